@@ -1,0 +1,52 @@
+"""Quintain: attack, harden, certify, privatise and audit a model, with every claim held from both sides.
+
+::
+
+    import quintain as q
+
+    model = q.Classifier(net)                    # takes inputs in [0, 1]
+    data = q.load_data("xrays")
+    outcome = q.attacks.PGD(steps=40)(model, x, y, q.Linf(4 / 255), seed=0)
+    proof = q.certify.IntervalBounds()(model, x, y, q.Linf(4 / 255))
+"""
+
+from typing import TYPE_CHECKING
+
+from quintain.core.lazy import lazy_exports
+from quintain.version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from quintain import attacks as attacks
+    from quintain import certify as certify
+    from quintain import dp as dp
+    from quintain import evaluate as evaluate
+    from quintain import federated as federated
+    from quintain import harden as harden
+    from quintain import leakage as leakage
+    from quintain import losses as losses
+    from quintain import results as results
+    from quintain import threats as threats
+    from quintain import training as training
+    from quintain.attacks.fgsm import fgsm_attack as fgsm_attack
+    from quintain.core.errors import QuintainError as QuintainError
+    from quintain.data.loading import load_data as load_data
+    from quintain.models.classifier import Classifier as Classifier
+    from quintain.models.loading import load_model as load_model
+    from quintain.threats.l2 import L2 as L2
+    from quintain.threats.linf import Linf as Linf
+
+_PARTS = ("attacks", "certify", "dp", "evaluate", "federated", "harden", "leakage", "losses", "results", "threats", "training")
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        **{part: f"quintain.{part}" for part in _PARTS},
+        "Classifier": "quintain.models.classifier",
+        "L2": "quintain.threats.l2",
+        "Linf": "quintain.threats.linf",
+        "QuintainError": "quintain.core.errors",
+        "fgsm_attack": "quintain.attacks.fgsm",
+        "load_data": "quintain.data.loading",
+        "load_model": "quintain.models.loading",
+    },
+)

@@ -1,0 +1,105 @@
+"""The one tree of errors, and the exit code that each stands for.
+
+::
+
+    QuintainError
+    ├── UsageError                 exit 2   what was asked for cannot be
+    │   ├── SettingError                    a setting out of its range
+    │   ├── UnknownName                     no such attack, model, data set ...
+    │   └── RunFolderError                  a run folder of other settings, a damaged result file
+    ├── TargetError                exit 5   the model, the data or the machine
+    │   ├── ModelError                      wrong shape, NaN, training mode, weights that do not fit
+    │   ├── DataError                       outside [0, 1], labels out of range, empty
+    │   ├── PrivacyError                    a layer or a loop that cannot be private
+    │   ├── ProtocolError                   a peer or a message that breaks secure aggregation
+    │   └── StorageError                    full disk, no permission
+    └── Alarm                      exit 4   some code is wrong
+        ├── Contradiction                   two bounds on one quantity cross
+        └── SpecificationFailure            noise, sampling or sensitivity differ from the claim
+
+A message says what was got, what was expected and what to do.
+"""
+
+import difflib
+from collections.abc import Iterable
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the ``quintain`` command returns."""
+
+    HOLDS = 0
+    BROKEN = 1
+    USAGE = 2
+    UNDECIDED = 3
+    ALARM = 4
+    TARGET = 5
+    INTERRUPTED = 130
+
+
+class QuintainError(Exception):
+    """Anything that Quintain refuses or finds wrong; shown to users as its message alone."""
+
+    exit_code = ExitCode.TARGET
+
+
+class UsageError(QuintainError):
+    """What was asked for cannot be."""
+
+    exit_code = ExitCode.USAGE
+
+
+class SettingError(UsageError):
+    """A setting out of its range."""
+
+
+class UnknownName(UsageError):
+    """A name that nothing is registered under; the nearest ones are suggested."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names)}."
+        super().__init__(f"no {kind} is called {name!r}. {hint}")
+
+
+class RunFolderError(UsageError):
+    """A run folder made with other settings, or a result file that cannot be read."""
+
+
+class TargetError(QuintainError):
+    """The model, the data or the machine is not fit for what was asked."""
+
+
+class ModelError(TargetError):
+    """A model of the wrong shape or mode, with NaN outputs, or weights that do not fit."""
+
+
+class DataError(TargetError):
+    """Data outside its box, labels out of range, or nothing at all."""
+
+
+class PrivacyError(TargetError):
+    """A layer, a loss or a loop whose per-example gradients cannot be bounded."""
+
+
+class ProtocolError(TargetError):
+    """A peer or a message that breaks the rules of secure aggregation."""
+
+
+class StorageError(TargetError):
+    """A file that could not be written or read."""
+
+
+class Alarm(QuintainError):
+    """Two sides of a claim disagree: some code is wrong."""
+
+    exit_code = ExitCode.ALARM
+
+
+class Contradiction(Alarm):
+    """A lower bound lies above an upper bound on the same quantity."""
+
+
+class SpecificationFailure(Alarm):
+    """Noise, sampling or sensitivity measured to differ from what was claimed."""

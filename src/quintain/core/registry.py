@@ -1,0 +1,83 @@
+"""Names to module paths: what is registered is known without importing any of it.
+
+Each part lists what it offers in its ``catalogue.py``, a module of strings; other packages add theirs through entry points of the
+groups ``quintain.attack``, ``quintain.certifier``, ``quintain.defence``, ``quintain.model`` and so on, named like the kinds below.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from quintain.core.errors import TargetError, UnknownName
+
+CATALOGUES = {
+    "threat": "quintain.threats.catalogue",
+    "model": "quintain.models.catalogue",
+    "data": "quintain.data.catalogue",
+    "attack": "quintain.attacks.catalogue",
+    "certifier": "quintain.certify.catalogue",
+    "defence": "quintain.harden.catalogue",
+    "private": "quintain.dp.catalogue",
+    "audit": "quintain.leakage.catalogue",
+    "aggregation": "quintain.federated.catalogue",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One registered thing.
+
+    Args:
+        kind: What it is: a key of ``CATALOGUES``.
+        name: What users type.
+        target: Where it is: ``package.module:attribute``.
+        summary: One line for ``quintain list``.
+        guarantee: What its result may be taken for, and under what assumption; empty where nothing is guaranteed.
+        facts: What the laws need to know, such as ``(("gap", "0.05"),)``.
+        exceptions: Laws that it is exempt from, each with its reason.
+    """
+
+    kind: str
+    name: str
+    target: str
+    summary: str
+    guarantee: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
+    exceptions: tuple[tuple[str, str], ...] = ()
+
+    def load(self) -> Any:
+        """Import what the entry names."""
+        module, _, attribute = self.target.partition(":")
+        try:
+            return getattr(import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise TargetError(f"{self.kind} {self.name!r} is registered as {self.target!r}, which does not import: {error}") from error
+
+    def fact(self, key: str, default: str = "") -> str:
+        """One of the facts."""
+        return dict(self.facts).get(key, default)
+
+
+@cache
+def entries(kind: str) -> dict[str, Entry]:
+    """All entries of a kind by name: the built-in ones, then those of other packages."""
+    own: tuple[Entry, ...] = import_module(CATALOGUES[kind]).CATALOGUE
+    found = {entry.name: entry for entry in own}
+    for point in entry_points(group=f"quintain.{kind}"):
+        origin = point.dist.name if point.dist else "another package"
+        found.setdefault(point.name, Entry(kind, point.name, point.value, f"from {origin}"))
+    return found
+
+
+def find(kind: str, name: str) -> Entry:
+    """The entry of a name.
+
+    Raises:
+        UnknownName: If there is none; the message suggests the nearest names.
+    """
+    known = entries(kind)
+    if name not in known:
+        raise UnknownName(kind, name, known)
+    return known[name]

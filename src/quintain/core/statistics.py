@@ -1,0 +1,62 @@
+"""The few exact statistics that claims rest on."""
+
+import math
+
+from quintain.core.errors import SettingError
+
+
+def check_confidence(confidence: float) -> float:
+    """``confidence`` if it lies strictly between 0 and 1.
+
+    Raises:
+        SettingError: Otherwise.
+    """
+    if not 0 < confidence < 1:
+        raise SettingError(f"confidence = {confidence}; expected a number strictly between 0 and 1, such as 0.95")
+    return confidence
+
+
+def binomial_lower(hits: int, trials: int, confidence: float) -> float:
+    """One-sided Clopper-Pearson lower limit of a probability: it exceeds the truth with probability at most ``1 - confidence``.
+
+    Source: Clopper and Pearson, 1934.
+    """
+    from scipy.special import betaincinv
+
+    _check_counts(hits, trials)
+    return 0.0 if hits == 0 else float(betaincinv(hits, trials - hits + 1, 1 - check_confidence(confidence)))
+
+
+def binomial_upper(hits: int, trials: int, confidence: float) -> float:
+    """One-sided Clopper-Pearson upper limit of a probability."""
+    from scipy.special import betainccinv
+
+    _check_counts(hits, trials)
+    return 1.0 if hits == trials else float(betainccinv(hits + 1, trials - hits, 1 - check_confidence(confidence)))
+
+
+def binomial_interval(hits: int, trials: int, confidence: float) -> tuple[float, float]:
+    """Two-sided Clopper-Pearson interval, with half of the error on each side."""
+    half = (1 + check_confidence(confidence)) / 2
+    return binomial_lower(hits, trials, half), binomial_upper(hits, trials, half)
+
+
+def binomial_tail(hits: int, trials: int, probability: float) -> float:
+    """P[Binomial(trials, probability) >= hits]."""
+    from scipy.special import betainc
+
+    if hits <= 0:
+        return 1.0
+    if hits > trials:
+        return 0.0
+    return float(betainc(hits, trials - hits + 1, probability))
+
+
+def psnr(mean_squared_error: float) -> float:
+    """Peak signal-to-noise ratio in dB of pictures in [0, 1]; infinite when there is no error."""
+    return math.inf if mean_squared_error == 0 else -10 * math.log10(mean_squared_error)
+
+
+def _check_counts(hits: int, trials: int) -> None:
+    if not 0 <= hits <= trials or trials == 0:
+        raise SettingError(f"{hits} of {trials}: expected 0 <= hits <= trials and at least one trial")

@@ -1,0 +1,73 @@
+"""What stands behind a bound, and what it is worth at another confidence."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from quintain.core.errors import SettingError
+from quintain.core.statistics import binomial_lower, binomial_tail, binomial_upper
+from quintain.results.quantity import Side
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """``hits`` of ``trials`` examples, each judged wrongly with probability at most ``alpha``.
+
+    Args:
+        hits: Examples that are proved (lower side) or still stand (upper side).
+        trials: Examples looked at, drawn from the population.
+        alpha: Chance that one example's verdict is false; 0 for proofs and witnesses.
+    """
+
+    hits: int
+    trials: int
+    alpha: float = 0.0
+    kind: Literal["counted"] = "counted"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.hits <= self.trials or self.trials == 0:
+            raise SettingError(f"{self.hits} of {self.trials} examples; expected 0 <= hits <= trials and at least one example")
+
+    def on_sample(self, side: Side, confidence: float) -> float:
+        """The share of these very examples, once as many false verdicts as chance allows are taken back."""
+        false = _quantile(self.trials, self.alpha, confidence)
+        return (max(self.hits - false, 0) if side is Side.LOWER else min(self.hits + false, self.trials)) / self.trials
+
+    def on_population(self, side: Side, confidence: float) -> float:
+        """The share in the population: Clopper-Pearson, the error split evenly with that of the verdicts where there is one."""
+        level = confidence if self.alpha == 0 else (1 + confidence) / 2
+        hits = round(self.on_sample(side, level) * self.trials)
+        limit = binomial_lower if side is Side.LOWER else binomial_upper
+        return limit(hits, self.trials, level)
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """A statistical bound worked out at several confidences, highest last.
+
+    Args:
+        confidences: Rising.
+        values: The bound at each.
+    """
+
+    confidences: tuple[float, ...]
+    values: tuple[float, ...]
+    kind: Literal["levels"] = "levels"
+
+    def __post_init__(self) -> None:
+        if len(self.confidences) != len(self.values) or list(self.confidences) != sorted(self.confidences):
+            raise SettingError(f"levels {self.confidences} with values {self.values}; expected rising confidences, one value each")
+
+    def at(self, confidence: float, otherwise: float) -> float:
+        """The value at the lowest stored confidence that is high enough, or ``otherwise``."""
+        return next((value for level, value in zip(self.confidences, self.values, strict=True) if level >= confidence), otherwise)
+
+
+Evidence = Counted | Levels | None
+
+
+def _quantile(trials: int, probability: float, confidence: float) -> int:
+    """The smallest count that Binomial(trials, probability) exceeds with probability at most ``1 - confidence``."""
+    count = 0
+    while count < trials and binomial_tail(count + 1, trials, probability) > 1 - confidence:
+        count += 1
+    return count

@@ -1,0 +1,45 @@
+"""Requirements against claims: what a build breaks on. Runs where torch does not."""
+
+from collections.abc import Iterable, Sequence
+
+from quintain.core.errors import ExitCode
+from quintain.results.bounds import Status
+from quintain.results.records import Claim, Judged
+from quintain.results.requirements import Requirement
+from quintain.results.verdict import Answer, Verdict
+
+
+def judge(requirement: Requirement, claims: Iterable[Claim]) -> Judged:
+    """The answer to one requirement: UNDECIDED where no claim speaks of it."""
+    claims = tuple(claims)
+    found = [claim for claim in claims if _speaks(claim, requirement)]
+    if not found:
+        models = sorted({claim.model for claim in claims if claim.bracket.of.kind is requirement.kind})
+        known = sorted(
+            {claim.bracket.of.threat for claim in claims if claim.bracket.of.kind is requirement.kind and claim.bracket.of.threat}
+        )
+        about = f"; measured: {', '.join(known) or 'that of'} {'for' if known else ''} {', '.join(models)}" if models else ""
+        return Judged(requirement.text, Verdict(Answer.UNDECIDED, f"nothing here speaks of it{about}"), "")
+    claim = found[-1]
+    ask = claim.bracket.at_least if requirement.relation == ">=" else claim.bracket.at_most
+    return Judged(requirement.text, ask(requirement.value, population=requirement.scope == "population"), claim.name)
+
+
+def exit_code(judged: Iterable[Judged], claims: Sequence[Claim]) -> ExitCode:
+    """The worst news first: an alarm, a broken requirement, an open one."""
+    if any(claim.bracket.status_among(len(claims)) is Status.CONTRADICTION for claim in claims):
+        return ExitCode.ALARM
+    answers = {one.verdict.answer for one in judged}
+    if Answer.FAIL in answers:
+        return ExitCode.BROKEN
+    return ExitCode.UNDECIDED if Answer.UNDECIDED in answers else ExitCode.HOLDS
+
+
+def _speaks(claim: Claim, requirement: Requirement) -> bool:
+    of = claim.bracket.of
+    return (
+        of.kind is requirement.kind
+        and of.threat == requirement.threat
+        and requirement.delta in (None, of.delta)
+        and (claim.model == requirement.model if requirement.model else claim.delivered)
+    )

@@ -1,0 +1,59 @@
+"""What a number is about: two bounds may meet only on one quantity."""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """The quantities that Quintain bounds."""
+
+    CLEAN_ACCURACY = "clean_accuracy"
+    ROBUST_ACCURACY = "robust_accuracy"
+    EPSILON = "epsilon"
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Lowest and highest value that there can be: what a trivial bound says."""
+        return (0.0, math.inf) if self is Kind.EPSILON else (0.0, 1.0)
+
+
+class Side(StrEnum):
+    """Which side of the quantity a bound is on."""
+
+    LOWER = "lower"
+    UPPER = "upper"
+
+
+class Basis(StrEnum):
+    """What a bound rests on."""
+
+    PROOF = "proof"
+    WITNESS = "witness"
+    STATISTICAL = "statistical"
+    TRIVIAL = "trivial"
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """One well-defined number, known or not.
+
+    Args:
+        kind: Accuracy under a threat, or a privacy loss.
+        subject: Hash of the weights and of the inference program.
+        data: Content hash of the examples.
+        threat: Exact token of what the adversary may change.
+        delta: The delta of an (epsilon, delta) statement.
+        adjacency: Which data sets count as neighbours: ``add/remove`` or ``replace``.
+        unit: Whose privacy it is, such as ``image``.
+        released: What the adversary sees, such as ``all iterates``.
+    """
+
+    kind: Kind
+    subject: str = ""
+    data: str = ""
+    threat: str = ""
+    delta: float | None = None
+    adjacency: str = ""
+    unit: str = ""
+    released: str = ""

@@ -1,0 +1,83 @@
+"""What is known of each example, from which every count and curve follows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from quintain.core.errors import SettingError
+from quintain.results.tally import Tally
+
+
+class State(StrEnum):
+    """Of one example, at one size of change."""
+
+    CERTIFIED = "certified"
+    BROKEN = "broken"
+    OPEN = "open"
+    WRONG = "wrong"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class PerExample:
+    """Two radii an example: how far it is proved, and how near it was broken.
+
+    Args:
+        ids: Row of each example in its data set.
+        labels: True classes.
+        predicted: Answers to the unchanged examples; -1 where the model gave no number or abstained.
+        safe_radius: Largest size of change proved harmless; 0 where nothing is proved.
+        broken_radius: Smallest change found that breaks it; infinite where none was found, 0 where it is wrong unchanged.
+        failed: Whether the model or a bound gave no number.
+    """
+
+    ids: tuple[int, ...]
+    labels: tuple[int, ...]
+    predicted: tuple[int, ...]
+    safe_radius: tuple[float, ...]
+    broken_radius: tuple[float, ...]
+    failed: tuple[bool, ...]
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.ids), len(self.labels), len(self.predicted), len(self.safe_radius), len(self.broken_radius), len(self.failed)}
+        if len(lengths) != 1:
+            raise SettingError(f"columns of {sorted(lengths)} examples; expected one length")
+
+    def state(self, row: int, eps: float) -> State:
+        """The state of one example when changes up to ``eps`` are allowed; broken wins where the two sides cross."""
+        if self.failed[row]:
+            return State.ERROR
+        if self.predicted[row] != self.labels[row]:
+            return State.WRONG
+        if self.broken_radius[row] <= eps:
+            return State.BROKEN
+        return State.CERTIFIED if self.safe_radius[row] >= eps > 0 else State.OPEN
+
+    def states(self, eps: float) -> tuple[State, ...]:
+        """The state of every example at ``eps``."""
+        return tuple(self.state(row, eps) for row in range(len(self.ids)))
+
+    def proved(self, eps: float, classes: int) -> Tally:
+        """Examples answered rightly and proved to stay so."""
+        return self._tally(classes, [s >= eps and self._right(row) for row, s in enumerate(self.safe_radius)])
+
+    def standing(self, eps: float, classes: int) -> Tally:
+        """Examples answered rightly that no attack found has broken; an example that gave no number counts as standing."""
+        kept = [self.failed[row] or (self._right(row) and radius > eps) for row, radius in enumerate(self.broken_radius)]
+        return self._tally(classes, kept)
+
+    def crossed(self, eps: float) -> tuple[int, ...]:
+        """Ids of the examples both proved and broken at ``eps``: an alarm."""
+        return tuple(
+            self.ids[row] for row in range(len(self.ids)) if self._right(row) and self.broken_radius[row] <= eps <= self.safe_radius[row]
+        )
+
+    def _right(self, row: int) -> bool:
+        return self.predicted[row] == self.labels[row] and not self.failed[row]
+
+    def _tally(self, classes: int, kept: Sequence[bool]) -> Tally:
+        right, total = [0] * classes, [0] * classes
+        for label, keep in zip(self.labels, kept, strict=True):
+            total[label] += 1
+            right[label] += keep
+        return Tally(tuple(right), tuple(total))

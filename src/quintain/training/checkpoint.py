@@ -1,0 +1,71 @@
+"""All that a run needs to go on, in one safetensors file: weights, optimiser state, place and losses. Seeds follow from the place."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from quintain.core.errors import RunFolderError
+from quintain.core.store import write_atomically
+
+
+def save_checkpoint(
+    path: Path, net: nn.Module, optimizer: torch.optim.Optimizer, *, epoch: int, losses: Sequence[float], fingerprint: str
+) -> None:
+    """Write the state after ``epoch`` finished epochs.
+
+    Args:
+        fingerprint: Of everything that the run depends on; ``load_checkpoint`` wants the same.
+    """
+    tensors = {f"weights.{name}": value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    plain: dict[str, float | int | None] = {}
+    for index, state in optimizer.state_dict()["state"].items():
+        for key, value in state.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimiser.{index}.{key}"] = value.detach().cpu().contiguous()
+            else:
+                plain[f"{index}.{key}"] = value
+    metadata = {"epoch": str(epoch), "losses": json.dumps(list(losses)), "fingerprint": fingerprint, "plain": json.dumps(plain)}
+    write_atomically(path, save(_unshared(tensors), metadata))
+
+
+def load_checkpoint(path: Path, net: nn.Module, optimizer: torch.optim.Optimizer, *, fingerprint: str) -> tuple[int, list[float]]:
+    """Put a saved state back into ``net`` and ``optimizer``.
+
+    Returns:
+        Finished epochs and their losses.
+
+    Raises:
+        RunFolderError: If the file is damaged or belongs to another run.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise RunFolderError(f"checkpoint {path} cannot be read ({error}); delete it to train from the start") from None
+    if metadata.get("fingerprint") != fingerprint:
+        raise RunFolderError(f"checkpoint {path} belongs to a run with other settings, data or seed; delete it or choose another folder")
+    net.load_state_dict({name.removeprefix("weights."): value for name, value in tensors.items() if name.startswith("weights.")})
+    state: dict[int, dict[str, object]] = {}
+    saved = {name.removeprefix("optimiser."): value for name, value in tensors.items() if name.startswith("optimiser.")}
+    for place, value in {**saved, **json.loads(metadata["plain"])}.items():
+        index, _, key = place.partition(".")
+        state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return int(metadata["epoch"]), json.loads(metadata["losses"])
+
+
+def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies where two names share memory, which the format does not allow."""
+    seen: set[int] = set()
+    result = {}
+    for name, value in tensors.items():
+        pointer = value.data_ptr()
+        result[name] = value.clone() if pointer in seen else value
+        seen.add(pointer)
+    return result

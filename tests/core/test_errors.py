@@ -1,0 +1,26 @@
+"""The tree of errors and its exit codes."""
+
+import pytest
+
+from quintain.core import errors
+
+
+def every(kind: type) -> set[type]:
+    return {kind}.union(*(every(child) for child in kind.__subclasses__()))
+
+
+def test_each_error_has_one_of_the_documented_exit_codes():
+    assert {kind.exit_code for kind in every(errors.QuintainError)} == {errors.ExitCode.USAGE, errors.ExitCode.ALARM, errors.ExitCode.TARGET}
+
+
+def test_the_tree_in_the_docstring_names_every_error():
+    assert all(kind.__name__ in errors.__doc__ for kind in every(errors.QuintainError))
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("pdg", "pgd"), ("fgms", "fgsm")])
+def test_an_unknown_name_suggests_the_nearest(typed, meant):
+    assert f"Did you mean {meant}?" in str(errors.UnknownName("attack", typed, ["fgsm", "pgd", "square"]))
+
+
+def test_an_unknown_name_far_from_all_lists_them():
+    assert "Known: fgsm, pgd." in str(errors.UnknownName("attack", "zzzzzzzz", ["pgd", "fgsm"]))

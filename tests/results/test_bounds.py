@@ -1,0 +1,151 @@
+"""Bounds and brackets: what they say, and when two sides cross."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from quintain.core.errors import SettingError
+from quintain.results import Basis, Bound, Bracket, Counted, Levels, Quantity, Side, Status
+from quintain.results.quantity import Kind
+from quintain.results.verdict import Answer
+
+ROBUST = Quantity(Kind.ROBUST_ACCURACY, "model", "data", "linf:4/255")
+EPSILON = Quantity(Kind.EPSILON, "plan", "data", delta=1e-5, adjacency="add/remove", unit="image", released="all iterates")
+
+
+def counted(side, hits, trials, basis=Basis.PROOF, alpha=0.0):
+    return Bound(ROBUST, side, hits / trials, basis, Counted(hits, trials, alpha))
+
+
+def accuracy(low, high, trials=624, **words):
+    return Bracket(counted(Side.LOWER, low, trials), counted(Side.UPPER, high, trials, Basis.WITNESS), **words)
+
+
+def audited(value, values=None):
+    return Bound(EPSILON, Side.LOWER, value, Basis.STATISTICAL, Levels((0.95, 0.99, 1 - 1e-6), values or (value, value * 0.9, value * 0.5)))
+
+
+def accounted(value):
+    return Bound(EPSILON, Side.UPPER, value, Basis.PROOF)
+
+
+def test_a_population_interval_is_clopper_pearson_with_half_of_the_error_on_each_side():
+    low, high = accuracy(455, 461).limits(0.95)
+    assert low == pytest.approx(binomtest(455, 624).proportion_ci(0.95).low)
+    assert high == pytest.approx(binomtest(461, 624).proportion_ci(0.95).high)
+
+
+def test_of_the_sample_itself_the_counts_are_exact():
+    assert accuracy(455, 461).limits(population=False) == (455 / 624, 461 / 624)
+
+
+def test_an_epsilon_spends_all_of_its_error_on_the_audit():
+    assert Bracket(audited(0.9), accounted(3.0)).limits(0.95) == (0.9, 3.0)
+
+
+def test_a_level_that_was_not_worked_out_is_trivial():
+    assert audited(0.9).at(1 - 1e-9) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"), [(0.60, Answer.PASS), (0.65, Answer.PASS), (0.70, Answer.UNDECIDED), (0.75, Answer.UNDECIDED), (0.80, Answer.FAIL)]
+)
+def test_three_answers(asked, answer):
+    verdict = accuracy(455, 461).at_least(asked)
+    assert verdict.answer is answer
+    assert verdict.holds is (answer is Answer.PASS)
+
+
+def test_at_most_asks_the_other_way():
+    bracket = Bracket(audited(0.9), accounted(3.0))
+    assert [bracket.at_most(v).answer for v in (3.0, 2.0, 0.5)] == [Answer.PASS, Answer.UNDECIDED, Answer.FAIL]
+
+
+def test_a_verdict_is_no_truth_value():
+    with pytest.raises(TypeError, match="verdict.holds"):
+        bool(accuracy(455, 461).at_least(0.5))
+
+
+def test_errors_forbid_a_pass_but_not_a_fail():
+    assert accuracy(455, 461, errors=1).at_least(0.5).answer is Answer.UNDECIDED
+    assert accuracy(455, 461, errors=1).at_least(0.9).answer is Answer.FAIL
+
+
+def test_crossing_proofs_and_witnesses_contradict():
+    assert accuracy(462, 461).status is Status.CONTRADICTION
+    assert accuracy(461, 462, crossed=1).status is Status.CONTRADICTION
+    assert accuracy(462, 461).at_least(0.5).answer is Answer.UNDECIDED
+
+
+def test_a_crossing_that_chance_explains_is_suspect_and_one_that_it_does_not_contradicts():
+    def smoothed(crossed):
+        low = counted(Side.LOWER, 80, 100, Basis.STATISTICAL, 0.001)
+        return Bracket(low, counted(Side.UPPER, 90, 100, Basis.STATISTICAL, 0.001), crossed=crossed).status
+
+    assert [smoothed(k) for k in (0, 1, 20)] == [Status.CONSISTENT, Status.SUSPECT, Status.CONTRADICTION]
+
+
+def test_an_audit_above_the_accountant_contradicts_only_at_a_high_level():
+    assert Bracket(audited(3.2, (3.2, 2.9, 2.0)), accounted(3.0)).status is Status.SUSPECT
+    assert Bracket(audited(5.0, (5.0, 4.9, 4.0)), accounted(3.0)).status is Status.CONTRADICTION
+
+
+def test_among_many_comparisons_more_is_needed():
+    levels = Levels((0.95, 1 - 1e-6, 1 - 1e-8), (5.0, 3.1, 2.9))
+    bracket = Bracket(Bound(EPSILON, Side.LOWER, 5.0, Basis.STATISTICAL, levels), accounted(3.0))
+    assert bracket.status_among(1) is Status.CONTRADICTION
+    assert bracket.status_among(100) is Status.SUSPECT
+
+
+@given(st.integers(1, 300), st.data())
+def test_lower_confidence_never_widens_a_bracket(trials, data):
+    low = data.draw(st.integers(0, trials))
+    high = data.draw(st.integers(low, trials))
+    (a, b), (c, d) = accuracy(low, high, trials).limits(0.9), accuracy(low, high, trials).limits(0.99)
+    assert c <= a <= low / trials <= high / trials <= b <= d
+
+
+@given(st.integers(1, 200), st.floats(0, 0.01), st.data())
+def test_false_verdicts_only_loosen(trials, alpha, data):
+    hits = data.draw(st.integers(0, trials))
+    exact, doubtful = Counted(hits, trials), Counted(hits, trials, alpha)
+    assert doubtful.on_population(Side.LOWER, 0.95) <= exact.on_population(Side.LOWER, 0.95)
+    assert doubtful.on_population(Side.UPPER, 0.95) >= exact.on_population(Side.UPPER, 0.95)
+
+
+@pytest.mark.parametrize("change", [{"data": "other"}, {"threat": "linf:8/255"}, {"subject": "other"}])
+def test_bounds_on_two_quantities_do_not_meet(change):
+    from dataclasses import replace
+
+    upper = Bound(replace(ROBUST, **change), Side.UPPER, 1.0, Basis.TRIVIAL)
+    with pytest.raises(SettingError, match="a bracket needs one"):
+        Bracket(counted(Side.LOWER, 1, 2), upper)
+
+
+def test_an_epsilon_of_all_iterates_implies_that_of_the_last():
+    from dataclasses import replace
+
+    last = replace(EPSILON, released="last iterate")
+    lower = Bound(last, Side.LOWER, 1.0, Basis.STATISTICAL, Levels((0.95,), (1.0,)))
+    assert Bracket(lower, accounted(3.0)).status is Status.CONSISTENT
+    with pytest.raises(SettingError):
+        Bracket(audited(1.0), Bound(last, Side.UPPER, 3.0, Basis.PROOF))
+
+
+def test_sides_have_their_places():
+    with pytest.raises(SettingError, match="a lower and an upper bound"):
+        Bracket(counted(Side.UPPER, 1, 2), counted(Side.LOWER, 1, 2))
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
+def test_an_impossible_value_is_refused(value):
+    with pytest.raises(SettingError, match="expected a number in"):
+        Bound(ROBUST, Side.LOWER, value, Basis.PROOF)
+
+
+def test_trivial_sides():
+    assert Bound.trivial(EPSILON, Side.UPPER).value == math.inf
+    assert Bound.trivial(ROBUST, Side.LOWER).value == 0

@@ -1,0 +1,88 @@
+"""Every record goes to JSON and comes back; a released schema still loads."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quintain.core.errors import RunFolderError, StorageError
+from quintain.results.bounds import Status
+from quintain.results.codec import decode, encode, load, save
+from quintain.results.records import SCHEMA, Body, Record
+from tests.results.strategies import records
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@settings(max_examples=60, deadline=None)
+@given(records())
+def test_every_record_round_trips(record):
+    assert decode(encode(record)) == record
+
+
+@pytest.mark.parametrize("body", get_args(Body), ids=lambda body: body.__name__)
+@settings(max_examples=5, deadline=None)
+@given(data=st.data())
+def test_every_kind_of_body_round_trips(body, data):
+    record = data.draw(records(body))
+    assert decode(encode(record)) == record
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.json")), ids=lambda path: path.name)
+def test_a_released_schema_still_loads_and_is_written_the_same(path):
+    record = load(path)
+    assert record.schema == SCHEMA
+    assert encode(record) == path.read_bytes()
+
+
+def test_the_golden_records_hold_what_they_did():
+    claims = load(GOLDEN / "schema-1-certify.json").claims
+    assert [claim.bracket.status for claim in claims] == [Status.CONSISTENT, Status.CONTRADICTION]
+    audit = load(GOLDEN / "schema-1-audit.json")
+    assert audit.body.plan.epsilon == math.inf
+    assert audit.claims[0].bracket.upper.value == math.inf
+
+
+def test_a_half_written_file_is_named(tmp_path):
+    path = tmp_path / "result.json"
+    whole = (GOLDEN / "schema-1-audit.json").read_bytes()
+    for cut in (0, 1, len(whole) // 2, len(whole) - 3):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(RunFolderError, match=r"result\.json is no result file or is cut short"):
+            load(path)
+
+
+@pytest.mark.parametrize("data", [b"[]", b"1", b"null", b'"x"'])
+def test_other_json_is_no_record(data):
+    with pytest.raises(RunFolderError, match="no result file"):
+        decode(data)
+
+
+def test_a_newer_schema_and_a_missing_field_are_told_apart():
+    whole = (GOLDEN / "schema-1-audit.json").read_bytes()
+    with pytest.raises(RunFolderError, match="schema 99; this version reads 1"):
+        decode(whole.replace(b'"schema": 1', b'"schema": 99'))
+    with pytest.raises(RunFolderError, match=r"provenance\.command"):
+        decode(whole.replace(b'"command"', b'"comand"'))
+
+
+def test_a_missing_file_is_a_storage_error(tmp_path):
+    with pytest.raises(StorageError, match="cannot read"):
+        load(tmp_path / "none.json")
+
+
+def test_a_contradiction_is_stored_and_loaded_without_raising(tmp_path):
+    record = load(GOLDEN / "schema-1-certify.json")
+    save(record, tmp_path / "result.json")
+    assert load(tmp_path / "result.json").claims[1].bracket.status is Status.CONTRADICTION
+
+
+def test_records_are_values():
+    record = load(GOLDEN / "schema-1-audit.json")
+    assert isinstance(hash(record), int)
+    assert replace(record, notes=("x",)) != record
+    assert isinstance(record, Record)

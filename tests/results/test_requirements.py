@@ -1,0 +1,83 @@
+"""Requirements as people write them, and the gate that they make."""
+
+from dataclasses import replace
+
+import pytest
+
+from quintain.core.errors import ExitCode, SettingError, UnknownName
+from quintain.results import Basis, Bound, Bracket, Counted, Quantity, Requirement, Side, judge
+from quintain.results.gate import exit_code
+from quintain.results.quantity import Kind
+from quintain.results.records import Claim
+from quintain.results.verdict import Answer
+
+
+def claim(low, high, *, model="certified", threat="linf:4/255", delivered=True):
+    of = Quantity(Kind.ROBUST_ACCURACY, model, "data", threat)
+    lower = Bound(of, Side.LOWER, low / 1000, Basis.PROOF, Counted(low, 1000))
+    upper = Bound(of, Side.UPPER, high / 1000, Basis.WITNESS, Counted(high, 1000))
+    return Claim(f"{model}:{threat}", "Robust accuracy", model, Bracket(lower, upper), delivered)
+
+
+CLAIMS = [claim(0, 600, model="plain", delivered=False), claim(800, 810)]
+
+
+def test_a_requirement_is_read():
+    asked = Requirement.parse(" robust_accuracy(linf:4/255, model=plain) >= 70 % ")
+    assert (asked.kind, asked.threat, asked.model, asked.relation, asked.value) == (Kind.ROBUST_ACCURACY, "linf:4/255", "plain", ">=", 0.7)
+    assert Requirement.parse("epsilon(delta=1e-5) <= 3").delta == 1e-5
+    assert Requirement.parse("epsilon <= 3").delta is None
+    assert Requirement.parse("clean_accuracy(scope=sample) >= 0.8").scope == "sample"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("robust_accuracy(linf:4/255) > 0.7", "cannot be read"),
+        ("robust_accuracy >= 0.7", "takes a threat"),
+        ("clean_accuracy(linf:4/255) >= 0.7", "no threat"),
+        ("robust_accuracy(linf:4/255) >= 70", "no possible robust_accuracy"),
+        ("robust_accuracy(linf:4/255) >= 1e", "no number"),
+        ("epsilon(delta=x) <= 3", "no number"),
+        ("clean_accuracy(scope=all) >= 0.7", "population or sample"),
+        ("", "cannot be read"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_an_example(text, told):
+    with pytest.raises(SettingError, match=told):
+        Requirement.parse(text)
+
+
+@pytest.mark.parametrize("text", ["robust_acuracy(linf:4/255) >= 0.7", "epsilon(dleta=1e-5) <= 3"])
+def test_unknown_words_suggest_the_nearest(text):
+    with pytest.raises(UnknownName, match="Did you mean"):
+        Requirement.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "code"),
+    [
+        ("robust_accuracy(linf:4/255) >= 0.75", Answer.PASS, ExitCode.HOLDS),
+        ("robust_accuracy(linf:4/255) >= 0.80", Answer.UNDECIDED, ExitCode.UNDECIDED),
+        ("robust_accuracy(linf:4/255, scope=sample) >= 0.80", Answer.PASS, ExitCode.HOLDS),
+        ("robust_accuracy(linf:4/255) >= 0.90", Answer.FAIL, ExitCode.BROKEN),
+        ("robust_accuracy(linf:4/255, model=plain) >= 0.70", Answer.FAIL, ExitCode.BROKEN),
+        ("robust_accuracy(linf:8/255) >= 0.10", Answer.UNDECIDED, ExitCode.UNDECIDED),
+        ("epsilon <= 3", Answer.UNDECIDED, ExitCode.UNDECIDED),
+    ],
+)
+def test_the_gate(text, answer, code):
+    judged = judge(Requirement.parse(text), CLAIMS)
+    assert judged.verdict.answer is answer
+    assert exit_code([judged], CLAIMS) == code
+
+
+def test_nothing_to_judge_says_what_was_measured():
+    assert "linf:4/255 for certified, plain" in judge(Requirement.parse("robust_accuracy(linf:8/255) >= 0.10"), CLAIMS).verdict.why
+
+
+def test_a_contradiction_is_worse_than_anything_else():
+    crossed = replace(CLAIMS[1], bracket=replace(CLAIMS[1].bracket, crossed=1))
+    judged = judge(Requirement.parse("robust_accuracy(linf:4/255) >= 0.75"), [crossed])
+    assert judged.verdict.answer is Answer.UNDECIDED
+    assert exit_code([judged], [crossed]) == ExitCode.ALARM

@@ -1,0 +1,83 @@
+"""Counts and curves follow from two radii an example."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quintain.core.errors import SettingError
+from quintain.results import PerExample, State, Tally
+
+INF = math.inf
+SIX = PerExample(
+    ids=(0, 1, 2, 3, 4, 5),
+    labels=(0, 0, 1, 1, 1, 1),
+    predicted=(0, 1, 1, 1, 1, -1),
+    safe_radius=(0.05, 0.0, 0.02, 0.0, 0.0, 0.0),
+    broken_radius=(INF, 0.0, 0.03, 0.01, INF, 0.0),
+    failed=(False, False, False, False, False, True),
+)
+
+
+def test_states_at_a_size():
+    assert SIX.states(0.02) == (State.CERTIFIED, State.WRONG, State.CERTIFIED, State.BROKEN, State.OPEN, State.ERROR)
+    assert SIX.states(0.04)[2] is State.BROKEN
+
+
+def test_counts_at_a_size():
+    assert SIX.proved(0.02, 2) == Tally((1, 1), (2, 4))
+    assert SIX.standing(0.02, 2) == Tally((1, 3), (2, 4))
+
+
+def test_an_example_without_a_number_is_neither_robust_below_nor_broken_above():
+    assert SIX.proved(0.0, 2).right[1] < SIX.standing(0.0, 2).right[1]
+
+
+def test_no_examples_cross_here_and_one_does_when_both_sides_claim_it():
+    assert SIX.crossed(0.02) == ()
+    both = PerExample((7,), (1,), (1,), (0.05,), (0.01,), (False,))
+    assert both.crossed(0.02) == (7,)
+    assert both.crossed(0.06) == ()
+    assert both.crossed(0.005) == ()
+
+
+radius = st.one_of(st.just(0.0), st.just(INF), st.floats(0, 1))
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1), st.floats(0, 1), radius), min_size=1, max_size=20), st.floats(0, 1), st.floats(0, 1))
+def test_curves_fall_with_the_size_of_change(rows, a, b):
+    labels, predicted, safe, broken = zip(*rows, strict=True)
+    examples = PerExample(tuple(range(len(rows))), labels, predicted, safe, broken, (False,) * len(rows))
+    low, high = sorted((a, b))
+    assert examples.proved(high, 2).hits <= examples.proved(low, 2).hits
+    assert examples.standing(high, 2).hits <= examples.standing(low, 2).hits
+    if not examples.crossed(low):
+        assert examples.proved(low, 2).hits <= examples.standing(low, 2).hits
+
+
+def test_columns_have_one_length():
+    with pytest.raises(SettingError, match="one length"):
+        PerExample((0,), (0, 1), (0,), (0.0,), (INF,), (False,))
+
+
+def test_a_tally_gives_the_accuracies_of_the_field():
+    tally = Tally((138, 376), (234, 390))
+    assert tally.accuracy == 514 / 624
+    assert tally.specificity == 138 / 234
+    assert tally.sensitivity == 376 / 390
+    assert tally.balanced == pytest.approx((138 / 234 + 376 / 390) / 2)
+    assert tally.baseline == 390 / 624
+    assert tally.interval()[0] < tally.accuracy < tally.interval()[1]
+
+
+def test_of_three_classes_there_is_no_sensitivity():
+    tally = Tally((1, 2, 0), (2, 2, 0))
+    assert tally.sensitivity is None
+    assert tally.balanced == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize(("right", "total"), [((1,), (0,)), ((1, 1), (1,)), ((), ()), ((0, 0), (0, 0))])
+def test_impossible_tallies_are_refused(right, total):
+    with pytest.raises(SettingError):
+        Tally(right, total)

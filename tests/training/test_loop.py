@@ -1,0 +1,157 @@
+"""The one loop: it learns, repeats itself, and goes on where it was cut off, bit for bit."""
+
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from quintain.core.errors import ModelError, RunFolderError, SettingError
+from quintain.core.progress import silent
+from quintain.data.dataset import from_arrays
+from quintain.training import Plain, Recipe, fit
+
+RECIPES = [Recipe(3, batch=16, rate=0.05), Recipe(3, batch=16, rate=0.1, optimizer="sgd", momentum=0.9), Recipe(3, 16, 0.1, 1e-3, "sgd")]
+
+
+def blobs(count=90):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, count)
+    return from_arrays(np.clip(0.3 + 0.4 * labels[:, None] + 0.1 * rng.normal(size=(count, 6)), 0, 1).astype(np.float32), labels)
+
+
+def net():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Dropout(0.3), nn.BatchNorm1d(8), nn.Linear(8, 2))
+
+
+def weights(model):
+    return torch.cat([value.flatten().double() for value in model.state_dict().values()])
+
+
+class CutOff:
+    """Progress that stops the run after so many steps, as Ctrl-C does."""
+
+    def __init__(self, steps):
+        self.left = steps
+
+    @contextmanager
+    def loop(self, label, total):
+        def advance(done):
+            self.left -= done
+            if self.left < 0:
+                raise KeyboardInterrupt
+
+        yield advance
+
+
+def test_it_learns_and_leaves_the_net_in_evaluation_mode():
+    model, data = net(), blobs()
+    done = fit(model, data, Recipe(10, batch=16, rate=0.05))
+    x, y = data.batch(np.arange(len(data)))
+    assert (model(x).argmax(1) == y).float().mean() > 0.95
+    assert not model.training
+    assert len(done.losses) == 10
+    assert done.steps == 60
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=str)
+@pytest.mark.parametrize("steps", [1, 7, 12, 17])
+def test_a_run_that_was_cut_off_ends_where_an_unbroken_one_does(tmp_path, recipe, steps):
+    whole, broken, data = net(), net(), blobs()
+    unbroken = fit(whole, data, recipe, seed=3)
+    with pytest.raises(KeyboardInterrupt):
+        fit(broken, data, recipe, seed=3, checkpoint=tmp_path / "c.safetensors", progress=CutOff(steps))
+    resumed = fit(net(), data, recipe, seed=3, checkpoint=tmp_path / "d.safetensors")
+    again = net()
+    assert fit(again, data, recipe, seed=3, checkpoint=tmp_path / "c.safetensors") == unbroken == resumed
+    assert torch.equal(weights(again), weights(whole))
+
+
+def test_the_seed_decides_and_the_global_generator_does_not():
+    results = []
+    for seed, other in ((0, 1), (0, 2), (5, 1)):
+        torch.manual_seed(other)
+        model = net()
+        fit(model, blobs(), Recipe(2, batch=16), seed=seed)
+        results.append(weights(model))
+    assert torch.equal(results[0], results[1])
+    assert not torch.equal(results[0], results[2])
+
+
+def test_the_global_generator_is_left_as_it_was():
+    torch.manual_seed(11)
+    expected = torch.rand(3)
+    torch.manual_seed(11)
+    fit(net(), blobs(), Recipe(1, batch=16))
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    path, data = tmp_path / "c.safetensors", blobs()
+    fit(net(), data, Recipe(2, batch=16), checkpoint=path)
+    for change in ({"seed": 1}, {"recipe": Recipe(2, batch=15)}, {"data": blobs(80)}):
+        arguments = {"recipe": Recipe(2, batch=16), "data": data, "seed": 0, **change}
+        with pytest.raises(RunFolderError, match="another|other settings"):
+            fit(net(), arguments["data"], arguments["recipe"], seed=arguments["seed"], checkpoint=path)
+
+
+def test_a_damaged_checkpoint_is_told(tmp_path):
+    path = tmp_path / "c.safetensors"
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(RunFolderError, match="delete it"):
+        fit(net(), blobs(), Recipe(1), checkpoint=path)
+
+
+def test_a_loss_that_is_no_number_stops_the_run():
+    class Broken(Plain):
+        def __call__(self, net, x, y, moment):
+            return super().__call__(net, x, y, moment) * float("nan")
+
+    with pytest.raises(ModelError, match="the loss is nan at step 0"):
+        fit(net(), blobs(), Recipe(1), objective=Broken())
+
+
+def test_an_objective_sees_where_it_stands():
+    seen = []
+
+    class Watching:
+        def __repr__(self):
+            return "Watching()"
+
+        def __call__(self, net, x, y, moment):
+            assert net.training
+            seen.append((moment.step, moment.steps, moment.epoch, moment.epochs, moment.seed, len(moment.ids)))
+            return nn.functional.cross_entropy(net(x), y)
+
+    fit(net(), blobs(), Recipe(2, batch=40), objective=Watching(), progress=silent)
+    assert [(step, steps, epoch, epochs) for step, steps, epoch, epochs, _, _ in seen] == [(i, 6, i // 3, 2) for i in range(6)]
+    assert len({seed for *_, seed, _ in seen}) == 6
+    assert [size for *_, size in seen] == [40, 40, 10] * 2
+
+
+def test_every_example_is_seen_once_an_epoch():
+    ids = []
+
+    class Watching(Plain):
+        def __call__(self, net, x, y, moment):
+            ids.append(moment.ids)
+            return super().__call__(net, x, y, moment)
+
+    fit(net(), blobs(), Recipe(2, batch=16), objective=Watching())
+    both = torch.cat(ids).view(2, -1)
+    assert torch.equal(both.sort(1).values, torch.arange(90).expand(2, 90))
+    assert not torch.equal(both[0], both[1])
+
+
+@pytest.mark.parametrize("words", [{"epochs": 0}, {"batch": 0}, {"rate": 0}, {"rate": float("nan")}, {"momentum": 1}, {"weight_decay": -1}])
+def test_settings_out_of_range_are_refused(words):
+    with pytest.raises(SettingError, match="expected"):
+        Recipe(**{"epochs": 1, **words})
+
+
+def test_schedules():
+    assert Recipe(1, rate=0.4).rate_at(0.5) == pytest.approx(0.2)
+    assert Recipe(1, rate=0.4, schedule="constant").rate_at(0.9) == 0.4
