@@ -8,6 +8,8 @@ from typing import Any
 def lazy_exports(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """A package's ``__getattr__`` and ``__dir__``.
 
+    A public name must not be that of a submodule, unless it stands for the submodule: importing that would hide it.
+
     Args:
         package: The package's ``__name__``.
         homes: Public name to the module that defines it; a home that ends in the name itself is the module.

@@ -1,0 +1,27 @@
+"""Streaming data sets in [0, 1] with a content hash, and the bundled chest X-rays."""
+
+from typing import TYPE_CHECKING
+
+from quintain.core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from quintain.data.checks import check_data as check_data
+    from quintain.data.dataset import Batch as Batch
+    from quintain.data.dataset import Dataset as Dataset
+    from quintain.data.dataset import from_arrays as from_arrays
+    from quintain.data.loading import load_data as load_data
+    from quintain.data.splits import Splits as Splits
+    from quintain.data.torch_source import from_torch as from_torch
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "Batch": "quintain.data.dataset",
+        "Dataset": "quintain.data.dataset",
+        "Splits": "quintain.data.splits",
+        "check_data": "quintain.data.checks",
+        "from_arrays": "quintain.data.dataset",
+        "from_torch": "quintain.data.torch_source",
+        "load_data": "quintain.data.loading",
+    },
+)

@@ -1,0 +1,12 @@
+"""Data sets known by name; each target is called without arguments and returns its ``Splits``."""
+
+from quintain.core.registry import Entry
+
+CATALOGUE = (
+    Entry(
+        "data",
+        "xrays",
+        "quintain.data.bundled_xrays:xrays",
+        "PneumoniaMNIST: 28x28 grey chest X-rays of children, normal or pneumonia; train 4,708, val 524, test 624 (bundled, CC BY 4.0)",
+    ),
+)

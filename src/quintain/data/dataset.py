@@ -1,0 +1,206 @@
+"""A data set as everything else sees it: labels in memory, images read when a batch is asked for."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol, final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from quintain.core.errors import DataError, SettingError
+from quintain.data.values import Labels, channels_first, check_labels, check_values, count_classes, to_unit
+
+HASH_VERSION = b"quintain-data-1"
+READ_AT_ONCE = 256
+
+Rows = npt.NDArray[np.int64]
+
+
+class Source(Protocol):
+    """Where samples come from; the only thing a new kind of data set has to write."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample: (C, H, W) for images, (F,) for vectors."""
+
+    def __len__(self) -> int:
+        """Number of samples."""
+
+    def read(self, rows: Rows) -> npt.NDArray[Any]:
+        """These samples and no others, (B, *shape), uint8 or floating."""
+
+
+class Batch(NamedTuple):
+    """Some examples of a data set.
+
+    Args:
+        x: Samples in [0, 1], (B, *shape), float32.
+        y: Labels, (B,), int64.
+        ids: Their places in the data set, (B,), int64.
+    """
+
+    x: Tensor
+    y: Tensor
+    ids: Tensor
+
+
+@final
+class Dataset:
+    """Labelled samples in [0, 1], read batch by batch: memory does not grow with their number.
+
+    Args:
+        source: Where samples are read from.
+        labels: Class of each row, (N,), integers in [0, classes).
+        classes: Number of classes; the largest label plus one, and at least two, if not given.
+        class_names: One name a class; the numbers themselves if not given.
+        name: What it is called in results.
+        rows: Rows of the source that belong to it, in order; all of them if not given. ``labels`` is then of these rows.
+
+    Raises:
+        DataError: If there are no samples, or labels do not fit.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        labels: npt.ArrayLike,
+        *,
+        name: str,
+        classes: int | None = None,
+        class_names: Sequence[str] = (),
+        rows: Rows | None = None,
+    ) -> None:
+        self._source = source
+        self._rows = np.arange(len(source), dtype=np.int64) if rows is None else rows
+        self.name = name
+        self.labels: Labels = check_labels(labels, count=len(self._rows), classes=classes, name=name)
+        self.classes = count_classes(self.labels, len(self), name) if classes is None else classes
+        self.class_names = tuple(class_names) or tuple(str(label) for label in range(self.classes))
+        if len(self.class_names) != self.classes:
+            raise DataError(f"{name} has {len(self.class_names)} class names for {self.classes} classes; expected one each")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample: (C, H, W) for images, (F,) for vectors."""
+        return self._source.shape
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.name}: {len(self)} x {self.shape}, {self.classes} classes)"
+
+    def batch(self, ids: npt.ArrayLike | Tensor) -> tuple[Tensor, Tensor]:
+        """Samples and labels at ``ids``, in that order; repeats are allowed.
+
+        Returns:
+            x (B, *shape), float32 in [0, 1], and y (B,), int64.
+
+        Raises:
+            DataError: If an id or a value is out of range, or NaN.
+        """
+        places = self._places(ids)
+        values = self._source.read(self._rows[places])
+        if values.shape != (len(places), *self.shape):
+            raise DataError(f"{self.name} gave samples of shape {values.shape[1:]}; expected {self.shape} like the first one")
+        check_values(values, self.name)
+        return torch.from_numpy(to_unit(values)), torch.from_numpy(self.labels[places])
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """All examples in order, ``size`` at a time; only one batch is in memory."""
+        if size < 1:
+            raise SettingError(f"batch size = {size}; expected at least 1")
+        return self._batches(size)
+
+    def _batches(self, size: int) -> Iterator[Batch]:
+        for start in range(0, len(self), size):
+            ids = torch.arange(start, min(start + size, len(self)))
+            yield Batch(*self.batch(ids), ids)
+
+    def subset(self, ids: npt.ArrayLike | Tensor, *, name: str | None = None) -> "Dataset":
+        """The data set of some examples, in the order of ``ids``, over the same source."""
+        places = self._places(ids)
+        return Dataset(
+            self._source,
+            self.labels[places],
+            name=name or f"{self.name}[{len(places)}]",
+            classes=self.classes,
+            class_names=self.class_names,
+            rows=self._rows[places],
+        )
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of what a model is shown: sample shape, then each sample as little-endian float32, then the labels.
+
+        Equal for equal content, whatever the kind of source and the batch size; any other value, label or order changes it. It takes
+        one pass over the data, on first use.
+        """
+        digest = hashlib.sha256(HASH_VERSION)
+        digest.update(repr((len(self), *self.shape)).encode())
+        for x, _, _ in self.batches(READ_AT_ONCE):
+            digest.update(canonical(x))
+        digest.update(self.labels.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+    def _places(self, ids: npt.ArrayLike | Tensor) -> Rows:
+        given = ids.detach().cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
+        if given.size == 0:
+            given = given.astype(np.int64)
+        if given.ndim != 1 or not np.issubdtype(given.dtype, np.integer):
+            raise DataError(f"ids of shape {given.shape} and type {given.dtype}; expected a list of whole numbers")
+        if given.size and (given.min() < 0 or given.max() >= len(self)):
+            raise DataError(f"ids from {given.min()} to {given.max()}; {self.name} has 0 .. {len(self) - 1}")
+        return given.astype(np.int64)
+
+
+def canonical(x: Tensor) -> bytes:
+    """The bytes that stand for samples in hashes: little-endian float32, with one zero instead of two."""
+    return (x.numpy() + np.float32(0)).astype("<f4").tobytes()
+
+
+class ArraySource:
+    """Samples of one array, in memory or memory-mapped, (N, *shape)."""
+
+    def __init__(self, values: npt.NDArray[Any]) -> None:
+        self._values = values
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self._values.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def read(self, rows: Rows) -> npt.NDArray[Any]:
+        return np.asarray(self._values[rows])
+
+
+def from_arrays(
+    images: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    *,
+    name: str = "arrays",
+    classes: int | None = None,
+    class_names: Sequence[str] = (),
+) -> Dataset:
+    """A data set over arrays, which are kept, not copied.
+
+    Args:
+        images: uint8, divided by 255 when read, or floating in [0, 1]; (N, F), (N, H, W), (N, H, W, C) or (N, C, H, W) with C in {1, 3, 4}.
+            Where the last axis and the second could both be channels, the last is.
+        labels: (N,) or (N, 1), integers.
+        name: What it is called in results.
+        classes: Number of classes; the largest label plus one, and at least two, if not given.
+        class_names: One name a class.
+
+    Raises:
+        DataError: If the arrays are empty, of no such shape or type, outside [0, 1], or labels do not fit.
+    """
+    values = channels_first(np.asanyarray(images), name)
+    for start in range(0, len(values), READ_AT_ONCE):
+        check_values(values[start : start + READ_AT_ONCE], name)
+    return Dataset(ArraySource(values), labels, name=name, classes=classes, class_names=class_names)

@@ -1,0 +1,42 @@
+"""One way in: ``load_data("xrays")``, or the path of an archive, of MNIST's files, of a folder of images."""
+
+from pathlib import Path
+
+from quintain.core.errors import DataError, TargetError, UnknownName
+from quintain.core.registry import entries, find
+from quintain.data.splits import Splits
+
+ACCEPTED = "an .npz file, a folder with MNIST's IDX files, or a folder of images by class"
+
+
+def load_data(spec: str | Path) -> Splits:
+    """The parts of a data set, each streaming and with a content hash.
+
+    Args:
+        spec: A registered name (``"xrays"``); else the path of an ``.npz`` file (``load_npz``), of a folder with MNIST's IDX files
+            (``load_idx``), or of a folder of images by class (``load_folder``). A registered name wins over a file of that name.
+
+    Raises:
+        UnknownName: If it is neither a registered name nor a path.
+        DataError: If there is no such file, or its content does not fit.
+    """
+    if str(spec) in entries("data"):
+        splits = find("data", str(spec)).load()()
+        if not isinstance(splits, Splits):
+            raise TargetError(f"the data set {spec!r} is registered with something that returns {type(splits).__name__}; expected Splits")
+        return splits
+    path = Path(spec).expanduser()
+    if path.is_dir():
+        from quintain.data.folder import load_folder
+        from quintain.data.idx import find_idx, load_idx
+
+        return load_idx(path) if find_idx(path) else load_folder(path)
+    if path.suffix == ".npz" and path.is_file():
+        from quintain.data.npz import load_npz
+
+        return load_npz(path)
+    if path.exists():
+        raise DataError(f"{path} is not a data set that is known here; expected {ACCEPTED}")
+    if isinstance(spec, Path) or path.suffix or len(path.parts) > 1:
+        raise DataError(f"there is no {path}; expected {ACCEPTED}, or one of the names {', '.join(sorted(entries('data')))}")
+    raise UnknownName("data set", spec, entries("data"))

@@ -1,0 +1,35 @@
+"""Secure aggregation as pure functions over arrays and keys: no transport, no torch, no privacy accounting."""
+
+from typing import TYPE_CHECKING
+
+from quintain.core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from quintain.federated.secagg import client as client
+    from quintain.federated.secagg import masks as masks
+    from quintain.federated.secagg import server as server
+    from quintain.federated.secagg.encoding import Encoding as Encoding
+    from quintain.federated.secagg.encoding import finest as finest
+    from quintain.federated.secagg.journal import FolderJournal as FolderJournal
+    from quintain.federated.secagg.journal import MemoryJournal as MemoryJournal
+    from quintain.federated.secagg.keys import Identity as Identity
+    from quintain.federated.secagg.keys import Roster as Roster
+    from quintain.federated.secagg.policy import Policy as Policy
+    from quintain.federated.secagg.policy import default_threshold as default_threshold
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "client": "quintain.federated.secagg.client",
+        "server": "quintain.federated.secagg.server",
+        "masks": "quintain.federated.secagg.masks",
+        "Encoding": "quintain.federated.secagg.encoding",
+        "finest": "quintain.federated.secagg.encoding",
+        "FolderJournal": "quintain.federated.secagg.journal",
+        "MemoryJournal": "quintain.federated.secagg.journal",
+        "Identity": "quintain.federated.secagg.keys",
+        "Roster": "quintain.federated.secagg.keys",
+        "Policy": "quintain.federated.secagg.policy",
+        "default_threshold": "quintain.federated.secagg.policy",
+    },
+)

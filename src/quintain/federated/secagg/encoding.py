@@ -1,0 +1,132 @@
+"""Real vectors as integers mod 2^32, with the proof that no sum of them wraps."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from quintain.core.errors import DataError, SettingError
+
+WORD = np.dtype("<u4")
+Words = NDArray[np.uint32]
+HALF = 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    r"""Fixed-point integers that add up exactly.
+
+    .. math:: q = \mathrm{round}\big(s\, a\, \mathrm{clip}(x, -C, C)\big) \bmod 2^{32}, \qquad a = w / W
+
+    Rounding and multiplication are monotone, so :math:`|q| \le Q = \mathrm{round}(sC)`; a sum of n of them is read back exactly since
+    :math:`nQ < 2^{31}` is checked in integers. With a weight cap W the integer weight w travels as one more word, so that nobody, the
+    server included, sees a single site's weight.
+
+    Args:
+        length: Entries of the vector.
+        clip: C, in the units of the vector: larger entries are cut to it.
+        scale: s, an integer; one step of the grid is ``1 / scale``.
+        parties: n, the size of the roster: more than this never add up.
+        cap: W, the largest weight that a site may have; 0 for a plain sum.
+
+    Raises:
+        SettingError: If a setting is out of range, or if a sum could wrap.
+    """
+
+    length: int
+    clip: float
+    scale: int
+    parties: int
+    cap: int = 0
+
+    def __post_init__(self) -> None:
+        if self.length < 1 or self.parties < 2 or self.cap < 0 or self.scale < 1:
+            raise SettingError(
+                f"length = {self.length}, parties = {self.parties}, scale = {self.scale}, cap = {self.cap}; "
+                "expected length >= 1, parties >= 2, scale >= 1 and cap >= 0"
+            )
+        if not (math.isfinite(self.clip) and self.clip > 0):
+            raise SettingError(f"clip = {self.clip}; expected a positive number, such as the largest entry of an ordinary update")
+        largest = max(self.largest, self.cap)
+        if largest < 1 or self.parties * largest >= HALF:
+            raise SettingError(
+                f"{self.parties} sites x {largest} per word; expected at least 1 per word and less than 2^31 in all, so that no sum wraps. "
+                f"Choose a scale of at most {int(HALF / self.parties / self.clip)} or a cap below {HALF // self.parties}"
+            )
+
+    @property
+    def largest(self) -> int:
+        """Q, the largest magnitude of an encoded entry."""
+        return round(self.scale * self.clip)
+
+    @property
+    def words(self) -> int:
+        """Words on the wire: the entries, then the weight where there is one."""
+        return self.length + (self.cap > 0)
+
+    def quantise(self, vector: ArrayLike, weight: int | None = None) -> Words:
+        """The words of one vector.
+
+        Args:
+            vector: (length,) real numbers.
+            weight: Integer weight in [0, cap]; given exactly when the encoding has a cap.
+
+        Raises:
+            DataError: If an entry is not finite (its place is named) or the shape does not fit.
+            SettingError: If the weight does not fit the cap.
+        """
+        exact = self._checked(vector)
+        if (weight is None) != (self.cap == 0):
+            raise SettingError(f"weight = {weight} under a cap of {self.cap}; give a weight exactly when there is a cap above 0")
+        clipped = np.clip(exact, -self.clip, self.clip)
+        if weight is None:
+            return _wrap(clipped * self.scale)
+        if not 0 <= weight <= self.cap:
+            raise SettingError(f"weight = {weight}; expected 0 <= weight <= {self.cap}, the public cap")
+        return np.append(_wrap(clipped * (weight / self.cap) * self.scale), WORD.type(weight)).astype(WORD)
+
+    def clipped(self, vector: ArrayLike) -> int:
+        """How many entries ``clip`` would cut."""
+        return int(np.count_nonzero(np.abs(self._checked(vector)) > self.clip))
+
+    def integers(self, words: Words) -> NDArray[np.int64]:
+        """A sum of words as signed integers: exact for up to ``parties`` vectors."""
+        return words.astype(WORD).view(np.dtype("<i4")).astype(np.int64)
+
+    def real(self, integers: NDArray[np.int64]) -> NDArray[np.float64]:
+        """What the summed integers stand for: the sum of x, or of w x where weights travel inside."""
+        return integers[: self.length] / self.scale * (self.cap or 1)
+
+    def weight(self, integers: NDArray[np.int64]) -> int:
+        """The summed weight; 0 for a plain sum."""
+        return int(integers[-1]) if self.cap else 0
+
+    def _checked(self, vector: ArrayLike) -> NDArray[np.float64]:
+        given = np.asarray(vector)
+        if given.shape != (self.length,) or given.dtype.kind not in "fiu":
+            raise DataError(
+                f"got an array {given.shape} of {given.dtype}; expected ({self.length},) real numbers: flatten the update first"
+            )
+        exact = given.astype(np.float64)
+        strange = np.flatnonzero(~np.isfinite(exact))
+        if strange.size:
+            raise DataError(
+                f"entry {strange[0]} is {exact[strange[0]]} ({strange.size} of {self.length} entries are not finite); "
+                "expected finite numbers: lower the learning rate of the local training"
+            )
+        return exact
+
+
+def finest(length: int, clip: float, parties: int, cap: int = 0) -> Encoding:
+    """The encoding with the largest scale, a power of two, whose sums cannot wrap."""
+    if not (math.isfinite(clip) and clip > 0 and parties >= 2):
+        return Encoding(length, clip, 1, parties, cap)
+    power = max(0, math.floor(math.log2((HALF - 1) / parties / clip)))
+    while power and parties * round(2**power * clip) >= HALF:
+        power -= 1
+    return Encoding(length, clip, 2**power, parties, cap)
+
+
+def _wrap(scaled: NDArray[np.float64]) -> Words:
+    return np.rint(scaled).astype(np.int64).astype(WORD)

@@ -1,0 +1,96 @@
+"""Who takes part: signing identities, the roster that pins them, and the pair of fresh keys that a site makes for each round."""
+
+import secrets
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from quintain.core.errors import ProtocolError, SettingError
+from quintain.federated.secagg.primitives import KEY_BYTES, bind, exchange_public, is_small_order, signing_public
+from quintain.federated.secagg.secret import Secret
+from quintain.federated.secagg.shamir import Entropy
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A site's long-lived Ed25519 key; its public half stands in everybody's roster."""
+
+    name: str
+    public: bytes
+    private: Secret = field(repr=False)
+
+    @classmethod
+    def create(cls, name: str, entropy: Entropy = secrets.token_bytes) -> "Identity":
+        """A new identity."""
+        private = entropy(KEY_BYTES)
+        return cls(name, signing_public(private), Secret(private))
+
+
+@dataclass(frozen=True)
+class Roster:
+    """The sites of a federation and their signing keys, pinned by every one of them before the first round.
+
+    Args:
+        names: Distinct names, in the order that fixes every site's index.
+        keys: Ed25519 public keys, 32 bytes each, distinct.
+
+    Raises:
+        SettingError: If names or keys repeat or do not pair up, or fewer than two sites are listed.
+        ProtocolError: If a key is of small order: under it one signature is valid for many messages.
+    """
+
+    names: tuple[str, ...]
+    keys: tuple[bytes, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.names) < 2 or len(self.names) != len(self.keys):
+            raise SettingError(f"{len(self.names)} names and {len(self.keys)} keys; expected one key a site and at least two sites")
+        if len(set(self.names)) < len(self.names) or len(set(self.keys)) < len(self.keys):
+            raise SettingError("a name or a key stands twice in the roster; expected every site once")
+        for name, key in zip(self.names, self.keys, strict=True):
+            if len(key) != KEY_BYTES or is_small_order(key, signing=True):
+                raise ProtocolError(f"the signing key of {name!r} is not an ordinary Ed25519 key of 32 bytes; ask that site for a new one")
+
+    @classmethod
+    def of(cls, *identities: Identity) -> "Roster":
+        """The roster of some identities."""
+        return cls(tuple(one.name for one in identities), tuple(one.public for one in identities))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def index(self, name: str) -> int:
+        """A site's place.
+
+        Raises:
+            SettingError: If it is not listed.
+        """
+        if name not in self.names:
+            raise SettingError(f"no site is called {name!r}; the roster lists {', '.join(self.names)}")
+        return self.names.index(name)
+
+    def spell(self, members: tuple[int, ...]) -> tuple[str, ...]:
+        """The names of some indices."""
+        return tuple(self.names[i] for i in members)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """A hash of names and keys, in order."""
+        return bind("roster", *(part for pair in zip(self.names, self.keys, strict=True) for part in (pair[0].encode(), pair[1])))
+
+
+@dataclass(frozen=True, slots=True)
+class RoundKeys:
+    """The two X25519 public keys of one site in one round."""
+
+    channel: bytes
+    mask: bytes
+
+
+def fresh_key(entropy: Entropy) -> Secret:
+    """A private X25519 key for one round."""
+    return Secret(entropy(KEY_BYTES))
+
+
+def public_half(private: Secret) -> bytes:
+    """The public key of a private X25519 key."""
+    return exchange_public(private.peek())

@@ -1,0 +1,295 @@
+"""The bytes on the wire: fixed layouts, each with its length check; anything else is a ``ProtocolError``.
+
+Every message starts with magic, kind, round id and sender. A site's message ends in its signature over the transcript so far, the header
+and the body. Sets of sites are bit maps over the roster, so that no site can stand in one twice.
+"""
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from quintain.core.errors import ProtocolError
+from quintain.federated.secagg.encoding import WORD, Words
+from quintain.federated.secagg.keys import Identity, RoundKeys
+from quintain.federated.secagg.policy import Policy
+from quintain.federated.secagg.primitives import KEY_BYTES, SIGNATURE_BYTES, TAG_BYTES, bind, is_small_order, sign, verify
+from quintain.federated.secagg.shamir import SHARE_BYTES
+
+MAGIC = b"QSA1"
+SERVER = 2**32 - 1
+HASH_BYTES = 32
+_HEADER = struct.Struct(">4sB16sI")
+_OFFER = struct.Struct(">IIIIQdQQ32s32s")
+_SHARE = struct.Struct(f">II16s{SHARE_BYTES}s{SHARE_BYTES}s")
+SEALED_BYTES = _SHARE.size + TAG_BYTES
+
+Members = tuple[int, ...]
+
+
+class Kind(IntEnum):
+    """What a message is, in the order of the round: the server sends the even kinds, a site answers each with the next."""
+
+    OFFER = 0
+    KEYS = 1
+    KEY_LIST = 2
+    SHARES = 3
+    DELIVERY = 4
+    MASKED = 5
+    SURVIVORS = 6
+    AGREE = 7
+    CONSENT = 8
+    UNMASK = 9
+
+
+@dataclass(frozen=True, slots=True)
+class SignedKeys:
+    """A site's keys for this round and its signature on them."""
+
+    keys: RoundKeys
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One site's shares for another: of its mask key and of its self-mask seed."""
+
+    sender: int
+    receiver: int
+    round_id: bytes
+    key_share: int
+    seed_share: int
+
+    def pack(self) -> bytes:
+        """The layout inside the sealed text."""
+        return _SHARE.pack(
+            self.sender,
+            self.receiver,
+            self.round_id,
+            self.key_share.to_bytes(SHARE_BYTES, "big"),
+            self.seed_share.to_bytes(SHARE_BYTES, "big"),
+        )
+
+    @classmethod
+    def parse(cls, data: bytes) -> "Share":
+        """Read ``pack``'s layout; a seal keeps it whole, its sender may still have filled it with anything."""
+        _expect_length(data, _SHARE.size, "a share")
+        sender, receiver, round_id, key_share, seed_share = _SHARE.unpack(data)
+        return cls(sender, receiver, round_id, int.from_bytes(key_share, "big"), int.from_bytes(seed_share, "big"))
+
+
+# -- envelopes -------------------------------------------------------------------------------------------------------------------------
+
+
+def from_server(kind: Kind, round_id: bytes, body: bytes) -> bytes:
+    """A message of the server: it carries no signature, what counts in it is signed or sealed by sites."""
+    return _HEADER.pack(MAGIC, kind, round_id, SERVER) + body
+
+
+def from_site(kind: Kind, policy: Policy, site: int, body: bytes, transcript: bytes, identity: Identity) -> bytes:
+    """A site's message with its signature."""
+    head = _HEADER.pack(MAGIC, kind, policy.round_id, site)
+    return head + body + sign(identity.private.peek(), _signed(transcript, head, body))
+
+
+def open_server(data: bytes, kind: Kind, policy: Policy) -> bytes:
+    """The body of the server's message of this kind and round."""
+    return _open(data, kind, policy, SERVER)
+
+
+def open_site(data: bytes, kind: Kind, policy: Policy, site: int, transcript: bytes) -> tuple[bytes, bytes]:
+    """Body and signature of a site's message, verified under its pinned identity and this transcript."""
+    content = _open(data, kind, policy, site)
+    if len(content) < SIGNATURE_BYTES:
+        raise ProtocolError(f"a {kind.name} message of {len(data)} bytes has no room for its signature; refuse it")
+    body, signature = content[:-SIGNATURE_BYTES], content[-SIGNATURE_BYTES:]
+    check_signature(kind, policy, site, body, transcript, signature)
+    return body, signature
+
+
+def check_signature(kind: Kind, policy: Policy, site: int, body: bytes, transcript: bytes, signature: bytes) -> None:
+    """Refuse a site's message unless the pinned identity signed exactly it, in this round, after this transcript."""
+    head = _HEADER.pack(MAGIC, kind, policy.round_id, site)
+    if not verify(policy.roster.keys[site], _signed(transcript, head, body), signature):
+        raise ProtocolError(
+            f"the signature of {policy.roster.names[site]!r} on its {kind.name} message does not hold for this round and its lists so far; "
+            "expected one made with the key in the roster: leave this round"
+        )
+
+
+def kind_of(data: bytes) -> Kind:
+    """What a message says it is."""
+    if len(data) < _HEADER.size or data[:4] != MAGIC or data[4] >= len(Kind):
+        raise ProtocolError(f"{len(data)} bytes that are no message of this protocol; expected the header {MAGIC!r} and a known kind")
+    return Kind(data[4])
+
+
+def server_body(data: bytes) -> bytes:
+    """What follows the header in a message of the server, unchecked: for those who read a recorded round."""
+    return data[_HEADER.size :]
+
+
+def site_body(data: bytes) -> bytes:
+    """What stands between the header and the signature in a message of a site, unchecked."""
+    return data[_HEADER.size : -SIGNATURE_BYTES]
+
+
+# -- bodies ----------------------------------------------------------------------------------------------------------------------------
+
+
+def pack_offer(policy: Policy) -> bytes:
+    """The terms that the server intends."""
+    e = policy.encoding
+    numbers = (len(policy.roster), policy.threshold, policy.minimum, policy.corrupt, e.length, e.clip, e.scale, e.cap)
+    return _OFFER.pack(*numbers, policy.roster.digest, policy.model_hash)
+
+
+def check_offer(body: bytes, policy: Policy) -> None:
+    """Refuse an offer that differs from this site's own policy, naming the first term that does."""
+    _expect_length(body, _OFFER.size, "an offer")
+    names = ("sites", "threshold", "minimum", "corrupt", "length", "clip", "scale", "weight cap", "roster", "model hash")
+    for name, got, own in zip(names, _OFFER.unpack(body), _OFFER.unpack(pack_offer(policy)), strict=True):
+        if got != own:
+            shown = (got.hex()[:16], own.hex()[:16]) if isinstance(got, bytes) else (got, own)
+            raise ProtocolError(f"the server offers {name} = {shown[0]}; this site's policy says {shown[1]}: leave this round")
+
+
+def pack_keys(keys: RoundKeys) -> bytes:
+    """A site's two public keys."""
+    return keys.channel + keys.mask
+
+
+def parse_keys(body: bytes) -> RoundKeys:
+    """Two X25519 keys, different from each other and of full order."""
+    _expect_length(body, 2 * KEY_BYTES, "a pair of keys")
+    keys = RoundKeys(body[:KEY_BYTES], body[KEY_BYTES:])
+    if keys.channel == keys.mask or any(is_small_order(key, signing=False) for key in (keys.channel, keys.mask)):
+        raise ProtocolError("a pair of keys that are equal or of small order; expected two ordinary X25519 keys: exclude that site")
+    return keys
+
+
+def pack_key_list(listed: Mapping[int, SignedKeys], parties: int) -> bytes:
+    """All keys of the round, in the roster's order."""
+    members = tuple(sorted(listed))
+    return pack_set(members, parties) + b"".join(pack_keys(listed[i].keys) + listed[i].signature for i in members)
+
+
+def parse_key_list(body: bytes, parties: int) -> dict[int, SignedKeys]:
+    """Read ``pack_key_list``'s layout; signatures are for the caller to check."""
+    members, entries = _split(body, parties, 2 * KEY_BYTES + SIGNATURE_BYTES, "a key list")
+    return {i: SignedKeys(parse_keys(entry[: 2 * KEY_BYTES]), entry[2 * KEY_BYTES :]) for i, entry in zip(members, entries, strict=True)}
+
+
+def pack_shares(sealed: Mapping[int, bytes], commitment: bytes, parties: int) -> bytes:
+    """A site's sealed shares by receiver, and the hash that it commits its self-mask seed to."""
+    members = tuple(sorted(sealed))
+    return commitment + pack_set(members, parties) + b"".join(sealed[i] for i in members)
+
+
+def parse_shares(body: bytes, parties: int) -> tuple[dict[int, bytes], bytes]:
+    """Sealed shares by receiver, and the commitment."""
+    if len(body) < HASH_BYTES:
+        raise ProtocolError(f"a message of shares of {len(body)} bytes; expected at least {HASH_BYTES}")
+    members, entries = _split(body[HASH_BYTES:], parties, SEALED_BYTES, "a message of shares")
+    return dict(zip(members, entries, strict=True)), body[:HASH_BYTES]
+
+
+def pack_delivery(sealed: Mapping[int, bytes], members: Members, receiver: int, parties: int) -> bytes:
+    """Who has shared, and what each of them sealed for one receiver."""
+    return pack_set(members, parties) + b"".join(sealed[i] for i in members if i != receiver)
+
+
+def parse_delivery(body: bytes, receiver: int, parties: int) -> tuple[Members, dict[int, bytes]]:
+    """The sharing sites, and the sealed shares for this receiver by sender."""
+    members = parse_set(body[: set_bytes(parties)], parties)
+    senders = tuple(i for i in members if i != receiver)
+    entries = _entries(body[set_bytes(parties) :], len(senders), SEALED_BYTES, "a delivery")
+    return members, dict(zip(senders, entries, strict=True))
+
+
+def pack_words(words: Words) -> bytes:
+    """A vector, four bytes a word, little-endian."""
+    return words.astype(WORD, copy=False).tobytes()
+
+
+def parse_words(body: bytes, length: int) -> Words:
+    """A vector of the agreed length (a read-only view of the message)."""
+    _expect_length(body, 4 * length, "a masked vector")
+    return np.frombuffer(body, WORD)
+
+
+def pack_consent(signatures: Mapping[int, bytes], parties: int) -> bytes:
+    """Who signed the list of survivors, with the signatures."""
+    members = tuple(sorted(signatures))
+    return pack_set(members, parties) + b"".join(signatures[i] for i in members)
+
+
+def parse_consent(body: bytes, parties: int) -> dict[int, bytes]:
+    """Signatures on the list of survivors by site."""
+    members, entries = _split(body, parties, SIGNATURE_BYTES, "a list of signatures")
+    return dict(zip(members, entries, strict=True))
+
+
+def pack_unmask(shares: Mapping[int, int]) -> bytes:
+    """One share for each site that had shared, in order: of its seed if it survived, of its key if not."""
+    return b"".join(shares[i].to_bytes(SHARE_BYTES, "big") for i in sorted(shares))
+
+
+def parse_unmask(body: bytes, members: Members) -> dict[int, int]:
+    """Read ``pack_unmask``'s layout."""
+    entries = _entries(body, len(members), SHARE_BYTES, "an unmasking")
+    return {i: int.from_bytes(entry, "big") for i, entry in zip(members, entries, strict=True)}
+
+
+def set_bytes(parties: int) -> int:
+    """Bytes of a set of sites."""
+    return (parties + 7) // 8
+
+
+def pack_set(members: Members, parties: int) -> bytes:
+    """A bit map, lowest index first."""
+    return sum(1 << i for i in set(members)).to_bytes(set_bytes(parties), "little")
+
+
+def parse_set(data: bytes, parties: int) -> Members:
+    """The sites of a bit map, in order."""
+    _expect_length(data, set_bytes(parties), "a set of sites")
+    bits = int.from_bytes(data, "little")
+    if bits >> parties:
+        raise ProtocolError(f"a set names site {bits.bit_length() - 1}; the roster lists {parties}: leave this round")
+    return tuple(i for i in range(parties) if bits >> i & 1)
+
+
+# -- lengths ---------------------------------------------------------------------------------------------------------------------------
+
+
+def _open(data: bytes, kind: Kind, policy: Policy, sender: int) -> bytes:
+    if kind_of(data) is not kind:
+        raise ProtocolError(f"got a {kind_of(data).name} message; this step expects {kind.name}: send it in its turn")
+    _, _, round_id, claimed = _HEADER.unpack_from(data)
+    if round_id != policy.round_id:
+        raise ProtocolError(f"a message of round {round_id.hex()}; this is round {policy.round_id.hex()}: a replay is refused")
+    if claimed != sender:
+        raise ProtocolError(f"a {kind.name} message in the name of sender {claimed}; expected {sender}: refuse it")
+    return bytes(data[_HEADER.size :])
+
+
+def _signed(transcript: bytes, head: bytes, body: bytes) -> bytes:
+    return bind("message", transcript, head, body)
+
+
+def _split(body: bytes, parties: int, size: int, what: str) -> tuple[Members, list[bytes]]:
+    members = parse_set(body[: set_bytes(parties)], parties)
+    return members, _entries(body[set_bytes(parties) :], len(members), size, what)
+
+
+def _entries(data: bytes, count: int, size: int, what: str) -> list[bytes]:
+    _expect_length(data, count * size, what)
+    return [data[k * size : (k + 1) * size] for k in range(count)]
+
+
+def _expect_length(data: bytes, length: int, what: str) -> None:
+    if len(data) != length:
+        raise ProtocolError(f"{what} of {len(data)} bytes; expected {length}: refuse it")

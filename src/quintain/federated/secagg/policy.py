@@ -1,0 +1,79 @@
+"""What a site insists on. It lives at the site: the server may repeat it, never change it."""
+
+from dataclasses import dataclass
+
+from quintain.core.errors import SettingError
+from quintain.federated.secagg.encoding import Encoding
+from quintain.federated.secagg.keys import Roster
+from quintain.federated.secagg.primitives import bind
+
+ROUND_BYTES = 16
+HASH_BYTES = 32
+
+
+def default_threshold(parties: int) -> int:
+    """floor(2n/3) + 1: it stands ceil(n/3) - 1 sites that side with the server."""
+    return 2 * parties // 3 + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    r"""The terms of one round, equal at all sites.
+
+    Args:
+        roster: The pinned identities; n = their number.
+        round_id: 16 bytes that no other round has.
+        threshold: t: shares that rebuild a secret, and sites that must agree on who survived.
+        minimum: Fewest survivors whose sum may be opened.
+        encoding: How vectors become words.
+        model_hash: 32 bytes: hash of the model that this site received; sites with different models get masks that do not cancel.
+        corrupt: Sites that may side with the server.
+
+    Raises:
+        SettingError: Unless :math:`2t > n + corrupt`, so that two different survivor lists cannot both win, and t, minimum <= n.
+    """
+
+    roster: Roster
+    round_id: bytes
+    threshold: int
+    minimum: int
+    encoding: Encoding
+    model_hash: bytes
+    corrupt: int = 1
+
+    def __post_init__(self) -> None:
+        parties = len(self.roster)
+        check_threshold(self.threshold, parties, self.corrupt)
+        if not max(2, self.threshold) <= self.minimum <= parties:
+            raise SettingError(
+                f"minimum = {self.minimum} survivors; expected max(2, threshold = {self.threshold}) <= minimum <= {parties} sites"
+            )
+        if len(self.round_id) != ROUND_BYTES or len(self.model_hash) != HASH_BYTES:
+            raise SettingError(
+                f"a round id of {len(self.round_id)} and a model hash of {len(self.model_hash)} bytes; "
+                f"expected {ROUND_BYTES} and {HASH_BYTES}"
+            )
+        if self.encoding.parties != parties:
+            raise SettingError(
+                f"the encoding is proven for {self.encoding.parties} sites and the roster lists {parties}; they must be equal"
+            )
+
+    def digest(self) -> bytes:
+        """The first link of the transcript: every term, each with its length in front."""
+        encoding = self.encoding
+        numbers = (self.threshold, self.minimum, self.corrupt, encoding.length, encoding.scale, encoding.parties, encoding.cap)
+        terms = (*(str(number).encode() for number in numbers), encoding.clip.hex().encode())
+        return bind("policy", self.round_id, self.roster.digest, self.model_hash, *terms)
+
+
+def check_threshold(threshold: int, parties: int, corrupt: int) -> None:
+    """Refuse a threshold under which two survivor lists could both win, or that cannot be met.
+
+    Raises:
+        SettingError: Unless (parties + corrupt) / 2 < threshold <= parties and corrupt >= 0.
+    """
+    if corrupt < 0 or not parties + corrupt < 2 * threshold <= 2 * parties:
+        raise SettingError(
+            f"threshold = {threshold} of {parties} sites, {corrupt} of which may side with the server; expected "
+            f"{(parties + corrupt) // 2 + 1} to {parties}, since 2t > n + corrupt keeps two survivor lists from both winning"
+        )

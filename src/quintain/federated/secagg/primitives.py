@@ -1,0 +1,122 @@
+"""The few cryptographic primitives that secure aggregation uses, each one call deep into ``cryptography``."""
+
+import hashlib
+
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CTR
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from quintain.core.errors import ProtocolError
+
+KEY_BYTES = 32
+SIGNATURE_BYTES = 64
+TAG_BYTES = 16
+
+FIELD = 2**255 - 19
+# The points whose multiples by the cofactor vanish, as residues, so that an encoding above the prime is caught as well.
+_X25519_SMALL = frozenset(
+    {
+        0,
+        1,
+        FIELD - 1,
+        int.from_bytes(bytes.fromhex("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"), "little"),
+        int.from_bytes(bytes.fromhex("5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157"), "little"),
+    }
+)
+_ED25519_SMALL = frozenset(
+    {
+        0,
+        1,
+        FIELD - 1,
+        int.from_bytes(bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"),
+        int.from_bytes(bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"), "little"),
+    }
+)
+
+
+def bind(label: str, *parts: bytes) -> bytes:
+    """A hash of a label and parts, each with its length in front: no two different lists collide."""
+    digest = hashlib.sha256()
+    for part in (b"quintain secure aggregation 1: " + label.encode(), *parts):
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.digest()
+
+
+def is_small_order(public: bytes, *, signing: bool) -> bool:
+    """Whether a public key (Ed25519 if ``signing``, else X25519) is one of the few points that make any peer's secret irrelevant."""
+    residue = (int.from_bytes(public, "little") & (2**255 - 1)) % FIELD
+    return residue in (_ED25519_SMALL if signing else _X25519_SMALL)
+
+
+def exchange_public(private: bytes | bytearray) -> bytes:
+    """The X25519 public key of a private one (RFC 7748)."""
+    return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+
+
+def exchange(private: bytes | bytearray, public: bytes) -> bytes:
+    """The X25519 shared secret (RFC 7748).
+
+    Raises:
+        ProtocolError: If the peer's key is of small order, so that the secret would be known to all.
+    """
+    if is_small_order(public, signing=False):
+        raise ProtocolError("a peer's X25519 key is a point of small order; expected an ordinary key: exclude that peer")
+    try:
+        return X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(public))
+    except ValueError as error:
+        raise ProtocolError("a peer's X25519 key gives an empty secret; expected an ordinary key: exclude that peer") from error
+
+
+def signing_public(private: bytes | bytearray) -> bytes:
+    """The Ed25519 public key of a private one (RFC 8032)."""
+    return Ed25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+
+
+def sign(private: bytes | bytearray, message: bytes) -> bytes:
+    """An Ed25519 signature (RFC 8032), 64 bytes."""
+    return Ed25519PrivateKey.from_private_bytes(private).sign(message)
+
+
+def verify(public: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether an Ed25519 signature is valid under a key that is not of small order."""
+    if is_small_order(public, signing=True):
+        return False
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def derive_key(secret: bytes | bytearray, info: bytes, *, salt: bytes = b"", length: int = KEY_BYTES) -> bytes:
+    """HKDF-SHA256 (RFC 5869)."""
+    return HKDF(algorithm=SHA256(), length=length, salt=salt or None, info=info).derive(bytes(secret))
+
+
+def seal(key: bytes, plain: bytes, envelope: bytes) -> bytes:
+    """AES-256-GCM under a key that is used once, which is why the nonce may be zero."""
+    return AESGCM(key).encrypt(bytes(12), plain, envelope)
+
+
+def unseal(key: bytes, sealed: bytes, envelope: bytes) -> bytes:
+    """The plain text of ``seal``.
+
+    Raises:
+        ProtocolError: If the text, its envelope or the key is another one.
+    """
+    try:
+        return AESGCM(key).decrypt(bytes(12), sealed, envelope)
+    except InvalidTag as error:
+        raise ProtocolError("a sealed share does not open; it was changed, or made for another round or site: leave this round") from error
+
+
+def keystream(key: bytes, counter: bytes = bytes(16)) -> CipherContext:
+    """The AES-256-CTR key stream (NIST SP 800-38A) from a 16-byte counter block on: what it makes of zeros."""
+    return Cipher(AES(key), CTR(counter)).encryptor()

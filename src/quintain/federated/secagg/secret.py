@@ -1,0 +1,56 @@
+"""A secret that can be used once, is erased by that use, and never shows."""
+
+from typing import NoReturn
+
+from quintain.core.errors import ProtocolError
+
+
+def wipe(buffer: bytearray) -> None:
+    """Overwrite a buffer with zeros: best effort, since Python may have made copies."""
+    buffer[:] = bytes(len(buffer))
+
+
+class Secret:
+    """Bytes that move: whoever takes them leaves the holder empty, so that an old state cannot be run a second time."""
+
+    __slots__ = ("_bytes",)
+
+    def __init__(self, content: bytes | bytearray) -> None:
+        self._bytes: bytearray | None = bytearray(content)
+
+    def peek(self) -> bytearray:
+        """The bytes, still held.
+
+        Raises:
+            ProtocolError: If they were taken or erased.
+        """
+        if self._bytes is None:
+            raise ProtocolError("this step was taken before and its secrets are erased; a step is taken once: start a new round")
+        return self._bytes
+
+    def take(self) -> bytearray:
+        """The bytes, no longer held here.
+
+        Raises:
+            ProtocolError: If they were taken or erased.
+        """
+        taken, self._bytes = self.peek(), None
+        return taken
+
+    def move(self) -> "Secret":
+        """The same bytes in a new holder; this one is empty afterwards."""
+        moved = Secret(b"")
+        moved._bytes = self.take()
+        return moved
+
+    def erase(self) -> None:
+        """Overwrite and forget."""
+        if self._bytes is not None:
+            wipe(self._bytes)
+            self._bytes = None
+
+    def __repr__(self) -> str:
+        return "Secret(erased)" if self._bytes is None else "Secret(hidden)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not copied or pickled")

@@ -1,0 +1,95 @@
+"""Shamir's secret sharing in a prime field: any ``threshold`` shares give the secret, fewer say nothing about it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations, islice
+from math import prod
+
+from quintain.core.errors import ProtocolError, SettingError
+
+PRIME = 2**256 + 297
+SHARE_BYTES = 33
+SUBSETS = 4096
+
+Entropy = Callable[[int], bytes]
+
+
+def split(secret: int, threshold: int, points: Sequence[int], entropy: Entropy, *, prime: int = PRIME) -> dict[int, int]:
+    r"""Shares of a secret: values at ``points`` of a random polynomial whose value at 0 is the secret.
+
+    .. math:: f(x) = secret + \sum_{k=1}^{t-1} r_k x^k \bmod p, \qquad r_k \text{ uniform}
+
+    Args:
+        secret: In [0, prime).
+        threshold: t, how many shares rebuild it.
+        points: Where the shares are taken: distinct, none of them 0.
+        entropy: Random bytes by number, such as ``secrets.token_bytes``.
+        prime: The field.
+
+    Returns:
+        Point to value.
+
+    Raises:
+        SettingError: If the points or the threshold do not fit.
+
+    Guarantee: perfect secrecy below the threshold, if the entropy is uniform. Source: Shamir, 1979.
+    """
+    if not 0 <= secret < prime:
+        raise SettingError("the secret lies outside the field; expected 0 <= secret < prime")
+    if not 1 <= threshold <= len(points) < prime or len(set(points)) < len(points) or any(not 0 < x < prime for x in points):
+        raise SettingError(
+            f"threshold {threshold} with {len(points)} points; expected 1 <= threshold <= points, distinct points in [1, prime)"
+        )
+    coefficients = [secret, *(_uniform(prime, entropy) for _ in range(threshold - 1))]
+    return {x: _evaluate(coefficients, x, prime) for x in points}
+
+
+def interpolate(shares: Mapping[int, int], at: int = 0, *, prime: int = PRIME) -> int:
+    """The value at ``at`` of the polynomial through the shares; at 0 it is the secret."""
+    points = list(shares)
+    total = 0
+    for x in points:
+        above = prod((at - other) % prime for other in points if other != x) % prime
+        below = prod((x - other) % prime for other in points if other != x) % prime
+        total += shares[x] * above * pow(below, -1, prime)
+    return total % prime
+
+
+def rebuild(shares: Mapping[int, int], threshold: int, fits: Callable[[int], bool]) -> tuple[int, tuple[int, ...]]:
+    """The secret that passes ``fits``, and the points whose shares contradict it.
+
+    With spare shares a false one is stepped around and its giver named; without, the failure is noticed.
+
+    Args:
+        shares: Point to value.
+        threshold: How many of them make a polynomial.
+        fits: Whether a candidate is the secret, for example by its public key.
+
+    Raises:
+        ProtocolError: If there are too few shares, or no tried subset gives a secret that fits.
+    """
+    if len(shares) < threshold:
+        raise ProtocolError(f"{len(shares)} shares; {threshold} are needed to rebuild a secret: abandon the round and start another")
+    for subset in islice(combinations(sorted(shares), threshold), SUBSETS):
+        chosen = {x: shares[x] for x in subset}
+        secret = interpolate(chosen)
+        if fits(secret):
+            return secret, tuple(x for x in sorted(shares) if x not in chosen and interpolate(chosen, x) != shares[x])
+    raise ProtocolError(
+        f"no {threshold} of {len(shares)} shares give the secret that was committed to: a share is false, abandon the round"
+    )
+
+
+def _uniform(prime: int, entropy: Entropy) -> int:
+    bits = prime.bit_length()
+    size = (bits + 7) // 8
+    while True:
+        drawn = int.from_bytes(entropy(size), "big") >> (8 * size - bits)
+        if drawn < prime:
+            return drawn
+
+
+def _evaluate(coefficients: Sequence[int], x: int, prime: int) -> int:
+    value = 0
+    for coefficient in reversed(coefficients):
+        value = (value * x + coefficient) % prime
+    return value

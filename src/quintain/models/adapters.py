@@ -1,0 +1,55 @@
+"""What nets return, and how it becomes logits (B, K)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from quintain.core.errors import ModelError
+
+ADAPTER_VERSION = "adapters-1"
+KEYS = ("logits", "out")
+
+
+def adapt(output: Any, batch: int) -> Tensor:
+    """Logits (B, K), K >= 2, from what a net returned for ``batch`` examples.
+
+    A dict gives its ``"logits"`` or ``"out"``, or its only tensor; an object its ``.logits``; a tuple or list its first item. One logit an
+    example, (B,) or (B, 1), is the second class's score against zero: ``(0, z)``, so that its sigmoid is the softmax. Half precision
+    becomes float32.
+
+    Raises:
+        ModelError: If there are no logits, or they are of the wrong shape or type.
+    """
+    logits = _find(output)
+    if not logits.is_floating_point():
+        raise ModelError(f"the model returns {logits.dtype}; expected floating-point logits, not labels")
+    if logits.shape in ((batch,), (batch, 1)):
+        score = logits.reshape(batch)
+        logits = torch.stack((torch.zeros_like(score), score), dim=1)
+    if logits.ndim != 2 or len(logits) != batch:
+        raise ModelError(
+            f"the model returns shape {tuple(logits.shape)} for {batch} examples; expected ({batch}, classes), one row of logits an example"
+        )
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+
+
+def _find(output: Any) -> Tensor:
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, Mapping):
+        for key in KEYS:
+            if key in output:
+                return _find(output[key])
+        tensors = [value for value in output.values() if isinstance(value, Tensor)]
+        if len(tensors) == 1:
+            return tensors[0]
+        raise ModelError(
+            f"the model returns a dict with {', '.join(map(repr, output)) or 'nothing'}; expected 'logits', 'out', or one tensor"
+        )
+    if hasattr(output, "logits"):
+        return _find(output.logits)
+    if isinstance(output, tuple | list) and output:
+        return _find(output[0])
+    raise ModelError(f"the model returns {type(output).__name__}; expected logits: a tensor, a dict, a tuple, or an object with .logits")

@@ -1,0 +1,196 @@
+"""What to know about a model before anything is believed that was measured on it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from quintain.core.errors import QuintainError
+from quintain.models.classifier import Classifier
+from quintain.results.records import Finding
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+CLEARLY = 0.1  # by how much another input scale must win before it is mentioned
+ALONE = 1e-3  # relative difference of logits that rounding does not explain
+
+
+class Examples(Protocol):
+    """What is needed of a data set."""
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """Labels, (N,)."""
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+
+    def batch(self, ids: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Samples in [0, 1] and labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One model on one batch."""
+
+    model: Classifier
+    x: Tensor
+    y: Tensor
+    logits: Tensor
+
+
+def check_model(model: Classifier, data: Examples, *, sample: int = 64) -> list[Finding]:
+    """Look at mode, weights, output, determinism, batch independence, gradients, and whether the model takes inputs in [0, 1].
+
+    A model that cannot be called is an error among the findings, and is not raised. The model is not changed.
+
+    Args:
+        model: The model.
+        data: Labelled samples for it.
+        sample: How many of them are used, evenly spaced.
+
+    Returns:
+        Findings in a fixed order, the good ones included; level ``error`` where results would mean nothing, ``warning`` where
+        they may mislead.
+    """
+    findings = [_mode(model), _weights(model)]
+    try:
+        x, y = data.batch(np.unique(np.linspace(0, len(data.labels) - 1, sample).round().astype(np.int64)))
+        with torch.no_grad():
+            case = Case(model, x, y, model(x))
+    except QuintainError as error:
+        return [*findings, Finding("output", "error", str(error))]
+    findings.append(_output(case, data.classes))
+    if findings[-1].level == "error":
+        return findings
+    findings += [_determinism(case), _independence(case), *_gradient(case)]
+    if model.classes == data.classes:
+        findings.append(_inputs(case, data))
+    return findings
+
+
+def _mode(model: Classifier) -> Finding:
+    training = sum(module.training for module in model.net.modules())
+    if training and model.allow_train_mode:
+        return Finding("mode", "warning", f"{training} modules are in training mode, as allowed: a random or batch-dependent model")
+    if training:
+        return Finding("mode", "error", f"{training} modules are in training mode; call net.eval() first")
+    return Finding("mode", "ok", "in evaluation mode")
+
+
+def _weights(model: Classifier) -> Finding:
+    named = [*model.net.named_parameters(), *model.net.named_buffers()]
+    broken = [name for name, tensor in named if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if broken:
+        return Finding("weights", "error", f"NaN or infinite weights in {', '.join(broken[:5])}; train or load the model again")
+    kinds = {str(parameter.dtype).removeprefix("torch.") for parameter in model.net.parameters()}
+    count = sum(parameter.numel() for parameter in model.net.parameters())
+    if kinds & {"float16", "bfloat16"}:
+        return Finding(
+            "weights",
+            "note",
+            f"{count:,} parameters in {', '.join(sorted(kinds))}: rounding may hide small gradients; net.float() is safer",
+        )
+    return Finding("weights", "ok", f"{count:,} finite parameters" + (f" in {', '.join(sorted(kinds))}" if kinds else ""))
+
+
+def _output(case: Case, classes: int) -> Finding:
+    spoiled = int((~case.logits.isfinite()).any(1).sum())
+    if spoiled:
+        return Finding("output", "error", f"NaN or infinite logits for {spoiled} of {len(case.x)} samples; expected finite numbers")
+    if case.logits.shape[1] < classes:
+        return Finding(
+            "output", "error", f"{case.logits.shape[1]} logits a sample, but the data have {classes} classes; expected one a class"
+        )
+    if case.logits.shape[1] > classes:
+        return Finding(
+            "output", "warning", f"{case.logits.shape[1]} logits a sample, and the data have {classes} classes: the others are never right"
+        )
+    if (case.logits >= 0).all() and torch.allclose(case.logits.sum(1), case.logits.new_ones(()), atol=1e-4):
+        text = "outputs are probabilities, which saturate and hide gradients; return logits, without the softmax"
+        return Finding("output", "warning", text)
+    return Finding("output", "ok", f"{classes} finite logits a sample")
+
+
+def _determinism(case: Case) -> Finding:
+    with torch.no_grad():
+        again = case.model(case.x)
+    if torch.equal(again, case.logits):
+        return Finding("determinism", "ok", "the same batch twice gives the same logits")
+    gap = float((again - case.logits).abs().max())
+    return Finding(
+        "determinism",
+        "warning",
+        f"the same batch twice gives logits that differ by {gap:.2g}: attacks and proofs need averaging over draws",
+    )
+
+
+def _independence(case: Case) -> Finding:
+    with torch.no_grad():
+        try:
+            alone = torch.cat([case.model(one[None]) for one in case.x[:8]])
+        except QuintainError as error:
+            return Finding("batches", "error", f"a batch of one fails: {error}")
+    gap = float((alone - case.logits[:8]).abs().max())
+    if gap > ALONE * max(1.0, float(case.logits.abs().max())):
+        text = f"a sample's logits move by {gap:.2g} with the rest of its batch; expected none: batch statistics in use?"
+        return Finding("batches", "error", text)
+    return Finding("batches", "ok", f"a sample's logits do not depend on its batch (largest difference {gap:.1g})")
+
+
+def _gradient(case: Case) -> Iterator[Finding]:
+    z = case.x.clone().requires_grad_(True)
+    with torch.enable_grad():
+        logits = case.model(z)
+        first, second = logits.topk(2, dim=1).values.unbind(1)
+        gap = (first - second).sum()
+        gradient = torch.autograd.grad(gap, z, allow_unused=True)[0] if gap.requires_grad else None
+    if gradient is None:
+        yield Finding("gradient", "warning", "no gradient reaches the input: gradient attacks will find nothing, which proves nothing")
+        return
+    if not gradient.isfinite().all():
+        yield Finding("gradient", "warning", "the input gradient has NaN or infinite entries")
+        return
+    zero = int((gradient.flatten(1).abs().amax(1) == 0).sum())
+    if zero:
+        yield Finding("gradient", "warning", f"the input gradient is exactly zero for {zero} of {len(z)} samples: masked gradients flatter")
+    else:
+        yield Finding("gradient", "ok", "the input gradient is finite, and zero for no sample")
+
+
+def _inputs(case: Case, data: Examples) -> Finding:
+    """A guess at whether normalisation is inside: is the model better than a constant on [0, 1], and is it much better on another scale?"""
+    right = _accuracy(case, lambda x: x)
+    constant = float(np.bincount(data.labels).max()) / len(data.labels)
+    text = f"right on {right:.0%} of {len(case.x)} samples in [0, 1]; the best constant answer on {constant:.0%}"
+    others = {name: _accuracy(case, scale) for name, scale in _scales(case.x).items()}
+    best = max(others, key=lambda name: others[name])
+    if others[best] > max(right, constant) + CLEARLY:
+        return Finding(
+            "inputs", "warning", f"{text}; on {best}, {others[best]:.0%}: put that scaling inside the model (quintain.models.Normalise)"
+        )
+    if right <= constant:
+        return Finding("inputs", "note", f"{text}: no better than a constant; not trained, or trained on another scale?")
+    return Finding("inputs", "ok", text)
+
+
+def _scales(x: Tensor) -> dict[str, Callable[[Tensor], Tensor]]:
+    mean = x.transpose(0, 1).flatten(1).mean(1).view(1, -1, *[1] * (x.ndim - 2))
+    std = x.transpose(0, 1).flatten(1).std(1).clamp(min=1e-6).view(mean.shape)
+    scales: dict[str, Callable[[Tensor], Tensor]] = {
+        "inputs in [-1, 1]": lambda x: 2 * x - 1,
+        "inputs in 0 .. 255": lambda x: 255 * x,
+        "standardised inputs": lambda x: (x - mean) / std,
+    }
+    if x.shape[1] == 3 and x.ndim == 4:
+        centre, spread = (torch.tensor(values).view(1, 3, 1, 1) for values in IMAGENET)
+        scales["inputs with ImageNet's mean and deviation"] = lambda x: (x - centre) / spread
+    return scales
+
+
+def _accuracy(case: Case, scale: Callable[[Tensor], Tensor]) -> float:
+    return float((case.model.predict(scale(case.x)) == case.y).float().mean())

@@ -1,0 +1,117 @@
+"""A net as everything else sees it: inputs in [0, 1] to logits, and a hash of what it computes."""
+
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from quintain.core.errors import ModelError, QuintainError, SettingError
+from quintain.models.adapters import adapt
+from quintain.models.fingerprint import fingerprint
+
+
+@final
+class Classifier:
+    r"""A single-label classifier :math:`f : [0, 1]^S \to \mathbb{R}^K` over a net, whatever the net returns.
+
+    The net itself is never changed: not its mode, its weights, nor its gradients, as long as gradients are asked of the input alone
+    (``torch.autograd.grad``). Logits with NaN are passed on; ``check_model`` reports them.
+
+    Args:
+        net: In evaluation mode; takes (B, *S). Its output may be a tensor, dict, tuple, an object with ``.logits``, or one logit an
+            example.
+        classes: Number of classes; taken from the first output if not given.
+        allow_train_mode: Accept layers in training mode, for dropout as a defence.
+        name: What it is called in results.
+
+    Raises:
+        ModelError: When called with a net in training mode, an input that it cannot take, or an output of the wrong shape.
+    """
+
+    access = "gradients"
+
+    def __init__(self, net: nn.Module, *, classes: int | None = None, allow_train_mode: bool = False, name: str = "model") -> None:
+        if not isinstance(net, nn.Module):
+            raise ModelError(f"a {type(net).__name__}; expected a torch.nn.Module")
+        if classes is not None and classes < 2:
+            raise SettingError(f"classes = {classes}; expected at least 2")
+        self.net = net
+        self.name = name
+        self.allow_train_mode = allow_train_mode
+        self._classes = classes
+
+    def __repr__(self) -> str:
+        return f"Classifier({self.name}: {type(self.net).__name__}, {self._classes or 'unknown'} classes)"
+
+    @property
+    def classes(self) -> int:
+        """Number of classes.
+
+        Raises:
+            ModelError: If it was not given and nothing was classified yet.
+        """
+        if self._classes is None:
+            raise ModelError(f"the number of classes of {self.name} is not known yet; give Classifier(net, classes=...) or call it once")
+        return self._classes
+
+    @property
+    def device(self) -> torch.device:
+        """Where the net's first parameter or buffer is; the CPU if it has none."""
+        tensor = self._first_tensor()
+        return torch.device("cpu") if tensor is None else tensor.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The net's first floating-point type; float32 if it has none."""
+        tensor = self._first_tensor()
+        return torch.float32 if tensor is None else tensor.dtype
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of weights and inference program (see ``fingerprint``), read from the net as it is now."""
+        return fingerprint(self.net, modes=self.allow_train_mode)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Logits (B, K) on the device of ``x``, differentiable in ``x``.
+
+        Args:
+            x: (B, *S), floating, in [0, 1]; cast to the net's type and device.
+        """
+        if not self.allow_train_mode and any(module.training for module in self.net.modules()):
+            raise ModelError(
+                f"{self.name} is in training mode; call net.eval() first, or pass allow_train_mode=True if dropout is the defence"
+            )
+        if not x.is_floating_point() or x.ndim < 2:
+            raise ModelError(
+                f"an input of shape {tuple(x.shape)} and type {x.dtype}; expected a batch of floating-point examples in [0, 1]"
+            )
+        try:
+            output = self.net(self._placed(x))
+        except QuintainError:
+            raise
+        except Exception as error:
+            raise ModelError(
+                f"{self.name} fails on an input of shape {tuple(x.shape)}: {type(error).__name__}: {error}. Expected a net for such inputs"
+            ) from error
+        logits = adapt(output, len(x)).to(x.device)
+        if self._classes is None:
+            self._classes = logits.shape[1]
+        if logits.shape[1] != self._classes:
+            raise ModelError(f"{self.name} returns {logits.shape[1]} logits an example; expected {self._classes}, one a class")
+        return logits
+
+    def predict(self, x: Tensor) -> Tensor:
+        """The class of the largest logit, (B,), int64; no gradients."""
+        with torch.no_grad():
+            return self(x).argmax(1)
+
+    def _placed(self, x: Tensor) -> Tensor:
+        tensor = self._first_tensor()
+        return x if tensor is None else x.to(device=tensor.device, dtype=tensor.dtype)
+
+    def _first_tensor(self) -> Tensor | None:
+        for tensors in (self.net.parameters(), self.net.buffers()):
+            for tensor in tensors:
+                if tensor.is_floating_point():
+                    return tensor
+        return None

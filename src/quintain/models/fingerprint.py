@@ -1,0 +1,126 @@
+"""The identity of a model: its weights and the program that is run over them."""
+
+import ast
+import hashlib
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from types import CodeType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from quintain.models.adapters import ADAPTER_VERSION
+
+HASH_VERSION = "quintain-model-1"
+BOOKKEEPING = frozenset(vars(nn.Module())) | {"training"}
+DEPTH = 4
+
+
+def fingerprint(net: nn.Module, *, modes: bool = False) -> str:
+    """SHA-256 over a net's parameters, buffers and inference program.
+
+    Parameters and buffers count with name, dtype, shape and bytes, wherever they are. The program is each module's place, class name and
+    ``extra_repr``; for modules from outside PyTorch also the source of their methods (comments, docstrings and layout do not count) and
+    their plain attributes; for all, their forward hooks. Functions in other modules that a ``forward`` calls are not seen: put what
+    differs into an attribute or a buffer.
+
+    Args:
+        net: The net; only read.
+        modes: Count which modules are in training mode, for nets that are run so.
+    """
+    digest = hashlib.sha256()
+    for part in _parts(net, modes):
+        data = part if isinstance(part, bytes) else part.encode()
+        digest.update(len(data).to_bytes(8, "big"))
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def _parts(net: nn.Module, modes: bool) -> Iterator[str | bytes]:
+    yield HASH_VERSION
+    yield ADAPTER_VERSION
+    for kind, tensors in (
+        ("parameter", net.named_parameters(remove_duplicate=False)),
+        ("buffer", net.named_buffers(remove_duplicate=False)),
+    ):
+        for name, tensor in sorted(tensors, key=lambda pair: pair[0]):
+            yield f"{kind} {name}"
+            yield from _tensor(tensor)
+    for name, module in net.named_modules(remove_duplicate=False):
+        yield f"module {name} {type(module).__qualname__}({module.extra_repr()})"
+        if modes:
+            yield f"training {module.training}"
+        for hook in (*module._forward_pre_hooks.values(), *module._forward_hooks.values()):
+            yield f"hook {_program(hook)}"
+        for klass in type(module).__mro__:
+            if klass.__module__.partition(".")[0] not in ("torch", "builtins", "typing", "abc"):
+                yield from _class(klass)
+        code = getattr(module, "code", None)
+        if isinstance(code, str):  # traced and scripted modules carry their program as text
+            yield code
+        if not type(module).__module__.startswith("torch."):
+            for key in sorted(set(vars(module)) - BOOKKEEPING):
+                yield f"attribute {key}"
+                yield from _value(vars(module)[key], DEPTH)
+
+
+def _tensor(tensor: Tensor) -> Iterator[str | bytes]:
+    yield f"{tensor.dtype} {tuple(tensor.shape)}"
+    yield tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def _value(value: Any, depth: int) -> Iterator[str | bytes]:
+    """A plain attribute; of an object that is none of the kinds here, only the type's name counts."""
+    if isinstance(value, Tensor):
+        yield from _tensor(value)
+    elif value is None or isinstance(value, str | bytes | int | float | complex | torch.dtype | torch.device):
+        yield repr(value)
+    elif isinstance(value, Mapping) and depth:
+        for key in value:
+            yield f"key {key!r}"
+            yield from _value(value[key], depth - 1)
+    elif isinstance(value, list | tuple | set | frozenset) and depth:
+        for item in sorted(value, key=repr) if isinstance(value, set | frozenset) else value:
+            yield from _value(item, depth - 1)
+    elif inspect.isroutine(value):
+        yield _program(value)
+    else:
+        yield type(value).__qualname__
+
+
+@cache
+def _class(klass: type) -> tuple[str | bytes, ...]:
+    """What a class adds to the program: its functions, and its plain constants."""
+    parts: list[str | bytes] = [klass.__qualname__]
+    for name, member in sorted(vars(klass).items()):
+        if isinstance(member, property):
+            parts += [_program(part) for part in (member.fget, member.fset) if part is not None]
+        elif isinstance(member, staticmethod | classmethod):
+            parts.append(_program(member.__func__))
+        elif inspect.isroutine(member):
+            parts.append(_program(member))
+        elif not name.startswith("__"):
+            parts += [f"constant {name}", *_value(member, DEPTH)]
+    return tuple(parts)
+
+
+def _program(what: Callable[..., Any]) -> str:
+    """The name of a function and, where it can be had, its source without comments, docstrings and layout; else its bytecode."""
+    name = getattr(what, "__qualname__", type(what).__qualname__)
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(what)))
+    except (OSError, TypeError, SyntaxError):
+        code = getattr(what, "__code__", None)
+        return f"{name} {_bytecode(code)}" if isinstance(code, CodeType) else name
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and len(node.body) > 1 and ast.get_docstring(node, clean=False) is not None:
+            del node.body[0]
+    return f"{name}\n{ast.unparse(tree)}"
+
+
+def _bytecode(code: CodeType) -> str:
+    constants = (_bytecode(constant) if isinstance(constant, CodeType) else repr(constant) for constant in code.co_consts)
+    return f"{code.co_code.hex()} {code.co_names} {' '.join(constants)}"

@@ -1,0 +1,126 @@
+"""One way in: ``load_model("xray-cnn")``, or a factory in the user's own file."""
+
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from quintain.core.errors import ModelError, QuintainError
+from quintain.core.registry import find
+from quintain.core.store import sha256
+from quintain.models.classifier import Classifier
+from quintain.models.weights import load_weights
+
+
+def load_model(
+    spec: str,
+    weights: str | Path | None = None,
+    *,
+    classes: int | None = None,
+    channels: int | None = None,
+    size: int | None = None,
+    seed: int | None = None,
+) -> Classifier:
+    """A classifier in evaluation mode, from a name or a file, with weights.
+
+    Args:
+        spec: A registered name (``"xray-cnn"``), or ``"path/to/file.py:factory"`` where ``factory`` is a function or class that returns a
+            ``torch.nn.Module``, or such a module itself. The file is run as Python code: give only files that you trust.
+        weights: A ``.safetensors``, ``.pt`` or ``.pth`` file (``load_weights``); the factory's own weights if not given.
+        classes, channels, size: Of the data; handed to the factory if it takes an argument of that name.
+        seed: Of a fresh net's weights; handed on likewise.
+
+    Raises:
+        UnknownName: If no model has that name.
+        ModelError: If the file cannot be run, has no such factory, or the weights do not fit.
+    """
+    sizes = {
+        key: value for key, value in (("classes", classes), ("channels", channels), ("size", size), ("seed", seed)) if value is not None
+    }
+    path, colon, factory = spec.rpartition(":")
+    if colon and path.endswith(".py"):
+        net = _from_file(Path(path).expanduser(), factory, sizes)
+    elif spec.endswith(".py"):
+        raise ModelError(f"{spec} names no factory; expected {spec}:make, where make() returns a torch.nn.Module")
+    else:
+        with _told(spec):
+            net = _build(find("model", spec).load(), spec, sizes)
+    if weights is not None:
+        load_weights(net, Path(weights).expanduser())
+    return Classifier(net.eval(), classes=classes, name=spec)
+
+
+def _from_file(path: Path, factory: str, sizes: dict[str, int]) -> nn.Module:
+    if not path.is_file():
+        raise ModelError(f"there is no file {path}; expected path/to/file.py:factory, or a name from 'quintain list'")
+    with _told(str(path)), _beside(path):
+        module = _run(path)
+        if not hasattr(module, factory):
+            offered = sorted(
+                name for name, value in vars(module).items() if callable(value) and getattr(value, "__module__", "") == module.__name__
+            )
+            raise ModelError(f"{path} has no {factory!r}; it has {', '.join(offered) or 'no function or class'}")
+        return _build(getattr(module, factory), f"{path}:{factory}", sizes)
+
+
+def _build(factory: Callable[..., Any], name: str, sizes: dict[str, int]) -> nn.Module:
+    if isinstance(factory, nn.Module):
+        return factory
+    if not callable(factory):
+        raise ModelError(f"{name} is a {type(factory).__name__}; expected a function or class that returns a torch.nn.Module")
+    taken = inspect.signature(factory).parameters
+    net = factory(**{key: value for key, value in sizes.items() if key in taken})
+    if not isinstance(net, nn.Module):
+        raise ModelError(f"{name} returns a {type(net).__name__}; expected a torch.nn.Module")
+    return net
+
+
+def _run(path: Path) -> ModuleType:
+    name = f"quintain_user_{path.stem}_{sha256(str(path.resolve()).encode())[:8]}"
+    spec = spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ModelError(f"{path} cannot be imported; expected a Python file")
+    module = module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and inspect look a class's module up there
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+@contextmanager
+def _told(where: str) -> Iterator[None]:
+    """Whatever goes wrong in code that is not ours is told in one line; ``where`` is its file or its name."""
+    try:
+        yield
+    except QuintainError:
+        raise
+    except SyntaxError as error:
+        raise ModelError(f"{error.filename or where}, line {error.lineno}: {error.msg}; correct it and run again") from error
+    except (Exception, SystemExit) as error:
+        file = Path(where).resolve()
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).resolve() == file]
+        raise ModelError(
+            f"{where}{f', line {lines[-1]}' if lines else ''}: {type(error).__name__}: {error}; correct it and run again"
+        ) from error
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[None]:
+    """The file's folder can be imported from while its code runs, as when Python runs the file itself."""
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):
+            sys.path.remove(folder)

@@ -1,0 +1,94 @@
+"""Small reference nets, and normalisation as a layer."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from quintain.core.errors import SettingError
+from quintain.core.seeds import derive
+
+
+class Normalise(nn.Module):
+    r"""``(x - mean) / std`` for each channel, inside the model, so that inputs and perturbations stay in [0, 1].
+
+    Args:
+        mean, std: One number a channel; ``std`` positive.
+
+    Raises:
+        SettingError: If they differ in length, or ``std`` is not positive.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        if len(mean) != len(std) or not len(mean) or not all(0 < s < math.inf for s in std):
+            raise SettingError(f"mean = {tuple(mean)}, std = {tuple(std)}; expected one mean and one positive std for each channel")
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` is (B, C, H, W) or (B, C)."""
+        shape = (-1, *[1] * (x.ndim - 2))
+        return (x - self.mean.view(shape)) / self.std.view(shape)
+
+    def extra_repr(self) -> str:
+        return f"mean={self.mean.tolist()}, std={self.std.tolist()}"
+
+
+def xray_cnn(classes: int = 2, channels: int = 1, size: int = 28, *, seed: int = 0) -> nn.Sequential:
+    """Two 4x4 convolutions of stride 2, to 16 and 32 channels, then 64 hidden units, all with ReLU.
+
+    It takes (B, channels, size, size) in [0, 1] and returns (B, classes) logits; 109,042 parameters for one channel of 28x28 and two
+    classes.
+
+    Args:
+        classes, channels, size: Of the data; ``size`` in pixels, at least 4.
+        seed: Of the weights, which are the same for the same seed; no global generator is used.
+    """
+    if size < 4:
+        raise SettingError(f"size = {size} pixels; expected at least 4, for two halvings")
+    side = size // 2 // 2
+    with torch.device("meta"):
+        net = nn.Sequential(
+            nn.Conv2d(channels, 16, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(16, 32, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(32 * side * side, 64),
+            nn.ReLU(),
+            nn.Linear(64, classes),
+        )
+    return initialise(net, seed)
+
+
+
+
+def mlp(classes: int = 2, channels: int = 1, size: int = 28, *, seed: int = 0) -> nn.Sequential:
+    """One hidden layer of 32 units with ReLU: (B, channels, size, size) in [0, 1] to (B, classes) logits."""
+    with torch.device("meta"):
+        net = nn.Sequential(nn.Flatten(), nn.Linear(channels * size * size, 32), nn.ReLU(), nn.Linear(32, classes))
+    return initialise(net, seed)
+
+
+def initialise(net: nn.Sequential, seed: int) -> nn.Sequential:
+    r"""Draw the weights of a net's Linear and Conv2d layers anew, uniform on :math:`\pm 1/\sqrt{\text{fan in}}`: PyTorch's default.
+
+    Args:
+        net: Changed in place; may be on the meta device, and is then moved to the CPU.
+        seed: Each tensor has a generator of its own, from the seed and its name.
+    """
+    if any(parameter.is_meta for parameter in net.parameters()):
+        net.to_empty(device="cpu")
+    for name, layer in net.named_modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            bound = 1 / math.sqrt(layer.weight[0].numel())
+            for kind, tensor in layer.named_parameters():
+                generator = torch.Generator().manual_seed(derive(seed, "initialise", name, kind))
+                with torch.no_grad():
+                    tensor.copy_(torch.empty_like(tensor, device="cpu").uniform_(-bound, bound, generator=generator))
+    return net

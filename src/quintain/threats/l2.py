@@ -1,0 +1,126 @@
+"""The ball of Euclidean length."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from quintain.threats import settings
+from quintain.threats.ball import Room, contains
+from quintain.threats.draw import Draw
+from quintain.threats.rounding import box_inside
+
+
+@dataclass(frozen=True, slots=True)
+class L2:
+    r"""The change may have a Euclidean length of at most ``eps``, inside the data box.
+
+    .. math:: \{z : \|z - x\|_2 \le \varepsilon,\; low \le z \le high\}
+
+    Args:
+        eps: Radius, in the units of the data.
+        low, high: The data box.
+
+    Raises:
+        SettingError: If ``eps`` is negative or not finite.
+    """
+
+    eps: float
+    low: float = 0.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        low, high = settings.check_box(self.low, self.high)
+        for name, value in (("eps", settings.check_eps(self.eps)), ("low", low), ("high", high)):
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def from_token(cls, size: str) -> Self:
+        """The ball that ``l2:`` and ``size`` stand for, such as ``0.5``."""
+        return cls(*settings.read(size))
+
+    @property
+    def token(self) -> str:
+        """The exact text of this ball, such as ``l2:0.5``."""
+        return settings.write("l2", self.eps, self.low, self.high)
+
+    def resized(self, eps: float) -> Self:
+        """The same box with another radius."""
+        return replace(self, eps=eps)
+
+    def room(self, x: Tensor) -> Room:  # noqa: ARG002
+        """Nothing: the projection depends on the point."""
+        return ()
+
+    def project(self, z: Tensor, x: Tensor, room: Room | None = None) -> Tensor:  # noqa: ARG002
+        r"""The allowed point nearest to ``z`` in L2, which scaling and then clamping is not.
+
+        .. math:: \Pi(z) = clip(x + s (z - x)), \quad s = \max\{s \le 1 : \|clip(x + s (z - x)) - x\|_2 \le \varepsilon\}
+
+        as the optimality conditions of ball and box give it. ``s`` solves a concave, piecewise linear equation in
+        :math:`s^2`: Newton's method from the left never overshoots it and ends at the exact root.
+        """
+        outside = ~contains(self, z, x)
+        if not outside.any():
+            return z
+        if outside.all():
+            return self._nearest(z, x)
+        projected = z.clone()
+        projected[outside] = self._nearest(z[outside], x[outside])
+        return projected
+
+    def _nearest(self, z: Tensor, x: Tensor) -> Tensor:
+        origin = x if x.dtype == torch.float64 else x.float()
+        change = z.to(origin.dtype) - origin
+        cap = torch.where(change > 0, self.high - origin, origin - self.low)
+        spacing = torch.finfo(x.dtype).eps * max(abs(self.low), abs(self.high), self.eps)
+        box = box_inside(self.low, self.high, x.dtype)
+        nearest, missing = x, None
+        for pull in (1, 4, 16, 256):
+            share = _share(change.flatten(1), cap.flatten(1), max(0.0, self.eps - pull * spacing))
+            point = torch.addcmul(origin, _column(share, x), change).to(x.dtype).clamp_(*box)
+            nearest = point if missing is None else torch.where(_column(missing, x), point, nearest)
+            missing = ~contains(self, nearest, x)
+            if not missing.any():
+                return nearest
+        return torch.where(_column(missing, x), x, nearest) if missing is not None else x
+
+    def ascend(self, gradient: Tensor, step: float) -> Tensor:
+        """The change of size ``step`` that raises a linear function most: ``step * gradient / |gradient|_2``, 0 where the gradient is."""
+        rows = gradient.flatten(1)
+        largest = rows.abs().amax(1, keepdim=True)
+        unit = rows / torch.where(largest > 0, largest, 1)
+        length = torch.linalg.vector_norm(unit, dim=1, keepdim=True).clamp(min=1)
+        return (unit * (step / length)).view_as(gradient)
+
+    def measure(self, z: Tensor, x: Tensor) -> Tensor:
+        """Size of the change, per example (B,), in float64."""
+        return torch.linalg.vector_norm((z.double() - x).flatten(1), dim=1)
+
+    def sample(self, x: Tensor, draw: Draw, room: Room | None = None) -> Tensor:  # noqa: ARG002
+        """A uniform point of the ball, one per example, clamped to the box."""
+        direction = self.ascend(draw.normal(x).double(), 1.0)
+        radius = draw.at("radius").uniform(x.new_empty((len(x), 1), dtype=torch.float64)) ** (1 / max(1, x[:1].numel()))
+        change = self.eps * _column(radius, x) * direction
+        return self.project((x.double() + change).clamp(self.low, self.high).to(x.dtype), x)
+
+
+def _column(values: Tensor, like: Tensor) -> Tensor:
+    """One value per example (B,), shaped to broadcast over (B, *S)."""
+    return values.view(-1, *[1] * (like.dim() - 1))
+
+
+def _share(change: Tensor, cap: Tensor, eps: float) -> Tensor:
+    r"""The largest share :math:`s \le 1` of each change (B, d) with :math:`\sum_i \min(s |c_i|, cap_i)^2 \le \varepsilon^2`; (B,)."""
+    squares, caps = change.square(), cap.square()
+    reach = caps / squares
+    level, nothing = torch.zeros_like(squares[:, :1]), squares.new_zeros(())
+    while True:
+        free = reach > level
+        slope = torch.where(free, squares, nothing).sum(1, keepdim=True)
+        rest = eps**2 - torch.where(free, nothing, caps).sum(1, keepdim=True)
+        higher = torch.where(slope > 0, rest / slope, 1).clamp(max=1)
+        if not (higher > level).any():
+            return level.sqrt().squeeze(1)
+        level = torch.maximum(level, higher)

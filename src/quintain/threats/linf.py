@@ -1,0 +1,97 @@
+"""The ball of the largest change."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from quintain.core.errors import SettingError
+from quintain.threats import settings
+from quintain.threats.ball import Room
+from quintain.threats.draw import Draw
+from quintain.threats.rounding import following
+
+
+@dataclass(frozen=True, slots=True)
+class Linf:
+    r"""Every coordinate may move by at most ``eps``, inside the data box.
+
+    .. math:: \{z : \|z - x\|_\infty \le \varepsilon,\; low \le z \le high\}
+
+    Args:
+        eps: Radius, in the units of the data (``8/255`` for images in [0, 1]).
+        low, high: The data box.
+
+    Raises:
+        SettingError: If ``eps`` is negative, not finite, or wider than the box.
+    """
+
+    eps: float
+    low: float = 0.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        low, high = settings.check_box(self.low, self.high)
+        eps = settings.check_eps(self.eps)
+        if eps > high - low:
+            hint = f" Did you mean {eps:g}/255?" if eps.is_integer() and eps <= 255 and (low, high) == (0, 1) else " Give a smaller eps."
+            raise SettingError(
+                f"eps = {eps:g} is wider than the data box [{low:g}, {high:g}]; images here are in [{low:g}, {high:g}].{hint}"
+            )
+        for name, value in (("eps", eps), ("low", low), ("high", high)):
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def from_token(cls, size: str) -> Self:
+        """The ball that ``linf:`` and ``size`` stand for, such as ``8/255``."""
+        return cls(*settings.read(size))
+
+    @property
+    def token(self) -> str:
+        """The exact text of this ball, such as ``linf:8/255``."""
+        return settings.write("linf", self.eps, self.low, self.high)
+
+    def resized(self, eps: float) -> Self:
+        """The same box with another radius."""
+        return replace(self, eps=eps)
+
+    def bounds(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Lowest and highest allowed value of each coordinate of ``x`` (B, *S), rounded inwards."""
+        return self._outermost(x, -1), self._outermost(x, 1)
+
+    def _outermost(self, x: Tensor, side: int) -> Tensor:
+        """The farthest number on one side that ``contains`` allows; only float64 can round it inwards as well as outwards."""
+        exact = x.double()
+        near = (exact + side * self.eps).clamp_(self.low, self.high).to(x.dtype)
+        farthest = torch.where(self._allows(near, exact), near, following(near, -side))
+        if x.dtype != torch.float64:
+            return farthest
+        beyond = following(near, side)
+        return torch.where(self._allows(beyond, exact), beyond, farthest)
+
+    def _allows(self, value: Tensor, exact: Tensor) -> Tensor:
+        precise = value.double()
+        return (torch.sub(precise, exact).abs_() <= self.eps).logical_and_(precise >= self.low).logical_and_(precise <= self.high)
+
+    def room(self, x: Tensor) -> Room:
+        """The bounds of ``x``."""
+        return self.bounds(x)
+
+    def project(self, z: Tensor, x: Tensor, room: Room | None = None) -> Tensor:
+        """The allowed point nearest to ``z`` in L2: a clamp, since the set is a box."""
+        low, high = room or self.bounds(x)
+        return z.clamp(low, high)
+
+    def ascend(self, gradient: Tensor, step: float) -> Tensor:
+        """The change of size ``step`` that raises a linear function most: ``step * sign(gradient)``."""
+        return step * gradient.sign()
+
+    def measure(self, z: Tensor, x: Tensor) -> Tensor:
+        """Size of the change, per example (B,), in float64: the claim is exact, no tolerance hides in it."""
+        return (z.double() - x).flatten(1).abs().amax(1)
+
+    def sample(self, x: Tensor, draw: Draw, room: Room | None = None) -> Tensor:
+        """A uniform point of the ball, one per example."""
+        low, high = room or self.bounds(x)
+        return torch.lerp(low, high, draw.uniform(x)).clamp(low, high)

@@ -1,0 +1,49 @@
+"""Names to module paths."""
+
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from quintain.core import registry
+from quintain.core.errors import TargetError, UnknownName
+from quintain.core.registry import CATALOGUES, Entry, entries, find
+
+EVERYTHING = [entry for kind in CATALOGUES for entry in entries(kind).values()]
+
+
+@pytest.mark.parametrize("entry", EVERYTHING, ids=lambda entry: f"{entry.kind}-{entry.name}")
+def test_everything_registered_imports_and_says_what_it_is(entry):
+    assert callable(entry.load()) or entry.load() is not None
+    assert entry.summary
+    assert entry.kind in CATALOGUES
+
+
+def test_the_exceptions_to_the_laws_are_these():
+    assert [(entry.name, law) for entry in EVERYTHING for law, _ in entry.exceptions] == [
+        ("smoothing", "monotone in eps"),
+        ("smoothing", "linear models"),
+    ]
+
+
+def test_an_unknown_name_is_refused_with_the_nearest():
+    with pytest.raises(UnknownName, match="Did you mean pgd"):
+        find("attack", "pgdd")
+
+
+def test_other_packages_add_by_entry_points_but_do_not_replace(monkeypatch):
+    points = [
+        EntryPoint("mine", "json:dumps", "quintain.attack"),
+        EntryPoint("pgd", "json:loads", "quintain.attack"),
+    ]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == "quintain.attack" else [])
+    entries.cache_clear()
+    try:
+        assert find("attack", "mine").load().__name__ == "dumps"
+        assert find("attack", "pgd").target.startswith("quintain.")
+    finally:
+        entries.cache_clear()
+
+
+def test_an_entry_that_does_not_import_is_told_by_name():
+    with pytest.raises(TargetError, match="'ghost' is registered as 'no.such:thing'"):
+        Entry("attack", "ghost", "no.such:thing", "nothing").load()

@@ -1,0 +1,93 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from quintain.core.errors import DataError, ProtocolError, SettingError, UnknownName
+from quintain.core.registry import find
+from quintain.federated import Stage, secure_sum
+
+
+def vectors(n=4, length=6, seed=0):
+    rng = np.random.default_rng(seed)
+    return {f"site-{i}": rng.uniform(-1, 1, length) for i in range(n)}
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+def test_a_silent_site_is_left_out_or_not_by_when_it_fell_silent(stage):
+    given = vectors()
+    result = secure_sum(given, drop={"site-1": stage})
+    stays = stage in (Stage.AGREE, Stage.UNMASK)
+    left = [name for name in given if stays or name != "site-1"]
+    assert result.exact
+    assert list(result.survivors) == left
+    assert result.dropped == (() if stays else ("site-1",))
+    assert np.abs(result.total - sum(given[name] for name in left)).max() <= len(left) / 2 / result.encoding.scale
+    assert np.array_equal(result.mean, result.total / len(left))
+
+
+def test_weights_stay_inside_and_give_the_weighted_mean():
+    given, weights = vectors(), {f"site-{i}": 10 * i for i in range(4)}
+    result = secure_sum(given, weights=weights, drop={"site-2": "masked"})
+    assert result.weight == 0 + 10 + 30
+    expected = (10 * given["site-1"] + 30 * given["site-3"]) / 40
+    assert np.abs(result.mean - expected).max() < 1e-6
+
+
+def test_weights_that_sum_to_nothing_have_no_mean():
+    with pytest.raises(SettingError, match="sum to 0"):
+        _ = secure_sum(vectors(), weights=dict.fromkeys(vectors(), 0)).mean
+
+
+def test_the_server_sees_masked_vectors_and_none_of_the_vectors():
+    given = vectors(length=300)
+    result = secure_sum(given, drop={"site-1": "late"})
+    assert set(result.seen.masked) == set(given)
+    for name, masked in result.seen.masked.items():
+        assert not np.any(masked == result.encoding.quantise(given[name]))
+    uploads = b"".join(letter.data for letter in result.seen.received)
+    assert not any(result.encoding.quantise(vector)[:4].tobytes() in uploads for vector in given.values())
+    assert result.bytes_up["site-0"] == sum(len(letter.data) for letter in result.seen.received if letter.site == 0)
+    assert 4 * 300 < result.bytes_up["site-0"] < 4 * 300 + 1500
+    assert result.seconds > 0
+
+
+def test_abandoned_rounds_say_why():
+    with pytest.raises(ProtocolError, match=r"2 of 4 sites sent a masked vector; 3 are needed"):
+        secure_sum(vectors(), drop={"site-0": "masked", "site-1": "late"})
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "match"),
+    [
+        ({"drop": {"site-9": "masked"}}, SettingError, "site-9 unknown or missing"),
+        ({"drop": {"site-1": "maskd"}}, UnknownName, "Did you mean masked"),
+        ({"weights": {"site-0": 1}}, SettingError, "weights does not fit"),
+        ({"weights": {"site-0": -1, "site-1": 1, "site-2": 1, "site-3": 1}}, SettingError, "weight = -1"),
+        ({"identities": {}}, SettingError, "identities does not fit"),
+        ({"threshold": 2}, SettingError, "threshold = 2 of 4"),
+        ({"minimum": 5}, SettingError, "minimum = 5"),
+        ({"clip": float("nan")}, SettingError, "clip = nan"),
+        ({"scale": 2**31}, SettingError, "no sum wraps"),
+    ],
+)
+def test_settings_that_cannot_hold_are_refused(settings, error, match):
+    with pytest.raises(error, match=match):
+        secure_sum(vectors(), **settings)
+
+
+def test_vectors_that_cannot_be_summed_are_refused():
+    with pytest.raises(SettingError, match="at least two"):
+        secure_sum({"alone": [1.0]})
+    with pytest.raises(DataError, match=r"expected \(6,\)"):
+        secure_sum({**vectors(), "site-1": np.zeros(5)})
+    with pytest.raises(DataError, match="entry 1 is nan"):
+        secure_sum({**vectors(), "site-1": np.array([0, np.nan, 0, 0, 0, 0])})
+
+
+def test_it_is_registered_and_runs_without_torch():
+    assert find("aggregation", "secagg").load() is secure_sum
+    program = "import sys; from quintain.federated import secure_sum, recover; from quintain.federated.secagg import client, server; "
+    program += "assert secure_sum({'a': [0.5], 'b': [0.25]}).exact; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -1,0 +1,390 @@
+"""What a site refuses, and that it tells no secret."""
+
+import copy
+import pickle
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.federated.rounds import federation
+
+from quintain.core.errors import ProtocolError, SettingError, StorageError
+from quintain.federated.secagg import client, server, transcript
+from quintain.federated.secagg.encoding import WORD, Encoding
+from quintain.federated.secagg.journal import FolderJournal, MemoryJournal
+from quintain.federated.secagg.keys import Identity, Roster, RoundKeys
+from quintain.federated.secagg.messages import (
+    SEALED_BYTES,
+    Kind,
+    Share,
+    SignedKeys,
+    from_server,
+    pack_consent,
+    pack_delivery,
+    pack_key_list,
+    pack_offer,
+    pack_set,
+    pack_unmask,
+    parse_consent,
+    parse_delivery,
+    parse_key_list,
+    parse_unmask,
+    server_body,
+    site_body,
+)
+from quintain.federated.secagg.policy import Policy, default_threshold
+from quintain.federated.secagg.primitives import derive_key, exchange, seal
+from quintain.federated.secagg.secret import Secret
+
+SMALL = bytes.fromhex("01" + "00" * 31)
+
+
+def refuses(party, site, kind, body, match):
+    """The site refuses, and a proper message would still be taken."""
+    before = party.sites[site]
+    with pytest.raises(ProtocolError, match=match):
+        client.step(before, from_server(kind, party.policy.round_id, body))
+
+
+OFFERS = {
+    "threshold": lambda p: replace(p, threshold=4),
+    "minimum": lambda p: replace(p, minimum=6),
+    "corrupt": lambda p: replace(p, corrupt=0),
+    "length": lambda p: replace(p, encoding=replace(p.encoding, length=2)),
+    "clip": lambda p: replace(p, encoding=replace(p.encoding, clip=0.5)),
+    "scale": lambda p: replace(p, encoding=replace(p.encoding, scale=10)),
+    "weight cap": lambda p: replace(p, encoding=replace(p.encoding, cap=10)),
+    "roster": lambda p: replace(p, roster=Roster(p.roster.names, (p.roster.keys[1], p.roster.keys[0], *p.roster.keys[2:]))),
+    "model hash": lambda p: replace(p, model_hash=bytes(32)),
+}
+
+
+@pytest.mark.parametrize("term", OFFERS)
+def test_an_offer_of_other_terms_is_refused_by_name(term):
+    party = federation(6, threshold=5, minimum=5)
+    refuses(party, 0, Kind.OFFER, pack_offer(OFFERS[term](party.policy)), f"offers {term} = .*this site's policy says")
+
+
+def test_an_offer_of_another_round_is_a_replay():
+    party = federation(3)
+    other = replace(party.policy, round_id=b"x" * 16)
+    with pytest.raises(ProtocolError, match="a replay is refused"):
+        client.step(party.sites[0], from_server(Kind.OFFER, other.round_id, pack_offer(other)))
+
+
+def tampered_keys(party, listed, how):
+    entropy = random.Random(9).randbytes
+    entry = listed[1]
+    if how == "own":
+        listed[0] = SignedKeys(listed[1].keys, listed[0].signature)
+        del listed[1]
+    elif how == "twice":
+        listed[1] = SignedKeys(RoundKeys(listed[2].keys.channel, entry.keys.mask), entry.signature)
+    elif how == "stranger":
+        listed[1] = SignedKeys(RoundKeys(entropy(32), entropy(32)), entry.signature)
+    elif how == "borrowed signature":
+        listed[1] = SignedKeys(entry.keys, listed[2].signature)
+    elif how == "small order":
+        listed[1] = SignedKeys(RoundKeys(SMALL, entry.keys.mask), entry.signature)
+    elif how == "equal pair":
+        listed[1] = SignedKeys(RoundKeys(entry.keys.mask, entry.keys.mask), entry.signature)
+    elif how == "left out":
+        del listed[0]
+    elif how == "too few":
+        del listed[1], listed[2]
+    return pack_key_list(listed, len(party.policy.roster))
+
+
+@pytest.mark.parametrize(
+    ("how", "match"),
+    [
+        ("own", "other keys for this site than it sent"),
+        ("twice", "a key stands twice"),
+        ("stranger", "signature of 'site-1'"),
+        ("borrowed signature", "signature of 'site-1'"),
+        ("small order", "small order"),
+        ("equal pair", "equal or of small order"),
+        ("left out", "this site is missing"),
+        ("too few", "2 sites take part; .* asks for 3"),
+    ],
+)
+def test_a_dishonest_list_of_keys_is_refused(how, match):
+    party = federation(4)
+    _, outgoing = party.run(client.Joined)
+    listed = parse_key_list(server_body(outgoing[0]), 4)
+    refuses(party, 0, Kind.KEY_LIST, tampered_keys(party, listed, how), match)
+    assert isinstance(client.step(party.sites[0], outgoing[0])[0], client.Shared)
+
+
+def test_keys_of_another_round_are_refused():
+    first, second = federation(3, seed=1, round_id=b"1" * 16), federation(3, seed=1, round_id=b"2" * 16)
+    _, old = first.run(client.Joined)
+    second.run(client.Joined)
+    refuses(second, 0, Kind.KEY_LIST, server_body(old[0]), "signature")
+
+
+def sealed_by(party, sender, receiver, share):
+    """What a dishonest sender could seal."""
+    state = party.sites[sender]
+    shared = exchange(state.channel.peek(), state.keys[receiver].channel)
+    binding = transcript.channel(state.link, sender, receiver)
+    return seal(derive_key(shared, binding), share.pack(), binding)
+
+
+@pytest.mark.parametrize(
+    ("how", "match"),
+    [
+        ("swapped", "does not open"),
+        ("flipped", "does not open"),
+        ("not listed", "not listed before"),
+        ("left out", "this site is missing"),
+        ("too few", "2 sites have shared"),
+        ("other receiver", "names another pair"),
+        ("other round", "names another pair"),
+        ("outside", "outside the field"),
+    ],
+)
+def test_a_dishonest_delivery_is_refused(how, match):
+    party = federation(4)
+    state, outgoing = server.open_round(party.policy)
+    state, outgoing = server.step(state, party.deliver({i: outgoing[i] for i in range(4 if how != "not listed" else 3)}))
+    state, outgoing = server.step(state, party.deliver(outgoing))
+    members, sealed = parse_delivery(server_body(outgoing[0]), 0, 4)
+    forged = {
+        "other receiver": Share(1, 2, party.policy.round_id, 1, 1),
+        "other round": Share(1, 0, b"y" * 16, 1, 1),
+        "outside": Share(1, 0, party.policy.round_id, 2**257, 1),
+    }
+    if how == "swapped":
+        sealed[1], sealed[2] = sealed[2], sealed[1]
+    elif how == "flipped":
+        sealed[1] = sealed[1][:-1] + bytes([sealed[1][-1] ^ 1])
+    elif how == "not listed":
+        members, sealed[3] = (0, 1, 2, 3), sealed[1]
+    elif how == "left out":
+        members, sealed[0] = (1, 2, 3), sealed[1]
+    elif how == "too few":
+        members = (0, 1)
+    else:
+        sealed[1] = sealed_by(party, 1, 0, forged[how])
+    body = pack_set(members, 4) + b"".join(sealed[i] for i in members if i != 0)
+    refuses(party, 0, Kind.DELIVERY, body, match)
+    assert isinstance(client.step(party.sites[0], outgoing[0])[0], client.Masked)
+
+
+@pytest.mark.parametrize(
+    ("survivors", "match"),
+    [((0, 1, 2), "3 sites survived.*asks for 4"), ((1, 2, 3, 4), "this site is missing"), ((0, 1, 2, 4, 5), "not listed before")],
+)
+def test_a_dishonest_list_of_survivors_is_refused(survivors, match):
+    party = federation(6, threshold=4, minimum=4, corrupt=0)
+    state, outgoing = server.open_round(party.policy)
+    state, outgoing = server.step(state, party.deliver(outgoing))
+    replies = party.deliver(outgoing)
+    del replies[5]
+    state, outgoing = server.step(state, replies)
+    party.deliver(outgoing)
+    refuses(party, 0, Kind.SURVIVORS, pack_set(survivors, 6), match)
+
+
+def test_a_sum_below_the_minimum_is_not_opened_though_the_threshold_is_met():
+    party = federation(5, threshold=4, minimum=5)
+    party.run(client.Masked)
+    refuses(party, 0, Kind.SURVIVORS, pack_set((0, 1, 2, 3), 5), "asks for 5")
+
+
+@pytest.mark.parametrize(
+    ("how", "match"),
+    [
+        ("too few", "2 signatures"),
+        ("not a survivor", "all of survivors"),
+        ("forged", "signature of 'site-1'"),
+        ("of another list", "signature of 'site-1'"),
+    ],
+)
+def test_survivors_are_not_unmasked_without_enough_signatures_on_this_very_list(how, match):
+    party = federation(4)
+    party.run(client.Masked)
+    three = from_server(Kind.SURVIVORS, party.policy.round_id, pack_set((0, 1, 2), 4))
+    four = from_server(Kind.SURVIVORS, party.policy.round_id, pack_set((0, 1, 2, 3), 4))
+    other = client.step(federation_copy(party, 1), four)[1][-64:]
+    replies = party.deliver(dict.fromkeys((0, 1, 2), three))
+    signatures = {i: reply[-64:] for i, reply in replies.items()}
+    good = pack_consent(signatures, 4)
+    if how == "too few":
+        del signatures[1]
+    elif how == "not a survivor":
+        signatures[3] = signatures[2]
+    else:
+        signatures[1] = bytes(64) if how == "forged" else other
+    refuses(party, 0, Kind.CONSENT, pack_consent(signatures, 4), match)
+    done, _ = client.step(party.sites[0], from_server(Kind.CONSENT, party.policy.round_id, good))
+    assert isinstance(done, client.Done)
+
+
+def federation_copy(party, site):
+    """The same site at the same point, in the hands of a server that tells it another story: only for its signature."""
+    state = party.sites[site]
+    return client.Masked(state.site, Secret(state.held.peek()), state.sharing, state.link)
+
+
+def test_for_each_site_one_kind_of_share_leaves():
+    party = federation(4)
+    state, outgoing = server.open_round(party.policy)
+    for _ in range(2):
+        state, outgoing = server.step(state, party.deliver(outgoing))
+    pairs = {}
+    replies = party.deliver(outgoing)
+    for i in range(4):
+        held = party.sites[i].held.peek()
+        pairs[i] = [
+            (int.from_bytes(held[k * 66 : k * 66 + 33], "big"), int.from_bytes(held[k * 66 + 33 : k * 66 + 66], "big")) for k in range(4)
+        ]
+    del replies[3]
+    state, outgoing = server.step(state, replies)
+    state, outgoing = server.step(state, party.deliver(outgoing))
+    for i, reply in party.deliver(outgoing).items():
+        told = parse_unmask(site_body(reply), (0, 1, 2, 3))
+        assert [told[v] for v in range(4)] == [pairs[i][v][1] if v < 3 else pairs[i][v][0] for v in range(4)]
+
+
+def test_no_step_is_taken_twice():
+    party = federation(3)
+    state, outgoing = server.open_round(party.policy)
+    while isinstance(state, server.Collecting):
+        before = dict(party.sites)
+        replies = party.deliver(outgoing)
+        for i, old in before.items():
+            with pytest.raises(ProtocolError, match="a step is taken once"):
+                client.step(old, outgoing[i])
+            with pytest.raises(ProtocolError):
+                client.step(party.sites[i], outgoing[i])
+        state, outgoing = server.step(state, replies)
+
+
+@pytest.mark.parametrize("make", [lambda path: MemoryJournal(), FolderJournal])
+def test_a_round_is_answered_once_per_id_whatever_state_asks(make, tmp_path):
+    journal = make(tmp_path / "journal")
+    party = federation(3)
+    _, outgoing = party.run(client.Agreed)
+    agreed = party.sites[0]
+    held = bytes(agreed.held.peek())
+    site = replace(agreed.site, journal=journal)
+    client.step(replace(agreed, site=site), outgoing[0])
+    again = client.Agreed(site, Secret(held), agreed.sharing, agreed.survivors, agreed.link)
+    with pytest.raises(ProtocolError, match="answered once"):
+        client.step(again, outgoing[0])
+    with pytest.raises(ProtocolError, match="join a new round"):
+        client.ready(party.policy, party.identities[0], party.words[0], journal)
+
+
+def test_a_journal_outlives_its_process(tmp_path):
+    FolderJournal(tmp_path).claim(b"r" * 16)
+    assert FolderJournal(tmp_path).answered(b"r" * 16)
+    assert not FolderJournal(tmp_path).answered(b"s" * 16)
+    with pytest.raises(ProtocolError, match="answered once"):
+        FolderJournal(tmp_path).claim(b"r" * 16)
+
+
+def test_no_answer_leaves_if_the_journal_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    party = federation(3)
+    _, outgoing = party.run(client.Agreed)
+    agreed = party.sites[0]
+    with pytest.raises(StorageError, match="cannot write the journal"):
+        client.step(replace(agreed, site=replace(agreed.site, journal=FolderJournal(tmp_path / "file"))), outgoing[0])
+
+
+def test_no_secret_shows_in_any_state_and_none_is_left_at_the_end():
+    party = federation(3)
+    state, outgoing = server.open_round(party.policy)
+    while isinstance(state, server.Collecting):
+        one = party.sites[0]
+        held = [getattr(one, name) for name in one.__slots__ if isinstance(getattr(one, name), Secret)]
+        shown = repr(one) + repr(party.identities[0])
+        for secret in (*held, party.identities[0].private):
+            content = bytes(secret.peek())
+            assert not any(spelled in shown for spelled in (repr(content)[2:-1], content.hex(), str(int.from_bytes(content, "big"))))
+        replies = party.deliver(outgoing)
+        state, outgoing = server.step(state, replies)
+        assert all(getattr(secret, "_bytes") is None for secret in held)  # noqa: B009
+
+
+def test_a_secret_is_moved_not_copied():
+    secret = Secret(b"abc")
+    for way in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="not copied"):
+            way(secret)
+    buffer = secret.peek()
+    secret.erase()
+    assert buffer == bytearray(3)
+    assert repr(secret) == "Secret(erased)"
+
+
+def test_a_site_that_does_not_fit_its_roster_is_refused():
+    party = federation(3)
+    stranger = Identity.create("site-0", random.Random(5).randbytes)
+    with pytest.raises(ProtocolError, match="another key for 'site-0'"):
+        client.ready(party.policy, stranger, party.words[0], MemoryJournal())
+    with pytest.raises(SettingError, match="no site is called 'nobody'"):
+        client.ready(party.policy, replace(stranger, name="nobody"), party.words[0], MemoryJournal())
+    for words in (party.words[0][:2], party.words[0].astype(np.int64)):
+        with pytest.raises(ProtocolError, match="expected"):
+            client.ready(party.policy, party.identities[0], words, MemoryJournal())
+
+
+@pytest.mark.parametrize(("n", "t", "corrupt"), [(3, 2, 1), (4, 2, 0), (5, 3, 1), (5, 6, 0), (5, 4, 3), (4, 3, -1)])
+def test_a_threshold_under_which_two_lists_could_win_is_refused(n, t, corrupt):
+    with pytest.raises(SettingError, match="threshold"):
+        federation(n, threshold=t, minimum=n, corrupt=corrupt)
+
+
+def test_the_default_threshold_stands_a_third():
+    for n in range(2, 200):
+        t = default_threshold(n)
+        assert t <= n
+        assert 2 * t > n + -(-n // 3) - 1
+
+
+def test_rosters_and_policies_that_do_not_fit_are_refused():
+    party = federation(3)
+    roster = party.policy.roster
+    for names, keys in (
+        (roster.names[:2], roster.keys),
+        (("a",), roster.keys[:1]),
+        (("a", "a", "b"), roster.keys),
+        (roster.names, (roster.keys[0],) * 3),
+    ):
+        with pytest.raises(SettingError):
+            Roster(names, keys)
+    for key in (SMALL, b"short"):
+        with pytest.raises(ProtocolError, match="signing key of 'site-0'"):
+            Roster(roster.names, (key, *roster.keys[1:]))
+    for change in ({"minimum": 2}, {"minimum": 4}, {"round_id": b"x"}, {"model_hash": b"x"}, {"encoding": Encoding(3, 1.0, 10, 4)}):
+        with pytest.raises(SettingError, match=r"expected|must be equal"):
+            replace(party.policy, **change)
+
+
+def test_every_term_is_bound_into_the_transcript():
+    policy = federation(6, threshold=5).policy
+    changes = [change(policy) for change in OFFERS.values()] + [replace(policy, round_id=b"z" * 16)]
+    assert len({p.digest() for p in (policy, *changes)}) == len(changes) + 1
+
+
+def test_layouts_read_what_they_write():
+    party = federation(4)
+    _, outgoing = party.run(client.Agreed)
+    signatures = parse_consent(server_body(outgoing[0]), 4)
+    assert pack_consent(signatures, 4) == server_body(outgoing[0])
+    assert parse_unmask(pack_unmask({0: 5, 2: 7}), (0, 2)) == {0: 5, 2: 7}
+    members, sealed = (0, 1), {0: b"a" * SEALED_BYTES, 1: b"b" * SEALED_BYTES}
+    assert parse_delivery(pack_delivery(sealed, members, 1, 4), 1, 4) == (members, {0: sealed[0]})
+
+
+def test_a_policy_is_a_value():
+    party = federation(3)
+    assert party.policy == replace(party.policy)
+    assert isinstance(hash(party.policy), int)
+    assert isinstance(party.policy, Policy)
+    assert party.words[0].dtype == WORD

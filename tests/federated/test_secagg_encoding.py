@@ -1,0 +1,104 @@
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quintain.core.errors import DataError, SettingError
+from quintain.federated.secagg.encoding import HALF, WORD, Encoding, finest
+
+finite = st.floats(-4, 4, allow_nan=False)
+
+
+@settings(deadline=None, max_examples=50)
+@given(vectors=st.lists(st.lists(finite, min_size=3, max_size=3), min_size=2, max_size=6), scale=st.integers(1, 10**6))
+def test_a_sum_of_words_is_the_sum_of_the_rounded_numbers(vectors, scale):
+    encoding = Encoding(3, 2.0, scale, len(vectors))
+    total = np.zeros(3, WORD)
+    for vector in vectors:
+        total += encoding.quantise(vector)
+    expected = [
+        sum(round(Fraction(float(np.float64(max(-2.0, min(2.0, v))) * scale))) for v in column) for column in zip(*vectors, strict=True)
+    ]
+    assert encoding.integers(total).tolist() == expected
+
+
+def test_the_largest_sum_of_either_sign_is_read_back():
+    encoding = finest(1, 1.0, 5)
+    assert 5 * encoding.largest < HALF <= 5 * 2 * encoding.largest
+    for sign in (1, -1):
+        total = np.zeros(1, WORD)
+        for _ in range(5):
+            total += encoding.quantise([sign * 7.0])
+        assert encoding.integers(total)[0] == sign * 5 * encoding.largest
+
+
+def test_weights_travel_inside_and_give_the_weighted_mean():
+    encoding = finest(4, 1.0, 3, cap=128)
+    rng = np.random.default_rng(0)
+    vectors, weights = rng.uniform(-1, 1, (3, 4)), [100, 7, 128]
+    total = np.zeros(5, WORD)
+    for vector, weight in zip(vectors, weights, strict=True):
+        total += encoding.quantise(vector, weight)
+    integers = encoding.integers(total)
+    assert encoding.weight(integers) == sum(weights)
+    rounding = 3 / 2 / encoding.scale * 128 / sum(weights)
+    assert np.abs(encoding.real(integers) / sum(weights) - np.average(vectors, axis=0, weights=weights)).max() <= rounding * (1 + 1e-6)
+
+
+@settings(deadline=None, max_examples=50)
+@given(clip=st.floats(1e-3, 1e3), parties=st.integers(2, 1000))
+def test_the_finest_grid_is_safe_and_its_double_is_not(clip, parties):
+    encoding = finest(1, clip, parties)
+    assert parties * encoding.largest < HALF
+    assert parties * round(2 * encoding.scale * clip) >= HALF
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_number_that_is_not_finite_is_named(value):
+    with pytest.raises(DataError, match=r"entry 2 is -?(nan|inf) \(1 of 4"):
+        Encoding(4, 1.0, 10, 2).quantise([0, 1, value, 2])
+
+
+def test_clipped_entries_are_counted():
+    assert Encoding(4, 1.0, 10, 2).clipped([0.5, 1.0, 1.1, -3]) == 2
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"length": 0},
+        {"parties": 1},
+        {"scale": 0},
+        {"cap": -1},
+        {"clip": math.nan},
+        {"clip": 0.0},
+        {"clip": -1.0},
+        {"scale": 2**29},
+        {"cap": 2**29},
+        {"clip": 1e-9},
+    ],
+)
+def test_settings_that_could_wrap_or_say_nothing_are_refused(settings):
+    with pytest.raises(SettingError, match="expected"):
+        Encoding(**{"length": 3, "clip": 1.0, "scale": 10, "parties": 4, **settings})
+
+
+def test_the_edge_of_the_proof():
+    assert Encoding(1, 1.0, (HALF - 1) // 3, 3).largest == (HALF - 1) // 3
+    with pytest.raises(SettingError, match="no sum wraps"):
+        Encoding(1, 1.0, (HALF - 1) // 3 + 1, 3)
+
+
+@pytest.mark.parametrize("vector", [[1.0, 2.0], [[1.0, 2.0, 3.0]], ["a", "b", "c"], [1j, 2, 3]])
+def test_a_vector_that_does_not_fit_is_refused(vector):
+    with pytest.raises(DataError, match=r"expected \(3,\) real numbers"):
+        Encoding(3, 1.0, 10, 2).quantise(vector)
+
+
+@pytest.mark.parametrize(("cap", "weight"), [(0, 1), (5, None), (5, 6), (5, -1)])
+def test_a_weight_that_does_not_fit_the_cap_is_refused(cap, weight):
+    with pytest.raises(SettingError, match="cap"):
+        Encoding(3, 1.0, 10, 2, cap).quantise([0, 0, 0], weight)

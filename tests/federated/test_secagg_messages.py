@@ -1,0 +1,80 @@
+from contextlib import suppress
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.federated.rounds import federation
+
+from quintain.core.errors import ProtocolError
+from quintain.federated.secagg import client, server
+from quintain.federated.secagg.messages import (
+    Share,
+    pack_set,
+    parse_consent,
+    parse_delivery,
+    parse_key_list,
+    parse_keys,
+    parse_set,
+    parse_shares,
+    parse_unmask,
+    parse_words,
+)
+
+PARSERS = {
+    "keys": parse_keys,
+    "key list": lambda body: parse_key_list(body, 5),
+    "shares": lambda body: parse_shares(body, 5),
+    "delivery": lambda body: parse_delivery(body, 1, 5),
+    "words": lambda body: parse_words(body, 3),
+    "consent": lambda body: parse_consent(body, 5),
+    "unmask": lambda body: parse_unmask(body, (0, 2)),
+    "set": lambda body: parse_set(body, 5),
+    "share": Share.parse,
+}
+
+
+@pytest.mark.parametrize("name", PARSERS)
+@settings(deadline=None, max_examples=50)
+@given(body=st.one_of(st.binary(max_size=300), st.integers(0, 1200).map(bytes), st.integers(0, 1200).map(lambda n: b"\xff" * n)))
+def test_any_bytes_are_read_or_refused_by_name(name, body):
+    with suppress(ProtocolError):
+        assert PARSERS[name](body) is not None
+
+
+@settings(deadline=None, max_examples=50)
+@given(members=st.sets(st.integers(0, 10)))
+def test_a_set_of_sites_survives_the_wire(members):
+    assert parse_set(pack_set(tuple(members), 11), 11) == tuple(sorted(members))
+
+
+def test_a_set_may_not_name_a_site_beyond_the_roster():
+    with pytest.raises(ProtocolError, match="names site 11; the roster lists 11"):
+        parse_set(b"\x00\x08", 11)
+
+
+def test_every_message_has_one_length_whatever_its_content():
+    lengths = []
+    for seed in range(3):
+        party = federation(4, seed=seed, round_id=bytes([seed]) * 16)
+        state, outgoing = server.open_round(party.policy)
+        sizes = []
+        while isinstance(state, server.Collecting):
+            replies = party.deliver(outgoing)
+            sizes += [[len(m) for m in outgoing.values()], [len(m) for m in replies.values()]]
+            state, outgoing = server.step(state, replies)
+        assert all(len(set(stage)) == 1 for stage in sizes)
+        lengths.append(sizes)
+    assert lengths[0] == lengths[1] == lengths[2]
+
+
+@settings(deadline=None, max_examples=50)
+@given(junk=st.binary(max_size=200))
+def test_junk_is_refused_by_a_site_and_costs_its_sender_the_round(junk):
+    party = federation(3, threshold=2, corrupt=0)
+    with pytest.raises(ProtocolError, match="message"):
+        client.step(party.sites[0], junk)
+    state, outgoing = server.open_round(party.policy)
+    replies = party.deliver(outgoing)
+    after, following = server.step(state, {**replies, 1: junk})
+    assert set(following) == {0, 2}
+    assert set(after.refused) == {"site-1"}

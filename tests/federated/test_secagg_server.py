@@ -1,0 +1,103 @@
+from itertools import combinations
+
+import numpy as np
+import pytest
+from tests.federated.rounds import federation, total
+
+from quintain.core.errors import ProtocolError
+from quintain.federated.secagg import client, server
+from quintain.federated.secagg.messages import Kind, from_site, pack_keys, pack_unmask, parse_keys, parse_unmask, site_body
+
+
+@pytest.mark.parametrize("gone", [subset for size in range(3) for subset in combinations(range(5), size)])
+def test_masks_of_the_silent_are_rebuilt(gone):
+    party = federation(5, threshold=3, corrupt=0, length=7)
+    state, outgoing = server.open_round(party.policy)
+    for _ in range(2):
+        state, outgoing = server.step(state, party.deliver(outgoing))
+    replies = {i: m for i, m in party.deliver(outgoing).items() if i not in gone}
+    for _ in range(2):
+        state, outgoing = server.step(state, replies)
+        replies = party.deliver(outgoing)
+    finished, _ = server.step(state, replies)
+    left = [i for i in range(5) if i not in gone]
+    assert np.array_equal(finished.total, total([party.words[i] for i in left]))
+    assert finished.survivors == tuple(f"site-{i}" for i in left)
+    assert finished.dropped == tuple(f"site-{i}" for i in gone)
+
+
+def lie(party, agreed, replies, liar, victim):
+    """A site's answer with one false share, under its own good signature."""
+    shares = parse_unmask(site_body(replies[liar]), tuple(range(len(party.policy.roster))))
+    shares[victim] += 1
+    return {**replies, liar: from_site(Kind.UNMASK, party.policy, liar, pack_unmask(shares), agreed, party.identities[liar])}
+
+
+@pytest.mark.parametrize("liar", range(4))
+def test_a_liar_is_named_and_the_sum_is_exact(liar):
+    party = federation(4)
+    state, outgoing = party.run(client.Agreed)
+    finished, _ = server.step(state, lie(party, state.link, party.deliver(outgoing), liar, 0))
+    assert np.array_equal(finished.total, total(party.words))
+    assert finished.accused == (f"site-{liar}",)
+
+
+def test_a_lie_without_spare_shares_abandons_the_round():
+    party = federation(4)
+    state, outgoing = party.run(client.Agreed)
+    replies = lie(party, state.link, party.deliver(outgoing), 1, 0)
+    del replies[2]
+    with pytest.raises(ProtocolError, match="a share is false"):
+        server.step(state, replies)
+
+
+def test_a_share_outside_the_field_is_refused():
+    party = federation(4)
+    state, outgoing = party.run(client.Agreed)
+    replies = party.deliver(outgoing)
+    body = pack_unmask(dict.fromkeys(range(4), 2**264 - 1))
+    finished, _ = server.step(state, {**replies, 3: from_site(Kind.UNMASK, party.policy, 3, body, state.link, party.identities[3])})
+    assert np.array_equal(finished.total, total(party.words))
+    assert "outside the field" in finished.refused["site-3"]
+
+
+def test_copied_keys_exclude_both_and_small_ones_their_sender():
+    party = federation(5, threshold=3, corrupt=0)
+    state, outgoing = server.open_round(party.policy)
+    replies = party.deliver(outgoing)
+    copied = from_site(Kind.KEYS, party.policy, 1, site_body(replies[0]), state.link, party.identities[1])
+    after, following = server.step(state, {**replies, 1: copied})
+    assert set(following) == {2, 3, 4}
+    assert set(after.refused) == {"site-0", "site-1"}
+    small = from_site(
+        Kind.KEYS, party.policy, 1, bytes(32) + pack_keys(parse_keys(site_body(replies[1])))[32:], state.link, party.identities[1]
+    )
+    after, following = server.step(state, {**replies, 1: small})
+    assert set(following) == {0, 2, 3, 4}
+    assert "small order" in after.refused["site-1"]
+
+
+def test_a_site_that_speaks_for_another_is_refused():
+    party = federation(4)
+    state, outgoing = server.open_round(party.policy)
+    replies = party.deliver(outgoing)
+    after, following = server.step(state, {**replies, 2: replies[1]})
+    assert set(following) == {0, 1, 3}
+    assert "in the name of sender 1" in after.refused["site-2"]
+
+
+def test_too_few_sites_abandon_the_round_with_the_reasons():
+    party = federation(4)
+    state, outgoing = server.open_round(party.policy)
+    replies = party.deliver(outgoing)
+    with pytest.raises(ProtocolError, match=r"2 of 4 sites sent keys; 3 are needed: .*site-3: .*no message of this protocol"):
+        server.step(state, {0: replies[0], 1: replies[1], 3: b"junk"})
+
+
+def test_the_server_holds_sums_of_masked_vectors_only():
+    party = federation(4, length=50)
+    state, outgoing = party.run(client.Shared)
+    state, _ = server.step(state, party.deliver(outgoing))
+    assert isinstance(state, server.Collecting)
+    for hidden in (*party.words, total(party.words)):
+        assert np.mean(state.masked_sum == hidden) == 0

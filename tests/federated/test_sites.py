@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quintain.core.errors import SettingError
+from quintain.data.dataset import from_arrays
+from quintain.federated import split
+
+
+def dataset(n=600, classes=2):
+    labels = np.arange(n) % 4 // (4 // classes if classes == 2 else 1)
+    return from_arrays(np.arange(n, dtype=np.float32)[:, None] / n, labels, classes=classes)
+
+
+@settings(max_examples=20, deadline=None)
+@given(sites=st.integers(2, 6), alpha=st.sampled_from([0.5, 1.0, 10.0, None]), seed=st.integers(0, 10))
+def test_every_example_is_at_one_site_and_the_minima_hold(sites, alpha, seed):
+    data = dataset()
+    parts = split(data, sites, alpha=alpha, seed=seed, least=12, least_per_class=3)
+    values = np.sort(np.concatenate([part.batch(np.arange(len(part)))[0].numpy()[:, 0] for part in parts.sites.values()]))
+    assert np.array_equal(values, data.batch(np.arange(600))[0].numpy()[:, 0])
+    assert min(min(counts) for counts in parts.counts().values()) >= 3
+    assert min(map(len, parts.sites.values())) >= 12
+    assert list(parts.sites) == [f"hospital-{k + 1}" for k in range(sites)]
+
+
+def test_the_seed_decides():
+    data = dataset()
+    one, same, other = (split(data, seed=seed).counts() for seed in (1, 1, 2))
+    assert one == same != other
+
+
+def test_a_small_alpha_makes_sites_unlike_and_a_large_one_alike():
+    def spread(alpha):
+        shares = [
+            c[1] / sum(c)
+            for seed in range(10)
+            for c in split(dataset(), alpha=alpha, seed=seed, least=4, least_per_class=1).counts().values()
+        ]
+        return np.std(shares)
+
+    assert spread(0.5) > 2 * spread(20.0)
+
+
+def test_without_alpha_sizes_are_uneven_and_the_mix_is_one():
+    counts = split(dataset(), 5, alpha=None).counts().values()
+    assert [sum(c) for c in counts] == [40, 80, 120, 160, 200]
+    assert all(abs(c[0] - c[1]) <= 2 for c in counts)
+
+
+@pytest.mark.parametrize(
+    "settings_",
+    [{"sites": 1}, {"alpha": 0.0}, {"alpha": float("inf")}, {"least": 200}, {"alpha": None, "least": 41}, {"least_per_class": 100}],
+)
+def test_a_split_that_cannot_be_is_refused(settings_):
+    with pytest.raises(SettingError, match=r"expected|raise alpha"):
+        split(dataset(), **settings_)

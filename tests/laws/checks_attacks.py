@@ -1,0 +1,254 @@
+"""The laws of balls and attacks as functions: each raises AssertionError where its law does not hold."""
+
+import copy
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from quintain.attacks.outcome import Attack, AttackOutcome
+from quintain.losses import margin
+from quintain.threats import Ball, Draw, contains
+
+FIELDS = ("adversarial", "broken", "size", "forwards", "backwards", "error")
+
+
+# --- balls ---------------------------------------------------------------------------------------------------------------------
+
+
+def check_projection_inside(ball: Ball, z: Tensor, x: Tensor) -> None:
+    """A projected point is in ball and box, measured in float64, with no tolerance."""
+    p = ball.project(z, x)
+    assert p.dtype == x.dtype
+    assert p.shape == x.shape
+    assert (ball.measure(p, x) <= ball.eps).all()
+    assert ((p.double() >= ball.low) & (p.double() <= ball.high)).all()
+
+
+def check_projection_idempotent(ball: Ball, z: Tensor, x: Tensor) -> None:
+    """A projected point, a clean point and a sampled point come back bit for bit, with the room given or not."""
+    once = ball.project(z, x)
+    for allowed in (once, x, ball.sample(x, Draw(1, torch.arange(len(x))))):
+        assert torch.equal(ball.project(allowed, x), allowed)
+    assert torch.equal(ball.project(z, x, ball.room(x)), once)
+
+
+def check_projection_nearest(ball: Ball, z: Tensor, x: Tensor, *, tries: int = 300) -> None:
+    """No allowed point is nearer in L2 by more than 1e-6 (and the spacing of numbers): random points, and points around the projection."""
+    p, z, x = (part.double().flatten(1) for part in (ball.project(z, x), z, x))
+    generator = torch.Generator().manual_seed(0)
+    spacing = torch.finfo(ball.project(z, x).dtype).eps
+    distance = torch.linalg.vector_norm(p - z, dim=1)
+    for attempt in range(tries):
+        direction = torch.randn(p.shape, generator=generator, dtype=torch.float64)
+        scale = ball.eps * 10.0 ** -(attempt % 6)
+        around = ball.project((p + scale * direction).clamp(ball.low, ball.high), x)
+        for candidate in (around, ball.sample(x, Draw(attempt, torch.arange(len(x))))):
+            nearer = torch.linalg.vector_norm(candidate - z, dim=1)
+            assert (contains(ball, candidate, x) <= (distance <= nearer * (1 + 1e-6) + 4 * spacing)).all()
+
+
+def check_sample_inside(ball: Ball, x: Tensor, *, seed: int = 0) -> None:
+    """A sampled point is allowed, belongs to its example, and differs between seeds wherever there is room."""
+    ids = torch.arange(len(x)) + 5
+    z = ball.sample(x, Draw(seed, ids))
+    assert contains(ball, z, x).all()
+    assert torch.equal(ball.sample(x.flip(0), Draw(seed, ids.flip(0))).flip(0), z)
+    if ball.eps > 1e-2 and x.numel() > 15 and x.dtype.itemsize > 2:
+        assert not torch.equal(ball.sample(x, Draw(seed + 1, ids)), z)
+
+
+def check_ascend_steepest(ball: Ball, gradient: Tensor, step: float) -> None:
+    """The step has the size asked for, no other change of that size raises the linear function more, and a zero gradient gives no step."""
+    change = ball.ascend(gradient, step)
+    origin = torch.zeros_like(gradient)
+    assert torch.allclose(ball.measure(change, origin), torch.full((len(gradient),), step, dtype=torch.float64), rtol=1e-5)
+    generator = torch.Generator().manual_seed(0)
+    gain = (change * gradient).flatten(1).sum(1)
+    for _ in range(50):
+        other = torch.randn(gradient.shape, generator=generator, dtype=gradient.dtype)
+        other = other * (step / ball.measure(other, origin)).to(gradient.dtype).view(-1, *[1] * (gradient.dim() - 1))
+        assert (((other * gradient).flatten(1).sum(1)) <= gain * (1 + 1e-5)).all()
+    assert torch.equal(ball.ascend(origin, step), origin)
+
+
+# --- models for the laws of attacks --------------------------------------------------------------------------------------------
+
+
+def invariant_net(features: int, classes: int, *, seed: int = 0, lead: float = 0.0) -> Callable[[Tensor], Tensor]:
+    """A float64 net whose answer for a row does not depend on the other rows, bit for bit; ``lead`` favours class 0."""
+    generator = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(7, features, generator=generator, dtype=torch.float64) / features**0.5 * 3
+    out = torch.randn(classes, 7, generator=generator, dtype=torch.float64)
+    bias = torch.zeros(classes, dtype=torch.float64)
+    bias[0] = lead
+
+    def net(z: Tensor) -> Tensor:
+        activity = torch.tanh(((z.flatten(1) - 0.5)[:, None, :] * hidden).sum(-1))
+        return (activity[:, None, :] * out).sum(-1) + bias
+
+    return net
+
+
+def inputs(count: int, *shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Random inputs in [0, 1], half of their values on the faces of the box."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.rand(count, *shape, generator=generator, dtype=dtype)
+    place = torch.rand(count, *shape, generator=generator)
+    return x.masked_fill(place < 0.25, 0).masked_fill(place > 0.75, 1)
+
+
+def best_linear_gain(threat: Ball, w: Tensor, x: Tensor) -> Tensor:
+    """The largest rise of ``w . z`` that the ball allows (B,), in closed form for the norms that have one."""
+    cap = torch.where(w > 0, threat.high - x, x - threat.low)
+    kind = threat.token.partition(":")[0]
+    if kind == "linf":
+        return (w.abs() * cap.clamp(max=threat.eps)).sum(1)
+    if kind == "l2":
+        low, high = torch.zeros(len(x), 1, dtype=x.dtype), torch.full((len(x), 1), 1e6, dtype=x.dtype)
+        for _ in range(200):
+            level = (low + high) / 2
+            short = torch.minimum(level * w.abs(), cap).square().sum(1, keepdim=True) < threat.eps**2
+            low, high = torch.where(short, level, low), torch.where(short, high, level)
+        return (w.abs() * torch.minimum(low * w.abs(), cap)).sum(1)
+    return ((threat.project(x + 1e6 * w, x) - x) * w).sum(1)
+
+
+# --- attacks -------------------------------------------------------------------------------------------------------------------
+
+
+def check_inside(outcome: AttackOutcome, x: Tensor, threat: Ball) -> None:
+    """Every returned point is allowed, and what is broken is measured as the threat measures."""
+    assert outcome.adversarial.shape == x.shape
+    assert outcome.adversarial.dtype == x.dtype
+    assert contains(threat, outcome.adversarial, x).all()
+    assert outcome.size.dtype == torch.float64
+    assert torch.equal(outcome.size[outcome.broken], threat.measure(outcome.adversarial, x)[outcome.broken])
+    assert outcome.size[~outcome.broken].isinf().all()
+
+
+def check_replayable(outcome: AttackOutcome, model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, threat: Ball) -> None:
+    """Whatever is called broken is answered wrongly when asked again, and allowed."""
+    with torch.no_grad():
+        wrong = model(outcome.adversarial).argmax(1) != y
+    assert (outcome.broken <= (wrong & contains(threat, outcome.adversarial, x))).all()
+    assert not (outcome.broken & outcome.error).any()
+
+
+def check_never_worse(outcome: AttackOutcome, model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> None:
+    """The returned point has at least the clean margin, and a wrong clean answer is a break of size 0."""
+    with torch.no_grad():
+        clean, found = model(x), model(outcome.adversarial)
+    assert (margin(found, y) >= margin(clean, y) - 1e-12).all()
+    wrong = clean.argmax(1) != y
+    assert outcome.broken[wrong].all()
+    assert (outcome.size[wrong] == 0).all()
+
+
+def check_split(attack: Attack, model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, threat: Ball) -> None:
+    """Any split, order or sharding of the batch gives the same outcome, bit for bit."""
+    ids = torch.arange(len(x)) * 3 + 11
+    run = partial(attack, model, threat=threat, seed=4)
+    whole = run(x=x, y=y, ids=ids)
+    generator = torch.Generator().manual_seed(1)
+    orders = [torch.arange(len(x)).split(1), torch.arange(len(x)).split(3), torch.randperm(len(x), generator=generator).split(4)]
+    for parts in orders:
+        outcomes = [run(x=x[part], y=y[part], ids=ids[part]) for part in parts]
+        back = torch.cat(parts).argsort()
+        for name in FIELDS:
+            assert torch.equal(torch.cat([getattr(outcome, name) for outcome in outcomes])[back], getattr(whole, name)), name
+
+
+def check_gap(attack: Attack, gap: float, threat: Ball, *, features: int = 60, count: int = 24) -> None:
+    """On a two-class linear model the attack reaches all but ``gap`` of the best gain in ball and box, and breaks what that can break."""
+    generator = torch.Generator().manual_seed(3)
+    w = torch.randn(features, generator=generator, dtype=torch.float64)
+    x = inputs(count, features, seed=5)
+    best = best_linear_gain(threat, w, x)
+    bias = -(x @ w + 0.7 * best).median()
+
+    def linear(z: Tensor) -> Tensor:
+        return torch.stack([torch.zeros(len(z), dtype=z.dtype), z @ w + bias], 1)
+
+    outcome = attack(linear, x, torch.zeros(count, dtype=torch.long), threat)
+    need = -(x @ w + bias)
+    assert outcome.broken[(1 - gap) * best > need].all()
+    assert not outcome.broken[best < need * (1 - 1e-5)].any()
+    gain = (outcome.adversarial - x) @ w
+    assert (gain >= (1 - gap) * best - 1e-9)[~outcome.broken].all()
+    assert (~outcome.broken).any()
+    assert outcome.broken.any()
+
+
+def check_beats_random(attack: Attack, threat: Ball) -> None:
+    """On a net that nothing breaks, the attack climbs higher than as many random points of the ball as it asked questions."""
+    x = inputs(12, 5, 5, seed=2)
+    y = torch.zeros(12, dtype=torch.long)
+    model = invariant_net(25, 3, seed=1, lead=40.0)
+    outcome = attack(model, x, y, threat)
+    assert not outcome.broken.any()
+    climbed = margin(model(outcome.adversarial), y)
+    questions = int((outcome.forwards + outcome.backwards).max())
+    ids = torch.arange(12)
+    random = torch.stack([margin(model(threat.sample(x, Draw(9, ids).at(turn))), y) for turn in range(questions)]).amax(0)
+    assert climbed.mean() > random.mean()
+
+
+def check_metered(attack: Attack, threat: Ball) -> None:
+    """The forwards add up to the rows that the model saw, and no example asks for more gradients than answers."""
+    model = invariant_net(16, 3, seed=6)
+    seen = [0]
+
+    def counted(z: Tensor) -> Tensor:
+        seen[0] += len(z)
+        return model(z)
+
+    x = inputs(10, 16, seed=3)
+    outcome = attack(counted, x, model(x).argmax(1).roll(1), threat)
+    assert int(outcome.forwards.sum()) == seen[0]
+    assert (outcome.backwards <= outcome.forwards).all()
+    assert (outcome.forwards >= 1).all()
+
+
+class Interrupted(RuntimeError):
+    """Raised by a model in the middle of an attack."""
+
+
+class Fragile(nn.Module):
+    """A small net with weights, batch statistics and dropout, which fails at a chosen call."""
+
+    def __init__(self, fail_at: int | None = None) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(9, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 2))
+        self.layers[-1].bias.data[0] = 10.0
+        self.calls, self.fail_at = 0, fail_at
+
+    def forward(self, z: Tensor) -> Tensor:
+        self.calls += 1
+        if self.calls == self.fail_at:
+            raise Interrupted
+        return self.layers(z)
+
+
+def check_untouched(attack: Attack, threat: Ball, *, fail_at: int | None) -> None:
+    """Weights, statistics, gradients, modes, inputs and the global generator are as before, also where the model fails."""
+    torch.manual_seed(0)
+    net = Fragile(fail_at).eval()
+    net.layers[0].weight.grad = torch.ones_like(net.layers[0].weight)
+    x, y = inputs(6, 9, dtype=torch.float32), torch.zeros(6, dtype=torch.long)
+    before = copy.deepcopy(net.state_dict()), x.clone(), torch.get_rng_state(), torch.is_grad_enabled()
+    try:
+        attack(net, x, y, threat, seed=3)
+        assert fail_at is None
+    except Interrupted:
+        assert fail_at is not None
+    assert all(torch.equal(value, net.state_dict()[name]) for name, value in before[0].items())
+    assert torch.equal(x, before[1])
+    assert not x.requires_grad
+    assert torch.equal(torch.get_rng_state(), before[2])
+    assert torch.is_grad_enabled() == before[3]
+    assert torch.equal(net.layers[0].weight.grad, torch.ones_like(net.layers[0].weight))
+    assert all(weight.grad is None for weight in list(net.parameters())[1:])
+    assert all(weight.requires_grad for weight in net.parameters())
+    assert not any(module.training for module in net.modules())

@@ -1,0 +1,191 @@
+"""Defects planted in shipped code, run through the public entry points: each raises the alarm that it names, and the clean run does not."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from tests.laws.checks_attacks import (
+    check_beats_random,
+    check_gap,
+    check_inside,
+    check_metered,
+    check_never_worse,
+    check_projection_idempotent,
+    check_projection_inside,
+    check_projection_nearest,
+    check_replayable,
+    check_sample_inside,
+    check_split,
+    check_untouched,
+    inputs,
+    invariant_net,
+)
+from torch import Tensor
+
+from quintain.attacks import FGSM, PGD
+from quintain.attacks import loop as attack_loop
+from quintain.attacks import pgd as attack_pgd
+from quintain.attacks.meter import Meter
+from quintain.threats import L2, Draw, Linf, contains
+from quintain.threats.ball import Ball
+
+
+def alarms(check: Callable[[], None], plant: Callable[[], None]) -> None:
+    """The check passes on the code as shipped and fails on the planted defect."""
+    check()
+    plant()
+    with pytest.raises(AssertionError):
+        check()
+
+
+def points(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    x = (inputs(20, 12, seed=1, dtype=dtype) * 255).round() / 255
+    return x + torch.randn(x.shape, generator=torch.Generator().manual_seed(2), dtype=dtype), x
+
+
+def attacked(attack: Callable[..., object], threat: Ball, check: Callable[..., None]) -> Callable[[], None]:
+    x = inputs(12, 8, seed=4)
+    model = invariant_net(8, 3, seed=3)
+    y = model(x).argmax(1)
+    y[0] = (y[0] + 1) % 3
+    arguments = {"check_inside": (x, threat), "check_replayable": (model, x, y, threat), "check_never_worse": (model, x, y)}
+    return lambda: check(attack(model, x, y, threat), *arguments[check.__name__])
+
+
+def unprojected(ball: Ball, z: Tensor, x: Tensor, room: object = None) -> Tensor:
+    return z
+
+
+def scaled_then_clamped(ball: L2, z: Tensor, x: Tensor, room: object = None) -> Tensor:
+    change = z - x
+    scale = (ball.eps / torch.linalg.vector_norm(change.flatten(1), dim=1).clamp(min=1e-12)).clamp(max=1) * (1 - 1e-6)
+    return (x + change * scale[:, None]).clamp(ball.low, ball.high)
+
+
+def rounded_to_nearest(ball: Linf, x: Tensor) -> tuple[Tensor, Tensor]:
+    return (x - ball.eps).clamp(min=ball.low), (x + ball.eps).clamp(max=ball.high)
+
+
+def test_linf_without_projection_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    alarms(lambda: check_projection_inside(Linf(8 / 255), *points()), lambda: monkeypatch.setattr(Linf, "project", unprojected))
+
+
+def test_l2_without_projection_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    alarms(lambda: check_projection_inside(L2(0.5), *points()), lambda: monkeypatch.setattr(L2, "project", unprojected))
+
+
+def test_bounds_rounded_to_nearest_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    alarms(lambda: check_projection_inside(Linf(8 / 255), *points()), lambda: monkeypatch.setattr(Linf, "bounds", rounded_to_nearest))
+
+
+def test_scaling_and_then_clamping_is_not_the_projection(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, z = inputs(6, 4, seed=1), inputs(6, 4, seed=2) * 3 - 1
+    alarms(lambda: check_projection_nearest(L2(0.5), z, x), lambda: monkeypatch.setattr(L2, "project", scaled_then_clamped))
+
+
+def test_a_projection_that_always_moves_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def shrinking(ball: L2, z: Tensor, x: Tensor, room: object = None) -> Tensor:
+        return x + (scaled_then_clamped(ball, z, x) - x) * 0.999
+
+    alarms(lambda: check_projection_idempotent(L2(0.5), *points()), lambda: monkeypatch.setattr(L2, "project", shrinking))
+
+
+def test_samples_of_the_wrong_size_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wide(ball: Linf, x: Tensor, draw: Draw, room: object = None) -> Tensor:
+        return (x + (2 * draw.uniform(x) - 1) * 2 * ball.eps).clamp(0, 1)
+
+    alarms(lambda: check_sample_inside(Linf(8 / 255), points()[1]), lambda: monkeypatch.setattr(Linf, "sample", wide))
+
+
+@pytest.mark.parametrize("kind", [Linf, L2])
+@pytest.mark.parametrize("attack", [PGD(), FGSM()], ids=["pgd", "fgsm"])
+def test_an_attack_that_leaves_the_ball_breaks_nothing(monkeypatch: pytest.MonkeyPatch, kind: type, attack: Callable[..., object]) -> None:
+    x = inputs(12, 8, seed=4)
+    model = invariant_net(8, 3, seed=3)
+    y, threat = model(x).argmax(1), kind(0.05)
+    monkeypatch.setattr(kind, "project", unprojected)
+    monkeypatch.setattr(kind, "ascend", lambda ball, gradient, step: 1e3 * gradient.sign())
+    outcome = attack(model, x, y, threat)
+    left = ~contains(threat, outcome.adversarial, x)
+    assert left.any()
+    assert not outcome.broken[left].any()
+    with pytest.raises(AssertionError):
+        check_inside(outcome, x, threat)
+
+
+def test_a_verdict_that_does_not_look_at_the_ball_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = attacked(PGD(), Linf(0.3), check_replayable)
+    monkeypatch.setattr(Linf, "project", unprojected)
+    alarms(check, lambda: monkeypatch.setattr(attack_loop, "breaks", lambda logits, z, x, y, threat: logits.argmax(1) != y))
+
+
+def test_a_verdict_that_believes_everything_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, calls = inputs(6, 4), [0]
+    net = invariant_net(4, 2)
+    y = net(x).argmax(1)
+
+    def fickle(z: Tensor) -> Tensor:
+        calls[0] += 1
+        return net(z) if calls[0] != 3 else net(z).flip(1)
+
+    def check() -> None:
+        calls[0] = 0
+        outcome = PGD(steps=5)(fickle, x, y, Linf(1e-6))
+        assert int(outcome.forwards.max()) == 4
+        check_replayable(outcome, net, x, y, Linf(1e-6))
+
+    alarms(check, lambda: monkeypatch.setattr(attack_loop, "breaks", lambda logits, *rest: torch.ones(len(logits), dtype=torch.bool)))
+
+
+def test_keeping_the_worst_point_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = attacked(PGD(), Linf(0.01), check_never_worse)
+    least = lambda logits, y: -original(logits, y)  # noqa: E731
+    original = attack_loop.margin
+    alarms(check, lambda: monkeypatch.setattr(attack_loop, "margin", least))
+
+
+def test_draws_by_place_in_the_batch_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = inputs(10, 6, seed=8)
+    model = invariant_net(6, 3, seed=4)
+    check = lambda: check_split(PGD(steps=3), model, x, model(x).argmax(1), Linf(0.05))  # noqa: E731
+    alarms(check, lambda: monkeypatch.setattr(attack_pgd, "draws", lambda x, seed, ids=None: Draw(seed, torch.arange(len(x)))))
+
+
+def test_steps_that_do_not_fall_are_too_weak_in_l2(monkeypatch: pytest.MonkeyPatch) -> None:
+    fixed = lambda eps, steps, rate: (eps / 40,) * steps  # noqa: E731
+    alarms(lambda: check_gap(PGD(), 0.01, L2(0.3)), lambda: monkeypatch.setattr(attack_pgd, "lengths", fixed))
+
+
+@pytest.mark.parametrize("kind", [Linf, L2])
+def test_a_step_downhill_is_seen(monkeypatch: pytest.MonkeyPatch, kind: type) -> None:
+    uphill = kind.ascend
+    alarms(
+        lambda: check_gap(PGD(), 0.01, kind(0.3)),
+        lambda: monkeypatch.setattr(kind, "ascend", lambda ball, gradient, step: -uphill(ball, gradient, step)),
+    )
+
+
+def test_an_attack_that_never_moves_is_no_better_than_random(monkeypatch: pytest.MonkeyPatch) -> None:
+    alarms(
+        lambda: check_beats_random(PGD(), L2(0.6)),
+        lambda: monkeypatch.setattr(L2, "ascend", lambda ball, gradient, step: torch.zeros_like(gradient)),
+    )
+
+
+def test_a_meter_that_forgets_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    alarms(
+        lambda: check_metered(PGD(), Linf(0.1)),
+        lambda: monkeypatch.setattr(Meter, "scores", lambda meter, z, rows: meter.model(z)),
+    )
+
+
+def test_gradients_left_on_the_weights_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def spilling(meter: Meter, z: Tensor, y: Tensor, rows: Tensor, loss: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            z = z.detach().requires_grad_()
+            logits = meter.model(z)
+            loss(logits, y).sum().backward()
+        assert z.grad is not None
+        return logits.detach(), z.grad
+
+    alarms(lambda: check_untouched(PGD(steps=2), Linf(0.1), fail_at=None), lambda: monkeypatch.setattr(Meter, "slope", spilling))

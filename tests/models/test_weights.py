@@ -1,0 +1,140 @@
+"""Weights are saved whole, read without unpickling, and fit or are refused."""
+
+import os
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from quintain.core.errors import ModelError, StorageError
+from quintain.core.store import sha256_file
+from quintain.models import load_weights, mlp, save_weights
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+def test_weights_come_back_as_they_were(tmp_path):
+    path = tmp_path / "w.safetensors"
+    digest = save_weights(mlp(seed=1), path)
+    assert digest == sha256_file(path) == save_weights(mlp(seed=1), tmp_path / "again.safetensors")
+    net = mlp(seed=2)
+    assert load_weights(net, path) is net
+    assert same(net, mlp(seed=1))
+    assert net.training
+
+
+def test_every_kind_of_tensor_comes_back(tmp_path):
+    def make():
+        net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 2), nn.Linear(2, 2)).double()
+        net[4].weight = net[3].weight
+        net[3].bias = nn.Parameter(torch.arange(4.0)[::2].double())
+        return net
+
+    net, other = make(), make()
+    net[1].running_mean += 3
+    net[1].num_batches_tracked += 7
+    save_weights(net, tmp_path / "w.safetensors")
+    assert same(load_weights(other, tmp_path / "w.safetensors"), net)
+    assert other[4].weight is other[3].weight
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda w: w, lambda w: {"epoch": 3, "state_dict": w}, lambda w: {"model_state_dict": w, "optimizer": {"lr": 0.1}}]
+)
+@pytest.mark.parametrize("end", [".pt", ".pth"])
+def test_state_dicts_of_torch_are_read(tmp_path, wrap, end):
+    torch.save(wrap(mlp(seed=1).state_dict()), tmp_path / f"w{end}")
+    assert same(load_weights(mlp(seed=2), tmp_path / f"w{end}"), mlp(seed=1))
+
+
+class Bomb:
+    """Writes a file when unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_nothing_is_unpickled(tmp_path):
+    for name in ("w.pt", "w.pth"):
+        torch.save({"w": Bomb(tmp_path / "exploded")}, tmp_path / name)
+        with pytest.raises(ModelError, match=r"w.pth? is refused: it holds more than tensors, and unpickling can run any code"):
+            load_weights(mlp(), tmp_path / name)
+    for name in ("w.pkl", "w.pickle", "w.bin", "w.ckpt", "w.joblib", "w"):
+        (tmp_path / name).write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))
+        with pytest.raises(ModelError, match=r"is refused: such files are read by unpickling.*convert it"):
+            load_weights(mlp(), tmp_path / name)
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))
+    with pytest.raises(ModelError, match=r"plain\.pt"):
+        load_weights(mlp(), tmp_path / "plain.pt")
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_a_whole_model_in_a_file_is_refused(tmp_path):
+    torch.save(mlp(), tmp_path / "w.pt")
+    with pytest.raises(ModelError, match=r"torch.save\(net.state_dict\(\), path\)"):
+        load_weights(mlp(), tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), {"a": 1}, {"state_dict": 3}])
+def test_a_file_without_a_state_dict_is_refused(tmp_path, content):
+    torch.save(content, tmp_path / "w.pt")
+    with pytest.raises(ModelError, match="not a state dict"):
+        load_weights(mlp(), tmp_path / "w.pt")
+
+
+def test_weights_of_another_net_name_what_does_not_fit(tmp_path):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(784, 16), nn.ReLU(), nn.Linear(16, 2, bias=False), nn.Linear(2, 2))
+    save_weights(net, tmp_path / "w.safetensors")
+    target = mlp()
+    with pytest.raises(ModelError) as caught:
+        load_weights(target, tmp_path / "w.safetensors")
+    message = str(caught.value)
+    assert "missing: 3.bias" in message
+    assert "unexpected: 4.bias, 4.weight" in message
+    assert "1.weight (16, 784) for (32, 784)" in message
+    assert same(target, mlp())
+
+
+def test_long_lists_are_cut(tmp_path):
+    save_weights(nn.Sequential(*[nn.Linear(2, 2) for _ in range(9)]), tmp_path / "w.safetensors")
+    with pytest.raises(ModelError, match=r"unexpected: .* and 9 more"):
+        load_weights(mlp(), tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("end", [".safetensors", ".pt"])
+@pytest.mark.parametrize("keep", [0, 5, 100, -40])
+def test_damaged_files_are_refused(tmp_path, end, keep):
+    path = tmp_path / f"w{end}"
+    if end == ".pt":
+        torch.save(mlp().state_dict(), path)
+    else:
+        save_weights(mlp(), path)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ModelError, match=f"w{end}"):
+        load_weights(mlp(), path)
+
+
+def test_a_missing_file_says_what_is_accepted(tmp_path):
+    with pytest.raises(ModelError, match=r"no weights file .*expected a .safetensors, .pt or .pth"):
+        load_weights(mlp(), tmp_path / "w.safetensors")
+
+
+def test_what_was_there_stays_when_saving_fails(tmp_path, monkeypatch):
+    path = tmp_path / "w.safetensors"
+    digest = save_weights(mlp(seed=1), path)
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match="No space left"):
+        save_weights(mlp(seed=2), path)
+    assert sha256_file(path) == digest
+    assert [entry.name for entry in tmp_path.iterdir()] == ["w.safetensors"]
