@@ -8,7 +8,7 @@ drill: .venv/installed
 	$(BIN)/quintain drill
 
 test: .venv/tested check
-	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -q
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup -q
 
 check: .venv/tested
 	$(BIN)/ruff check $(SOURCES)

@@ -66,8 +66,6 @@ def xray_cnn(classes: int = 2, channels: int = 1, size: int = 28, *, seed: int =
     return initialise(net, seed)
 
 
-
-
 def mlp(classes: int = 2, channels: int = 1, size: int = 28, *, seed: int = 0) -> nn.Sequential:
     """One hidden layer of 32 units with ReLU: (B, channels, size, size) in [0, 1] to (B, classes) logits."""
     with torch.device("meta"):

@@ -134,11 +134,13 @@ class Checked:
     Args:
         findings: What was looked at.
         classes: Images of each class in each split, as (split, counts).
+        class_names: What the classes are called.
         shape: (C, H, W).
     """
 
     findings: tuple[Finding, ...]
     classes: tuple[tuple[str, tuple[int, ...]], ...]
+    class_names: tuple[str, ...]
     shape: tuple[int, ...]
     kind: Literal["check"] = "check"
 
@@ -188,6 +190,7 @@ class Attacks:
 
     Args:
         model: The model's name.
+        title: For people.
         rows: Attack by attack and size by size.
         examples: The smallest change found for each example; nothing proved.
         ball: ``linf`` or ``l2``.
@@ -195,6 +198,7 @@ class Attacks:
     """
 
     model: str
+    title: str
     rows: tuple[AttackRow, ...]
     examples: PerExample
     ball: str
@@ -207,6 +211,7 @@ class Robustness:
 
     Args:
         model: The model's name.
+        title: For people.
         certifier: What proved the lower side.
         ball: ``linf`` or ``l2``.
         examples: Both radii of each example.
@@ -217,6 +222,7 @@ class Robustness:
     """
 
     model: str
+    title: str
     certifier: str
     ball: str
     examples: PerExample

@@ -51,7 +51,7 @@ class PerExample:
             return State.WRONG
         if self.broken_radius[row] <= eps:
             return State.BROKEN
-        return State.CERTIFIED if self.safe_radius[row] >= eps > 0 else State.OPEN
+        return State.CERTIFIED if self._proved(row, eps) else State.OPEN
 
     def states(self, eps: float) -> tuple[State, ...]:
         """The state of every example at ``eps``."""
@@ -59,7 +59,7 @@ class PerExample:
 
     def proved(self, eps: float, classes: int) -> Tally:
         """Examples answered rightly and proved to stay so."""
-        return self._tally(classes, [s >= eps and self._right(row) for row, s in enumerate(self.safe_radius)])
+        return self._tally(classes, [self._proved(row, eps) for row in range(len(self.ids))])
 
     def standing(self, eps: float, classes: int) -> Tally:
         """Examples answered rightly that no attack found has broken; an example that gave no number counts as standing."""
@@ -68,9 +68,11 @@ class PerExample:
 
     def crossed(self, eps: float) -> tuple[int, ...]:
         """Ids of the examples both proved and broken at ``eps``: an alarm."""
-        return tuple(
-            self.ids[row] for row in range(len(self.ids)) if self._right(row) and self.broken_radius[row] <= eps <= self.safe_radius[row]
-        )
+        return tuple(self.ids[row] for row in range(len(self.ids)) if self._proved(row, eps) and self.broken_radius[row] <= eps)
+
+    def _proved(self, row: int, eps: float) -> bool:
+        """Whether a proof of this size is there; a radius of 0 is none, also at size 0."""
+        return self._right(row) and self.safe_radius[row] >= eps and self.safe_radius[row] > 0
 
     def _right(self, row: int) -> bool:
         return self.predicted[row] == self.labels[row] and not self.failed[row]

@@ -1,0 +1,22 @@
+"""The registered certifiers."""
+
+from quintain.core.registry import Entry
+
+CATALOGUE = (
+    Entry(
+        "certifier",
+        "interval",
+        "quintain.certify.interval:IntervalBounds",
+        "interval bounds through the layers, for Linf and L2",
+        guarantee="deterministic: no input of the ball changes the answer of the model that runs, its float32 rounding included",
+        facts=(("threats", "linf l2"), ("subject", "model")),
+    ),
+    Entry(
+        "certifier",
+        "smoothing",
+        "quintain.certify.smoothed:Smoothed",
+        "randomized smoothing: a vote under Gaussian noise, for L2",
+        guarantee="each example's radius is false with probability at most alpha over the draws",
+        facts=(("threats", "l2"), ("subject", "smoothed model")),
+    ),
+)

@@ -1,0 +1,103 @@
+"""Interval bound propagation: one pass proves, cheaply and loosely, what no change inside the ball can do."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from quintain.certify.arithmetic import EXACT, Arithmetic, deployed
+from quintain.certify.network import Network
+from quintain.certify.outcome import CertificateOutcome
+from quintain.certify.span import Span, start
+from quintain.core.errors import Contradiction, DataError, ModelError
+from quintain.losses.margin import margin
+from quintain.models.classifier import Classifier
+from quintain.threats.ball import Ball, require_inside
+
+CHUNK = 256
+"""Examples whose bounds are computed at once."""
+
+ASSUMES = (
+    "changes stay inside the data box",
+    "the model's own rounding is bounded for sums in any order: no TF32, no autocast, no Winograd or FFT convolutions",
+)
+
+
+def worst_logits(network: Network, x: Tensor, y: Tensor, threat: Ball, *, eps: float | None = None) -> Tensor:
+    r"""Logits (B, K) that are at least as bad for the true class as any in the ball; differentiable in the weights.
+
+    .. math:: \hat z_j = -\min_{x' \in ball} (z_y(x') - z_j(x')), \qquad \hat z_y = 0
+
+    in exact arithmetic up to the type of ``x``: for training, not for proofs. Cross-entropy of them bounds the worst cross-entropy.
+
+    Args:
+        network: What ``Network.of(net)`` reads.
+        x, y: Inputs (B, *S) in the data box and labels (B,).
+        threat: ``Linf`` or ``L2``.
+        eps: A radius instead of the threat's.
+    """
+    return -network.margins(start(x, threat, eps), y, EXACT)
+
+
+@dataclass(frozen=True, slots=True)
+class IntervalBounds:
+    r"""Interval bounds on the margin of the model *that runs*.
+
+    .. math:: z_y(x') - z_j(x') \ge m_j \quad \forall x' \in ball, \qquad certified \iff \min_{j \ne y} m_j > 0
+
+    Boxes ``center +- radius`` go through the layers in float64; to each radius is added the most that the deployed float32 operation may
+    round, and the last linear layer is merged into margins. In L2 the first linear layer uses the dual norm.
+
+    Guarantee: if ``certified``, no float input of the ball makes the model answer another class, on any device that sums in the model's
+    type, in whatever order. Bounds that are not finite certify nothing.
+
+    Raises:
+        ModelError: For a layer or an operation without a rule, by name; a model in training mode or not in float32 or float64.
+        DataError: For inputs outside the data box, or labels that are no classes.
+        SettingError: For a threat that is not ``Linf`` or ``L2``.
+        Contradiction: If the model's answer at ``x`` itself lies outside its bounds, so that the bounds are of another function.
+
+    Source: Gowal et al., 2018, arXiv:1810.12715; Mirman et al., 2018 (ICML).
+    """
+
+    @torch.no_grad()
+    def __call__(self, model: Classifier, x: Tensor, y: Tensor, threat: Ball, *, eps: Tensor | None = None) -> CertificateOutcome:
+        """Bounds for inputs ``x`` (B, *S) with labels ``y`` (B,); ``eps`` (B,) replaces the threat's radius by one per example."""
+        if not isinstance(model, Classifier):
+            raise ModelError(
+                f"interval bounds read the layers of a Classifier; got a {type(model).__name__}, which proves by its own means"
+            )
+        require_inside(threat, x)
+        arithmetic, network = deployed(model.dtype), Network.of(model.net)
+        bounds, clean = [], []
+        for rows in torch.arange(len(x), device=x.device).split(CHUNK):
+            logits = model(x[rows])
+            _require_labels(y[rows], logits.shape[1])
+            clean.append(-margin(logits.double(), y[rows]))
+            span = start(x[rows].to(model.device, torch.float64), threat, None if eps is None else eps[rows])
+            if torch.finfo(x.dtype).eps < torch.finfo(model.dtype).eps:
+                span = span.affine(span.center.new_ones(()), span.center.new_zeros(()), arithmetic, terms=1)
+            bounds.append(_lowest(network, span, y[rows].to(model.device), arithmetic).to(x.device))
+        lower, actual = torch.cat([x.new_zeros(0, dtype=torch.float64), *bounds]), torch.cat([x.new_zeros(0, dtype=torch.float64), *clean])
+        error = ~actual.isfinite()
+        crossed = ~error & (lower > actual)
+        if crossed.any():
+            row = int(crossed.nonzero()[0])
+            raise Contradiction(
+                f"interval bounds prove a margin of at least {lower[row]:g} for example {row}, but the model's own is {actual[row]:g}: "
+                "the bounds are not of the function that runs. Look for hooks, or layers that compute something else than their type says"
+            )
+        lower = torch.where(error, -torch.inf, lower)
+        return CertificateOutcome(lower > 0, lower, None, torch.full_like(y, 2), ASSUMES, error)
+
+
+def _lowest(network: Network, span: Span, y: Tensor, arithmetic: Arithmetic) -> Tensor:
+    """The smallest margin against another class (B,); -inf where a bound is not finite."""
+    bounds = network.margins(span, y, arithmetic)
+    lowest = bounds.scatter(1, y[:, None], torch.inf).amin(1)
+    return torch.where(bounds.isfinite().all(1), lowest, -torch.inf)
+
+
+def _require_labels(y: Tensor, classes: int) -> None:
+    if y.numel() and not 0 <= int(y.min()) <= int(y.max()) < classes:
+        raise DataError(f"labels from {int(y.min())} to {int(y.max())}; expected classes 0 to {classes - 1} of the model")

@@ -1,0 +1,196 @@
+"""Bounds through a whole network: its graph of operations, walked once with spans in place of values."""
+
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, cast
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from quintain.certify.arithmetic import EXACT, Arithmetic
+from quintain.certify.functions import IN_PLACE, RESHAPES, bound_function, constant_function
+from quintain.certify.rules import LAYERS, bound_layer, require_plain
+from quintain.certify.span import Span
+from quintain.core.errors import ModelError
+from quintain.models.adapters import KEYS
+
+SHARING = (nn.Flatten, nn.Identity, nn.Dropout, nn.Dropout2d)
+"""Layers whose output may be their input's memory."""
+
+
+class _Value(fx.Proxy):
+    """A value on its way through ``forward``; ``+=`` and its like are recorded as what they are, since they write into its memory."""
+
+    def __iadd__(self, other: Any) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", operator.iadd, (self, other), {})
+
+    def __isub__(self, other: Any) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", operator.isub, (self, other), {})
+
+    def __imul__(self, other: Any) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", operator.imul, (self, other), {})
+
+    def __itruediv__(self, other: Any) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", operator.itruediv, (self, other), {})
+
+
+class _Tracer(fx.Tracer):
+    """Sees every layer that has a rule as one operation, and looks into everything else."""
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Value(node, self)
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return type(m) in LAYERS or super().is_leaf_module(m, module_qualified_name)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Network:
+    """A net and the operations that its ``forward`` is made of.
+
+    Args:
+        root: Holds the net; weights are read at each call, so that bounds follow them through training.
+        graph: The operations in order.
+        answer: The one that gives the logits.
+        head: The last linear layer, if ``answer`` is one: its rows are merged into margins.
+    """
+
+    root: nn.Module
+    graph: fx.Graph
+    answer: fx.Node
+    head: nn.Linear | None
+
+    @staticmethod
+    def of(net: nn.Module) -> "Network":
+        """Read a net's operations.
+
+        Raises:
+            ModelError: If its ``forward`` cannot be read, because what it does depends on values.
+        """
+        root = nn.Sequential(net)
+        try:
+            graph = _Tracer().trace(root)
+        except Exception as error:
+            raise ModelError(
+                f"the forward of {type(net).__name__} cannot be read as a graph ({error}); expected layers and plain operations on one "
+                "input, without branches on values"
+            ) from error
+        answer = _answer(next(node for node in graph.nodes if node.op == "output").args[0])
+        last = root.get_submodule(str(answer.target)) if answer.op == "call_module" and len(answer.users) == 1 else None
+        return Network(root, graph, answer, last if type(last) is nn.Linear else None)
+
+    def margins(self, span: Span, y: Tensor, arithmetic: Arithmetic = EXACT) -> Tensor:
+        r"""Lower bounds on the true logit minus each logit, (B, K), with 0 at the true class.
+
+        A net with one logit z stands for two, (0, z).
+
+        Args:
+            span: What the input may be, in the type in which bounds are computed.
+            y: True classes (B,).
+            arithmetic: How the net that runs rounds; exact for training.
+        """
+        value = self._walk(span, arithmetic)
+        if not isinstance(value, Span) or value.center.ndim != 2:
+            raise ModelError("the net does not return a tensor of logits (B, K); interval bounds need one")
+        if self.head is not None:
+            require_plain(self.head, str(self.answer.target).removeprefix("0."))
+            return _merged(self.head, value, y, arithmetic)
+        if value.center.shape[1] == 1:
+            value = Span(F.pad(value.center, (1, 0)), F.pad(value.radius, (1, 0)))
+        return (value.low.gather(1, y[:, None]) - value.high).masked_fill(_is_true(y, value.center.shape[1]), 0.0)
+
+    def _walk(self, span: Span, arithmetic: Arithmetic) -> Any:
+        """The value of ``answer``, or of its input where the head is merged. What is not used is walked too: it may write."""
+        values: dict[fx.Node, Any] = {}
+        left = {node: len(node.users) for node in self.graph.nodes}
+        memory: dict[fx.Node, fx.Node] = {}
+        result: Any = None
+        for node in self.graph.nodes:
+            if node.op == "output":
+                break
+            args = fx.node.map_arg(node.args, values.__getitem__)
+            kwargs = fx.node.map_arg(node.kwargs, values.__getitem__)
+            self._place(node, memory, values, left)
+            if node is self.answer and self.head is not None:
+                result = args[0]
+                continue
+            values[node] = span if node.op == "placeholder" else self._call(node, args, kwargs, arithmetic)
+            if node is self.answer:
+                result = values[node]
+            for source in node.all_input_nodes:
+                left[source] -= 1
+                if not left[source]:
+                    del values[source]
+        return result
+
+    def _place(self, node: fx.Node, memory: dict[fx.Node, fx.Node], values: Mapping[fx.Node, Any], left: Mapping[fx.Node, int]) -> None:
+        """Note whose memory the node's value may share, and refuse to overwrite one that is read again."""
+        layer = self.root.get_submodule(str(node.target)) if node.op == "call_module" else None
+        source = next(iter(node.all_input_nodes), node)
+        said = (*node.args, node.kwargs.get("inplace")) if node.target in {F.relu, F.leaky_relu} else (getattr(layer, "inplace", False),)
+        overwrites = node.target in IN_PLACE or any(value is True for value in said)
+        if overwrites and (left[source] > 1 or any(other is not source and memory[other] is memory[source] for other in values)):
+            raise ModelError(f"operation {node.name!r} overwrites a value that is read again later; write it without inplace=True or +=")
+        shares = overwrites or isinstance(layer, SHARING) or node.target in RESHAPES or node.target in {torch.flatten, F.dropout}
+        memory[node] = memory[source] if shares else node
+
+    def _call(self, node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any], arithmetic: Arithmetic) -> Any:
+        target = node.target
+        if node.op == "get_attr":
+            if str(target).startswith("_tensor_constant"):
+                raise ModelError("the forward makes a tensor of its own, which may be another one in the next call; keep it in a buffer")
+            value: Any = reduce(getattr, str(target).split("."), cast(Any, self.root))
+            return value.clone() if isinstance(value, Tensor) else value
+        if node.op == "call_module":
+            return bound_layer(self.root.get_submodule(str(target)), args[0], arithmetic, str(target).removeprefix("0."))
+        if any(isinstance(value, Span) for value in (*args, *kwargs.values())):
+            return bound_function(target, args, kwargs, arithmetic, node.name)
+        return constant_function(target, args, kwargs, node.name)
+
+
+def _answer(output: Any) -> fx.Node:
+    """The logits in what a net returns, chosen as ``Classifier`` chooses."""
+    if isinstance(output, fx.Node):
+        return output
+    if isinstance(output, Mapping):
+        return _answer(next((output[key] for key in KEYS if key in output), next(iter(output.values()), None)))
+    if isinstance(output, tuple | list) and output:
+        return _answer(output[0])
+    raise ModelError(f"the net returns {type(output).__name__}; interval bounds need a tensor, a dict or a tuple of tensors")
+
+
+def _merged(head: nn.Linear, span: Span, y: Tensor, arithmetic: Arithmetic) -> Tensor:
+    r"""Margins through the last linear layer: bounding the difference keeps what two logits share.
+
+    .. math:: \min_h\, (w_y - w_j) h + (b_y - b_j) = (w_y - w_j) c + (b_y - b_j) - |w_y - w_j|\, r
+
+    less the rounding of each of the two logits.
+    """
+    weight = head.weight.to(span.center.dtype)
+    bias = weight.new_zeros(len(weight)) if head.bias is None else head.bias.to(weight.dtype)
+    if len(weight) == 1:
+        weight, bias = F.pad(weight, (0, 0, 1, 0)), F.pad(bias, (1, 0))
+    true = weight[y]
+
+    def lead(logits: Tensor) -> Tensor:
+        return logits.gather(1, y[:, None]) - logits
+
+    def sums(power: int, values: Tensor) -> Tensor:
+        return torch.stack([((true - row).abs() ** power * values).sum(1) for row in weight], 1)
+
+    bound = lead(F.linear(span.center, weight, bias)) - sums(1, span.radius)
+    if span.ball is not None:
+        ball = span.ball
+        reach = sums(2, ball.axes.square()).clamp(min=torch.finfo(weight.dtype).tiny).sqrt()
+        bound = torch.maximum(bound, lead(F.linear(ball.center, weight, bias)) - reach - sums(1, ball.slack))
+    if arithmetic.rounds:
+        slack = arithmetic.slack(head.in_features + 1, F.linear(span.magnitude, weight.abs(), bias.abs()))
+        bound = bound - slack - slack.gather(1, y[:, None])
+    return bound.masked_fill(_is_true(y, len(weight)), 0.0)
+
+
+def _is_true(y: Tensor, classes: int) -> Tensor:
+    return F.one_hot(y, classes).bool()

@@ -1,0 +1,38 @@
+"""What a certifier returns."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from quintain.models.classifier import Classifier
+from quintain.threats.ball import Ball
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateOutcome:
+    """What was proven of each of B examples; whatever is not proven is open, and never an error of the model.
+
+    Args:
+        certified: (B,) bool, no allowed change makes the model answer anything but ``y``.
+        margin: (B,) float64, a lower bound on the true class' score minus the best other one over the whole threat; positive exactly
+            where certified, ``-inf`` where nothing is known.
+        radius: (B,) float64, the largest radius proven in the units of the data, 0 where none is; None for certifiers of one given threat.
+        cost: (B,) long, forward passes of the network that an example took.
+        assumes: What the proof rests on.
+        error: (B,) bool, the model returned NaN or infinity for the example: it counts neither as safe nor as broken.
+    """
+
+    certified: Tensor
+    margin: Tensor
+    radius: Tensor | None
+    cost: Tensor
+    assumes: tuple[str, ...]
+    error: Tensor
+
+
+class Certifier(Protocol):
+    """A proof method for balls: frozen settings, callable, without a model inside."""
+
+    def __call__(self, model: Classifier, x: Tensor, y: Tensor, threat: Ball, *, eps: Tensor | None = None) -> CertificateOutcome:
+        """Prove what can be proven of ``x`` (B, *S) and labels ``y`` (B,); ``eps`` (B,) is a radius each, in place of the threat's."""

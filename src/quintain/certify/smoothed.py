@@ -1,0 +1,255 @@
+"""Randomized smoothing: a classifier made from another one by a vote under Gaussian noise, with a radius in L2 that sampling proves."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+
+import torch
+from torch import Tensor
+
+from quintain.certify.outcome import CertificateOutcome
+from quintain.core.errors import DataError, ModelError, SettingError
+from quintain.core.progress import Progress, silent
+from quintain.core.seeds import derive
+from quintain.core.statistics import binomial_lower, binomial_tail
+from quintain.models.classifier import Classifier
+from quintain.threats.ball import require_inside
+from quintain.threats.l2 import L2
+
+PACK = 2**17
+"""Numbers in one batch of noisy inputs (0.5 MiB in float32): bounds the memory, and keeps a small net's layers in the cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Smoothed:
+    r"""The model that answers what another one answers most often under Gaussian noise.
+
+    .. math:: g(x) = \arg\max_c\; P[f(x + \sigma u) = c], \qquad u \sim N(0, I)
+
+    It is a model of its own: certified by ``certify``, asked by ``predict``, attacked by its ``__call__``. Noise is added to the raw
+    inputs, and nothing is clipped: the base model sees values outside [0, 1], as noise training shows it.
+
+    Args:
+        model: The base classifier f, best one trained under the same noise.
+        sigma: Standard deviation of the noise, in the units of the data.
+        draws: Noisy copies that are counted for one certificate.
+        selection: Other copies, drawn before, that pick the class to count.
+        alpha: Chance, for each example, that its certificate is false.
+        surrogate: Noisy copies that ``__call__`` averages over.
+        seed: Of the surrogate's copies.
+
+    Raises:
+        SettingError: If a number is out of range, or ``draws`` could never certify anything at ``alpha``.
+
+    Source: Cohen, Rosenfeld and Kolter, 2019, arXiv:1902.02918; the surrogate is that of Salman et al., 2019, arXiv:1906.04584.
+    """
+
+    model: Classifier
+    sigma: float
+    draws: int = 10_000
+    selection: int = 100
+    alpha: float = 0.001
+    surrogate: int = 32
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (self.sigma > 0 and math.isfinite(self.sigma)):
+            raise SettingError(f"sigma = {self.sigma}; expected a positive number in the units of the data, such as 0.25")
+        if not 0 < self.alpha < 0.5:
+            raise SettingError(f"alpha = {self.alpha}; expected a chance between 0 and 0.5, such as 0.001")
+        for name, count in (("draws", self.draws), ("selection", self.selection), ("surrogate", self.surrogate)):
+            if count < 1:
+                raise SettingError(f"{name} = {count}; expected at least 1")
+        if self.ceiling <= 0:
+            raise SettingError(
+                f"{self.draws} draws can never certify at alpha = {self.alpha:g}, even if all of them agree; "
+                f"give at least {math.floor(math.log(self.alpha) / math.log(0.5)) + 1}"
+            )
+
+    @property
+    def ceiling(self) -> float:
+        """The radius of an example on which all draws agree: no certificate is larger."""
+        return self._radius(binomial_lower(self.draws, self.draws, 1 - self.alpha))
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the base model's hash and of everything that the vote depends on."""
+        text = f"smoothed-1 {self.model.hash} {self.sigma!r} {self.draws} {self.selection} {self.alpha!r} {self.surrogate} {self.seed}"
+        return sha256(text.encode()).hexdigest()
+
+    @property
+    def name(self) -> str:
+        """What it is called in results."""
+        return f"{self.model.name} smoothed at {self.sigma:g}"
+
+    @property
+    def access(self) -> str:
+        """What an attack may ask of the surrogate."""
+        return self.model.access
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return self.model.classes
+
+    @property
+    def device(self) -> torch.device:
+        """Where the base model is."""
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The base model's type."""
+        return self.model.dtype
+
+    def __call__(self, x: Tensor) -> Tensor:
+        r"""Log of the mean softmax over fixed draws, (B, K): a deterministic, differentiable stand-in for the vote.
+
+        .. math:: \log \frac1k \sum_{i=1}^{k} softmax(f(x + \sigma u_i))
+
+        The draws are the same for each example and each call. An answer of it is not yet one of the vote: ``predict`` decides.
+        """
+        generator = torch.Generator().manual_seed(derive(self.seed, "surrogate"))
+        noise = torch.empty(self.surrogate, *x.shape[1:]).normal_(generator=generator).to(x) * self.sigma
+        parts = []
+        for block in noise.split(max(1, PACK // max(1, x.numel()))):
+            logits = self.model((x[:, None] + block).flatten(0, 1))
+            parts.append(logits.unflatten(0, (len(x), len(block))).log_softmax(2))
+        return torch.cat(parts, 1).logsumexp(1) - math.log(self.surrogate)
+
+    @torch.inference_mode()
+    def certify(
+        self, x: Tensor, y: Tensor, threat: L2 | None = None, *, seed: int = 0, ids: Tensor | None = None, progress: Progress = silent
+    ) -> CertificateOutcome:
+        r"""Radii within which the vote keeps answering ``y``.
+
+        .. math:: R = \sigma\, \Phi^{-1}(\underline{p}), \qquad \underline{p} = B^{-1}(\alpha;\; k,\, n - k + 1)
+
+        with k of n draws for the class that other draws picked; no radius (abstention) unless :math:`\underline{p} > 1/2`. All roundings go
+        down. An example whose picked class is not ``y`` gets no radius and costs the selection alone. Draws belong to (seed, id).
+
+        Guarantee: for each example, with probability at least ``1 - alpha`` over the draws, the vote answers ``y`` everywhere closer than
+        the radius. It is a claim about the exact vote, which ``predict`` estimates; n examples may hold ``n * alpha`` false ones.
+
+        Args:
+            x: Inputs (B, *S) in [0, 1].
+            y: Labels (B,).
+            threat: If given, ``certified`` and ``margin`` are about this ball; else about x itself.
+            seed: Of the draws.
+            ids: The examples' numbers in the data set (B,).
+            progress: Shows a bar of examples.
+
+        Returns:
+            An outcome whose ``margin`` bounds the gap between the chances of ``y`` and of any other answer, over the ball; -1 if unknown.
+
+        Raises:
+            SettingError: If the threat is not ``L2`` or is larger than ``ceiling``, so that nothing could ever be certified.
+            DataError: For inputs outside the data box or labels that are no classes.
+        """
+        eps = self._checked(x, y, threat)
+        ids = torch.arange(len(x)) if ids is None else ids
+        layout = self._layout(x)
+        reach, cost = torch.full((len(x),), -torch.inf, dtype=torch.float64), torch.zeros(len(x), dtype=torch.long)
+        error = torch.zeros(len(x), dtype=torch.bool)
+        with progress.loop("smoothing", len(x)) as advance:
+            for row, (label, name) in enumerate(zip(y.tolist(), ids.tolist(), strict=True)):
+                votes = self._votes(x[row], self.selection, derive(seed, "selection", name), layout)
+                cost[row] += self.selection
+                if votes is not None and int(votes.argmax()) == label:
+                    votes = self._votes(x[row], self.draws, derive(seed, "count", name), layout)
+                    cost[row] += self.draws
+                    if votes is not None:
+                        reach[row] = self._radius(binomial_lower(int(votes[label]), self.draws, 1 - self.alpha))
+                error[row] = votes is None
+                advance(1)
+        margin = 2 * torch.special.ndtr((reach - eps) / self.sigma) - 1
+        return CertificateOutcome(
+            certified=(margin > 0).to(x.device),
+            margin=margin.to(x.device),
+            radius=reach.clamp(min=0).to(x.device),
+            cost=cost.to(x.device),
+            assumes=(
+                f"each example's certificate is false with probability at most {self.alpha:g} over {self.draws:,} Gaussian draws",
+                "noise drawn as float32 stands for exact Gaussian noise",
+                "the claim is about the exact vote, which predictions estimate by sampling",
+            ),
+            error=error.to(x.device),
+        )
+
+    @torch.inference_mode()
+    def predict(self, x: Tensor, *, seed: int = 0, ids: Tensor | None = None, draws: int = 1000) -> Tensor:
+        """The vote's answer (B,), int64, or -1 where ``draws`` cannot tell the first class from the second.
+
+        Guarantee: an answer differs from the exact vote's with probability at most ``alpha``: a two-sided binomial test of the two
+        classes' counts (Cohen et al., 2019, proposition 2).
+
+        Raises:
+            ModelError: If the base model returns NaN.
+            SettingError: If ``draws`` could never decide at ``alpha``.
+        """
+        if 2 * 0.5**draws > self.alpha:
+            least = math.ceil(1 - math.log2(self.alpha))
+            raise SettingError(f"{draws} draws can never decide at alpha = {self.alpha:g}; give at least {least}")
+        ids, layout = torch.arange(len(x)) if ids is None else ids, self._layout(x)
+        answers = []
+        for example, name in zip(x, ids.tolist(), strict=True):
+            votes = self._votes(example, draws, derive(seed, "predict", name), layout)
+            if votes is None:
+                raise ModelError(f"{self.model.name} returns NaN for noisy copies of example {name}; its vote has no answer")
+            (first, second), order = (value.tolist() for value in votes.topk(2))
+            undecided = 2 * binomial_tail(first, first + second, 0.5) > self.alpha
+            answers.append(-1 if undecided else order[0])
+        return torch.tensor(answers, dtype=torch.long, device=x.device)
+
+    def _votes(self, example: Tensor, draws: int, seed: int, layout: torch.memory_format) -> Tensor | None:
+        """How many of ``draws`` noisy copies each class gets (K,); None as soon as an output is not a number."""
+        total: Tensor | None = None
+        for noise in self._noise(example, draws, seed):
+            batch = noise.mul_(self.sigma).add_(example)
+            logits = self.model(batch.to(memory_format=layout))
+            if not bool(logits.isfinite().all()):
+                return None
+            votes = logits.argmax(1).bincount(minlength=logits.shape[1])
+            total = votes if total is None else total + votes
+        return total
+
+    @staticmethod
+    def _noise(example: Tensor, draws: int, seed: int) -> Iterator[Tensor]:
+        """Standard normal noise (n, *S) in blocks, of one generator; its size depends on the example's shape alone."""
+        generator = torch.Generator().manual_seed(seed)
+        pack = max(1, PACK // example.numel())
+        for begin in range(0, draws, pack):
+            size = min(pack, draws - begin)
+            yield torch.empty(size, *example.shape).normal_(generator=generator).to(example)
+
+    def _layout(self, x: Tensor) -> torch.memory_format:
+        """Channels last where the base model takes it: convolutions on the CPU are then about 1.7 times as fast."""
+        if x.ndim != 4 or not len(x):
+            return torch.contiguous_format
+        try:
+            self.model(x[:1].to(memory_format=torch.channels_last))
+        except ModelError:
+            return torch.contiguous_format
+        return torch.channels_last
+
+    def _radius(self, probability: float) -> float:
+        """``sigma * quantile(probability)``, rounded down; -inf at 0."""
+        exact = self.sigma * float(torch.special.ndtri(torch.tensor(probability * (1 - 1e-12), dtype=torch.float64)))
+        return exact - 1e-12 * abs(exact) if math.isfinite(exact) else exact
+
+    def _checked(self, x: Tensor, y: Tensor, threat: L2 | None) -> float:
+        if threat is not None and not isinstance(threat, L2):
+            raise SettingError(f"randomized smoothing with Gaussian noise proves L2 balls; got {threat!r}")
+        eps = 0.0 if threat is None else threat.eps
+        require_inside(threat or L2(0.0), x)
+        if eps >= self.ceiling:
+            raise SettingError(
+                f"eps = {eps:g} can never be certified: {self.draws:,} draws at sigma = {self.sigma:g} and alpha = {self.alpha:g} reach "
+                f"{self.ceiling:.4g} at most. Give more draws, a larger sigma or a smaller eps"
+            )
+        if len(x):
+            classes = self.model(x[:1]).shape[1]
+            if not 0 <= int(y.min()) <= int(y.max()) < classes:
+                raise DataError(f"labels from {int(y.min())} to {int(y.max())}; expected classes 0 to {classes - 1} of the model")
+        return eps

@@ -1,0 +1,114 @@
+"""Sets of values that a layer may take: a box, and beside it, near the input, the image of an L2 ball."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from quintain.certify.arithmetic import Arithmetic
+from quintain.core.errors import SettingError
+from quintain.threats.ball import Ball
+from quintain.threats.l2 import L2
+from quintain.threats.linf import Linf
+
+Linear = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""``(values, weight, bias) -> values``, linear in the values and in the weight."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ellipsoid:
+    """Points ``center + axes * u + e`` with |u|_2 <= 1 over each example and |e| <= slack coordinate by coordinate."""
+
+    center: Tensor
+    axes: Tensor
+    slack: Tensor
+
+    def map(self, f: Callable[[Tensor], Tensor]) -> "Ellipsoid":
+        """The same ellipsoid under another shape."""
+        return Ellipsoid(f(self.center), f(self.axes), f(self.slack))
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A batch of boxes ``center +- radius`` (B, *S), each cut by an ellipsoid where there is one."""
+
+    center: Tensor
+    radius: Tensor
+    ball: Ellipsoid | None = None
+
+    @property
+    def low(self) -> Tensor:
+        """Lowest value of each coordinate."""
+        return self.center - self.radius
+
+    @property
+    def high(self) -> Tensor:
+        """Highest value of each coordinate."""
+        return self.center + self.radius
+
+    @property
+    def magnitude(self) -> Tensor:
+        """Largest absolute value of each coordinate."""
+        return self.center.abs() + self.radius
+
+    @staticmethod
+    def between(low: Tensor, high: Tensor) -> "Span":
+        """The box from ``low`` to ``high``."""
+        return Span((low + high) * 0.5, (high - low) * 0.5)
+
+    def reshape(self, f: Callable[[Tensor], Tensor]) -> "Span":
+        """The same values under another shape; ``f`` keeps the batch dimension."""
+        return Span(f(self.center), f(self.radius), self.ball and self.ball.map(f))
+
+    def monotone(self, f: Callable[[Tensor], Tensor], arithmetic: Arithmetic, terms: int = 0) -> "Span":
+        """Values of a function with slopes in [0, 1] that the model rounds ``terms`` times."""
+        box = Span.between(f(self.low), f(self.high))
+        return Span(box.center, box.radius + arithmetic.slack(terms, self.magnitude)) if arithmetic.rounds else box
+
+    def affine(self, scale: Tensor, shift: Tensor, arithmetic: Arithmetic, terms: int) -> "Span":
+        """Values of ``scale * h + shift``, coordinate by coordinate; each term is rounded at most ``terms`` times."""
+        size, ball = scale.abs(), self.ball
+        slack = arithmetic.slack(terms, self.magnitude * size + shift.abs())
+        image = ball and Ellipsoid(ball.center * scale + shift, ball.axes * size, ball.slack * size + slack)
+        return Span(self.center * scale + shift, self.radius * size + slack, image)
+
+    def plus(self, other: "Span", arithmetic: Arithmetic) -> "Span":
+        """Values of a sum of two, which need not reach their extremes together."""
+        slack = arithmetic.slack(1, self.magnitude + other.magnitude)
+        return Span(self.center + other.center, self.radius + other.radius + slack)
+
+    def linear(self, f: Linear, weight: Tensor, bias: Tensor | None, arithmetic: Arithmetic, terms: int) -> "Span":
+        r"""Values of ``f(h, weight, bias)``, each a sum of at most ``terms`` products.
+
+        .. math:: Wc + b \pm |W| r \quad\text{cut with}\quad Wc' + b \pm \|W \operatorname{diag}(a)\|_{2}
+        """
+        size = weight.abs()
+        slack = arithmetic.slack(terms, f(self.magnitude, size, None if bias is None else bias.abs())) if arithmetic.rounds else 0.0
+        center, radius = f(self.center, weight, bias), f(self.radius, size, None) + slack
+        if self.ball is None:
+            return Span(center, radius)
+        ball, least = self.ball, torch.finfo(radius.dtype).tiny
+        middle, reach = f(ball.center, weight, bias), f(ball.axes.square(), weight.square(), None).clamp(min=least).sqrt()
+        if arithmetic.rounds:
+            reach = reach + f(ball.slack, size, None) + slack
+        return Span.between(torch.maximum(center - radius, middle - reach), torch.minimum(center + radius, middle + reach))
+
+
+def start(x: Tensor, threat: Ball, eps: Tensor | float | None = None) -> Span:
+    """What the adversary may hand in: the ball round ``x`` (B, *S), cut by the data box.
+
+    Args:
+        x: Inputs inside the box, in the type in which bounds are computed.
+        threat: ``Linf`` or ``L2``.
+        eps: A radius for each example (B,) instead of the threat's.
+
+    Raises:
+        SettingError: For another threat.
+    """
+    if not isinstance(threat, Linf | L2):
+        raise SettingError(f"interval bounds know Linf and L2; got {threat!r}")
+    size = torch.as_tensor(threat.eps if eps is None else eps, dtype=x.dtype, device=x.device)
+    size = size.reshape(-1, *[1] * (x.ndim - 1)).expand_as(x)
+    box = Span.between((x - size).clamp(min=threat.low), (x + size).clamp(max=threat.high))
+    return Span(box.center, box.radius, Ellipsoid(x, size, torch.zeros_like(x))) if isinstance(threat, L2) else box

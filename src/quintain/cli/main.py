@@ -1,0 +1,75 @@
+"""The ``quintain`` command: verbs by name, errors by exit code."""
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from quintain.cli import verbs
+from quintain.core.errors import ExitCode, QuintainError
+from quintain.version import __version__
+
+app = typer.Typer(
+    name="quintain",
+    help="Attack a model, harden it, certify it, train it privately, audit what leaks: every claim held from both sides.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _guarded(verb: Callable[..., int]) -> Callable[..., None]:
+    """A verb whose errors are messages and exit codes, never tracebacks."""
+
+    @functools.wraps(verb)
+    def run(*args: Any, **words: Any) -> None:
+        raise typer.Exit(_attempt(lambda: verb(*args, **words)))
+
+    return run
+
+
+def _attempt(work: Callable[[], int]) -> int:
+    try:
+        return int(work())
+    except QuintainError as error:
+        return _failed(type(error).__name__, str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _failed("interrupted", "finished steps are kept; the same command with the same --out goes on", ExitCode.INTERRUPTED)
+    except MemoryError:
+        return _failed("out of memory", "give fewer examples with --limit", ExitCode.TARGET)
+    except OSError as error:
+        return _failed("the system refused", f"{error.filename or ''} {error.strerror or error}".strip(), ExitCode.TARGET)
+
+
+def _failed(kind: str, message: str, code: ExitCode) -> ExitCode:
+    from rich.console import Console
+    from rich.markup import escape
+
+    Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]{escape(kind)}:[/] {escape(message)}")
+    return code
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")] = False,
+) -> None:
+    pass
+
+
+for one in verbs.ALL:
+    app.command(one.name, help=one.help, epilog=one.examples)(_guarded(one.run))
+
+
+def run() -> None:
+    """The entry point of the ``quintain`` command."""
+    sys.exit(app(prog_name="quintain"))

@@ -1,0 +1,33 @@
+"""Progress bars on the terminal."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class Bars:
+    """Draws one bar a loop, and removes it when the loop is done.
+
+    Args:
+        console: Where to draw; nothing is drawn where it is no terminal.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    @contextmanager
+    def loop(self, label: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A live bar for ``total`` units of ``label``."""
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}", justify="left"),
+            BarColumn(bar_width=32),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal) as progress:
+            task = progress.add_task(f"{label:<24}", total=total)
+            yield lambda done: progress.advance(task, done)

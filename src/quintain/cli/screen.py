@@ -1,0 +1,99 @@
+"""Results on the terminal: tables that a person reads in ten seconds."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from quintain.report import format as fmt
+from quintain.report import read, rows, verdicts
+from quintain.results.records import Checked, Drilled, Record
+
+if TYPE_CHECKING:
+    from quintain.core.registry import Entry
+    from quintain.report import Change
+
+TONES = {"good": "green", "bad": "red", "open": "yellow", "": "default"}
+LEVELS = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "red"}
+OUTCOMES = {"better": "green", "worse": "red", "undecided": "yellow", "incomparable": "yellow"}
+
+
+def show_step(console: Console, step: str, record: Record) -> None:
+    """One line for a finished step of a drill."""
+    console.print(f"[green]done[/]  {step:<10} {record.provenance.seconds:7.1f} s")
+
+
+def show_record(console: Console, record: Record) -> None:
+    """The outcome of one verb."""
+    if isinstance(record.body, Checked):
+        for finding in record.body.findings:
+            console.print(f"[{LEVELS[finding.level]}]{finding.level:<8}[/] {escape(finding.name)}: {escape(finding.text)}", soft_wrap=True)
+    if record.claims:
+        console.print(_claims([record]))
+    for note in record.notes:
+        console.print(f"[dim]note: {escape(note)}[/]", soft_wrap=True)
+    for one in record.judged:
+        console.print(f"[bold]{one.verdict.answer}[/]  {escape(one.requirement)}: {escape(one.verdict.why)}", soft_wrap=True)
+
+
+def show_drill(console: Console, folder: Path) -> None:
+    """The final screen of a drill: claims, requirements, steps."""
+    records = read(folder)
+    console.print(_claims(records))
+    count = verdicts(records)
+    crossing = "no two claims contradict each other" if not count.contradictions else f"[bold red]{count.contradictions} CONTRADICTIONS[/]"
+    suspects = f"; {count.suspects} suspect" if count.suspects else ""
+    failures = f"; [bold red]{count.failures} SPECIFICATION FAILURES[/]" if count.failures else ""
+    console.print(f"{crossing}{suspects}{failures}")
+    for record in records:
+        if isinstance(record.body, Drilled):
+            for one in record.body.judged:
+                console.print(f"[bold]{one.verdict.answer}[/]  {escape(one.requirement)}: {escape(one.verdict.why)}", soft_wrap=True)
+            times = "  ".join(f"{step.name} {step.seconds:.1f}" for step in record.body.steps)
+            total = sum(step.seconds for step in record.body.steps)
+            console.print(f"seconds: {times}  = {total:.0f} s; peak memory {fmt.size_in_bytes(record.body.peak_memory)}", style="dim")
+
+
+def show_changes(console: Console, changes: "Sequence[Change]") -> None:
+    """Two runs side by side."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for head in ("claim", "before", "after", "", ""):
+        table.add_column(head)
+    for change in changes:
+        before, after = (fmt.span(change.kind, *sides) if sides else fmt.NOTHING for sides in (change.before, change.after))
+        tone = OUTCOMES.get(change.outcome, "default")
+        table.add_row(escape(change.name), before, after, f"[{tone}]{change.outcome}[/]", escape(change.why))
+    console.print(table)
+
+
+def show_entries(console: Console, entries: "Sequence[Entry]") -> None:
+    """Everything registered."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for head in ("kind", "name", "what", "guarantee"):
+        table.add_column(head, overflow="fold")
+    for entry in entries:
+        table.add_row(entry.kind, f"[bold]{escape(entry.name)}[/]", escape(entry.summary), escape(entry.guarantee))
+    console.print(table)
+
+
+def show_exceptions(console: Console, entries: "Sequence[Entry]") -> None:
+    """What is exempt from a law, and why."""
+    found = [(entry, law, reason) for entry in entries for law, reason in entry.exceptions]
+    for entry, law, reason in found:
+        console.print(f"{entry.kind} {escape(entry.name)}: exempt from {escape(law)}: {escape(reason)}", soft_wrap=True)
+    if not found:
+        console.print("no exceptions: every law holds for everything registered")
+
+
+def _claims(records: Sequence[Record]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("claim", no_wrap=True)
+    for head in ("from below", "true value, 95 %", "from above", "constant"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("")
+    for row in rows(records):
+        table.add_row(escape(row.name), row.lower, row.true, row.upper, row.baseline, f"[{TONES[row.tone]}]{row.verdict}[/]")
+    return table

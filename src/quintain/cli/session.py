@@ -1,0 +1,202 @@
+"""What every verb does round its work: the target, the folder, the record, the screen, the exit code."""
+
+import datetime
+import shlex
+import sys
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from quintain.cli.progress import Bars
+from quintain.core.errors import DataError, RunFolderError, SettingError
+from quintain.core.seeds import derive
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from quintain.data.dataset import Dataset
+    from quintain.data.splits import Splits
+    from quintain.evaluate.outcome import Outcome
+    from quintain.evaluate.subject import Subject
+    from quintain.results.records import Judged
+    from quintain.results.requirements import Requirement
+    from quintain.threats.ball import Ball
+
+RESULT = "result.json"
+
+
+@dataclass(frozen=True)
+class Session:
+    """One call of a verb.
+
+    Args:
+        verb: Its name.
+        data: What ``--data`` said.
+        model: What ``--model`` said.
+        weights: What ``--weights`` said.
+        seed: What ``--seed`` said.
+        out: What ``--out`` said.
+        require: What ``--require`` said.
+        split, limit: Which examples.
+    """
+
+    verb: str
+    data: str = "xrays"
+    model: str = "xray-cnn"
+    weights: Path | None = None
+    seed: int = 0
+    out: Path | None = None
+    require: tuple[str, ...] = ()
+    split: str = "test"
+    limit: int = 0
+
+    @cached_property
+    def console(self) -> Console:
+        """Where results are shown."""
+        return Console(highlight=False)
+
+    @cached_property
+    def progress(self) -> Bars:
+        """Bars on standard error, so that standard output can be piped."""
+        return Bars(Console(stderr=True))
+
+    @cached_property
+    def requirements(self) -> tuple["Requirement", ...]:
+        """Those of the command line, else those of ``pyproject.toml``; read before any work is done."""
+        from quintain.results.requirements import Requirement
+
+        return tuple(Requirement.parse(text) for text in self.require or project_requirements(Path.cwd()))
+
+    @cached_property
+    def splits(self) -> "Splits":
+        """The data set."""
+        from quintain.data import load_data
+
+        return load_data(self.data)
+
+    @cached_property
+    def examples(self) -> "Dataset":
+        """The examples that the verb looks at."""
+        from numpy.random import default_rng
+
+        part = self.splits.part(self.split)
+        if not self.limit or self.limit >= len(part):
+            return part
+        rows = default_rng(derive(self.seed, "limit")).permutation(len(part))[: self.limit]
+        rows.sort()
+        return part.subset(rows)
+
+    @cached_property
+    def train(self) -> "Dataset":
+        """Examples to learn from."""
+        return self.splits.part("train")
+
+    @cached_property
+    def subject(self) -> "Subject":
+        """The user's model, with weights.
+
+        Raises:
+            SettingError: If a registered net was named without weights: an untrained one says nothing.
+        """
+        from quintain.evaluate.subject import described
+        from quintain.models import load_model
+
+        if self.weights is None and ".py" not in self.model:
+            raise SettingError(
+                f"--model {self.model} without --weights is an untrained net; give --weights FILE.safetensors "
+                "(quintain harden writes one), or --model path/to/file.py:factory that loads its own"
+            )
+        model = load_model(self.model, self.weights, **self._shape)
+        return described(model, "model", self.weights.stem if self.weights else self.model, digest="")
+
+    @cached_property
+    def folder(self) -> Path:
+        """The run folder, new or empty.
+
+        Raises:
+            RunFolderError: If it already holds another result.
+        """
+        if self.out is not None:
+            if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
+                raise RunFolderError(f"{self.out} is not an empty folder; choose another --out, or delete it")
+            return self.out
+        day = datetime.datetime.now(datetime.UTC).date().isoformat()
+        names = (Path("runs") / f"{day}-{self.verb}{suffix}" for suffix in ("", *(f"-{number}" for number in range(2, 10_000))))
+        return next(path for path in names if not path.exists())
+
+    def net(self) -> "nn.Module":
+        """A fresh net of the named kind, its first weights drawn from the seed, or the weights given."""
+        from quintain.models import load_model
+
+        return load_model(self.model, self.weights, **self._shape, seed=derive(self.seed, "net")).net
+
+    def finish(self, work: Callable[[], "Outcome"]) -> int:
+        """Do the work, store its record, show it, judge it.
+
+        Returns:
+            The exit code.
+        """
+        from quintain.cli.screen import show_record
+        from quintain.evaluate.outcome import recorded, require_consistent
+        from quintain.results.codec import save
+        from quintain.results.gate import exit_code, judge
+
+        requirements, folder, examples = self.requirements, self.folder, self.examples
+        record = recorded(work, command=command_line(), seed=self.seed, data=(examples.name, examples.hash))
+        judged: tuple[Judged, ...] = tuple(judge(requirement, record.claims) for requirement in requirements)
+        record = replace(record, judged=judged)
+        path = folder / RESULT
+        save(record, path)
+        show_record(self.console, record)
+        self.console.print(f"{path}   (quintain report {shlex.quote(str(folder))})", style="dim", soft_wrap=True)
+        require_consistent(record)
+        return exit_code(judged, record.claims)
+
+    @property
+    def _shape(self) -> dict[str, int]:
+        shape = self.examples.shape
+        sizes = {"classes": self.examples.classes}
+        return {**sizes, "channels": shape[0], "size": shape[-1]} if len(shape) == 3 else sizes
+
+
+def command_line() -> str:
+    """How the command was called."""
+    return shlex.join(["quintain", *sys.argv[1:]])
+
+
+def project_requirements(folder: Path) -> tuple[str, ...]:
+    """``require`` of ``[tool.quintain]`` in the folder's ``pyproject.toml``, if there is one.
+
+    Raises:
+        DataError: If the file cannot be read, or ``require`` is no list of strings.
+    """
+    path = folder / "pyproject.toml"
+    if not path.exists():
+        return ()
+    try:
+        asked = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("quintain", {}).get("require", [])
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+    if not isinstance(asked, list) or not all(isinstance(line, str) for line in asked):
+        raise DataError(f"{path}: [tool.quintain] require = {asked!r}; expected a list of strings")
+    return tuple(asked)
+
+
+def balls(tokens: Sequence[str]) -> list["Ball"]:
+    """The threats that ``--threat`` named, all balls of one kind.
+
+    Raises:
+        SettingError: If one is no ball, or they are of several kinds.
+    """
+    from quintain.threats import parse
+    from quintain.threats.ball import Ball
+
+    found = [parse(token) for token in tokens]
+    if not all(isinstance(threat, Ball) for threat in found) or len({type(threat) for threat in found}) != 1:
+        raise SettingError(f"threats {', '.join(tokens)}; expected sizes of one ball, such as --threat linf:2/255 --threat linf:4/255")
+    return [threat for threat in found if isinstance(threat, Ball)]

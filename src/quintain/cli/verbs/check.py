@@ -1,0 +1,38 @@
+"""``quintain check``."""
+
+from quintain.cli.options import Data, Limit, Model, Out, Seed, Split, Weights
+from quintain.cli.verbs.verb import Verb
+
+
+def run(
+    data: Data = "xrays",
+    model: Model = "",
+    weights: Weights = None,
+    split: Split = "test",
+    limit: Limit = 0,
+    seed: Seed = 0,
+    out: Out = None,
+) -> int:
+    from quintain.cli.session import Session
+    from quintain.core.errors import ExitCode
+    from quintain.evaluate.checks import check
+    from quintain.evaluate.outcome import Outcome
+
+    session = Session("check", data=data, model=model or "xray-cnn", weights=weights, seed=seed, out=out, split=split, limit=limit)
+    found: list[Outcome] = []
+
+    def work() -> Outcome:
+        found.append(check(session.splits, session.subject.model if model else None))
+        return found[0]
+
+    code = session.finish(work)
+    wrong = any(finding.level == "error" for finding in getattr(found[0].body, "findings", ()))
+    return ExitCode.TARGET if wrong and code == ExitCode.HOLDS else code
+
+
+VERB = Verb(
+    "check",
+    run,
+    "Look at data and model before anything is believed: range, labels, duplicates, shape, mode, determinism.",
+    ("--data xrays", "--data mine.npz --model net.py:make --weights w.safetensors"),
+)

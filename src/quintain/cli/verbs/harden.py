@@ -1,0 +1,55 @@
+"""``quintain harden``."""
+
+from typing import Annotated
+
+import typer
+
+from quintain.cli.options import Data, Model, Out, Require, Seed
+from quintain.cli.verbs.verb import Verb
+
+
+def run(
+    model: Model = "xray-cnn",
+    data: Data = "xrays",
+    defence: Annotated[str, typer.Option(help="A name from 'quintain list defence'.")] = "certified",
+    threat: Annotated[str, typer.Option(help="What to train against, and to attack and prove afterwards.")] = "linf:4/255",
+    sigma: Annotated[float, typer.Option(help="Noise, for the smoothed defence.")] = 0.25,
+    epochs: Annotated[int, typer.Option(help="Passes over the data; the defence's own number if not given.", min=0)] = 0,
+    seed: Seed = 0,
+    require: Require = None,
+    out: Out = None,
+) -> int:
+    from quintain.attacks import FGSM, PGD
+    from quintain.cli.session import Session, balls
+    from quintain.core.registry import find
+    from quintain.evaluate.hardening import hardened_outcome
+    from quintain.evaluate.outcome import Outcome
+
+    session = Session("harden", data, model, None, seed, out, tuple(require or ()))
+    (ball,) = balls([threat])
+    find("defence", defence)
+
+    def work() -> Outcome:
+        return hardened_outcome(
+            session.net(),
+            session.train,
+            session.examples,
+            defence,
+            threat=ball,
+            sigma=sigma,
+            attacks={"fgsm": FGSM(), "pgd": PGD()},
+            epochs=epochs,
+            seed=seed,
+            folder=session.folder,
+            progress=session.progress,
+        )
+
+    return session.finish(work)
+
+
+VERB = Verb(
+    "harden",
+    run,
+    "Train a model that resists, attack it, prove what can be proved, and store its weights.",
+    ("--data xrays --defence certified --threat linf:4/255", "--model net.py:make --data mine.npz --defence adversarial --epochs 10"),
+)

@@ -1,0 +1,36 @@
+"""``quintain leak``."""
+
+from typing import Annotated
+
+import typer
+
+from quintain.cli.options import Data, Model, Out, Seed, Weights
+from quintain.cli.verbs.verb import Verb
+
+
+def run(
+    model: Model = "xray-cnn",
+    weights: Weights = None,
+    data: Data = "xrays",
+    steps: Annotated[int, typer.Option(help="Steps of each reconstruction.", min=1)] = 800,
+    seed: Seed = 0,
+    out: Out = None,
+) -> int:
+    from quintain.cli.session import Session
+    from quintain.evaluate.leak import leaked_outcome
+    from quintain.evaluate.outcome import Outcome
+
+    session = Session("leak", data, model, weights, seed, out, split="train")
+
+    def work() -> Outcome:
+        return leaked_outcome(session.net(), session.examples, steps=steps, seed=seed, folder=session.folder, progress=session.progress)
+
+    return session.finish(work)
+
+
+VERB = Verb(
+    "leak",
+    run,
+    "Rebuild an image from the update that it caused: from a plain one, from a secure sum, from a private one.",
+    ("--data xrays", "--model net.py:make --weights w.safetensors --data mine.npz --steps 1000"),
+)

@@ -1,0 +1,28 @@
+"""``quintain list``."""
+
+from typing import Annotated
+
+import typer
+
+from quintain.cli.verbs.verb import Verb
+
+
+def run(
+    kind: Annotated[str, typer.Argument(help="threat, model, data, attack, certifier, defence ...; all if not given.")] = "",
+    exceptions: Annotated[bool, typer.Option("--exceptions", help="Show which laws something is exempt from, and why.")] = False,
+) -> int:
+    from rich.console import Console
+
+    from quintain.cli.screen import show_entries, show_exceptions
+    from quintain.core.errors import ExitCode, UnknownName
+    from quintain.core.registry import CATALOGUES, entries
+
+    if kind and kind not in CATALOGUES:
+        raise UnknownName("kind", kind, CATALOGUES)
+    found = [entry for one in ([kind] if kind else CATALOGUES) for entry in entries(one).values()]
+    show = show_exceptions if exceptions else show_entries
+    show(Console(highlight=False), found)
+    return ExitCode.HOLDS
+
+
+VERB = Verb("list", run, "Everything that is registered, by kind, with its guarantee.", ("attack", "--exceptions"))

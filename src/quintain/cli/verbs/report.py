@@ -1,0 +1,26 @@
+"""``quintain report``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from quintain.cli.verbs.verb import Verb
+
+
+def run(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> int:
+    from rich.console import Console
+
+    from quintain.core.errors import ExitCode
+    from quintain.report import write
+
+    Console(highlight=False).print(str(write(folder)), soft_wrap=True)
+    return ExitCode.HOLDS
+
+
+VERB = Verb(
+    "report",
+    run,
+    "Write report.html from the records and pictures of a run folder.",
+    ("runs/2026-01-31-attack", "runs/first"),
+)

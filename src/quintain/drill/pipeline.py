@@ -1,0 +1,85 @@
+"""The steps in order, each skipped if it is finished, each written down before its claims are believed."""
+
+import resource
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from quintain.core.errors import ExitCode
+from quintain.core.progress import Progress, silent
+from quintain.drill.run import RunFolder
+from quintain.drill.settings import FULL, QUICK, Settings
+from quintain.drill.stage import Stage
+from quintain.drill.steps import attack, audit, certify, check, federate, harden, leak, privatize, train
+from quintain.evaluate.outcome import Outcome, recorded, require_consistent
+from quintain.report import write
+from quintain.results.gate import exit_code, judge
+from quintain.results.records import Drilled, Record, Step
+from quintain.results.requirements import Requirement
+
+STEPS: dict[str, Callable[[Stage], Outcome]] = {
+    "check": check.run,
+    "train": train.run,
+    "attack": attack.run,
+    "harden": harden.run,
+    "certify": certify.run,
+    "privatize": privatize.run,
+    "audit": audit.run,
+    "leak": leak.run,
+    "federate": federate.run,
+}
+
+
+def drill(
+    out: Path,
+    settings: Settings,
+    *,
+    command: str = "quintain drill",
+    progress: Progress = silent,
+    told: Callable[[str, Record], None] = lambda _step, _record: None,
+) -> tuple[ExitCode, Path]:
+    """Run the whole defence on the bundled X-rays.
+
+    Args:
+        out: Run folder; finished steps in it are not done again.
+        settings: Seed, form and requirements.
+        command: How it was started, for the record.
+        progress: Shows bars.
+        told: Called with each step's name and record when it is finished, also when it was finished before.
+
+    Returns:
+        The exit code and the path of the report.
+
+    Raises:
+        Contradiction: If two sides of a claim cross; the report is written first.
+    """
+    requirements = [Requirement.parse(text) for text in settings.require]
+    run = RunFolder(out, settings, (*STEPS, "drill"))
+    stage = Stage(run, settings, QUICK if settings.quick else FULL, progress)
+    data = (stage.splits.name, stage.test.hash)
+    records: dict[str, Record] = {}
+    for name, step in STEPS.items():
+        if not run.has(name):
+            run.keep(name, recorded(lambda step=step: step(stage), command=command, seed=settings.seed, data=data))  # type: ignore[misc]
+        records[name] = run.record(name)
+        told(name, records[name])
+    run.forget_checkpoints()
+    claims = [claim for record in records.values() for claim in record.claims]
+    judged = tuple(judge(requirement, claims) for requirement in requirements)
+    body = Drilled(
+        tuple(Step(name, record.provenance.seconds, run.file(name).name) for name, record in records.items()),
+        judged,
+        peak_memory(),
+        settings.quick,
+    )
+    run.keep("drill", recorded(lambda: Outcome(body), command=command, seed=settings.seed, data=data))
+    page = write(out)
+    for record in records.values():
+        require_consistent(record, len(claims))
+    return exit_code(judged, claims), page
+
+
+def peak_memory() -> int:
+    """The most memory that this process has held, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,116 @@
+"""What a step of the drill can see: the data, the settings and what earlier steps left behind."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from quintain.core.errors import RunFolderError
+from quintain.core.progress import Progress
+from quintain.core.seeds import derive
+from quintain.core.store import sha256_file
+from quintain.data import load_data
+from quintain.data.dataset import Dataset
+from quintain.data.splits import Splits
+from quintain.drill.run import RunFolder
+from quintain.drill.settings import Scale, Settings
+from quintain.evaluate.subject import Subject
+from quintain.models import load_model
+from quintain.models.nets import xray_cnn
+from quintain.results.records import Attacked, Attacks, Hardened, ModelFile, Record, Trained
+from quintain.threats import Linf
+
+SIZES = (2, 4, 8)
+"""Linf sizes that are attacked and certified, in 255ths."""
+
+HEADLINE = "certified"
+"""The model that the drill delivers for robustness."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Handed to every step.
+
+    Args:
+        run: The run folder.
+        settings: What the user chose.
+        scale: How much of everything.
+        progress: Shows bars.
+    """
+
+    run: RunFolder
+    settings: Settings
+    scale: Scale
+    progress: Progress
+
+    @cached_property
+    def splits(self) -> Splits:
+        """The bundled X-rays."""
+        return load_data("xrays")
+
+    @cached_property
+    def train(self) -> Dataset:
+        """X-rays to learn from."""
+        return self.splits.part("train")
+
+    @cached_property
+    def test(self) -> Dataset:
+        """X-rays that every claim is about: all, or a fixed draw of them in the short form."""
+        whole = self.splits.part("test")
+        if not self.scale.test:
+            return whole
+        draw = torch.randperm(len(whole), generator=torch.Generator().manual_seed(derive(0, "short test")))
+        return whole.subset(draw[: self.scale.test].sort().values)
+
+    @property
+    def folder(self) -> Path:
+        """The run folder's path."""
+        return self.run.path
+
+    @property
+    def threats(self) -> list[Linf]:
+        """The sizes asked about."""
+        return [Linf(size / 255) for size in SIZES]
+
+    def seed(self, *place: str) -> int:
+        """The seed of one place in the drill."""
+        return derive(self.settings.seed, "drill", *place)
+
+    def net(self, *place: str) -> torch.nn.Module:
+        """A fresh small net; its first weights follow from the seed and the place."""
+        return xray_cnn(seed=self.seed("net", *place))
+
+    def record(self, step: str) -> Record:
+        """What an earlier step left behind."""
+        return self.run.record(step)
+
+    def subject(self, file: ModelFile) -> Subject:
+        """A model that an earlier step stored.
+
+        Raises:
+            RunFolderError: If its file is gone or changed.
+        """
+        path = self.folder / file.path
+        if not path.exists() or sha256_file(path) != file.sha256:
+            raise RunFolderError(f"{path} is missing or changed since the run stored it; delete the run folder and drill again")
+        model = load_model("xray-cnn", path, classes=2)
+        return Subject(model, file)
+
+    def trained(self) -> Trained:
+        """The plain model's record."""
+        body = self.record("train").body
+        assert isinstance(body, Trained)
+        return body
+
+    def hardened(self) -> Hardened:
+        """The hardened models' record."""
+        body = self.record("harden").body
+        assert isinstance(body, Hardened)
+        return body
+
+    def attacks(self) -> dict[str, Attacks]:
+        """What attacks did to each model so far."""
+        body = self.record("attack").body
+        assert isinstance(body, Attacked)
+        return {one.model: one for one in (*body.attacks, *self.hardened().attacks)}

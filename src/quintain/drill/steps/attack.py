@@ -1,0 +1,31 @@
+"""Attack the plain model."""
+
+from collections.abc import Mapping
+
+from quintain.attacks import FGSM, PGD
+from quintain.drill.stage import Stage
+from quintain.evaluate.attacked import Attack, attack_models
+from quintain.evaluate.outcome import Outcome
+from quintain.results.records import Attacked
+
+PICTURES = 6
+
+
+def attacks(stage: Stage) -> Mapping[str, Attack]:
+    """The attacks that every model of the drill meets."""
+    return {"fgsm": FGSM(), "pgd": PGD(steps=stage.scale.attack_steps)}
+
+
+def run(stage: Stage) -> Outcome:
+    """FGSM and PGD on the plain model at every size, with pictures."""
+    plain = attack_models(
+        stage.subject(stage.trained().training.model),
+        stage.test,
+        stage.threats,
+        attacks(stage),
+        seed=stage.seed("attack"),
+        folder=stage.folder,
+        pictures=PICTURES,
+        progress=stage.progress,
+    )
+    return Outcome(Attacked((plain,)))

@@ -1,0 +1,18 @@
+"""Attack the private plan from below, with a positive control, and measure its noise and sampling."""
+
+from quintain.drill.stage import Stage
+from quintain.drill.steps.privatize import budget
+from quintain.evaluate.outcome import Outcome
+from quintain.evaluate.privacy import audited_outcome
+
+
+def run(stage: Stage) -> Outcome:
+    """The plan on a twin with canaries."""
+    return audited_outcome(
+        stage.net("private"),
+        stage.train,
+        budget(stage),
+        canaries=stage.scale.canaries,
+        seed=stage.seed("audit"),
+        progress=stage.progress,
+    )

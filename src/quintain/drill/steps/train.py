@@ -1,0 +1,23 @@
+"""Train the small plain net that everything else is measured against."""
+
+from quintain.drill.stage import Stage
+from quintain.evaluate.brackets import clean_claim
+from quintain.evaluate.outcome import Outcome
+from quintain.evaluate.training import trained
+from quintain.results.records import Trained
+from quintain.training import Plain, Recipe, fit
+
+
+def run(stage: Stage) -> Outcome:
+    """Plain training and clean accuracy."""
+    recipe = Recipe(epochs=stage.scale.plain_epochs)
+    net, seed = stage.net("plain"), stage.seed("train")
+
+    def train() -> tuple[float, ...]:
+        done = fit(
+            net, stage.train, recipe, objective=Plain(), seed=seed, checkpoint=stage.run.checkpoint("plain"), progress=stage.progress
+        )
+        return done.losses
+
+    subject, training = trained(net, train, stage.folder, stage.test, name="plain", title="plain model", plan=recipe)
+    return Outcome(Trained(training), (clean_claim(subject, stage.test),))

@@ -1,0 +1,65 @@
+"""One verb on one model: attack, certify or harden, with the brackets that follow."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from quintain.core.errors import SettingError
+from quintain.core.progress import Progress, silent
+from quintain.core.registry import find
+from quintain.data.dataset import Dataset
+from quintain.evaluate.attacked import Attack, attack_models
+from quintain.evaluate.brackets import bracket_claims, clean_claim
+from quintain.evaluate.outcome import Outcome
+from quintain.evaluate.proved import prove
+from quintain.evaluate.smoothing import Smoothing, smoothed_bracket
+from quintain.evaluate.subject import Subject
+from quintain.results.records import Attacked, Certified
+from quintain.threats import L2
+from quintain.threats.ball import Ball
+
+
+def attacked_outcome(
+    subject: Subject,
+    data: Dataset,
+    threats: Sequence[Ball],
+    attacks: Mapping[str, Attack],
+    *,
+    seed: int = 0,
+    folder: Path,
+    pictures: int = 6,
+    progress: Progress = silent,
+) -> Outcome:
+    """Attack a model; nothing is proved of it."""
+    attacked = attack_models(subject, data, threats, attacks, seed=seed, folder=folder, pictures=pictures, progress=progress)
+    _, claims = bracket_claims(subject, data, threats, attacked=attacked, delivered=True)
+    return Outcome(Attacked((attacked,)), (clean_claim(subject, data, delivered=True), *claims))
+
+
+def certified_outcome(
+    subject: Subject,
+    data: Dataset,
+    threats: Sequence[Ball],
+    certifier: str,
+    *,
+    sigma: float = 0.25,
+    draws: int = 10_000,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Outcome:
+    """Prove what can be proved; the upper side is what unchanged examples show, or for a smoothed model, attacks on it.
+
+    Args:
+        certifier: A registered name.
+        sigma, draws: For ``smoothing``.
+    """
+    if certifier == "smoothing":
+        balls = [threat for threat in threats if isinstance(threat, L2)]
+        if len(balls) != len(threats):
+            raise SettingError(f"{threats[0].token}: randomized smoothing proves L2 balls; give sizes such as --threat l2:0.5")
+        _, both, claims = smoothed_bracket(
+            subject, data, balls, Smoothing(sigma, draws, examples=0), seed=seed, delivered=True, progress=progress
+        )
+    else:
+        proved = prove(subject, data, threats, find("certifier", certifier).load()(), method=certifier, progress=progress)
+        both, claims = bracket_claims(subject, data, threats, proved=proved, delivered=True)
+    return Outcome(Certified((both,)), (clean_claim(subject, data, delivered=True), *claims))

@@ -1,0 +1,108 @@
+"""Certificates from below, attacks from above: the accuracy bracket of a model."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from quintain.certify.outcome import Certifier
+from quintain.core.errors import SettingError
+from quintain.core.progress import Progress, silent
+from quintain.data.dataset import Dataset
+from quintain.evaluate.attacked import Attack, attack_models
+from quintain.evaluate.examples import ball_of, rising
+from quintain.evaluate.proved import Proved, prove
+from quintain.evaluate.subject import Subject, answers, tally
+from quintain.results.bounds import Bound, Bracket
+from quintain.results.evidence import Counted
+from quintain.results.quantity import Basis, Kind, Quantity, Side
+from quintain.results.records import Attacks, Claim, Robustness
+from quintain.results.states import PerExample
+from quintain.threats.ball import Ball
+
+CURVE_POINTS = 49
+
+
+def bracket_claims(
+    subject: Subject,
+    data: Dataset,
+    threats: Sequence[Ball],
+    *,
+    proved: Proved | None = None,
+    attacked: Attacks | None = None,
+    doubt: float = 0.0,
+    delivered: bool = False,
+) -> tuple[Robustness, tuple[Claim, ...]]:
+    """Both sides of a model put together, one claim a size; a side that is not known is trivial.
+
+    Args:
+        subject: The model.
+        data: The examples that both sides looked at.
+        threats: The sizes.
+        proved: The lower side.
+        attacked: The upper side; without it, unchanged examples are the only witnesses.
+        doubt: Chance that one break is false; 0 for witnesses.
+        delivered: Whether requirements that name no model mean this one.
+    """
+    sizes = rising(threats)
+    both = _together(proved, attacked)
+    methods = " + ".join(dict.fromkeys(row.attack for row in attacked.rows)) if attacked else "unchanged examples"
+    claims = []
+    for threat in sizes:
+        of = Quantity(Kind.ROBUST_ACCURACY, subject.file.subject, data.hash, threat.token)
+        below, above = both.proved(threat.eps, data.classes), both.standing(threat.eps, data.classes)
+        lower = Bound.trivial(of, Side.LOWER)
+        if proved is not None:
+            evidence = Counted(below.hits, below.examples, proved.alpha)
+            basis = Basis.STATISTICAL if proved.alpha else Basis.PROOF
+            lower = Bound(of, Side.LOWER, below.accuracy, basis, evidence, proved.method, proved.assumes)
+        evidence = Counted(above.hits, above.examples, doubt)
+        upper = Bound(of, Side.UPPER, above.accuracy, Basis.STATISTICAL if doubt else Basis.WITNESS, evidence, methods)
+        bracket = Bracket(lower, upper, above.baseline, len(both.crossed(threat.eps)), sum(both.failed))
+        title = f"Robust accuracy, {subject.file.title}"
+        claims.append(Claim(f"{subject.name}:{threat.token}", title, subject.name, bracket, delivered, below, above))
+    curve = tuple(float(size) for size in np.linspace(0, sizes[-1].eps, CURVE_POINTS))
+    asked = tuple(threat.eps for threat in sizes)
+    method, seconds = (proved.method, proved.seconds) if proved else ("", 0.0)
+    return Robustness(subject.name, subject.file.title, method, ball_of(sizes), both, asked, data.classes, curve, seconds), tuple(claims)
+
+
+def robustness(
+    subject: Subject,
+    data: Dataset,
+    threats: Sequence[Ball],
+    *,
+    attacks: Mapping[str, Attack],
+    certifier: Certifier,
+    method: str,
+    seed: int = 0,
+    delivered: bool = True,
+    progress: Progress = silent,
+) -> tuple[Attacks, Robustness, tuple[Claim, ...]]:
+    """Attack and prove a model at every size, and put both sides together."""
+    attacked = attack_models(subject, data, threats, attacks, seed=seed, progress=progress)
+    proved = prove(subject, data, threats, certifier, method=method, progress=progress)
+    both, claims = bracket_claims(subject, data, threats, proved=proved, attacked=attacked, delivered=delivered)
+    return attacked, both, claims
+
+
+def _together(proved: Proved | None, attacked: Attacks | None) -> PerExample:
+    if proved is None or attacked is None:
+        known = proved.examples if proved else attacked.examples if attacked else None
+        if known is None:
+            raise SettingError("neither proofs nor attacks; expected at least one side of the bracket")
+        return known
+    failed = tuple(a or b for a, b in zip(proved.examples.failed, attacked.examples.failed, strict=True))
+    return replace(proved.examples, broken_radius=attacked.examples.broken_radius, failed=failed)
+
+
+def clean_claim(subject: Subject, data: Dataset, *, delivered: bool = False) -> Claim:
+    """Accuracy on unchanged examples: both sides are the same count."""
+    predicted = answers(subject.model, data)
+    counts = tally(predicted == data.labels, data.labels, data.classes)
+    of = Quantity(Kind.CLEAN_ACCURACY, subject.file.subject, data.hash)
+    evidence = Counted(counts.hits, counts.examples)
+    lower = Bound(of, Side.LOWER, counts.accuracy, Basis.WITNESS, evidence, "counted")
+    upper = Bound(of, Side.UPPER, counts.accuracy, Basis.WITNESS, evidence, "counted")
+    bracket = Bracket(lower, upper, counts.baseline, errors=int((predicted < 0).sum()))
+    return Claim(f"{subject.name}:clean", f"Accuracy, {subject.file.title}", subject.name, bracket, delivered, counts, counts)

@@ -1,0 +1,21 @@
+"""Data and model looked at before anything is believed of them."""
+
+import numpy as np
+
+from quintain.data.checks import check_data
+from quintain.data.splits import Splits
+from quintain.evaluate.outcome import Outcome
+from quintain.models.checks import check_model
+from quintain.models.classifier import Classifier
+from quintain.results.records import Checked
+
+
+def check(splits: Splits, model: Classifier | None) -> Outcome:
+    """All findings on the data and, where there is one, on the model."""
+    parts = splits.parts()
+    first = next(iter(parts.values()))
+    findings = tuple(check_data(splits))
+    if model is not None:
+        findings += tuple(check_model(model, parts.get("test", first)))
+    counts = tuple((name, tuple(int(n) for n in np.bincount(part.labels, minlength=part.classes))) for name, part in parts.items())
+    return Outcome(Checked(findings, counts, first.class_names, first.shape))

@@ -1,0 +1,102 @@
+"""Sites that train together: the common model beside each one alone and all data in one place."""
+
+import copy
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from torch import nn
+
+from quintain.core.progress import Progress, silent
+from quintain.core.seeds import derive
+from quintain.data.dataset import Dataset
+from quintain.evaluate.brackets import clean_claim
+from quintain.evaluate.outcome import Outcome
+from quintain.evaluate.subject import clean_tally, stored
+from quintain.federated import FederatedPlan, SecureSum, split, train
+from quintain.federated import Round as Facts
+from quintain.models.classifier import Classifier
+from quintain.results.records import Federated, Round, Site
+from quintain.results.tally import Tally
+from quintain.training import Recipe, fit
+
+ALPHA = 1.0
+
+
+def federated_outcome(
+    net: nn.Module,
+    data: Dataset,
+    test: Dataset,
+    *,
+    sites: int = 5,
+    rounds: int = 6,
+    epochs: int = 2,
+    seed: int = 0,
+    folder: Path,
+    progress: Progress = silent,
+) -> Outcome:
+    """Split the data over sites, train by secure aggregation, and compare. One site falls silent in the middle round.
+
+    Each site alone, and the model on all data in one place, gets as many local epochs as a site has in all rounds together.
+
+    Args:
+        net: Fresh; trained in place.
+        data: All training examples.
+        test: Examples for the accuracies.
+        sites, rounds, epochs: How many sites, rounds, and local epochs a round.
+        seed: Of split and local training.
+        folder: Run folder for the weights.
+        progress: Shows bars.
+    """
+    parts = split(data, sites, alpha=ALPHA, seed=derive(seed, "split"))
+    local = Recipe(epochs=epochs, batch=32, rate=3e-3, schedule="constant")
+    as_long = replace(local, epochs=rounds * epochs)
+
+    def reached(recipe: Recipe, examples: Dataset, label: str) -> Tally:
+        twin = copy.deepcopy(net)
+        fit(twin, examples, recipe, seed=derive(seed, label), progress=progress, label=label)
+        return clean_tally(Classifier(twin, classes=test.classes), test)
+
+    alone = {name: reached(as_long, part, f"{name} alone") for name, part in parts.sites.items()}
+    pooled = reached(as_long, data, "pooled")
+    quiet = list(parts.sites)[len(parts.sites) // 2]
+    found: list[Round] = []
+
+    def on_round(facts: Facts, _sum: SecureSum | None) -> None:
+        found.append(_round(facts, clean_tally(Classifier(net.eval(), classes=test.classes), test)))
+
+    clock = time.perf_counter()
+    done = train(
+        parts.sites,
+        net,
+        FederatedPlan(rounds, local),
+        seed=derive(seed, "federate"),
+        drop={rounds // 2: (quiet, "masked")},
+        progress=progress,
+        on_round=on_round,
+    )
+    seconds = time.perf_counter() - clock
+    subject = stored(net, folder, "federated", "federated model", classes=test.classes)
+    counts = parts.counts()
+    body = Federated(
+        subject.file,
+        tuple(Site(name, counts[name], alone[name]) for name in parts.sites),
+        tuple(found),
+        pooled,
+        f"Bonawitz et al. 2017, {done.parties} clients, threshold {done.threshold}",
+    )
+    notes = tuple(f"round {facts.index + 1} was abandoned: {facts.abandoned}" for facts in done.rounds if facts.abandoned)
+    return Outcome(body, (clean_claim(subject, test),), (*notes, f"federated training took {seconds:.1f} s"), reproducible=True)
+
+
+def _round(facts: Facts, reached: Tally) -> Round:
+    return Round(
+        facts.index + 1,
+        reached,
+        facts.survivors,
+        facts.dropped,
+        facts.exact,
+        facts.masked_vectors,
+        max(facts.bytes_up.values(), default=0),
+        facts.seconds,
+    )

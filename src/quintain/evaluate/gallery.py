@@ -1,0 +1,59 @@
+"""Pictures of fooled examples: as it was, the change, as it became."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from quintain.data.dataset import Dataset
+from quintain.evaluate.pictures import drawable, store_picture
+from quintain.evaluate.subject import Subject
+from quintain.results.records import Gallery, Picture
+from quintain.threats.ball import Ball
+
+MAGNIFIED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Fooled:
+    """One example that an attack broke.
+
+    Args:
+        id: Its row.
+        adversarial: (C, H, W).
+        size: Of the change.
+    """
+
+    id: int
+    adversarial: Tensor
+    size: float
+
+
+def gallery(folder: Path, subject: Subject, data: Dataset, fooled: list[Fooled], threat: Ball) -> Gallery:
+    """Store clean picture, magnified change and adversarial picture of each fooled example."""
+    if not drawable(data.shape):
+        return ()
+    rows = []
+    for one in fooled:
+        clean, _ = data.batch([one.id])
+        ball = threat.token.partition(":")[0]
+        stem = f"{subject.name}-{ball}-{one.id}"
+        change = 0.5 + MAGNIFIED * (one.adversarial - clean[0])
+        size = f"{one.size * 255:.1f}/255" if ball == "linf" else f"{one.size:.2f}"
+        rows.append(
+            (
+                _answered(folder, f"{stem}-clean", subject, data, clean[0], ""),
+                store_picture(folder, f"{stem}-change", change, f"change x{MAGNIFIED}, {size}"),
+                _answered(folder, f"{stem}-adversarial", subject, data, one.adversarial, "bad"),
+            )
+        )
+    return tuple(rows)
+
+
+@torch.inference_mode()
+def _answered(folder: Path, name: str, subject: Subject, data: Dataset, picture: Tensor, mark: str) -> Picture:
+    chance = subject.model(picture[None]).softmax(1)[0]
+    answer = int(chance.argmax())
+    caption = f"{data.class_names[answer]} {100 * float(chance[answer]):.0f} %"
+    return store_picture(folder, name, picture, caption, "bad" if mark == "bad" else "")

@@ -1,0 +1,93 @@
+"""Train a model to resist, and see from both sides whether it does."""
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+
+from torch import nn
+
+from quintain.certify import IntervalBounds
+from quintain.core.progress import Progress, silent
+from quintain.core.registry import find
+from quintain.data.dataset import Dataset
+from quintain.evaluate.attacked import Attack
+from quintain.evaluate.brackets import clean_claim, robustness
+from quintain.evaluate.outcome import Outcome
+from quintain.evaluate.smoothing import Smoothing, smoothed_bracket
+from quintain.evaluate.subject import Subject
+from quintain.evaluate.training import trained
+from quintain.harden import fit
+from quintain.harden.plan import Plan
+from quintain.results.records import Hardened, Training
+from quintain.threats import L2
+from quintain.threats.ball import Ball
+
+
+def defence_plan(name: str, *, threat: Ball, sigma: float, epochs: int = 0) -> Plan:
+    """The plan of a registered defence, against a threat or, for smoothing, under noise.
+
+    Args:
+        name: From ``quintain list defence``.
+        threat: What to train against.
+        sigma: Noise, for a defence that takes noise.
+        epochs: Instead of the defence's own number; 0 keeps that.
+    """
+    kind = find("defence", name).load()
+    offered = {"threat": threat, "sigma": sigma}
+    plan: Plan = kind(**{field.name: offered[field.name] for field in fields(kind) if field.name in offered})
+    return lasting(plan, epochs) if epochs else plan
+
+
+def lasting(plan: Plan, epochs: int) -> Plan:
+    """The same plan over another number of epochs."""
+    changed: Plan = replace(plan, recipe=replace(plan.recipe, epochs=epochs))  # type: ignore[type-var]
+    return changed
+
+
+def harden(
+    net: nn.Module,
+    train: Dataset,
+    test: Dataset,
+    plan: Plan,
+    *,
+    name: str,
+    title: str,
+    seed: int = 0,
+    folder: Path,
+    checkpoint: Path | None = None,
+    progress: Progress = silent,
+) -> tuple[Subject, Training]:
+    """Train a net by a plan, store it and test it."""
+
+    def work() -> tuple[float, ...]:
+        return fit(net, train, plan, seed=seed, checkpoint=checkpoint, progress=progress).losses
+
+    return trained(net, work, folder, test, name=name, title=title, plan=plan)
+
+
+def hardened_outcome(
+    net: nn.Module,
+    train: Dataset,
+    test: Dataset,
+    defence: str,
+    *,
+    threat: Ball,
+    sigma: float,
+    attacks: Mapping[str, Attack],
+    epochs: int = 0,
+    seed: int = 0,
+    folder: Path,
+    progress: Progress = silent,
+) -> Outcome:
+    """Train a net to resist; then attack it, and prove what can be proved: of the smoothed model where it was trained under noise."""
+    plan = defence_plan(defence, threat=threat, sigma=sigma, epochs=epochs)
+    subject, training = harden(net, train, test, plan, name="model", title=f"{defence} model", seed=seed, folder=folder, progress=progress)
+    clean = clean_claim(subject, test, delivered=True)
+    if defence == "smoothed":
+        ball = threat if isinstance(threat, L2) else L2(2 * sigma)
+        attacked, _, claims = smoothed_bracket(subject, test, [ball], Smoothing(sigma), seed=seed, delivered=True, progress=progress)
+    else:
+        attacked, _, claims = robustness(
+            subject, test, [threat], attacks=attacks, certifier=IntervalBounds(), method="interval bounds", seed=seed, progress=progress
+        )
+    return Outcome(Hardened((training,), (attacked,)), (clean, *claims))

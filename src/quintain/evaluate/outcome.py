@@ -1,0 +1,90 @@
+"""What an evaluation hands back, and how it becomes a record."""
+
+import datetime
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+
+from quintain.core.errors import Contradiction, SpecificationFailure
+from quintain.results.bounds import Status
+from quintain.results.records import SCHEMA, Audited, Body, Claim, Provenance, Record
+
+_TOLD = ("quintain", "torch", "numpy", "scipy", "dp-accounting", "cryptography")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Results of one step, not yet written down.
+
+    Args:
+        body: The step's own results.
+        claims: Brackets that it establishes.
+        notes: What the reader must know to trust it.
+        reproducible: False where noise came from the operating system.
+    """
+
+    body: Body
+    claims: tuple[Claim, ...] = ()
+    notes: tuple[str, ...] = ()
+    reproducible: bool = True
+
+
+def recorded(make: Callable[[], Outcome], *, command: str, seed: int, data: tuple[str, str]) -> Record:
+    """Run a step and write down how it came about."""
+    started = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    clock = time.perf_counter()
+    outcome = make()
+    provenance = Provenance(
+        command=command,
+        seed=seed,
+        data=data,
+        started=started.isoformat(),
+        seconds=time.perf_counter() - clock,
+        versions=_versions(),
+        device="cpu",
+        dtype="float32",
+        threads=torch.get_num_threads(),
+        platform=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        reproducible=outcome.reproducible,
+    )
+    return Record(SCHEMA, provenance, outcome.claims, outcome.body, notes=outcome.notes)
+
+
+def require_consistent(record: Record, comparisons: int | None = None) -> None:
+    """Sound the alarm if a mechanism is not what it claims or the two sides of a claim cross; the record is stored before.
+
+    Args:
+        record: Of one step.
+        comparisons: How many brackets the run has, where it is more than this record's.
+
+    Raises:
+        SpecificationFailure: If noise, sampling or sensitivity were measured to differ from the plan.
+        Contradiction: If chance cannot explain a crossing.
+    """
+    if isinstance(record.body, Audited):
+        failed = [test.text for test in record.body.specification if not test.passed]
+        if failed:
+            raise SpecificationFailure("; ".join(failed) + "; the accounted epsilon is void until this is found")
+    among = comparisons or len(record.claims)
+    crossed = [claim for claim in record.claims if claim.bracket.status_among(among) is Status.CONTRADICTION]
+    if crossed:
+        told = "; ".join(f"{claim.name}: {claim.bracket.lower.value:.4g} > {claim.bracket.upper.value:.4g}" for claim in crossed)
+        examples = sum(claim.bracket.crossed for claim in crossed)
+        raise Contradiction(
+            f"proved from below and refuted from above at once: {told} ({examples} examples both proved and broken). "
+            "One of the two methods is wrong: the evidence is in the run folder, please report it"
+        )
+
+
+def _versions() -> tuple[tuple[str, str], ...]:
+    found = []
+    for package in _TOLD:
+        try:
+            found.append((package, version(package)))
+        except PackageNotFoundError:
+            found.append((package, "not installed"))
+    return tuple(found)

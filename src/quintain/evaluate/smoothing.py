@@ -1,0 +1,125 @@
+"""The smoothed model as the subject of its own bracket: it is certified by votes, and attacked as it is, never through its base."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from quintain.attacks.ascent import ascend
+from quintain.certify.smoothed import Smoothed
+from quintain.core.progress import Progress, silent
+from quintain.core.seeds import derive
+from quintain.data.dataset import Dataset
+from quintain.evaluate.brackets import bracket_claims
+from quintain.evaluate.examples import ball_of, examples, rising
+from quintain.evaluate.proved import Proved
+from quintain.evaluate.subject import Subject, tally
+from quintain.results.records import AttackRow, Attacks, Claim, ModelFile, Robustness
+from quintain.threats.l2 import L2
+
+RATE = 1.0
+"""First step of the attack, as a share of eps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Smoothing:
+    """How a model is smoothed, certified and attacked.
+
+    Args:
+        sigma: Noise.
+        draws: For each certificate.
+        examples: How many of the examples, drawn by the seed; 0 for all.
+        judged: Draws for each verdict on an attacked example.
+        steps: Gradients of the attack.
+    """
+
+    sigma: float
+    draws: int = 10_000
+    examples: int = 100
+    judged: int = 1_000
+    steps: int = 20
+
+
+def smoothed_bracket(
+    base: Subject,
+    data: Dataset,
+    threats: Sequence[L2],
+    plan: Smoothing,
+    *,
+    seed: int = 0,
+    delivered: bool = False,
+    progress: Progress = silent,
+) -> tuple[Attacks, Robustness, tuple[Claim, ...]]:
+    """Certify and attack the smoothed form of a model.
+
+    The certified side holds for each example with probability ``1 - alpha``; an attacked example counts as broken only if the vote under
+    fresh draws answers another class at the same level. An example on which the vote is undecided counts as standing.
+
+    Args:
+        base: The model under the noise.
+        data: Examples to draw from.
+        threats: L2 balls.
+        plan: The settings.
+        seed: Of examples and draws.
+        delivered: Whether requirements that name no model mean this one.
+        progress: Shows bars.
+    """
+    some = _some(data, plan.examples, seed)
+    smooth = Smoothed(base.model, plan.sigma, draws=plan.draws, seed=derive(seed, "surrogate"))
+    x, y = some.batch(torch.arange(len(some)))
+    clock = time.perf_counter()
+    certificate = smooth.certify(x, y, seed=derive(seed, "certify"), progress=progress)
+    seconds = time.perf_counter() - clock
+    radius, labels = certificate.radius, some.labels
+    assert radius is not None
+    votes = smooth.predict(x, seed=derive(seed, "clean"), draws=plan.judged).numpy()
+    answered = np.where((votes < 0) | (radius.numpy() > 0), labels, votes)
+    attacked, broken = _attack(smooth, some, threats, plan, answered, seed, progress)
+    failed = certificate.error.numpy()
+    subject = Subject(
+        base.model,
+        ModelFile("smoothed", f"smoothed, sigma {plan.sigma:g}", smooth.hash, base.file.parameters, base.file.path, base.file.sha256),
+    )
+    unbroken = np.where(answered == labels, math.inf, 0.0)
+    proved = Proved(
+        examples(some, answered, radius.numpy(), unbroken, failed), "randomized smoothing", certificate.assumes, seconds, smooth.alpha
+    )
+    attacks = Attacks(
+        subject.name, subject.file.title, attacked, examples(some, answered, np.zeros(len(some)), broken, failed), ball_of(threats)
+    )
+    both, claims = bracket_claims(subject, some, threats, proved=proved, attacked=attacks, doubt=smooth.alpha, delivered=delivered)
+    return attacks, both, claims
+
+
+def _attack(
+    smooth: Smoothed, data: Dataset, threats: Sequence[L2], plan: Smoothing, answered: np.ndarray, seed: int, progress: Progress
+) -> tuple[tuple[AttackRow, ...], np.ndarray]:
+    """Each example is pushed to the end of the ball against the surrogate, then judged by a vote of fresh draws."""
+    x, y = data.batch(torch.arange(len(data)))
+    radius = np.where(answered == data.labels, math.inf, 0.0)
+    rows = []
+    sizes = rising(threats)
+    with progress.loop("attack smoothed", len(sizes)) as advance:
+        for threat in sizes:
+            standing = torch.from_numpy(np.flatnonzero(np.isinf(radius)))
+            clock = time.perf_counter()
+            origin, labels = x[standing], y[standing]
+            pushed = ascend(smooth, origin, labels, threat, steps=plan.steps, rate=RATE, seed=derive(seed, "ascend"), ids=standing)
+            votes = smooth.predict(pushed, seed=derive(seed, "judge", threat.token), ids=standing, draws=plan.judged)
+            fallen = (votes >= 0) & (votes != labels)
+            radius[standing[fallen].numpy()] = threat.measure(pushed, origin)[fallen].numpy()
+            kept = tally(radius > threat.eps, data.labels, data.classes)
+            cost = plan.steps * len(standing) / len(data)
+            rows.append(AttackRow("pgd on the vote", threat.token, kept, cost, cost, time.perf_counter() - clock))
+            advance(1)
+    return tuple(rows), radius
+
+
+def _some(data: Dataset, count: int, seed: int) -> Dataset:
+    if not count or count >= len(data):
+        return data
+    rows = np.random.default_rng(derive(seed, "examples")).permutation(len(data))[:count]
+    return data.subset(np.sort(rows))

@@ -1,0 +1,87 @@
+"""Two runs, claim by claim: what moved, and whether it may be compared at all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from quintain.report.run import Run
+from quintain.report.summary import CONFIDENCE
+from quintain.results.bounds import Bracket
+from quintain.results.quantity import Kind
+from quintain.results.records import Claim, Record
+
+Outcome = Literal["better", "worse", "same", "undecided", "incomparable", "added", "removed"]
+
+_MUST_AGREE = ("kind", "data", "threat", "delta", "adjacency", "unit", "released")
+"""What two claims must share; the model is what changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One claim before and after.
+
+    Args:
+        name: Of the claim.
+        title: For people.
+        kind: The quantity.
+        before, after: Lower and upper side on the tested examples, None where the run does not have the claim.
+        outcome: ``better`` or ``worse`` only if the brackets do not overlap.
+        why: In one sentence.
+    """
+
+    name: str
+    title: str
+    kind: Kind
+    before: tuple[float, float] | None
+    after: tuple[float, float] | None
+    outcome: Outcome
+    why: str
+
+
+def compare(a: Sequence[Record], b: Sequence[Record]) -> tuple[Change, ...]:
+    """Run ``b`` against run ``a``, claim by claim, matched by name.
+
+    A change is an improvement only if the worst that is known of the new value beats the best that is known of the old one, at 95 % where
+    a side rests on draws; overlapping brackets leave it undecided. Claims on other data or another threat are named, never compared.
+    """
+    old = {claim.name: claim for claim in Run.of(a).claims}
+    new = {claim.name: claim for claim in Run.of(b).claims}
+    return tuple(_change(old.get(name), new.get(name)) for name in dict.fromkeys((*old, *new)))
+
+
+def _change(before: Claim | None, after: Claim | None) -> Change:
+    claim = after or before
+    if claim is None:
+        raise AssertionError("a name comes from one of the runs")
+    outcome, why = _outcome(before, after)
+    kind = claim.bracket.of.kind
+    was, now = (_sides(one.bracket) if one else None for one in (before, after))
+    return Change(claim.name, claim.title, kind, was, now, outcome, why)
+
+
+def _outcome(before: Claim | None, after: Claim | None) -> tuple[Outcome, str]:
+    if before is None:
+        return "added", "only the second run claims it"
+    if after is None:
+        return "removed", "only the first run claims it"
+    differing = [word for word in _MUST_AGREE if getattr(before.bracket.of, word) != getattr(after.bracket.of, word)]
+    if differing:
+        word = differing[0]
+        was, now = (getattr(claim.bracket.of, word) or "none" for claim in (before, after))
+        return "incomparable", f"the {word} differs: {was} before, {now} after"
+    return _moved(_sides(before.bracket), _sides(after.bracket), after.bracket.of.kind)
+
+
+def _moved(before: tuple[float, float], after: tuple[float, float], kind: Kind) -> tuple[Outcome, str]:
+    if before == after:
+        return "same", "both sides are where they were"
+    less_is_better = kind is Kind.EPSILON
+    if after[0] > before[1]:
+        return ("worse" if less_is_better else "better"), "all of the new bracket lies above the old one"
+    if after[1] < before[0]:
+        return ("better" if less_is_better else "worse"), "all of the new bracket lies below the old one"
+    return "undecided", "the two brackets overlap"
+
+
+def _sides(bracket: Bracket) -> tuple[float, float]:
+    return bracket.limits(CONFIDENCE, population=False)

@@ -1,0 +1,119 @@
+"""Leaks and federation: what hospitals send, what can be read from it, and what they gain."""
+
+from pathlib import Path
+
+from quintain.report import format as fmt
+from quintain.report.blocks import Block, Drawing, Drawings, Fold, Grid, Pair, Pictures, Section, Text
+from quintain.report.charts import rounds
+from quintain.report.pictures import Shown, shown
+from quintain.report.run import Run
+from quintain.report.table import Cell, Table, cells
+from quintain.results.records import Federated, Leaked, Reconstruction, Round
+
+
+def leaks(run: Run, folder: Path) -> Section | None:
+    """The original, what each way of sending gives away, and the mean image that costs no attack."""
+    found = run.bodies(Leaked)
+    if not found:
+        return None
+    blocks: list[Block] = []
+    for one in found:
+        best = [_reconstruction(attempt, folder) for attempt in (*one.attempts, one.baseline)]
+        blocks.append(Pictures(((shown(one.original, folder), *best),), large=True))
+        leaking = [attempt.setting for attempt in one.attempts if attempt.leaks]
+        said = f"It leaks from {' and from '.join(leaking)}." if leaking else "None of these ways of sending leaks it."
+        blocks.append(Text(f"{said} A reconstruction leaks where it is nearer to the original than the mean image is."))
+        noise = f"Noise of the privatized update: {fmt.number(one.noise)} times the clip norm. "
+        blocks.append(Text(f"{noise}Reconstructions took {fmt.seconds(one.seconds)}.", "soft"))
+    lead = (
+        "A model update is computed from the data, and the data can be computed back from it. "
+        "Encryption on the way does not help: the server itself looks."
+    )
+    return Section("leaks", "Leaks", lead, tuple(blocks))
+
+
+def federation(run: Run) -> Section | None:
+    """Accuracy by round, and what the server saw of each hospital."""
+    found = run.bodies(Federated)
+    if not found:
+        return None
+    blocks = tuple(block for one in found for block in _federated(run, one))
+    lead = "Hospitals train one model together; the server adds up masked vectors and learns their sum."
+    return Section("federation", "Federation", lead, blocks)
+
+
+def _reconstruction(one: Reconstruction, folder: Path) -> Shown:
+    picture = shown(one.picture, folder)
+    caption = picture.caption if "dB" in picture.caption else f"{one.setting}, {fmt.decibels(one.psnr)}"
+    return Shown(picture.source, caption, picture.mark or ("bad" if one.leaks else ""), picture.problem)
+
+
+def _federated(run: Run, one: Federated) -> list[Block]:
+    blocks: list[Block] = []
+    if one.rounds:
+        blocks.append(Pair((Drawings((_curve(one),)),), (Grid(_server(one)),)))
+        exact = sum(each.exact for each in one.rounds)
+        wrong = len(one.rounds) - exact
+        said = f"The secure sum equals the plain one exactly in {exact} of {fmt.count(len(one.rounds), 'round')}."
+        blocks.append(Text(f"{said} Protocol: {one.protocol}.", "bad" if wrong else ""))
+    blocks.append(Grid(_sites(run, one)))
+    if one.rounds:
+        blocks.append(Fold("round by round", (Grid(_rounds(one)),)))
+    return blocks
+
+
+def _curve(one: Federated) -> Drawing:
+    curve = [(each.number, each.global_model.accuracy) for each in one.rounds]
+    last = one.rounds[-1].global_model
+    references = [(one.pooled.accuracy, f"pooled {fmt.percent(one.pooled.accuracy)}", "pooled")]
+    if one.sites:
+        alone = max(site.alone.accuracy for site in one.sites)
+        references.append((alone, f"best alone {fmt.percent(alone)}", "alone"))
+    references.append((last.baseline, f"constant {fmt.percent(last.baseline)}", "constant"))
+    marks = [(float(each.number), f"{', '.join(each.dropped)} dropped out") for each in one.rounds if each.dropped]
+    spoken = "accuracy by round: " + ", ".join(f"{number}: {fmt.percent(accuracy)}" for number, accuracy in curve)
+    spoken = "; ".join((spoken, *(text for _, text, _ in references), *(f"round {number:g}: {text}" for number, text in marks)))
+    name = f"together {fmt.percent(last.accuracy)}"
+    return Drawing("Accuracy by round", rounds(curve, name, references, marks, title="round", spoken=spoken))
+
+
+def _server(one: Federated) -> Table:
+    """What reached the server in the round that tested the protocol most: one with dropouts if there is one."""
+    each: Round = max(one.rounds, key=lambda each: (len(each.dropped), each.number))
+    rows = (
+        ("masked vectors", f"{each.vectors_seen} of {len(each.survivors) + len(each.dropped)}"),
+        ("dropped out", ", ".join(each.dropped) or "nobody"),
+        ("sum of the others is exact", "yes" if each.exact else "NO"),
+        ("sent by a hospital", fmt.size_in_bytes(each.bytes_up)),
+        ("secure sum, all parties", fmt.seconds(each.seconds)),
+    )
+    lines = tuple((Cell(name), Cell(value, "bad" if value == "NO" else "")) for name, value in rows)
+    return Table((f"what the server saw, round {each.number}", ""), lines, caption="What the server saw")
+
+
+def _sites(run: Run, one: Federated) -> Table:
+    classes = max((len(site.classes) for site in one.sites), default=0)
+    rows = tuple(
+        cells(site.name, *(f"{many:,}" for many in site.classes), fmt.percent(site.alone.accuracy), fmt.percent(site.alone.balanced))
+        for site in one.sites
+    )
+    head = ("hospital", *run.class_names(classes), "accuracy alone", "balanced")
+    return Table(head, rows, caption="The hospitals, and what each reaches alone")
+
+
+def _rounds(one: Federated) -> Table:
+    rows = tuple(
+        cells(
+            str(each.number),
+            ", ".join(each.dropped) or "nobody",
+            fmt.percent(each.global_model.accuracy),
+            fmt.percent(each.global_model.balanced),
+            str(each.vectors_seen),
+            "yes" if each.exact else "NO",
+            fmt.size_in_bytes(each.bytes_up),
+            fmt.seconds(each.seconds),
+        )
+        for each in one.rounds
+    )
+    head = ("round", "dropped out", "accuracy", "balanced", "vectors seen", "exact", "bytes up", "time")
+    return Table(head, rows, words=2, caption="Round by round")

@@ -1,0 +1,147 @@
+"""Numbers and tokens as people read them."""
+
+import math
+from datetime import datetime
+
+from quintain.results.quantity import Kind
+
+NOTHING = "–"
+"""Where there is no number."""
+
+
+def percent(share: float | None) -> str:
+    """A share with one decimal: ``72.9 %``; what is not quite nothing or everything never rounds to it."""
+    if share is None:
+        return NOTHING
+    if not math.isfinite(share):
+        return number(share)
+    if 0 < share < 0.0005:
+        return "<0.1 %"
+    if 0.9995 <= share < 1:
+        return ">99.9 %"
+    return f"{100 * share:.1f} %"
+
+
+def points(difference: float) -> str:
+    """A difference of two shares: ``+1.3 points``."""
+    return f"{100 * difference:+.1f} points" if math.isfinite(difference) else number(difference)
+
+
+def epsilon(value: float | None) -> str:
+    """A privacy loss with two decimals, infinity included."""
+    if value is None:
+        return NOTHING
+    return f"{value:.2f}" if math.isfinite(value) else number(value)
+
+
+def delta(value: float) -> str:
+    """The delta of a privacy statement: ``1e-5``."""
+    return f"{value:g}".replace("e-0", "e-")
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Any other number, with so many significant digits."""
+    if math.isnan(value):
+        return "no number"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    return f"{value:.{digits}g}"
+
+
+def quantity(kind: Kind, value: float) -> str:
+    """A value in the manner of its quantity."""
+    return epsilon(value) if kind is Kind.EPSILON else percent(value)
+
+
+def span(kind: Kind, low: float, high: float) -> str:
+    """An interval: ``69.2 .. 77.4 %``."""
+    return f"{epsilon(low)} .. {epsilon(high)}" if kind is Kind.EPSILON else span_of_shares(low, high)
+
+
+def span_of_shares(low: float, high: float) -> str:
+    """An interval of shares: ``69.2 .. 77.4 %``."""
+    return f"{percent(low).removesuffix(' %')} .. {percent(high)}"
+
+
+def size(eps: float) -> str:
+    """A size of change as its token: ``4/255`` where it is a short fraction, else a decimal."""
+    if not math.isfinite(eps):
+        return number(eps)
+    steps = round(eps * 255)
+    if eps != round(eps, 3) and steps and abs(eps * 255 - steps) < 1e-9:
+        return f"{steps}/255"
+    return number(eps, 4)
+
+
+def size_of(token: str) -> float:
+    """The size that a threat's token names, NaN where it names none: ``linf:4/255`` is 4/255."""
+    above, _, below = token.rpartition(":")[2].partition("/")
+    try:
+        return float(above) / float(below or 1)
+    except (ValueError, ZeroDivisionError):
+        return math.nan
+
+
+def ball_of(token: str) -> str:
+    """The kind of threat: ``linf`` of ``linf:4/255``."""
+    return token.partition(":")[0]
+
+
+def threat(token: str) -> str:
+    """A threat for people: ``Linf 4/255``."""
+    ball, colon, rest = token.partition(":")
+    return f"{ball.capitalize()} {rest}" if colon else token
+
+
+def seconds(value: float) -> str:
+    """A duration: ``21 ms``, ``6.3 s``, ``3 min 41 s``, ``1 h 2 min``."""
+    if not math.isfinite(value):
+        return number(value)
+    if value < 0.095:
+        return f"{1000 * value:.0f} ms"
+    if value < 9.95:
+        return f"{value:.1f} s"
+    whole = round(value)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def size_in_bytes(count: float) -> str:
+    """A number of bytes: ``69 kB``."""
+    for unit in ("B", "kB", "MB"):
+        if count < 999.5:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 99.5 else f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
+
+
+def decibels(value: float) -> str:
+    """A signal-to-noise ratio; infinite where two pictures are equal."""
+    return f"{value:.1f} dB" if math.isfinite(value) else f"{number(value)} dB"
+
+
+def date(text: str) -> str:
+    """An ISO 8601 time to the minute, or the text itself where it is none."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return f"{moment.day} {moment:%b %Y, %H:%M}{' UTC' if moment.utcoffset() is not None and not moment.utcoffset() else ''}"
+
+
+def short(digest: str) -> str:
+    """The head of a hash."""
+    return digest.rpartition(":")[2][:8]
+
+
+def count(many: int, one: str, more: str | None = None) -> str:
+    """``1 example``, ``2 examples``."""
+    return f"{many:,} {one if many == 1 else more or one + 's'}"
+
+
+def noun(data: str) -> str:
+    """What the examples of a data set are called, in the plural."""
+    return "X-rays" if any(word in data.lower() for word in ("xray", "x-ray", "pneumonia")) else "examples"

@@ -1,0 +1,94 @@
+"""One self-contained page: no request leaves it, no script runs in it, and it works from a file."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from quintain.core.errors import RunFolderError
+from quintain.core.store import write_atomically
+from quintain.report.front import front
+from quintain.report.run import Run
+from quintain.report.sections import sections
+from quintain.results.codec import load
+from quintain.results.records import Record
+
+NAME = "report.html"
+"""The page's file in a run folder."""
+
+_SETTINGS = "run.json"
+
+_TOGETHER = re.compile(r"(?<=[\d∞]) (?=%|(?:dB|s|ms|min|h|B|kB|MB|GB)\b)| (?=\.\. )|(?<=\.\.) |(?<=Linf) |(?<=L2) ")
+"""Spaces at which a number would part from its unit, or an interval from its end."""
+
+
+def render(records: Sequence[Record], folder: Path) -> str:
+    """The page of a run, whichever of its steps are there.
+
+    Args:
+        records: In the order of their steps; at least one.
+        folder: Where the pictures lie that the records name.
+
+    Raises:
+        RunFolderError: If there is no record at all.
+    """
+    if not records:
+        raise RunFolderError(f"{folder} holds no result to report; run a verb with --out {folder} first")
+    run = Run.of(records)
+    style = _style()
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    page = _environment().get_template("page.html")
+    return page.render(policy=policy, style=Markup(style), front=front(run), sections=sections(run, folder))
+
+
+def read(folder: Path) -> tuple[Record, ...]:
+    """Every record of a run folder, in the order of their names.
+
+    Raises:
+        RunFolderError: If it is no folder, holds no record, or one of them cannot be read: none is skipped in silence.
+    """
+    if not folder.is_dir():
+        raise RunFolderError(f"{folder} is no run folder; expected a folder that a Quintain verb wrote with --out")
+    records = tuple(load(path) for path in sorted(folder.glob("*.json")) if path.name != _SETTINGS)
+    if not records:
+        raise RunFolderError(f"{folder} holds no result to report; run a verb with --out {folder} first")
+    return records
+
+
+def write(folder: Path) -> Path:
+    """Write ``report.html`` into a run folder, whole or not at all, and return its path."""
+    path = folder / NAME
+    write_atomically(path, render(read(folder), folder).encode())
+    return path
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("quintain.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_unbroken,
+    )
+
+
+@cache
+def _style() -> str:
+    return resources.files("quintain.report").joinpath("templates", "style.css").read_text(encoding="utf-8")
+
+
+def _unbroken(value: Any) -> Any:
+    """Text in which a number and its unit stay on one line."""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return _TOGETHER.sub("\N{NO-BREAK SPACE}", value)

@@ -1,0 +1,44 @@
+"""Stored pictures as data URIs: only what the record promised is shown."""
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+
+from quintain.core.errors import StorageError
+from quintain.core.store import read_bytes, sha256
+from quintain.results.records import Picture
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A picture on the page.
+
+    Args:
+        source: A data URI, empty where there is nothing to show.
+        caption: What is seen.
+        mark: The colour of its frame.
+        problem: Why it is not shown, in two words.
+    """
+
+    source: str
+    caption: str
+    mark: str
+    problem: str = ""
+
+
+def shown(picture: Picture, folder: Path) -> Shown:
+    """The picture as it was recorded, or what is wrong with its file: missing, changed, no PNG, or outside the run folder."""
+    path = folder / picture.path
+    if not path.resolve().is_relative_to(folder.resolve()):
+        return Shown("", picture.caption, picture.mark, "outside the run folder")
+    try:
+        data = read_bytes(path)
+    except StorageError:
+        return Shown("", picture.caption, picture.mark, "picture missing")
+    if sha256(data) != picture.sha256:
+        return Shown("", picture.caption, picture.mark, "picture changed")
+    if not data.startswith(_PNG):
+        return Shown("", picture.caption, picture.mark, "not a PNG")
+    return Shown("data:image/png;base64," + base64.b64encode(data).decode(), picture.caption, picture.mark)

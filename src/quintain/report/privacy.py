@@ -1,0 +1,128 @@
+"""Privacy: what is promised, what it costs, and what an attacker of the training run can show."""
+
+from quintain.report import format as fmt
+from quintain.report.bar import Scale, scale_to
+from quintain.report.blocks import Block, Drawing, Drawings, Grid, Heading, Pair, Section, Text
+from quintain.report.charts import histogram
+from quintain.report.front import bar, ceiling
+from quintain.report.run import Run
+from quintain.report.summary import CONFIDENCE
+from quintain.report.table import Cell, Table, cells
+from quintain.results.bounds import Bound, Bracket
+from quintain.results.quantity import Side
+from quintain.results.records import Audited, AuditRun, PrivacyPlan, Privatized, SpecificationTest
+
+_LEGEND = (("area bar-in", "canaries trained on"), ("area bar-out", "canaries left out"))
+
+
+def privacy(run: Run) -> Section | None:
+    """Plans, what they cost in accuracy, the audit beside its control, and the mechanism as measured."""
+    private, audited = run.bodies(Privatized), run.bodies(Audited)
+    if not private and not audited:
+        return None
+    blocks: list[Block] = []
+    for one in private:
+        blocks.append(Pair((Grid(plan_table("The plan", one.plan)),), (Grid(_cost(one)), Text(_owner(one), "soft"))))
+    for body in audited:
+        blocks += _audit(run, body)
+    lead = (
+        "The accountant bounds from above what any patient's record can change; the audit attacks the same plan and bounds it from below."
+    )
+    return Section("privacy", "Privacy", lead, tuple(blocks))
+
+
+def plan_table(title: str, plan: PrivacyPlan) -> Table:
+    """The public constants of a private run."""
+    rows = (
+        ("epsilon, accounted", fmt.epsilon(plan.epsilon)),
+        ("delta", fmt.delta(plan.delta)),
+        ("noise multiplier", fmt.number(plan.noise_multiplier, 4)),
+        ("clip norm", fmt.number(plan.max_grad_norm, 4)),
+        ("expected batch", f"{plan.expected_batch_size:,}"),
+        ("chance to be in a step", fmt.percent(plan.sample_rate)),
+        ("steps", f"{plan.steps:,}"),
+        ("accountant", plan.accountant),
+    )
+    return Table((title, ""), tuple(cells(*row) for row in rows), caption=title)
+
+
+def specification_table(tests: tuple[SpecificationTest, ...]) -> Table:
+    """The mechanism measured against what it promises."""
+    rows = tuple(
+        (
+            Cell(one.name),
+            Cell("as promised" if one.passed else "differs", "good" if one.passed else "bad"),
+            Cell(one.text),
+            Cell(fmt.number(one.expected, 4)),
+            Cell(fmt.number(one.measured, 4)),
+            Cell(fmt.number(one.p_value, 2)),
+        )
+        for one in tests
+    )
+    return Table(("property", "found", "evidence", "promised", "measured", "p"), rows, words=3, caption="The mechanism as measured")
+
+
+def _cost(one: Privatized) -> Table:
+    private, plain = one.training.clean, one.plain
+    rows = [
+        (Cell("without privacy"), *cells(fmt.percent(plain.accuracy), fmt.percent(plain.balanced))),
+        (Cell(one.training.model.title), *cells(fmt.percent(private.accuracy), fmt.percent(private.balanced))),
+        (
+            Cell("cost of privacy", "strong"),
+            *cells(fmt.points(private.accuracy - plain.accuracy), fmt.points(private.balanced - plain.balanced)),
+        ),
+        (Cell("constant answer", "soft"), Cell(fmt.percent(plain.baseline), "soft"), Cell(fmt.percent(1 / len(plain.total)), "soft")),
+    ]
+    return Table(("accuracy", "clean", "balanced"), tuple(rows), caption="What privacy costs")
+
+
+def _owner(one: Privatized) -> str:
+    return f"{fmt.percent(one.clipped)} of the gradients were clipped. For the data's owner only: epsilon does not cover this figure."
+
+
+def _audit(run: Run, body: Audited) -> list[Block]:
+    pair = (body.run, body.control)
+    upper = next((claim.bracket.upper for claim in run.claims if claim.bracket.lower == body.run.lower), None)
+    values = [value for one in pair for value in (one.lower.value, one.ceiling)] + [body.plan.epsilon]
+    scale = scale_to(*values)
+    drawings = (
+        _drawing(body.run, Bracket(body.run.lower, upper or Bound.trivial(body.run.lower.of, Side.UPPER)), scale),
+        _drawing(body.control, Bracket(body.control.lower, Bound.trivial(body.control.lower.of, Side.UPPER)), scale),
+    )
+    rows = tuple(
+        cells(
+            one.title,
+            f"{one.canaries:,}",
+            f"{one.correct:,} of {one.guesses:,}",
+            fmt.percent(one.correct / one.guesses if one.guesses else None),
+            f"{fmt.epsilon(one.lower.at(CONFIDENCE))}",
+            fmt.epsilon(one.ceiling),
+        )
+        for one in pair
+    )
+    head = ("audit of", "canaries", "right guesses", "share right", "epsilon at least", "ceiling")
+    return [
+        Heading("The audit beside its control"),
+        Text("The control has no noise: if the audit saw nothing there, it would prove nothing here."),
+        Drawings(drawings, _LEGEND if any(one.bins for one in pair) else ()),
+        Grid(Table(head, rows, caption="Audits")),
+        Text(ceiling(body.run, body.plan.epsilon), "soft"),
+        *_plan_of_audit(run, body),
+        Heading("The mechanism as measured"),
+        Grid(specification_table(body.specification)),
+    ]
+
+
+def _plan_of_audit(run: Run, body: Audited) -> list[Block]:
+    """The audited plan, unless it stands above already."""
+    if body.plan in [one.plan for one in run.bodies(Privatized)]:
+        return []
+    return [Grid(plan_table("The audited plan", body.plan))]
+
+
+def _drawing(one: AuditRun, bracket: Bracket, scale: Scale) -> Drawing:
+    drawn = bar(bracket, audit=one, scale=scale)
+    if len(one.bins) > 1:
+        spoken = f"scores of {sum(one.inside)} canaries trained on and {sum(one.outside)} left out, {one.title}"
+        drawn = histogram(one.bins, one.inside, one.outside, title="score of the attack", spoken=spoken) + drawn
+    return Drawing(one.title, drawn)

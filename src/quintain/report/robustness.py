@@ -1,0 +1,263 @@
+"""Training, attack and defence, certificates: what changes of the input do, and what they provably cannot."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from quintain.report import format as fmt
+from quintain.report.bar import strip
+from quintain.report.blocks import Block, Drawing, Drawings, Fold, Grid, Heading, Pictures, Section, Text
+from quintain.report.charts import bands
+from quintain.report.pictures import shown
+from quintain.report.run import Run
+from quintain.report.summary import CONFIDENCE
+from quintain.report.table import Cell, Table, cells
+from quintain.results.records import AttackRow, Attacks, Checked, Claim, Robustness
+from quintain.results.states import PerExample, State
+from quintain.results.tally import Tally
+
+_LEGEND = (
+    ("line broken", "still right under attack"),
+    ("line proved", "proved"),
+    ("area open", "nobody knows yet"),
+    ("line constant", "constant answer"),
+)
+_POINTS = 65
+"""Sizes at which a curve is drawn where the record names none."""
+
+
+def training(run: Run) -> Section | None:
+    """What was trained, on what, and how right it is without any change."""
+    checks = run.bodies(Checked)
+    if not run.trainings and not checks:
+        return None
+    blocks: list[Block] = []
+    if run.trainings:
+        rows = tuple(
+            (
+                Cell(one.model.title),
+                _accuracy(one.clean),
+                Cell(fmt.span_of_shares(*one.clean.interval(CONFIDENCE))),
+                *cells(*_classwise(one.clean)),
+                Cell(f"{one.model.parameters:,}"),
+                Cell(fmt.seconds(one.seconds)),
+            )
+            for one in run.trainings
+        )
+        head = ("model", "clean", "95 %", "balanced", "sensitivity", "specificity", "weights", "time")
+        blocks.append(Grid(Table(head, rows, caption="Accuracy on unchanged test examples")))
+        blocks += _low_note(rows, run.trainings[0].clean)
+        recipes = tuple((Cell(one.model.title), Cell(one.plan, "code")) for one in run.trainings)
+        blocks.append(Fold("recipes", (Grid(Table(("model", "recipe"), recipes, words=2, caption="Recipes")),)))
+    for check in checks:
+        blocks.append(Fold("examples of each class", (Grid(_class_table(check)),)))
+    return Section("training", "What was trained", "Accuracy on the unchanged test set, before anybody interferes.", tuple(blocks))
+
+
+def attack_and_defence(run: Run, folder: Path) -> Section | None:
+    """Curves, the table of attacks, and fooled examples."""
+    if not run.attacks:
+        return None
+    attacked = {(one.model, one.ball) for one in run.attacks}
+    both = [one for one in run.robustness if (one.model, one.ball) in attacked]
+    covered = {(one.model, one.ball) for one in both}
+    drawings = [_panel(run, one) for one in both] + [_attack_panel(run, one) for one in run.attacks if (one.model, one.ball) not in covered]
+    lead = "How accuracy falls as the change grows: what is still right after every attack, above what is proved to stay right."
+    blocks: list[Block] = [Drawings(tuple(drawings), _LEGEND)]
+    for ball in dict.fromkeys(one.ball for one in run.attacks):
+        same = [one for one in run.attacks if one.ball == ball]
+        matrix = _matrix(run, same)
+        blocks += [Grid(matrix), *_low_note(matrix.rows, _at(same[0], 0.0))]
+    blocks.append(Heading("After every attack, class by class"))
+    blocks.append(Grid(_class_by_class(run)))
+    blocks.append(Fold("every attack, with its cost", (Grid(_every_attack(run)),)))
+    for one in run.attacks:
+        if one.gallery:
+            blocks.append(Heading(f"Fooled: {run.title(one.model)}"))
+            blocks.append(Pictures(tuple(tuple(shown(picture, folder) for picture in row) for row in one.gallery)))
+    return Section("attack", "Attack and defence", lead, tuple(blocks))
+
+
+def certificates(run: Run) -> Section | None:
+    """What is proved, how much of the gap is open, and how much is the test set's size."""
+    if not run.robustness:
+        return None
+    attacked = {(one.model, one.ball) for one in run.attacks}
+    apart = tuple(_panel(run, one) for one in run.robustness if (one.model, one.ball) not in attacked)
+    blocks: list[Block] = [Drawings(apart, _LEGEND)] if apart else []
+    rows = tuple(row for one in run.robustness for row in _certificate_rows(run, one))
+    head = ("change", "examples", "proved", "right under attack", "open", "95 %")
+    legend = (
+        ("area proved", "proved"),
+        ("area open", "open"),
+        ("area broken", "broken"),
+        ("area wrong", "wrong unchanged"),
+        ("area error", "no number"),
+    )
+    blocks += [Drawings((), legend), Grid(Table(head, rows, words=2, caption="Both sides of every certified model"))]
+    lead = "Proved and attacked meet where nothing is left open. The last interval adds what a test set of this size cannot tell."
+    return Section("certificates", "Certificates", lead, tuple(blocks))
+
+
+def _panel(run: Run, one: Robustness) -> Drawing:
+    sizes = sorted({0.0, *one.curve, *one.asked})
+    proved = [one.examples.proved(size, one.classes).accuracy for size in sizes]
+    standing = [one.examples.standing(size, one.classes).accuracy for size in sizes]
+    proved[0] = min(proved[0], standing[0])  # without a change there is nothing to prove: an answer is right or it is not
+    return _drawing(run, one.model, one.ball, sizes, proved, standing, sorted({0.0, *one.asked}), one.examples, one.classes)
+
+
+def _attack_panel(run: Run, one: Attacks) -> Drawing:
+    asked = sorted({0.0, *(fmt.size_of(row.threat) for row in one.rows)})
+    classes = max((len(row.standing.total) for row in one.rows), default=max(one.examples.labels) + 1)
+    top = asked[-1] or 1.0
+    sizes = sorted({*asked, *(top * step / (_POINTS - 1) for step in range(_POINTS))})
+    standing = [one.examples.standing(size, classes).accuracy for size in sizes]
+    return _drawing(run, one.model, one.ball, sizes, None, standing, asked, one.examples, classes)
+
+
+def _drawing(
+    run: Run,
+    model: str,
+    ball: str,
+    sizes: Sequence[float],
+    proved: Sequence[float] | None,
+    standing: Sequence[float],
+    asked: Sequence[float],
+    examples: PerExample,
+    classes: int,
+) -> Drawing:
+    at = dict(zip(sizes, zip(proved or [0.0] * len(sizes), standing, strict=True), strict=True))
+    said = "; ".join(f"{fmt.size(size)}: {fmt.percent(at[size][0])} proved, {fmt.percent(at[size][1])} attacked" for size in asked)
+    svg = bands(
+        sizes,
+        proved,
+        standing,
+        asked=asked,
+        baseline=examples.standing(0.0, classes).baseline,
+        title=f"size of the change, {ball.capitalize()}",
+        spoken=f"{run.title(model)}, accuracy by size of the change: {said}",
+    )
+    return Drawing(run.title(model), svg)
+
+
+def _matrix(run: Run, attacks: Sequence[Attacks]) -> Table:
+    """Attack by attack and size by size, one column a model."""
+    found = {(row.threat, row.attack, one.model): row for one in attacks for row in one.rows}
+    names = [one.model for one in attacks]
+    rows: list[tuple[Cell, ...]] = []
+    clean = {one.model: _at(one, 0.0) for one in attacks}
+    rows.append((Cell("unchanged"), *(_accuracy(clean[name]) for name in names)))
+    for token in sorted({token for token, _, _ in found}, key=fmt.size_of):
+        rows.append((Cell(fmt.threat(token), "head"),))
+        for attack in dict.fromkeys(attack for other, attack, _ in found if other == token):
+            hits = [found.get((token, attack, name)) for name in names]
+            rows.append((Cell(attack), *(_accuracy(hit.standing) if hit else Cell(fmt.NOTHING) for hit in hits)))
+        every = [_at(one, fmt.size_of(token)) for one in attacks]
+        rows.append((Cell("all attacks together", "strong"), *(_accuracy(tally, strong=True) for tally in every)))
+    return Table(("attack", *(run.title(name) for name in names)), tuple(rows), caption="Accuracy under attack")
+
+
+def _class_by_class(run: Run) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for one in run.attacks:
+        rows.append((Cell(run.title(one.model)),))
+        for token in sorted({row.threat for row in one.rows}, key=fmt.size_of):
+            tally = _at(one, fmt.size_of(token))
+            rows.append((Cell(fmt.threat(token)), _accuracy(tally), *cells(*_classwise(tally)), _constant(tally)))
+    head = ("change", "accuracy", "balanced", "sensitivity", "specificity", "constant answer")
+    return Table(head, tuple(rows), caption="After every attack, class by class")
+
+
+def _every_attack(run: Run) -> Table:
+    def line(one: Attacks, row: AttackRow) -> tuple[Cell, ...]:
+        cost = (fmt.number(row.forwards), fmt.number(row.backwards), fmt.seconds(row.seconds))
+        return (
+            *cells(run.title(one.model), row.attack, fmt.threat(row.threat)),
+            _accuracy(row.standing),
+            *cells(*_classwise(row.standing), *cost),
+        )
+
+    head = ("model", "attack", "change", "accuracy", "balanced", "sensitivity", "specificity", "forwards", "gradients", "time")
+    caption = "Every attack; cost is the mean of an example, and a broken example costs nothing more"
+    return Table(head, tuple(line(one, row) for one in run.attacks for row in one.rows), words=3, caption=caption)
+
+
+def _certificate_rows(run: Run, one: Robustness) -> list[tuple[Cell, ...]]:
+    by = f", proved by {one.certifier} in {fmt.seconds(one.seconds)}" if one.certifier else ", nothing proved"
+    rows: list[tuple[Cell, ...]] = [(Cell(run.title(one.model) + by),)]
+    for size in one.asked:
+        proved, standing = one.examples.proved(size, one.classes), one.examples.standing(size, one.classes)
+        states = one.examples.states(size)
+        shares = [(state, states.count(state) / len(states)) for state in State]
+        spoken = ", ".join(f"{fmt.percent(part)} {state.value}" for state, part in shares)
+        claim = _claim(run, one, size)
+        crossed = len(one.examples.crossed(size))
+        open_ = standing.accuracy - proved.accuracy
+        rows.append(
+            (
+                Cell(fmt.threat(f"{one.ball}:{fmt.size(size)}")),
+                Cell(strip([(part, state.value) for state, part in _stacked(shares)], spoken)),
+                Cell(fmt.percent(proved.accuracy)),
+                _accuracy(standing),
+                Cell(f"{crossed} cross", "bad") if crossed else Cell(fmt.points(open_).lstrip("+")),
+                Cell(fmt.span_of_shares(*claim.bracket.limits(CONFIDENCE)) if claim else fmt.NOTHING),
+            )
+        )
+    return rows
+
+
+def _stacked(shares: Sequence[tuple[State, float]]) -> list[tuple[State, float]]:
+    order = (State.CERTIFIED, State.OPEN, State.BROKEN, State.WRONG, State.ERROR)
+    return sorted(shares, key=lambda pair: order.index(pair[0]))
+
+
+def _claim(run: Run, one: Robustness, size: float) -> Claim | None:
+    token = f"{one.ball}:{fmt.size(size)}"
+    return next(
+        (
+            claim
+            for claim in run.claims
+            if claim.model == one.model and (claim.bracket.of.threat == token or _same_size(claim.bracket.of.threat, one.ball, size))
+        ),
+        None,
+    )
+
+
+def _same_size(token: str, ball: str, size: float) -> bool:
+    return fmt.ball_of(token) == ball and abs(fmt.size_of(token) - size) <= 1e-9
+
+
+def _at(one: Attacks, size: float) -> Tally:
+    classes = max((len(row.standing.total) for row in one.rows), default=max(one.examples.labels) + 1)
+    return one.examples.standing(size, classes)
+
+
+def _accuracy(tally: Tally, *, strong: bool = False) -> Cell:
+    low = tally.accuracy <= tally.baseline
+    return Cell(fmt.percent(tally.accuracy), "low" if low else "strong" if strong else "")
+
+
+def _classwise(tally: Tally) -> tuple[str, str, str]:
+    return fmt.percent(tally.balanced), fmt.percent(tally.sensitivity), fmt.percent(tally.specificity)
+
+
+def _constant(tally: Tally) -> Cell:
+    return Cell(fmt.percent(tally.baseline), "soft")
+
+
+def _low_note(rows: Sequence[Sequence[Cell]], tally: Tally) -> tuple[Text, ...]:
+    """What the mark of a low accuracy means, where the table has one."""
+    if not any(cell.tone == "low" for row in rows for cell in row):
+        return ()
+    share = fmt.percent(tally.baseline)
+    return (Text(f"▾ no better than the best constant answer, which is right {share} of the time whatever is done to it.", "soft"),)
+
+
+def _class_table(check: Checked) -> Table:
+    names = check.class_names
+    most = max((len(counts) for _, counts in check.classes), default=0)
+    rows = tuple(
+        (Cell(split), *cells(*(f"{many:,}" for many in counts)), *([Cell(fmt.NOTHING)] * (most - len(counts))))
+        for split, counts in check.classes
+    )
+    return Table(("part", *names[:most]), rows, caption="Examples of each class")

@@ -1,0 +1,164 @@
+"""The records of a run, asked by what they hold."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from quintain.report import format as fmt
+from quintain.results.bounds import Status
+from quintain.results.quantity import Basis, Kind, Quantity
+from quintain.results.records import (
+    Attacked,
+    Attacks,
+    Audited,
+    Certified,
+    Checked,
+    Claim,
+    Drilled,
+    Federated,
+    Hardened,
+    Judged,
+    ModelFile,
+    Privatized,
+    Record,
+    Robustness,
+    SpecificationTest,
+    Trained,
+    Training,
+)
+
+B = TypeVar("B")
+
+_KINDS = (Kind.ROBUST_ACCURACY, Kind.EPSILON, Kind.CLEAN_ACCURACY)
+"""In the order of their cards."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a run folder says, whichever of its steps are there.
+
+    Args:
+        records: In the order of their steps.
+    """
+
+    records: tuple[Record, ...]
+
+    @classmethod
+    def of(cls, records: Sequence[Record]) -> "Run":
+        """The run that these records make up."""
+        return cls(tuple(records))
+
+    def bodies(self, kind: type[B]) -> tuple[B, ...]:
+        """The results of one kind of step."""
+        return tuple(record.body for record in self.records if isinstance(record.body, kind))
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """Every claim; of two with one name the later."""
+        return tuple({claim.name: claim for record in self.records for claim in record.claims}.values())
+
+    @property
+    def crossings(self) -> tuple[tuple[Claim, Status], ...]:
+        """Claims whose two sides cross, among all comparisons of the run."""
+        every = {(claim.name, claim.bracket): claim for record in self.records for claim in record.claims}
+        states = ((claim, claim.bracket.status_among(len(every))) for claim in every.values())
+        return tuple((claim, status) for claim, status in states if status is not Status.CONSISTENT)
+
+    @property
+    def failures(self) -> tuple[SpecificationTest, ...]:
+        """Noise, sampling or sensitivity measured to differ from what was claimed: the accounted epsilon is void."""
+        return tuple(test for body in self.bodies(Audited) for test in body.specification if not test.passed)
+
+    @property
+    def judged(self) -> tuple[Judged, ...]:
+        """Every requirement with its verdict; of two on one requirement the later."""
+        bodies = {id(record): record.body.judged for record in self.records if isinstance(record.body, Drilled)}
+        return tuple({one.requirement: one for record in self.records for one in (*record.judged, *bodies.get(id(record), ()))}.values())
+
+    @property
+    def trainings(self) -> tuple[Training, ...]:
+        """Every training run."""
+        plain = tuple(body.training for body in self.bodies(Trained))
+        hardened = tuple(training for body in self.bodies(Hardened) for training in body.trainings)
+        return plain + hardened + tuple(body.training for body in self.bodies(Privatized))
+
+    @property
+    def models(self) -> tuple[ModelFile, ...]:
+        """Every model that came out of the run."""
+        return tuple(training.model for training in self.trainings) + tuple(body.model for body in self.bodies(Federated))
+
+    @property
+    def attacks(self) -> tuple[Attacks, ...]:
+        """Every model under attack."""
+        return tuple(one for body in self.bodies(Attacked) + self.bodies(Hardened) for one in body.attacks)
+
+    @property
+    def robustness(self) -> tuple[Robustness, ...]:
+        """Every model with both sides."""
+        return tuple(one for body in self.bodies(Certified) for one in body.robustness)
+
+    def title(self, model: str) -> str:
+        """A model's name for people."""
+        named = {one.model: one.title for one in self.attacks}
+        named |= {one.model: one.title for one in self.robustness}
+        named |= {one.name: one.title for one in self.models}
+        return named.get(model, model)
+
+    def class_names(self, count: int) -> tuple[str, ...]:
+        """What so many classes are called, by the checked data where there was a check."""
+        known = next((body.class_names for body in self.bodies(Checked)), ())
+        return known if len(known) == count else tuple(f"class {index}" for index in range(count))
+
+    def requirements(self, claim: Claim) -> tuple[Judged, ...]:
+        """What was asked of a claim."""
+        return tuple(one for one in self.judged if one.claim == claim.name)
+
+    def headline(self) -> tuple[Claim, ...]:
+        """The claims that a reader sees first.
+
+        For each model and kind of threat the size that was asked about, else the headline size, else the middle one; every epsilon;
+        every claim that a requirement was decided on, and every one whose sides cross. Accuracy without a threat comes alone only.
+        """
+        asked = {one.claim for one in self.judged}
+        crossed = {claim.name for claim, _ in self.crossings}
+        best = self._best()
+        threats = self._headline_threats(best, asked)
+        chosen = [
+            claim
+            for claim in best
+            if claim.name in asked | crossed or claim.bracket.of.kind is Kind.EPSILON or claim.bracket.of.threat in threats
+        ]
+        shown = chosen or list(best)
+        return tuple(sorted(shown, key=lambda claim: _order(claim.bracket.of)))
+
+    def _best(self) -> tuple[Claim, ...]:
+        """One claim a model and quantity: the one with more to say, of equals the later."""
+        best: dict[tuple[str, Quantity], Claim] = {}
+        crossed = {claim.name for claim, _ in self.crossings}
+        asked = {one.claim for one in self.judged}
+        for claim in self.claims:
+            key = (claim.model, claim.bracket.of)
+            known = best.get(key)
+            if known is None or _trivial_sides(claim) <= _trivial_sides(known):
+                best[key] = claim
+        kept = {claim.name for claim in best.values()} | crossed | asked
+        return tuple(claim for claim in self.claims if claim.name in kept)
+
+    @staticmethod
+    def _headline_threats(claims: Sequence[Claim], asked: set[str]) -> set[str]:
+        chosen: set[str] = set()
+        robust = [claim for claim in claims if claim.bracket.of.threat]
+        for ball in {fmt.ball_of(claim.bracket.of.threat) for claim in robust}:
+            tokens = sorted({c.bracket.of.threat for c in robust if fmt.ball_of(c.bracket.of.threat) == ball}, key=fmt.size_of)
+            wanted = [c.bracket.of.threat for c in robust if c.name in asked and c.bracket.of.threat in tokens]
+            usual = [token for token in tokens if token == "linf:4/255"]
+            chosen.add((wanted or usual or [tokens[(len(tokens) - 1) // 2]])[0])
+        return chosen
+
+
+def _trivial_sides(claim: Claim) -> int:
+    return [claim.bracket.lower.basis, claim.bracket.upper.basis].count(Basis.TRIVIAL)
+
+
+def _order(of: Quantity) -> tuple[int, str]:
+    return _KINDS.index(of.kind), "" if "linf" in of.threat else of.threat[:2]

@@ -1,0 +1,219 @@
+"""How far to trust the page, and how to make it again."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from quintain.report import format as fmt
+from quintain.report import summary
+from quintain.report.bar import strip
+from quintain.report.blocks import Block, Fold, Grid, Section, Text
+from quintain.report.run import Run
+from quintain.report.table import Cell, Table, cells
+from quintain.results.bounds import Bracket, Status
+from quintain.results.quantity import Side
+from quintain.results.records import AttackRow, Attacks, Audited, Checked, Drilled, Finding, Provenance
+
+_LEVELS = {"error": "bad", "warning": "open", "note": "", "ok": "good"}
+
+
+def trust(run: Run) -> Section | None:
+    """Checks, signs of masked gradients, the cost of the attacks, the mechanism as measured, and notes."""
+    signs = (*_findings(run), *_signs(run)) if run.claims or run.attacks or run.bodies(Checked) or run.bodies(Audited) else ()
+    notes = tuple(dict.fromkeys(note for record in run.records for note in record.notes))
+    blocks: list[Block] = []
+    if signs:
+        blocks.append(Grid(Table(("sign", "found", "evidence"), signs, words=3, caption="Signs for and against trust")))
+    blocks += [Text(note) for note in notes]
+    found = tuple(_finding(finding) for body in run.bodies(Checked) for finding in body.findings)
+    if found:
+        blocks.append(Fold("every check", (Grid(Table(("check", "found", "evidence"), found, words=3, caption="Every check")),)))
+    lead = "What was looked at before these numbers were believed."
+    return Section("trust", "How far to trust this", lead, tuple(blocks)) if blocks else None
+
+
+def record(run: Run) -> Section:
+    """Commands, steps, versions, hashes, every claim, and what each bound assumes."""
+    provenances = [each.provenance for each in run.records]
+    blocks: list[Block] = [Text(command, "code") for command in dict.fromkeys(each.command for each in provenances)]
+    if any(run.bodies(Drilled)) or len(run.records) > 1:
+        blocks.append(Grid(_steps(run)))
+    peak = max((body.peak_memory for body in run.bodies(Drilled)), default=0)
+    if peak:
+        blocks.append(Text(f"Peak memory: {fmt.size_in_bytes(peak)}.", "soft"))
+    if run.claims:
+        blocks.append(Fold("every claim, from both sides", (Grid(_claims(run)),)))
+        blocks.append(Fold("what each bound assumes", (Grid(_assumptions(run)),)))
+    blocks.append(Fold("versions, machine, hashes", (Grid(_machine(run)), Grid(_hashes(run)))))
+    return Section("record", "Record", "How to make this again.", tuple(blocks))
+
+
+def _findings(run: Run) -> Iterator[tuple[Cell, ...]]:
+    """What the checks found, the worst first; those that found nothing are counted."""
+    for body in run.bodies(Checked):
+        yield (Cell("data and model"),)
+        told = [finding for finding in body.findings if finding.level != "ok"]
+        for finding in sorted(told, key=lambda finding: list(_LEVELS).index(finding.level)):
+            yield _finding(finding)
+        fine = len(body.findings) - len(told)
+        yield Cell("everything else"), Cell("ok", "good"), Cell(f"{fmt.count(fine, 'check')} found nothing")
+
+
+def _finding(finding: Finding) -> tuple[Cell, ...]:
+    return Cell(finding.name), Cell(finding.level, _LEVELS[finding.level]), Cell(finding.text)
+
+
+def _signs(run: Run) -> Iterator[tuple[Cell, ...]]:
+    """What the attacks' own figures say about masked gradients, and the cost that was paid."""
+    for one in run.attacks:
+        if one.rows:
+            yield (Cell(f"gradients and attacks, {run.title(one.model)}"),)
+            yield from _attack_signs(one)
+    yield (Cell("the claims"),)
+    for claim, status in run.crossings:
+        text = f"{summary.side(claim.bracket, Side.LOWER)}, {summary.side(claim.bracket, Side.UPPER)}: {_crossing(claim.bracket)}"
+        yield Cell(claim.title), Cell(status.value, "bad" if status is Status.CONTRADICTION else "open"), Cell(text)
+    if not run.crossings:
+        yield Cell("no two sides cross"), _yes(True), Cell(f"{fmt.count(len(run.claims), 'bracket')} looked at")
+    for body in run.bodies(Audited):
+        for test in body.specification:
+            yield Cell(f"{test.name} as promised"), _yes(test.passed), Cell(f"{test.text} (p = {fmt.number(test.p_value, 2)})")
+    unseeded = [each.body.kind for each in run.records if not each.provenance.reproducible]
+    if unseeded:
+        yield Cell("repeats with its seed"), Cell("note"), Cell(f"not {', '.join(unseeded)}: noise came from the operating system")
+
+
+def _attack_signs(one: Attacks) -> Iterator[tuple[Cell, ...]]:
+    stepwise = list(_one_step_against_many(one))
+    if stepwise:
+        fewest, text = min(stepwise)
+        yield Cell("many steps break no less than one"), _yes(fewest >= 0), Cell(text)
+    yield Cell("a larger change breaks more"), _yes(_falls(one)), Cell(f"after every attack {_ladder(one)}")
+    errors = sum(one.examples.failed)
+    if errors:
+        yield Cell("examples without a number"), Cell(str(errors), "bad"), Cell("counted neither as robust nor as broken")
+    most = max(one.rows, key=lambda row: row.backwards)
+    text = f"up to {fmt.number(most.backwards)} gradients an example ({most.attack}, {fmt.threat(most.threat)})"
+    yield Cell("what the attacks spent"), Cell(fmt.seconds(sum(row.seconds for row in one.rows))), Cell(text)
+
+
+def _crossing(bracket: Bracket) -> str:
+    return (
+        f"{fmt.count(bracket.crossed, 'example')} proved and broken at once"
+        if bracket.crossed
+        else "the lower side lies above the upper one"
+    )
+
+
+def _one_step_against_many(one: Attacks) -> Iterator[tuple[float, str]]:
+    """For each size: by how much the strongest other attack beats the single step, and that in words."""
+    for token in sorted({row.threat for row in one.rows}, key=fmt.size_of):
+        there = [row for row in one.rows if row.threat == token]
+        single = [row for row in there if _is_single(row)]
+        others = [row for row in there if not _is_single(row)]
+        if single and others:
+            best = min(others, key=lambda row: row.standing.accuracy)
+            gain = single[0].standing.accuracy - best.standing.accuracy
+            yield gain, f"{best.attack} against {single[0].attack}: {fmt.points(gain)} at {fmt.threat(token)}, where it gains least"
+
+
+def _is_single(row: AttackRow) -> bool:
+    return row.attack.lower().startswith("fgsm")
+
+
+def _falls(one: Attacks) -> bool:
+    values = [one.examples.standing(size, _classes(one)).accuracy for size in _sizes(one)]
+    return all(later <= earlier for earlier, later in pairwise(values)) and values[-1] < values[0]
+
+
+def _ladder(one: Attacks) -> str:
+    return " to ".join(
+        f"{fmt.percent(one.examples.standing(size, _classes(one)).accuracy)} at {fmt.size(size)}"
+        for size in _sizes(one)[:: len(_sizes(one)) - 1]
+    )
+
+
+def _sizes(one: Attacks) -> list[float]:
+    return sorted({0.0, *(fmt.size_of(row.threat) for row in one.rows)})
+
+
+def _classes(one: Attacks) -> int:
+    return len(one.rows[0].standing.total)
+
+
+def _yes(found: bool) -> Cell:
+    return Cell("yes", "good") if found else Cell("NO", "bad")
+
+
+def _steps(run: Run) -> Table:
+    drilled = run.bodies(Drilled)
+    steps = [(step.name, step.seconds) for body in drilled for step in body.steps]
+    steps = steps or [(each.body.kind, each.provenance.seconds) for each in run.records]
+    longest = max((seconds for _, seconds in steps), default=0.0) or 1.0
+    rows = [
+        (Cell(name), Cell(strip([(took / longest, "time")], f"{name}: {fmt.seconds(took)}")), Cell(fmt.seconds(took)))
+        for name, took in steps
+    ]
+    total = sum(took for _, took in steps)
+    return Table(
+        ("step", "", "time"), (*rows, (Cell("together", "strong"), Cell(""), Cell(fmt.seconds(total), "strong"))), words=2, caption="Steps"
+    )
+
+
+def _claims(run: Run) -> Table:
+    crossings = {claim.name: status for claim, status in run.crossings}
+    rows = []
+    for claim in run.claims:
+        bracket = claim.bracket
+        status = crossings.get(claim.name, Status.CONSISTENT)
+        kind = bracket.of.kind
+        rows.append(
+            (
+                Cell(claim.title),
+                Cell(
+                    fmt.threat(bracket.of.threat)
+                    or (f"delta {fmt.delta(bracket.of.delta)}" if bracket.of.delta is not None else "unchanged")
+                ),
+                Cell(summary.side(bracket, Side.LOWER)),
+                Cell(summary.side(bracket, Side.UPPER)),
+                Cell(fmt.span(kind, *bracket.limits(summary.CONFIDENCE))),
+                Cell(fmt.quantity(kind, bracket.baseline) if bracket.baseline is not None else fmt.NOTHING),
+                Cell(status.value, "" if status is Status.CONSISTENT else "bad"),
+            )
+        )
+    head = ("claim", "about", "from below", "from above", "95 %", "constant answer", "sides")
+    return Table(head, tuple(rows), words=4, caption="Every claim")
+
+
+def _assumptions(run: Run) -> Table:
+    bounds: dict[tuple[str, str, str, tuple[str, ...]], list[str]] = {}
+    for claim in run.claims:
+        for bound in (claim.bracket.lower, claim.bracket.upper):
+            if bound.method and (bound.assumes or bound.basis != "trivial"):
+                bounds.setdefault((bound.side.value, bound.method, bound.basis.value, bound.assumes), []).append(claim.title)
+    rows = tuple(
+        cells(method, side, basis, "; ".join(assumes) or "nothing further", ", ".join(dict.fromkeys(titles)))
+        for (side, method, basis, assumes), titles in bounds.items()
+    )
+    return Table(("method", "side", "rests on", "assumes", "used for"), rows, words=5, caption="Assumptions")
+
+
+def _machine(run: Run) -> Table:
+    machines: dict[str, Provenance] = {_machine_text(record.provenance): record.provenance for record in run.records}
+    versions = dict.fromkeys(pair for each in machines.values() for pair in each.versions)
+    rows = [cells("machine", text) for text in machines] + [cells(name, version) for name, version in versions]
+    rows += [cells("seed", str(seed)) for seed in dict.fromkeys(record.provenance.seed for record in run.records)]
+    return Table(("what", "which"), tuple(rows), words=2, caption="Versions and machine")
+
+
+def _machine_text(each: Provenance) -> str:
+    return f"{each.platform}, {each.device}, {each.dtype}, {fmt.count(each.threads, 'thread')}"
+
+
+def _hashes(run: Run) -> Table:
+    rows = [(f"data {name}", digest) for name, digest in dict.fromkeys(record.provenance.data for record in run.records)]
+    for model in run.models:
+        rows.append((f"{model.title}: weights and program", model.subject))
+        if model.path:
+            rows.append((f"{model.title}: {model.path}", model.sha256))
+    lines = tuple((Cell(name), Cell(digest, "code")) for name, digest in rows if digest)
+    return Table(("hash of", "value"), lines, words=2, caption="Hashes")

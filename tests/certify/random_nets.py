@@ -1,0 +1,99 @@
+"""Small random nets of every layer that has a bound rule, and points of a ball to hold against their bounds."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from quintain.models.nets import Normalise
+from quintain.threats import Ball, Draw
+
+
+class Residual(nn.Module):
+    """A residual block and functional forms, with a normalisation written out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([0.4, 0.6]).view(1, 2, 1, 1))
+        self.first, self.inner = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1, groups=2)
+        self.norm, self.last = nn.BatchNorm2d(4), nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        h = F.relu(self.first((x - self.mean) / 0.3))
+        h = h + self.norm(self.inner(h)).relu()
+        h = F.leaky_relu(self.inner(h), 0.1) * 0.5 + h
+        h = F.dropout(F.max_pool2d(h, 3, stride=1), 0.5, self.training)
+        h = F.avg_pool2d(h, 2, stride=1) - 0.1
+        return {"logits": self.last(torch.flatten(F.adaptive_avg_pool2d(h, 2), 1).view(h.shape[0], -1))}
+
+
+def nets() -> dict[str, nn.Module]:
+    """Nets for inputs (B, 2, 5, 5)."""
+    return {
+        "dense": nn.Sequential(nn.Flatten(), nn.Linear(50, 12), nn.ReLU(), nn.Linear(12, 8), nn.LeakyReLU(0.2), nn.Linear(8, 3)),
+        "linear": nn.Sequential(nn.Flatten(), nn.Linear(50, 3, bias=False)),
+        "conv": nn.Sequential(
+            Normalise([0.5, 0.4], [0.2, 0.3]),
+            nn.Conv2d(2, 4, 3, stride=2, padding=1),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.Dropout2d(),
+            nn.Conv2d(4, 3, 2, dilation=2, bias=False),
+            nn.Identity(),
+            nn.Flatten(),
+            nn.Dropout(),
+            nn.Linear(3, 2),
+        ),
+        "pool": nn.Sequential(
+            nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), nn.AvgPool2d(2, padding=1)),
+            nn.Conv2d(2, 3, 3),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(3, 6),
+            nn.BatchNorm1d(6, affine=False),
+            nn.ReLU(),
+        ),
+        "one logit": nn.Sequential(nn.Flatten(), nn.Linear(50, 6), nn.ReLU(), nn.Linear(6, 1)),
+        "residual": Residual(),
+    }
+
+
+NAMES = tuple(nets())
+
+
+def random_net(name: str, seed: int, size: float = 1.0) -> nn.Module:
+    """A net with normal weights and statistics, in evaluation mode."""
+    net, generator = nets()[name], torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            fan = max(1, parameter[0].numel()) if parameter.ndim > 1 else 4
+            parameter.copy_(torch.empty_like(parameter).normal_(generator=generator) * size / fan**0.5)
+        for module in net.modules():
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                assert module.running_mean is not None
+                assert module.running_var is not None
+                module.running_mean.normal_(generator=generator)
+                module.running_var.uniform_(0.2, 2.0, generator=generator)
+    return net.eval()
+
+
+def inputs(seed: int, count: int = 4) -> Tensor:
+    """Inputs (count, 2, 5, 5), many of their numbers on the faces of the box."""
+    x = torch.empty(count, 2, 5, 5).uniform_(-0.5, 1.5, generator=torch.Generator().manual_seed(seed))
+    return x.clamp(0, 1)
+
+
+def points(model, x: Tensor, y: Tensor, threat: Ball, seed: int) -> list[Tensor]:
+    """Allowed points of each ball: samples, corners, and the ends of gradient steps."""
+    found = [x]
+    for number in range(3):
+        draw = Draw(seed, torch.arange(len(x))).at("points", number)
+        found += [threat.sample(x, draw), threat.project(x + threat.ascend(draw.normal(x), threat.eps), x)]
+    z = threat.sample(x, Draw(seed, torch.arange(len(x))))
+    for _ in range(5):
+        z = z.detach().requires_grad_()
+        logits = model(z)
+        rest = logits.scatter(1, y[:, None], -torch.inf).amax(1) - logits.gather(1, y[:, None])[:, 0]
+        z = threat.project(z.detach() + threat.ascend(torch.autograd.grad(rest.sum(), z)[0], threat.eps / 2), x)
+        found.append(z)
+    return [point.detach() for point in found]

@@ -1,0 +1,227 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import norm
+from torch import nn
+
+from quintain.certify import Smoothed
+from quintain.certify.smoothed import PACK
+from quintain.core.errors import DataError, ModelError, SettingError
+from quintain.core.statistics import binomial_lower
+from quintain.models import Classifier
+from quintain.threats import L2, Linf
+
+
+def halfspace(weight, offset):
+    """Class 1 where weight . x > offset: its vote flips at exactly (weight . x - offset) / |weight|."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(len(weight), 1)).eval()
+    with torch.no_grad():
+        net[1].weight.copy_(torch.tensor([weight]))
+        net[1].bias.fill_(-offset)
+    return Classifier(net)
+
+
+class Counting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.sizes = []
+
+    def forward(self, x):
+        self.sizes.append(x.numel())
+        return torch.stack([x.flatten(1).mean(1), 1 - x.flatten(1).mean(1)], 1)
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.25, 1.0])
+def test_a_halfspace_has_its_distance_as_radius_for_every_sigma(sigma):
+    model = halfspace([3.0, -4.0], 0.5)
+    x = torch.tensor([[0.5, 0.1], [0.6, 0.05], [0.2, 0.1], [0.9, 0.05]])
+    exact = (x @ torch.tensor([3.0, -4.0]) - 0.5).double() / 5
+    y = (exact > 0).long()
+    outcome = Smoothed(model, sigma, draws=4000).certify(x, y, seed=1)
+    size = exact.abs()
+    assert outcome.certified.all()
+    assert outcome.radius is not None
+    assert (outcome.radius < size).all()
+    near = size < 2 * sigma
+    assert (outcome.radius > size - 0.15 * sigma)[near].all()
+    assert (outcome.cost == 4100).all()
+
+
+def test_a_ball_is_certified_exactly_where_the_radius_exceeds_it():
+    model, x = halfspace([1.0, 0.0], 0.5), torch.tensor([[0.5 + 0.02 * step, 0.5] for step in range(1, 20)])
+    smooth, y = Smoothed(model, 0.25, draws=1000), torch.ones(19, dtype=torch.long)
+    radius = smooth.certify(x, y).radius
+    assert radius is not None
+    outcome = smooth.certify(x, y, L2(0.1))
+    assert torch.equal(outcome.certified, radius > 0.1)
+    assert torch.equal(outcome.certified, outcome.margin > 0)
+    assert outcome.certified.any()
+    assert not outcome.certified.all()
+
+
+def test_the_margin_bounds_the_gap_of_the_vote_over_the_ball():
+    model, x, y = halfspace([1.0, 0.0], 0.3), torch.tensor([[0.6, 0.5]]), torch.tensor([1])
+    outcome = Smoothed(model, 0.25, draws=20_000).certify(x, y, L2(0.1))
+    exact = 2 * norm.cdf((0.3 - 0.1) / 0.25) - 1
+    assert exact - 0.05 < outcome.margin.item() < exact
+
+
+def test_wrong_and_undecided_examples_get_nothing():
+    model = halfspace([1.0, 0.0], 0.5)
+    x = torch.tensor([[0.9, 0.5], [0.5, 0.5]])
+    outcome = Smoothed(model, 0.25, draws=500).certify(x, torch.tensor([0, 1]))
+    assert not outcome.certified.any()
+    assert outcome.radius is not None
+    assert (outcome.radius == 0).all()
+    assert outcome.margin[0] == -1
+    assert outcome.cost[0] == 100
+    assert not outcome.error.any()
+
+
+def test_predictions_abstain_on_the_boundary_alone():
+    model, x = halfspace([1.0, 0.0], 0.5), torch.tensor([[0.9, 0.5], [0.5, 0.5], [0.1, 0.5]])
+    assert Smoothed(model, 0.25).predict(x, draws=400).tolist() == [1, -1, 0]
+
+
+def test_draws_belong_to_the_example():
+    model, smooth = halfspace([1.0, 0.0], 0.4), None
+    smooth = Smoothed(model, 0.25, draws=300)
+    x, ids = torch.rand(6, 2) * 0.2 + 0.4, torch.tensor([5, 3, 9, 1, 0, 7])
+    y = torch.ones(6, dtype=torch.long)
+    whole = smooth.certify(x, y, seed=4, ids=ids)
+    order = torch.tensor([3, 0, 5, 1, 4, 2])
+    shuffled = smooth.certify(x[order], y[order], seed=4, ids=ids[order])
+    assert torch.equal(shuffled.margin, whole.margin[order])
+    for rows in (slice(0, 2), slice(2, 6)):
+        assert torch.equal(smooth.certify(x[rows], y[rows], seed=4, ids=ids[rows]).margin, whole.margin[rows])
+    assert not torch.equal(smooth.certify(x, y, seed=5, ids=ids).margin, whole.margin)
+
+
+def test_a_false_certificate_is_as_rare_as_it_says():
+    for probability, draws, alpha in ((0.5, 200, 0.05), (0.9, 500, 0.01), (0.99, 1000, 0.001)):
+        hits = np.random.default_rng(0).binomial(draws, probability, 40_000)
+        values, counts = np.unique(hits, return_counts=True)
+        false = sum(count for hit, count in zip(values, counts, strict=True) if binomial_lower(int(hit), draws, 1 - alpha) > probability)
+        assert false / 40_000 <= alpha + 3 * math.sqrt(alpha * (1 - alpha) / 40_000)
+
+
+def test_a_prediction_is_wrong_as_rarely_as_it_says():
+    model, x = halfspace([1.0, 0.0], 0.5), torch.full((600, 2), 0.5)
+    answers = Smoothed(model, 0.25, alpha=0.05).predict(x, draws=100)
+    decided = int((answers >= 0).sum())
+    assert decided <= 600 * 0.05 + 3 * math.sqrt(600 * 0.05 * 0.95)
+
+
+def test_the_ceiling_is_what_agreement_of_all_draws_proves():
+    smooth = Smoothed(halfspace([1.0, 0.0], -1e6), 0.5, draws=1000)
+    outcome = smooth.certify(torch.rand(1, 2), torch.tensor([1]))
+    assert outcome.radius is not None
+    assert outcome.radius.item() == smooth.ceiling
+    assert smooth.ceiling == pytest.approx(0.5 * norm.ppf(0.001 ** (1 / 1000)), rel=1e-9)
+    assert smooth.ceiling < 0.5 * norm.ppf(0.001 ** (1 / 1000))
+
+
+def test_nan_is_an_error_and_not_class_0():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(2, 2)).eval()
+    with torch.no_grad():
+        net[1].weight.fill_(math.nan)
+    smooth, x = Smoothed(Classifier(net), 0.25, draws=100), torch.rand(2, 2)
+    outcome = smooth.certify(x, torch.zeros(2, dtype=torch.long))
+    assert outcome.error.all()
+    assert not outcome.certified.any()
+    with pytest.raises(ModelError, match="NaN"):
+        smooth.predict(x)
+
+
+def test_memory_is_bounded_by_the_pack():
+    net = Counting().eval()
+    x = torch.rand(1, 3, 40, 40)
+    Smoothed(Classifier(net), 0.25, draws=500).certify(x, torch.tensor([int(x.mean() < 0.5)]))
+    assert max(net.sizes) <= PACK
+    assert sum(size // 4800 for size in net.sizes if size > 4800) >= 500
+
+
+def test_a_net_that_needs_contiguous_inputs_is_served():
+    class Viewing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x):
+            return self.conv(x).view(len(x), -1)[:, :2]
+
+    x = torch.rand(2, 3, 6, 6)
+    smooth = Smoothed(Classifier(Viewing().eval()), 0.1, draws=50)
+    assert smooth.certify(x, torch.zeros(2, dtype=torch.long)).error.eq(False).all()
+    assert smooth.predict(x, draws=50).shape == (2,)
+
+
+def test_the_surrogate_is_the_log_of_the_mean_softmax():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3)).eval()
+    smooth, x = Smoothed(Classifier(net), 0.25, surrogate=5), torch.rand(3, 1, 2, 2).requires_grad_()
+    logits = smooth(x)
+    assert torch.equal(logits, smooth(x))
+    torch.testing.assert_close(smooth(x[1:2]), logits[1:2])
+    torch.testing.assert_close(logits.exp().sum(1), torch.ones(3))
+    (slope,) = torch.autograd.grad(logits[:, 0].sum(), x)
+    assert slope.abs().sum() > 0
+    wide = Smoothed(Classifier(net), 0.25, surrogate=20_000)(x[:1]).exp()
+    noisy = x[:1] + 0.25 * torch.randn(20_000, 1, 2, 2, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(wide[0], net(noisy).softmax(1).mean(0), atol=0.01, rtol=0)
+
+
+def test_the_hash_tells_settings_and_base_apart():
+    model = halfspace([1.0, 0.0], 0.5)
+    first = Smoothed(model, 0.25)
+    assert first.hash == Smoothed(model, 0.25).hash
+    others = [Smoothed(model, 0.5), Smoothed(model, 0.25, alpha=0.01), Smoothed(halfspace([1.0, 0.1], 0.5), 0.25)]
+    assert len({first.hash, *(other.hash for other in others), model.hash}) == 5
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"sigma": 0.0}, {"sigma": math.nan}, {"alpha": 0.0}, {"alpha": 0.5}, {"draws": 0}, {"selection": 0}, {"surrogate": 0}],
+)
+def test_settings_out_of_range_are_refused(settings):
+    with pytest.raises(SettingError, match="expected"):
+        Smoothed(halfspace([1.0], 0.5), **{"sigma": 0.25, **settings})
+
+
+def test_too_few_draws_are_refused_with_the_number_that_would_do():
+    with pytest.raises(SettingError, match="at least 10"):
+        Smoothed(halfspace([1.0], 0.5), 0.25, draws=9)
+    assert Smoothed(halfspace([1.0], 0.5), 0.25, draws=10).ceiling > 0
+    with pytest.raises(SettingError, match="at least 11"):
+        Smoothed(halfspace([1.0], 0.5), 0.25).predict(torch.rand(1, 1), draws=10)
+
+
+def test_what_can_never_be_certified_is_refused():
+    smooth, x, y = Smoothed(halfspace([1.0, 0.0], 0.5), 0.25), torch.rand(1, 2), torch.tensor([1])
+    with pytest.raises(SettingError, match="never be certified"):
+        smooth.certify(x, y, L2(1.0))
+    with pytest.raises(SettingError, match="L2"):
+        smooth.certify(x, y, Linf(0.1))
+    with pytest.raises(DataError, match="labels"):
+        smooth.certify(x, y + 1)
+    with pytest.raises(DataError, match=r"\[0, 1\]"):
+        smooth.certify(x + 1, y)
+
+
+def test_progress_is_told_of_every_example():
+    class Heard:
+        def loop(self, label, total):
+            from contextlib import nullcontext
+
+            self.total = total
+            self.done = 0
+
+            def advance(count):
+                self.done += count
+
+            return nullcontext(advance)
+
+    heard = Heard()
+    Smoothed(halfspace([1.0, 0.0], 0.5), 0.25, draws=20).certify(torch.rand(5, 2), torch.ones(5, dtype=torch.long), progress=heard)
+    assert (heard.total, heard.done) == (5, 5)

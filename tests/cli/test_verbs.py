@@ -1,0 +1,139 @@
+"""Each verb alone, on the user's model and data: a result file, a screen, an exit code."""
+
+import re
+
+import pytest
+
+from quintain.cli.verbs import ALL
+from quintain.core.errors import ExitCode
+from quintain.results.codec import load
+from quintain.results.quantity import Basis
+
+
+def test_check(call, weights, small):
+    code, out, _ = call("check", "--data", small, "--model", "xray-cnn", "--weights", weights, "--out", "r")
+    assert code == ExitCode.HOLDS
+    assert "determinism" in out
+    assert load_result().body.kind == "check"
+
+
+def test_attack_and_report_and_compare(call, weights, small):
+    for name, seed in (("a", 0), ("b", 1)):
+        arguments = ("--data", small, "--weights", weights, "--seed", seed, "--out", name)
+        code, out, _ = call("attack", *arguments, "--threat", "linf:2/255", "--threat", "linf:4/255")
+        assert code == ExitCode.HOLDS
+        assert "nothing proved" in out
+    record = load_result("a")
+    assert [claim.name for claim in record.claims] == ["model:clean", "model:linf:2/255", "model:linf:4/255"]
+    assert {claim.bracket.lower.basis for claim in record.claims[1:]} == {Basis.TRIVIAL}
+    assert record.provenance.command.startswith("quintain")
+    assert dict(record.provenance.versions).keys() >= {"quintain", "torch"}
+    assert record.provenance.data[1]
+    assert record.claims[0].bracket.of.subject
+    code, out, _ = call("report", "a")
+    assert code == ExitCode.HOLDS
+    assert "report.html" in out
+    code, out, _ = call("compare", "a", "b")
+    assert code == ExitCode.HOLDS
+    assert "same" in out
+
+
+def test_attack_by_name_on_some_examples_in_l2(call, weights, small):
+    code, _, _ = call("attack", "--data", small, "--weights", weights, "--attack", "fgsm", "--threat", "l2:0.5", "--limit", 7, "--out", "r")
+    assert code == ExitCode.HOLDS
+    record = load_result()
+    assert {row.attack for row in record.body.attacks[0].rows} == {"fgsm"}
+    assert record.claims[0].proved.examples == 7
+
+
+def test_certify_by_intervals_and_by_smoothing(call, weights, small):
+    code, out, _ = call("certify", "--data", small, "--weights", weights, "--threat", "linf:1/255", "--out", "i")
+    assert code == ExitCode.HOLDS
+    assert "proved" in out
+    words = ("--certifier", "smoothing", "--sigma", "0.25", "--draws", 200, "--limit", 3, "--threat", "l2:0.1", "--out", "s")
+    code, _, _ = call("certify", "--data", small, "--weights", weights, *words)
+    assert code == ExitCode.HOLDS
+    assert load_result("s").claims[1].bracket.lower.basis is Basis.STATISTICAL
+
+
+@pytest.mark.parametrize("defence", ["adversarial", "certified", "smoothed"])
+def test_harden_writes_weights_that_attack_reads(call, small, defence):
+    code, _, _ = call("harden", "--data", small, "--defence", defence, "--epochs", 1, "--out", "h")
+    assert code == ExitCode.HOLDS
+    code, _, _ = call("attack", "--data", small, "--weights", "h/models/model.safetensors", "--attack", "fgsm", "--out", "a")
+    assert code == ExitCode.HOLDS
+    subject = load_result("h").body.trainings[0].model.subject
+    assert load_result("a").claims[0].bracket.of.subject == subject
+
+
+def test_privatize(call, small):
+    words = ("--batch", 50, "--steps", 5, "--epsilon", 3, "--require", "epsilon(delta=1e-5) <= 3", "--out", "p")
+    code, out, _ = call("privatize", "--data", small, *words)
+    assert code == ExitCode.HOLDS
+    assert "PASS" in out
+    assert load_result("p").body.plan.epsilon <= 3
+
+
+def test_audit(call, small):
+    code, out, _ = call("audit", "--data", small, "--batch", 50, "--steps", 5, "--canaries", 60, "--out", "u")
+    assert code == ExitCode.HOLDS
+    assert "accounted" in out
+    body = load_result("u").body
+    assert body.control.lower.value > body.run.lower.value
+    assert all(test.passed for test in body.specification)
+
+
+def test_leak(call, small):
+    code, _, _ = call("leak", "--data", small, "--steps", 5, "--out", "l")
+    assert code == ExitCode.HOLDS
+    assert len(load_result("l").body.attempts) == 3
+
+
+def test_federate(call, small):
+    code, _, _ = call("federate", "--data", small, "--sites", 3, "--rounds", 2, "--out", "f")
+    assert code == ExitCode.HOLDS
+    assert [one.exact for one in load_result("f").body.rounds] == [True, True]
+
+
+def test_requirements_of_the_project_are_read_and_those_of_the_command_line_win(call, weights, small, tmp_path):
+    (tmp_path / "pyproject.toml").write_text('[tool.quintain]\nrequire = ["robust_accuracy(linf:4/255) >= 0.99"]\n')
+    arguments = ("attack", "--data", small, "--weights", weights, "--attack", "fgsm")
+    code, out, _ = call(*arguments, "--out", "a")
+    assert code == ExitCode.BROKEN
+    assert "FAIL" in out
+    code, out, _ = call(*arguments, "--out", "b", "--require", "robust_accuracy(linf:4/255) >= 0.01")
+    assert code == ExitCode.UNDECIDED
+    assert "UNDECIDED" in out
+
+
+def test_list_shows_everything_registered_and_the_exceptions(call):
+    code, out, _ = call("list")
+    assert code == ExitCode.HOLDS
+    for name in ("pgd", "fgsm", "interval", "smoothing", "adversarial", "xray-cnn", "linf", "l2", "dp-sgd", "secagg"):
+        assert name in out
+    _, out, _ = call("list", "attack")
+    assert "pgd" in out
+    assert "secagg" not in out
+    _, out, _ = call("list", "--exceptions")
+    assert "smoothing: exempt from monotone in eps" in out
+
+
+@pytest.mark.parametrize("verb", ALL, ids=lambda verb: verb.name)
+def test_help_shows_two_examples_that_name_real_options(call, verb):
+    code, out, _ = call(verb.name, "--help")
+    assert code == ExitCode.HOLDS
+    assert out.count(f"quintain {verb.name}") >= 3
+    plain = re.sub(r"\s+", " ", out)
+    for option in re.findall(r"--[a-z-]+", " ".join(verb.shown)):
+        assert option in plain.split("Examples")[0]
+
+
+def test_the_drill_is_a_verb(call):
+    _, out, _ = call("--help")
+    assert [name for name in (verb.name for verb in ALL) if name not in out] == []
+
+
+def load_result(folder="r"):
+    from pathlib import Path
+
+    return load(Path(folder) / "result.json")

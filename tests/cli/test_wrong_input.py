@@ -1,0 +1,226 @@
+"""Wrong input: a message that says what was got, what was expected and what to do; never a traceback; nothing lost."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from quintain.core.errors import ExitCode
+
+USAGE, TARGET = ExitCode.USAGE, ExitCode.TARGET
+
+
+def npz(path, images, labels):
+    np.savez(path, images=images, labels=labels)
+    return path
+
+
+@pytest.fixture
+def attack(call, weights):
+    """Attack the small model with other words."""
+
+    def run(*words):
+        code, _, err = call("attack", "--weights", weights, "--limit", 5, "--attack", "fgsm", "--out", "r", *words)
+        return code, " ".join(err.split())
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (("--threat", "linf:8"), USAGE, "Did you mean 8/255?"),
+        (("--threat", "linf:-1/255"), USAGE, "eps = -"),
+        (("--threat", "linf:nan"), USAGE, "expected"),
+        (("--threat", "linf"), USAGE, "has no size"),
+        (("--threat", "lonf:4/255"), USAGE, "Did you mean linf"),
+        (("--threat", "linf:4/255", "--threat", "l2:1"), USAGE, "sizes of one ball"),
+        (("--attack", "pdg"), USAGE, "Did you mean pgd?"),
+        (("--require", "robust_accuracy(linf:4/255) > 1"), USAGE, "cannot be read"),
+        (("--require", "robust_acuracy(linf:4/255) >= 0.5"), USAGE, "Did you mean robust_accuracy"),
+        (("--data", "nowhere.npz"), TARGET, "nowhere.npz"),
+        (("--data", "xray"), USAGE, "Did you mean xrays?"),
+        (("--model", "xray-cn"), USAGE, "Did you mean xray-cnn?"),
+        (("--model", "nofile.py:make"), TARGET, "there is no file nofile.py"),
+        (("--weights", "none.safetensors"), TARGET, "there is no weights file"),
+        (("--split", "holdout"), TARGET, "it has train, val, test"),
+    ],
+)
+def test_names_and_numbers(attack, words, code, told):
+    got, err = attack(*words)
+    assert got == code
+    assert told in err
+    assert "Traceback" not in err
+
+
+def images(count=8):
+    return np.random.default_rng(0).random((count, 28, 28)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("change", "labels", "told"),
+    [
+        (lambda x: x * 255, [0, 1] * 4, "[0, 1]"),
+        (lambda x: x - 0.5, [0, 1] * 4, "[0, 1]"),
+        (lambda x: np.where(x == x.max(), np.nan, x), [0, 1] * 4, "NaN"),
+        (lambda x: x, [0, -1] * 4, "labels"),
+        (lambda x: x, [0.5] * 8, "labels"),
+        (lambda x: x, [0, 1], "labels"),
+        (lambda x: x[:0], [], "empty"),
+    ],
+    ids=["bytes", "negative", "nan", "negative label", "fraction", "too few labels", "empty"],
+)
+def test_bad_data(attack, tmp_path, change, labels, told):
+    code, err = attack("--data", npz(tmp_path / "d.npz", change(images()), np.array(labels)))
+    assert code == TARGET
+    assert told in err
+
+
+def test_labels_beyond_the_models_classes(attack, tmp_path):
+    code, err = attack("--data", npz(tmp_path / "d.npz", images(), np.arange(8)))
+    assert code == TARGET
+    assert "does not fit" in err
+
+
+def test_pickles_are_refused_as_data_and_as_weights(attack, tmp_path):
+    np.savez(tmp_path / "d.npz", images=np.array([{"a": 1}] * 3, dtype=object), labels=np.zeros(3, int))
+    code, err = attack("--data", tmp_path / "d.npz")
+    assert code == TARGET
+    assert "pickle" in err.lower()
+    torch.save({"net": torch.nn.Linear(2, 2)}, tmp_path / "w.pt")
+    code, err = attack("--weights", tmp_path / "w.pt")
+    assert code == TARGET
+    assert "unpickling can run any code" in err
+    (tmp_path / "w.pkl").write_bytes(b"x")
+    code, err = attack("--weights", tmp_path / "w.pkl")
+    assert code == TARGET
+    assert "refused" in err
+
+
+def test_weights_that_do_not_fit_name_the_keys(attack, tmp_path):
+    torch.save(torch.nn.Linear(2, 2).state_dict(), tmp_path / "w.pt")
+    code, err = attack("--weights", tmp_path / "w.pt")
+    assert code == TARGET
+    assert "missing: " in err
+    assert "unexpected: weight" in err
+
+
+MODELS = {
+    "shape": ("nn.Sequential(nn.Flatten(), nn.Linear(784, 5))", "5 logits"),
+    "nan": ("nn.Sequential(nn.Flatten(), Nan())", "NaN for every example"),
+    "batchless": ("nn.Sequential(nn.Flatten(0), nn.Linear(784, 2))", "shape"),
+    "raises": ("nn.Linear(3, 2)", "fails on an input of shape"),
+    "train mode": ("Stubborn()", "training mode"),
+    "not a module": ("42", "torch.nn.Module"),
+    "error": ("nn.Linear('x')", "TypeError"),
+}
+
+
+@pytest.mark.parametrize(("code", "told"), MODELS.values(), ids=MODELS)
+def test_bad_models(call, tmp_path, code, told):
+    (tmp_path / "net.py").write_text(
+        f"""
+from torch import nn
+class Nan(nn.Module):
+    def forward(self, x):
+        return x[:, :2] * float("nan")
+class Stubborn(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(784, 2)
+    def forward(self, x):
+        return self.layer(x.flatten(1))
+    def train(self, mode=True):
+        return super().train(True)
+def make():
+    return {code}
+"""
+    )
+    got, _, err = call("attack", "--model", "net.py:make", "--limit", 5, "--attack", "fgsm", "--out", "r")
+    assert got == TARGET
+    assert told in " ".join(err.split())
+    assert "Traceback" not in err
+
+
+def test_an_untrained_registered_net_is_refused(call):
+    code, _, err = call("attack", "--limit", 5, "--out", "r")
+    assert code == USAGE
+    assert "untrained" in err
+
+
+def test_batchnorm_under_differential_privacy_is_refused_with_the_cure(call, tmp_path):
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\ndef make():\n    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(2704, 2))\n"
+    )
+    code, _, err = call("privatize", "--model", "net.py:make", "--steps", 2, "--batch", 8, "--out", "p")
+    assert code == TARGET
+    assert "GroupNorm" in err
+
+
+def test_a_folder_that_holds_a_result_is_not_overwritten(call, weights, small):
+    arguments = ("attack", "--data", small, "--weights", weights, "--attack", "fgsm", "--out", "r")
+    assert call(*arguments)[0] == ExitCode.HOLDS
+    code, _, err = call(*arguments)
+    assert code == USAGE
+    assert "not an empty folder" in err
+
+
+def test_reports_of_nothing_and_of_broken_files(call, tmp_path):
+    code, _, err = call("report", "nowhere")
+    assert code in (USAGE, TARGET)
+    assert "nowhere" in err
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "result.json").write_text('{"schema": 1, "prov')
+    code, _, err = call("report", "r")
+    assert code == USAGE
+    assert "cut short" in err
+
+
+def test_a_broken_pyproject_is_told(call, weights, tmp_path):
+    (tmp_path / "pyproject.toml").write_text("[tool.quintain]\nrequire = 3\n")
+    code, _, err = call("attack", "--weights", weights, "--out", "r")
+    assert code == TARGET
+    assert "expected a list of strings" in err
+
+
+def test_a_full_disk_is_a_message(call, weights, small, monkeypatch):
+    import errno
+    import os
+
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    code, _, err = call("attack", "--data", small, "--weights", weights, "--attack", "fgsm", "--out", "r")
+    assert code == TARGET
+    assert "No space left" in err
+
+
+def test_unknown_verbs_and_options_are_usage_errors(call):
+    assert call("atack")[0] == USAGE
+    assert call("attack", "--epsilon", "1")[0] == USAGE
+
+
+def test_interruption_has_its_own_exit_code(call, monkeypatch):
+    def interrupted(*_args, **_words):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("quintain.drill.pipeline.drill", interrupted)
+    code, _, err = call("drill", "--quick", "--out", "d")
+    assert code == ExitCode.INTERRUPTED
+    assert "goes on" in err
+
+
+def test_the_real_command_prints_one_message_and_no_traceback(tmp_path):
+    told = subprocess.run(
+        [sys.executable, "-c", "from quintain.cli.main import run; run()", "attack", "--threat", "linf:8", "--weights", "x.safetensors"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert told.returncode == USAGE
+    assert told.stderr.count("\n") == 1
+    assert "8/255" in told.stderr

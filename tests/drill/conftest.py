@@ -1,0 +1,40 @@
+"""One tiny drill, run once for all tests of this folder."""
+
+import pytest
+
+from quintain.drill import Settings, drill, pipeline
+from quintain.drill.settings import Scale
+
+TINY = Scale(
+    plain_epochs=1,
+    adversarial_epochs=1,
+    certified_epochs=2,
+    noise_epochs=1,
+    test=40,
+    attack_steps=3,
+    training_steps=1,
+    smoothed=3,
+    draws=200,
+    private_batch=64,
+    private_steps=5,
+    canaries=40,
+    inversion_steps=5,
+    rounds=2,
+    local_epochs=1,
+)
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """The scale that tests drill at."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "QUICK", TINY)
+        yield TINY
+
+
+@pytest.fixture(scope="session")
+def finished(tiny, tmp_path_factory):
+    """A finished drill: its folder, its exit code and its page."""
+    folder = tmp_path_factory.mktemp("drill") / "run"
+    code, page = drill(folder, Settings(quick=True, require=("robust_accuracy(linf:2/255) >= 0.01",)))
+    return folder, code, page

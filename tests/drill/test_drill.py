@@ -1,0 +1,196 @@
+"""The pipeline over a run folder: what it leaves behind, and how it goes on."""
+
+import json
+import re
+import shutil
+
+import pytest
+
+from quintain.core.errors import Contradiction, ExitCode, RunFolderError, SettingError, SpecificationFailure
+from quintain.drill import Settings, drill, pipeline
+from quintain.drill.pipeline import STEPS
+from quintain.evaluate import brackets
+from quintain.report import read
+from quintain.results.bounds import Status
+from quintain.results.codec import load, save
+from quintain.results.quantity import Kind
+from quintain.results.records import Drilled, Federated, Leaked
+
+pytestmark = pytest.mark.xdist_group("drill")
+
+
+def settings(**words):
+    return Settings(quick=True, **words)
+
+
+def copied(finished, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished[0], folder)
+    return folder
+
+
+def test_it_ends_with_a_record_a_step_and_a_page(finished):
+    folder, code, page = finished
+    assert code in (ExitCode.HOLDS, ExitCode.BROKEN, ExitCode.UNDECIDED)
+    names = [path.name for path in sorted(folder.glob("*-*.json"))]
+    assert names == [f"{number:02d}-{name}.json" for number, name in enumerate((*STEPS, "drill"), 1)]
+    assert page == folder / "report.html"
+    assert page.read_text().startswith("<!doctype html>")
+    assert not (folder / "checkpoints").exists()
+
+
+def test_every_bracket_is_consistent(finished):
+    claims = [claim for record in read(finished[0]) for claim in record.claims]
+    assert {claim.bracket.status for claim in claims} == {Status.CONSISTENT}
+    assert {claim.bracket.of.kind for claim in claims} == set(Kind)
+    assert len({claim.name for claim in claims}) == len(claims)
+
+
+def test_each_model_is_attacked_and_proved_at_each_size(finished):
+    names = {claim.name for claim in load(finished[0] / "05-certify.json").claims}
+    wanted = {f"{model}:linf:{size}/255" for model in ("plain", "adversarial", "certified") for size in (2, 4, 8)}
+    assert wanted | {"smoothed:l2:0.25", "smoothed:l2:0.5"} == names
+
+
+def test_the_server_saw_masked_vectors_and_exact_sums(finished):
+    body = load(finished[0] / "09-federate.json").body
+    assert isinstance(body, Federated)
+    assert all(one.exact for one in body.rounds)
+    assert [len(one.dropped) for one in body.rounds] == [0, 1]
+
+
+def test_the_leak_is_shown_beside_its_baseline(finished):
+    body = load(finished[0] / "08-leak.json").body
+    assert isinstance(body, Leaked)
+    assert len(body.attempts) == 3
+    assert all((finished[0] / one.picture.path).exists() for one in (*body.attempts, body.baseline))
+
+
+def test_a_finished_folder_is_not_done_again(finished, tmp_path, monkeypatch):
+    folder = copied(finished, tmp_path)
+
+    def never(_stage):
+        raise AssertionError("a finished step was done again")
+
+    monkeypatch.setattr(pipeline, "STEPS", dict.fromkeys(STEPS, never))
+    told = []
+    drill(folder, settings(), told=lambda step, _record: told.append(step))
+    assert told == list(STEPS)
+
+
+def test_an_interrupted_drill_goes_on_at_the_unfinished_step(finished, tmp_path, monkeypatch):
+    folder = copied(finished, tmp_path)
+    for name in ("03-attack.json", "04-harden.json", "10-drill.json"):
+        (folder / name).unlink()
+    done = []
+    real = dict(STEPS)
+
+    def stopping(stage):
+        done.append("harden")
+        raise KeyboardInterrupt
+
+    def counting(stage):
+        done.append("attack")
+        return real["attack"](stage)
+
+    monkeypatch.setattr(pipeline, "STEPS", {**real, "attack": counting, "harden": stopping})
+    with pytest.raises(KeyboardInterrupt):
+        drill(folder, settings())
+    assert done == ["attack", "harden"]
+    assert (folder / "03-attack.json").exists()
+    again = load(folder / "03-attack.json").body
+    first = load(finished[0] / "03-attack.json").body
+    assert again.attacks[0].examples == first.attacks[0].examples
+
+
+def test_requirements_are_judged_anew_on_a_finished_folder(finished, tmp_path):
+    folder = copied(finished, tmp_path)
+    asked = ("robust_accuracy(linf:8/255, model=plain) >= 0.999", "epsilon(delta=1e-5) <= 3.5", "robust_accuracy(linf:3/255) >= 0.5")
+    code, _ = drill(folder, settings(require=asked))
+    body = load(folder / "10-drill.json").body
+    assert isinstance(body, Drilled)
+    assert [str(one.verdict.answer) for one in body.judged] == ["FAIL", "PASS", "UNDECIDED"]
+    assert code == ExitCode.BROKEN
+
+
+def test_a_requirement_that_cannot_be_read_stops_before_any_work(tmp_path):
+    with pytest.raises(SettingError, match="cannot be read"):
+        drill(tmp_path / "run", settings(require=("nonsense",)))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("other", [Settings(quick=True, seed=1), Settings(quick=False)])
+def test_a_folder_of_other_settings_is_refused(finished, tmp_path, other):
+    with pytest.raises(RunFolderError, match="other settings"):
+        drill(copied(finished, tmp_path), other)
+
+
+def test_a_folder_that_holds_something_else_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(RunFolderError, match="holds files but no run"):
+        drill(tmp_path, settings())
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_half_written_record_is_named(finished, tmp_path):
+    folder = copied(finished, tmp_path)
+    path = folder / "05-certify.json"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(RunFolderError, match=re.escape("05-certify.json is no result file")):
+        drill(folder, settings())
+
+
+def test_damaged_settings_are_named(finished, tmp_path):
+    folder = copied(finished, tmp_path)
+    (folder / "run.json").write_text("{")
+    with pytest.raises(RunFolderError, match=r"run\.json cannot be read"):
+        drill(folder, settings())
+
+
+def test_a_changed_model_file_is_noticed(finished, tmp_path):
+    folder = copied(finished, tmp_path)
+    (folder / "03-attack.json").unlink()
+    path = folder / "models" / "plain.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(RunFolderError, match=r"plain\.safetensors is missing or changed"):
+        drill(folder, settings())
+
+
+def test_mutant_a_certifier_that_claims_everything_contradicts_and_is_stored_first(finished, tmp_path, monkeypatch):
+    folder = copied(finished, tmp_path)
+    (folder / "05-certify.json").unlink()
+    real = brackets._together
+
+    def boasting(proved, attacked):
+        from dataclasses import replace
+
+        both = real(proved, attacked)
+        return replace(both, safe_radius=tuple(1.0 for _ in both.safe_radius))
+
+    monkeypatch.setattr(brackets, "_together", boasting)
+    with pytest.raises(Contradiction, match="both proved and broken"):
+        drill(folder, settings())
+    claims = load(folder / "05-certify.json").claims
+    assert Status.CONTRADICTION in {claim.bracket.status for claim in claims}
+    assert "contradict" in (folder / "report.html").read_text().lower()
+
+
+def test_mutant_a_failed_specification_is_an_alarm(finished, tmp_path):
+    from dataclasses import replace
+
+    folder = copied(finished, tmp_path)
+    path = folder / "07-audit.json"
+    record = load(path)
+    failed = replace(record.body.specification[0], passed=False)
+    save(replace(record, body=replace(record.body, specification=(failed,))), path)
+    with pytest.raises(SpecificationFailure, match="void"):
+        drill(folder, settings())
+
+
+def test_the_seed_is_in_the_record_and_secrets_are_not(finished):
+    record = load(finished[0] / "06-privatize.json")
+    assert record.provenance.seed == 0
+    assert record.provenance.reproducible is False
+    assert json.loads((finished[0] / "run.json").read_text()) == {"quintain": "0.1.0", "seed": 0, "quick": True}

@@ -1,0 +1,167 @@
+"""Both sides of a model meet: counts, curves, trivial sides, and the alarm."""
+
+import math
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from quintain.attacks import FGSM, PGD
+from quintain.certify import IntervalBounds
+from quintain.core.errors import SettingError
+from quintain.data.dataset import from_arrays
+from quintain.evaluate.attacked import attack_models
+from quintain.evaluate.brackets import bracket_claims, clean_claim, robustness
+from quintain.evaluate.proved import prove
+from quintain.evaluate.subject import described
+from quintain.models.classifier import Classifier
+from quintain.results import Basis, State, Status
+from quintain.threats import L2, Linf
+from quintain.training import Recipe, fit
+
+SIZES = [Linf(0.05), Linf(0.1), Linf(0.2)]
+
+
+def points(count=60):
+    rng = np.random.default_rng(0)
+    x = rng.random((count, 2)).astype(np.float32)
+    return from_arrays(x, (x.sum(1) > 1).astype(int), name="points")
+
+
+@cache
+def net():
+    generator = torch.Generator().manual_seed(3)
+    model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.5)
+    fit(model, points(), Recipe(20, batch=16, rate=0.02))
+    return model
+
+
+@pytest.fixture(scope="module")
+def subject():
+    return described(Classifier(net(), classes=2), "tiny", "tiny model")
+
+
+@pytest.fixture(scope="module")
+def both(subject):
+    attacks = {"fgsm": FGSM(), "pgd": PGD(steps=20)}
+    return robustness(subject, points(), SIZES, attacks=attacks, certifier=IntervalBounds(), method="interval bounds")
+
+
+def exact_standing(threat):
+    """By a fine grid over the ball: what it breaks is broken, and almost nothing else is."""
+    data, model = points(), net()
+    x, y = data.batch(np.arange(len(data)))
+    steps = torch.linspace(-threat.eps, threat.eps, 101)
+    offsets = torch.cartesian_prod(steps, steps)
+    with torch.no_grad():
+        worst = torch.stack([(model((one + offsets).clamp(0, 1)).argmax(1) == label).all() for one, label in zip(x, y, strict=True)])
+    return worst.numpy()
+
+
+@pytest.mark.parametrize("threat", SIZES, ids=lambda threat: threat.token)
+def test_certified_below_exact_below_attacked_example_by_example(both, threat):
+    _, result, claims = both
+    states = result.examples.states(threat.eps)
+    exact = exact_standing(threat)
+    assert all(exact[row] for row, state in enumerate(states) if state is State.CERTIFIED)
+    assert all(not exact[row] for row, state in enumerate(states) if state in (State.BROKEN, State.WRONG))
+    claim = next(claim for claim in claims if claim.bracket.of.threat == threat.token)
+    assert claim.bracket.lower.value <= exact.mean() <= claim.bracket.upper.value
+    assert claim.bracket.status is Status.CONSISTENT
+    assert (claim.bracket.lower.basis, claim.bracket.upper.basis) == (Basis.PROOF, Basis.WITNESS)
+
+
+def test_curves_pass_through_the_counts(both):
+    _, result, claims = both
+    for threat, claim in zip(SIZES, claims, strict=True):
+        assert result.examples.proved(threat.eps, 2) == claim.proved
+        assert result.examples.standing(threat.eps, 2) == claim.standing
+    assert result.curve[0] == 0
+    assert result.curve[-1] == pytest.approx(0.2)
+
+
+def test_an_attack_alone_breaks_no_more_than_all_together(both):
+    attacks, result, _ = both
+    for row in attacks.rows:
+        eps = next(threat.eps for threat in SIZES if threat.token == row.threat)
+        assert row.standing.hits >= result.examples.standing(eps, 2).hits
+    assert {row.attack for row in attacks.rows} == {"fgsm", "pgd"}
+    assert all(row.forwards > 0 for row in attacks.rows)
+
+
+def test_batches_change_nothing(subject):
+    whole = attack_models(subject, points(), SIZES, {"pgd": PGD(steps=5)})
+    parts = attack_models(subject, points(), SIZES, {"pgd": PGD(steps=5)}, size=7)
+    assert whole.examples == parts.examples
+    assert [row.standing for row in whole.rows] == [row.standing for row in parts.rows]
+
+
+def test_one_side_alone_leaves_the_other_trivial(subject):
+    data = points()
+    proved = prove(subject, data, SIZES, IntervalBounds(), method="interval bounds")
+    _, claims = bracket_claims(subject, data, SIZES, proved=proved)
+    clean = clean_claim(subject, data)
+    assert {claim.bracket.upper.value for claim in claims} == {clean.bracket.upper.value}
+    attacked = attack_models(subject, data, SIZES, {"fgsm": FGSM()})
+    _, claims = bracket_claims(subject, data, SIZES, attacked=attacked)
+    assert {(claim.bracket.lower.value, claim.bracket.lower.basis) for claim in claims} == {(0.0, Basis.TRIVIAL)}
+    with pytest.raises(SettingError, match="at least one side"):
+        bracket_claims(subject, data, SIZES)
+
+
+def test_asked_sizes_are_decided_exactly(subject):
+    data = points()
+    proved = prove(subject, data, SIZES, IntervalBounds(), method="interval bounds").examples
+    x, y = data.batch(np.arange(len(data)))
+    for threat in SIZES:
+        certified = IntervalBounds()(subject.model, x, y, threat).certified.numpy()
+        assert [radius >= threat.eps for radius in proved.safe_radius] == certified.tolist()
+
+
+def test_a_point_both_proved_and_broken_is_a_contradiction_even_if_the_counts_do_not_cross(subject):
+    data = points()
+    attacked = attack_models(subject, data, SIZES, {"pgd": PGD(steps=20)})
+    proved = prove(subject, data, SIZES, IntervalBounds(), method="interval bounds")
+    broken = next(row for row, radius in enumerate(attacked.examples.broken_radius) if 0 < radius < 0.1)
+    radii = list(proved.examples.safe_radius)
+    radii[broken] = 0.1
+    mutant = replace(proved, examples=replace(proved.examples, safe_radius=tuple(radii)))
+    _, claims = bracket_claims(subject, data, SIZES, proved=mutant, attacked=attacked)
+    assert [claim.bracket.crossed for claim in claims][1] == 1
+    assert claims[1].bracket.status is Status.CONTRADICTION
+
+
+def test_examples_without_a_number_are_errors_and_forbid_a_pass():
+    class Sometimes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = net()
+
+        def forward(self, x):
+            return torch.where(x[:, :1] > 0.9, torch.nan, self.inner(x))
+
+    data = points()
+    subject = described(Classifier(Sometimes().eval(), classes=2), "sometimes", "model")
+    attacked = attack_models(subject, data, [Linf(0.01)], {"fgsm": FGSM()})
+    _, claims = bracket_claims(subject, data, [Linf(0.01)], attacked=attacked)
+    assert claims[0].bracket.errors >= 1
+    assert State.ERROR in attacked.examples.states(0.01)
+    assert not claims[0].bracket.at_least(0.0).holds
+
+
+def test_threats_of_two_kinds_are_refused(subject):
+    with pytest.raises(SettingError, match="one kind"):
+        attack_models(subject, points(), [Linf(0.1), L2(0.1)], {"fgsm": FGSM()})
+
+
+def test_wrong_examples_are_broken_at_nothing(both):
+    _, result, _ = both
+    wrong = [row for row, (a, b) in enumerate(zip(result.examples.predicted, result.examples.labels, strict=True)) if a != b]
+    assert all(result.examples.broken_radius[row] == 0 for row in wrong)
+    assert all(math.isfinite(radius) for radius in result.examples.safe_radius)

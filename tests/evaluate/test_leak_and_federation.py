@@ -1,0 +1,61 @@
+"""Reconstruction with its controls, and sites that train together."""
+
+import numpy as np
+import pytest
+import torch
+
+from quintain.core.errors import DataError
+from quintain.data import load_data
+from quintain.data.dataset import from_arrays
+from quintain.evaluate.federation import federated_outcome
+from quintain.evaluate.leak import leaked_outcome
+from quintain.models.nets import xray_cnn
+
+
+@pytest.fixture(scope="module")
+def train():
+    return load_data("xrays").part("train").subset(torch.arange(300))
+
+
+@pytest.fixture(scope="module")
+def leaked(train, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("leak")
+    return folder, leaked_outcome(xray_cnn().eval(), train, steps=250, seed=1, folder=folder)
+
+
+def test_a_plain_update_gives_the_picture_away_and_a_sum_and_a_private_one_do_not(leaked):
+    plain, summed, private = leaked[1].body.attempts
+    baseline = leaked[1].body.baseline.psnr
+    assert plain.psnr > baseline + 8
+    assert plain.leaks
+    assert summed.psnr < baseline + 1
+    assert private.psnr < baseline
+    assert not private.leaks
+    assert leaked[1].notes == ()
+
+
+def test_the_pictures_are_files_of_the_run_folder(leaked):
+    folder, outcome = leaked
+    pictures = [outcome.body.original, outcome.body.baseline.picture, *(one.picture for one in outcome.body.attempts)]
+    from quintain.core.store import sha256_file
+
+    assert all(sha256_file(folder / picture.path) == picture.sha256 for picture in pictures)
+
+
+def test_vectors_are_refused(tmp_path):
+    data = from_arrays(np.random.default_rng(0).random((20, 9)).astype(np.float32), [0, 1] * 10)
+    with pytest.raises(DataError, match="pictures"):
+        leaked_outcome(torch.nn.Linear(9, 2).eval(), data, folder=tmp_path)
+
+
+def test_sites_that_train_together(train, tmp_path):
+    seen = federated_outcome(xray_cnn(), train, train, sites=4, rounds=3, epochs=1, folder=tmp_path)
+    body = seen.body
+    assert [one.number for one in body.rounds] == [1, 2, 3]
+    assert all(one.exact for one in body.rounds)
+    assert [len(one.dropped) for one in body.rounds] == [0, 1, 0]
+    assert body.rounds[1].vectors_seen == 3
+    assert sum(sum(site.classes) for site in body.sites) == len(train)
+    assert len(body.sites) == 4
+    assert "Bonawitz" in body.protocol
+    assert (tmp_path / body.model.path).exists()

@@ -1,0 +1,228 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from quintain.certify import IntervalBounds, largest_radius
+from quintain.core.errors import ModelError, RunFolderError, SettingError
+from quintain.core.registry import entries
+from quintain.data.dataset import from_arrays
+from quintain.harden import IntervalTraining, NoiseTraining, PGDTraining, fit
+from quintain.harden.deployed import evaluating
+from quintain.models import Classifier
+from quintain.threats import L2, Linf, contains
+from quintain.training import Moment, Recipe
+
+SHORT = Recipe(epochs=3, batch=32, rate=1e-2)
+PLANS = [PGDTraining(Linf(0.1), SHORT, steps=3), IntervalTraining(Linf(0.1), SHORT), NoiseTraining(0.25, SHORT)]
+
+
+def moment(step=0, steps=100):
+    return Moment(step, steps, 0, 1, seed=step, ids=torch.arange(16))
+
+
+def batch(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(16, 1, 4, 4, generator=generator), torch.randint(0, 3, (16,), generator=generator)
+
+
+def small(seed=0, outputs=3):
+    net = nn.Sequential(
+        nn.Conv2d(1, 4, 2), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(0.3), nn.Linear(36, 8), nn.ReLU(), nn.Linear(8, outputs)
+    )
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            spread = 1 / math.sqrt(parameter[0].numel()) if parameter.ndim > 1 else 0.1
+            parameter.copy_(torch.empty_like(parameter).normal_(generator=generator) * spread)
+        net[1].weight.fill_(1.0)
+    return net
+
+
+def squares(count=200, seed=0):
+    """Pictures that are bright on the left or on the right, by 0.3, under noise."""
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, 2, count)
+    images = 0.35 + 0.1 * generator.random((count, 4, 4))
+    images[labels == 0, :, :2] += 0.3
+    images[labels == 1, :, 2:] += 0.3
+    return from_arrays(images.astype(np.float32), labels)
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: type(plan).__name__)
+def test_an_objective_is_a_finite_loss_that_leaves_the_net_in_its_modes(plan):
+    net, (x, y) = small().train(), batch()
+    net[1].eval()
+    modes = [module.training for module in net.modules()]
+    loss = plan.objective()(net, x, y, moment(90))
+    assert loss.shape == ()
+    assert loss.isfinite()
+    assert [module.training for module in net.modules()] == modes
+    assert all(parameter.grad is None for parameter in net.parameters())
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: type(plan).__name__)
+def test_an_objective_depends_on_the_moment_and_on_nothing_else(plan):
+    net, (x, y) = small().eval(), batch()
+    first = plan.objective()(net, x, y, moment(60))
+    torch.manual_seed(123)
+    assert torch.equal(plan.objective()(net, x, y, moment(60)), first)
+    if not isinstance(plan, IntervalTraining):
+        assert not torch.equal(plan.objective()(net, x, y, moment(61)), first)
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: type(plan).__name__)
+def test_an_objective_serves_a_net_of_one_logit(plan):
+    x, y = batch()
+    assert plan.objective()(small(outputs=1), x, y.clamp(max=1), moment(90)).isfinite()
+
+
+@pytest.mark.parametrize("threat", [Linf(0.1), L2(0.5)])
+def test_adversarial_training_learns_from_points_that_are_allowed_and_worse(threat):
+    net, (x, y) = small().eval(), batch()
+    seen = []
+    net.register_forward_pre_hook(lambda _net, args: seen.append(args[0].detach().clone()))
+    loss = PGDTraining(threat, SHORT, steps=4).objective()(net, x, y, moment())
+    assert contains(threat, seen[-1], x).all()
+    assert loss > F.cross_entropy(net(x), y) + 0.05
+
+
+def test_interval_training_begins_plain_and_ends_at_its_weight():
+    net, (x, y) = small().eval(), batch()
+    plan = IntervalTraining(Linf(0.05), SHORT, weight=0.6, stretch=1.5, warm=0.1, ramp=0.5)
+    clean = F.cross_entropy(net(x), y)
+    assert torch.equal(plan.objective()(net, x, y, moment(0)), clean)
+    assert torch.equal(plan.objective()(net, x, y, moment(10)), clean)
+    assert [plan.risen(share) for share in (0.0, 0.1, 0.35, 0.6, 1.0)] == pytest.approx([0, 0, 0.5, 1, 1])
+    bound = IntervalTraining(Linf(0.075), SHORT, weight=1.0, stretch=1.0, warm=0, ramp=0).objective()(net, x, y, moment(0))
+    torch.testing.assert_close(plan.objective()(net, x, y, moment(80)), 0.4 * clean + 0.6 * bound)
+    losses = [plan.objective()(net, x, y, moment(step)) for step in range(0, 101, 10)]
+    assert all(later >= earlier for earlier, later in itertools.pairwise(losses))
+
+
+def test_the_interval_loss_is_at_least_that_of_any_allowed_point():
+    net, (x, y) = small().eval(), batch()
+    bound = IntervalTraining(Linf(0.1), SHORT, weight=1.0, stretch=1.0, warm=0, ramp=0).objective()(net, x, y, moment())
+    attacked = PGDTraining(Linf(0.1), SHORT, steps=10).objective()(net, x, y, moment())
+    assert bound >= attacked
+
+
+def test_a_layer_without_a_rule_is_refused_by_interval_training():
+    net, (x, y) = nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.GELU(), nn.Linear(4, 3)), batch()
+    with pytest.raises(ModelError, match="GELU"):
+        IntervalTraining(Linf(0.1), SHORT).objective()(net, x, y, moment(90))
+    assert net.training
+
+
+def test_noise_has_the_size_that_it_says_and_is_not_clipped():
+    seen = []
+    net = small().eval()
+    net.register_forward_pre_hook(lambda _net, args: seen.append(args[0]))
+    x, y = torch.rand(64, 1, 20, 20).round(), torch.zeros(64, dtype=torch.long)
+    net[5] = nn.Linear(19 * 19 * 4, 8)
+    NoiseTraining(0.25, SHORT).objective()(net, x, y, moment())
+    noise = seen[0] - x
+    assert noise.std().item() == pytest.approx(0.25, rel=0.02)
+    assert noise.mean().abs() < 0.005
+    assert seen[0].min() < -0.3
+
+
+def test_a_net_of_certified_training_is_proven_up_to_its_threat_and_no_further_than_the_classes_are_apart():
+    data = squares()
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 2))
+    with torch.no_grad():
+        for index, parameter in enumerate(net.parameters()):
+            generator = torch.Generator().manual_seed(index)
+            parameter.copy_(torch.empty_like(parameter).normal_(generator=generator) / math.sqrt(parameter.shape[-1]))
+    fitted = fit(net, data, IntervalTraining(Linf(0.08), Recipe(epochs=15, batch=20, rate=5e-3)))
+    x, y = data.batch(np.arange(200))
+    assert len(fitted.losses) == 15
+    assert not net.training
+    assert IntervalBounds()(Classifier(net), x, y, Linf(0.08)).certified.double().mean() > 0.95
+    assert largest_radius(IntervalBounds(), Classifier(net), x, y, Linf(0.08), steps=4).max() <= 0.15 + 0.05
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: type(plan).__name__)
+def test_a_run_that_was_cut_off_ends_as_if_it_was_not(plan, tmp_path):
+    class Cut(Exception):
+        pass
+
+    class Cutting:
+        def loop(self, label, total):
+            from contextlib import nullcontext
+
+            done = []
+
+            def advance(count):
+                done.append(count)
+                if sum(done) > total // 2:
+                    raise Cut
+
+            return nullcontext(advance)
+
+    data, file = squares(64), tmp_path / "checkpoint.safetensors"
+    whole, cut = small(outputs=2), small(outputs=2)
+    fit(whole, data, plan, seed=5)
+    with pytest.raises(Cut):
+        fit(cut, data, plan, seed=5, checkpoint=file, progress=Cutting())
+    rest = small(seed=9, outputs=2)
+    fit(rest, data, plan, seed=5, checkpoint=file)
+    assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), rest.state_dict().values(), strict=True))
+    with pytest.raises(RunFolderError):
+        fit(rest, data, plan, seed=6, checkpoint=file)
+
+
+def test_a_plan_says_all_its_settings_in_its_objective():
+    for plan in PLANS:
+        text = repr(plan.objective())
+        assert all(repr(getattr(plan, name)) in text for name in ("threat", "sigma", "steps", "weight", "stretch") if hasattr(plan, name))
+
+
+def test_modes_come_back_after_an_error():
+    net = small().train()
+    net[1].eval()
+    seen = []
+
+    def stop():
+        with evaluating(net):
+            seen.append(net.training)
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        stop()
+    assert seen == [False]
+    assert net.training
+    assert not net[1].training
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: PGDTraining(Linf(0.1), steps=0),
+        lambda: PGDTraining(Linf(0.1), rate=0.0),
+        lambda: IntervalTraining(Linf(0.1), weight=0.0),
+        lambda: IntervalTraining(Linf(0.1), stretch=0.5),
+        lambda: IntervalTraining(Linf(0.1), warm=0.6, ramp=0.6),
+        lambda: IntervalTraining("linf:0.1"),
+        lambda: NoiseTraining(0.0),
+        lambda: NoiseTraining(math.inf),
+    ],
+)
+def test_settings_out_of_range_are_refused(build):
+    with pytest.raises(SettingError):
+        build()
+
+
+def test_defences_are_registered():
+    assert {name: entry.load() for name, entry in entries("defence").items()} == {
+        "adversarial": PGDTraining,
+        "certified": IntervalTraining,
+        "smoothed": NoiseTraining,
+    }
+    assert all(entry.guarantee for entry in entries("defence").values())

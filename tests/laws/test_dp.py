@@ -1,0 +1,100 @@
+"""Laws of private training, over every layer that has a rule and everything registered."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from quintain.core.registry import entries
+from quintain.data import from_arrays
+from quintain.dp import PrivacyEngine, PrivateFit, PrivatePlan, measure
+from quintain.dp.rules import RULES
+
+SAMPLES = {
+    nn.Linear: lambda: (nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), torch.float64),
+    nn.Conv2d: lambda: (nn.Sequential(nn.Conv2d(1, 3, 4), nn.Flatten()), torch.float64),
+    nn.GroupNorm: lambda: (
+        nn.Sequential(nn.Flatten(), nn.Unflatten(1, (4, 4)), nn.GroupNorm(2, 4), nn.Flatten(), nn.Linear(16, 3)),
+        torch.float64,
+    ),
+    nn.LayerNorm: lambda: (nn.Sequential(nn.Flatten(), nn.LayerNorm(16), nn.Linear(16, 3)), torch.float64),
+    nn.Embedding: lambda: (nn.Sequential(nn.Flatten(), nn.Embedding(7, 3), nn.Flatten(), nn.Linear(48, 3)), torch.long),
+}
+
+PLAN = PrivatePlan(noise_multiplier=1.5, max_grad_norm=0.7, expected_batch_size=32, steps=200, rate=0.1)
+
+
+def clipped_sum(net: nn.Module, x: torch.Tensor, y: torch.Tensor, bound: float) -> torch.Tensor:
+    module, optimizer, loader = PrivacyEngine().make_private(
+        module=net,
+        optimizer=torch.optim.SGD(net.parameters(), lr=0.0),
+        data_loader=DataLoader(TensorDataset(x, y), batch_size=len(x)),
+        noise_multiplier=0.0,
+        max_grad_norm=bound,
+    )
+    for rows, labels in loader:
+        nn.functional.cross_entropy(module(rows), labels).backward()
+        optimizer.step()
+    optimizer.capture.remove()
+    total = torch.cat([p.grad.flatten() for p in net.parameters()]) * len(x)
+    net.zero_grad()
+    return total
+
+
+def test_every_rule_has_a_sample() -> None:
+    assert set(SAMPLES) == set(RULES)
+
+
+@pytest.mark.parametrize("kind", RULES, ids=lambda kind: kind.__name__)
+@settings(max_examples=8, deadline=None)
+@given(scale=st.sampled_from([1e-6, 1.0, 1e4, 1e9]), bound=st.sampled_from([0.01, 1.0, 100.0]), seed=st.integers(0, 99))
+def test_no_record_moves_the_sum_by_more_than_the_bound(kind: type[nn.Module], scale: float, bound: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    net, dtype = SAMPLES[kind]()
+    x = torch.randn(5, 1, 4, 4, generator=generator, dtype=torch.float64) * scale
+    x = x.abs().long() % 7 if dtype is torch.long else x
+    y = torch.randint(0, 3, (5,), generator=generator)
+    whole = clipped_sum(net.double(), x, y, bound)
+    for left in range(5):
+        keep = torch.arange(5) != left
+        assert float((whole - clipped_sum(net, x[keep], y[keep], bound)).norm()) <= bound * (1 + 1e-6)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        PLAN,
+        PrivatePlan(0.3, 5.0, 1, 300, 0.1),
+        PrivatePlan(2.0, 1.0, 400, 5, 0.1),
+        PrivatePlan(0.0, 1.0, 10, 50, 0.1),
+        PrivatePlan(0.0, math.inf, 10, 50, 0.1),
+    ],
+    ids=["usual", "single records", "everything", "no noise", "no bound"],
+)
+def test_the_engine_does_what_the_plan_states(plan: PrivatePlan) -> None:
+    measured = measure(plan, 400, seed=0)
+    assert measured.require() is measured
+    assert measured.passed
+    assert all(test.p_value >= 1e-6 for test in measured.tests)
+
+
+def test_a_measurement_from_fresh_entropy_passes_too() -> None:
+    assert measure(PLAN, 400).passed
+
+
+@pytest.mark.parametrize("name", entries("private"))
+def test_everything_registered_trains_in_place_and_says_what_it_spent(name: str) -> None:
+    train = entries("private")[name].load()
+    data = from_arrays(np.zeros((60, 4, 4), dtype=np.float32), np.arange(60) % 2, name="zeros")
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    before = net[1].weight.detach().clone()
+    plan = PrivatePlan(2.0, 1.0, 10, 5, 0.1)
+    result = train(net, data, plan, seed=0)
+    assert isinstance(result, PrivateFit)
+    assert result.epsilon == plan.epsilon(60) > 0
+    assert (net[1].weight != before).all()

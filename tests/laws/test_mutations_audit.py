@@ -1,0 +1,64 @@
+"""Planted faults in the audit, each with the check that catches it; the same check passes on the code as it is."""
+
+import numpy as np
+import pytest
+from tests.laws.checks_audit import NULLS, all_or_nothing, check_level, check_power, check_theorem, gaussian, randomized_response
+
+from quintain.leakage import one_run
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    one_run.epsilon_at.cache_clear()
+    yield
+    one_run.epsilon_at.cache_clear()
+
+
+def caught(check):
+    """The check passed before the patch (see test_audit); it must fail now."""
+    one_run.epsilon_at.cache_clear()
+    with pytest.raises(AssertionError):
+        check()
+
+
+def test_no_share_of_the_error_for_each_number_of_guesses(monkeypatch):
+    monkeypatch.setattr(one_run, "_shares", lambda tests: (1.0,) * tests)
+    caught(lambda: check_level(NULLS["normal"], 0.0))
+
+
+def test_no_delta_term(monkeypatch):
+    original = one_run.chance
+    monkeypatch.setattr(one_run, "chance", lambda m, r, v, epsilon, delta: original(m, r, v, epsilon, 0.0))
+    caught(lambda: check_level(all_or_nothing(0.2), 0.0, delta=0.2))
+    caught(lambda: check_theorem(0.5, 0.1, 5))
+
+
+def test_a_quarter_of_the_delta_term(monkeypatch):
+    original = one_run.chance
+    monkeypatch.setattr(one_run, "chance", lambda m, r, v, epsilon, delta: original(m, r, v, epsilon, delta / 4))
+    caught(lambda: check_theorem(0.5, 0.1, 2))
+
+
+def test_arms_swapped(monkeypatch):
+    original = one_run.right_guesses
+    monkeypatch.setattr(one_run, "right_guesses", lambda scores, included, seed: original(scores, ~included, seed=seed))
+    caught(lambda: check_power(gaussian(1.666), 2.0))
+
+
+def test_ties_broken_by_the_order_of_the_array(monkeypatch):
+    monkeypatch.setattr(one_run, "_tie_breakers", lambda canaries, seed: -np.arange(canaries))
+    caught(lambda: check_level(NULLS["all equal"], 0.0))
+    caught(lambda: check_level(NULLS["three levels"], 0.0))
+
+
+def test_many_numbers_of_guesses_at_half_of_the_error_each(monkeypatch):
+    monkeypatch.setattr(one_run, "GRID", tuple(range(2, 60)))
+    monkeypatch.setattr(one_run, "_shares", lambda tests: (0.5,) * tests)
+    caught(lambda: check_level(NULLS["normal"], 0.0))
+
+
+def test_an_odds_ratio_that_is_too_small(monkeypatch):
+    original = one_run.chance
+    monkeypatch.setattr(one_run, "chance", lambda m, r, v, epsilon, delta: original(m, r, v, 0.8 * epsilon, delta))
+    caught(lambda: check_level(randomized_response(4.0), 4.0))
+    caught(lambda: check_theorem(2.0, 0.0, 5))

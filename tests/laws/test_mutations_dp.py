@@ -1,0 +1,133 @@
+"""Broken private training, run through the public entry, raises the alarm that it should; the clean run beside it does not."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from quintain.core.errors import PrivacyError, SpecificationFailure
+from quintain.dp import PoissonLoader, PrivacyEngine, PrivatePlan, clipping, measure, noise, rules
+
+PLAN = PrivatePlan(noise_multiplier=1.5, max_grad_norm=0.7, expected_batch_size=32, steps=250, rate=0.1)
+CHOSEN, NORMAL, SQUARED = noise.Stream.chosen, noise.Stream.normal, rules.Products.squared
+
+
+def per_layer(turn, max_grad_norm, *, mean):
+    """Clips each layer by itself and calls it flat."""
+    parts = [
+        clipping_clean(type(turn)(turn.draw, {layer: calls}, turn.batch), max_grad_norm, mean=mean) for layer, calls in turn.calls.items()
+    ]
+    return clipping.ClippedSum({k: v for part in parts for k, v in part.total.items()}, parts[0].norms, parts[0].factors)
+
+
+clipping_clean = clipping.clipped_sum
+
+
+def apart(products):
+    """Adds the squared norms of a layer's uses and positions, as if they were orthogonal."""
+    return (products.a.square().sum(2) * products.g.square().sum(2)).sum((1, 2)).double()
+
+
+class Shuffle:
+    """Goes through a shuffled data set batch by batch, as plain training does."""
+
+    def __init__(self) -> None:
+        self.left: list[int] = []
+
+    def draw(self, stream, records, expected):
+        if expected == records:
+            return CHOSEN(stream, records, expected)
+        if len(self.left) < expected:
+            self.left = np.argsort(stream.words(records)).tolist()
+        batch, self.left = self.left[:expected], self.left[expected:]
+        return np.sort(np.array(batch))
+
+
+def fixed_size(stream, records, expected):
+    """Draws as many records as expected, always."""
+    return np.sort(np.argsort(stream.words(records))[:expected])
+
+
+def never_empty(stream, records, expected):
+    """Draws again when nobody was drawn."""
+    rows = CHOSEN(stream, records, expected)
+    return rows if len(rows) else never_empty(stream, records, expected)
+
+
+def stuck(stream, count):
+    """The same noise at each step."""
+    stream.position = 0
+    return NORMAL(stream, count)
+
+
+MUTATIONS = {
+    "skipped clipping": ("quintain.dp.clipping.factors", lambda norms, *_: torch.ones_like(norms), "moves the sum"),
+    "clipped a little less": (
+        "quintain.dp.clipping.factors",
+        lambda norms, c, _: (1.001 * c / norms).clamp(max=1).nan_to_num(0),
+        "moves the sum",
+    ),
+    "per-layer clip called flat": ("quintain.dp.optimizer.clipped_sum", per_layer, "moves the sum"),
+    "bias not counted": ("quintain.dp.rules.Affine.squared", lambda self: SQUARED(self.weight), "moves the sum"),
+    "no cross terms between positions": ("quintain.dp.rules.Products.squared", apart, "moves the sum"),
+    "halved noise": ("quintain.dp.noise.Stream.normal", lambda self, count: NORMAL(self, count) / 2, "standard deviation"),
+    "noise 2 % short": ("quintain.dp.noise.Stream.normal", lambda self, count: NORMAL(self, count) * 0.98, "standard deviation"),
+    "no noise": ("quintain.dp.noise.Stream.normal", lambda self, count: NORMAL(self, count) * 0, "standard deviation"),
+    "noise of another shape": (
+        "quintain.dp.noise.Stream.normal",
+        lambda self, count: NORMAL(self, count).sign() * 1.0,
+        "Gaussian",
+    ),
+    "the same noise each step": ("quintain.dp.noise.Stream.normal", stuck, "two steps"),
+    "fixed batches": ("quintain.dp.noise.Stream.chosen", fixed_size, "spread of batch sizes"),
+    "shuffled batches": ("quintain.dp.noise.Stream.chosen", Shuffle().draw, "how often a record is drawn"),
+    "twice as many records": (
+        "quintain.dp.noise.Stream.chosen",
+        lambda self, records, expected: CHOSEN(self, records, min(records, 2 * expected)),
+        "mean size",
+    ),
+}
+
+
+def as_method(mutant):
+    """A plain function, which a class binds."""
+
+    def method(*arguments, **named):
+        return mutant(*arguments, **named)
+
+    return method
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_broken_engine_fails_its_specification(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, mutant, message = MUTATIONS[name]
+    assert measure(PLAN, 400, seed=0).require().passed
+    monkeypatch.setattr(target, as_method(mutant))
+    with pytest.raises(SpecificationFailure, match=message):
+        measure(PLAN, 400, seed=0).require()
+
+
+def test_empty_batches_drawn_again_fail_the_specification(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = PrivatePlan(1.0, 1.0, 1, 2000, 0.1)
+    assert measure(plan, 50, seed=0).require().passed
+    monkeypatch.setattr("quintain.dp.noise.Stream.chosen", never_empty)
+    with pytest.raises(SpecificationFailure, match="mean size"):
+        measure(plan, 50, seed=0).require()
+
+
+@pytest.mark.parametrize(
+    ("norm", "message"), [(nn.GroupNorm(2, 4), None), (nn.BatchNorm1d(4), "mixes the examples of a batch: use GroupNorm")]
+)
+def test_batch_norm_is_refused_and_group_norm_is_not(norm: nn.Module, message: str | None) -> None:
+    net = nn.Sequential(nn.Linear(3, 4), norm, nn.Linear(4, 2))
+    settings = {
+        "module": net,
+        "optimizer": torch.optim.SGD(net.parameters(), lr=0.1),
+        "data_loader": DataLoader(TensorDataset(torch.zeros(4, 3)), batch_size=2),
+    }
+    if message is None:
+        assert isinstance(PrivacyEngine().make_private(**settings)[2], PoissonLoader)
+    else:
+        with pytest.raises(PrivacyError, match=message):
+            PrivacyEngine().make_private(**settings)

@@ -1,0 +1,165 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from quintain.core.errors import DataError, ModelError, SettingError
+from quintain.core.statistics import psnr
+from quintain.data import load_data
+from quintain.leakage import invert
+from quintain.leakage.inversion import _GradientMismatch, as_parts, dense_input, label_of
+from quintain.models.nets import mlp, xray_cnn
+
+
+@pytest.fixture(scope="module")
+def xrays():
+    return load_data("xrays").train
+
+
+@pytest.fixture(scope="module")
+def average(xrays):
+    return xrays.batch(np.arange(0, len(xrays), 10))[0].mean(0)
+
+
+def gradient(net, x, y):
+    loss = nn.functional.cross_entropy(net(x), y)
+    return torch.cat([part.flatten() for part in torch.autograd.grad(loss, list(net.parameters()))])
+
+
+def quality(image, original):
+    return psnr(float((image - original).double().square().mean()))
+
+
+def smooth_cnn():
+    net = xray_cnn()
+    for place in (1, 3, 6):
+        net[place] = nn.GELU()
+    return net.eval()
+
+
+@pytest.mark.parametrize("make", [lambda: xray_cnn().eval(), smooth_cnn, lambda: mlp().eval()])
+def test_the_true_picture_has_no_loss(make, xrays):
+    net, (x, y) = make(), xrays.batch([7])
+    sent = as_parts(net, gradient(net, x, y))
+    assert _GradientMismatch(net, sent, int(y))(x).item() == pytest.approx(0, abs=1e-5)
+    assert _GradientMismatch(net, sent, int(y))(1 - x).item() > 1e-3
+    assert label_of(net, sent) == int(y)
+
+
+def test_a_dense_net_gives_its_input_away_exactly(xrays):
+    net, (x, y) = mlp().double().eval(), xrays.batch([3])
+    x = x.double()
+    layer, found = dense_input(net, as_parts(net, gradient(net, x, y)))
+    assert layer is net[1]
+    assert (found - x.flatten()).abs().max() < 1e-12
+
+
+def test_a_dense_layer_behind_convolutions_gives_its_features_away(xrays):
+    net, (x, y) = xray_cnn().eval(), xrays.batch([3])
+    _, found = dense_input(net, as_parts(net, gradient(net, x, y)))
+    assert torch.allclose(found, net[:5](x)[0], atol=1e-6)
+
+
+def test_a_sum_gives_only_a_mean_of_the_features_away(xrays):
+    net, (x, y) = mlp().double().eval(), xrays.batch([1, 2])
+    x = x.double()
+    parts = [as_parts(net, gradient(net, x[i : i + 1], y[i : i + 1])) for i in (0, 1)]
+    both = [a + b for a, b in zip(*parts, strict=True)]
+    _, found = dense_input(net, both)
+    bias = both[1]
+    weights = torch.stack([part[1] @ bias for part in parts]) / (bias @ bias)
+    assert torch.allclose(found, weights @ x.flatten(1))
+    assert weights.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_label_is_read_from_the_last_layer(classes, bias):
+    generator = torch.Generator().manual_seed(classes)
+    net = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, classes, bias=bias)).eval()
+    for label in range(classes):
+        for parameter in net.parameters():
+            nn.init.uniform_(parameter, -1, 1, generator=generator)
+        x = torch.rand(1, 6, generator=generator)
+        assert label_of(net, as_parts(net, gradient(net, x, torch.tensor([label])))) == label
+
+
+@pytest.mark.parametrize("make", [lambda: xray_cnn().eval(), smooth_cnn])
+def test_an_xray_is_rebuilt_from_one_gradient(make, xrays, average):
+    net, (x, y) = make(), xrays.batch([100])
+    found = invert(net, gradient(net, x, y), (1, 28, 28), steps=400)
+    assert found.label == int(y)
+    assert found.loss < 1e-3
+    assert found.image.shape == (1, 28, 28)
+    assert quality(found.image, x[0]) > 35 > quality(average, x[0]) + 10
+
+
+def test_the_gradient_alone_is_enough_where_no_dense_layer_has_a_bias(xrays):
+    net, (x, y) = smooth_cnn(), xrays.batch([100])
+    net[5] = nn.Linear(1568, 64, bias=False)
+    net[7] = nn.Linear(64, 2, bias=False)
+    generator = torch.Generator().manual_seed(1)
+    for layer in (net[5], net[7]):
+        nn.init.uniform_(layer.weight, -0.05, 0.05, generator=generator)
+    found = invert(net, gradient(net, x, y), (1, 28, 28), steps=250)
+    assert found.road == "gradient"
+    assert quality(found.image, x[0]) > 25
+
+
+def test_a_sum_of_hospitals_and_noise_hide_the_xray(xrays, average):
+    net, (x, y) = xray_cnn().eval(), xrays.batch([100, 5, 2000, 2500, 3000])
+    single = gradient(net, x[:1], y[:1])
+    together = sum(gradient(net, x[i : i + 1], y[i : i + 1]) for i in range(5))
+    clipped = single / max(1.0, float(single.norm()))
+    noisy = clipped + 0.1 * torch.randn(len(clipped), generator=torch.Generator().manual_seed(0))
+    plain = invert(net, single, (1, 28, 28), steps=150)
+    assert quality(plain.image, x[0]) > quality(average, x[0]) + 4
+    for defended in (together, noisy):
+        found = invert(net, defended, (1, 28, 28), steps=150)
+        assert quality(found.image, x[0]) < quality(average, x[0])
+
+
+def test_pieces_and_a_flat_update_of_any_scale_are_the_same_to_it():
+    net, generator = mlp(size=6).eval(), torch.Generator().manual_seed(0)
+    x, y = torch.rand(1, 1, 6, 6, generator=generator), torch.tensor([1])
+    flat = gradient(net, x, y)
+    pieces = as_parts(net, flat)
+    found = [invert(net, given, (1, 6, 6), steps=120).image for given in (flat, pieces, flat * 3)]
+    assert torch.equal(found[0], found[1])
+    assert torch.allclose(found[0], found[2], atol=1e-2)
+    assert quality(found[0], x[0]) > 35
+
+
+def test_the_net_is_not_touched():
+    net = mlp(size=6).eval()
+    before = [parameter.clone() for parameter in net.parameters()]
+    invert(net, gradient(net, torch.full((1, 1, 6, 6), 0.3), torch.tensor([0])), (1, 6, 6), steps=3)
+    assert all(torch.equal(a, b) and b.grad is None for a, b in zip(before, net.parameters(), strict=True))
+    assert not net[1]._forward_pre_hooks
+
+
+def test_the_same_seed_gives_the_same_picture_and_no_global_seed_is_used():
+    net = smooth_cnn()
+    sent = gradient(net, torch.full((1, 1, 28, 28), 0.3), torch.tensor([0]))
+    state = torch.get_rng_state()
+    one, two, other = (invert(net, sent, (1, 28, 28), steps=3, seed=seed).image for seed in (1, 1, 2))
+    assert torch.equal(one, two)
+    assert not torch.equal(one, other)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_bad_input_is_refused():
+    net = mlp(size=6).eval()
+    size = sum(parameter.numel() for parameter in net.parameters())
+    with pytest.raises(ModelError, match=f"a gradient of 5 numbers for a net of {size}"):
+        invert(net, torch.ones(5), (1, 6, 6))
+    with pytest.raises(DataError, match="zero, NaN"):
+        invert(net, torch.zeros(size), (1, 6, 6))
+    with pytest.raises(DataError, match="zero, NaN"):
+        invert(net, torch.full((size,), torch.nan), (1, 6, 6))
+    with pytest.raises(ModelError, match="training mode"):
+        invert(mlp(size=6).train(), torch.ones(size), (1, 6, 6))
+    with pytest.raises(SettingError, match="steps = 0"):
+        invert(net, torch.ones(size), (1, 6, 6), steps=0)
+    with pytest.raises(ModelError, match="no Linear"):
+        invert(nn.Sequential(nn.Conv2d(1, 2, 6), nn.Flatten()).eval(), torch.ones(74), (1, 6, 6))

@@ -1,0 +1,26 @@
+import subprocess
+import sys
+
+import pytest
+
+from quintain import leakage
+from quintain.core.registry import entries
+
+
+@pytest.mark.parametrize("entry", entries("audit").values(), ids=lambda entry: entry.name)
+def test_what_is_registered_imports_and_says_what_it_guarantees(entry):
+    assert callable(entry.load())
+    assert entry.guarantee
+
+
+def test_every_public_name_is_there():
+    assert all(getattr(leakage, name) is not None for name in dir(leakage))
+
+
+def test_the_part_never_sees_the_accountant():
+    code = (
+        "import sys, quintain.leakage as part\n"
+        "[getattr(part, name) for name in dir(part)]\n"
+        "print([name for name in sys.modules if name.startswith('quintain.dp')])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

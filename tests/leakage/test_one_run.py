@@ -1,0 +1,161 @@
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quintain.core.errors import DataError, SettingError
+from quintain.leakage import audit_one_run, ceiling
+from quintain.leakage.one_run import chance, epsilon_at, guess_counts, right_guesses
+from quintain.results import Basis, Quantity, Side
+from quintain.results.quantity import Kind
+
+
+def reference(canaries, guesses, correct, odds, delta):
+    """The theorem in exact fractions, with e^epsilon = ``odds``."""
+    truth = odds / (1 + odds)
+    law = [math.comb(guesses, k) * truth**k * (1 - truth) ** (guesses - k) for k in range(guesses + 1)]
+    tail = [sum(law[k:], Fraction(0)) for k in range(guesses + 1)]
+    slope = max(((tail[correct - i] - tail[correct]) / i for i in range(1, correct + 1)), default=Fraction(0))
+    return min(Fraction(1), tail[correct] + 2 * canaries * delta * slope)
+
+
+@given(odds=st.fractions(1, 50), delta=st.fractions(0, Fraction(1, 10)), sizes=st.lists(st.integers(0, 12), min_size=3, max_size=3))
+def test_the_formula_in_exact_fractions(odds, delta, sizes):
+    correct, guesses, canaries = sorted(sizes)
+    if guesses == 0:
+        return
+    exact = reference(canaries, guesses, correct, odds, delta)
+    assert chance(canaries, guesses, correct, math.log(odds), float(delta)) == pytest.approx(float(exact), rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("canaries", "delta", "expected"),
+    [
+        *((50, 1e-5, 2.78), (100, 1e-5, 3.49), (200, 1e-5, 4.19), (500, 1e-5, 5.10), (1000, 1e-5, 5.78), (5000, 1e-5, 7.28)),
+        *((200, 1e-3, 3.57), (500, 1e-3, 3.57), (1000, 1e-3, 3.49), (10_000, 1e-3, 3.31)),
+    ],
+)
+def test_all_guesses_right(canaries, delta, expected):
+    assert epsilon_at(canaries, canaries, canaries, delta, 0.05) == pytest.approx(expected, abs=0.006)
+
+
+@pytest.mark.parametrize("canaries", [2, 30, 100, 1000])
+def test_all_guesses_right_without_delta_has_a_closed_form(canaries):
+    assert epsilon_at(canaries, canaries, canaries, 0.0, 0.05) == pytest.approx(max(0.0, -math.log(0.05 ** (-1 / canaries) - 1)))
+
+
+@settings(max_examples=40)
+@given(
+    canaries=st.integers(2, 300),
+    share=st.floats(0, 1),
+    right=st.floats(0.5, 1),
+    delta=st.sampled_from([0.0, 1e-6, 1e-4, 1e-2]),
+    error=st.floats(1e-8, 0.2),
+)
+def test_more_right_guesses_never_show_less_and_more_caution_never_more(canaries, share, right, delta, error):
+    guesses = max(1, round(share * canaries))
+    correct = min(guesses - 1, round(right * guesses))
+    shown = epsilon_at(canaries, guesses, correct, delta, error)
+    assert epsilon_at(canaries, guesses, correct + 1, delta, error) >= shown
+    assert epsilon_at(canaries, guesses, correct, 2 * delta + 1e-7, error) <= shown
+    assert epsilon_at(canaries, guesses, correct, delta, error / 2) <= shown
+
+
+@pytest.mark.parametrize("delta", [0.0, 1e-5, 1e-3])
+def test_the_chance_rises_with_epsilon_so_that_there_is_one_root(delta):
+    for canaries, guesses in ((20, 20), (500, 500), (500, 62), (3000, 750)):
+        for correct in range(guesses // 2, guesses + 1, max(1, guesses // 40)):
+            allowed = [chance(canaries, guesses, correct, epsilon, delta) for epsilon in np.linspace(0, 12, 60)]
+            small = [value for value in allowed if value < 0.3]
+            assert small == sorted(small)
+            assert allowed[: len(small)] == small
+
+
+def test_the_best_split_is_read_at_the_ceiling():
+    coins = np.random.default_rng(3).random(500) < 0.5
+    audit = audit_one_run(np.full(coins.sum(), 7.0), np.full((~coins).sum(), -1.0))
+    assert audit.epsilon == audit.ceiling == ceiling(500) == pytest.approx(4.887, abs=1e-3)
+    assert (audit.canaries, audit.guesses, audit.correct) == (500, 500, 500)
+    assert audit.ceiling == epsilon_at(500, 500, 500, 1e-5, 0.025)
+
+
+def test_swapped_arms_show_nothing():
+    assert audit_one_run(np.zeros(240), np.ones(260)).epsilon == 0
+
+
+def test_the_bound_says_what_it_is():
+    of = Quantity(Kind.EPSILON, delta=1e-9, adjacency="add/remove", unit="image", released="all iterates")
+    rng = np.random.default_rng(0)
+    audit = audit_one_run(rng.normal(2, 1, 260), rng.normal(0, 1, 240), delta=1e-9, confidence=0.99, of=of)
+    bound = audit.bound
+    assert (bound.of, bound.side, bound.basis) == (of, Side.LOWER, Basis.STATISTICAL)
+    assert bound.value == bound.at(0.99) == bound.at(0.95) > bound.at(0.999) > bound.at(1 - 1e-6) > 0
+    assert bound.at(1 - 1e-12) == 0
+    assert any("coins" in text for text in bound.assumes)
+
+
+def test_the_bound_at_a_higher_confidence_is_that_of_an_audit_at_it():
+    rng = np.random.default_rng(0)
+    inside, outside = rng.normal(2, 1, 260), rng.normal(0, 1, 240)
+    assert audit_one_run(inside, outside).bound.at(0.999) == audit_one_run(inside, outside, confidence=0.999).epsilon
+
+
+def test_nothing_is_shown_beyond_what_delta_allows():
+    audit = audit_one_run(np.ones(250), np.zeros(250), delta=1e-5)
+    assert audit.bound.at(0.999) > 3
+    assert audit.bound.at(1 - 1e-6) == 0
+    assert chance(500, 500, 500, 0.0, 1e-5) > 3e-5
+
+
+def test_scale_shift_and_order_of_the_scores_change_nothing():
+    rng = np.random.default_rng(0)
+    inside, outside = rng.normal(1, 1, 260), rng.normal(0, 1, 240)
+    shown = audit_one_run(inside, outside).epsilon
+    assert audit_one_run(rng.permutation(inside) * 1e-200, outside * 1e-200).epsilon == shown
+    assert audit_one_run(inside * 1e200, outside * 1e200).epsilon == shown
+
+
+@given(st.integers(2, 3000))
+def test_numbers_of_guesses_are_fixed_by_the_number_of_canaries(canaries):
+    counts = guess_counts(canaries)
+    assert counts[0] == canaries
+    assert list(counts) == sorted(set(counts), reverse=True)
+    assert all(r % 2 == 0 and r > 0 for r in counts[1:])
+
+
+def test_guesses_do_not_depend_on_membership():
+    rng = np.random.default_rng(0)
+    scores, coins = rng.normal(size=300).round(), rng.random(300) < 0.5
+    there, back = (dict(right_guesses(scores, c, seed=5)) for c in (coins, ~coins))
+    assert all(there[r] + back[r] == r for r in guess_counts(300))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_scores_that_are_no_numbers_are_refused(bad):
+    with pytest.raises(DataError, match="1 NaN or infinite"):
+        audit_one_run([1.0, bad], [0.0, 0.0])
+
+
+def test_an_empty_arm_is_refused():
+    with pytest.raises(DataError, match="scores_out"):
+        audit_one_run([1.0], [])
+
+
+def test_sizes_that_fair_coins_do_not_give_are_refused():
+    rng = np.random.default_rng(0)
+    with pytest.raises(DataError, match="500 canaries in and 50 out"):
+        audit_one_run(rng.normal(size=500), rng.normal(size=50))
+
+
+def test_settings_out_of_range_are_refused():
+    with pytest.raises(SettingError, match="confidence"):
+        audit_one_run([1.0], [0.0], confidence=95)
+    with pytest.raises(SettingError, match="delta = 2"):
+        audit_one_run([1.0], [0.0], delta=2)
+    with pytest.raises(SettingError, match="give the same one"):
+        audit_one_run([1.0], [0.0], of=Quantity(Kind.EPSILON, delta=1e-6))
+    with pytest.raises(SettingError, match="7 right of 5 guesses"):
+        epsilon_at(10, 5, 7, 0.0, 0.05)

@@ -1,0 +1,160 @@
+"""The page in a real browser: it fits, says nothing wrong, and asks nobody for anything."""
+
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import replace
+from html import escape, unescape
+from pathlib import Path
+
+import pytest
+
+from quintain.report import render
+from quintain.results.records import Attacked, Judged, Record
+from quintain.results.verdict import Answer, Verdict
+
+from .sample import accuracy, record
+
+pytestmark = pytest.mark.browser
+
+_QUIET = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--host-resolver-rules=MAP * ~NOTFOUND",
+)
+
+_MEASURE = """
+const frame = document.querySelector('iframe'), inside = frame.contentDocument, all = [];
+inside.querySelectorAll('details').forEach(one => one.open = true);
+const root = inside.documentElement, clash = [], outside = [];
+const words = node => node.textContent.trim();
+inside.querySelectorAll('svg').forEach(drawing => {
+  const texts = [...drawing.querySelectorAll('text')], boxes = texts.map(text => text.getBoundingClientRect());
+  boxes.forEach((a, i) => {
+    if (a.left < 0 || a.right > root.clientWidth) outside.push(words(texts[i]));
+    boxes.slice(0, i).forEach((b, j) => {
+      const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left), high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+      if (wide > 0.5 && high > 3) clash.push(words(texts[i]) + ' | ' + words(texts[j]));
+    });
+  });
+});
+const beyond = [...inside.querySelectorAll('main *')].filter(node => !node.closest('.scroll') && !node.closest('svg'))
+  .filter(node => node.getBoundingClientRect().right > root.clientWidth + 0.5).map(node => node.tagName + ' ' + words(node).slice(0, 40));
+const pictures = [...inside.querySelectorAll('img')];
+const out = {
+  width: root.clientWidth, scroll: root.scrollWidth, clash, outside, beyond,
+  shown: pictures.filter(one => one.complete && one.naturalWidth > 0).length, pictures: pictures.length,
+  requests: frame.contentWindow.performance.getEntriesByType('resource').map(one => one.name),
+  ground: frame.contentWindow.getComputedStyle(inside.body).backgroundColor,
+  bar: frame.contentWindow.getComputedStyle(inside.querySelector('.card')).borderTopStyle,
+};
+const pre = document.createElement('pre'); pre.textContent = JSON.stringify(out); document.body.append(pre);
+"""
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        message = "no Chromium on this machine (Debian: apt-get install chromium), so the report was not opened in a browser"
+        if os.environ.get("QUINTAIN_REQUIRE_BROWSER") == "1":
+            pytest.fail(message)
+        pytest.skip(message)
+    return found
+
+
+class Complaint(AssertionError):
+    """The browser wrote to its console."""
+
+
+def browse(chromium: str, home: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    """One run of the browser with a profile of its own."""
+    command = [chromium, *_QUIET, f"--user-data-dir={home / 'profile'}", *flags]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+
+
+def measured(chromium: str, home: Path, html: str, width: int, *flags: str) -> dict[str, object]:
+    """The page in a frame of a given width, unchanged, with its own policy; measured from outside."""
+    outer = home / "outer.html"
+    frame = f'<iframe width="{width}" height="900" style="border:0" srcdoc="{escape(html)}"></iframe>'
+    outer.write_text(f"<!doctype html><body>{frame}<script>window.onload = () => {{{_MEASURE}}}</script></body>", encoding="utf-8")
+    ran = browse(
+        chromium, home, f"--window-size={width + 60},1000", "--enable-logging=stderr", "--v=0", "--dump-dom", *flags, outer.as_uri()
+    )
+    complaints = [line for line in ran.stderr.splitlines() if "CONSOLE" in line]
+    if complaints:
+        raise Complaint(complaints)
+    text = ran.stdout.rpartition("<pre>")[2].partition("</pre>")[0]
+    found: dict[str, object] = json.loads(unescape(text))
+    return found
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1200, 390])
+def test_the_report_fits_and_asks_nobody(
+    chromium: str, records: tuple[Record, ...], folder: Path, tmp_path: Path, width: int, theme: str
+) -> None:
+    flags = ["--blink-settings=preferredColorScheme=0"] if theme == "dark" else []
+    found = measured(chromium, tmp_path, render(records, folder), width, *flags)
+    assert found["width"] == found["scroll"] == width
+    assert found["beyond"] == found["clash"] == found["outside"] == []
+    assert found["shown"] == found["pictures"] == 17
+    assert found["requests"] == []
+    assert found["ground"] == {"light": "rgb(251, 250, 247)", "dark": "rgb(20, 24, 26)"}[theme]
+    assert found["bar"] == "solid"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        ('<img src="http://quintain.invalid/a.png" alt="">', "Content Security Policy"),
+        ("<script>1</script>", "Content Security Policy"),
+        ('<p style="color:red">', "Content Security Policy"),
+    ],
+)
+def test_the_policy_bites(chromium: str, records: tuple[Record, ...], folder: Path, tmp_path: Path, wrong: str, complaint: str) -> None:
+    page = render(records[:1], folder).replace("</main>", f"{wrong}</main>")
+    with pytest.raises(Complaint, match=complaint):
+        measured(chromium, tmp_path, page, 1200)
+
+
+def test_labels_stay_apart_in_the_hard_cases(chromium: str, folder: Path, tmp_path: Path) -> None:
+    sides = [(0, 1), (0, 0), (623, 624), (624, 624), (455, 461), (310, 312), (1, 624), (300, 250), (0, None), (None, 480)]
+    name = "Robust accuracy of the third model of the second hospital after certified_training_with_a_very_long_unbroken_name"
+    claims = tuple(accuracy(f"net{index}:linf:4/255", name, *pair) for index, pair in enumerate(sides))
+    answer = Verdict(Answer.FAIL, "between 0 and 1")
+    judged = tuple(
+        Judged(f"robust_accuracy(linf:4/255, model=net{index}) >= 0.{71 + index}", answer, claim.name) for index, claim in enumerate(claims)
+    )
+    page = render((replace(record(Attacked(()), claims), judged=judged),), folder)
+    for width in (1200, 390, 360):
+        found = measured(chromium, tmp_path, page, width)
+        assert found["beyond"] == found["clash"] == found["outside"] == []
+        assert found["scroll"] == width
+
+
+def test_the_file_itself_opens_and_goes_to_paper(chromium: str, records: tuple[Record, ...], folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(render(records, folder), encoding="utf-8")
+    ran = browse(
+        chromium,
+        tmp_path,
+        "--enable-logging=stderr",
+        "--v=0",
+        "--no-pdf-header-footer",
+        f"--print-to-pdf={tmp_path / 'report.pdf'}",
+        path.as_uri(),
+    )
+    assert not [line for line in ran.stderr.splitlines() if "CONSOLE" in line]
+    paper = (tmp_path / "report.pdf").read_bytes()
+    assert paper.startswith(b"%PDF-")
+    assert 4 <= paper.count(b"/Type /Page\n") + paper.count(b"/Type /Page ") <= 30

@@ -1,0 +1,84 @@
+"""Two runs, claim by claim."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quintain.report import compare
+from quintain.results.bounds import Bound, Bracket
+from quintain.results.quantity import Basis, Kind, Quantity, Side
+from quintain.results.records import Attacked, Claim, Record
+
+from .sample import accuracy, record
+
+
+def of(*claims: Claim) -> tuple[Record, ...]:
+    return (record(Attacked(()), claims),)
+
+
+def robust(lower: int | None, upper: int | None, token: str = "linf:4/255") -> Claim:
+    return accuracy("net:headline", "Robust accuracy, net", lower, upper, token=token)
+
+
+def epsilon(lower: float, upper: float, *, subject: str = "plan", delta: float = 1e-5) -> Claim:
+    quantity = Quantity(Kind.EPSILON, subject, "train", delta=delta)
+    bracket = Bracket(Bound(quantity, Side.LOWER, lower, Basis.PROOF), Bound(quantity, Side.UPPER, upper, Basis.PROOF))
+    return Claim("private:epsilon", "Privacy", "private", bracket)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "outcome"),
+    [
+        ((300, 310), (400, 410), "better"),
+        ((400, 410), (300, 310), "worse"),
+        ((300, 400), (350, 410), "undecided"),
+        ((300, 400), (300, 400), "same"),
+        ((300, 400), (400, 410), "undecided"),
+        ((None, 400), (None, 300), "undecided"),
+    ],
+)
+def test_only_brackets_apart_decide(before: tuple[int | None, int | None], after: tuple[int | None, int | None], outcome: str) -> None:
+    (change,) = compare(of(robust(*before)), of(robust(*after)))
+    assert change.outcome == outcome
+    assert change.before == ((before[0] or 0) / 624, (before[1] or 0) / 624)
+    assert change.kind is Kind.ROBUST_ACCURACY
+
+
+def test_less_epsilon_is_better_and_the_plan_may_differ() -> None:
+    (change,) = compare(of(epsilon(2, 3)), of(epsilon(0.5, 1, subject="other plan")))
+    assert change.outcome == "better"
+    (change,) = compare(of(epsilon(0.5, 1)), of(epsilon(2, 3)))
+    assert change.outcome == "worse"
+
+
+@pytest.mark.parametrize("word", ["data", "threat", "delta"])
+def test_other_data_another_threat_or_delta_are_named_and_not_compared(word: str) -> None:
+    before = epsilon(2, 3) if word == "delta" else robust(300, 310)
+    other = {"data": "other data", "threat": "linf:2/255", "delta": 1e-6}[word]
+    sides = (replace(side, of=replace(side.of, **{word: other})) for side in (before.bracket.lower, before.bracket.upper))
+    after = replace(before, bracket=Bracket(*sides))
+    (change,) = compare(of(before), of(after))
+    assert change.outcome == "incomparable"
+    assert f"the {word} differs" in change.why
+    assert str(other) in change.why
+
+
+def test_claims_of_one_run_alone_are_told() -> None:
+    left, right = robust(300, 310), accuracy("net:other", "Robust accuracy, other", 300, 310)
+    changes = {change.name: change for change in compare(of(left), of(right))}
+    assert (changes["net:headline"].outcome, changes["net:headline"].after) == ("removed", None)
+    assert (changes["net:other"].outcome, changes["net:other"].before) == ("added", None)
+
+
+def test_a_run_against_itself_has_not_moved(records: tuple[Record, ...]) -> None:
+    assert {change.outcome for change in compare(records, records)} == {"same"}
+    assert compare((), ()) == ()
+
+
+@given(st.lists(st.integers(0, 624), min_size=4, max_size=4))
+def test_better_one_way_is_worse_the_other(counts: list[int]) -> None:
+    one, two = robust(*sorted(counts[:2])), robust(*sorted(counts[2:]))
+    there, back = compare(of(one), of(two))[0].outcome, compare(of(two), of(one))[0].outcome
+    assert {there, back} in ({"better", "worse"}, {"same"}, {"undecided"})

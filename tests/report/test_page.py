@@ -1,0 +1,334 @@
+"""The page: whole, silent towards the network, honest about what is missing."""
+
+import base64
+import hashlib
+import math
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from quintain.core.errors import RunFolderError
+from quintain.report import format as fmt
+from quintain.report import read, render, write
+from quintain.report.page import NAME
+from quintain.results import codec
+from quintain.results.bounds import Bound, Bracket
+from quintain.results.evidence import Counted
+from quintain.results.quantity import Basis, Side
+from quintain.results.records import Attacked, Audited, Certified, Claim, Drilled, Federated, Leaked, Privatized, Record, Trained
+from quintain.results.tally import Tally
+
+from .reading import Page
+from .sample import accuracy, clean, leaked, record
+
+
+@pytest.fixture(scope="session")
+def html(records: tuple[Record, ...], folder: Path) -> str:
+    return render(records, folder)
+
+
+@pytest.fixture(scope="session")
+def page(html: str) -> Page:
+    return Page(html)
+
+
+def body_of(records: tuple[Record, ...], kind: type) -> Record:
+    return next(one for one in records if isinstance(one.body, kind))
+
+
+def test_it_is_one_document_without_script_link_or_inline_style(page: Page) -> None:
+    names = {name for name, _ in page.tags}
+    assert not names & {"script", "link", "iframe", "object", "embed", "form", "base"}
+    assert not [name for name, attributes in page.tags if "style" in attributes or any(key.startswith("on") for key in attributes)]
+    assert [len(page.all(tag)) for tag in ("html", "head", "body", "title", "h1", "main")] == [1] * 6
+    anchors = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(set(anchors)) == len(anchors)
+    assert {link["href"] for link in page.all("a")} <= {f"#{anchor}" for anchor in anchors}
+
+
+def test_nothing_in_it_can_be_requested(html: str, page: Page) -> None:
+    assert not re.search(r"https?:|//[a-z]|url\(|@import|file:", re.sub(r"base64,[\w+/=]+", "", html))
+    assert all(image["src"].startswith("data:image/png;base64,") for image in page.all("img"))
+
+
+def test_the_policy_allows_this_style_and_data_pictures_alone(html: str, page: Page) -> None:
+    policy = next(meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
+    style = re.search(r"<style>(.*?)</style>", html, re.S)
+    assert style
+    digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
+    assert policy == f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    assert html.index("Content-Security-Policy") < html.index("<style>")
+
+
+def test_every_section_is_there_and_linked(page: Page) -> None:
+    anchors = [attributes["id"] for attributes in page.all("section") if "id" in attributes]
+    assert anchors == ["training", "attack", "certificates", "privacy", "leaks", "federation", "trust", "record"]
+    assert [link["href"] for link in page.all("a")] == [f"#{anchor}" for anchor in anchors]
+
+
+def test_every_claim_shows_both_sides_and_its_interval(records: tuple[Record, ...], page: Page) -> None:
+    claims = [claim for one in records for claim in one.claims]
+    assert len(claims) > 15
+    for claim in claims:
+        kind = claim.bracket.of.kind
+        assert claim.title in page.text
+        assert fmt.quantity(kind, claim.bracket.lower.value) in page.text
+        assert fmt.quantity(kind, claim.bracket.upper.value) in page.text
+        assert fmt.span(kind, *claim.bracket.limits()) in page.text
+
+
+def test_the_prototype_figures_stand_where_they_belong(page: Page) -> None:
+    for words in (
+        "1 undecided 2 hold no two claims contradict each other",
+        "455 proved by interval bounds, 6 open (1.0 %), 163 of 624 wrong or broken.",
+        "Above a constant answer on both sides.",
+        "No better than a constant answer.",
+        "certified training 83.5 % 73.9 % 72.9 % none",
+        "constant answer 62.5 % 62.5 % 62.5 % 0.00",
+        "private model 83.0 % – – 3.00",
+        "An audit of this size can show at most 5.10 with 95 % confidence.",
+        "from a plain update, 33.1 dB",
+        "what the server saw, round 3",
+        "masked vectors 4 of 5",
+        "624 examples tested",
+        "seed 7",
+        "24 Nov 2026, 13:04 UTC",
+        "Quintain 0.1.0",
+        "quintain drill --seed 7 --out runs/2026-11-24",
+        "float32 rounding is small",
+        "20 training rows repeat another one",
+    ):
+        assert words in page.text
+
+
+def test_drawings_and_pictures_speak(page: Page) -> None:
+    drawings = page.all("svg")
+    assert len(drawings) > 20
+    assert all(drawing["role"] == "img" and len(drawing["aria-label"]) > 6 for drawing in drawings)
+    assert len(page.all("img")) == 12 + 5
+    assert all(image["alt"] for image in page.all("img"))
+    assert any(
+        drawing["aria-label"].startswith("proved 72.9 %, attacked 73.9 %, 95 %: 69.2 .. 77.3 %, asked ≥ 65.0 %") for drawing in drawings
+    )
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_each_record_alone_makes_a_page(records: tuple[Record, ...], folder: Path, number: int) -> None:
+    alone = Page(render(records[number : number + 1], folder))
+    assert alone.text.count("Record") >= 1
+    assert "nothing was required" in alone.text or isinstance(records[number].body, Drilled)
+    assert "None" not in alone.text
+    assert "Undefined" not in alone.text
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_any_record_may_be_missing(records: tuple[Record, ...], folder: Path, number: int) -> None:
+    rest = Page(render(records[:number] + records[number + 1 :], folder))
+    assert rest.text.startswith("Drill on xrays.test")
+    assert ("unfinished" in rest.text) == (number == 9)
+    assert "None" not in rest.text
+
+
+def test_bare_bodies_make_a_page(records: tuple[Record, ...], folder: Path) -> None:
+    attacked = body_of(records, Attacked).body
+    certified = body_of(records, Certified).body
+    federated = body_of(records, Federated).body
+    assert isinstance(attacked, Attacked)
+    assert isinstance(certified, Certified)
+    assert isinstance(federated, Federated)
+    bare = (
+        Attacked((replace(attacked.attacks[0], rows=()),)),
+        Attacked(()),
+        Certified((replace(certified.robustness[0], curve=(), asked=(), certifier=""),)),
+        replace(federated, rounds=(), sites=()),
+        replace(federated, rounds=federated.rounds[:1], sites=()),
+        Drilled((), (), 0, True),
+    )
+    for body in bare:
+        assert "Record" in Page(render((record(body),), folder)).text
+
+
+def test_many_classes_and_errors_are_shown(folder: Path) -> None:
+    tally = Tally((9, 8, 7), (10, 10, 10))
+    claim = accuracy("net:linf:2/255", "Robust accuracy, net", 20, 24, trials=30, token="linf:2/255", standing=tally, proved=tally)
+    claim = replace(claim, bracket=replace(claim.bracket, errors=2))
+    text = Page(render((record(Attacked(()), (claim,)),), folder)).text
+    assert "Balanced over 3 classes: 80.0 %." in text
+    assert "2 examples gave no number" in text
+
+
+def test_what_people_wrote_is_escaped(records: tuple[Record, ...], folder: Path) -> None:
+    attack = "<script>alert(1)</script>"
+    quote = 'x" onload="alert(2)'
+    leak = body_of(records, Leaked)
+    assert isinstance(leak.body, Leaked)
+    trained = body_of(records, Trained)
+    assert isinstance(trained.body, Trained)
+    model = replace(trained.body.training.model, title=attack)
+    hostile = (
+        replace(trained, body=Trained(replace(trained.body.training, model=model, plan=quote))),
+        replace(leak, body=replace(leak.body, original=replace(leak.body.original, caption=attack)), notes=(attack, quote)),
+        replace(
+            body_of(records, Certified),
+            claims=tuple(replace(one, title=attack, model=quote) for one in body_of(records, Certified).claims[:1]),
+            provenance=replace(leak.provenance, command=attack, data=(attack, quote)),
+        ),
+    )
+    html = render(hostile, folder)
+    assert "<script" not in html
+    assert attack in Page(html).text
+    assert not [name for name, attributes in Page(html).tags if "onload" in attributes]
+
+
+def test_a_contradiction_is_loud_and_comes_first(records: tuple[Record, ...], folder: Path) -> None:
+    wrong = accuracy("certified:linf:4/255", "Robust accuracy, certified training", 480, 461)
+    page = Page(render((record(Attacked(()), (wrong,)), *records[-1:]), folder))
+    alarm = [attributes for _, attributes in page.tags if attributes.get("role") == "alert"]
+    assert len(alarm) == 1
+    assert "1 claim contradicts itself: some code is wrong" in page.text
+    assert page.text.index("contradicts itself") < page.text.index("hold")
+    assert "no two claims contradict each other" not in page.text
+    assert "19 both proved and broken" in page.text
+    assert any("clash" in attributes.get("class", "") for _, attributes in page.tags)
+
+
+def test_a_specification_failure_is_as_loud(records: tuple[Record, ...], folder: Path) -> None:
+    audit = body_of(records, Audited)
+    assert isinstance(audit.body, Audited)
+    halved = replace(audit.body.specification[0], measured=0.56, p_value=1e-30, passed=False)
+    page = Page(render((replace(audit, body=replace(audit.body, specification=(halved,))),), folder))
+    assert len([attributes for _, attributes in page.tags if attributes.get("role") == "alert"]) == 1
+    assert "no epsilon on this page can be relied on" in page.text
+    assert "no two claims contradict each other" not in page.text
+    assert "SPECIFICATION FAILURE" in page.text
+
+
+def test_an_overwritten_contradiction_is_still_told(folder: Path) -> None:
+    wrong = accuracy("certified:linf:4/255", "Robust accuracy", 480, 461)
+    right = accuracy("certified:linf:4/255", "Robust accuracy", 455, 461)
+    page = Page(render((record(Attacked(()), (wrong,)), record(Attacked(()), (right,))), folder))
+    assert "1 claim contradicts itself" in page.text
+
+
+def test_a_suspect_claim_asks_for_a_rerun(folder: Path) -> None:
+    claim = accuracy("smoothed:l2:0.5", "Robust accuracy", 50, 49, trials=100, token="l2:0.5")
+    lower = replace(claim.bracket.lower, basis=Basis.STATISTICAL, evidence=Counted(50, 100, 0.001))
+    page = Page(render((record(Attacked(()), (replace(claim, bracket=replace(claim.bracket, lower=lower)),)),), folder))
+    assert "1 claim crosses as chance may do: run again" in page.text
+    assert "SUSPECT" in page.text
+
+
+def test_a_missing_changed_or_foreign_picture_is_named(records: tuple[Record, ...], tmp_path: Path) -> None:
+    body = leaked(tmp_path)
+    (tmp_path / body.original.path).unlink()
+    first, second, third = (attempt.picture for attempt in body.attempts)
+    (tmp_path / first.path).write_bytes((tmp_path / second.path).read_bytes())
+    (tmp_path / third.path).write_bytes(b"<svg/>")
+    outside = tmp_path.parent / "outside.png"
+    outside.write_bytes((tmp_path / second.path).read_bytes())
+    attempts = (
+        body.attempts[0],
+        replace(body.attempts[1], picture=replace(second, path="../outside.png")),
+        replace(body.attempts[2], picture=replace(third, sha256=hashlib.sha256(b"<svg/>").hexdigest())),
+    )
+    page = Page(render((record(replace(body, attempts=attempts)),), tmp_path))
+    for problem in ("picture missing", "picture changed", "outside the run folder", "not a PNG"):
+        assert problem in page.text
+    assert len(page.all("img")) == 1
+    assert "from a plain update, 33.1 dB" in page.text
+
+
+def test_infinity_is_told_in_words(records: tuple[Record, ...], folder: Path) -> None:
+    private = body_of(records, Privatized)
+    claim = next(claim for one in records for claim in one.claims if claim.name == "private:epsilon audited")
+    open_claim = replace(claim, bracket=Bracket(claim.bracket.lower, Bound.trivial(claim.bracket.of, Side.UPPER)))
+    assert isinstance(private.body, Privatized)
+    endless = replace(private.body, plan=replace(private.body.plan, epsilon=math.inf, noise_multiplier=0.0))
+    text = Page(render((replace(private, body=endless, claims=(open_claim,)),), folder)).text
+    assert "no upper bound" in text
+    assert "0.93 .. ∞" in text
+    assert "epsilon, accounted ∞" in text
+    assert "nan" not in text.lower().split()
+    assert "inf" not in text.lower().split()
+
+
+def test_a_folder_is_read_whole_and_in_order(folder: Path, records: tuple[Record, ...]) -> None:
+    assert [one.body.kind for one in records] == [path.stem[3:] for path in sorted(folder.glob("[0-9]*.json"))]
+    path = write(folder)
+    assert path == folder / NAME
+    assert path.read_text(encoding="utf-8") == render(records, folder)
+    assert not list(folder.glob(".report*"))
+
+
+def test_a_result_of_one_verb_is_enough(tmp_path: Path) -> None:
+    codec.save(record(Attacked(()), (accuracy("net:linf:4/255", "Robust accuracy, net", None, 372),)), tmp_path / "result.json")
+    text = Page(write(tmp_path).read_text(encoding="utf-8")).text
+    assert text.startswith("Attack on xrays.test")
+    assert "nothing proved" in text
+
+
+def test_a_damaged_record_is_never_skipped(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    (copy / "03-attack.json").write_bytes((folder / "03-attack.json").read_bytes()[:5000])
+    with pytest.raises(RunFolderError, match="03-attack"):
+        write(copy)
+
+
+@pytest.mark.parametrize("make", [True, False])
+def test_nothing_to_report_is_an_error(tmp_path: Path, make: bool) -> None:
+    place = tmp_path / "empty"
+    if make:
+        place.mkdir()
+        (place / "run.json").write_text("{}")
+    with pytest.raises(RunFolderError, match="empty"):
+        read(place)
+    with pytest.raises(RunFolderError, match="no result"):
+        render((), place)
+
+
+def test_a_claim_of_clean_accuracy_comes_alone_only(records: tuple[Record, ...], folder: Path) -> None:
+    tally = Tally((161, 360), (234, 390))
+    lone: Claim = clean("certified", tally)
+    assert "right 83.5 %" in Page(render((record(Attacked(()), (lone,)),), folder)).text
+    heads = [attributes for name, attributes in Page(render(records, folder)).tags if name == "article"]
+    assert len(heads) == 5
+
+
+def test_the_report_never_loads_torch() -> None:
+    code = (
+        "import sys, quintain.report; from quintain.report import Change, compare, render, write, rows; "
+        "sys.exit(any(name == 'torch' for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_words_keep_their_contrast() -> None:
+    style = Path(sys.modules["quintain.report.page"].__file__ or "").parent.joinpath("templates", "style.css").read_text(encoding="utf-8")
+    themes = [dict(re.findall(r"--([\w-]+): (#\w{6})", block)) for block in re.findall(r":root \{(.*?)\}", style, re.S)]
+    assert len(themes) == 3
+    for theme in themes:
+        for ink in ("ink", "soft", "proved-ink", "broken-ink", "open-ink"):
+            for ground in ("bg", "card"):
+                assert contrast(theme[ink], theme[ground]) >= 4.5, (ink, ground, theme)
+        for ground in ("proved-ink", "broken-ink", "open-ink"):
+            assert contrast(theme["on"], theme[ground]) >= 4.5, (ground, theme)
+        for area in ("proved", "broken", "plain"):
+            assert contrast(theme[area], theme["card"]) >= 3, (area, theme)
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG 2.1 contrast ratio."""
+
+    def light(colour: str) -> float:
+        parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    bright, dark = sorted((light(one), light(other)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)
