@@ -10,7 +10,11 @@ def every(kind: type) -> set[type]:
 
 
 def test_each_error_has_one_of_the_documented_exit_codes():
-    assert {kind.exit_code for kind in every(errors.QuintainError)} == {errors.ExitCode.USAGE, errors.ExitCode.ALARM, errors.ExitCode.TARGET}
+    assert {kind.exit_code for kind in every(errors.QuintainError)} == {
+        errors.ExitCode.USAGE,
+        errors.ExitCode.ALARM,
+        errors.ExitCode.TARGET,
+    }
 
 
 def test_the_tree_in_the_docstring_names_every_error():

@@ -22,7 +22,9 @@ def test_the_command_line_and_the_registry_import_nothing_heavy():
     assert not loaded_by(code).intersection(HEAVY)
 
 
-@pytest.mark.parametrize("code", ["import quintain.results.gate, quintain.results.codec", "import quintain.report.page, quintain.report.compare"])
+@pytest.mark.parametrize(
+    "code", ["import quintain.results.gate, quintain.results.codec", "import quintain.report.page, quintain.report.changes"]
+)
 def test_gate_and_report_run_where_torch_does_not(code):
     assert "torch" not in loaded_by(code)
 

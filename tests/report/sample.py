@@ -282,7 +282,9 @@ def _smoothed() -> tuple[Robustness, tuple[Claim, ...]]:
         bracket = Bracket(lower, upper, above.baseline)
         claims.append(Claim(f"smoothed:l2:{size}", "Robust accuracy, smoothed model", "smoothed", bracket, proved=below, standing=above))
     curve = tuple(step / 48 for step in range(49))
-    return Robustness("smoothed", "smoothed, sigma 0.25", "smoothing, 10,000 draws", "l2", examples, (0.25, 0.5, 0.75), 2, curve, 19.0), tuple(claims)
+    return Robustness(
+        "smoothed", "smoothed, sigma 0.25", "smoothing, 10,000 draws", "l2", examples, (0.25, 0.5, 0.75), 2, curve, 19.0
+    ), tuple(claims)
 
 
 def _attacks(name: str, folder: Path) -> Attacks:

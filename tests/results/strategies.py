@@ -36,12 +36,24 @@ def brackets(draw: st.DrawFn) -> Bracket:
     evidence = st.one_of(st.none(), counts, levels)
 
     def side(which: Side) -> Bound:
-        return Bound(of, which, draw(value), draw(st.sampled_from(Basis)), draw(evidence), draw(texts), tuple(draw(st.lists(texts, max_size=2))))
+        return Bound(
+            of, which, draw(value), draw(st.sampled_from(Basis)), draw(evidence), draw(texts), tuple(draw(st.lists(texts, max_size=2)))
+        )
 
-    return Bracket(side(Side.LOWER), side(Side.UPPER), draw(st.one_of(st.none(), st.floats(0, 1))), draw(st.integers(0, 3)), draw(st.integers(0, 3)))
+    return Bracket(
+        side(Side.LOWER), side(Side.UPPER), draw(st.one_of(st.none(), st.floats(0, 1))), draw(st.integers(0, 3)), draw(st.integers(0, 3))
+    )
 
 
-SPECIAL = {Tally: tallies, Bracket: brackets(), Quantity: quantities, PerExample: examples, str: texts, float: numbers, int: st.integers(0, 2**40)}
+SPECIAL = {
+    Tally: tallies,
+    Bracket: brackets(),
+    Quantity: quantities,
+    PerExample: examples,
+    str: texts,
+    float: numbers,
+    int: st.integers(0, 2**40),
+}
 
 
 def of_type(wanted: Any) -> st.SearchStrategy[Any]:

@@ -65,7 +65,7 @@ def test_at_most_asks_the_other_way():
 
 
 def test_a_verdict_is_no_truth_value():
-    with pytest.raises(TypeError, match="verdict.holds"):
+    with pytest.raises(TypeError, match=r"verdict\.holds"):
         bool(accuracy(455, 461).at_least(0.5))
 
 

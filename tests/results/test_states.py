@@ -45,7 +45,11 @@ def test_no_examples_cross_here_and_one_does_when_both_sides_claim_it():
 radius = st.one_of(st.just(0.0), st.just(INF), st.floats(0, 1))
 
 
-@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1), st.floats(0, 1), radius), min_size=1, max_size=20), st.floats(0, 1), st.floats(0, 1))
+@given(
+    st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1), st.floats(0, 1), radius), min_size=1, max_size=20),
+    st.floats(0, 1),
+    st.floats(0, 1),
+)
 def test_curves_fall_with_the_size_of_change(rows, a, b):
     labels, predicted, safe, broken = zip(*rows, strict=True)
     examples = PerExample(tuple(range(len(rows))), labels, predicted, safe, broken, (False,) * len(rows))

@@ -32,7 +32,7 @@ def show_record(console: Console, record: Record) -> None:
         for finding in record.body.findings:
             console.print(f"[{LEVELS[finding.level]}]{finding.level:<8}[/] {escape(finding.name)}: {escape(finding.text)}", soft_wrap=True)
     if record.claims:
-        console.print(_claims([record]))
+        _show_claims(console, [record])
     for note in record.notes:
         console.print(f"[dim]note: {escape(note)}[/]", soft_wrap=True)
     for one in record.judged:
@@ -42,7 +42,7 @@ def show_record(console: Console, record: Record) -> None:
 def show_drill(console: Console, folder: Path) -> None:
     """The final screen of a drill: claims, requirements, steps."""
     records = read(folder)
-    console.print(_claims(records))
+    _show_claims(console, records)
     count = verdicts(records)
     crossing = "no two claims contradict each other" if not count.contradictions else f"[bold red]{count.contradictions} CONTRADICTIONS[/]"
     suspects = f"; {count.suspects} suspect" if count.suspects else ""
@@ -88,12 +88,16 @@ def show_exceptions(console: Console, entries: "Sequence[Entry]") -> None:
         console.print("no exceptions: every law holds for everything registered")
 
 
-def _claims(records: Sequence[Record]) -> Table:
+def _show_claims(console: Console, records: Sequence[Record]) -> None:
+    """The table of claims, narrow enough for 80 columns, and what there is to know of each below it."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("claim", no_wrap=True)
-    for head in ("from below", "true value, 95 %", "from above", "constant"):
+    for head in ("from below", "true, 95 %", "from above", "constant"):
         table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("")
-    for row in rows(records):
-        table.add_row(escape(row.name), row.lower, row.true, row.upper, row.baseline, f"[{TONES[row.tone]}]{row.verdict}[/]")
-    return table
+    found = rows(records)
+    for row in found:
+        table.add_row(f"[{TONES[row.tone]}]{escape(row.name)}[/]", row.lower, row.true, row.upper, row.baseline)
+    console.print(table)
+    for verdict in dict.fromkeys(row.verdict for row in found if row.tone == "bad"):
+        names = ", ".join(row.name for row in found if row.verdict == verdict)
+        console.print(f"[red]{escape(verdict)}[/]: {escape(names)}", soft_wrap=True)

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from quintain.core.lazy import lazy_exports
-from quintain.threats.parse import parse as parse
 
 if TYPE_CHECKING:
     from quintain.threats.ball import Ball as Ball
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
     from quintain.threats.draw import Draw as Draw
     from quintain.threats.l2 import L2 as L2
     from quintain.threats.linf import Linf as Linf
+    from quintain.threats.tokens import parse as parse
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
@@ -23,7 +23,7 @@ __getattr__, __dir__ = lazy_exports(
         "Linf": "quintain.threats.linf",
         "Threat": "quintain.threats.ball",
         "contains": "quintain.threats.ball",
-        "parse": "quintain.threats.parse",
+        "parse": "quintain.threats.tokens",
         "require_inside": "quintain.threats.ball",
     },
 )

@@ -22,9 +22,10 @@ def run(
     from quintain.cli.session import Session, command_line
     from quintain.core.errors import Alarm
     from quintain.drill import Settings, drill
+    from quintain.drill.settings import ASKED
 
     session = Session("drill", seed=seed, require=tuple(require or ()))
-    asked = tuple(requirement.text for requirement in session.requirements)
+    asked = tuple(requirement.text for requirement in session.requirements) or ASKED
     folder = out or session.folder
     records: dict[str, Record] = {}
 
