@@ -14,7 +14,7 @@ from quintain.certify import IntervalBounds
 from quintain.core.errors import SettingError
 from quintain.data.dataset import from_arrays
 from quintain.evaluate.attacked import attack_models
-from quintain.evaluate.brackets import bracket_claims, clean_claim, robustness
+from quintain.evaluate.brackets import both_sides, bracket_claims, clean_claim, robustness
 from quintain.evaluate.proved import prove
 from quintain.evaluate.subject import described
 from quintain.models.classifier import Classifier
@@ -50,7 +50,7 @@ def subject():
 @pytest.fixture(scope="module")
 def both(subject):
     attacks = {"fgsm": FGSM(), "pgd": PGD(steps=20)}
-    return robustness(subject, points(), SIZES, attacks=attacks, certifier=IntervalBounds(), method="interval bounds")
+    return both_sides(subject, points(), SIZES, attacks=attacks, certifiers={"interval bounds": IntervalBounds()})
 
 
 def exact_standing(threat):
@@ -165,3 +165,13 @@ def test_wrong_examples_are_broken_at_nothing(both):
     wrong = [row for row, (a, b) in enumerate(zip(result.examples.predicted, result.examples.labels, strict=True)) if a != b]
     assert all(result.examples.broken_radius[row] == 0 for row in wrong)
     assert all(math.isfinite(radius) for radius in result.examples.safe_radius)
+
+
+def test_robustness_in_one_call(both, subject):
+    bracket = robustness(
+        subject.model, points(), SIZES[1], attacks=[FGSM(), PGD(steps=20)], certifiers=[IntervalBounds(), IntervalBounds()]
+    )
+    assert (bracket.lower.value, bracket.upper.value) == (both[2][1].bracket.lower.value, both[2][1].bracket.upper.value)
+    assert bracket.lower.method == "IntervalBounds-0 + IntervalBounds-1"
+    alone = robustness(subject.model, points(), SIZES[1], attacks=[FGSM()], certifiers=[])
+    assert alone.lower.basis is Basis.TRIVIAL

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from quintain.cli.headlines import headlines
 from quintain.report import format as fmt
 from quintain.report import read, rows, verdicts
 from quintain.results.records import Checked, Drilled, Record
@@ -22,8 +23,10 @@ OUTCOMES = {"better": "green", "worse": "red", "undecided": "yellow", "incompara
 
 
 def show_step(console: Console, step: str, record: Record) -> None:
-    """One line for a finished step of a drill."""
-    console.print(f"[green]done[/]  {step:<10} {record.provenance.seconds:7.1f} s")
+    """A finished step of a drill."""
+    console.print(f"[bold]{step:<10}[/] {record.provenance.seconds:6.1f} s")
+    for line in headlines(record):
+        console.print(f"  {escape(line)}", soft_wrap=True)
 
 
 def show_record(console: Console, record: Record) -> None:
@@ -31,6 +34,9 @@ def show_record(console: Console, record: Record) -> None:
     if isinstance(record.body, Checked):
         for finding in record.body.findings:
             console.print(f"[{LEVELS[finding.level]}]{finding.level:<8}[/] {escape(finding.name)}: {escape(finding.text)}", soft_wrap=True)
+    if not isinstance(record.body, Checked):
+        for line in headlines(record):
+            console.print(escape(line), soft_wrap=True)
     if record.claims:
         _show_claims(console, [record])
     for note in record.notes:

@@ -11,8 +11,9 @@ from quintain.core.progress import Progress, silent
 from quintain.data.dataset import Dataset
 from quintain.evaluate.attacked import Attack, attack_models
 from quintain.evaluate.examples import ball_of, rising
-from quintain.evaluate.proved import Proved, prove
-from quintain.evaluate.subject import Subject, answers, tally
+from quintain.evaluate.proved import Proved, prove, strongest
+from quintain.evaluate.subject import Subject, answers, described, tally
+from quintain.models.classifier import Classifier
 from quintain.results.bounds import Bound, Bracket
 from quintain.results.evidence import Counted
 from quintain.results.quantity import Basis, Kind, Quantity, Side
@@ -67,23 +68,63 @@ def bracket_claims(
     return Robustness(subject.name, subject.file.title, method, ball_of(sizes), both, asked, data.classes, curve, seconds), tuple(claims)
 
 
-def robustness(
+def both_sides(
     subject: Subject,
     data: Dataset,
     threats: Sequence[Ball],
     *,
     attacks: Mapping[str, Attack],
-    certifier: Certifier,
-    method: str,
+    certifiers: Mapping[str, Certifier],
     seed: int = 0,
     delivered: bool = True,
     progress: Progress = silent,
 ) -> tuple[Attacks, Robustness, tuple[Claim, ...]]:
-    """Attack and prove a model at every size, and put both sides together."""
+    """Attack a model by every attack and prove it by every certifier, at every size, and put both sides together."""
     attacked = attack_models(subject, data, threats, attacks, seed=seed, progress=progress)
-    proved = prove(subject, data, threats, certifier, method=method, progress=progress)
-    both, claims = bracket_claims(subject, data, threats, proved=proved, attacked=attacked, delivered=delivered)
+    proofs = [prove(subject, data, threats, one, method=name, progress=progress) for name, one in certifiers.items()]
+    both, claims = bracket_claims(subject, data, threats, proved=strongest(proofs), attacked=attacked, delivered=delivered)
     return attacked, both, claims
+
+
+def robustness(
+    model: Classifier,
+    data: Dataset,
+    threat: Ball,
+    *,
+    attacks: Sequence[Attack],
+    certifiers: Sequence[Certifier],
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Bracket:
+    r"""The robust accuracy of a model on some examples, from both sides.
+
+    .. math:: certified \le E\,[\forall z \in ball(x): f(z) = y] \le attacked
+
+    Args:
+        model: The classifier.
+        data: Labelled examples.
+        threat: What may be changed.
+        attacks: From ``quintain.attacks``, such as ``[PGD()]``.
+        certifiers: From ``quintain.certify``, such as ``[IntervalBounds()]``.
+        seed: Of the attacks' draws.
+        progress: Shows bars.
+
+    Guarantee: both sides hold for these examples; ``Bracket.limits`` gives what they say of the population.
+    """
+    _, _, (claim,) = both_sides(
+        described(model, model.name, model.name),
+        data,
+        [threat],
+        attacks={_name(number, attack): attack for number, attack in enumerate(attacks)},
+        certifiers={_name(number, certifier): certifier for number, certifier in enumerate(certifiers)},
+        seed=seed,
+        progress=progress,
+    )
+    return claim.bracket
+
+
+def _name(number: int, method: object) -> str:
+    return f"{type(method).__name__}-{number}"
 
 
 def _together(proved: Proved | None, attacked: Attacks | None) -> PerExample:

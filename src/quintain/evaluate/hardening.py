@@ -11,7 +11,7 @@ from quintain.core.progress import Progress, silent
 from quintain.core.registry import find
 from quintain.data.dataset import Dataset
 from quintain.evaluate.attacked import Attack
-from quintain.evaluate.brackets import clean_claim, robustness
+from quintain.evaluate.brackets import both_sides, clean_claim
 from quintain.evaluate.outcome import Outcome
 from quintain.evaluate.smoothing import Smoothing, smoothed_bracket
 from quintain.evaluate.subject import Subject
@@ -87,7 +87,7 @@ def hardened_outcome(
         ball = threat if isinstance(threat, L2) else L2(2 * sigma)
         attacked, _, claims = smoothed_bracket(subject, test, [ball], Smoothing(sigma), seed=seed, delivered=True, progress=progress)
     else:
-        attacked, _, claims = robustness(
-            subject, test, [threat], attacks=attacks, certifier=IntervalBounds(), method="interval bounds", seed=seed, progress=progress
+        attacked, _, claims = both_sides(
+            subject, test, [threat], attacks=attacks, certifiers={"interval bounds": IntervalBounds()}, seed=seed, progress=progress
         )
     return Outcome(Hardened((training,), (attacked,)), (clean, *claims))

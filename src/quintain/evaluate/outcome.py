@@ -11,6 +11,7 @@ import torch
 
 from quintain.core.errors import Contradiction, SpecificationFailure
 from quintain.results.bounds import Status
+from quintain.results.quantity import Kind
 from quintain.results.records import SCHEMA, Audited, Body, Claim, Provenance, Record
 
 _TOLD = ("quintain", "torch", "numpy", "scipy", "dp-accounting", "cryptography")
@@ -42,11 +43,14 @@ def recorded(make: Callable[[], Outcome], *, command: str, seed: int, data: tupl
         command=command,
         seed=seed,
         data=data,
+        models=tuple(
+            {claim.model: claim.bracket.of.subject for claim in outcome.claims if claim.bracket.of.kind is not Kind.EPSILON}.items()
+        ),
         started=started.isoformat(),
         seconds=time.perf_counter() - clock,
         versions=_versions(),
-        device="cpu",
-        dtype="float32",
+        device=str(torch.get_default_device()),
+        dtype=str(torch.get_default_dtype()).removeprefix("torch."),
         threads=torch.get_num_threads(),
         platform=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         reproducible=outcome.reproducible,

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -80,3 +80,18 @@ def prove(
     seconds = time.perf_counter() - clock
     broken = np.where(predicted == data.labels, math.inf, 0.0)
     return Proved(examples(data, predicted, radius, broken, failed), method, assumes, seconds)
+
+
+def strongest(proofs: Sequence[Proved]) -> Proved | None:
+    """For each example the largest radius that any of several methods proved; None of none."""
+    if not proofs:
+        return None
+    first = proofs[0]
+    radii = tuple(max(column) for column in zip(*(one.examples.safe_radius for one in proofs), strict=True))
+    return Proved(
+        replace(first.examples, safe_radius=radii),
+        " + ".join(one.method for one in proofs),
+        tuple(dict.fromkeys(line for one in proofs for line in one.assumes)),
+        sum(one.seconds for one in proofs),
+        sum(one.alpha for one in proofs),
+    )

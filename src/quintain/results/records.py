@@ -19,6 +19,7 @@ class Provenance:
         command: The command line.
         seed: The seed of every draw that is not private.
         data: Name and content hash of the data set.
+        models: (name, hash of weights and inference program) of each model that a claim speaks of.
         started: UTC, ISO 8601.
         seconds: Wall time of the step.
         versions: (package, version) pairs.
@@ -29,6 +30,7 @@ class Provenance:
     command: str
     seed: int
     data: tuple[str, str]
+    models: tuple[tuple[str, str], ...]
     started: str
     seconds: float
     versions: tuple[tuple[str, str], ...]

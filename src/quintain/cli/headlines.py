@@ -1,0 +1,96 @@
+"""What each finished step has to say, in one line."""
+
+from collections.abc import Iterator
+
+from quintain.report import format as fmt
+from quintain.results.bounds import Bracket
+from quintain.results.quantity import Kind
+from quintain.results.records import (
+    Attacked,
+    Attacks,
+    Audited,
+    Body,
+    Checked,
+    Federated,
+    Hardened,
+    Leaked,
+    Privatized,
+    Record,
+    Trained,
+    Training,
+)
+from quintain.results.tally import Tally
+
+
+def headlines(record: Record) -> Iterator[str]:
+    """One line, or a few, on the results of a step; claims of robustness and privacy as brackets."""
+    yield from _of_body(record.body)
+    for claim in record.claims:
+        if claim.bracket.of.kind is Kind.ROBUST_ACCURACY:
+            yield f"{claim.name}: {bracket(claim.bracket)}"
+
+
+def bracket(sides: Bracket) -> str:
+    """Both sides of an accuracy, how much of the gap is open, and how much more the size of the test set leaves open."""
+    low, high = sides.limits()
+    open_points = sides.upper.value - sides.lower.value
+    chance = (high - low) - open_points
+    between = f"proved {fmt.percent(sides.lower.value)} <= true <= {fmt.percent(sides.upper.value)} attacked"
+    constant = "" if sides.baseline is None else f"; constant answer {fmt.percent(sides.baseline)}"
+    return f"{between}; open {100 * open_points:.1f} points, test set's size {100 * chance:.1f} more{constant}"
+
+
+def _of_body(body: Body) -> Iterator[str]:
+    match body:
+        case Checked():
+            worse = [f"{finding.level}: {finding.text}" for finding in body.findings if finding.level in ("warning", "error")]
+            yield f"{len(body.findings)} looks, {len(worse)} to heed"
+            yield from worse
+        case Trained():
+            yield _training(body.training)
+        case Hardened():
+            yield from map(_training, body.trainings)
+            yield from map(_attacks, body.attacks)
+        case Attacked():
+            yield from map(_attacks, body.attacks)
+        case Privatized():
+            plan = body.plan
+            yield (
+                f"epsilon {fmt.epsilon(plan.epsilon)} at delta {plan.delta:g}, batch {plan.expected_batch_size}, "
+                f"noise {plan.noise_multiplier:.3g}; {_accuracy(body.training.clean)}, plain {fmt.percent(body.plain.accuracy)}"
+            )
+        case Audited():
+            run, control = body.run, body.control
+            yield (
+                f"audited >= {fmt.epsilon(run.lower.value)} ({fmt.percent(run.confidence)}, m={run.canaries}, "
+                f"ceiling {fmt.epsilon(run.ceiling)}) <= true <= accounted {fmt.epsilon(body.plan.epsilon)}"
+            )
+            yield f"control without noise: audited >= {fmt.epsilon(control.lower.value)}"
+            failed = [test.text for test in body.specification if not test.passed]
+            yield f"{len(body.specification)} measurements of the mechanism, {len(failed)} not as promised"
+            yield from failed
+        case Leaked():
+            told = ", ".join(f"{one.setting} {fmt.decibels(one.psnr)}" for one in (*body.attempts, body.baseline))
+            yield f"rebuilt from {told}"
+        case Federated():
+            last, best = body.rounds[-1], max(site.alone.accuracy for site in body.sites)
+            gone = ", ".join(f"{name} in round {one.number}" for one in body.rounds for name in one.dropped) or "nobody"
+            exact = sum(one.exact for one in body.rounds)
+            yield (
+                f"{_accuracy(last.global_model)}; best alone {fmt.percent(best)}, pooled {fmt.percent(body.pooled.accuracy)}; "
+                f"dropped out: {gone}; {exact} of {len(body.rounds)} sums exact"
+            )
+
+
+def _training(training: Training) -> str:
+    return f"{training.model.title}: {_accuracy(training.clean)}, {fmt.seconds(training.seconds)}"
+
+
+def _accuracy(tally: Tally) -> str:
+    low, high = (100 * limit for limit in tally.interval())
+    return f"accuracy {fmt.percent(tally.accuracy)} (95 %: {low:.1f} .. {high:.1f}), balanced {fmt.percent(tally.balanced)}"
+
+
+def _attacks(attacks: Attacks) -> str:
+    left = ", ".join(f"{row.threat} {row.attack} {fmt.percent(row.standing.accuracy)}" for row in attacks.rows)
+    return f"{attacks.title}: {left}"
