@@ -1,0 +1,22 @@
+"""``python -m benchmarks [NAME ...]``: the peers come with ``pip install -e '.[bench]'``."""
+
+import sys
+from importlib import import_module
+
+SUITES = ("pgd", "private_steps", "interval_bounds")
+
+
+def main(names: list[str]) -> int:
+    """Run the named suites, or all."""
+    unknown = sorted(set(names) - set(SUITES))
+    if unknown:
+        print(f"no suite is called {', '.join(unknown)}; there are {', '.join(SUITES)}", file=sys.stderr)
+        return 2
+    for name in names or SUITES:
+        for result in import_module(f"benchmarks.{name}").run():
+            print(result.line(), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

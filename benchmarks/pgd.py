@@ -1,0 +1,43 @@
+"""PGD on the bundled X-rays against torchattacks' PGD, 20 gradients each, on a plain and on an adversarially trained net."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+import quintain as q
+from benchmarks.harness import Duel, duel
+from quintain.models.nets import xray_cnn
+
+EPS = 4 / 255
+STEPS = 20
+
+
+def nets(train: object) -> dict[str, nn.Module]:
+    """A plain and an adversarially trained net."""
+    plain, hardened = xray_cnn(), xray_cnn()
+    q.training.fit(plain, train, q.training.Recipe(10))
+    q.harden.fit(hardened, train, q.harden.PGDTraining(q.Linf(EPS), q.training.Recipe(8, rate=3e-3)))
+    return {"plain": plain, "adversarial": hardened}
+
+
+def run() -> Iterator[Duel]:
+    """Time and accuracy left; the peer runs its published settings but for the number of steps, which is ours."""
+    import torchattacks
+
+    data = q.load_data("xrays")
+    x, y = data.part("test").batch(torch.arange(624))
+    for name, net in nets(data.part("train")).items():
+        model = q.Classifier(net.eval(), classes=2)
+
+        def ours(model: q.Classifier = model) -> torch.Tensor:
+            outcome = q.attacks.PGD(steps=STEPS)(model, x, y, q.Linf(EPS), seed=0)
+            return ~outcome.broken
+
+        def peer(net: nn.Module = net) -> torch.Tensor:
+            adversarial = torchattacks.PGD(net, eps=EPS, alpha=2 / 255, steps=STEPS)(x, y)
+            with torch.no_grad():
+                return net(adversarial).argmax(1) == y
+
+        notes = f"accuracy left {ours().float().mean():.1%} ours, {peer().float().mean():.1%} peer"
+        yield duel(f"PGD-{STEPS}, {name} net, 624 X-rays, linf:4/255", ours, peer, notes=notes)
