@@ -1,11 +1,11 @@
 import pytest
 import torch
-from tests.laws.checks_attacks import best_linear_gain, inputs, invariant_net
 from torch import nn
 
 from quintain.attacks import ascend
 from quintain.losses import cross_entropy, margin
 from quintain.threats import L2, Linf, contains
+from tests.laws.checks_attacks import best_linear_gain, inputs, invariant_net
 
 THREATS = [Linf(0.1), L2(0.4)]
 

@@ -1,11 +1,11 @@
 import pytest
 import torch
-from tests.laws.checks_attacks import inputs, invariant_net
 from torch import Tensor
 
 from quintain.attacks import PGD, climb
 from quintain.core.errors import DataError
 from quintain.threats import Draw, Linf
+from tests.laws.checks_attacks import inputs, invariant_net
 
 THREAT = Linf(0.1)
 

@@ -1,10 +1,10 @@
 import pytest
 import torch
-from tests.laws.checks_attacks import inputs, invariant_net
 
 import quintain
 from quintain.attacks import FGSM, fgsm_attack
 from quintain.threats import L2, Linf
+from tests.laws.checks_attacks import inputs, invariant_net
 
 
 def test_the_function_is_its_formula() -> None:

@@ -2,11 +2,11 @@ from itertools import pairwise
 
 import pytest
 import torch
-from tests.laws.checks_attacks import inputs, invariant_net
 
 from quintain.attacks import FGSM, PGD
 from quintain.core.errors import SettingError
 from quintain.threats import L2, Linf
+from tests.laws.checks_attacks import inputs, invariant_net
 
 
 def stubborn(count: int = 6) -> tuple:

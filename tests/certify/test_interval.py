@@ -5,7 +5,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.certify.random_nets import NAMES, inputs, points, random_net
 from torch import nn
 from torch.nn import functional as F
 
@@ -16,6 +15,7 @@ from quintain.core.errors import Contradiction, DataError, ModelError, SettingEr
 from quintain.losses import margin
 from quintain.models import Classifier
 from quintain.threats import L2, Linf
+from tests.certify.random_nets import NAMES, inputs, points, random_net
 
 BALLS = st.sampled_from([Linf(0.0), Linf(0.01), Linf(0.1), Linf(1.0), L2(0.0), L2(0.05), L2(0.5), L2(20.0)])
 

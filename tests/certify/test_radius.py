@@ -2,13 +2,13 @@ import itertools
 
 import pytest
 import torch
-from tests.certify.random_nets import inputs, random_net
 from torch import nn
 
 from quintain.certify import IntervalBounds, largest_radius
 from quintain.core.errors import SettingError
 from quintain.models import Classifier
 from quintain.threats import L2, Linf
+from tests.certify.random_nets import inputs, random_net
 
 
 def test_radii_of_a_linear_model_are_its_margins_over_the_dual_norm():

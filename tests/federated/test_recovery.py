@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from tests.federated.rounds import federation
 
 from quintain.core.errors import SettingError
 from quintain.federated import InProcess, Stage, recover, secure_sum, verify_hidden
 from quintain.federated.secagg import client, masks, server
+from tests.federated.rounds import federation
 
 
 @pytest.fixture

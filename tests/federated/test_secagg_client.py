@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.federated.rounds import federation
 
 from quintain.core.errors import ProtocolError, SettingError, StorageError
 from quintain.federated.secagg import client, server, transcript
@@ -36,6 +35,7 @@ from quintain.federated.secagg.messages import (
 from quintain.federated.secagg.policy import Policy, default_threshold
 from quintain.federated.secagg.primitives import derive_key, exchange, seal
 from quintain.federated.secagg.secret import Secret
+from tests.federated.rounds import federation
 
 SMALL = bytes.fromhex("01" + "00" * 31)
 

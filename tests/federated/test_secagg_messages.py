@@ -3,7 +3,6 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.federated.rounds import federation
 
 from quintain.core.errors import ProtocolError
 from quintain.federated.secagg import client, server
@@ -19,6 +18,7 @@ from quintain.federated.secagg.messages import (
     parse_unmask,
     parse_words,
 )
+from tests.federated.rounds import federation
 
 PARSERS = {
     "keys": parse_keys,

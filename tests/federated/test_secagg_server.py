@@ -2,11 +2,11 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from tests.federated.rounds import federation, total
 
 from quintain.core.errors import ProtocolError
 from quintain.federated.secagg import client, server
 from quintain.federated.secagg.messages import Kind, from_site, pack_keys, pack_unmask, parse_keys, parse_unmask, site_body
+from tests.federated.rounds import federation, total
 
 
 @pytest.mark.parametrize("gone", [subset for size in range(3) for subset in combinations(range(5), size)])

@@ -2,6 +2,10 @@
 
 import pytest
 import torch
+
+from quintain.attacks.outcome import Attack
+from quintain.core.registry import entries
+from quintain.threats import Ball
 from tests.laws.checks_attacks import (
     check_beats_random,
     check_gap,
@@ -15,10 +19,6 @@ from tests.laws.checks_attacks import (
     invariant_net,
 )
 from tests.laws.test_balls import BALLS, ball_of
-
-from quintain.attacks.outcome import Attack
-from quintain.core.registry import entries
-from quintain.threats import Ball
 
 ATTACKS = sorted(entries("attack"))
 SIZES = {"linf": 0.1, "l2": 0.6}

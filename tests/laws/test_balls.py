@@ -4,6 +4,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from quintain.core.registry import entries
+from quintain.threats import L2, Ball, Linf, contains, parse
+from quintain.threats.rounding import box_inside
 from tests.laws.checks_attacks import (
     check_ascend_steepest,
     check_projection_idempotent,
@@ -12,10 +16,6 @@ from tests.laws.checks_attacks import (
     check_sample_inside,
     inputs,
 )
-
-from quintain.core.registry import entries
-from quintain.threats import L2, Ball, Linf, contains, parse
-from quintain.threats.rounding import box_inside
 
 BALLS = {name: entry for name, entry in entries("threat").items() if entry.fact("family") == "ball"}
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

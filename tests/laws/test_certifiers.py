@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from tests.laws.checks_certify import halfspace, radii, require_at_most_exact
 from torch import nn
 
 from quintain.core.registry import entries
 from quintain.models import Classifier
+from tests.laws.checks_certify import halfspace, radii, require_at_most_exact
 
 NAMES = sorted(entries("certifier"))
 

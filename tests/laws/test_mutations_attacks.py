@@ -4,6 +4,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
+
+from quintain.attacks import FGSM, PGD
+from quintain.attacks import loop as attack_loop
+from quintain.attacks import pgd as attack_pgd
+from quintain.attacks.meter import Meter
+from quintain.threats import L2, Draw, Linf, contains
+from quintain.threats.ball import Ball
 from tests.laws.checks_attacks import (
     check_beats_random,
     check_gap,
@@ -20,14 +28,6 @@ from tests.laws.checks_attacks import (
     inputs,
     invariant_net,
 )
-from torch import Tensor
-
-from quintain.attacks import FGSM, PGD
-from quintain.attacks import loop as attack_loop
-from quintain.attacks import pgd as attack_pgd
-from quintain.attacks.meter import Meter
-from quintain.threats import L2, Draw, Linf, contains
-from quintain.threats.ball import Ball
 
 
 def alarms(check: Callable[[], None], plant: Callable[[], None]) -> None:

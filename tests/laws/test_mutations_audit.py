@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from tests.laws.checks_audit import NULLS, all_or_nothing, check_level, check_power, check_theorem, gaussian, randomized_response
 
 from quintain.leakage import one_run
+from tests.laws.checks_audit import NULLS, all_or_nothing, check_level, check_power, check_theorem, gaussian, randomized_response
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.laws.checks_certify import radii, require_at_most_exact
 
 from quintain.certify import interval, network, smoothed, span
 from quintain.certify.arithmetic import EXACT
@@ -12,6 +11,7 @@ from quintain.core import statistics
 from quintain.core.errors import Contradiction
 from quintain.models import Classifier
 from quintain.threats import Linf
+from tests.laws.checks_certify import radii, require_at_most_exact
 
 
 def by_intervals(model, x, y):

@@ -8,12 +8,12 @@ from typing import get_args
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.results.strategies import records
 
 from quintain.core.errors import RunFolderError, StorageError
 from quintain.results.bounds import Status
 from quintain.results.codec import decode, encode, load, save
 from quintain.results.records import SCHEMA, Body, Record
+from tests.results.strategies import records
 
 GOLDEN = Path(__file__).parent / "golden"
 

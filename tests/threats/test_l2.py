@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.laws.checks_attacks import inputs
 
 from quintain.core.errors import SettingError
 from quintain.threats import L2, Draw, contains
+from tests.laws.checks_attacks import inputs
 
 
 def nearest_by_faces(ball: L2, z: np.ndarray, x: np.ndarray) -> float:
