@@ -13,8 +13,9 @@ from quintain.evaluate import brackets
 from quintain.report import read
 from quintain.results.bounds import Status
 from quintain.results.codec import load, save
+from quintain.results.privacy_records import Federated, Leaked
 from quintain.results.quantity import Kind
-from quintain.results.records import Drilled, Federated, Leaked
+from quintain.results.records import Drilled
 
 pytestmark = pytest.mark.xdist_group("drill")
 

@@ -16,7 +16,7 @@ from quintain.evaluate.subject import answers, clean_tally, stored
 from quintain.models import load_model
 from quintain.models.classifier import Classifier
 from quintain.models.nets import xray_cnn
-from quintain.results.records import Checked
+from quintain.results.robustness_records import Checked
 
 
 def test_a_stored_model_is_the_same_subject_when_it_is_loaded(tmp_path):

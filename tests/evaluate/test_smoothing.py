@@ -57,3 +57,22 @@ def _seed():
 def test_the_same_seed_gives_the_same_bracket():
     first, again = (smoothed_bracket(halfspace(), points(), [L2(0.1)], PLAN, seed=2)[2] for _ in range(2))
     assert first == again
+
+
+def test_mutant_a_certificate_against_a_clear_vote_is_a_crossing(monkeypatch):
+    from dataclasses import replace
+
+    from quintain.certify.smoothed import Smoothed
+
+    real = Smoothed.certify
+
+    def boasting(self, *args, **words):
+        outcome = real(self, *args, **words)
+        return replace(outcome, radius=torch.full_like(outcome.radius, 0.3))
+
+    monkeypatch.setattr(Smoothed, "certify", boasting)
+    x = np.random.default_rng(1).random((40, 2)).astype(np.float32)
+    flipped = from_arrays(x, (x.sum(1) <= 1).astype(int), name="flipped")
+    _, _, claims = smoothed_bracket(halfspace(), flipped, [L2(0.05)], PLAN, seed=4)
+    assert claims[0].bracket.crossed > 10
+    assert claims[0].bracket.status is Status.CONTRADICTION

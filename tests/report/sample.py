@@ -17,43 +17,37 @@ from PIL import Image
 
 from quintain.report import write
 from quintain.results import codec
+from quintain.results.artefacts import ModelFile, Picture
 from quintain.results.bounds import Bound, Bracket
 from quintain.results.evidence import Counted, Levels
 from quintain.results.gate import judge
-from quintain.results.quantity import Basis, Kind, Quantity, Side
-from quintain.results.records import (
-    SCHEMA,
-    Attacked,
-    AttackRow,
-    Attacks,
+from quintain.results.privacy_records import (
     Audited,
     AuditRun,
-    Body,
-    Certified,
-    Checked,
-    Claim,
-    Drilled,
     Federated,
-    Finding,
-    Hardened,
-    Judged,
     Leaked,
-    ModelFile,
-    Picture,
     PrivacyPlan,
     Privatized,
-    Provenance,
     Reconstruction,
-    Record,
-    Robustness,
     Round,
     Site,
     SpecificationTest,
-    Step,
+)
+from quintain.results.quantity import Basis, Kind, Quantity, Side
+from quintain.results.records import SCHEMA, Body, Claim, Drilled, Judged, Provenance, Record, Step
+from quintain.results.requirements import Requirement
+from quintain.results.robustness_records import (
+    Attacked,
+    AttackRow,
+    Attacks,
+    Certified,
+    Checked,
+    Finding,
+    Hardened,
+    Robustness,
     Trained,
     Training,
 )
-from quintain.results.requirements import Requirement
 from quintain.results.states import PerExample
 from quintain.results.tally import Tally
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from quintain.report import render
-from quintain.results.records import Attacked, Judged, Record
+from quintain.results.records import Judged, Record
+from quintain.results.robustness_records import Attacked
 from quintain.results.verdict import Answer, Verdict
 
 from .sample import accuracy, record

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from quintain.report import compare
 from quintain.results.bounds import Bound, Bracket
 from quintain.results.quantity import Basis, Kind, Quantity, Side
-from quintain.results.records import Attacked, Claim, Record
+from quintain.results.records import Claim, Record
+from quintain.results.robustness_records import Attacked
 
 from .sample import accuracy, record
 

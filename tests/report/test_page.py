@@ -19,8 +19,10 @@ from quintain.report.page import NAME
 from quintain.results import codec
 from quintain.results.bounds import Bound, Bracket
 from quintain.results.evidence import Counted
+from quintain.results.privacy_records import Audited, Federated, Leaked, Privatized
 from quintain.results.quantity import Basis, Side
-from quintain.results.records import Attacked, Audited, Certified, Claim, Drilled, Federated, Leaked, Privatized, Record, Trained
+from quintain.results.records import Claim, Drilled, Record
+from quintain.results.robustness_records import Attacked, Certified, Trained
 from quintain.results.tally import Tally
 
 from .reading import Page

@@ -5,7 +5,9 @@ from dataclasses import replace
 from quintain.report import rows, verdicts
 from quintain.report.run import Run
 from quintain.report.summary import Verdicts
-from quintain.results.records import Attacked, Audited, Judged, Record
+from quintain.results.privacy_records import Audited
+from quintain.results.records import Judged, Record
+from quintain.results.robustness_records import Attacked
 from quintain.results.verdict import Answer, Verdict
 
 from .sample import accuracy, clean, record, tallies

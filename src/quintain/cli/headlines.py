@@ -4,21 +4,10 @@ from collections.abc import Iterator
 
 from quintain.report import format as fmt
 from quintain.results.bounds import Bracket
+from quintain.results.privacy_records import Audited, Federated, Leaked, Privatized
 from quintain.results.quantity import Kind
-from quintain.results.records import (
-    Attacked,
-    Attacks,
-    Audited,
-    Body,
-    Checked,
-    Federated,
-    Hardened,
-    Leaked,
-    Privatized,
-    Record,
-    Trained,
-    Training,
-)
+from quintain.results.records import Body, Record
+from quintain.results.robustness_records import Attacked, Attacks, Checked, Hardened, Trained, Training
 from quintain.results.tally import Tally
 
 

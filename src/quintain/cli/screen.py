@@ -11,7 +11,8 @@ from rich.table import Table
 from quintain.cli.headlines import headlines
 from quintain.report import format as fmt
 from quintain.report import read, rows, verdicts
-from quintain.results.records import Checked, Drilled, Record
+from quintain.results.records import Drilled, Record
+from quintain.results.robustness_records import Checked
 
 if TYPE_CHECKING:
     from quintain.core.registry import Entry

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from quintain.core.errors import DataError
 from quintain.data.dataset import READ_AT_ONCE, Dataset, canonical
 from quintain.data.splits import Splits
-from quintain.results.records import Finding
+from quintain.results.robustness_records import Finding
 
 DIM = 2 / 255  # a largest value below this: uint8 over 255, twice
 FLAT = 1 / 255  # a standard deviation below this: nothing to see

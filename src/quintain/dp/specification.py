@@ -13,7 +13,7 @@ from quintain.core.errors import SpecificationFailure
 from quintain.core.seeds import derive
 from quintain.dp.engine import PrivacyEngine
 from quintain.dp.plan import PrivatePlan
-from quintain.results.records import SpecificationTest
+from quintain.results.privacy_records import SpecificationTest
 
 LEVEL = 1e-6
 NOISE_STEPS = 4

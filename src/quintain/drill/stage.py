@@ -18,7 +18,9 @@ from quintain.drill.settings import Scale, Settings
 from quintain.evaluate.subject import Subject
 from quintain.models import load_model
 from quintain.models.nets import xray_cnn
-from quintain.results.records import Attacked, Attacks, Hardened, ModelFile, Record, Trained
+from quintain.results.artefacts import ModelFile
+from quintain.results.records import Record
+from quintain.results.robustness_records import Attacked, Attacks, Hardened, Trained
 from quintain.threats import Linf
 
 SIZES = (2, 4, 8)

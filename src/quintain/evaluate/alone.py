@@ -13,7 +13,7 @@ from quintain.evaluate.outcome import Outcome
 from quintain.evaluate.proved import prove
 from quintain.evaluate.smoothing import Smoothing, smoothed_bracket
 from quintain.evaluate.subject import Subject
-from quintain.results.records import Attacked, Certified
+from quintain.results.robustness_records import Attacked, Certified
 from quintain.threats import L2
 from quintain.threats.ball import Ball
 

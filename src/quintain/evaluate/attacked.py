@@ -16,7 +16,7 @@ from quintain.evaluate.examples import ball_of, examples, rising
 from quintain.evaluate.gallery import Fooled, gallery
 from quintain.evaluate.subject import Subject, answers, tally
 from quintain.models.classifier import Classifier
-from quintain.results.records import AttackRow, Attacks
+from quintain.results.robustness_records import AttackRow, Attacks
 from quintain.threats.ball import Ball
 
 Attack = Callable[..., AttackOutcome]

@@ -17,7 +17,8 @@ from quintain.models.classifier import Classifier
 from quintain.results.bounds import Bound, Bracket
 from quintain.results.evidence import Counted
 from quintain.results.quantity import Basis, Kind, Quantity, Side
-from quintain.results.records import Attacks, Claim, Robustness
+from quintain.results.records import Claim
+from quintain.results.robustness_records import Attacks, Robustness
 from quintain.results.states import PerExample
 from quintain.threats.ball import Ball
 

@@ -7,7 +7,7 @@ from quintain.data.splits import Splits
 from quintain.evaluate.outcome import Outcome
 from quintain.models.checks import check_model
 from quintain.models.classifier import Classifier
-from quintain.results.records import Checked
+from quintain.results.robustness_records import Checked
 
 
 def check(splits: Splits, model: Classifier | None) -> Outcome:

@@ -16,7 +16,7 @@ from quintain.federated import FederatedPlan, SecureSum, split, train
 from quintain.federated import Round as Facts
 from quintain.federated.secagg.policy import default_threshold
 from quintain.models.classifier import Classifier
-from quintain.results.records import Federated, Round, Site
+from quintain.results.privacy_records import Federated, Round, Site
 from quintain.results.tally import Tally
 from quintain.training import Recipe, fit
 

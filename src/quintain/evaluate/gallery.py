@@ -9,7 +9,7 @@ from torch import Tensor
 from quintain.data.dataset import Dataset
 from quintain.evaluate.pictures import drawable, store_picture
 from quintain.evaluate.subject import Subject
-from quintain.results.records import Gallery, Picture
+from quintain.results.artefacts import Gallery, Picture
 from quintain.threats.ball import Ball
 
 MAGNIFIED = 10

@@ -18,7 +18,7 @@ from quintain.evaluate.subject import Subject
 from quintain.evaluate.training import trained
 from quintain.harden import fit
 from quintain.harden.plan import Plan
-from quintain.results.records import Hardened, Training
+from quintain.results.robustness_records import Hardened, Training
 from quintain.threats import L2
 from quintain.threats.ball import Ball
 

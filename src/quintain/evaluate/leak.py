@@ -18,7 +18,8 @@ from quintain.evaluate.outcome import Outcome
 from quintain.evaluate.pictures import drawable, store_picture
 from quintain.federated import secure_sum
 from quintain.leakage import invert
-from quintain.results.records import Leaked, Picture, Reconstruction
+from quintain.results.artefacts import Picture
+from quintain.results.privacy_records import Leaked, Reconstruction
 
 SITES = 5
 MEAN_OF = 1024

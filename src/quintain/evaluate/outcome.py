@@ -11,8 +11,9 @@ import torch
 
 from quintain.core.errors import Contradiction, SpecificationFailure
 from quintain.results.bounds import Status
+from quintain.results.privacy_records import Audited
 from quintain.results.quantity import Kind
-from quintain.results.records import SCHEMA, Audited, Body, Claim, Provenance, Record
+from quintain.results.records import SCHEMA, Body, Claim, Provenance, Record
 
 _TOLD = ("quintain", "torch", "numpy", "scipy", "dp-accounting", "cryptography")
 

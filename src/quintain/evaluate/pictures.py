@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from quintain.core.store import sha256, write_atomically
-from quintain.results.records import Picture
+from quintain.results.artefacts import Picture
 
 
 def store_picture(folder: Path, name: str, picture: Tensor, caption: str, mark: Literal["", "good", "bad", "reference"] = "") -> Picture:

@@ -23,8 +23,9 @@ from quintain.evaluate.training import trained
 from quintain.leakage import audit_one_run, one_run_experiment
 from quintain.models.classifier import Classifier
 from quintain.results.bounds import Bound, Bracket
+from quintain.results.privacy_records import Audited, AuditRun, PrivacyPlan, Privatized
 from quintain.results.quantity import Basis, Kind, Quantity, Side
-from quintain.results.records import Audited, AuditRun, Claim, PrivacyPlan, Privatized
+from quintain.results.records import Claim
 from quintain.results.tally import Tally
 from quintain.training import Recipe
 from quintain.training import fit as fit_plainly

@@ -17,7 +17,9 @@ from quintain.evaluate.brackets import bracket_claims
 from quintain.evaluate.examples import ball_of, examples, rising
 from quintain.evaluate.proved import Proved
 from quintain.evaluate.subject import Subject, tally
-from quintain.results.records import AttackRow, Attacks, Claim, ModelFile, Robustness
+from quintain.results.artefacts import ModelFile
+from quintain.results.records import Claim
+from quintain.results.robustness_records import AttackRow, Attacks, Robustness
 from quintain.threats.l2 import L2
 
 RATE = 1.0
@@ -56,7 +58,8 @@ def smoothed_bracket(
     """Certify and attack the smoothed form of a model.
 
     The certified side holds for each example with probability ``1 - alpha``; an attacked example counts as broken only if the vote under
-    fresh draws answers another class at the same level. An example on which the vote is undecided counts as standing.
+    fresh draws answers another class at the same level. An example on which the vote is undecided counts as standing; one that is
+    certified although a vote on the unchanged example answers another class is a crossing.
 
     Args:
         base: The model under the noise.
@@ -76,16 +79,17 @@ def smoothed_bracket(
     radius, labels = certificate.radius, some.labels
     assert radius is not None
     votes = smooth.predict(x, seed=derive(seed, "clean"), draws=plan.judged).numpy()
-    answered = np.where((votes < 0) | (radius.numpy() > 0), labels, votes)
-    attacked, broken = _attack(smooth, some, threats, plan, answered, seed, progress)
+    wrong = (votes >= 0) & (votes != labels)
+    answered = np.where(wrong & (radius.numpy() == 0), votes, labels)
+    attacked, broken = _attack(smooth, some, threats, plan, wrong, seed, progress)
     failed = certificate.error.numpy()
     subject = Subject(
         base.model,
         ModelFile("smoothed", f"smoothed, sigma {plan.sigma:g}", smooth.hash, base.file.parameters, base.file.path, base.file.sha256),
     )
-    unbroken = np.where(answered == labels, math.inf, 0.0)
+    unchanged = np.where(wrong, 0.0, math.inf)
     proved = Proved(
-        examples(some, answered, radius.numpy(), unbroken, failed), "randomized smoothing", certificate.assumes, seconds, smooth.alpha
+        examples(some, answered, radius.numpy(), unchanged, failed), "randomized smoothing", certificate.assumes, seconds, smooth.alpha
     )
     attacks = Attacks(
         subject.name, subject.file.title, attacked, examples(some, answered, np.zeros(len(some)), broken, failed), ball_of(threats)
@@ -95,11 +99,11 @@ def smoothed_bracket(
 
 
 def _attack(
-    smooth: Smoothed, data: Dataset, threats: Sequence[L2], plan: Smoothing, answered: np.ndarray, seed: int, progress: Progress
+    smooth: Smoothed, data: Dataset, threats: Sequence[L2], plan: Smoothing, wrong: np.ndarray, seed: int, progress: Progress
 ) -> tuple[tuple[AttackRow, ...], np.ndarray]:
     """Each example is pushed to the end of the ball against the surrogate, then judged by a vote of fresh draws."""
     x, y = data.batch(torch.arange(len(data)))
-    radius = np.where(answered == data.labels, math.inf, 0.0)
+    radius = np.where(wrong, 0.0, math.inf)
     rows = []
     sizes = rising(threats)
     with progress.loop("attack smoothed", len(sizes)) as advance:

@@ -11,7 +11,7 @@ from quintain.core.errors import ModelError
 from quintain.data.dataset import Dataset
 from quintain.models.classifier import Classifier
 from quintain.models.weights import save_weights
-from quintain.results.records import ModelFile
+from quintain.results.artefacts import ModelFile
 from quintain.results.tally import Tally
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from quintain.data.dataset import Dataset
 from quintain.evaluate.subject import Subject, clean_tally, stored
-from quintain.results.records import Training
+from quintain.results.robustness_records import Training
 
 
 def trained(

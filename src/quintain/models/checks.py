@@ -11,7 +11,7 @@ from torch import Tensor
 
 from quintain.core.errors import QuintainError
 from quintain.models.classifier import Classifier
-from quintain.results.records import Finding
+from quintain.results.robustness_records import Finding
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CLEARLY = 0.1  # by how much another input scale must win before it is mentioned

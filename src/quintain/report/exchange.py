@@ -8,7 +8,7 @@ from quintain.report.charts import rounds
 from quintain.report.pictures import Shown, shown
 from quintain.report.run import Run
 from quintain.report.table import Cell, Table, cells
-from quintain.results.records import Federated, Leaked, Reconstruction, Round
+from quintain.results.privacy_records import Federated, Leaked, Reconstruction, Round
 
 
 def leaks(run: Run, folder: Path) -> Section | None:

@@ -13,8 +13,9 @@ from quintain.report.svg import Tick
 from quintain.report.table import Cell, Table
 from quintain.results.bounds import Bracket, Status
 from quintain.results.evidence import Counted
+from quintain.results.privacy_records import Audited, AuditRun, Federated
 from quintain.results.quantity import Basis, Kind, Side
-from quintain.results.records import Audited, AuditRun, Claim, Drilled, Federated, Judged, Record
+from quintain.results.records import Claim, Drilled, Judged, Record
 from quintain.results.requirements import Requirement
 from quintain.results.verdict import Answer
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from quintain.core.errors import StorageError
 from quintain.core.store import read_bytes, sha256
-from quintain.results.records import Picture
+from quintain.results.artefacts import Picture
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 

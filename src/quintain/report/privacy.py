@@ -9,8 +9,8 @@ from quintain.report.run import Run
 from quintain.report.summary import CONFIDENCE
 from quintain.report.table import Cell, Table, cells
 from quintain.results.bounds import Bound, Bracket
+from quintain.results.privacy_records import Audited, AuditRun, PrivacyPlan, Privatized, SpecificationTest
 from quintain.results.quantity import Side
-from quintain.results.records import Audited, AuditRun, PrivacyPlan, Privatized, SpecificationTest
 
 _LEGEND = (("area bar-in", "canaries trained on"), ("area bar-out", "canaries left out"))
 

@@ -11,7 +11,8 @@ from quintain.report.pictures import shown
 from quintain.report.run import Run
 from quintain.report.summary import CONFIDENCE
 from quintain.report.table import Cell, Table, cells
-from quintain.results.records import AttackRow, Attacks, Checked, Claim, Robustness
+from quintain.results.records import Claim
+from quintain.results.robustness_records import AttackRow, Attacks, Checked, Robustness
 from quintain.results.states import PerExample, State
 from quintain.results.tally import Tally
 

@@ -5,27 +5,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from quintain.report import format as fmt
+from quintain.results.artefacts import ModelFile
 from quintain.results.bounds import Status
+from quintain.results.privacy_records import Audited, Federated, Privatized, SpecificationTest
 from quintain.results.quantity import Basis, Kind, Quantity
-from quintain.results.records import (
-    Attacked,
-    Attacks,
-    Audited,
-    Certified,
-    Checked,
-    Claim,
-    Drilled,
-    Federated,
-    Hardened,
-    Judged,
-    ModelFile,
-    Privatized,
-    Record,
-    Robustness,
-    SpecificationTest,
-    Trained,
-    Training,
-)
+from quintain.results.records import Claim, Drilled, Judged, Record
+from quintain.results.robustness_records import Attacked, Attacks, Certified, Checked, Hardened, Robustness, Trained, Training
 
 B = TypeVar("B")
 

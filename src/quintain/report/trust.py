@@ -10,8 +10,10 @@ from quintain.report.blocks import Block, Fold, Grid, Section, Text
 from quintain.report.run import Run
 from quintain.report.table import Cell, Table, cells
 from quintain.results.bounds import Bracket, Status
+from quintain.results.privacy_records import Audited
 from quintain.results.quantity import Side
-from quintain.results.records import AttackRow, Attacks, Audited, Checked, Drilled, Finding, Provenance
+from quintain.results.records import Drilled, Provenance
+from quintain.results.robustness_records import AttackRow, Attacks, Checked, Finding
 
 _LEVELS = {"error": "bad", "warning": "open", "note": "", "ok": "good"}
 

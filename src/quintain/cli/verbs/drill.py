@@ -27,6 +27,7 @@ def run(
     session = Session("drill", seed=seed, require=tuple(require or ()))
     asked = tuple(requirement.text for requirement in session.requirements) or ASKED
     folder = out or session.folder
+    session.console.print(f"run folder {folder}; if it is cut off, quintain drill --out {folder} goes on", style="dim", soft_wrap=True)
     records: dict[str, Record] = {}
 
     def told(step: str, record: "Record") -> None:

@@ -6,7 +6,7 @@ from quintain.attacks import FGSM, PGD
 from quintain.drill.stage import Stage
 from quintain.evaluate.attacked import Attack, attack_models
 from quintain.evaluate.outcome import Outcome
-from quintain.results.records import Attacked
+from quintain.results.robustness_records import Attacked
 
 PICTURES = 6
 

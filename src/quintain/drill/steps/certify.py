@@ -7,7 +7,8 @@ from quintain.evaluate.brackets import bracket_claims
 from quintain.evaluate.outcome import Outcome
 from quintain.evaluate.proved import prove
 from quintain.evaluate.smoothing import Smoothing, smoothed_bracket
-from quintain.results.records import Certified, Claim, Robustness
+from quintain.results.records import Claim
+from quintain.results.robustness_records import Certified, Robustness
 from quintain.threats import L2
 
 SMOOTHED_SIZES = (0.25, 0.5)

@@ -8,7 +8,7 @@ from quintain.evaluate.hardening import harden, lasting
 from quintain.evaluate.outcome import Outcome
 from quintain.harden import IntervalTraining, NoiseTraining, PGDTraining
 from quintain.harden.plan import Plan
-from quintain.results.records import Hardened
+from quintain.results.robustness_records import Hardened
 from quintain.threats import Linf
 
 SIGMA = 0.25

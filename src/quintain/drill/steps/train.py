@@ -4,7 +4,7 @@ from quintain.drill.stage import Stage
 from quintain.evaluate.brackets import clean_claim
 from quintain.evaluate.outcome import Outcome
 from quintain.evaluate.training import trained
-from quintain.results.records import Trained
+from quintain.results.robustness_records import Trained
 from quintain.training import Plain, Recipe, fit
 
 

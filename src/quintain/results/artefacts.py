@@ -1,0 +1,46 @@
+"""What lies in a run folder beside the records: pictures and weights, known by their hash."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A PNG file of the run folder.
+
+    Args:
+        path: Relative to the run folder.
+        sha256: Of the file.
+        caption: What is seen.
+        mark: ``good``, ``bad``, ``reference`` or empty: the colour of its frame.
+    """
+
+    path: str
+    sha256: str
+    caption: str
+    mark: Literal["", "good", "bad", "reference"] = ""
+
+
+Gallery = tuple[tuple[Picture, ...], ...]
+"""Rows of pictures that belong together."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A model as it lies in the run folder.
+
+    Args:
+        name: Such as ``certified``.
+        title: For people, such as ``certified training``.
+        subject: Hash of weights and inference program.
+        parameters: How many.
+        path: Of the safetensors file, relative to the run folder; empty where the model is the user's own file.
+        sha256: Of that file.
+    """
+
+    name: str
+    title: str
+    subject: str
+    parameters: int
+    path: str = ""
+    sha256: str = ""
