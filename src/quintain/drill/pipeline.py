@@ -3,6 +3,7 @@
 import resource
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from quintain.core.errors import ExitCode
@@ -60,7 +61,7 @@ def drill(
     records: dict[str, Record] = {}
     for name, step in STEPS.items():
         if not run.has(name):
-            run.keep(name, recorded(lambda step=step: step(stage), command=command, seed=settings.seed, data=data))  # type: ignore[misc]
+            run.keep(name, recorded(partial(step, stage), command=command, seed=settings.seed, data=data))
         records[name] = run.record(name)
         told(name, records[name])
     run.forget_checkpoints()

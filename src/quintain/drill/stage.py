@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -19,9 +20,10 @@ from quintain.evaluate.subject import Subject
 from quintain.models import load_model
 from quintain.models.nets import xray_cnn
 from quintain.results.artefacts import ModelFile
-from quintain.results.records import Record
 from quintain.results.robustness_records import Attacked, Attacks, Hardened, Trained
 from quintain.threats import Linf
+
+Body = TypeVar("Body")
 
 SIZES = (2, 4, 8)
 """Linf sizes that are attacked and certified, in 255ths."""
@@ -83,10 +85,6 @@ class Stage:
         """A fresh small net; its first weights follow from the seed and the place."""
         return xray_cnn(seed=self.seed("net", *place))
 
-    def record(self, step: str) -> Record:
-        """What an earlier step left behind."""
-        return self.run.record(step)
-
     def subject(self, file: ModelFile) -> Subject:
         """A model that an earlier step stored.
 
@@ -101,18 +99,18 @@ class Stage:
 
     def trained(self) -> Trained:
         """The plain model's record."""
-        body = self.record("train").body
-        assert isinstance(body, Trained)
-        return body
+        return self._body("train", Trained)
 
     def hardened(self) -> Hardened:
         """The hardened models' record."""
-        body = self.record("harden").body
-        assert isinstance(body, Hardened)
-        return body
+        return self._body("harden", Hardened)
 
     def attacks(self) -> dict[str, Attacks]:
         """What attacks did to each model so far."""
-        body = self.record("attack").body
-        assert isinstance(body, Attacked)
-        return {one.model: one for one in (*body.attacks, *self.hardened().attacks)}
+        return {one.model: one for one in (*self._body("attack", Attacked).attacks, *self.hardened().attacks)}
+
+    def _body(self, step: str, kind: type[Body]) -> Body:
+        body = self.run.record(step).body
+        if not isinstance(body, kind):
+            raise RunFolderError(f"{self.run.file(step)} is no result of the step {step}; delete it and drill again")
+        return body
