@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from quintain.core.seeds import derive
 
+awkward = st.one_of(st.integers(0, 3), st.text("/si1", max_size=4))
 part = st.one_of(st.integers(0, 10**6), st.text(st.characters(categories=["L"]), max_size=6))
 
 
@@ -15,8 +16,13 @@ def test_equal_places_get_equal_seeds(seed, path):
 
 
 def test_places_that_read_alike_differ():
-    assert len({derive(1, 1), derive(1, "1"), derive(11), derive(1), derive(1, "a", "b"), derive(1, "a/sb")}) >= 5
-    assert derive(0, "pgd", 1) != derive(0, "pgd", "1")
+    paths = [(1,), ("1",), (), ("a", "b"), ("a/sb",), ("a//sb",), ("a/", "b"), ("a", "/b"), ("pgd", 1), ("pgd", "1"), ("",), ("", "")]
+    assert len({derive(11), *(derive(1, *path) for path in paths)}) == len(paths) + 1
+
+
+@given(st.lists(awkward, max_size=4), st.lists(awkward, max_size=4))
+def test_different_places_get_different_seeds(a, b):
+    assert (derive(0, *a) == derive(0, *b)) == (a == b)
 
 
 def test_ten_thousand_seeds_do_not_collide():

@@ -37,8 +37,10 @@ def test_impossible_counts_are_refused(hits, trials):
 
 @pytest.mark.parametrize("confidence", [0.0, 1.0, -1, 95])
 def test_a_confidence_is_a_probability(confidence):
-    with pytest.raises(SettingError, match="strictly between 0 and 1"):
-        binomial_upper(1, 3, confidence)
+    for hits in (0, 1, 3):
+        for limit in (binomial_lower, binomial_upper):
+            with pytest.raises(SettingError, match="strictly between 0 and 1"):
+                limit(hits, 3, confidence)
 
 
 def test_psnr_of_a_known_error():

@@ -112,5 +112,10 @@ def test_a_ledger_never_forgets() -> None:
     ledger.record(Release(2.0, 10, 100))
     with pytest.raises(PrivacyError, match="already spent"):
         ledger.load_state_dict(state)
+    with pytest.raises(PrivacyError, match="lacks 4 of those already spent"):
+        ledger.load_state_dict(Ledger([Release(100.0, 10, 100, 9)]).state_dict())
+    longer = Ledger([Release(3.0, 10, 100), Release(2.0, 10, 100, 5)])
+    ledger.load_state_dict(longer.state_dict())
+    assert ledger.releases == longer.releases
     with pytest.raises(PrivacyError, match="without readable releases"):
         fresh.load_state_dict({"history": []})

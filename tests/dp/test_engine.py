@@ -6,10 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, Subset, SubsetRandomSampler, TensorDataset
 
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp import PoissonLoader, PrivacyEngine, epsilon
+from quintain.dp.rules import Instantiated
 
 
 def step(net, optimizer, x, y) -> None:
@@ -363,6 +364,11 @@ def test_loops_that_would_break_the_bound_are_refused(private, blobs) -> None:
         optimizer.step()
     optimizer.zero_grad()
 
+    F.cross_entropy(net(rows[1:]), labels[1:]).backward()
+    with refused("each record once"):
+        optimizer.step()
+    optimizer.zero_grad()
+
     for rows, labels in loader:
         F.cross_entropy(net(rows), labels).backward()
     with refused("on several"):
@@ -424,6 +430,181 @@ def test_a_batch_that_is_not_first_is_refused(private) -> None:
         F.cross_entropy(net(rows), labels).backward()
 
 
+def test_positions_in_the_place_of_records_are_refused(blobs) -> None:
+    class Turned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last = nn.Linear(2, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(x.view(len(x), 3, 2).transpose(0, 1)).mean(0)
+
+    net = Turned()
+    net, optimizer, loader = PrivacyEngine(seed=0).make_private(
+        module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=DataLoader(TensorDataset(*blobs), batch_size=40)
+    )
+    with refused("held 3 examples, the batch 40.*first dimension in every layer"):
+        step(net, optimizer, *next(iter(loader)))
+
+
+@pytest.mark.parametrize("change", ["unfreeze", "freeze", "replace", "add"])
+def test_what_is_trained_does_not_change_afterwards(private, change: str) -> None:
+    net = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
+    net[0].requires_grad_(False)
+    net, _, loader, engine = private(net)
+    rows, _ = next(iter(loader))
+    if change == "replace":
+        net[2] = nn.Linear(5, 2)
+    elif change == "add":
+        net.append(nn.Linear(2, 2))
+    else:
+        net[0 if change == "unfreeze" else 2].requires_grad_(change == "unfreeze")
+    with refused("make_private again"):
+        net(rows)
+    assert engine.ledger.steps == 0
+
+
+@pytest.mark.parametrize("change", ["gradient", "group"])
+def test_an_optimiser_that_holds_more_than_was_made_private_does_not_step(blobs, change: str) -> None:
+    net = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 2))
+    F.cross_entropy(net(blobs[0]), blobs[1]).backward()
+    net[0].requires_grad_(False)
+    before = net[0].weight.clone()
+    inner = torch.optim.SGD(net.parameters(), lr=0.1)
+    net[1].zero_grad()
+    if change == "group":
+        net[0].zero_grad()
+    net, optimizer, loader = PrivacyEngine(seed=0).make_private(
+        module=net, optimizer=inner, data_loader=DataLoader(TensorDataset(*blobs), batch_size=8)
+    )
+    if change == "group":
+        inner.add_param_group({"params": [nn.Parameter(torch.ones(2))]})
+    rows, labels = next(iter(loader))
+    F.cross_entropy(net(rows), labels).backward()
+    with refused("expected no unfreezing and no further parameters"):
+        optimizer.step()
+    assert torch.equal(net[0].weight, before)
+
+
+def test_a_pass_that_is_clipped_takes_no_more_gradients(private) -> None:
+    net, optimizer, loader, _ = private(batch=20)
+    rows, labels = next(iter(loader))
+    half = len(rows) // 2
+    first = F.cross_entropy(net(rows[:half]), labels[:half])
+    first.backward(retain_graph=True)
+    net(rows[half:])
+    with refused("already clipped or dropped"):
+        first.backward()
+    optimizer.zero_grad()
+    stale = F.cross_entropy(net(rows), labels)
+    stale.backward(retain_graph=True)
+    optimizer.zero_grad()
+    with refused("already clipped or dropped"):
+        stale.backward()
+
+
+@pytest.mark.parametrize("how", ["weights", "autocast"])
+def test_half_precision_is_refused(blobs, how: str) -> None:
+    dtype = torch.bfloat16 if how == "weights" else torch.float32
+    net = nn.Linear(6, 2).to(dtype)
+    net, _, loader = PrivacyEngine(seed=0).make_private(
+        module=net,
+        optimizer=torch.optim.SGD(net.parameters(), lr=0.1),
+        data_loader=DataLoader(TensorDataset(blobs[0].to(dtype)), batch_size=8),
+    )
+    (rows,) = next(iter(loader))
+    with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
+        out = net(rows)
+    with refused("got gradients in torch.bfloat16.*no autocast"):
+        out.sum().backward()
+
+
+def test_making_private_twice_is_refused(private, blobs) -> None:
+    net, optimizer, loader, _ = private()
+    plain, engine = DataLoader(TensorDataset(*blobs), batch_size=8), PrivacyEngine(seed=0)
+    with refused("expected an ordinary DataLoader", SettingError):
+        engine.make_private(module=net, optimizer=optimizer.inner, data_loader=loader)
+    with refused("private already"):
+        engine.make_private(module=net, optimizer=optimizer, data_loader=plain)
+    _, second, loader = engine.make_private(module=net, optimizer=optimizer.inner, data_loader=plain)
+    rows, labels = next(iter(loader))
+    with refused("belongs to two private optimisers"):
+        net(rows)
+    optimizer.capture.remove()
+    step(net, second, rows, labels)
+    assert engine.ledger.steps == 1
+
+
+def test_noise_and_bound_are_fixed(private) -> None:
+    _, optimizer, _, _ = private(noise_multiplier=1.5, max_grad_norm=2.0)
+    assert (optimizer.noise_multiplier, optimizer.max_grad_norm, optimizer.noise_scale) == (1.5, 2.0, 3.0)
+    for name in ("noise_multiplier", "max_grad_norm", "noise_scale"):
+        with pytest.raises(AttributeError):
+            setattr(optimizer, name, 0.1)
+
+
+def test_a_run_is_not_copied_with_its_noise(private) -> None:
+    _, optimizer, loader, _ = private(seed=None)
+    for thing in (optimizer, loader, optimizer.stream):
+        with refused("copy or pickle a stream of noise"):
+            copy.deepcopy(thing)
+    with refused("copy or pickle a stream of noise"):
+        copy.copy(optimizer.stream)
+
+
+def test_a_loader_that_chooses_its_records_is_refused(blobs) -> None:
+    net, data = nn.Linear(6, 2), TensorDataset(*blobs)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    with refused("SubsetRandomSampler.*Subset", SettingError):
+        loader = DataLoader(data, batch_size=2, sampler=SubsetRandomSampler(range(10)))
+        PrivacyEngine().make_private(module=net, optimizer=optimizer, data_loader=loader)
+    loader = DataLoader(Subset(data, range(10)), batch_size=2, shuffle=True)
+    assert PrivacyEngine().make_private(module=net, optimizer=optimizer, data_loader=loader)[2].records == 10
+
+
+def test_a_data_set_of_tensors_with_its_own_records_keeps_them(blobs) -> None:
+    class Doubled(TensorDataset):
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
+            x, y = super().__getitem__(index)
+            return 2 * x, y
+
+    net = nn.Linear(6, 2)
+    _, _, loader = PrivacyEngine(seed=0).make_private(
+        module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=DataLoader(Doubled(*blobs), batch_size=40)
+    )
+    assert torch.equal(next(iter(loader))[0], 2 * blobs[0])
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_rule_that_misses_a_parameter_is_refused(private) -> None:
+    net, optimizer, loader, engine = private(nn.Sequential(nn.utils.weight_norm(nn.Linear(6, 2))))
+    with refused(r"'0' gives gradients of \['bias'\].*\['bias', 'weight_g', 'weight_v'\]"):
+        step(net, optimizer, *next(iter(loader)))
+    assert engine.ledger.steps == 0
+
+
+def test_outputs_that_are_needed_again_are_not_overwritten_unseen(blobs) -> None:
+    class Gate(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(6))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x * self.weight).sigmoid()
+
+    class Net(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self[1](self[0](x).mul_(2))
+
+    net = nn.Sequential(nn.Linear(6, 6), Net(Gate(), nn.Linear(6, 2)))
+    net, _, loader = PrivacyEngine(seed=0, rules={Gate: lambda *_: Instantiated({})}).make_private(
+        module=net, optimizer=torch.optim.SGD(net.parameters(), lr=1.0), data_loader=DataLoader(TensorDataset(*blobs), batch_size=40)
+    )
+    rows, labels = next(iter(loader))
+    with pytest.raises(RuntimeError, match="inplace"):
+        F.cross_entropy(net(rows), labels).backward()
+
+
 def test_the_step_is_recorded_before_it_is_applied(private, monkeypatch: pytest.MonkeyPatch) -> None:
     net, optimizer, loader, engine = private()
     before = net[0].weight.detach().clone()
@@ -454,8 +635,6 @@ def test_a_further_rule_makes_another_layer_trainable(blobs) -> None:
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x * self.weight
-
-    from quintain.dp.rules import Instantiated
 
     net = nn.Sequential(Scale(), nn.Linear(6, 2))
     net, optimizer, loader = PrivacyEngine(

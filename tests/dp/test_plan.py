@@ -96,6 +96,17 @@ def test_settings_out_of_range_are_refused(change: dict[str, float]) -> None:
         PrivatePlan(**{**settings, **change})
 
 
+def test_a_plan_without_a_bound_has_no_noise() -> None:
+    with pytest.raises(SettingError, match="expected a finite bound"):
+        PrivatePlan(1.0, float("inf"), 1, 1, 0.1)
+    assert PrivatePlan(0.0, float("inf"), 1, 1, 0.1).epsilon(10) == float("inf")
+
+
+def test_a_net_with_nothing_to_train_is_refused(data) -> None:
+    with pytest.raises(PrivacyError, match="requires_grad=True"):
+        fit(net().requires_grad_(False), data, PLAN)
+
+
 def test_fewer_records_than_a_batch_are_refused(data) -> None:
     with pytest.raises(SettingError, match="expected at least as many"):
         PLAN.epsilon(10)

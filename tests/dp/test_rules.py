@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from quintain.dp import rules
+from quintain.dp import clipping, rules
 from quintain.dp.capture import Capture, Pass
 from quintain.dp.clipping import clipped_sum
 
@@ -127,6 +127,35 @@ def test_large_layers_in_pieces_give_the_same(monkeypatch: pytest.MonkeyPatch) -
         torch.testing.assert_close(kept.total[parameter], pieces.total[parameter], **TIGHT)
 
 
+@pytest.mark.parametrize("mean", [True, False])
+@pytest.mark.parametrize("kind", ["deep", "linear twice", "conv"])
+def test_a_pass_in_pieces_gives_the_same(kind: str, mean: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    net, x = build(kind), inputs(kind, 7)
+    x[2] = torch.inf
+    (turn,) = passes(net, x, torch.mean if mean else torch.sum)
+    whole = clipped_sum(turn, 0.5, mean=mean)
+    monkeypatch.setattr(clipping, "AT_ONCE", 3)
+    pieces = clipped_sum(turn, 0.5, mean=mean)
+    assert pieces.factors.shape == (7,)
+    torch.testing.assert_close(whole.factors, pieces.factors, **TIGHT)
+    for parameter in net.parameters():
+        torch.testing.assert_close(whole.total[parameter], pieces.total[parameter], **TIGHT)
+
+
+@pytest.mark.parametrize("kept", [1, rules.KEPT])
+@pytest.mark.parametrize("seed", range(5))
+def test_positions_that_cancel_do_not_pass_the_bound(kept: int, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "KEPT", kept)
+    generator = torch.Generator().manual_seed(seed)
+    half = torch.rand(1, 64, 5, generator=generator) * 1e8
+    x = torch.cat([half, half[:, torch.randperm(64, generator=generator)]], 1)
+    net, signs = nn.Linear(5, 3, bias=False), torch.cat([torch.ones(64), -torch.ones(64)])[None, :, None]
+    capture = Capture(net, drawn=lambda: 1, finished=lambda _pass: None)
+    (net(torch.cat([x, torch.zeros_like(x)])) * signs * torch.tensor([0.3, -0.7, 0.9])).sum().backward()
+    (total,) = clipped_sum(capture.take()[0], 1e-3, mean=False).total.values()
+    assert float(total.double().norm()) <= 1e-3 * (1 + 1e-6)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),
@@ -173,3 +202,16 @@ def test_a_clipped_gradient_is_never_longer_than_the_bound(scale: float, bound: 
     x = torch.randn(1, 7) * scale
     total = clipped_sum(passes(net, x, torch.sum)[0], bound, mean=False).total
     assert float(torch.cat([g.flatten() for g in total.values()]).double().norm()) <= bound * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("positions", [1, 2])
+@pytest.mark.parametrize("scale", [1e30, 1e36, 1e37, 3e38])
+@pytest.mark.parametrize("bound", [1.0, 1e-3])
+def test_records_at_the_end_of_the_number_range_are_clipped_too(scale: float, bound: float, positions: int) -> None:
+    for seed in range(5):
+        net, generator = nn.Linear(50, 3), torch.Generator().manual_seed(seed)
+        x = torch.rand(1, positions, 50, generator=generator) * scale
+        capture = Capture(net, drawn=lambda: 1, finished=lambda _pass: None)
+        (net(x) * torch.tensor([11.1, -27.0, 15.9])).sum().backward()
+        total = clipped_sum(capture.take()[0], bound, mean=False).total
+        assert float(torch.cat([g.flatten() for g in total.values()]).double().norm()) <= bound * (1 + 1e-6)

@@ -42,6 +42,14 @@ def test_the_pictures_are_files_of_the_run_folder(leaked):
     assert all(sha256_file(folder / picture.path) == picture.sha256 for picture in pictures)
 
 
+def test_a_net_that_came_frozen_is_attacked_all_the_same_and_stays_frozen(train, tmp_path):
+    net = xray_cnn().eval().requires_grad_(False)
+    body = leaked_outcome(net, train, steps=1, folder=tmp_path).body
+    assert len(body.attempts) == 3
+    assert not any(p.requires_grad or p.grad is not None for p in net.parameters())
+    assert not net.training
+
+
 def test_vectors_are_refused(tmp_path):
     data = from_arrays(np.random.default_rng(0).random((20, 9)).astype(np.float32), [0, 1] * 10)
     with pytest.raises(DataError, match="pictures"):

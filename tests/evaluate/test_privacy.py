@@ -10,7 +10,7 @@ from torch import nn
 from quintain.core.errors import SettingError, SpecificationFailure
 from quintain.data.dataset import from_arrays
 from quintain.evaluate.outcome import Outcome, recorded, require_consistent
-from quintain.evaluate.privacy import Budget, accounted, audited_outcome, privatized_outcome
+from quintain.evaluate.privacy import Budget, accounted, audited_outcome, privatized_outcome, quantity
 from quintain.results import Basis, Status
 
 BUDGET = Budget(epsilon=3.0, batch=60, steps=40)
@@ -56,7 +56,19 @@ def test_audited_below_accounted_and_the_control_above(audited):
 def test_the_audited_plan_is_the_claimed_one(audited):
     plan = BUDGET.plan(600)
     assert audited.body.plan.sample_rate == 0.1
-    assert audited.claims[0].bracket.of == accounted(plan, data()).of
+    assert audited.claims[0].bracket.of == accounted(plan, data(), 3.0).of == audited.body.run.lower.of
+
+
+def test_what_the_control_shows_is_no_lower_side_of_the_plan(audited):
+    control = audited.body.control.lower
+    assert control.of == quantity(replace(BUDGET.plan(600), noise_multiplier=0.0), data())
+    assert control.of != audited.claims[0].bracket.of
+
+
+def test_canaries_that_lose_their_strength_are_told(audited):
+    assert not any("full strength" in note for note in audited.notes)
+    outcome = audited_outcome(net(), data(), replace(BUDGET, rate=3000.0), canaries=300)
+    assert any("below the clip norm" in note for note in outcome.notes)
 
 
 def test_privatize_spends_at_most_the_budget(tmp_path):
@@ -95,6 +107,35 @@ def test_mutant_halved_noise_is_a_specification_failure(monkeypatch):
     monkeypatch.setattr(optimizer.PrivateOptimizer, "__init__", halved)
     with pytest.raises(SpecificationFailure, match="noise"):
         alarm(audit())
+
+
+def test_mutant_of_a_ledger_that_counts_every_other_step(monkeypatch):
+    from quintain.dp import ledger
+
+    real, calls = ledger.Ledger.record, []
+
+    def every_other(self, release):
+        calls.append(release)
+        if len(calls) % 2:
+            real(self, release)
+
+    monkeypatch.setattr(ledger.Ledger, "record", every_other)
+    with pytest.raises(SpecificationFailure, match=r"ledger: 20 steps.*40 released"):
+        alarm(audit())
+
+
+def test_mutant_of_batches_drawn_twice_as_often_shows_in_the_claim(monkeypatch, tmp_path):
+    from quintain.dp import sampling
+
+    real = sampling.PoissonLoader.__iter__
+
+    def twice(self):
+        yield from real(self)
+        yield from real(self)
+
+    monkeypatch.setattr(sampling.PoissonLoader, "__iter__", twice)
+    outcome = privatized_outcome(net(), data(), data(100), BUDGET, folder=tmp_path)
+    assert outcome.claims[1].bracket.upper.value > outcome.body.plan.epsilon
 
 
 def test_mutant_no_noise_at_all_shows_in_the_audit_too(monkeypatch):

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -36,8 +37,17 @@ def test_weights_stay_inside_and_give_the_weighted_mean():
 
 
 def test_weights_that_sum_to_nothing_have_no_mean():
-    with pytest.raises(SettingError, match="sum to 0"):
-        _ = secure_sum(vectors(), weights=dict.fromkeys(vectors(), 0)).mean
+    empty = secure_sum(vectors(), weights=dict.fromkeys(vectors(), 0))
+    for weight in (0, -3):
+        with pytest.raises(SettingError, match=f"sum to {weight}"):
+            _ = replace(empty, weight=weight).mean
+
+
+def test_settings_may_be_numbers_of_any_make():
+    result = secure_sum(vectors(), clip=1, weights=dict.fromkeys(vectors(), np.int64(3)))
+    assert result.exact
+    assert result.weight == 12
+    assert secure_sum({name: 1e-12 * vector for name, vector in vectors().items()}, clip=1e-12).exact
 
 
 def test_the_server_sees_masked_vectors_and_none_of_the_vectors():
@@ -64,12 +74,14 @@ def test_abandoned_rounds_say_why():
         ({"drop": {"site-9": "masked"}}, SettingError, "site-9 unknown or missing"),
         ({"drop": {"site-1": "maskd"}}, UnknownName, "Did you mean masked"),
         ({"weights": {"site-0": 1}}, SettingError, "weights does not fit"),
+        ({"weights": {"site-0": 2.5, "site-1": 3, "site-2": 1, "site-3": 1}}, SettingError, "weight = 2.5; expected an integer"),
         ({"weights": {"site-0": -1, "site-1": 1, "site-2": 1, "site-3": 1}}, SettingError, "weight = -1"),
         ({"identities": {}}, SettingError, "identities does not fit"),
         ({"threshold": 2}, SettingError, "threshold = 2 of 4"),
         ({"minimum": 5}, SettingError, "minimum = 5"),
         ({"clip": float("nan")}, SettingError, "clip = nan"),
         ({"scale": 2**31}, SettingError, "no sum wraps"),
+        ({"corrupt": 3, "threshold": 4}, SettingError, "at least two others"),
     ],
 )
 def test_settings_that_cannot_hold_are_refused(settings, error, match):
@@ -89,5 +101,5 @@ def test_vectors_that_cannot_be_summed_are_refused():
 def test_it_is_registered_and_runs_without_torch():
     assert find("aggregation", "secagg").load() is secure_sum
     program = "import sys; from quintain.federated import secure_sum, recover; from quintain.federated.secagg import client, server; "
-    program += "assert secure_sum({'a': [0.5], 'b': [0.25]}).exact; print('torch' in sys.modules)"
+    program += "assert secure_sum({'a': [0.5], 'b': [0.25], 'c': [0]}).exact; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "False\n"

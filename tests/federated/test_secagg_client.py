@@ -1,9 +1,12 @@
 """What a site refuses, and that it tells no secret."""
 
 import copy
+import errno
+import os
 import pickle
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,7 +36,7 @@ from quintain.federated.secagg.messages import (
     site_body,
 )
 from quintain.federated.secagg.policy import Policy, default_threshold
-from quintain.federated.secagg.primitives import derive_key, exchange, seal
+from quintain.federated.secagg.primitives import derive_key, exchange, exchange_public, seal
 from quintain.federated.secagg.secret import Secret
 from tests.federated.rounds import federation
 
@@ -82,13 +85,16 @@ def tampered_keys(party, listed, how):
     elif how == "twice":
         listed[1] = SignedKeys(RoundKeys(listed[2].keys.channel, entry.keys.mask), entry.signature)
     elif how == "stranger":
-        listed[1] = SignedKeys(RoundKeys(entropy(32), entropy(32)), entry.signature)
+        listed[1] = SignedKeys(RoundKeys(exchange_public(entropy(32)), exchange_public(entropy(32))), entry.signature)
     elif how == "borrowed signature":
         listed[1] = SignedKeys(entry.keys, listed[2].signature)
     elif how == "small order":
         listed[1] = SignedKeys(RoundKeys(SMALL, entry.keys.mask), entry.signature)
     elif how == "equal pair":
         listed[1] = SignedKeys(RoundKeys(entry.keys.mask, entry.keys.mask), entry.signature)
+    elif how == "spelled otherwise":
+        copied = listed[2].keys.channel
+        listed[1] = SignedKeys(RoundKeys(copied[:31] + bytes([copied[31] | 128]), entry.keys.mask), entry.signature)
     elif how == "left out":
         del listed[0]
     elif how == "too few":
@@ -104,7 +110,8 @@ def tampered_keys(party, listed, how):
         ("stranger", "signature of 'site-1'"),
         ("borrowed signature", "signature of 'site-1'"),
         ("small order", "small order"),
-        ("equal pair", "equal or of small order"),
+        ("equal pair", "equal, of small order"),
+        ("spelled otherwise", "not canonical"),
         ("left out", "this site is missing"),
         ("too few", "2 sites take part; .* asks for 3"),
     ],
@@ -292,8 +299,31 @@ def test_no_answer_leaves_if_the_journal_cannot_be_written(tmp_path):
     party = federation(3)
     _, outgoing = party.run(client.Agreed)
     agreed = party.sites[0]
+    held = agreed.held.peek()
     with pytest.raises(StorageError, match="cannot write the journal"):
         client.step(replace(agreed, site=replace(agreed.site, journal=FolderJournal(tmp_path / "file"))), outgoing[0])
+    assert not any(held)
+
+
+def test_a_journal_that_cannot_be_read_is_told(tmp_path, monkeypatch):
+    def forbidden(_path):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", forbidden)
+    with pytest.raises(StorageError, match="cannot read the journal"):
+        FolderJournal(tmp_path).answered(b"r" * 16)
+
+
+def test_a_claim_is_synced_with_its_folder_and_the_folders_own_entry(tmp_path, monkeypatch):
+    synced, sync = set(), os.fsync
+
+    def noted(handle):
+        synced.add(os.fstat(handle).st_ino)
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    FolderJournal(tmp_path / "journal").claim(b"r" * 16)
+    assert synced == {path.stat().st_ino for path in (tmp_path, tmp_path / "journal", *(tmp_path / "journal").iterdir())}
 
 
 def test_no_secret_shows_in_any_state_and_none_is_left_at_the_end():
@@ -340,6 +370,13 @@ def test_a_threshold_under_which_two_lists_could_win_is_refused(n, t, corrupt):
         federation(n, threshold=t, minimum=n, corrupt=corrupt)
 
 
+@pytest.mark.parametrize(("n", "corrupt"), [(2, 1), (3, 2)])
+def test_a_sum_that_corrupt_sites_could_take_apart_is_refused(n, corrupt):
+    with pytest.raises(SettingError, match="expected at least two others"):
+        federation(n, threshold=n, minimum=n, corrupt=corrupt)
+    assert federation(n, threshold=n, minimum=n, corrupt=corrupt - 1).policy.corrupt == corrupt - 1
+
+
 def test_the_default_threshold_stands_a_third():
     for n in range(2, 200):
         t = default_threshold(n)
@@ -364,6 +401,12 @@ def test_rosters_and_policies_that_do_not_fit_are_refused():
     for change in ({"minimum": 2}, {"minimum": 4}, {"round_id": b"x"}, {"model_hash": b"x"}, {"encoding": Encoding(3, 1.0, 10, 4)}):
         with pytest.raises(SettingError, match=r"expected|must be equal"):
             replace(party.policy, **change)
+
+
+def test_terms_of_equal_value_are_one_policy_however_they_are_typed():
+    policy = federation(3).policy
+    for clip in (1, np.float32(1)):
+        assert replace(policy, encoding=replace(policy.encoding, clip=clip)).digest() == policy.digest()
 
 
 def test_every_term_is_bound_into_the_transcript():

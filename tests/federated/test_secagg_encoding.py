@@ -48,6 +48,15 @@ def test_weights_travel_inside_and_give_the_weighted_mean():
     assert np.abs(encoding.real(integers) / sum(weights) - np.average(vectors, axis=0, weights=weights)).max() <= rounding * (1 + 1e-6)
 
 
+@pytest.mark.parametrize("clip", [1e-6, 1e-9, 1e-12])
+def test_the_finest_grid_of_tiny_numbers_is_still_exact_and_fits_its_message(clip):
+    encoding = finest(2, clip, 3)
+    assert 3 * encoding.largest < HALF
+    assert encoding.scale <= 2**53
+    total = sum(encoding.integers(encoding.quantise([clip, -clip])) for _ in range(3))
+    assert total.tolist() == [3 * encoding.largest, -3 * encoding.largest]
+
+
 @settings(deadline=None, max_examples=50)
 @given(clip=st.floats(1e-3, 1e3), parties=st.integers(2, 1000))
 def test_the_finest_grid_is_safe_and_its_double_is_not(clip, parties):
@@ -79,6 +88,9 @@ def test_clipped_entries_are_counted():
         {"scale": 2**29},
         {"cap": 2**29},
         {"clip": 1e-9},
+        {"clip": 5e-324},
+        {"clip": 1e308},
+        {"clip": 1e-9, "scale": 2**54},
     ],
 )
 def test_settings_that_could_wrap_or_say_nothing_are_refused(settings):
@@ -98,7 +110,13 @@ def test_a_vector_that_does_not_fit_is_refused(vector):
         Encoding(3, 1.0, 10, 2).quantise(vector)
 
 
-@pytest.mark.parametrize(("cap", "weight"), [(0, 1), (5, None), (5, 6), (5, -1)])
+@pytest.mark.parametrize("clip", [5e-324, 1e-300, 1e10, 1e308])
+def test_there_is_no_grid_for_numbers_out_of_all_proportion(clip):
+    with pytest.raises(SettingError, match="no sum wraps"):
+        finest(3, clip, 4)
+
+
+@pytest.mark.parametrize(("cap", "weight"), [(0, 1), (5, None), (5, 6), (5, -1), (5, 2.5), (5, math.nan)])
 def test_a_weight_that_does_not_fit_the_cap_is_refused(cap, weight):
     with pytest.raises(SettingError, match="cap"):
         Encoding(3, 1.0, 10, 2, cap).quantise([0, 0, 0], weight)

@@ -42,6 +42,16 @@ def test_a_liar_is_named_and_the_sum_is_exact(liar):
     assert finished.accused == (f"site-{liar}",)
 
 
+def test_a_share_that_was_dealt_false_accuses_the_one_that_reveals_it():
+    party = federation(4)
+    state, outgoing = party.run(client.Masked)
+    party.sites[2].held.peek()[65] ^= 1  # as if site 0 had dealt site 2 a false share of its seed
+    for _ in range(2):
+        state, outgoing = server.step(state, party.deliver(outgoing))
+    assert np.array_equal(state.total, total(party.words))
+    assert state.accused == ("site-2",)
+
+
 def test_a_lie_without_spare_shares_abandons_the_round():
     party = federation(4)
     state, outgoing = party.run(client.Agreed)

@@ -80,6 +80,11 @@ MUTATIONS = {
         "Gaussian",
     ),
     "the same noise each step": ("quintain.dp.noise.Stream.normal", stuck, "two steps"),
+    "one noise for all layers": (
+        "quintain.dp.noise.Stream.normal",
+        lambda self, count: NORMAL(self, count // 2).repeat(2),
+        "two layers",
+    ),
     "fixed batches": ("quintain.dp.noise.Stream.chosen", fixed_size, "spread of batch sizes"),
     "shuffled batches": ("quintain.dp.noise.Stream.chosen", Shuffle().draw, "how often a record is drawn"),
     "twice as many records": (

@@ -163,3 +163,11 @@ def test_bad_input_is_refused():
         invert(net, torch.ones(size), (1, 6, 6), steps=0)
     with pytest.raises(ModelError, match="no Linear"):
         invert(nn.Sequential(nn.Conv2d(1, 2, 6), nn.Flatten()).eval(), torch.ones(74), (1, 6, 6))
+
+
+def test_a_picture_without_a_gradient_is_never_taken_for_the_original():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).eval()
+    sent = torch.ones(10)
+    with torch.no_grad():
+        net[1].weight.fill_(torch.nan)
+    assert invert(net, sent, (1, 2, 2), steps=1).loss == torch.inf

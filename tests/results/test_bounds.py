@@ -5,7 +5,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 
 from quintain.core.errors import SettingError
 from quintain.results import Basis, Bound, Bracket, Counted, Levels, Quantity, Side, Status
@@ -88,6 +88,19 @@ def test_a_crossing_that_chance_explains_is_suspect_and_one_that_it_does_not_con
     assert [smoothed(k) for k in (0, 1, 20)] == [Status.CONSISTENT, Status.SUSPECT, Status.CONTRADICTION]
 
 
+@pytest.mark.parametrize("comparisons", [1, 50])
+def test_chance_raises_the_alarm_less_than_once_in_a_million_runs(comparisons):
+    def status(crossed, hits):
+        low = counted(Side.LOWER, hits, 100, Basis.STATISTICAL, 0.001)
+        high = counted(Side.UPPER, 80, 100, Basis.STATISTICAL, 0.002)
+        return Bracket(low, high, crossed=crossed).status_among(comparisons)
+
+    alarms = [k for k in range(1, 21) if status(k, 80) is Status.CONTRADICTION]
+    assert alarms == list(range(alarms[0], 21))
+    assert binom.sf(alarms[0] - 1, 100, 0.003) < 1e-6 / comparisons <= binom.sf(alarms[0] - 2, 100, 0.003)
+    assert [k for k in range(1, 21) if status(0, 80 + k) is Status.CONTRADICTION] == alarms
+
+
 def test_an_audit_above_the_accountant_contradicts_only_at_a_high_level():
     assert Bracket(audited(3.2, (3.2, 2.9, 2.0)), accounted(3.0)).status is Status.SUSPECT
     assert Bracket(audited(5.0, (5.0, 4.9, 4.0)), accounted(3.0)).status is Status.CONTRADICTION
@@ -144,6 +157,24 @@ def test_sides_have_their_places():
 def test_an_impossible_value_is_refused(value):
     with pytest.raises(SettingError, match="expected a number in"):
         Bound(ROBUST, Side.LOWER, value, Basis.PROOF)
+
+
+@pytest.mark.parametrize("words", [{"crossed": -1}, {"errors": -1}])
+def test_impossible_counts_are_refused(words):
+    with pytest.raises(SettingError, match="expected counts"):
+        accuracy(1, 2, **words)
+
+
+@pytest.mark.parametrize("alpha", [-0.1, 1.0, math.nan])
+def test_an_impossible_chance_of_a_false_verdict_is_refused(alpha):
+    with pytest.raises(SettingError, match="alpha"):
+        Counted(1, 2, alpha)
+
+
+@pytest.mark.parametrize("levels", [((0.99, 0.95), (1.0, 1.0)), ((0.95,), ()), ((0.95, 1.0), (1.0, 1.0)), ((math.nan,), (1.0,))])
+def test_impossible_levels_are_refused(levels):
+    with pytest.raises(SettingError, match="rising confidences"):
+        Levels(*levels)
 
 
 def test_trivial_sides():

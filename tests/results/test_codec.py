@@ -47,6 +47,13 @@ def test_the_golden_records_hold_what_they_did():
     assert audit.claims[0].bracket.upper.value == math.inf
 
 
+def test_a_file_name_that_is_no_text_does_not_cost_the_record():
+    record = load(GOLDEN / "schema-1-audit.json")
+    odd = replace(record, notes=("caf\udce9.npz", "é"), provenance=replace(record.provenance, command="quintain --data caf\udce9.npz"))
+    told = decode(encode(odd))
+    assert told == replace(odd, notes=("caf?.npz", "é"), provenance=replace(record.provenance, command="quintain --data caf?.npz"))
+
+
 def test_a_half_written_file_is_named(tmp_path):
     path = tmp_path / "result.json"
     whole = (GOLDEN / "schema-1-audit.json").read_bytes()
@@ -68,6 +75,25 @@ def test_a_newer_schema_and_a_missing_field_are_told_apart():
         decode(whole.replace(b'"schema": 1', b'"schema": 99'))
     with pytest.raises(RunFolderError, match=r"provenance\.command"):
         decode(whole.replace(b'"command"', b'"comand"'))
+    certified = (GOLDEN / "schema-1-certify.json").read_bytes()
+    with pytest.raises(RunFolderError, match=r"body\.Certified\.robustness\.0\.certifier: Field required"):
+        decode(certified.replace(b'"certifier"', b'"certifer"'))
+
+
+@pytest.mark.parametrize(
+    ("sound", "damaged", "told"),
+    [
+        (b'"hits": 2', b'"hits": 2000', "2000 of 4 examples"),
+        (b'"value": 0.75', b'"value": 7', "a robust_accuracy of 7"),
+        (b'"side": "lower"', b'"side": "upper"', "expected a lower and an upper bound"),
+        (b'"failed": [\n      false,', b'"failed": [', "expected one length"),
+    ],
+)
+def test_values_that_cannot_be_are_told_with_the_file(sound, damaged, told):
+    whole = (GOLDEN / "schema-1-certify.json").read_bytes()
+    assert sound in whole
+    with pytest.raises(RunFolderError, match=f"result.json holds what cannot be: .*{told}.*run the step again"):
+        decode(whole.replace(sound, damaged, 1), source="result.json")
 
 
 def test_a_missing_file_is_a_storage_error(tmp_path):

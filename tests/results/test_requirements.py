@@ -72,6 +72,29 @@ def test_the_gate(text, answer, code):
     assert exit_code([judged], CLAIMS) == code
 
 
+def private(epsilon, delta):
+    of = Quantity(Kind.EPSILON, "plan", "data", delta=delta)
+    return Claim(
+        f"epsilon:{delta}", "Privacy", "private", Bracket(Bound.trivial(of, Side.LOWER), Bound(of, Side.UPPER, epsilon, Basis.PROOF)), True
+    )
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_where_two_quantities_answer_to_the_same_words_both_must_hold(order):
+    claims = [private(2.0, 1e-5), private(5.0, 1e-7)][::order]
+    assert judge(Requirement.parse("epsilon <= 3"), claims).verdict.answer is Answer.UNDECIDED
+    assert judge(Requirement.parse("epsilon <= 3"), claims).claim == "epsilon:1e-07"
+    assert judge(Requirement.parse("epsilon(delta=1e-5) <= 3"), claims).verdict.answer is Answer.PASS
+    assert judge(Requirement.parse("epsilon <= 6"), claims).verdict.answer is Answer.PASS
+
+
+def test_of_two_claims_on_one_quantity_the_later_counts():
+    earlier = claim(0, 810)
+    asked = Requirement.parse("robust_accuracy(linf:4/255) >= 0.75")
+    assert judge(asked, [earlier]).verdict.answer is Answer.UNDECIDED
+    assert judge(asked, [earlier, CLAIMS[1]]).verdict.answer is Answer.PASS
+
+
 def test_nothing_to_judge_says_what_was_measured():
     assert "linf:4/255 for certified, plain" in judge(Requirement.parse("robust_accuracy(linf:8/255) >= 0.10"), CLAIMS).verdict.why
 

@@ -65,6 +65,12 @@ def test_columns_have_one_length():
         PerExample((0,), (0, 1), (0,), (0.0,), (INF,), (False,))
 
 
+@pytest.mark.parametrize(("safe", "broken"), [(math.nan, INF), (0.0, math.nan), (-0.1, INF)])
+def test_a_radius_is_a_number_from_zero_up(safe, broken):
+    with pytest.raises(SettingError, match="a radius of"):
+        PerExample((0,), (1,), (1,), (safe,), (broken,), (False,))
+
+
 def test_a_tally_gives_the_accuracies_of_the_field():
     tally = Tally((138, 376), (234, 390))
     assert tally.accuracy == 514 / 624

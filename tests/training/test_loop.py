@@ -89,6 +89,62 @@ def test_the_global_generator_is_left_as_it_was():
     assert torch.equal(torch.rand(3), expected)
 
 
+def test_no_generator_of_another_device_is_seeded(monkeypatch):
+    model = net()
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("the generators of all GPUs were seeded"))
+    fit(model, blobs(), Recipe(1, batch=16))
+    assert torch.isfinite(weights(model)).all()
+
+
+def test_tied_and_frozen_weights_go_through_a_checkpoint(tmp_path):
+    def tied():
+        model = nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 6), nn.Linear(6, 2), nn.Linear(2, 2))
+        with torch.no_grad():
+            for number, parameter in enumerate(model.parameters()):
+                parameter.copy_(torch.linspace(-0.3, 0.4, parameter.numel()).roll(number).view_as(parameter))
+        model[2].weight = model[0].weight
+        model[4].requires_grad_(False)
+        return model
+
+    whole, recipe = tied(), Recipe(3, batch=16, rate=0.05)
+    fit(whole, blobs(), recipe)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tied(), blobs(), recipe, checkpoint=tmp_path / "c.safetensors", progress=CutOff(13))
+    resumed = tied()
+    fit(resumed, blobs(), recipe, checkpoint=tmp_path / "c.safetensors")
+    assert resumed[2].weight is resumed[0].weight
+    assert torch.equal(weights(resumed), weights(whole))
+    assert torch.equal(whole[4].weight, tied()[4].weight)
+
+
+def test_a_net_with_nothing_to_train_is_refused():
+    for model in (nn.Flatten(), net().requires_grad_(False)):
+        with pytest.raises(ModelError, match=r"has no trainable parameters.*requires_grad"):
+            fit(model, blobs(), Recipe(1))
+
+
+class Wide(nn.Module):
+    """Its repr says nothing of its size."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(6, size))
+
+    def forward(self, x):
+        return (x @ self.weight)[:, :2]
+
+
+def test_a_checkpoint_of_another_net_is_refused(tmp_path):
+    path, recipe = tmp_path / "c.safetensors", Recipe(1, batch=16)
+    fit(Wide(4), blobs(), recipe, checkpoint=path)
+    partly = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 2))
+    fit(partly, blobs(), recipe, checkpoint=tmp_path / "d.safetensors")
+    partly[0].requires_grad_(False)
+    for model, file in ((Wide(5), path), (Wide(4).double(), path), (partly, tmp_path / "d.safetensors")):
+        with pytest.raises(RunFolderError, match="belongs to a run with other settings"):
+            fit(model, blobs(), recipe, checkpoint=file)
+
+
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     path, data = tmp_path / "c.safetensors", blobs()
     fit(net(), data, Recipe(2, batch=16), checkpoint=path)

@@ -10,5 +10,6 @@ def derive(seed: int, *path: str | int) -> int:
         seed: The seed of the run.
         path: Where the draw happens, such as ``"pgd", restart, example``; strings and integers are told apart.
     """
-    text = "/".join([str(seed), *(f"{type(part).__name__[0]}{part}" for part in path)])
+    spelled = (f"{type(part).__name__[0]}{part}".replace("/", "//") for part in path)
+    text = "/".join([str(seed), *spelled])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1

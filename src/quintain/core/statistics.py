@@ -23,16 +23,16 @@ def binomial_lower(hits: int, trials: int, confidence: float) -> float:
     """
     from scipy.special import betaincinv
 
-    _check_counts(hits, trials)
-    return 0.0 if hits == 0 else float(betaincinv(hits, trials - hits + 1, 1 - check_confidence(confidence)))
+    _check(hits, trials, confidence)
+    return 0.0 if hits == 0 else float(betaincinv(hits, trials - hits + 1, 1 - confidence))
 
 
 def binomial_upper(hits: int, trials: int, confidence: float) -> float:
     """One-sided Clopper-Pearson upper limit of a probability."""
     from scipy.special import betainccinv
 
-    _check_counts(hits, trials)
-    return 1.0 if hits == trials else float(betainccinv(hits + 1, trials - hits, 1 - check_confidence(confidence)))
+    _check(hits, trials, confidence)
+    return 1.0 if hits == trials else float(betainccinv(hits + 1, trials - hits, 1 - confidence))
 
 
 def binomial_interval(hits: int, trials: int, confidence: float) -> tuple[float, float]:
@@ -57,6 +57,7 @@ def psnr(mean_squared_error: float) -> float:
     return math.inf if mean_squared_error == 0 else -10 * math.log10(mean_squared_error)
 
 
-def _check_counts(hits: int, trials: int) -> None:
+def _check(hits: int, trials: int, confidence: float) -> None:
+    check_confidence(confidence)
     if not 0 <= hits <= trials or trials == 0:
         raise SettingError(f"{hits} of {trials}: expected 0 <= hits <= trials and at least one trial")

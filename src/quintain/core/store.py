@@ -1,9 +1,8 @@
 """Files that are whole or absent: written beside their place, then renamed into it."""
 
-import contextlib
 import hashlib
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 from quintain.core.errors import StorageError
@@ -41,24 +40,22 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     Args:
         path: Where; its folder is made if need be.
         data: What.
-        mode: The file's permissions; ``0o600`` for what holds keys.
+        mode: The file's permissions, less those that the user's umask withholds; ``0o600`` for what holds keys.
 
     Raises:
         StorageError: If it cannot be written; what was there before stays.
     """
-    scratch: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        scratch = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.chmod(mode)
-        scratch.replace(path)
+        scratch = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        handle = os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            scratch.replace(path)
+        finally:
+            scratch.unlink(missing_ok=True)
     except OSError as error:
-        if scratch is not None:
-            with contextlib.suppress(OSError):
-                scratch.unlink(missing_ok=True)
         raise StorageError(f"cannot write {path}: {error.strerror}; free some space or choose another folder with --out") from error

@@ -14,6 +14,9 @@ from quintain.dp.rules import RULES, Calls, Rule
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+COARSEST = 1e-6
+"""The largest rounding unit of gradients that are clipped."""
+
 INSTEAD: Mapping[type[nn.Module], str] = {
     **dict.fromkeys(BATCH_NORMS, "BatchNorm mixes the examples of a batch: use GroupNorm (or freeze it and keep it in evaluation mode)"),
     **dict.fromkeys(INSTANCE_NORMS, "use GroupNorm with as many groups as channels"),
@@ -44,13 +47,24 @@ class Pass:
     draw: int
     calls: dict[Layer, Calls] = field(default_factory=dict)
     batch: int | None = None
+    taken: bool = False
 
     def add(self, layer: Layer, a: Tensor, g: Tensor) -> None:
         """Take note of one use of ``layer``.
 
         Raises:
-            PrivacyError: If its first dimension is not the batch.
+            PrivacyError: If its first dimension is not the batch, its gradients are rounded too coarsely, or the pass was handed over.
         """
+        if self.taken:
+            raise PrivacyError(
+                "backward() through a forward pass whose gradients were already clipped or dropped; expected all of its backward passes "
+                "before the module's next forward pass, step() or zero_grad()"
+            )
+        if torch.finfo(g.dtype).eps > COARSEST:
+            raise PrivacyError(
+                f"layer {layer.name!r} got gradients in {g.dtype}, in which sums of clipped gradients are not exact enough for the bound; "
+                "expected float32 or float64: no half precision, no autocast"
+            )
         sizes = {len(a) if a.dim() else 0, len(g), len(g) if self.batch is None else self.batch}
         if len(sizes) > 1:
             raise PrivacyError(
@@ -59,6 +73,12 @@ class Pass:
             )
         self.batch = len(g)
         self.calls.setdefault(layer, []).append((a, g))
+
+    def pieces(self, size: int) -> "Iterator[Pass]":
+        """The same pass, ``size`` examples at a time; one piece if it is empty."""
+        for start in range(0, max(self.batch or 0, 1), size):
+            calls = {layer: [(a[start : start + size], g[start : start + size]) for a, g in calls] for layer, calls in self.calls.items()}
+            yield Pass(self.draw, calls, len(next(iter(calls.values()))[0][1]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +96,7 @@ class _Caught(torch.autograd.Function):
     def forward(ctx: FunctionCtx, use: _Use, a: Tensor, *_weights: Tensor) -> Tensor:
         ctx.use = use  # type: ignore[attr-defined]
         ctx.save_for_backward(a)
-        return use.output.data
+        return use.output.detach()
 
     @staticmethod
     @once_differentiable
@@ -117,12 +137,15 @@ class Capture:
         self._pending: list[Pass] = []
         self._turn: Pass | None = None
         self._root = module
+        self._trainable = _trainable(module)
         _refuse_mixing(self._mixing)
         self._handles = list(self._hooks())
 
     def take(self) -> list[Pass]:
         """The passes that have had a backward pass and were not handed over yet."""
         passes, self._pending = self._pending, []
+        for turn in passes:
+            turn.taken = True
         return passes
 
     def remove(self) -> None:
@@ -151,6 +174,11 @@ class Capture:
         if module is not self._root or not module.training or not torch.is_grad_enabled():
             return
         _refuse_mixing(self._mixing)
+        if _trainable(module) != self._trainable:
+            raise PrivacyError(
+                "the module's trainable parameters are not those that were made private; expected no freezing, unfreezing or replacing "
+                "afterwards: call make_private again on the changed module and a fresh optimiser"
+            )
         for turn in self.take():
             self._finished(turn)
         self._turn = Pass(self._drawn())
@@ -167,6 +195,10 @@ class Capture:
             raise PrivacyError(
                 f"layer {layer.name!r} was used in training outside the module's own forward; expected every use inside it: "
                 "call the module itself, without activation checkpointing, and keep other uses under torch.no_grad()"
+            )
+        if isinstance(output.grad_fn, _Caught._backward_cls):
+            raise PrivacyError(
+                f"layer {layer.name!r} belongs to two private optimisers; expected one: end the earlier by its optimizer.capture.remove()"
             )
         a = cast(Tensor, args[0] if args else next(iter(kwargs.values())))
         weights = [layer.parameter(name) for name in layer.trainable]
@@ -193,6 +225,10 @@ def _layers(module: nn.Module, rules: Mapping[type[nn.Module], Rule]) -> tuple[L
     if not layers:
         raise PrivacyError("the module has no trainable parameter; expected at least one with requires_grad=True")
     return tuple(layers)
+
+
+def _trainable(module: nn.Module) -> set[nn.Parameter]:
+    return {parameter for parameter in module.parameters() if parameter.requires_grad}
 
 
 def _instead(layer: nn.Module) -> str:

@@ -32,7 +32,9 @@ class PrivacyEngine:
         engine.get_epsilon(delta=1e-5)
 
     Guarantee: (epsilon, delta) for adding or removing one record of the loader's data, against an adversary who sees every iterate;
-    the number of records, the sampling rate, the divisor and the steps are public. What is not covered: the losses, batch sizes
+    the number of records, the sampling rate, the divisor and the steps are public. It assumes what a hook cannot see: the loss is a mean
+    or sum of one term an example, and no term or layer looks at the other examples of the batch; the module writes no buffers in
+    training; every batch drawn is stepped on, an empty one too. What is not covered: the losses, batch sizes
     and shares of clipped examples that a loop may show, the choice of settings on the same data, and rounding in the noise (see
     ``noise.Stream``).
 
@@ -70,7 +72,8 @@ class PrivacyEngine:
             data_loader: Its batch size becomes the expected one, its length stays.
             noise_multiplier: Standard deviation of the noise, in units of ``max_grad_norm``.
             max_grad_norm: Bound of one example's gradient, over all parameters together.
-            loss_reduction: Whether losses are means over the examples of their pass, or sums.
+            loss_reduction: Whether losses are means over the examples of their pass, or sums; told wrongly, one record can move the sum by
+                twice the bound, since the scale of all others follows the size of the batch.
 
         Raises:
             PrivacyError: If a layer cannot be private, or module and optimiser do not fit together.

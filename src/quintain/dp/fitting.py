@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from quintain.core.errors import PrivacyError
 from quintain.core.progress import Progress, silent
 from quintain.dp.engine import PrivacyEngine
 from quintain.dp.plan import PrivatePlan
@@ -69,6 +70,8 @@ def fit(
     engine = PrivacyEngine(seed=seed)
     loader = engine.loader(data.batch, records=len(data), expected_batch_size=plan.expected_batch_size, steps_per_epoch=plan.steps or 1)
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    if not parameters:
+        raise PrivacyError("got a net without trainable parameters; expected at least one with requires_grad=True")
     _, optimizer, _ = engine.attach(
         module=net,
         optimizer=torch.optim.SGD(parameters, lr=plan.rate, momentum=plan.momentum),

@@ -1,5 +1,6 @@
 """What a run has released so far: the record that epsilon is computed from."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -67,15 +68,23 @@ class Ledger:
         """Take over what an earlier part of the run has spent.
 
         Raises:
-            PrivacyError: If ``state`` is not what ``state_dict`` gave, or counts fewer steps than this ledger already does.
+            PrivacyError: If ``state`` is not what ``state_dict`` gave, or lacks steps that this ledger has recorded.
         """
         try:
             loaded = Ledger([Release(**release) for release in state["releases"]])
         except (KeyError, TypeError) as error:
             raise PrivacyError(f"got a ledger without readable releases ({error}); expected what Ledger.state_dict() gave") from error
-        if loaded.steps < self.steps:
+        missing = self._counts() - loaded._counts()
+        if missing:
             raise PrivacyError(
-                f"got a ledger of {loaded.steps} steps where {self.steps} are already spent; expected at least as many: "
+                f"got a ledger of {loaded.steps} steps that lacks {missing.total()} of those already spent here; expected them all: "
                 "steps once released stay spent, so load a state into a fresh engine"
             )
         self._releases = loaded._releases
+
+    def _counts(self) -> "Counter[Release]":
+        """Steps of each kind."""
+        counts: Counter[Release] = Counter()
+        for release in self._releases:
+            counts[replace(release, steps=1)] += release.steps
+        return counts

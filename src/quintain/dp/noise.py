@@ -3,12 +3,15 @@
 import hashlib
 import math
 import os
+from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from torch import Tensor
+
+from quintain.core.errors import PrivacyError
 
 BLOCK = 16
 WORD = 1 << 64
@@ -30,6 +33,12 @@ class Stream:
         self._key = key
         self.position = position
 
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Refuse copies: two runs with one stream draw the same noise, and the difference of what they release has none."""
+        raise PrivacyError(
+            "got a request to copy or pickle a stream of noise; expected each run to have its own: make_private anew, and load state_dict()"
+        )
+
     @classmethod
     def secret(cls) -> "Stream":
         """A stream keyed with fresh entropy of the operating system."""
@@ -48,7 +57,7 @@ class Stream:
         return np.frombuffer(cipher.encryptor().update(bytes(blocks * BLOCK)), dtype="<u8")[:count]
 
     def normal(self, count: int) -> Tensor:
-        """``count`` standard normal numbers in float64, by the transform of Box and Muller on 53-bit uniforms in (0, 1)."""
+        """``count`` standard normal numbers in float64, by the transform of Box and Muller on 53-bit uniforms in (0, 1]."""
         half = -(-count // 2)
         uniform = torch.from_numpy(((self.words(2 * half) >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53)
         radius, angle = (-2 * uniform[:half].log()).sqrt(), 2 * math.pi * uniform[half:]

@@ -55,9 +55,11 @@ class PrivateOptimizer(torch.optim.Optimizer):
         rules: Mapping[type[nn.Module], Rule] | None = None,
     ) -> None:
         _check_settings(noise_multiplier, max_grad_norm)
+        if isinstance(inner, PrivateOptimizer):
+            raise PrivacyError("got an optimiser that is private already; expected a plain one, over a module that no other holds")
         self.inner = inner
         self.loader, self.ledger, self.stream = loader, ledger, stream
-        self.noise_multiplier, self.max_grad_norm = noise_multiplier, max_grad_norm
+        self._noise_multiplier, self._max_grad_norm = noise_multiplier, max_grad_norm
         self.parameters = _matched(module, inner)
         self.seen = self.clipped = 0
         self._mean = mean
@@ -71,8 +73,22 @@ class PrivateOptimizer(torch.optim.Optimizer):
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["inner"], name) if "inner" in self.__dict__ else object.__getattribute__(self, name)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything, the stream of noise too, which refuses to be copied."""
+        return self.__dict__
+
     def __repr__(self) -> str:
         return f"PrivateOptimizer({self.inner!r}, noise_multiplier={self.noise_multiplier}, max_grad_norm={self.max_grad_norm})"
+
+    @property
+    def noise_multiplier(self) -> float:
+        """sigma; fixed, so that what is clipped, drawn and recorded is the same."""
+        return self._noise_multiplier
+
+    @property
+    def max_grad_norm(self) -> float:
+        """C; fixed, so that no noise is scaled to another bound than gradients were clipped to."""
+        return self._max_grad_norm
 
     @property
     def noise_scale(self) -> float:
@@ -138,6 +154,13 @@ class PrivateOptimizer(torch.optim.Optimizer):
         self.clipped += int((part.factors < 1).sum())
 
     def _check_step(self) -> None:
+        private = set(self.parameters.values())
+        held = [parameter for group in self.inner.param_groups for parameter in group["params"] if parameter not in private]
+        if any(parameter.requires_grad or parameter.grad is not None for parameter in held):
+            raise PrivacyError(
+                "the optimiser holds a parameter that was not trainable when it was made private, and now is, or has a plain gradient; "
+                "expected no unfreezing and no further parameters: call make_private again on the changed module and a fresh optimiser"
+            )
         for name, parameter in self.parameters.items():
             written = self._written.get(parameter)
             plain = parameter.grad is not None and (
@@ -158,10 +181,10 @@ class PrivateOptimizer(torch.optim.Optimizer):
                 "step() on another batch than the private loader's latest, on one already used, or on several; expected one step for each "
                 "batch it yields: to accumulate, cut one batch into pieces, and ask the loader for a larger one"
             )
-        if self._examples > self.loader.size:
+        if self._examples != self.loader.size:
             raise PrivacyError(
                 f"the passes since the last step held {self._examples} examples, the batch {self.loader.size}; expected each record once: "
-                "one forward and backward pass over each piece of the private loader's batch"
+                "one forward and backward pass over each piece of the private loader's batch, which is the first dimension in every layer"
             )
 
     def _release(self) -> None:

@@ -47,6 +47,8 @@ class PrivatePlan:
         for name, (good, expected) in ranges.items():
             if not good:
                 raise SettingError(f"got {name} = {getattr(self, name)}; expected {expected}")
+        if math.isinf(self.max_grad_norm) and self.noise_multiplier:
+            raise SettingError("got max_grad_norm = inf with noise; expected a finite bound: noise is scaled to it")
 
     @classmethod
     def at(
@@ -57,9 +59,9 @@ class PrivatePlan:
         delta: float = 1e-5,
         max_grad_norm: float = 1.0,
         expected_batch_size: int = 512,
-        steps: int = 280,
-        rate: float = 0.5,
-        momentum: float = 0.0,
+        steps: int = 276,
+        rate: float = 1.0,
+        momentum: float = 0.5,
     ) -> "PrivatePlan":
         """The plan with the least noise that costs at most ``epsilon`` at ``delta`` on ``n`` records."""
         batch = min(expected_batch_size, n)

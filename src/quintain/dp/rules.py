@@ -5,7 +5,7 @@ returns ``Gradients``. The norms are exact: gradients of small layers are built,
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Protocol, cast
 
@@ -54,6 +54,8 @@ class Instantiated:
 class Products:
     r"""Weight gradients that are sums over positions of outer products, :math:`G_i = \sum_t g_{it} a_{it}^T`, in groups.
 
+    The norms are those of the very numbers that are added: where positions cancel, another order of summation would leave others.
+
     Args:
         a: Inputs (B, groups, inputs, T).
         g: Gradients at the outputs (B, groups, outputs, T).
@@ -61,28 +63,27 @@ class Products:
 
     def __init__(self, a: Tensor, g: Tensor) -> None:
         self.a, self.g = a, g
-        self.size = a.shape[1] * a.shape[2] * g.shape[2]
-        self.kept = self._build(a, g) if a.shape[3] > 1 and len(a) * self.size <= KEPT else None
+        self.shape = (a.shape[1], g.shape[2], a.shape[2])
+        self.at_once = max(1, KEPT // math.prod(self.shape))
+        self.single = a.shape[3] == 1
+        self.kept = list(self._built()) if not self.single and len(a) <= self.at_once else None
 
-    @staticmethod
-    def _build(a: Tensor, g: Tensor) -> Tensor:
-        return torch.matmul(g, a.transpose(2, 3))
+    def _built(self) -> Iterator[Tensor]:
+        for a, g in zip(self.a.split(self.at_once), self.g.split(self.at_once), strict=True):
+            yield torch.matmul(g, a.transpose(2, 3))
 
     def squared(self) -> Tensor:
-        a, g = self.a, self.g
-        if self.kept is not None:
-            return square(self.kept)
-        if a.shape[3] == 1:
-            return (square(a.flatten(0, 1)) * square(g.flatten(0, 1))).view(a.shape[:2]).sum(1)
-        pieces = max(1, KEPT // self.size)
-        return torch.cat([square(self._build(a[i : i + pieces], g[i : i + pieces])) for i in range(0, len(a), pieces)])
+        if self.single:
+            return (square(self.a.flatten(0, 1)) * square(self.g.flatten(0, 1))).view(self.a.shape[:2]).sum(1)
+        return torch.cat([square(part) for part in self.kept or self._built()])
 
     def total(self, weights: Tensor) -> Tensor:
-        """(groups, outputs, inputs)."""
-        if self.kept is not None:
-            kept = self.kept
-            return (weights.to(kept.dtype) @ kept.flatten(1)).view(kept.shape[1:])
-        return torch.einsum("bgot,bgit->goi", self.g * weights.to(self.g.dtype)[:, None, None, None], self.a)
+        """(groups, outputs, inputs); of outer products, each side gets the root of the weight, which no number format rounds to zero."""
+        if self.single:
+            root = weights.sqrt().to(self.g.dtype)[:, None, None, None]
+            return torch.einsum("bgot,bgit->goi", self.g * root, self.a * root)
+        parts = zip(weights.to(self.g.dtype).split(self.at_once), self.kept or self._built(), strict=True)
+        return sum_of(some @ part.flatten(1) for some, part in parts).view(self.shape)
 
 
 class Affine:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler, TensorDataset
 
 from quintain.core.errors import DataError, SettingError
 from quintain.dp.noise import Stream
@@ -63,12 +63,19 @@ class PoissonLoader:
         """The private twin of an ordinary loader: its data, collation, batch size (now the expected one) and length; no workers.
 
         Raises:
-            SettingError: If the loader streams, or has no batch size.
+            SettingError: If it is no DataLoader, streams, or has a sampler of its own or no batch size.
         """
+        if not isinstance(loader, DataLoader):
+            raise SettingError(f"got a {type(loader).__name__}; expected an ordinary DataLoader, to make the private one from")
         if isinstance(loader.dataset, IterableDataset) or not isinstance(loader.dataset, Sized):
             raise SettingError("got a data set that streams; Poisson sampling draws records by index: expected one with a length")
         if loader.batch_size is None:
             raise SettingError("got a loader without a batch size; expected DataLoader(dataset, batch_size=...), its expected batch")
+        if not isinstance(loader.sampler, (RandomSampler, SequentialSampler)):
+            raise SettingError(
+                f"got a loader with a {type(loader.sampler).__name__}, which Poisson sampling replaces; expected none: "
+                "for a part of the data, use torch.utils.data.Subset(dataset, rows)"
+            )
         if not len(loader.dataset):
             raise DataError("got an empty data set; expected at least one record")
         return cls(
@@ -103,7 +110,7 @@ def _fetcher(loader: "DataLoader[Any]") -> Callable[[npt.NDArray[np.int64]], Any
     dataset, collate = loader.dataset, loader.collate_fn
 
     def fetch(rows: npt.NDArray[np.int64]) -> Any:
-        if isinstance(dataset, TensorDataset) and collate is torch.utils.data.default_collate:
+        if type(dataset) is TensorDataset and collate is torch.utils.data.default_collate:
             return [tensor[torch.from_numpy(rows)] for tensor in dataset.tensors]
         if not len(rows):
             return _emptied(collate([dataset[0]]))

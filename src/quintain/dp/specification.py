@@ -53,7 +53,7 @@ def measure(plan: PrivatePlan, n: int, *, seed: int | None = None) -> Measured:
     r"""Run the engine on records made for it, and compare what it does with what the accountant is told.
 
     - noise: records without gradient leave :math:`b\,\tilde g / (\sigma C)` standard normal: spread (chi-square), shape
-      (Kolmogorov-Smirnov), and no correlation between steps;
+      (Kolmogorov-Smirnov), and no correlation between steps or between layers;
     - inclusion: each record is in Bin(T, q) batches, batch sizes vary as Bin(n, q): fixed or shuffled batches do not;
     - sensitivity: without noise, one record more or less moves the sum by at most C, on huge, equal, NaN and cancelling records, through
       every kind of layer with a rule.
@@ -83,20 +83,19 @@ def _noise(plan: PrivatePlan, seed: int | None) -> tuple[SpecificationTest, ...]
     scale = plan.noise_multiplier * plan.max_grad_norm
     silent = torch.zeros(2 * plan.expected_batch_size, WIDTH)
     net, optimizer, loader = _engine(seed, "noise").make_private(
-        module=(inner := nn.utils.skip_init(nn.Linear, WIDTH, WIDTH, bias=False)),
-        optimizer=torch.optim.SGD(inner.parameters(), lr=1.0),
+        module=(inner := _two_layers()),
+        optimizer=torch.optim.SGD(inner.parameters(), lr=0.0),
         data_loader=_loader(silent, batch=plan.expected_batch_size),
         noise_multiplier=plan.noise_multiplier,
         max_grad_norm=plan.max_grad_norm,
     )
-    nn.init.zeros_(inner.weight)
     drawn: list[Tensor] = []
     while len(drawn) < NOISE_STEPS:
         for (x,) in loader:
             optimizer.zero_grad()
             net(x).square().mean().backward()
             optimizer.step()
-            drawn.append(torch.zeros(0) if inner.weight.grad is None else inner.weight.grad.flatten().double())
+            drawn.append(torch.cat([p.grad.flatten().double() for p in inner.parameters() if p.grad is not None]))
     steps = torch.stack(drawn[:NOISE_STEPS]) * plan.expected_batch_size
     if scale == 0 or math.isinf(plan.max_grad_norm):
         found = float(steps.abs().max())
@@ -107,12 +106,17 @@ def _noise(plan: PrivatePlan, seed: int | None) -> tuple[SpecificationTest, ...]
     heights = ndtr(np.sort(z.flatten().numpy()))
     ranks = np.arange(count + 1) / count
     distance = float(np.maximum(heights - ranks[:-1], ranks[1:] - heights).max())
-    pairs = (z[1:] * z[:-1]).mean() * math.sqrt(z[1:].numel())
-    p_pairs = 2 * float(ndtr(-abs(float(pairs))))
+
+    def alike(what: str, one: Tensor, other: Tensor) -> SpecificationTest:
+        found = float((one * other).mean())
+        p_value = 2 * float(ndtr(-abs(found) * math.sqrt(one.numel())))
+        return _test(f"noise between {what}s", 0.0, found, p_value, f"correlation of the noise of two {what}s")
+
     return (
         _test("noise", scale, scale * math.sqrt(spread), p_spread, f"standard deviation of the noise in the sum, {count} draws"),
         _test("noise shape", 0.0, distance, float(kolmogorov(distance * math.sqrt(count))), "distance of the noise from Gaussian"),
-        _test("noise between steps", 0.0, float(pairs) / math.sqrt(z[1:].numel()), p_pairs, "correlation of the noise of two steps"),
+        alike("step", z[1:], z[:-1]),
+        alike("layer", *z.chunk(2, dim=1)),
     )
 
 
@@ -196,6 +200,14 @@ def _clipped_sum(net: nn.Module, x: Tensor, y: Tensor, bound: float) -> Tensor:
     finally:
         optimizer.capture.remove()
         net.zero_grad()
+
+
+def _two_layers() -> nn.Module:
+    """Two layers of equal size, whose weights are zero, so that zeros have no gradient."""
+    net = nn.Sequential(nn.Linear(WIDTH, WIDTH // 2, bias=False), nn.Linear(WIDTH // 2, WIDTH, bias=False))
+    for parameter in net.parameters():
+        nn.init.zeros_(parameter)
+    return net
 
 
 def _every_layer(seed: int) -> nn.Module:

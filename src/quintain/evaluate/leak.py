@@ -41,7 +41,7 @@ def leaked_outcome(
     """Five sites send the gradient of one image each; the first one's is attacked, sent in three ways.
 
     Args:
-        net: The weights that were broadcast; in evaluation mode.
+        net: The weights that were broadcast; in evaluation mode, and left as it is.
         data: Images; the sites' and the public mean are drawn from it by the seed.
         noise_multiplier, clip: Of the privatized update.
         steps: Of each reconstruction.
@@ -54,6 +54,7 @@ def leaked_outcome(
     """
     if not drawable(data.shape) or len(data) <= SITES:
         raise DataError(f"{data!r}; expected more than {SITES} grey or RGB pictures to rebuild one")
+    net = copy.deepcopy(net).requires_grad_(True)
     rows = np.random.default_rng(derive(seed, "victims")).permutation(len(data))
     x, y = data.batch(rows[:SITES])
     updates = [_gradient(net, x[site : site + 1], y[site : site + 1]) for site in range(SITES)]

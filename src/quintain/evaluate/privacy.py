@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,15 +14,15 @@ from quintain.core.errors import SettingError
 from quintain.core.progress import Progress, silent
 from quintain.core.seeds import derive
 from quintain.data.dataset import Dataset
-from quintain.dp import PrivatePlan, fit, measure
+from quintain.dp import PrivateFit, PrivatePlan, fit, measure
 from quintain.evaluate.brackets import clean_claim
 from quintain.evaluate.outcome import Outcome
 from quintain.evaluate.subject import clean_tally
 from quintain.evaluate.training import trained
-from quintain.leakage import audit_one_run, one_run_experiment
+from quintain.leakage import Canaried, audit_one_run, one_run_experiment
 from quintain.models.classifier import Classifier
 from quintain.results.bounds import Bound, Bracket
-from quintain.results.privacy_records import Audited, AuditRun, PrivacyPlan, Privatized
+from quintain.results.privacy_records import Audited, AuditRun, PrivacyPlan, Privatized, SpecificationTest
 from quintain.results.quantity import Basis, Kind, Quantity, Side
 from quintain.results.records import Claim
 from quintain.results.tally import Tally
@@ -45,7 +44,7 @@ class Budget:
         batch: Expected examples a step.
         steps: Noisy steps.
         clip: C.
-        rate: Learning rate.
+        rate, momentum: Of the descent; free in privacy.
     """
 
     epsilon: float = 3.0
@@ -53,7 +52,8 @@ class Budget:
     batch: int = 512
     steps: int = 276
     clip: float = 1.0
-    rate: float = 0.5
+    rate: float = 1.0
+    momentum: float = 0.5
 
     def plan(self, records: int) -> PrivatePlan:
         """The plan with the least noise that keeps the budget on so many records."""
@@ -65,6 +65,7 @@ class Budget:
             expected_batch_size=self.batch,
             steps=self.steps,
             rate=self.rate,
+            momentum=self.momentum,
         )
 
 
@@ -94,20 +95,20 @@ def privatized_outcome(
         fit_plainly(twin, train, Recipe(epochs=PLAIN_EPOCHS), progress=progress)
         plain = clean_tally(Classifier(twin, classes=test.classes), test)
     plan = budget.plan(len(train))
-    clipped: list[float] = []
+    fits: list[PrivateFit] = []
 
     def work() -> tuple[float, ...]:
-        clipped.append(fit(net, train, plan, progress=progress).clipped_share)
+        fits.append(fit(net, train, plan, progress=progress))
         return ()
 
     subject, training = trained(net, work, folder, test, name="private", title="private model", plan=plan)
     public = describe(plan, len(train))
-    upper = accounted(plan, train)
+    upper = accounted(plan, train, fits[0].epsilon)
     claim = Claim(
         "private:epsilon", "Privacy of each record", subject.name, Bracket(Bound.trivial(upper.of, Side.LOWER), upper), delivered=True
     )
     notes = ("the share of clipped gradients is computed from the records without noise: keep it with the data's owner",)
-    body = Privatized(training, plain, public, clipped[0])
+    body = Privatized(training, plain, public, fits[0].clipped_share)
     return Outcome(body, (clean_claim(subject, test), claim), notes, reproducible=False)
 
 
@@ -132,6 +133,8 @@ def audited_outcome(
         seed: Of coins and ties; noise and batches come from the operating system.
         progress: Shows bars.
 
+    The control has a Quantity of its own: what it shows is no lower side of the plan's epsilon.
+
     A measurement that differs from the plan is in the record, and raises ``SpecificationFailure`` once that is stored.
 
     Raises:
@@ -140,22 +143,21 @@ def audited_outcome(
     if len(train) <= canaries:
         raise SettingError(f"{canaries} canaries for {len(train)} records; expected fewer canaries than records, each takes one's place")
     plan = budget.plan(len(train))
-    claimed = plan.epsilon(len(train))
-    run, control = (
-        _audit(
-            net, train, plan, noise_multiplier=noise, canaries=canaries, confidence=confidence, seed=seed, title=title, progress=progress
-        )
-        for title, noise in (("the plan", plan.noise_multiplier), ("control: no noise", 0.0))
-    )
-    specification = measure(plan, len(train)).tests
-    claim = Claim(
-        "audited:epsilon", "Privacy of each record, audited", "private", Bracket(run.lower, accounted(plan, train)), delivered=True
-    )
+    silent_plan = replace(plan, noise_multiplier=0.0)
+    claimed = accounted(plan, train, plan.epsilon(len(train)))
+    seen, spent = _observed(net, train, plan, canaries, seed, progress)
+    bare, _ = _observed(net, train, silent_plan, canaries, seed, progress)
+    run = _judged("the plan", seen, plan, quantity(plan, train), len(train), confidence, derive(seed, "ties"))
+    control = _judged("control: no noise", bare, plan, quantity(silent_plan, train), len(train), confidence, derive(seed, "ties"))
+    specification = (*measure(plan, len(train)).tests, _accounting(plan, claimed.value, spent, len(seen.seen)))
+    claim = Claim("audited:epsilon", "Privacy of each record, audited", "private", Bracket(run.lower, claimed), delivered=True)
     notes = []
-    if control.lower.value <= claimed:
+    if control.lower.value <= claimed.value:
         notes.append("the control without noise does not exceed the claim: this audit could not have seen a leak of that size")
-    if run.ceiling < claimed:
+    if run.ceiling < claimed.value:
         notes.append(f"an audit of {canaries} canaries can show at most {run.ceiling:.2f}: it cannot contradict this claim")
+    if seen.weakest < plan.max_grad_norm:
+        notes.append(f"canaries' gradients fell to {seen.weakest:.2g}, below the clip norm: the audit is valid, and not at full strength")
     body = Audited(describe(plan, len(train)), run, control, specification)
     return Outcome(body, (claim,), tuple(notes), reproducible=False)
 
@@ -166,9 +168,9 @@ def quantity(plan: PrivatePlan, train: Dataset) -> Quantity:
     return Quantity(Kind.EPSILON, mechanism, train.hash, delta=plan.delta, adjacency="add/remove", unit="image", released="all iterates")
 
 
-def accounted(plan: PrivatePlan, train: Dataset) -> Bound:
+def accounted(plan: PrivatePlan, train: Dataset, epsilon: float) -> Bound:
     """The accountant's side."""
-    return Bound(quantity(plan, train), Side.UPPER, plan.epsilon(len(train)), Basis.PROOF, None, ACCOUNTANT, ASSUMES)
+    return Bound(quantity(plan, train), Side.UPPER, epsilon, Basis.PROOF, None, ACCOUNTANT, ASSUMES)
 
 
 def describe(plan: PrivatePlan, records: int) -> PrivacyPlan:
@@ -180,33 +182,40 @@ def describe(plan: PrivatePlan, records: int) -> PrivacyPlan:
         plan.sample_rate(records),
         plan.steps,
         plan.delta,
-        plan.epsilon(records) if plan.noise_multiplier else math.inf,
+        plan.epsilon(records),
         ACCOUNTANT,
     )
 
 
-def _audit(
-    net: nn.Module,
-    train: Dataset,
-    plan: PrivatePlan,
-    *,
-    noise_multiplier: float,
-    canaries: int,
-    confidence: float,
-    seed: int,
-    title: str,
-    progress: Progress,
-) -> AuditRun:
+def _observed(
+    net: nn.Module, train: Dataset, plan: PrivatePlan, canaries: int, seed: int, progress: Progress
+) -> tuple[Canaried, PrivateFit]:
     """One run with canaries in the place of as many records, so that all public constants stay the plan's."""
+    fits: list[PrivateFit] = []
 
     def work(twin: nn.Module, planted: Dataset, observe: Callable[[int, torch.Tensor], None]) -> None:
-        fit(twin, planted, replace(plan, noise_multiplier=noise_multiplier), progress=progress, on_step=observe)
+        fits.append(fit(twin, planted, plan, progress=progress, on_step=observe))
 
     kept = train.subset(np.arange(len(train) - canaries))
     seen = one_run_experiment(work, copy.deepcopy(net), kept, canaries=canaries, clip=plan.max_grad_norm, seed=derive(seed, "audit"))
-    unit = plan.max_grad_norm / plan.expected_batch_size
-    inside, outside = seen.scores(rate=plan.sample_rate(len(train)), noise_multiplier=plan.noise_multiplier, unit=unit)
-    audit = audit_one_run(inside, outside, delta=plan.delta, confidence=confidence, seed=derive(seed, "ties"), of=quantity(plan, train))
+    return seen, fits[0]
+
+
+def _accounting(plan: PrivatePlan, claimed: float, spent: PrivateFit, releases: int) -> SpecificationTest:
+    """Whether the run's own ledger comes to the claim, and holds as many steps as were seen."""
+    passed = spent.epsilon == claimed and spent.steps == releases == plan.steps
+    text = f"the run's ledger: {spent.steps} steps at {spent.epsilon:.6g}, {releases} released; expected {plan.steps} at {claimed:.6g}"
+    return SpecificationTest("accounting", claimed, spent.epsilon, float(passed), passed, text)
+
+
+def _judged(title: str, seen: Canaried, plan: PrivatePlan, of: Quantity, records: int, confidence: float, seed: int) -> AuditRun:
+    """What a run shows of the mechanism that it ran; the scores are the plan's, also for the control."""
+    inside, outside = seen.scores(
+        rate=plan.sample_rate(records),
+        noise_multiplier=plan.noise_multiplier,
+        unit=plan.max_grad_norm / plan.expected_batch_size,
+    )
+    audit = audit_one_run(inside, outside, delta=plan.delta, confidence=confidence, seed=seed, of=of)
     edges = np.histogram_bin_edges(np.concatenate([inside, outside]), bins=BINS)
     return AuditRun(
         title,

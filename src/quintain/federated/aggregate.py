@@ -32,7 +32,7 @@ class SecureSum:
         dropped: Whose are not.
         exact: Whether ``integers`` equals the plain integer sum of the survivors' own words; worked out beside the server.
         refused: Messages that did not hold up and sites that refused to go on: name to reason.
-        accused: Sites that revealed false shares.
+        accused: Sites that revealed a false share, whether they made it up or were dealt it.
         encoding: The grid.
         seen: Everything that the server saw.
         bytes_up: Bytes that each site sent.
@@ -57,10 +57,10 @@ class SecureSum:
         """(length,) the average over the survivors, weighted where weights are given.
 
         Raises:
-            SettingError: If the weights sum to 0.
+            SettingError: If the weights sum to 0, or below where a site lied about its own.
         """
-        if self.encoding.cap and not self.weight:
-            raise SettingError("the weights of all survivors sum to 0; expected at least one site with examples")
+        if self.encoding.cap and self.weight < 1:
+            raise SettingError(f"the weights of all survivors sum to {self.weight}; expected at least one site with examples")
         return self.total / (self.weight if self.encoding.cap else len(self.survivors))
 
 
@@ -177,7 +177,7 @@ def sum_words(policy: Policy, identities: Mapping[str, Identity], words: Mapping
 
 def public_cap(weights: Iterable[int]) -> int:
     """The power of two at or above the largest weight: a cap that says little about it."""
-    return 1 << (max(1, *weights) - 1).bit_length()
+    return 1 << (int(max(1, *weights)) - 1).bit_length()
 
 
 def plain_sum(encoding: Encoding, words: Mapping[str, Words]) -> NDArray[np.int64]:

@@ -62,7 +62,7 @@ class Round:
         survivors: Whose updates are in the average; empty if the round was abandoned.
         dropped: Whose are not.
         exact: Whether the secure sum equals the plain integer sum of the survivors' updates, worked out beside the server.
-        masked_vectors: How many masked vectors the server saw; unmasked ones: none.
+        masked_vectors: How many masked vectors the server saw, unmasked ones: none; 0 if the round was abandoned.
         bytes_up: Bytes that each site sent.
         seconds: What the aggregation took.
         examples: Training examples behind the average; the only count that the server learns.

@@ -97,7 +97,7 @@ def invert(
             generator = torch.Generator().manual_seed(derive(seed, "inversion", number))
             start = torch.rand(1, *shape, generator=generator).to(like)
             image = _descend(objective, start, steps, smoothness, advance)
-            loss = max(0.0, mismatch(image).item())
+            loss = mismatch(image).nan_to_num(nan=torch.inf).clamp(min=0).item()
             if best is None or loss < best.loss:
                 best = Inversion(image[0], label, loss, road)
             if loss < SOLVED:

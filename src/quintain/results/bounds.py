@@ -97,6 +97,8 @@ class Bracket:
             raise SettingError(f"sides {self.lower.side} and {self.upper.side}; expected a lower and an upper bound, in this order")
         if not comparable(self.lower.of, self.upper.of):
             raise SettingError(f"bounds on two quantities, {self.lower.of} and {self.upper.of}; a bracket needs one")
+        if self.crossed < 0 or self.errors < 0:
+            raise SettingError(f"{self.crossed} crossed and {self.errors} without a number; expected counts of examples")
 
     @property
     def of(self) -> Quantity:
@@ -118,9 +120,7 @@ class Bracket:
             return Status.CONSISTENT
         if {self.lower.basis, self.upper.basis} <= {Basis.PROOF, Basis.WITNESS}:
             return Status.CONTRADICTION
-        confidence = 1 - CHANCE / comparisons
-        sides_cross = self.lower.on_sample(confidence) > self.upper.on_sample(confidence)
-        return Status.CONTRADICTION if sides_cross or self._unlikely(CHANCE / comparisons) else Status.SUSPECT
+        return Status.CONTRADICTION if self._unlikely(CHANCE / comparisons) else Status.SUSPECT
 
     def at_least(self, value: float, *, confidence: float = 0.95, population: bool = True) -> Verdict:
         """Whether the quantity is at least ``value``: PASS by the lower side, FAIL by the upper, else UNDECIDED."""
@@ -154,10 +154,14 @@ class Bracket:
         return Verdict(Answer.UNDECIDED, f"{self.errors} examples gave no number: {why}" if passes else why)
 
     def _unlikely(self, chance: float) -> bool:
-        """Whether more examples cross than false verdicts explain."""
+        """Whether a crossing has less than this chance: of so many false verdicts, or of sides that still cross at that confidence."""
         counted = [side.evidence for side in (self.lower, self.upper) if isinstance(side.evidence, Counted)]
-        alpha = sum(evidence.alpha for evidence in counted)
-        return bool(self.crossed and counted) and binomial_tail(self.crossed, counted[0].trials, alpha) < chance
+        if not counted:
+            low, high = self.limits(1 - chance)
+            return low > high
+        trials, alpha = counted[0].trials, sum(evidence.alpha for evidence in counted)
+        false = max(self.crossed, round((self.lower.value - self.upper.value) * trials))
+        return binomial_tail(false, trials, min(alpha, 1.0)) < chance
 
 
 _IMPLIED_BY = {("all iterates", "last iterate"), ("patient", "image")}

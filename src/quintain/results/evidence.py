@@ -26,6 +26,8 @@ class Counted:
     def __post_init__(self) -> None:
         if not 0 <= self.hits <= self.trials or self.trials == 0:
             raise SettingError(f"{self.hits} of {self.trials} examples; expected 0 <= hits <= trials and at least one example")
+        if not 0 <= self.alpha < 1:
+            raise SettingError(f"alpha = {self.alpha}; expected the chance of a false verdict, in [0, 1)")
 
     def on_sample(self, side: Side, confidence: float) -> float:
         """The share of these very examples, once as many false verdicts as chance allows are taken back."""
@@ -54,8 +56,11 @@ class Levels:
     kind: Literal["levels"] = "levels"
 
     def __post_init__(self) -> None:
-        if len(self.confidences) != len(self.values) or list(self.confidences) != sorted(self.confidences):
-            raise SettingError(f"levels {self.confidences} with values {self.values}; expected rising confidences, one value each")
+        rising = list(self.confidences) == sorted(self.confidences) and all(0 < level < 1 for level in self.confidences)
+        if len(self.confidences) != len(self.values) or not rising:
+            raise SettingError(
+                f"levels {self.confidences} with values {self.values}; expected rising confidences in (0, 1), one value each"
+            )
 
     def at(self, confidence: float, otherwise: float) -> float:
         """The value at the lowest stored confidence that is high enough, or ``otherwise``."""

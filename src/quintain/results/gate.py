@@ -8,9 +8,15 @@ from quintain.results.records import Claim, Judged
 from quintain.results.requirements import Requirement
 from quintain.results.verdict import Answer, Verdict
 
+_WORST_FIRST = (Answer.FAIL, Answer.UNDECIDED, Answer.PASS)
+
 
 def judge(requirement: Requirement, claims: Iterable[Claim]) -> Judged:
-    """The answer to one requirement: UNDECIDED where no claim speaks of it."""
+    """The answer to one requirement: UNDECIDED where no claim speaks of it.
+
+    Of two claims on one quantity the later one counts. Where claims on several quantities answer to the same words, such as two deltas
+    when none was named, all of them must hold.
+    """
     claims = tuple(claims)
     found = [claim for claim in claims if _speaks(claim, requirement)]
     if not found:
@@ -20,9 +26,8 @@ def judge(requirement: Requirement, claims: Iterable[Claim]) -> Judged:
         )
         about = f"; measured: {', '.join(known) or 'that of'} {'for' if known else ''} {', '.join(models)}" if models else ""
         return Judged(requirement.text, Verdict(Answer.UNDECIDED, f"nothing here speaks of it{about}"), "")
-    claim = found[-1]
-    ask = claim.bracket.at_least if requirement.relation == ">=" else claim.bracket.at_most
-    return Judged(requirement.text, ask(requirement.value, population=requirement.scope == "population"), claim.name)
+    latest = {claim.bracket.of: claim for claim in found}.values()
+    return min((_answer(requirement, claim) for claim in latest), key=lambda one: _WORST_FIRST.index(one.verdict.answer))
 
 
 def exit_code(judged: Iterable[Judged], claims: Sequence[Claim]) -> ExitCode:
@@ -33,6 +38,11 @@ def exit_code(judged: Iterable[Judged], claims: Sequence[Claim]) -> ExitCode:
     if Answer.FAIL in answers:
         return ExitCode.BROKEN
     return ExitCode.UNDECIDED if Answer.UNDECIDED in answers else ExitCode.HOLDS
+
+
+def _answer(requirement: Requirement, claim: Claim) -> Judged:
+    ask = claim.bracket.at_least if requirement.relation == ">=" else claim.bracket.at_most
+    return Judged(requirement.text, ask(requirement.value, population=requirement.scope == "population"), claim.name)
 
 
 def _speaks(claim: Claim, requirement: Requirement) -> bool:

@@ -42,6 +42,9 @@ class PerExample:
         lengths = {len(self.ids), len(self.labels), len(self.predicted), len(self.safe_radius), len(self.broken_radius), len(self.failed)}
         if len(lengths) != 1:
             raise SettingError(f"columns of {sorted(lengths)} examples; expected one length")
+        strange = [radius for radius in (*self.safe_radius, *self.broken_radius) if not radius >= 0]
+        if strange:
+            raise SettingError(f"a radius of {strange[0]}; expected a number from 0 up, with what gave none marked as failed")
 
     def state(self, row: int, eps: float) -> State:
         """The state of one example when changes up to ``eps`` are allowed; broken wins where the two sides cross."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,22 +61,25 @@ def fit(
         recipe: Epochs, batch, optimiser.
         objective: The loss of a step.
         seed: Of the whole run.
-        checkpoint: File that is written after each epoch and, where it exists, gone on from.
+        checkpoint: File that is written after each epoch and, where it exists, gone on from; the weights of ``net`` then give way to its.
         progress: Shows a bar of steps.
         label: The bar's name.
 
     Raises:
-        ModelError: If the loss is no finite number.
-        RunFolderError: If the checkpoint belongs to another run.
+        ModelError: If nothing in the net can be trained, or the loss is no finite number.
+        RunFolderError: If the checkpoint belongs to another run: other data, settings, seed or net.
     """
-    device = next(net.parameters()).device
-    optimizer = recipe.build(parameter for parameter in net.parameters() if parameter.requires_grad)
+    trained = {name: parameter for name, parameter in net.named_parameters() if parameter.requires_grad}
+    if not trained:
+        raise ModelError(f"{type(net).__name__} has no trainable parameters; expected some: set requires_grad on those to train")
+    device = next(iter(trained.values())).device
+    optimizer = recipe.build(trained.values())
     per_epoch = math.ceil(len(data) / recipe.batch)
     total = per_epoch * recipe.epochs
-    fingerprint = _fingerprint(recipe, objective, data.hash, seed, net)
+    run = _fingerprint(recipe, objective, data.hash, seed, net, trained) if checkpoint else ""
     done, losses = 0, list[float]()
     if checkpoint is not None and checkpoint.exists():
-        done, losses = load_checkpoint(checkpoint, net, optimizer, fingerprint=fingerprint)
+        done, losses = load_checkpoint(checkpoint, net, optimizer, fingerprint=run)
     with progress.loop(label, total) as advance, _own_draws(device):
         advance(done * per_epoch)
         for epoch in range(done, recipe.epochs):
@@ -91,7 +94,7 @@ def fit(
                 advance(1)
             losses.append(running / len(data))
             if checkpoint is not None:
-                save_checkpoint(checkpoint, net, optimizer, epoch=epoch + 1, losses=losses, fingerprint=fingerprint)
+                save_checkpoint(checkpoint, net, optimizer, epoch=epoch + 1, losses=losses, fingerprint=run)
     net.eval()
     return Fitted(tuple(losses), total)
 
@@ -105,7 +108,7 @@ def _step(
     moment: Moment,
     recipe: Recipe,
 ) -> float:
-    torch.manual_seed(moment.seed)
+    _seed(x.device, moment.seed)
     for group in optimizer.param_groups:
         group["lr"] = recipe.rate_at(moment.share)
     net.train()
@@ -123,11 +126,21 @@ def _step(
 
 @contextmanager
 def _own_draws(device: torch.device) -> Iterator[None]:
-    """Layers such as dropout draw from torch's own generator: it is put back as it was."""
+    """Layers such as dropout draw from torch's own generators: those of the CPU and of this device are put back as they were."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         yield
 
 
-def _fingerprint(recipe: Recipe, objective: Objective, data_hash: str, seed: int, net: nn.Module) -> str:
-    return hashlib.sha256("\n".join([repr(recipe), repr(objective), data_hash, str(seed), repr(net)]).encode()).hexdigest()
+def _seed(device: torch.device, seed: int) -> None:
+    """Seed the generators that ``_own_draws`` puts back and no others: ``torch.manual_seed`` would seed every GPU of the machine."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+
+
+def _fingerprint(recipe: Recipe, objective: Objective, data_hash: str, seed: int, net: nn.Module, trained: Iterable[str]) -> str:
+    tensors = (f"{name} {value.dtype} {tuple(value.shape)}" for name, value in net.state_dict().items())
+    parts = (repr(recipe), repr(objective), data_hash, str(seed), repr(net), *tensors, *trained)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

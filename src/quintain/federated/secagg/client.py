@@ -241,9 +241,9 @@ def _(state: Agreed, message: bytes) -> tuple[Done, bytes]:
     policy = site.policy
     _check_consent(state, parse_consent(open_server(message, Kind.CONSENT, policy), len(policy.roster)))
     packed = state.held.take()
-    site.journal.claim(policy.round_id)
     pairs = {i: _unpack_pair(packed[k * 2 * SHARE_BYTES : (k + 1) * 2 * SHARE_BYTES]) for k, i in enumerate(state.sharing)}
     wipe(packed)
+    site.journal.claim(policy.round_id)
     survived = set(state.survivors)
     answer = {i: seed_share if i in survived else key_share for i, (key_share, seed_share) in pairs.items()}
     return Done(site), site.reply(Kind.UNMASK, pack_unmask(answer), state.link)

@@ -11,6 +11,7 @@ from quintain.core.errors import DataError, SettingError
 WORD = np.dtype("<u4")
 Words = NDArray[np.uint32]
 HALF = 2**31
+FINEST = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Encoding:
     Args:
         length: Entries of the vector.
         clip: C, in the units of the vector: larger entries are cut to it.
-        scale: s, an integer; one step of the grid is ``1 / scale``.
+        scale: s, an integer up to 2^53; one step of the grid is ``1 / scale``.
         parties: n, the size of the roster: more than this never add up.
         cap: W, the largest weight that a site may have; 0 for a plain sum.
 
@@ -41,10 +42,10 @@ class Encoding:
     cap: int = 0
 
     def __post_init__(self) -> None:
-        if self.length < 1 or self.parties < 2 or self.cap < 0 or self.scale < 1:
+        if self.length < 1 or self.parties < 2 or self.cap < 0 or not 1 <= self.scale <= FINEST:
             raise SettingError(
                 f"length = {self.length}, parties = {self.parties}, scale = {self.scale}, cap = {self.cap}; "
-                "expected length >= 1, parties >= 2, scale >= 1 and cap >= 0"
+                "expected length >= 1, parties >= 2, scale in [1, 2^53] and cap >= 0"
             )
         if not (math.isfinite(self.clip) and self.clip > 0):
             raise SettingError(f"clip = {self.clip}; expected a positive number, such as the largest entry of an ordinary update")
@@ -52,13 +53,13 @@ class Encoding:
         if largest < 1 or self.parties * largest >= HALF:
             raise SettingError(
                 f"{self.parties} sites x {largest} per word; expected at least 1 per word and less than 2^31 in all, so that no sum wraps. "
-                f"Choose a scale of at most {int(HALF / self.parties / self.clip)} or a cap below {HALF // self.parties}"
+                f"Choose a scale of at most {int(min(FINEST, HALF / self.parties / self.clip))} or a cap below {HALF // self.parties}"
             )
 
     @property
     def largest(self) -> int:
-        """Q, the largest magnitude of an encoded entry."""
-        return round(self.scale * self.clip)
+        """Q, the largest magnitude of an encoded entry; 2^31 stands for all that is too large."""
+        return round(min(self.scale * self.clip, HALF))
 
     @property
     def words(self) -> int:
@@ -82,8 +83,8 @@ class Encoding:
         clipped = np.clip(exact, -self.clip, self.clip)
         if weight is None:
             return _wrap(clipped * self.scale)
-        if not 0 <= weight <= self.cap:
-            raise SettingError(f"weight = {weight}; expected 0 <= weight <= {self.cap}, the public cap")
+        if weight % 1 or not 0 <= weight <= self.cap:
+            raise SettingError(f"weight = {weight}; expected an integer in [0, {self.cap}], the public cap")
         return np.append(_wrap(clipped * (weight / self.cap) * self.scale), WORD.type(weight)).astype(WORD)
 
     def clipped(self, vector: ArrayLike) -> int:
@@ -122,7 +123,7 @@ def finest(length: int, clip: float, parties: int, cap: int = 0) -> Encoding:
     """The encoding with the largest scale, a power of two, whose sums cannot wrap."""
     if not (math.isfinite(clip) and clip > 0 and parties >= 2):
         return Encoding(length, clip, 1, parties, cap)
-    power = max(0, math.floor(math.log2((HALF - 1) / parties / clip)))
+    power = max(0, math.floor(min(math.log2(FINEST), math.log2((HALF - 1) / parties / clip))))
     while power and parties * round(2**power * clip) >= HALF:
         power -= 1
     return Encoding(length, clip, 2**power, parties, cap)

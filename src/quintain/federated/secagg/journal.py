@@ -39,7 +39,7 @@ class MemoryJournal:
 
 
 class FolderJournal:
-    """A journal of one empty file a round, made exclusively and synced: a crash or a second process cannot answer again.
+    """A journal of one empty file a round, made exclusively and synced with its folder: a crash or a second process cannot answer again.
 
     Args:
         folder: Where; made if need be.
@@ -49,8 +49,15 @@ class FolderJournal:
         self._folder = folder
 
     def answered(self, round_id: bytes) -> bool:
-        """Whether this round was claimed before."""
-        return self._place(round_id).exists()
+        """Whether this round was claimed before.
+
+        Raises:
+            StorageError: If the folder cannot be read.
+        """
+        try:
+            return self._place(round_id).exists()
+        except OSError as error:
+            raise StorageError(f"cannot read the journal in {self._folder}: {error.strerror}; check permissions") from error
 
     def claim(self, round_id: bytes) -> None:
         """Claim a round; a second time is refused.
@@ -63,7 +70,8 @@ class FolderJournal:
             raise _claimed_before(round_id)
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            for target, flags in ((self._place(round_id), os.O_CREAT | os.O_EXCL | os.O_WRONLY), (self._folder, os.O_RDONLY)):
+            note = (self._place(round_id), os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+            for target, flags in (note, (self._folder, os.O_RDONLY), (self._folder.parent, os.O_RDONLY)):
                 handle = os.open(target, flags, 0o600)
                 try:
                     os.fsync(handle)

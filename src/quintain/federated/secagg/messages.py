@@ -15,7 +15,7 @@ from quintain.core.errors import ProtocolError
 from quintain.federated.secagg.encoding import WORD, Words
 from quintain.federated.secagg.keys import Identity, RoundKeys
 from quintain.federated.secagg.policy import Policy
-from quintain.federated.secagg.primitives import KEY_BYTES, SIGNATURE_BYTES, TAG_BYTES, bind, is_small_order, sign, verify
+from quintain.federated.secagg.primitives import KEY_BYTES, SIGNATURE_BYTES, TAG_BYTES, bind, is_canonical, is_small_order, sign, verify
 from quintain.federated.secagg.shamir import SHARE_BYTES
 
 MAGIC = b"QSA1"
@@ -162,11 +162,14 @@ def pack_keys(keys: RoundKeys) -> bytes:
 
 
 def parse_keys(body: bytes) -> RoundKeys:
-    """Two X25519 keys, different from each other and of full order."""
+    """Two X25519 keys, different from each other, of full order, and each in its one canonical form."""
     _expect_length(body, 2 * KEY_BYTES, "a pair of keys")
     keys = RoundKeys(body[:KEY_BYTES], body[KEY_BYTES:])
-    if keys.channel == keys.mask or any(is_small_order(key, signing=False) for key in (keys.channel, keys.mask)):
-        raise ProtocolError("a pair of keys that are equal or of small order; expected two ordinary X25519 keys: exclude that site")
+    ordinary = all(is_canonical(key) and not is_small_order(key, signing=False) for key in (keys.channel, keys.mask))
+    if keys.channel == keys.mask or not ordinary:
+        raise ProtocolError(
+            "a pair of keys that are equal, of small order or not canonical; expected two ordinary X25519 keys: exclude that site"
+        )
     return keys
 
 

@@ -30,7 +30,8 @@ class Policy:
         corrupt: Sites that may side with the server.
 
     Raises:
-        SettingError: Unless :math:`2t > n + corrupt`, so that two different survivor lists cannot both win, and t, minimum <= n.
+        SettingError: Unless :math:`2t > n + corrupt`, so that two different survivor lists cannot both win, and t, minimum <= n; or if
+            fewer than two sites are left beside the ``corrupt`` ones, whose own vectors taken off the sum would leave a single one.
     """
 
     roster: Roster
@@ -62,18 +63,23 @@ class Policy:
         """The first link of the transcript: every term, each with its length in front."""
         encoding = self.encoding
         numbers = (self.threshold, self.minimum, self.corrupt, encoding.length, encoding.scale, encoding.parties, encoding.cap)
-        terms = (*(str(number).encode() for number in numbers), encoding.clip.hex().encode())
+        terms = (*(str(number).encode() for number in numbers), float(encoding.clip).hex().encode())
         return bind("policy", self.round_id, self.roster.digest, self.model_hash, *terms)
 
 
 def check_threshold(threshold: int, parties: int, corrupt: int) -> None:
-    """Refuse a threshold under which two survivor lists could both win, or that cannot be met.
+    """Refuse a threshold under which two survivor lists could both win, or that cannot be met, or a sum that hides nothing.
 
     Raises:
-        SettingError: Unless (parties + corrupt) / 2 < threshold <= parties and corrupt >= 0.
+        SettingError: Unless (parties + corrupt) / 2 < threshold <= parties, corrupt >= 0 and parties - corrupt >= 2.
     """
     if corrupt < 0 or not parties + corrupt < 2 * threshold <= 2 * parties:
         raise SettingError(
             f"threshold = {threshold} of {parties} sites, {corrupt} of which may side with the server; expected "
             f"{(parties + corrupt) // 2 + 1} to {parties}, since 2t > n + corrupt keeps two survivor lists from both winning"
+        )
+    if parties - corrupt < 2:
+        raise SettingError(
+            f"{parties} sites, {corrupt} of which may side with the server; expected at least two others, since the sum less their own "
+            "vectors is what the others sent: add sites, or set corrupt = 0 if the sites trust each other"
         )

@@ -55,6 +55,11 @@ def is_small_order(public: bytes, *, signing: bool) -> bool:
     return residue in (_ED25519_SMALL if signing else _X25519_SMALL)
 
 
+def is_canonical(public: bytes) -> bool:
+    """Whether an X25519 key is spelled in its one shortest form: else two spellings would pass for two keys."""
+    return int.from_bytes(public, "little") < FIELD
+
+
 def exchange_public(private: bytes | bytearray) -> bytes:
     """The X25519 public key of a private one (RFC 7748)."""
     return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()

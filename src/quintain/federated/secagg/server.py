@@ -66,7 +66,7 @@ class Finished:
         survivors: Whose vectors are in it.
         dropped: All others in the roster.
         refused: Messages that did not hold up: site to reason.
-        accused: Sites whose shares contradicted the commitments; their signatures are on them.
+        accused: Sites that revealed a share off the polynomial of the others, whether they made it up or were dealt it.
     """
 
     policy: Policy

@@ -57,7 +57,7 @@ def interpolate(shares: Mapping[int, int], at: int = 0, *, prime: int = PRIME) -
 def rebuild(shares: Mapping[int, int], threshold: int, fits: Callable[[int], bool]) -> tuple[int, tuple[int, ...]]:
     """The secret that passes ``fits``, and the points whose shares contradict it.
 
-    With spare shares a false one is stepped around and its giver named; without, the failure is noticed.
+    With spare shares a false one is stepped around and its giver named, who may have been dealt it; without, the failure is noticed.
 
     Args:
         shares: Point to value.
