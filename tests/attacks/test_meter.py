@@ -30,6 +30,7 @@ def test_rows_are_counted_each() -> None:
         (lambda z: z[:, :2].detach(), "no gradient"),
         (lambda z: (z[:, :2] > 0.5).float(), "no gradient"),
         (nn.Linear(2, 2).train(), "training mode"),
+        (nn.Sequential(nn.Linear(2, 2).eval(), nn.Dropout().train()).requires_grad_(True), "training mode"),
     ],
 )
 def test_what_is_no_model_is_refused(model, complaint: str) -> None:

@@ -1,5 +1,6 @@
 import itertools
 import math
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -9,7 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from quintain.certify import IntervalBounds, Network, Smoothed, worst_logits
-from quintain.certify.arithmetic import EXACT
+from quintain.certify.arithmetic import EXACT, deployed
+from quintain.certify.rules import bound_layer
 from quintain.certify.span import start
 from quintain.core.errors import Contradiction, DataError, ModelError, SettingError
 from quintain.losses import margin
@@ -164,7 +166,7 @@ def test_what_is_not_finite_is_never_certified(bias):
 def test_an_overflow_that_the_answer_hides_is_not_certified():
     net = nn.Sequential(dense([[1.5e38, 1.5e38]], [-1e38]), nn.ReLU(), dense([[0.0], [0.0]], [1.0, 0.0])).eval()
     model, y = Classifier(net), torch.tensor([0])
-    assert IntervalBounds()(model, torch.tensor([[0.1, 0.1]]), y, Linf(0.01)).certified
+    assert IntervalBounds()(model, torch.tensor([[0.1, 0.1]]), y, Linf(0.0)).certified
     outcome = IntervalBounds()(model, torch.tensor([[0.5, 0.5]]), y, Linf(0.4))
     assert not outcome.certified
     assert not outcome.error
@@ -180,8 +182,10 @@ def test_the_model_is_left_as_it_was():
     assert not any(module.training for module in net.modules())
 
 
-def test_an_empty_batch_has_an_empty_outcome():
-    outcome = IntervalBounds()(Classifier(random_net("dense", 0)), torch.zeros(0, 2, 5, 5), torch.zeros(0, dtype=torch.long), Linf(0.1))
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("threat", [Linf(0.1), L2(0.1)])
+def test_an_empty_batch_has_an_empty_outcome(name, threat):
+    outcome = IntervalBounds()(Classifier(random_net(name, 0)), torch.zeros(0, 2, 5, 5), torch.zeros(0, dtype=torch.long), threat)
     assert outcome.certified.shape == outcome.margin.shape == outcome.error.shape == (0,)
 
 
@@ -314,11 +318,104 @@ def test_hooks_are_refused(layer):
         IntervalBounds()(Classifier(net), inputs(0), torch.zeros(4, dtype=torch.long), Linf(0.1))
 
 
-def test_bounds_of_another_function_than_the_one_that_runs_are_noticed():
+@pytest.mark.parametrize("layer", [1, 5])
+def test_a_layer_with_another_forward_than_its_type_is_refused(layer):
+    net = random_net("dense", 0)
+    net[layer].forward = lambda x: F.linear(x, 0.9 * net[layer].weight, net[layer].bias)
+    with pytest.raises(ModelError, match="another forward than its type"):
+        IntervalBounds()(Classifier(net), inputs(0), torch.zeros(4, dtype=torch.long), Linf(0.1))
+
+
+def test_bounds_of_another_function_than_the_one_that_runs_are_noticed(monkeypatch):
     net = nn.Sequential(dense([[1.0], [0.0]], [1.0, 0.0])).eval()
-    net[0].forward = lambda x: F.linear(x, -net[0].weight, -net[0].bias)
+    monkeypatch.setattr(nn.Linear, "forward", lambda layer, x: F.linear(x, -layer.weight, -layer.bias))
     with pytest.raises(Contradiction, match="not of the function that runs"):
         IntervalBounds()(Classifier(net), torch.tensor([[0.5]]), torch.tensor([0]), Linf(0.1))
+
+
+class Answering(nn.Module):
+    """Class 0 leads by 10 - 20 h, but what is hidden leads by 1 - h: h = 0.3 (x0 + x1 + x2)."""
+
+    def __init__(self, pack):
+        super().__init__()
+        self.hidden, self.last = dense([[0.0] * 3, [0.3] * 3], [1.0, 0.0]), dense([[10.0, -20.0], [0.0, 0.0]], [0.0, 0.0])
+        self.pack = pack
+
+    def forward(self, x):
+        hidden = self.hidden(x)
+        return self.pack(hidden, self.last(hidden))
+
+
+PACKS = {
+    "the only tensor of a dict": lambda hidden, logits: {"hidden": (hidden,), "scores": logits},
+    "beside nothing": lambda _hidden, logits: {"hidden": None, "scores": logits},
+    "out": lambda hidden, logits: {"hidden": hidden, "out": logits},
+    "logits before out": lambda hidden, logits: {"out": hidden, "logits": logits},
+    "first of a tuple": lambda hidden, logits: (logits, hidden),
+    "nested": lambda hidden, logits: {"out": ((logits, hidden), hidden)},
+}
+
+
+@pytest.mark.parametrize("pack", PACKS.values(), ids=PACKS)
+def test_bounds_are_of_the_output_that_the_classifier_reads(pack):
+    model, x, y = Classifier(Answering(pack).eval()), torch.full((1, 3), 0.5), torch.tensor([0])
+    assert model(x + 0.1).argmax() == 1
+    outcome = IntervalBounds()(model, x, y, Linf(0.1))
+    assert outcome.margin.item() == pytest.approx(10 - 20 * 0.54, abs=1e-3)
+    assert IntervalBounds()(model, x, y, Linf(0.05)).certified
+
+
+class Named(NamedTuple):
+    hidden: torch.Tensor
+    logits: torch.Tensor
+
+
+def test_an_output_that_the_bounds_cannot_look_into_is_refused():
+    with pytest.raises(ModelError, match="no bound rule"):
+        IntervalBounds()(Classifier(Answering(Named).eval()), torch.full((1, 3), 0.5), torch.tensor([0]), Linf(0.1))
+
+
+def test_a_constant_for_each_example_of_a_batch_is_refused():
+    class Rowwise(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("scale", torch.rand(4, 50))
+
+        def forward(self, x):
+            return x.flatten(1) * self.scale
+
+    with pytest.raises(ModelError, match="expected one for all of them"):
+        Network.of(Rowwise()).margins(start(inputs(0), Linf(0.1)), torch.zeros(4, dtype=torch.long))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("eps", [0.0, 0.1])
+def test_a_linear_layer_reaches_as_far_as_its_values_and_its_rounding(dtype, eps):
+    layer, arithmetic = nn.Linear(30, 4), deployed(dtype)
+    box = start(torch.rand(5, 30, dtype=torch.float64), Linf(eps))
+    weight, bias = layer.weight.double(), layer.bias.double()
+    span = bound_layer(layer, box, arithmetic, "layer")
+    rounding = arithmetic.slack(31, box.magnitude @ weight.abs().T + bias.abs())
+    torch.testing.assert_close(span.radius, box.radius @ weight.abs().T + rounding, rtol=1e-12, atol=0)
+
+
+def test_a_mean_is_rounded_once_for_each_of_its_numbers():
+    arithmetic = deployed(torch.float32)
+    for layer, shape in ((nn.AvgPool2d(8), (1, 8, 8)), (nn.AvgPool2d(8), (1, 2, 8, 8)), (nn.AdaptiveAvgPool2d(1), (1, 3, 16, 4))):
+        span = bound_layer(layer, start(torch.ones(shape, dtype=torch.float64), Linf(0.0)), arithmetic, "pool")
+        assert (span.radius >= 64 * 2.0**-24).all()
+
+
+def test_a_division_may_be_a_product_with_the_inverse():
+    class Dividing(nn.Module):
+        def forward(self, x):
+            return (x / 3.0).flatten(1)
+
+    x = torch.rand(64, 2, dtype=torch.float32)
+    span = Network.of(Dividing())._walk(start(x.double(), Linf(0.0)), deployed(torch.float32))
+    for quotient in (x / 3.0, x * torch.tensor(1.0).div(torch.tensor(3.0))):
+        assert ((quotient.double() - span.center).abs() <= span.radius).all()
+    assert (span.radius >= 3 * 2.0**-24 * x.double() / 3).all()
 
 
 def test_a_model_that_is_no_net_is_refused():
@@ -331,8 +428,9 @@ def test_bad_inputs_are_refused():
     model, x, y = Classifier(random_net("dense", 0)), inputs(0), torch.zeros(4, dtype=torch.long)
     with pytest.raises(DataError, match=r"\[0, 1\]"):
         IntervalBounds()(model, x + 1, y, Linf(0.1))
-    with pytest.raises(DataError, match="labels"):
-        IntervalBounds()(model, x, y + 7, Linf(0.1))
+    for labels in (y + 7, y - 1, y[:3], y.double()):
+        with pytest.raises(DataError, match="labels"):
+            IntervalBounds()(model, x, labels, Linf(0.1))
 
 
 def test_another_threat_is_refused():

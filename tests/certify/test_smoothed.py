@@ -8,7 +8,7 @@ from torch import nn
 
 from quintain.certify import Smoothed
 from quintain.certify.smoothed import PACK
-from quintain.core.errors import DataError, ModelError, SettingError
+from quintain.core.errors import DataError, SettingError
 from quintain.core.statistics import binomial_lower
 from quintain.models import Classifier
 from quintain.threats import L2, Linf
@@ -123,7 +123,7 @@ def test_the_ceiling_is_what_agreement_of_all_draws_proves():
     assert smooth.ceiling < 0.5 * norm.ppf(0.001 ** (1 / 1000))
 
 
-def test_nan_is_an_error_and_not_class_0():
+def test_nan_is_an_error_and_no_answer():
     net = nn.Sequential(nn.Flatten(), nn.Linear(2, 2)).eval()
     with torch.no_grad():
         net[1].weight.fill_(math.nan)
@@ -131,8 +131,30 @@ def test_nan_is_an_error_and_not_class_0():
     outcome = smooth.certify(x, torch.zeros(2, dtype=torch.long))
     assert outcome.error.all()
     assert not outcome.certified.any()
-    with pytest.raises(ModelError, match="NaN"):
-        smooth.predict(x)
+    assert smooth.predict(x).tolist() == [-1, -1]
+
+
+def test_nan_of_one_example_is_its_own():
+    class Cliff(nn.Module):
+        def forward(self, x):
+            return torch.stack([torch.where(x[:, 0] > 0.9, torch.nan, 0.0), x[:, 0] + 5], 1)
+
+    smooth, x = Smoothed(Classifier(Cliff().eval()), 0.1, draws=100), torch.tensor([[0.1], [0.9]])
+    outcome = smooth.certify(x, torch.ones(2, dtype=torch.long))
+    assert outcome.error.tolist() == [False, True]
+    assert outcome.certified.tolist() == [True, False]
+    assert smooth.predict(x).tolist() == [1, -1]
+
+
+def test_the_default_type_of_numbers_changes_no_draw():
+    smooth, x, y = Smoothed(halfspace([1.0, 0.0], 0.4), 0.25, draws=200), torch.rand(4, 2), torch.ones(4, dtype=torch.long)
+    before = smooth(x), smooth.certify(x, y).margin
+    torch.set_default_dtype(torch.float64)
+    try:
+        after = smooth(x), smooth.certify(x, y).margin
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
 def test_memory_is_bounded_by_the_pack():
@@ -203,8 +225,12 @@ def test_what_can_never_be_certified_is_refused():
         smooth.certify(x, y, L2(1.0))
     with pytest.raises(SettingError, match="L2"):
         smooth.certify(x, y, Linf(0.1))
-    with pytest.raises(DataError, match="labels"):
-        smooth.certify(x, y + 1)
+    for labels in (y + 1, y[:0], y.double()):
+        with pytest.raises(DataError, match="labels"):
+            smooth.certify(x, labels)
+    for ask in (lambda ids: smooth.certify(x, y, ids=ids), lambda ids: smooth.predict(x, ids=ids)):
+        with pytest.raises(DataError, match="ids"):
+            ask(torch.arange(2))
     with pytest.raises(DataError, match=r"\[0, 1\]"):
         smooth.certify(x + 1, y)
 

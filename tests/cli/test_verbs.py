@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 
 from quintain.cli.verbs import ALL
@@ -106,6 +107,53 @@ def test_requirements_of_the_project_are_read_and_those_of_the_command_line_win(
     assert "UNDECIDED" in out
 
 
+def test_a_verb_judges_of_the_projects_requirements_only_those_about_what_it_speaks_of(call, small, tmp_path):
+    (tmp_path / "pyproject.toml").write_text('[tool.quintain]\nrequire = ["robust_accuracy(linf:4/255) >= 0.99", "epsilon <= 3"]\n')
+    code, out, _ = call("check", "--data", small, "--out", "c")
+    assert code == ExitCode.HOLDS
+    assert out.count("left to other verbs: ") == 2
+    code, out, _ = call("privatize", "--data", small, "--batch", 50, "--steps", 3, "--out", "p")
+    assert code == ExitCode.HOLDS
+    assert "PASS  epsilon <= 3" in out
+    assert "left to other verbs: robust_accuracy" in out
+    words = ("--require", "robust_accuracy(linf:4/255) >= 0.9")
+    assert call("privatize", "--data", small, "--batch", 50, "--steps", 3, "--out", "q", *words)[0] == ExitCode.UNDECIDED
+
+
+def test_every_size_that_was_asked_about_is_in_the_table_and_what_nobody_attacked_is_not_called_attacked(call, weights, small):
+    words = ("--data", small, "--weights", weights, "--threat", "linf:1/255", "--threat", "linf:2/255", "--threat", "linf:1/255")
+    code, out, _ = call("certify", *words, "--out", "c")
+    assert code == ExitCode.HOLDS
+    table = out[out.index("from below") :]
+    assert [table.count(f"model:{claim} ") for claim in ("clean", "linf:1/255", "linf:2/255")] == [1, 1, 1]
+    assert "attacked" not in out
+    assert out.count("unchanged ") >= 2
+
+
+def test_check_looks_at_data_without_a_test_part(call, tmp_path):
+    x = np.random.default_rng(0).random((20, 28, 28)).astype(np.float32)
+    np.savez(tmp_path / "d.npz", train_images=x, train_labels=np.arange(20) % 2)
+    assert call("check", "--data", "d.npz", "--out", "c")[0] == ExitCode.HOLDS
+
+
+def test_weights_alone_are_checked_in_the_default_net(call, weights, small):
+    code, out, _ = call("check", "--data", small, "--weights", weights, "--out", "c")
+    assert code == ExitCode.HOLDS
+    assert "determinism" in out
+
+
+def test_narrow_terminals_lose_no_number(call, weights, small, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    _, out, _ = call("attack", "--data", small, "--weights", weights, "--attack", "fgsm", "--out", "a")
+    assert "…" not in out
+
+
+def test_a_folder_name_is_no_markup(call, weights, small):
+    _, out, _ = call("attack", "--data", small, "--weights", weights, "--attack", "fgsm", "--limit", 5, "--out", "[red]ö x")
+    assert "[red]ö x/result.json" in out
+    assert "[red]ö x/report.html" in call("report", "[red]ö x")[1]
+
+
 def test_list_shows_everything_registered_and_the_exceptions(call):
     code, out, _ = call("list")
     assert code == ExitCode.HOLDS
@@ -137,3 +185,16 @@ def load_result(folder="r"):
     from pathlib import Path
 
     return load(Path(folder) / "result.json")
+
+
+def test_a_net_without_interval_rules_is_hardened_and_says_that_nothing_is_proved(call, small, tmp_path):
+    (tmp_path / "net.py").write_text(
+        "import torch\nfrom torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.layer = nn.Linear(784, 2)\n"
+        "    def forward(self, x):\n        return self.layer(torch.cos(x.flatten(1)))\n"
+    )
+    code, out, _ = call("harden", "--model", "net.py:Net", "--data", small, "--defence", "adversarial", "--epochs", 1, "--out", "h")
+    assert code == ExitCode.HOLDS
+    assert "nothing is proved of this net" in out
+    assert load_result("h").claims[1].bracket.lower.basis is Basis.TRIVIAL

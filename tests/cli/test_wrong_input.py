@@ -43,6 +43,7 @@ def attack(call, weights):
         (("--data", "nowhere.npz"), TARGET, "nowhere.npz"),
         (("--data", "xray"), USAGE, "Did you mean xrays?"),
         (("--model", "xray-cn"), USAGE, "Did you mean xray-cnn?"),
+        (("--model", "nets:Net"), USAGE, "no model is called 'nets:Net'"),
         (("--model", "nofile.py:make"), TARGET, "there is no file nofile.py"),
         (("--weights", "none.safetensors"), TARGET, "there is no weights file"),
         (("--split", "holdout"), TARGET, "it has train, val, test"),
@@ -180,8 +181,9 @@ def test_reports_of_nothing_and_of_broken_files(call, tmp_path):
     assert "cut short" in err
 
 
-def test_a_broken_pyproject_is_told(call, weights, tmp_path):
-    (tmp_path / "pyproject.toml").write_text("[tool.quintain]\nrequire = 3\n")
+@pytest.mark.parametrize("text", ["[tool.quintain]\nrequire = 3\n", "[tool.quintain]\nrequire = [3]\n", "[tool]\nquintain = 3\n"])
+def test_a_broken_pyproject_is_told(call, weights, tmp_path, text):
+    (tmp_path / "pyproject.toml").write_text(text)
     code, _, err = call("attack", "--weights", weights, "--out", "r")
     assert code == TARGET
     assert "expected a list of strings" in err
@@ -200,6 +202,56 @@ def test_a_full_disk_is_a_message(call, weights, small, monkeypatch):
     assert "No space left" in err
 
 
+@pytest.fixture
+def vectors(tmp_path):
+    """Data that no net for images takes."""
+    x = np.random.default_rng(0).random((60, 5)).astype(np.float32)
+    np.savez(tmp_path / "v.npz", train_images=x, train_labels=np.arange(60) % 2, test_images=x, test_labels=np.arange(60) % 2)
+    return tmp_path / "v.npz"
+
+
+@pytest.mark.parametrize("verb", ["harden", "privatize", "audit", "federate"])
+def test_a_net_that_does_not_take_the_data_is_refused_before_training(call, vectors, verb):
+    code, _, err = call(verb, "--data", vectors, "--out", "r")
+    assert code == TARGET
+    assert "xray-cnn fails on an input of shape (1, 5)" in " ".join(err.split())
+    assert not (vectors.parent / "r").exists()
+
+
+def test_a_net_that_fails_in_training_alone_is_a_message(call, small, tmp_path):
+    (tmp_path / "net.py").write_text(
+        """
+from torch import nn
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(784, 2)
+    def forward(self, x):
+        if self.training:
+            raise KeyError("lost")
+        return self.layer(x.flatten(1))
+"""
+    )
+    code, _, err = call("harden", "--model", "net.py:Net", "--data", small, "--defence", "smoothed", "--out", "r")
+    assert code == TARGET
+    assert "KeyError: 'lost'" in err
+    assert "net.py, line 9" in err
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_before_the_work(call, weights, small, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("quintain.evaluate.outcome.recorded", lambda *_args, **_words: pytest.fail("worked in vain"))
+    code, _, err = call("attack", "--data", small, "--weights", weights, "--out", "file/r")
+    assert code == TARGET
+    assert "choose another folder with --out" in err
+
+
+def test_an_audit_of_too_few_canaries_is_a_usage_error(call):
+    code, _, err = call("audit", "--canaries", 2)
+    assert code == USAGE
+    assert "20" in err
+
+
 def test_unknown_verbs_and_options_are_usage_errors(call):
     assert call("atack")[0] == USAGE
     assert call("attack", "--epsilon", "1")[0] == USAGE
@@ -213,6 +265,38 @@ def test_interruption_has_its_own_exit_code(call, monkeypatch):
     code, _, err = call("drill", "--quick", "--out", "d")
     assert code == ExitCode.INTERRUPTED
     assert "goes on" in err
+
+
+def test_only_a_drill_promises_to_go_on(call, weights, monkeypatch, tmp_path):
+    def interrupted(*_args, **_words):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("quintain.evaluate.alone.attacked_outcome", interrupted)
+    code, _, err = call("attack", "--weights", weights, "--out", "a")
+    assert code == ExitCode.INTERRUPTED
+    assert "no result was stored" in err
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_command_that_goes_on_with_a_drill_has_all_its_words(call, monkeypatch):
+    monkeypatch.setattr("quintain.drill.pipeline.drill", lambda *_args, **_words: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(sys, "argv", ["quintain", "drill", "--quick", "--seed", "3"])
+    _, out, _ = call("drill", "--quick", "--seed", 3)
+    assert "quintain drill --quick --seed 3 --out runs/" in out
+
+
+def test_a_reader_that_leaves_early_changes_no_exit_code(tmp_path):
+    program = "import sys; from quintain.cli.main import run; sys.stdin.readline(); run()"
+    told = subprocess.Popen(
+        [sys.executable, "-c", program, "list"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path
+    )
+    told.stdout.close()
+    told.stdin.write(b"go\n")
+    told.stdin.close()
+    complaint = told.stderr.read()
+    told.stderr.close()
+    assert told.wait() == ExitCode.HOLDS
+    assert complaint == b""
 
 
 def test_the_real_command_prints_one_message_and_no_traceback(tmp_path):

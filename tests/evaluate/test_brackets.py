@@ -12,10 +12,11 @@ from torch import nn
 from quintain.attacks import FGSM, PGD
 from quintain.certify import IntervalBounds
 from quintain.core.errors import SettingError
+from quintain.core.store import sha256_file
 from quintain.data.dataset import from_arrays
 from quintain.evaluate.attacked import attack_models
 from quintain.evaluate.brackets import both_sides, bracket_claims, clean_claim, robustness
-from quintain.evaluate.proved import prove
+from quintain.evaluate.proved import prove, strongest
 from quintain.evaluate.subject import described
 from quintain.models.classifier import Classifier
 from quintain.results import Basis, State, Status
@@ -115,6 +116,44 @@ def test_one_side_alone_leaves_the_other_trivial(subject):
         bracket_claims(subject, data, SIZES)
 
 
+def test_an_error_of_any_method_is_an_error(subject):
+    data = points()
+    one = prove(subject, data, SIZES, IntervalBounds(), method="one")
+    flags = list(one.examples.failed)
+    flags[3] = True
+    other = replace(one, method="other", examples=replace(one.examples, failed=tuple(flags)))
+    for proofs in ([one, other], [other, one]):
+        together = strongest(proofs)
+        assert together.examples.failed == tuple(flags)
+        assert together.examples.safe_radius == one.examples.safe_radius
+    assert strongest([]) is None
+
+
+def test_proofs_of_any_batch_size_are_the_same(subject):
+    whole = prove(subject, points(), SIZES, IntervalBounds(), method="interval bounds")
+    assert prove(subject, points(), SIZES, IntervalBounds(), method="interval bounds", size=7).examples == whole.examples
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_each_fooled_picture_is_another_example_and_is_what_was_stored(tmp_path, classes):
+    generator = np.random.default_rng(0)
+    images = generator.random((20, 1, 3, 3)).astype(np.float32)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(9, classes)).eval()
+    with torch.no_grad():
+        model[1].weight.copy_(torch.from_numpy(generator.normal(size=(classes, 9))))
+        model[1].bias.copy_(torch.tensor([0.0, 0.0, -1.0])[:classes])
+        labels = model(torch.from_numpy(images)).argmax(1).clamp(max=1).numpy()
+    subject = described(Classifier(model, classes=classes), "pictured", "model")
+    attacks = {"fgsm": FGSM(), "pgd": PGD(steps=10)}
+    found = attack_models(
+        subject, from_arrays(images, labels, classes=2), [Linf(0.05), Linf(0.1), Linf(0.3)], attacks, folder=tmp_path, pictures=12, size=8
+    )
+    pictures = [picture for row in found.gallery for picture in row]
+    assert len(found.gallery) > 5
+    assert len({picture.path for picture in pictures}) == len(pictures)
+    assert all(sha256_file(tmp_path / picture.path) == picture.sha256 for picture in pictures)
+
+
 def test_asked_sizes_are_decided_exactly(subject):
     data = points()
     proved = prove(subject, data, SIZES, IntervalBounds(), method="interval bounds").examples
@@ -137,15 +176,43 @@ def test_a_point_both_proved_and_broken_is_a_contradiction_even_if_the_counts_do
     assert claims[1].bracket.status is Status.CONTRADICTION
 
 
+class Sometimes(nn.Module):
+    """No number where the first feature is above 0.9."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = net()
+
+    def forward(self, x):
+        return torch.where(x[:, :1] > 0.9, torch.nan, self.inner(x))
+
+
+def test_examples_without_a_number_are_neither_robust_nor_broken():
+    data = points()
+    subject = described(Classifier(Sometimes().eval(), classes=2), "sometimes", "model")
+    x, _ = data.batch(np.arange(len(data)))
+    unchanged = (x[:, 0] > 0.9).numpy()
+    asked = []
+
+    def counting(model, x, y, threat, *, seed=0, ids=None):
+        asked.append((threat.eps, ids.tolist()))
+        return PGD(steps=5)(model, x, y, threat, seed=seed, ids=ids)
+
+    attacked = attack_models(subject, data, SIZES, {"pgd": counting, "fgsm": FGSM()}, size=17)
+    failed = np.array(attacked.examples.failed)
+    assert failed[unchanged].all()
+    assert failed.sum() > unchanged.sum() > 0
+    for row in attacked.rows:
+        eps = next(threat.eps for threat in SIZES if threat.token == row.threat)
+        assert row.standing.hits >= attacked.examples.standing(eps, 2).hits >= failed.sum()
+    assert not set(np.flatnonzero(unchanged)) & {one for _, ids in asked for one in ids}
+    clean = clean_claim(subject, data)
+    assert clean.bracket.upper.value - clean.bracket.lower.value == pytest.approx(unchanged.mean())
+    assert clean.bracket.errors == unchanged.sum()
+    assert (clean.proved.hits, clean.standing.hits) == (round(60 * clean.bracket.lower.value), round(60 * clean.bracket.upper.value))
+
+
 def test_examples_without_a_number_are_errors_and_forbid_a_pass():
-    class Sometimes(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner = net()
-
-        def forward(self, x):
-            return torch.where(x[:, :1] > 0.9, torch.nan, self.inner(x))
-
     data = points()
     subject = described(Classifier(Sometimes().eval(), classes=2), "sometimes", "model")
     attacked = attack_models(subject, data, [Linf(0.01)], {"fgsm": FGSM()})
@@ -175,3 +242,6 @@ def test_robustness_in_one_call(both, subject):
     assert bracket.lower.method == "IntervalBounds-0 + IntervalBounds-1"
     alone = robustness(subject.model, points(), SIZES[1], attacks=[FGSM()], certifiers=[])
     assert alone.lower.basis is Basis.TRIVIAL
+    unasked = robustness(subject.model, points(), SIZES[1], attacks=[], certifiers=[IntervalBounds()])
+    assert unasked.upper.method == "unchanged examples"
+    assert unasked.upper.value == clean_claim(subject, points()).bracket.upper.value

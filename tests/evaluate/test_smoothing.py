@@ -1,14 +1,17 @@
 """The smoothed model is the subject of its own bracket."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import nn
 
 from quintain.data.dataset import from_arrays
+from quintain.evaluate import smoothing
 from quintain.evaluate.smoothing import Smoothing, smoothed_bracket
 from quintain.evaluate.subject import described
 from quintain.models.classifier import Classifier
-from quintain.results import Basis, Status
+from quintain.results import Basis, State, Status
 from quintain.threats import L2
 
 PLAN = Smoothing(0.25, draws=2000, examples=30, judged=500, steps=15)
@@ -43,6 +46,8 @@ def test_certified_below_exact_below_attacked_on_a_half_space():
         assert claim.bracket.lower.value <= exact <= claim.bracket.upper.value + 1e-9
         assert claim.bracket.status is Status.CONSISTENT
         assert claim.bracket.lower.basis is claim.bracket.upper.basis is Basis.STATISTICAL
+        assert claim.bracket.lower.evidence.alpha == 0.001
+        assert claim.bracket.upper.evidence.alpha == 3 * 0.001
     assert claims[1].bracket.upper.value - claims[1].bracket.lower.value <= 0.2
     assert {claim.bracket.of.subject for claim in claims} != {base.file.subject}
     assert attacks.rows[0].backwards > 0
@@ -59,9 +64,35 @@ def test_the_same_seed_gives_the_same_bracket():
     assert first == again
 
 
-def test_mutant_a_certificate_against_a_clear_vote_is_a_crossing(monkeypatch):
-    from dataclasses import replace
+class Cliff(nn.Module):
+    """No number where the first feature is above 0.95, noise included."""
 
+    def __init__(self):
+        super().__init__()
+        self.inner = halfspace().model.net
+
+    def forward(self, x):
+        return torch.where(x[:, :1] > 0.95, torch.nan, self.inner(x))
+
+
+def test_an_example_whose_vote_gives_no_number_is_an_error_and_the_others_are_judged():
+    x = np.array([[0.1, 0.2], [0.2, 0.1], [0.9, 0.9], [0.15, 0.2]], dtype=np.float32)
+    data = from_arrays(x, [0, 0, 1, 1], name="cliff")
+    base = described(Classifier(Cliff().eval(), classes=2), "cliff", "cliff")
+    _, result, claims = smoothed_bracket(base, data, [L2(0.05)], replace(PLAN, sigma=0.05), seed=1)
+    assert result.examples.failed == (False, False, True, False)
+    assert result.examples.states(0.05) == (State.CERTIFIED, State.CERTIFIED, State.ERROR, State.WRONG)
+    assert claims[0].bracket.errors == 1
+    assert (claims[0].bracket.lower.value, claims[0].bracket.upper.value) == (0.5, 0.75)
+
+
+def test_a_point_outside_the_ball_breaks_nothing(monkeypatch):
+    monkeypatch.setattr(smoothing, "ascend", lambda model, x, *_args, **_words: 1 - x)
+    attacks, _, _ = smoothed_bracket(halfspace(), points(), [L2(0.05)], PLAN, seed=4)
+    assert set(attacks.examples.broken_radius) <= {0.0, np.inf}
+
+
+def test_mutant_a_certificate_against_a_clear_vote_is_a_crossing(monkeypatch):
     from quintain.certify.smoothed import Smoothed
 
     real = Smoothed.certify

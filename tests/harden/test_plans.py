@@ -100,6 +100,8 @@ def test_interval_training_begins_plain_and_ends_at_its_weight():
     assert torch.equal(plan.objective()(net, x, y, moment(0)), clean)
     assert torch.equal(plan.objective()(net, x, y, moment(10)), clean)
     assert [plan.risen(share) for share in (0.0, 0.1, 0.35, 0.6, 1.0)] == pytest.approx([0, 0, 0.5, 1, 1])
+    sudden = IntervalTraining(Linf(0.05), SHORT, warm=0.1, ramp=0.0)
+    assert [sudden.risen(share) for share in (0.0, 0.05, 0.1, 1.0)] == [0, 0, 1, 1]
     bound = IntervalTraining(Linf(0.075), SHORT, weight=1.0, stretch=1.0, warm=0, ramp=0).objective()(net, x, y, moment(0))
     torch.testing.assert_close(plan.objective()(net, x, y, moment(80)), 0.4 * clean + 0.6 * bound)
     losses = [plan.objective()(net, x, y, moment(step)) for step in range(0, 101, 10)]
@@ -145,7 +147,7 @@ def test_a_net_of_certified_training_is_proven_up_to_its_threat_and_no_further_t
     assert len(fitted.losses) == 15
     assert not net.training
     assert IntervalBounds()(Classifier(net), x, y, Linf(0.08)).certified.double().mean() > 0.95
-    assert largest_radius(IntervalBounds(), Classifier(net), x, y, Linf(0.08), steps=4).max() <= 0.15 + 0.05
+    assert largest_radius(IntervalBounds(), Classifier(net), x, y, Linf(0.08)).radius.max() <= 0.15 + 0.05
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=lambda plan: type(plan).__name__)
@@ -206,8 +208,10 @@ def test_modes_come_back_after_an_error():
     [
         lambda: PGDTraining(Linf(0.1), steps=0),
         lambda: PGDTraining(Linf(0.1), rate=0.0),
+        lambda: PGDTraining("linf:0.1"),
         lambda: IntervalTraining(Linf(0.1), weight=0.0),
         lambda: IntervalTraining(Linf(0.1), stretch=0.5),
+        lambda: IntervalTraining(Linf(0.1), stretch=math.inf),
         lambda: IntervalTraining(Linf(0.1), warm=0.6, ramp=0.6),
         lambda: IntervalTraining("linf:0.1"),
         lambda: NoiseTraining(0.0),

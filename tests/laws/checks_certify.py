@@ -31,12 +31,13 @@ def halfspace(copies: int = 1) -> tuple[Classifier, Tensor, Tensor, Tensor]:
 def radii(name: str, model: Classifier, x: Tensor, y: Tensor, **settings: float) -> Tensor:
     """What a registered certifier proves in L2, through its public entry."""
     if name == "interval":
-        return largest_radius(IntervalBounds(), model, x, y, L2(0.1))
-    if name == "smoothing":
+        outcome = largest_radius(IntervalBounds(), model, x, y, L2(0.1))
+    elif name == "smoothing":
         outcome = Smoothed(model, **{"sigma": 0.2, "draws": 2000, **settings}).certify(x, y, seed=3)
-        assert outcome.radius is not None
-        return outcome.radius
-    raise NotImplementedError(f"certifier {name!r} is registered, but the laws do not know how to ask it for radii")
+    else:
+        raise NotImplementedError(f"certifier {name!r} is registered, but the laws do not know how to ask it for radii")
+    assert outcome.radius is not None
+    return outcome.radius
 
 
 def require_at_most_exact(prove: Callable[[Classifier, Tensor, Tensor], Tensor], *, alpha: float = 0.0, copies: int = 1) -> None:

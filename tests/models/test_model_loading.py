@@ -152,3 +152,11 @@ def test_a_registered_factory_that_fails_is_told_by_its_name(monkeypatch):
     monkeypatch.setattr(module, "find", lambda kind, name: Entry("model", "odd", "operator:truediv", ""))
     with pytest.raises(ModelError, match="odd: TypeError"):
         load_model("odd")
+
+
+def test_a_factory_that_knows_no_seed_draws_the_same_weights_for_one_seed_and_leaves_the_generator_alone(tmp_path):
+    (tmp_path / "net.py").write_text("from torch import nn\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(4, 2))\n")
+    before = torch.default_generator.get_state()
+    one, same, other = (load_model(f"{tmp_path / 'net.py'}:make", seed=seed).hash for seed in (1, 1, 2))
+    assert one == same != other
+    assert torch.equal(torch.default_generator.get_state(), before)

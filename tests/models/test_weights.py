@@ -60,7 +60,7 @@ class Bomb:
         return os.mkdir, (str(self.path),)
 
 
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.filterwarnings("error")
 def test_nothing_is_unpickled(tmp_path):
     for name in ("w.pt", "w.pth"):
         torch.save({"w": Bomb(tmp_path / "exploded")}, tmp_path / name)
@@ -86,6 +86,12 @@ def test_a_whole_model_in_a_file_is_refused(tmp_path):
 def test_a_file_without_a_state_dict_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "w.pt")
     with pytest.raises(ModelError, match="not a state dict"):
+        load_weights(mlp(), tmp_path / "w.pt")
+
+
+def test_a_dict_around_a_state_dict_is_named_by_its_keys(tmp_path):
+    torch.save({"model": mlp().state_dict(), "epoch": 3}, tmp_path / "w.pt")
+    with pytest.raises(ModelError, match="holds a dict with 'model', 'epoch' that is not a state dict"):
         load_weights(mlp(), tmp_path / "w.pt")
 
 

@@ -16,13 +16,14 @@ from quintain.core.errors import RunFolderError
 from quintain.report import format as fmt
 from quintain.report import read, render, write
 from quintain.report.page import NAME
+from quintain.report.summary import UNATTACKED
 from quintain.results import codec
 from quintain.results.bounds import Bound, Bracket
 from quintain.results.evidence import Counted
 from quintain.results.privacy_records import Audited, Federated, Leaked, Privatized
 from quintain.results.quantity import Basis, Side
 from quintain.results.records import Claim, Drilled, Record
-from quintain.results.robustness_records import Attacked, Certified, Trained
+from quintain.results.robustness_records import Attacked, Certified, Checked, Hardened, Trained
 from quintain.results.tally import Tally
 
 from .reading import Page
@@ -300,6 +301,46 @@ def test_a_claim_of_clean_accuracy_comes_alone_only(records: tuple[Record, ...],
     assert "right 83.5 %" in Page(render((record(Attacked(()), (lone,)),), folder)).text
     heads = [attributes for name, attributes in Page(render(records, folder)).tags if name == "article"]
     assert len(heads) == 5
+
+
+def test_a_check_alone_speaks_of_data_and_of_no_claim(records: tuple[Record, ...], folder: Path) -> None:
+    text = Page(render((body_of(records, Checked),), folder)).text
+    assert "How many examples there are of each class" in text
+    for word in ("What was trained", "no two claims contradict", "no two sides cross"):
+        assert word not in text
+
+
+def test_what_a_hardening_alone_proves_is_in_its_curve(records: tuple[Record, ...], folder: Path) -> None:
+    body = next(one.body for one in records if isinstance(one.body, Hardened))
+    model = body.attacks[0].model
+    proofs = tuple(
+        claim
+        for one in records
+        for claim in one.claims
+        if claim.model == model and claim.bracket.of.threat.startswith("linf") and claim.bracket.lower.basis is Basis.PROOF
+    )
+    assert proofs
+    alone = replace(body, attacks=body.attacks[:1])
+    shown = render((record(alone, proofs),), folder)
+    for claim in proofs:
+        assert f"{fmt.percent(claim.bracket.lower.value)} proved" in shown
+    assert 'class="line-proved"' in shown
+    assert 'class="line-proved"' not in render((record(alone, ()),), folder)
+
+
+def test_an_upper_side_that_no_attack_gave_is_called_unchanged(folder: Path) -> None:
+    claim = accuracy("net:linf:4/255", "Robust accuracy, net", 100, 500)
+    upper = replace(claim.bracket.upper, method=UNATTACKED)
+    text = Page(render((record(Attacked(()), (replace(claim, bracket=Bracket(claim.bracket.lower, upper)),)),), folder)).text
+    assert "unchanged 80.1 %" in text
+    assert "attacked 80.1 %" not in text
+
+
+def test_a_reconstruction_that_fails_is_no_proof(records: tuple[Record, ...], folder: Path) -> None:
+    one = body_of(records, Leaked)
+    assert isinstance(one.body, Leaked)
+    blind = replace(one, body=replace(one.body, attempts=tuple(replace(each, leaks=False) for each in one.body.attempts)))
+    assert "does not prove that there is none" in Page(render((blind,), folder)).text
 
 
 def test_the_report_never_loads_torch() -> None:

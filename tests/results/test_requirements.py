@@ -6,7 +6,7 @@ import pytest
 
 from quintain.core.errors import ExitCode, SettingError, UnknownName
 from quintain.results import Basis, Bound, Bracket, Counted, Quantity, Requirement, Side, judge
-from quintain.results.gate import exit_code
+from quintain.results.gate import exit_code, same_threat
 from quintain.results.quantity import Kind
 from quintain.results.records import Claim
 from quintain.results.verdict import Answer
@@ -104,3 +104,19 @@ def test_a_contradiction_is_worse_than_anything_else():
     judged = judge(Requirement.parse("robust_accuracy(linf:4/255) >= 0.75"), [crossed])
     assert judged.verdict.answer is Answer.UNDECIDED
     assert exit_code([judged], [crossed]) == ExitCode.ALARM
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        ("linf:4/255", "linf:4/255", True),
+        ("linf:1/5", "linf:0.2", True),
+        ("linf: 8/510", "Linf:4/255", True),
+        ("linf:4/255", "l2:4/255", False),
+        ("linf:4/255", "linf:0.0157", False),
+        ("patch:area=5%", "patch:area=5%", True),
+        ("patch:area=5%", "patch:area=6%", False),
+    ],
+)
+def test_two_spellings_of_one_threat(a, b, same):
+    assert same_threat(a, b) is same

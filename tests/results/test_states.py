@@ -34,11 +34,11 @@ def test_an_example_without_a_number_is_neither_robust_below_nor_broken_above():
     assert SIX.proved(0.0, 2).right[1] < SIX.standing(0.0, 2).right[1]
 
 
-def test_no_examples_cross_here_and_one_does_when_both_sides_claim_it():
+def test_no_examples_cross_here_and_one_does_from_the_size_that_breaks_what_was_proved():
     assert SIX.crossed(0.02) == ()
     both = PerExample((7,), (1,), (1,), (0.05,), (0.01,), (False,))
     assert both.crossed(0.02) == (7,)
-    assert both.crossed(0.06) == ()
+    assert both.crossed(0.06) == (7,)
     assert both.crossed(0.005) == ()
 
 

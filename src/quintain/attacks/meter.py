@@ -25,7 +25,7 @@ class Meter:
     """
 
     def __init__(self, model: Model, y: Tensor) -> None:
-        if isinstance(model, nn.Module) and model.training:
+        if isinstance(model, nn.Module) and any(module.training for module in model.modules()):
             raise ModelError(
                 "the model is in training mode; expected evaluation mode: call model.eval(), "
                 "or wrap it in Classifier(net, allow_train_mode=True) where dropout is the defence"

@@ -1,5 +1,6 @@
 """What rounding may add to an exact value."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -38,13 +39,17 @@ class Arithmetic:
         """Whether there is any error to count."""
         return self.unit > 0
 
+    def gamma(self, terms: int) -> float:
+        """The share of a sum's absolute values that ``terms`` products may lose, and the bound itself in float64; infinite for too many."""
+        if terms * self.unit >= 0.5:
+            return math.inf
+        return terms * self.unit / (1 - terms * self.unit) + SPARE * (terms + 1) * 2.0**-53
+
     def slack(self, terms: int, magnitude: Tensor) -> Tensor:
         """Largest error of sums of ``terms`` products whose absolute values add up to ``magnitude``; infinite where it may overflow."""
         if not self.rounds:
             return torch.zeros_like(magnitude)
-        if terms * self.unit >= 0.5:
-            return torch.full_like(magnitude, torch.inf)
-        gamma = terms * self.unit / (1 - terms * self.unit) + SPARE * (terms + 1) * 2.0**-53
+        gamma = self.gamma(terms)
         error = gamma * magnitude + terms * self.tiny
         return torch.where(magnitude * (1 + gamma) < self.huge, error, torch.inf)
 

@@ -36,15 +36,18 @@ def multiply(a: Any, b: Any, arithmetic: Arithmetic) -> Span:
 
 
 def divide(a: Any, b: Any, arithmetic: Arithmetic) -> Span:
-    """``a / b`` by a constant."""
+    """``a / b`` by a constant, which some devices turn into a product with its inverse: three roundings."""
     if isinstance(b, Span):
         raise ModelError("a division by a computed value has no bound rule; interval bounds know divisions by constants")
-    return multiply(a, 1 / _constant(b, a), arithmetic)
+    return a.affine(1 / _constant(b, a), a.center.new_zeros(()), arithmetic, terms=3)
 
 
 def _constant(value: Tensor | float, span: Span) -> Tensor:
     """A constant as the bounds see it; a Python number is rounded by the model, which one of the terms covers."""
-    return torch.as_tensor(value, dtype=span.center.dtype, device=span.center.device)
+    constant = torch.as_tensor(value, dtype=span.center.dtype, device=span.center.device)
+    if constant.ndim > span.center.ndim or (constant.ndim == span.center.ndim and len(constant) != 1):
+        raise ModelError(f"a constant of shape {tuple(constant.shape)} gives each example of a batch its own; expected one for all of them")
+    return constant
 
 
 ARITHMETIC: dict[Any, Callable[[Any, Any, Arithmetic], Span]] = {

@@ -6,20 +6,21 @@ import torch
 from torch import Tensor
 
 from quintain.certify.arithmetic import EXACT, Arithmetic, deployed
+from quintain.certify.labels import require_labels
 from quintain.certify.network import Network
 from quintain.certify.outcome import CertificateOutcome
 from quintain.certify.span import Span, start
-from quintain.core.errors import Contradiction, DataError, ModelError
+from quintain.core.errors import Contradiction, ModelError
 from quintain.losses.margin import margin
 from quintain.models.classifier import Classifier
 from quintain.threats.ball import Ball, require_inside
 
-CHUNK = 256
+CHUNK = 64
 """Examples whose bounds are computed at once."""
 
 ASSUMES = (
     "changes stay inside the data box",
-    "the model's own rounding is bounded for sums in any order: no TF32, no autocast, no Winograd or FFT convolutions",
+    "the model's own rounding is bounded for sums in any order: no TF32 or bfloat16 products, no autocast, no Winograd or FFT convolutions",
 )
 
 
@@ -48,8 +49,8 @@ class IntervalBounds:
     Boxes ``center +- radius`` go through the layers in float64; to each radius is added the most that the deployed float32 operation may
     round, and the last linear layer is merged into margins. In L2 the first linear layer uses the dual norm.
 
-    Guarantee: if ``certified``, no float input of the ball makes the model answer another class, on any device that sums in the model's
-    type, in whatever order. Bounds that are not finite certify nothing.
+    Guarantee: if ``certified``, no input of the ball, of whatever type, makes the model answer another class, on any device that sums in
+    the model's type, in whatever order. Bounds that are not finite certify nothing.
 
     Raises:
         ModelError: For a layer or an operation without a rule, by name; a model in training mode or not in float32 or float64.
@@ -69,15 +70,14 @@ class IntervalBounds:
             )
         require_inside(threat, x)
         arithmetic, network = deployed(model.dtype), Network.of(model.net)
+        if len(x):
+            require_labels(x, y, model(x[:1].clone()).shape[1])
         bounds, clean = [], []
-        for rows in torch.arange(len(x), device=x.device).split(CHUNK):
-            logits = model(x[rows])
-            _require_labels(y[rows], logits.shape[1])
-            clean.append(-margin(logits.double(), y[rows]))
+        for rows in torch.arange(len(x), device=x.device).split(CHUNK) if len(x) else ():
+            clean.append(-margin(model(x[rows]).double(), y[rows]))
             span = start(x[rows].to(model.device, torch.float64), threat, None if eps is None else eps[rows])
-            if torch.finfo(x.dtype).eps < torch.finfo(model.dtype).eps:
-                span = span.affine(span.center.new_ones(()), span.center.new_zeros(()), arithmetic, terms=1)
-            bounds.append(_lowest(network, span, y[rows].to(model.device), arithmetic).to(x.device))
+            cast = span.affine(span.center.new_ones(()), span.center.new_zeros(()), arithmetic, terms=1)
+            bounds.append(_lowest(network, cast, y[rows].to(model.device), arithmetic).to(x.device))
         lower, actual = torch.cat([x.new_zeros(0, dtype=torch.float64), *bounds]), torch.cat([x.new_zeros(0, dtype=torch.float64), *clean])
         error = ~actual.isfinite()
         crossed = ~error & (lower > actual)
@@ -96,8 +96,3 @@ def _lowest(network: Network, span: Span, y: Tensor, arithmetic: Arithmetic) -> 
     bounds = network.margins(span, y, arithmetic)
     lowest = bounds.scatter(1, y[:, None], torch.inf).amin(1)
     return torch.where(bounds.isfinite().all(1), lowest, -torch.inf)
-
-
-def _require_labels(y: Tensor, classes: int) -> None:
-    if y.numel() and not 0 <= int(y.min()) <= int(y.max()) < classes:
-        raise DataError(f"labels from {int(y.min())} to {int(y.max())}; expected classes 0 to {classes - 1} of the model")

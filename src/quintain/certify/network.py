@@ -152,12 +152,17 @@ class Network:
 
 
 def _answer(output: Any) -> fx.Node:
-    """The logits in what a net returns, chosen as ``Classifier`` chooses."""
+    """The logits in what a net returns, chosen as ``adapt`` chooses."""
     if isinstance(output, fx.Node):
         return output
     if isinstance(output, Mapping):
-        return _answer(next((output[key] for key in KEYS if key in output), next(iter(output.values()), None)))
-    if isinstance(output, tuple | list) and output:
+        named = [output[key] for key in KEYS if key in output]
+        values = [value for value in output.values() if isinstance(value, fx.Node)]
+        if named or len(values) == 1:
+            return _answer((named or values)[0])
+    elif hasattr(output, "logits"):
+        return _answer(output.logits)
+    elif isinstance(output, tuple | list) and output:
         return _answer(output[0])
     raise ModelError(f"the net returns {type(output).__name__}; interval bounds need a tensor, a dict or a tuple of tensors")
 

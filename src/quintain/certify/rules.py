@@ -71,7 +71,7 @@ def average_pool(layer: nn.AvgPool2d | nn.AdaptiveAvgPool2d, span: Span, arithme
     """Bounds of a mean, which is linear with weights that are not negative."""
     if getattr(layer, "divisor_override", None) is not None:
         raise ModelError("AvgPool2d with divisor_override has no bound rule; leave it out and scale with a layer that has one")
-    terms = span.center[0, 0].numel() + 1
+    terms = span.center.shape[-2:].numel() + 1
     slack = arithmetic.slack(terms, layer(span.magnitude) * terms) / terms
     return Span(layer(span.center), layer(span.radius) + slack)
 
@@ -147,7 +147,9 @@ def require_plain(layer: nn.Module, name: str) -> None:
     """Refuse a layer whose output something else may change.
 
     Raises:
-        ModelError: If it has a hook.
+        ModelError: If it has a hook, or a forward of its own.
     """
     if layer._forward_hooks or layer._forward_pre_hooks:
         raise ModelError(f"layer {name!r} ({type(layer).__name__}) has a forward hook, which may change its output; remove the hook")
+    if "forward" in vars(layer):
+        raise ModelError(f"layer {name!r} ({type(layer).__name__}) has another forward than its type; write it as a type of its own")

@@ -8,13 +8,15 @@ from hashlib import sha256
 import torch
 from torch import Tensor
 
+from quintain.certify.labels import require_labels
 from quintain.certify.outcome import CertificateOutcome
-from quintain.core.errors import DataError, ModelError, SettingError
+from quintain.core.errors import ModelError, SettingError
 from quintain.core.progress import Progress, silent
 from quintain.core.seeds import derive
 from quintain.core.statistics import binomial_lower, binomial_tail
 from quintain.models.classifier import Classifier
 from quintain.threats.ball import require_inside
+from quintain.threats.draw import draws as streams
 from quintain.threats.l2 import L2
 
 PACK = 2**17
@@ -111,7 +113,7 @@ class Smoothed:
         The draws are the same for each example and each call. An answer of it is not yet one of the vote: ``predict`` decides.
         """
         generator = torch.Generator().manual_seed(derive(self.seed, "surrogate"))
-        noise = torch.empty(self.surrogate, *x.shape[1:]).normal_(generator=generator).to(x) * self.sigma
+        noise = torch.empty(self.surrogate, *x.shape[1:], dtype=torch.float32).normal_(generator=generator).to(x) * self.sigma
         parts = []
         for block in noise.split(max(1, PACK // max(1, x.numel()))):
             logits = self.model((x[:, None] + block).flatten(0, 1))
@@ -145,10 +147,9 @@ class Smoothed:
 
         Raises:
             SettingError: If the threat is not ``L2`` or is larger than ``ceiling``, so that nothing could ever be certified.
-            DataError: For inputs outside the data box or labels that are no classes.
+            DataError: For inputs outside the data box, labels that are no classes, or ids that do not fit.
         """
-        eps = self._checked(x, y, threat)
-        ids = torch.arange(len(x)) if ids is None else ids
+        eps, ids = self._checked(x, y, threat), streams(x, seed, ids).ids
         layout = self._layout(x)
         reach, cost = torch.full((len(x),), -torch.inf, dtype=torch.float64), torch.zeros(len(x), dtype=torch.long)
         error = torch.zeros(len(x), dtype=torch.bool)
@@ -179,24 +180,25 @@ class Smoothed:
 
     @torch.inference_mode()
     def predict(self, x: Tensor, *, seed: int = 0, ids: Tensor | None = None, draws: int = 1000) -> Tensor:
-        """The vote's answer (B,), int64, or -1 where ``draws`` cannot tell the first class from the second.
+        """The vote's answer (B,), int64, or -1 where ``draws`` cannot tell the first class from the second or give no number.
 
         Guarantee: an answer differs from the exact vote's with probability at most ``alpha``: a two-sided binomial test of the two
         classes' counts (Cohen et al., 2019, proposition 2).
 
         Raises:
-            ModelError: If the base model returns NaN.
             SettingError: If ``draws`` could never decide at ``alpha``.
+            DataError: If the ids do not fit.
         """
         if 2 * 0.5**draws > self.alpha:
             least = math.ceil(1 - math.log2(self.alpha))
             raise SettingError(f"{draws} draws can never decide at alpha = {self.alpha:g}; give at least {least}")
-        ids, layout = torch.arange(len(x)) if ids is None else ids, self._layout(x)
+        ids, layout = streams(x, seed, ids).ids, self._layout(x)
         answers = []
         for example, name in zip(x, ids.tolist(), strict=True):
             votes = self._votes(example, draws, derive(seed, "predict", name), layout)
             if votes is None:
-                raise ModelError(f"{self.model.name} returns NaN for noisy copies of example {name}; its vote has no answer")
+                answers.append(-1)
+                continue
             (first, second), order = (value.tolist() for value in votes.topk(2))
             undecided = 2 * binomial_tail(first, first + second, 0.5) > self.alpha
             answers.append(-1 if undecided else order[0])
@@ -221,7 +223,7 @@ class Smoothed:
         pack = max(1, PACK // example.numel())
         for begin in range(0, draws, pack):
             size = min(pack, draws - begin)
-            yield torch.empty(size, *example.shape).normal_(generator=generator).to(example)
+            yield torch.empty(size, *example.shape, dtype=torch.float32).normal_(generator=generator).to(example)
 
     def _layout(self, x: Tensor) -> torch.memory_format:
         """Channels last where the base model takes it: convolutions on the CPU are then about 1.7 times as fast."""
@@ -249,7 +251,5 @@ class Smoothed:
                 f"{self.ceiling:.4g} at most. Give more draws, a larger sigma or a smaller eps"
             )
         if len(x):
-            classes = self.model(x[:1]).shape[1]
-            if not 0 <= int(y.min()) <= int(y.max()) < classes:
-                raise DataError(f"labels from {int(y.min())} to {int(y.max())}; expected classes 0 to {classes - 1} of the model")
+            require_labels(x, y, self.model(x[:1]).shape[1])
         return eps

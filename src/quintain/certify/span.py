@@ -83,16 +83,23 @@ class Span:
 
         .. math:: Wc + b \pm |W| r \quad\text{cut with}\quad Wc' + b \pm \|W \operatorname{diag}(a)\|_{2}
         """
-        size = weight.abs()
-        slack = arithmetic.slack(terms, f(self.magnitude, size, None if bias is None else bias.abs())) if arithmetic.rounds else 0.0
-        center, radius = f(self.center, weight, bias), f(self.radius, size, None) + slack
+        size, gamma = weight.abs(), arithmetic.gamma(terms)
+
+        def reach(radius: Tensor) -> Tensor:
+            """How far values of this radius reach, the rounding of the layer included; infinite where it may overflow."""
+            if not arithmetic.rounds:
+                return f(radius, size, None)
+            offset = None if bias is None else gamma * bias.abs()
+            far = f(radius + gamma * self.magnitude, size, offset) + terms * arithmetic.tiny
+            return torch.where(far * (1 + gamma) < arithmetic.huge * gamma, far, torch.inf)
+
+        center, radius = f(self.center, weight, bias), reach(self.radius)
         if self.ball is None:
             return Span(center, radius)
         ball, least = self.ball, torch.finfo(radius.dtype).tiny
-        middle, reach = f(ball.center, weight, bias), f(ball.axes.square(), weight.square(), None).clamp(min=least).sqrt()
-        if arithmetic.rounds:
-            reach = reach + f(ball.slack, size, None) + slack
-        return Span.between(torch.maximum(center - radius, middle - reach), torch.minimum(center + radius, middle + reach))
+        middle, length = f(ball.center, weight, bias), f(ball.axes.square(), weight.square(), None).clamp(min=least).sqrt()
+        length = length + reach(ball.slack) if arithmetic.rounds else length
+        return Span.between(torch.maximum(center - radius, middle - length), torch.minimum(center + radius, middle + length))
 
 
 def start(x: Tensor, threat: Ball, eps: Tensor | float | None = None) -> Span:

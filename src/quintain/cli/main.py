@@ -2,12 +2,14 @@
 
 import functools
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
 from quintain.cli import verbs
+from quintain.cli.verbs.verb import Verb
 from quintain.core.errors import ExitCode, QuintainError
 from quintain.version import __version__
 
@@ -22,27 +24,31 @@ app = typer.Typer(
 )
 
 
-def _guarded(verb: Callable[..., int]) -> Callable[..., None]:
+def _guarded(verb: Verb) -> Callable[..., None]:
     """A verb whose errors are messages and exit codes, never tracebacks."""
 
-    @functools.wraps(verb)
+    @functools.wraps(verb.run)
     def run(*args: Any, **words: Any) -> None:
-        raise typer.Exit(_attempt(lambda: verb(*args, **words)))
+        raise typer.Exit(_attempt(lambda: verb.run(*args, **words), verb.interrupted))
 
     return run
 
 
-def _attempt(work: Callable[[], int]) -> int:
+def _attempt(work: Callable[[], int], interrupted: str) -> int:
     try:
         return int(work())
     except QuintainError as error:
         return _failed(type(error).__name__, str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _failed("interrupted", "finished steps are kept; the same command with the same --out goes on", ExitCode.INTERRUPTED)
+        return _failed("interrupted", interrupted, ExitCode.INTERRUPTED)
     except MemoryError:
         return _failed("out of memory", "give fewer examples with --limit", ExitCode.TARGET)
     except OSError as error:
         return _failed("the system refused", f"{error.filename or ''} {error.strerror or error}".strip(), ExitCode.TARGET)
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        text = f"{type(error).__name__}: {error} ({where.filename}, line {where.lineno}); 'quintain check' looks at model and data"
+        return _failed("not foreseen", f"{text}. If they are in order, please report this message and the command", ExitCode.TARGET)
 
 
 def _failed(kind: str, message: str, code: ExitCode) -> ExitCode:
@@ -67,9 +73,9 @@ def _main(
 
 
 for one in verbs.ALL:
-    app.command(one.name, help=one.help, epilog=one.examples)(_guarded(one.run))
+    app.command(one.name, help=one.help, epilog=one.examples)(_guarded(one))
 
 
 def run() -> None:
     """The entry point of the ``quintain`` command."""
-    sys.exit(app(prog_name="quintain"))
+    sys.exit(_attempt(lambda: app(prog_name="quintain"), "nothing was begun"))

@@ -9,14 +9,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from quintain.cli.headlines import headlines
+from quintain.report import every_row, read, rows, verdicts
 from quintain.report import format as fmt
-from quintain.report import read, rows, verdicts
 from quintain.results.records import Drilled, Record
 from quintain.results.robustness_records import Checked
 
 if TYPE_CHECKING:
     from quintain.core.registry import Entry
-    from quintain.report import Change
+    from quintain.report import Change, Row
 
 TONES = {"good": "green", "bad": "red", "open": "yellow", "": "default"}
 LEVELS = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "red"}
@@ -35,11 +35,11 @@ def show_record(console: Console, record: Record) -> None:
     if isinstance(record.body, Checked):
         for finding in record.body.findings:
             console.print(f"[{LEVELS[finding.level]}]{finding.level:<8}[/] {escape(finding.name)}: {escape(finding.text)}", soft_wrap=True)
-    if not isinstance(record.body, Checked):
+    else:
         for line in headlines(record):
             console.print(escape(line), soft_wrap=True)
     if record.claims:
-        _show_claims(console, [record])
+        _show_claims(console, every_row([record]))
     for note in record.notes:
         console.print(f"[dim]note: {escape(note)}[/]", soft_wrap=True)
     for one in record.judged:
@@ -49,7 +49,7 @@ def show_record(console: Console, record: Record) -> None:
 def show_drill(console: Console, folder: Path) -> None:
     """The final screen of a drill: claims, requirements, steps."""
     records = read(folder)
-    _show_claims(console, records)
+    _show_claims(console, rows(records))
     count = verdicts(records)
     crossing = "no two claims contradict each other" if not count.contradictions else f"[bold red]{count.contradictions} CONTRADICTIONS[/]"
     suspects = f"; {count.suspects} suspect" if count.suspects else ""
@@ -68,7 +68,7 @@ def show_changes(console: Console, changes: "Sequence[Change]") -> None:
     """Two runs side by side."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for head in ("claim", "before", "after", "", ""):
-        table.add_column(head)
+        table.add_column(head, overflow="fold")
     for change in changes:
         before, after = (fmt.span(change.kind, *sides) if sides else fmt.NOTHING for sides in (change.before, change.after))
         tone = OUTCOMES.get(change.outcome, "default")
@@ -95,13 +95,12 @@ def show_exceptions(console: Console, entries: "Sequence[Entry]") -> None:
         console.print("no exceptions: every law holds for everything registered")
 
 
-def _show_claims(console: Console, records: Sequence[Record]) -> None:
+def _show_claims(console: Console, found: "Sequence[Row]") -> None:
     """The table of claims, narrow enough for 80 columns, and what there is to know of each below it."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("claim", no_wrap=True)
+    table.add_column("claim", overflow="fold")
     for head in ("from below", "true, 95 %", "from above", "constant"):
-        table.add_column(head, justify="right", no_wrap=True)
-    found = rows(records)
+        table.add_column(head, justify="right", overflow="fold")
     for row in found:
         table.add_row(f"[{TONES[row.tone]}]{escape(row.name)}[/]", row.lower, row.true, row.upper, row.baseline)
     console.print(table)

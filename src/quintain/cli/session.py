@@ -3,8 +3,10 @@
 import datetime
 import shlex
 import sys
+import tempfile
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +15,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from quintain.cli.progress import Bars
-from quintain.core.errors import DataError, RunFolderError, SettingError
+from quintain.cli.terminal import Terminal
+from quintain.core.errors import DataError, RunFolderError, SettingError, StorageError
+from quintain.core.registry import find
 from quintain.core.seeds import derive
 
 if TYPE_CHECKING:
@@ -42,7 +46,7 @@ class Session:
         seed: What ``--seed`` said.
         out: What ``--out`` said.
         require: What ``--require`` said.
-        split, limit: Which examples.
+        split, limit: Which examples; where no split is named, of the test part, or of the first where there is none.
     """
 
     verb: str
@@ -56,9 +60,9 @@ class Session:
     limit: int = 0
 
     @cached_property
-    def console(self) -> Console:
+    def console(self) -> Terminal:
         """Where results are shown."""
-        return Console(highlight=False)
+        return Terminal()
 
     @cached_property
     def progress(self) -> Bars:
@@ -84,7 +88,8 @@ class Session:
         """The examples that the verb looks at."""
         from numpy.random import default_rng
 
-        part = self.splits.part(self.split)
+        parts = self.splits.parts()
+        part = self.splits.part(self.split) if self.split else parts.get("test", next(iter(parts.values())))
         if not self.limit or self.limit >= len(part):
             return part
         rows = default_rng(derive(self.seed, "limit")).permutation(len(part))[: self.limit]
@@ -107,11 +112,12 @@ class Session:
         from quintain.models import load_model
 
         if self.weights is None and ".py" not in self.model:
+            find("model", self.model)
             raise SettingError(
                 f"--model {self.model} without --weights is an untrained net; give --weights FILE.safetensors "
                 "(quintain harden writes one), or --model path/to/file.py:factory that loads its own"
             )
-        model = load_model(self.model, self.weights, **self._shape)
+        model = load_model(self.model, self.weights, **self._shape, seed=derive(self.seed, "net"))
         return described(model, "model", self.weights.stem if self.weights else self.model, digest="")
 
     @cached_property
@@ -130,13 +136,21 @@ class Session:
         return next(path for path in names if not path.exists())
 
     def net(self) -> "nn.Module":
-        """A fresh net of the named kind, its first weights drawn from the seed, or the weights given."""
+        """A fresh net of the named kind, its first weights drawn from the seed, or the weights given.
+
+        Raises:
+            ModelError: If it does not take the data, which is tried before any training.
+        """
         from quintain.models import load_model
 
-        return load_model(self.model, self.weights, **self._shape, seed=derive(self.seed, "net")).net
+        model = load_model(self.model, self.weights, **self._shape, seed=derive(self.seed, "net"))
+        model.predict(self.examples.batch([0])[0])
+        return model.net
 
     def finish(self, work: Callable[[], "Outcome"]) -> int:
         """Do the work, store its record, show it, judge it.
+
+        What the command line requires is always judged; of what the project requires, what is about a quantity that the verb speaks of.
 
         Returns:
             The exit code.
@@ -147,13 +161,19 @@ class Session:
         from quintain.results.gate import exit_code, judge
 
         requirements, folder, examples = self.requirements, self.folder, self.examples
-        record = recorded(work, command=command_line(), seed=self.seed, data=(examples.name, examples.hash))
-        judged: tuple[Judged, ...] = tuple(judge(requirement, record.claims) for requirement in requirements)
-        record = replace(record, judged=judged)
-        path = folder / RESULT
-        save(record, path)
+        with claimed(folder):
+            record = recorded(work, command=command_line(), seed=self.seed, data=(examples.name, examples.hash))
+            known = {claim.bracket.of.kind for claim in record.claims}
+            asked = [requirement for requirement in requirements if self.require or requirement.kind in known]
+            judged: tuple[Judged, ...] = tuple(judge(requirement, record.claims) for requirement in asked)
+            record = replace(record, judged=judged)
+            path = folder / RESULT
+            save(record, path)
         show_record(self.console, record)
-        self.console.print(f"{path}   (quintain report {shlex.quote(str(folder))})", style="dim", soft_wrap=True)
+        for requirement in requirements:
+            if requirement not in asked:
+                self.console.print(f"left to other verbs: {requirement.text}", style="dim", markup=False, soft_wrap=True)
+        self.console.print(f"{path}   (quintain report {shlex.quote(str(folder))})", style="dim", markup=False, soft_wrap=True)
         require_consistent(record)
         return exit_code(judged, record.claims)
 
@@ -179,12 +199,35 @@ def project_requirements(folder: Path) -> tuple[str, ...]:
     if not path.exists():
         return ()
     try:
-        asked = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("quintain", {}).get("require", [])
+        table: object = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
+        raise DataError(f"{path} cannot be read: {error}; correct the file, or run from another folder") from None
+    for key in ("tool", "quintain"):
+        table = table.get(key, {}) if isinstance(table, dict) else {}
+    asked = table.get("require", []) if isinstance(table, dict) else table
     if not isinstance(asked, list) or not all(isinstance(line, str) for line in asked):
         raise DataError(f"{path}: [tool.quintain] require = {asked!r}; expected a list of strings")
     return tuple(asked)
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """A run folder that can be written to, made before the work so that none is done in vain; gone again if nothing came of it.
+
+    Raises:
+        StorageError: If it cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise StorageError(f"cannot write into {folder}: {error.strerror}; choose another folder with --out") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def balls(tokens: Sequence[str]) -> list["Ball"]:
@@ -196,7 +239,7 @@ def balls(tokens: Sequence[str]) -> list["Ball"]:
     from quintain.threats import parse
     from quintain.threats.ball import Ball
 
-    found = [parse(token) for token in tokens]
+    found = [parse(token) for token in dict.fromkeys(tokens)]
     if not all(isinstance(threat, Ball) for threat in found) or len({type(threat) for threat in found}) != 1:
         raise SettingError(f"threats {', '.join(tokens)}; expected sizes of one ball, such as --threat linf:2/255 --threat linf:4/255")
     return [threat for threat in found if isinstance(threat, Ball)]

@@ -75,10 +75,8 @@ def load_folder(folder: Path) -> Splits:
     files = {part: _by_class(place) for part, place in places.items()}
     names = sorted({label for by_class in files.values() for label in by_class})
     if len(names) < 2:
-        raise DataError(
-            f"{folder} has images of {len(names)} classes ({', '.join(names) or 'none'}); expected at least two folders of images: "
-            "<class>/*.png, or {train,val,test}/<class>/*.png"
-        )
+        seen = f"one class of images ({names[0]})" if names else "no images in folders of their class"
+        raise DataError(f"{folder} has {seen}; expected at least two folders of images: <class>/*.png, or {{train,val,test}}/<class>/*.png")
     return Splits(name, **{part: _dataset(f"{name}.{part}", by_class, names) for part, by_class in files.items()})
 
 

@@ -58,7 +58,8 @@ def attack_models(
 ) -> Attacks:
     """Run every attack at every size on a model.
 
-    An example that an attack broke at one size is broken at every larger one, so that larger sizes are tried on what still stands.
+    An example that an attack broke at one size is broken at every larger one, so that larger sizes are tried on what still stands. One
+    that gave no number is asked no more, and counts as standing.
 
     Args:
         subject: The model.
@@ -82,15 +83,16 @@ def attack_models(
     with progress.loop(f"attack {subject.name}", len(data) * len(columns)) as advance:
         for batch in data.batches(size):
             for name, attack in attacks.items():
-                standing = right[batch.ids.numpy()]
+                rows = batch.ids.numpy()
+                standing = right[rows] & ~books.failed[rows]
                 for threat in sizes:
                     standing = _attack_batch(subject.model, books, (name, threat), attack, batch, standing, seed, pictures)
                     advance(len(batch.ids))
-    rows = tuple(
+    table = tuple(
         AttackRow(
             name,
             token,
-            tally(column.standing, data.labels, data.classes),
+            tally(column.standing | books.failed, data.labels, data.classes),
             column.forwards / len(data),
             column.backwards / len(data),
             column.seconds,
@@ -99,7 +101,7 @@ def attack_models(
     )
     found = examples(data, predicted, np.zeros(len(data)), books.radius, books.failed)
     shown = gallery(folder, subject, data, books.fooled, sizes[-1]) if folder is not None and pictures else ()
-    return Attacks(subject.name, subject.file.title, rows, found, ball_of(sizes), shown)
+    return Attacks(subject.name, subject.file.title, table, found, ball_of(sizes), shown)
 
 
 def _attack_batch(
@@ -122,12 +124,12 @@ def _attack_batch(
     column.seconds += time.perf_counter() - clock
     column.forwards += int(outcome.forwards.sum())
     column.backwards += int(outcome.backwards.sum())
-    broken, size = outcome.broken.cpu().numpy(), outcome.size.double().cpu().numpy()
-    books.failed[rows] |= outcome.error.cpu().numpy()
+    broken, size, failed = outcome.broken.cpu().numpy(), outcome.size.double().cpu().numpy(), outcome.error.cpu().numpy()
+    books.failed[rows] |= failed
     books.radius[rows[broken]] = np.minimum(books.radius[rows[broken]], size[broken])
-    room = max(pictures - len(books.fooled), 0)
-    books.fooled.extend(Fooled(int(rows[at]), outcome.adversarial[at].cpu(), float(size[at])) for at in np.flatnonzero(broken)[:room])
+    new = np.flatnonzero(broken & ~np.isin(rows, [one.id for one in books.fooled]))[: pictures - len(books.fooled)]
+    books.fooled.extend(Fooled(int(rows[at]), outcome.adversarial[at].cpu(), float(size[at])) for at in new)
     left = standing.copy()
-    left[standing] = ~broken
+    left[standing] = ~(broken | failed)
     column.standing[batch.ids.numpy()] = left
     return left

@@ -48,7 +48,7 @@ def bracket_claims(
     """
     sizes = rising(threats)
     both = _together(proved, attacked)
-    methods = " + ".join(dict.fromkeys(row.attack for row in attacked.rows)) if attacked else "unchanged examples"
+    methods = " + ".join(dict.fromkeys(row.attack for row in (attacked.rows if attacked else ()))) or "unchanged examples"
     claims = []
     for threat in sizes:
         of = Quantity(Kind.ROBUST_ACCURACY, subject.file.subject, data.hash, threat.token)
@@ -139,12 +139,12 @@ def _together(proved: Proved | None, attacked: Attacks | None) -> PerExample:
 
 
 def clean_claim(subject: Subject, data: Dataset, *, delivered: bool = False) -> Claim:
-    """Accuracy on unchanged examples: both sides are the same count."""
+    """Accuracy on unchanged examples: both sides are the same count, but for examples that give no number."""
     predicted = answers(subject.model, data)
-    counts = tally(predicted == data.labels, data.labels, data.classes)
+    right, failed = predicted == data.labels, predicted < 0
+    below, above = (tally(counted, data.labels, data.classes) for counted in (right, right | failed))
     of = Quantity(Kind.CLEAN_ACCURACY, subject.file.subject, data.hash)
-    evidence = Counted(counts.hits, counts.examples)
-    lower = Bound(of, Side.LOWER, counts.accuracy, Basis.WITNESS, evidence, "counted")
-    upper = Bound(of, Side.UPPER, counts.accuracy, Basis.WITNESS, evidence, "counted")
-    bracket = Bracket(lower, upper, counts.baseline, errors=int((predicted < 0).sum()))
-    return Claim(f"{subject.name}:clean", f"Accuracy, {subject.file.title}", subject.name, bracket, delivered, counts, counts)
+    lower = Bound(of, Side.LOWER, below.accuracy, Basis.WITNESS, Counted(below.hits, below.examples), "counted")
+    upper = Bound(of, Side.UPPER, above.accuracy, Basis.WITNESS, Counted(above.hits, above.examples), "counted")
+    bracket = Bracket(lower, upper, above.baseline, errors=int(failed.sum()))
+    return Claim(f"{subject.name}:clean", f"Accuracy, {subject.file.title}", subject.name, bracket, delivered, below, above)

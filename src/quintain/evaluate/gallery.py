@@ -55,5 +55,6 @@ def gallery(folder: Path, subject: Subject, data: Dataset, fooled: list[Fooled],
 def _answered(folder: Path, name: str, subject: Subject, data: Dataset, picture: Tensor, mark: str) -> Picture:
     chance = subject.model(picture[None]).softmax(1)[0]
     answer = int(chance.argmax())
-    caption = f"{data.class_names[answer]} {100 * float(chance[answer]):.0f} %"
+    name_of = dict(enumerate(data.class_names)).get(answer, str(answer))
+    caption = f"{name_of} {100 * float(chance[answer]):.0f} %"
     return store_picture(folder, name, picture, caption, "bad" if mark == "bad" else "")

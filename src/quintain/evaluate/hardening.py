@@ -1,5 +1,6 @@
 """Train a model to resist, and see from both sides whether it does."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 from torch import nn
 
 from quintain.certify import IntervalBounds
+from quintain.certify.outcome import Certifier
+from quintain.core.errors import ModelError
 from quintain.core.progress import Progress, silent
 from quintain.core.registry import find
 from quintain.data.dataset import Dataset
@@ -18,6 +21,7 @@ from quintain.evaluate.subject import Subject
 from quintain.evaluate.training import trained
 from quintain.harden import fit
 from quintain.harden.plan import Plan
+from quintain.models.classifier import Classifier
 from quintain.results.robustness_records import Hardened, Training
 from quintain.threats import L2
 from quintain.threats.ball import Ball
@@ -81,13 +85,22 @@ def hardened_outcome(
 ) -> Outcome:
     """Train a net to resist; then attack it, and prove what can be proved: of the smoothed model where it was trained under noise."""
     plan = defence_plan(defence, threat=threat, sigma=sigma, epochs=epochs)
+    certifiers, notes = ({}, ()) if defence == "smoothed" else _certifiers(net, test, threat)
     subject, training = harden(net, train, test, plan, name="model", title=f"{defence} model", seed=seed, folder=folder, progress=progress)
     clean = clean_claim(subject, test, delivered=True)
     if defence == "smoothed":
         ball = threat if isinstance(threat, L2) else L2(2 * sigma)
         attacked, _, claims = smoothed_bracket(subject, test, [ball], Smoothing(sigma), seed=seed, delivered=True, progress=progress)
     else:
-        attacked, _, claims = both_sides(
-            subject, test, [threat], attacks=attacks, certifiers={"interval bounds": IntervalBounds()}, seed=seed, progress=progress
-        )
-    return Outcome(Hardened((training,), (attacked,)), (clean, *claims))
+        attacked, _, claims = both_sides(subject, test, [threat], attacks=attacks, certifiers=certifiers, seed=seed, progress=progress)
+    return Outcome(Hardened((training,), (attacked,)), (clean, *claims), notes)
+
+
+def _certifiers(net: nn.Module, data: Dataset, threat: Ball) -> tuple[dict[str, Certifier], tuple[str, ...]]:
+    """Interval bounds where the net has a rule for each layer; else none, and why."""
+    x, y = data.batch([0])
+    try:
+        IntervalBounds()(Classifier(copy.deepcopy(net).eval(), classes=data.classes), x, y, threat)
+    except ModelError as error:
+        return {}, (f"nothing is proved of this net: {error}",)
+    return {"interval bounds": IntervalBounds()}, ()

@@ -69,13 +69,10 @@ def prove(
     with progress.loop(f"certify {subject.name}", len(data)) as advance:
         for x, y, ids in data.batches(size):
             rows = ids.numpy()
-            radius[rows] = largest_radius(certifier, subject.model, x, y, sizes[-1]).cpu().numpy()
-            for threat in sizes:
-                outcome = certifier(subject.model, x, y, threat)
-                sure = outcome.certified.cpu().numpy()
-                radius[rows[sure]] = np.maximum(radius[rows[sure]], threat.eps)
-                failed[rows] |= outcome.error.cpu().numpy()
-                assumes = outcome.assumes
+            outcome = largest_radius(certifier, subject.model, x, y, sizes[-1], sizes=[threat.eps for threat in sizes])
+            assert outcome.radius is not None
+            radius[rows], assumes = outcome.radius.cpu().numpy(), outcome.assumes
+            failed[rows] |= outcome.error.cpu().numpy()
             advance(len(ids))
     seconds = time.perf_counter() - clock
     broken = np.where(predicted == data.labels, math.inf, 0.0)
@@ -88,8 +85,9 @@ def strongest(proofs: Sequence[Proved]) -> Proved | None:
         return None
     first = proofs[0]
     radii = tuple(max(column) for column in zip(*(one.examples.safe_radius for one in proofs), strict=True))
+    failed = tuple(any(column) for column in zip(*(one.examples.failed for one in proofs), strict=True))
     return Proved(
-        replace(first.examples, safe_radius=radii),
+        replace(first.examples, safe_radius=radii, failed=failed),
         " + ".join(one.method for one in proofs),
         tuple(dict.fromkeys(line for one in proofs for line in one.assumes)),
         sum(one.seconds for one in proofs),

@@ -20,6 +20,7 @@ from quintain.evaluate.subject import Subject, tally
 from quintain.results.artefacts import ModelFile
 from quintain.results.records import Claim
 from quintain.results.robustness_records import AttackRow, Attacks, Robustness
+from quintain.threats.ball import contains
 from quintain.threats.l2 import L2
 
 RATE = 1.0
@@ -58,8 +59,9 @@ def smoothed_bracket(
     """Certify and attack the smoothed form of a model.
 
     The certified side holds for each example with probability ``1 - alpha``; an attacked example counts as broken only if the vote under
-    fresh draws answers another class at the same level. An example on which the vote is undecided counts as standing; one that is
-    certified although a vote on the unchanged example answers another class is a crossing.
+    fresh draws answers another class at the same level, so that its verdict may be false once in each vote: on the unchanged example and
+    at each size. An example on which the vote is undecided counts as standing; one that is certified although a vote on the unchanged
+    example answers another class is a crossing.
 
     Args:
         base: The model under the noise.
@@ -94,7 +96,8 @@ def smoothed_bracket(
     attacks = Attacks(
         subject.name, subject.file.title, attacked, examples(some, answered, np.zeros(len(some)), broken, failed), ball_of(threats)
     )
-    both, claims = bracket_claims(subject, some, threats, proved=proved, attacked=attacks, doubt=smooth.alpha, delivered=delivered)
+    doubt = smooth.alpha * (1 + len(threats))
+    both, claims = bracket_claims(subject, some, threats, proved=proved, attacked=attacks, doubt=doubt, delivered=delivered)
     return attacks, both, claims
 
 
@@ -113,7 +116,7 @@ def _attack(
             origin, labels = x[standing], y[standing]
             pushed = ascend(smooth, origin, labels, threat, steps=plan.steps, rate=RATE, seed=derive(seed, "ascend"), ids=standing)
             votes = smooth.predict(pushed, seed=derive(seed, "judge", threat.token), ids=standing, draws=plan.judged)
-            fallen = (votes >= 0) & (votes != labels)
+            fallen = (votes >= 0) & (votes != labels) & contains(threat, pushed, origin)
             radius[standing[fallen].numpy()] = threat.measure(pushed, origin)[fallen].numpy()
             kept = tally(radius > threat.eps, data.labels, data.classes)
             cost = plan.steps * len(standing) / len(data)

@@ -66,6 +66,8 @@ def split(
     """
     if sites < 2 or (alpha is not None and not 0 < alpha < np.inf):
         raise SettingError(f"sites = {sites}, alpha = {alpha}; expected at least two sites and a positive alpha, or None")
+    if sites * least > len(data):
+        raise SettingError(f"{len(data)} examples for {sites} sites of at least {least}; give more data or fewer sites")
     for draw in range(DRAWS):
         rng = np.random.default_rng(derive(seed, "sites", draw))
         parts = _draw(data.labels, data.classes, sites, alpha, rng)
@@ -77,7 +79,7 @@ def split(
             break
     raise SettingError(
         f"no split of {len(data)} examples over {sites} sites at alpha = {alpha} has {least} a site and {least_per_class} of each class; "
-        "raise alpha, or lower the minima or the number of sites"
+        "take fewer sites or more data, raise alpha, or lower the minima"
     )
 
 

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from quintain.attacks.ascent import ascend
 from quintain.attacks.step import lengths
+from quintain.core.errors import SettingError
 from quintain.harden.deployed import evaluating, logits
 from quintain.threats.ball import Ball
 from quintain.training.objective import Moment
@@ -44,6 +45,8 @@ class PGDTraining:
     rate: float = 0.8
 
     def __post_init__(self) -> None:
+        if not isinstance(self.threat, Ball):
+            raise SettingError(f"threat = {self.threat!r}; expected a ball, such as Linf(8/255) or parse('linf:8/255')")
         lengths(self.threat.eps, self.steps, self.rate)
 
     def objective(self) -> "PGDLoss":

@@ -1,5 +1,6 @@
 """Certified training: the worst that interval bounds allow is trained on, in place of the worst that an attack finds."""
 
+import math
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
@@ -53,8 +54,10 @@ class IntervalTraining:
     def __post_init__(self) -> None:
         if not isinstance(self.threat, Linf | L2):
             raise SettingError(f"interval bounds know Linf and L2; got {self.threat!r}")
-        if not (0 < self.weight <= 1 and self.stretch >= 1):
-            raise SettingError(f"weight = {self.weight}, stretch = {self.stretch}; expected weight in (0, 1] and stretch of at least 1")
+        if not (0 < self.weight <= 1 <= self.stretch < math.inf):
+            raise SettingError(
+                f"weight = {self.weight}, stretch = {self.stretch}; expected weight in (0, 1] and a finite stretch of at least 1"
+            )
         if not (self.warm >= 0 and self.ramp >= 0 and self.warm + self.ramp <= 1):
             raise SettingError(f"warm = {self.warm}, ramp = {self.ramp}; expected shares of the run that add up to at most 1")
 
@@ -64,7 +67,9 @@ class IntervalTraining:
 
     def risen(self, share: float) -> float:
         """How far eps and weight have risen, in [0, 1], once ``share`` of the run is done."""
-        return 1.0 if share >= self.warm + self.ramp else max(0.0, (share - self.warm) / self.ramp)
+        if share >= self.warm + self.ramp:
+            return 1.0
+        return (share - self.warm) / self.ramp if share > self.warm else 0.0
 
 
 @dataclass(frozen=True, slots=True)

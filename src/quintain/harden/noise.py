@@ -57,5 +57,5 @@ class NoiseLoss:
     def __call__(self, net: nn.Module, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
         """The scalar loss of a batch."""
         generator = torch.Generator().manual_seed(derive(moment.seed, "noise"))
-        noise = torch.empty(x.shape).normal_(generator=generator).to(x)
+        noise = torch.empty(x.shape, dtype=torch.float32).normal_(generator=generator).to(x)
         return F.cross_entropy(logits(net, x + self.sigma * noise), y)

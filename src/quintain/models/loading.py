@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import nn
 
 from quintain.core.errors import ModelError, QuintainError
@@ -35,7 +36,7 @@ def load_model(
             ``torch.nn.Module``, or such a module itself. The file is run as Python code: give only files that you trust.
         weights: A ``.safetensors``, ``.pt`` or ``.pth`` file (``load_weights``); the factory's own weights if not given.
         classes, channels, size: Of the data; handed to the factory if it takes an argument of that name.
-        seed: Of a fresh net's weights; handed on likewise.
+        seed: Of a fresh net's weights; handed on likewise, and PyTorch's own generator begins from it while the user's file runs.
 
     Raises:
         UnknownName: If no model has that name.
@@ -46,7 +47,8 @@ def load_model(
     }
     path, colon, factory = spec.rpartition(":")
     if colon and path.endswith(".py"):
-        net = _from_file(Path(path).expanduser(), factory, sizes)
+        with _seeded(seed):
+            net = _from_file(Path(path).expanduser(), factory, sizes)
     elif spec.endswith(".py"):
         raise ModelError(f"{spec} names no factory; expected {spec}:make, where make() returns a torch.nn.Module")
     else:
@@ -80,6 +82,18 @@ def _build(factory: Callable[..., Any], name: str, sizes: dict[str, int]) -> nn.
     if not isinstance(net, nn.Module):
         raise ModelError(f"{name} returns a {type(net).__name__}; expected a torch.nn.Module")
     return net
+
+
+@contextmanager
+def _seeded(seed: int | None) -> Iterator[None]:
+    """Layers draw their first weights from PyTorch's generator: from the seed, if there is one, and the generator is left as it was."""
+    state = torch.default_generator.get_state()
+    if seed is not None:
+        torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.default_generator.set_state(state)
 
 
 def _run(path: Path) -> ModuleType:

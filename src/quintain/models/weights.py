@@ -1,6 +1,7 @@
 """Weights in files: safetensors, or PyTorch's own format read without unpickling."""
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -92,7 +93,9 @@ def _safetensors(path: Path) -> Mapping[str, Tensor]:
 
 def _torch(path: Path) -> Mapping[str, Tensor]:
     try:
-        content = torch.load(path, weights_only=True, map_location="cpu")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of the pickle protocol before it refuses the pickle
+            content = torch.load(path, weights_only=True, map_location="cpu")
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"{path} is refused: it holds more than tensors, and unpickling can run any code. "
@@ -105,8 +108,9 @@ def _torch(path: Path) -> Mapping[str, Tensor]:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        keys = f" with {', '.join(map(repr, list(content)[:SHOWN]))}" if isinstance(content, Mapping) else ""
         raise ModelError(
-            f"{path} holds a {type(content).__name__} that is not a state dict; expected names to tensors: "
+            f"{path} holds a {type(content).__name__}{keys} that is not a state dict; expected names to tensors: "
             "torch.save(net.state_dict(), path)"
         )
     return content

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from quintain.report.page import write as write
     from quintain.report.summary import Row as Row
     from quintain.report.summary import Verdicts as Verdicts
+    from quintain.report.summary import every_row as every_row
     from quintain.report.summary import rows as rows
     from quintain.report.summary import verdicts as verdicts
 
@@ -22,6 +23,7 @@ __getattr__, __dir__ = lazy_exports(
         "Row": "quintain.report.summary",
         "Verdicts": "quintain.report.summary",
         "compare": "quintain.report.changes",
+        "every_row": "quintain.report.summary",
         "read": "quintain.report.page",
         "render": "quintain.report.page",
         "rows": "quintain.report.summary",

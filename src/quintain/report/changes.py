@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from quintain.report import format as fmt
 from quintain.report.run import Run
 from quintain.report.summary import CONFIDENCE
 from quintain.results.bounds import Bracket
@@ -68,6 +69,8 @@ def _outcome(before: Claim | None, after: Claim | None) -> tuple[Outcome, str]:
     if differing:
         word = differing[0]
         was, now = (getattr(claim.bracket.of, word) or "none" for claim in (before, after))
+        if word == "data":
+            was, now = fmt.short(was), fmt.short(now)
         return "incomparable", f"the {word} differs: {was} before, {now} after"
     return _moved(_sides(before.bracket), _sides(after.bracket), after.bracket.of.kind)
 

@@ -21,7 +21,11 @@ def leaks(run: Run, folder: Path) -> Section | None:
         best = [_reconstruction(attempt, folder) for attempt in (*one.attempts, one.baseline)]
         blocks.append(Pictures(((shown(one.original, folder), *best),), large=True))
         leaking = [attempt.setting for attempt in one.attempts if attempt.leaks]
-        said = f"It leaks from {' and from '.join(leaking)}." if leaking else "None of these ways of sending leaks it."
+        said = (
+            f"It leaks from {' and from '.join(leaking)}."
+            if leaking
+            else "This attack shows no leak, which does not prove that there is none."
+        )
         blocks.append(Text(f"{said} A reconstruction leaks where it is nearer to the original than the mean image is."))
         noise = f"Noise of the privatized update: {fmt.number(one.noise)} times the clip norm. "
         blocks.append(Text(f"{noise}Reconstructions took {fmt.seconds(one.seconds)}.", "soft"))

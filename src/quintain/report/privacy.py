@@ -25,9 +25,7 @@ def privacy(run: Run) -> Section | None:
         blocks.append(Pair((Grid(plan_table("The plan", one.plan)),), (Grid(_cost(one)), Text(_owner(one), "soft"))))
     for body in audited:
         blocks += _audit(run, body)
-    lead = (
-        "The accountant bounds from above what any patient's record can change; the audit attacks the same plan and bounds it from below."
-    )
+    lead = "The accountant bounds from above what any one record can change; the audit attacks the same plan and bounds it from below."
     return Section("privacy", "Privacy", lead, tuple(blocks))
 
 

@@ -11,6 +11,7 @@ from quintain.report.pictures import shown
 from quintain.report.run import Run
 from quintain.report.summary import CONFIDENCE
 from quintain.report.table import Cell, Table, cells
+from quintain.results.quantity import Basis
 from quintain.results.records import Claim
 from quintain.results.robustness_records import AttackRow, Attacks, Checked, Robustness
 from quintain.results.states import PerExample, State
@@ -49,8 +50,9 @@ def training(run: Run) -> Section | None:
         blocks += _low_note(rows, run.trainings[0].clean)
         recipes = tuple((Cell(one.model.title), Cell(one.plan, "code")) for one in run.trainings)
         blocks.append(Fold("recipes", (Grid(Table(("model", "recipe"), recipes, words=2, caption="Recipes")),)))
-    for check in checks:
-        blocks.append(Fold("examples of each class", (Grid(_class_table(check)),)))
+    blocks += [Fold("examples of each class", (Grid(_class_table(check)),)) for check in checks]
+    if not run.trainings:
+        return Section("training", "The data", "How many examples there are of each class, in each part.", tuple(blocks))
     return Section("training", "What was trained", "Accuracy on the unchanged test set, before anybody interferes.", tuple(blocks))
 
 
@@ -113,7 +115,14 @@ def _attack_panel(run: Run, one: Attacks) -> Drawing:
     top = asked[-1] or 1.0
     sizes = sorted({*asked, *(top * step / (_POINTS - 1) for step in range(_POINTS))})
     standing = [one.examples.standing(size, classes).accuracy for size in sizes]
-    return _drawing(run, one.model, one.ball, sizes, None, standing, asked, one.examples, classes)
+    return _drawing(run, one.model, one.ball, sizes, _claimed(run, one, sizes), standing, asked, one.examples, classes)
+
+
+def _claimed(run: Run, one: Attacks, sizes: Sequence[float]) -> list[float] | None:
+    """What the run's claims prove of a model at each size, a proof at one size holding at every smaller one; None without any."""
+    bounds = [claim.bracket.lower for claim in run.claims if claim.model == one.model and fmt.ball_of(claim.bracket.of.threat) == one.ball]
+    proofs = [(fmt.size_of(bound.of.threat), bound.value) for bound in bounds if bound.basis is not Basis.TRIVIAL]
+    return [max((value for at, value in proofs if at >= size), default=0.0) for size in sizes] if proofs else None
 
 
 def _drawing(
@@ -255,10 +264,9 @@ def _low_note(rows: Sequence[Sequence[Cell]], tally: Tally) -> tuple[Text, ...]:
 
 
 def _class_table(check: Checked) -> Table:
-    names = check.class_names
-    most = max((len(counts) for _, counts in check.classes), default=0)
+    """One row a class, since there may be many and their names long."""
     rows = tuple(
-        (Cell(split), *cells(*(f"{many:,}" for many in counts)), *([Cell(fmt.NOTHING)] * (most - len(counts))))
-        for split, counts in check.classes
+        cells(name, *(f"{counts[place]:,}" if place < len(counts) else fmt.NOTHING for _, counts in check.classes))
+        for place, name in enumerate(check.class_names)
     )
-    return Table(("part", *names[:most]), rows, caption="Examples of each class")
+    return Table(("class", *(part for part, _ in check.classes)), rows, caption="Examples of each class")

@@ -19,6 +19,9 @@ FAILURE = "SPECIFICATION FAILURE"
 WORDS = {Answer.PASS: "HOLDS", Answer.FAIL: "BROKEN", Answer.UNDECIDED: "UNDECIDED"}
 """What a verdict is called in front of people."""
 
+UNATTACKED = "unchanged examples"
+"""The method of an upper side for which nothing was attacked: only what is wrong already is ruled out."""
+
 _FOUND = {
     (Kind.ROBUST_ACCURACY, Side.LOWER): ("proved", "nothing proved"),
     (Kind.ROBUST_ACCURACY, Side.UPPER): ("attacked", "not attacked"),
@@ -93,6 +96,12 @@ def rows(records: Sequence[Record]) -> tuple[Row, ...]:
     return tuple(row(run, claim) for claim in run.headline())
 
 
+def every_row(records: Sequence[Record]) -> tuple[Row, ...]:
+    """Every claim, one a line."""
+    run = Run.of(records)
+    return tuple(row(run, claim) for claim in run.claims)
+
+
 def row(run: Run, claim: Claim) -> Row:
     """One claim as a line."""
     bracket = claim.bracket
@@ -120,6 +129,8 @@ def side(bracket: Bracket, which: Side) -> str:
     """One side in words: ``proved 72.9 %``; a bound that is true without looking says so."""
     bound = bracket.lower if which is Side.LOWER else bracket.upper
     word, nothing = _FOUND[bracket.of.kind, which]
+    if bound.method == UNATTACKED:
+        word = "unchanged"
     return nothing if bound.basis is Basis.TRIVIAL else f"{word} {fmt.quantity(bracket.of.kind, bound.value)}"
 
 

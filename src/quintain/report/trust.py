@@ -57,7 +57,7 @@ def _findings(run: Run) -> Iterator[tuple[Cell, ...]]:
         for finding in sorted(told, key=lambda finding: list(_LEVELS).index(finding.level)):
             yield _finding(finding)
         fine = len(body.findings) - len(told)
-        yield Cell("everything else"), Cell("ok", "good"), Cell(f"{fmt.count(fine, 'check')} found nothing")
+        yield Cell("everything else" if told else "every check"), Cell("ok", "good"), Cell(f"{fmt.count(fine, 'check')} found nothing")
 
 
 def _finding(finding: Finding) -> tuple[Cell, ...]:
@@ -70,11 +70,12 @@ def _signs(run: Run) -> Iterator[tuple[Cell, ...]]:
         if one.rows:
             yield (Cell(f"gradients and attacks, {run.title(one.model)}"),)
             yield from _attack_signs(one)
-    yield (Cell("the claims"),)
+    if run.claims or any(run.bodies(Audited)):
+        yield (Cell("the claims"),)
     for claim, status in run.crossings:
         text = f"{summary.side(claim.bracket, Side.LOWER)}, {summary.side(claim.bracket, Side.UPPER)}: {_crossing(claim.bracket)}"
         yield Cell(claim.title), Cell(status.value, "bad" if status is Status.CONTRADICTION else "open"), Cell(text)
-    if not run.crossings:
+    if run.claims and not run.crossings:
         yield Cell("no two sides cross"), _yes(True), Cell(f"{fmt.count(len(run.claims), 'bracket')} looked at")
     for body in run.bodies(Audited):
         for test in body.specification:

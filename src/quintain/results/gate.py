@@ -1,6 +1,7 @@
 """Requirements against claims: what a build breaks on. Runs where torch does not."""
 
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 
 from quintain.core.errors import ExitCode
 from quintain.results.bounds import Status
@@ -49,7 +50,20 @@ def _speaks(claim: Claim, requirement: Requirement) -> bool:
     of = claim.bracket.of
     return (
         of.kind is requirement.kind
-        and of.threat == requirement.threat
+        and same_threat(of.threat, requirement.threat)
         and requirement.delta in (None, of.delta)
         and (claim.model == requirement.model if requirement.model else claim.delivered)
     )
+
+
+def same_threat(a: str, b: str) -> bool:
+    """Whether two tokens stand for one threat: ``linf:1/5`` and ``linf:0.2`` do."""
+    return a == b or (_read(a) is not None and _read(a) == _read(b))
+
+
+def _read(token: str) -> tuple[str, Fraction] | None:
+    ball, _, size = token.replace(" ", "").lower().partition(":")
+    try:
+        return ball, Fraction(size)
+    except (ValueError, ZeroDivisionError):
+        return None

@@ -55,7 +55,8 @@ class Requirement:
         plain, words = _arguments(match["inside"] or "")
         wants = {Kind.ROBUST_ACCURACY: 1}.get(kind, 0)
         if len(plain) != wants:
-            raise SettingError(f"requirement {text!r}: {kind} takes {'a threat such as linf:4/255' if wants else 'no threat'}, got {plain}")
+            takes = "a threat such as linf:4/255" if wants else "no threat"
+            raise SettingError(f"requirement {text!r}: {kind} takes {takes}, got {', '.join(plain) or 'none'}")
         scope = words.get("scope", "population")
         if scope not in ("population", "sample"):
             raise SettingError(f"requirement {text!r}: scope={scope}; expected population or sample")

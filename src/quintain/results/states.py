@@ -70,8 +70,12 @@ class PerExample:
         return self._tally(classes, kept)
 
     def crossed(self, eps: float) -> tuple[int, ...]:
-        """Ids of the examples both proved and broken at ``eps``: an alarm."""
-        return tuple(self.ids[row] for row in range(len(self.ids)) if self._proved(row, eps) and self.broken_radius[row] <= eps)
+        """Ids of the examples broken by a change of at most ``eps`` that was proved harmless: an alarm."""
+        return tuple(
+            self.ids[row]
+            for row, broken in enumerate(self.broken_radius)
+            if self._right(row) and broken <= min(eps, self.safe_radius[row]) and self.safe_radius[row] > 0
+        )
 
     def _proved(self, row: int, eps: float) -> bool:
         """Whether a proof of this size is there; a radius of 0 is none, also at size 0."""

@@ -17,7 +17,7 @@ def run(
     batch: Batch = 512,
     steps: Steps = 276,
     clip: Clip = 1.0,
-    canaries: Annotated[int, typer.Option(help="Planted examples, each in or out by a coin.", min=1)] = 500,
+    canaries: Annotated[int, typer.Option(help="Planted examples, each in or out by a coin.", min=20)] = 500,
     seed: Seed = 0,
     require: Require = None,
     out: Out = None,

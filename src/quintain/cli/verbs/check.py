@@ -1,6 +1,6 @@
 """``quintain check``."""
 
-from quintain.cli.options import Data, Limit, Model, Out, Seed, Split, Weights
+from quintain.cli.options import Data, Model, Out, Weights
 from quintain.cli.verbs.verb import Verb
 
 
@@ -8,9 +8,6 @@ def run(
     data: Data = "xrays",
     model: Model = "",
     weights: Weights = None,
-    split: Split = "test",
-    limit: Limit = 0,
-    seed: Seed = 0,
     out: Out = None,
 ) -> int:
     from quintain.cli.session import Session
@@ -18,11 +15,12 @@ def run(
     from quintain.evaluate.checks import check
     from quintain.evaluate.outcome import Outcome
 
-    session = Session("check", data=data, model=model or "xray-cnn", weights=weights, seed=seed, out=out, split=split, limit=limit)
+    named = model or ("xray-cnn" if weights else "")
+    session = Session("check", data=data, model=named, weights=weights, out=out, split="")
     found: list[Outcome] = []
 
     def work() -> Outcome:
-        found.append(check(session.splits, session.subject.model if model else None))
+        found.append(check(session.splits, session.subject.model if named else None))
         return found[0]
 
     code = session.finish(work)

@@ -12,13 +12,12 @@ def run(
     before: Annotated[Path, typer.Argument(help="A run folder.")],
     after: Annotated[Path, typer.Argument(help="Another.")],
 ) -> int:
-    from rich.console import Console
-
     from quintain.cli.screen import show_changes
+    from quintain.cli.terminal import Terminal
     from quintain.core.errors import ExitCode
     from quintain.report import compare, read
 
-    show_changes(Console(highlight=False), compare(read(before), read(after)))
+    show_changes(Terminal(), compare(read(before), read(after)))
     return ExitCode.HOLDS
 
 

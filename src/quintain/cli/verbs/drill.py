@@ -1,5 +1,6 @@
 """``quintain drill``."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,7 +28,8 @@ def run(
     session = Session("drill", seed=seed, require=tuple(require or ()))
     asked = tuple(requirement.text for requirement in session.requirements) or ASKED
     folder = out or session.folder
-    session.console.print(f"run folder {folder}; if it is cut off, quintain drill --out {folder} goes on", style="dim", soft_wrap=True)
+    again = command_line() if out else f"{command_line()} --out {shlex.quote(str(folder))}"
+    session.console.print(f"run folder {folder}; if it is cut off, this goes on: {again}", style="dim", markup=False, soft_wrap=True)
     records: dict[str, Record] = {}
 
     def told(step: str, record: "Record") -> None:
@@ -40,7 +42,7 @@ def run(
         show_drill(session.console, folder)
         raise
     show_drill(session.console, folder)
-    session.console.print(str(page), soft_wrap=True)
+    session.console.print(str(page), markup=False, soft_wrap=True)
     return code
 
 
@@ -49,4 +51,5 @@ VERB = Verb(
     run,
     "The whole defence on the bundled chest X-rays, from attack to federation, with a report. Run again on the same folder, it goes on.",
     ("--out runs/first", "--quick --require 'robust_accuracy(linf:4/255) >= 0.65'"),
+    "finished steps are kept; the command that is shown at the start goes on",
 )

@@ -11,9 +11,8 @@ def run(
     kind: Annotated[str, typer.Argument(help="threat, model, data, attack, certifier, defence ...; all if not given.")] = "",
     exceptions: Annotated[bool, typer.Option("--exceptions", help="Show which laws something is exempt from, and why.")] = False,
 ) -> int:
-    from rich.console import Console
-
     from quintain.cli.screen import show_entries, show_exceptions
+    from quintain.cli.terminal import Terminal
     from quintain.core.errors import ExitCode, UnknownName
     from quintain.core.registry import CATALOGUES, entries
 
@@ -21,7 +20,7 @@ def run(
         raise UnknownName("kind", kind, CATALOGUES)
     found = [entry for one in ([kind] if kind else CATALOGUES) for entry in entries(one).values()]
     show = show_exceptions if exceptions else show_entries
-    show(Console(highlight=False), found)
+    show(Terminal(), found)
     return ExitCode.HOLDS
 
 

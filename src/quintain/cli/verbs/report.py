@@ -9,12 +9,11 @@ from quintain.cli.verbs.verb import Verb
 
 
 def run(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> int:
-    from rich.console import Console
-
+    from quintain.cli.terminal import Terminal
     from quintain.core.errors import ExitCode
     from quintain.report import write
 
-    Console(highlight=False).print(str(write(folder)), soft_wrap=True)
+    Terminal().print(str(write(folder)), markup=False, soft_wrap=True)
     return ExitCode.HOLDS
 
 

@@ -13,12 +13,14 @@ class Verb:
         run: Does it, and gives the exit code; its annotations are the options.
         help: What it does.
         shown: Two examples of its use.
+        interrupted: What to know and do after Ctrl-C.
     """
 
     name: str
     run: Callable[..., int]
     help: str
     shown: tuple[str, str]
+    interrupted: str = "no result was stored; run the command again"
 
     @property
     def examples(self) -> str:
