@@ -90,8 +90,10 @@ def leaked_outcome(
         noise_multiplier,
         seconds,
     )
-    notes = () if attempts[0].leaks else ("the plain update was not rebuilt either: the two defences are not shown to resist anything",)
-    return Outcome(body, notes=notes, reproducible=False)
+    notes = [f"a secure sum hides an update among {SITES} and adds no noise: only the private update carries a guarantee"]
+    if not attempts[0].leaks:
+        notes.append("the plain update was not rebuilt either: the two defences are not shown to resist anything")
+    return Outcome(body, notes=tuple(notes), reproducible=False)
 
 
 def _gradient(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
