@@ -235,3 +235,19 @@ def test_no_ids_give_an_empty_batch_but_no_data_set():
 def test_a_batch_size_below_one_is_refused_at_once():
     with pytest.raises(SettingError, match="batch size = 0"):
         from_arrays(np.zeros((4, 2)), [0, 0, 0, 0]).batches(0)
+
+
+@given(count=st.integers(0, 12), seed=st.integers(0, 5))
+def test_a_sample_is_drawn_by_the_seed_without_repeats_and_in_order(count, seed):
+    data = labelled(np.arange(9, dtype=np.uint8)[:, None])
+    drawn = (data.sample(count, seed=seed).batch(np.arange(count if 0 < count < 9 else 9))[0] * 255).round().flatten().tolist()
+    assert drawn == sorted(set(drawn))
+    assert len(drawn) == (count if 0 < count < 9 else 9)
+    assert data.sample(count, seed=seed).hash == data.sample(count, seed=seed).hash
+
+
+def test_another_seed_draws_others_and_a_negative_number_is_refused():
+    data = labelled(np.arange(200, dtype=np.uint8)[:, None])
+    assert data.sample(20, seed=0).hash != data.sample(20, seed=1).hash
+    with pytest.raises(SettingError, match="0 for all"):
+        data.sample(-1, seed=0)

@@ -12,7 +12,6 @@ TINY = Scale(
     noise_epochs=1,
     test=40,
     attack_steps=3,
-    training_steps=1,
     smoothed=3,
     draws=200,
     private_batch=64,

@@ -6,8 +6,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from quintain.certify import IntervalBounds, Smoothed, largest_radius
+from quintain.certify import largest_radius
 from quintain.core.errors import Contradiction
+from quintain.core.registry import find
 from quintain.models import Classifier
 from quintain.threats import L2
 
@@ -29,13 +30,12 @@ def halfspace(copies: int = 1) -> tuple[Classifier, Tensor, Tensor, Tensor]:
 
 
 def radii(name: str, model: Classifier, x: Tensor, y: Tensor, **settings: float) -> Tensor:
-    """What a registered certifier proves in L2, through its public entry."""
-    if name == "interval":
-        outcome = largest_radius(IntervalBounds(), model, x, y, L2(0.1))
-    elif name == "smoothing":
-        outcome = Smoothed(model, **{"sigma": 0.2, "draws": 2000, **settings}).certify(x, y, seed=3)
+    """What a registered certifier proves in L2, through its public entry: of the model, or of the smoothed model that it makes."""
+    entry = find("certifier", name)
+    if entry.fact("subject") == "smoothed model":
+        outcome = entry.load()(model, **{"sigma": 0.2, "draws": 2000, **settings}).certify(x, y, seed=3)
     else:
-        raise NotImplementedError(f"certifier {name!r} is registered, but the laws do not know how to ask it for radii")
+        outcome = largest_radius(entry.load()(), model, x, y, L2(0.1))
     assert outcome.radius is not None
     return outcome.radius
 

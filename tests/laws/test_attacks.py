@@ -1,5 +1,7 @@
 """Every registered attack, in every registered ball."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -32,7 +34,7 @@ def attack_of(name: str) -> Attack:
 
 
 def sized(name: str) -> Ball:
-    return ball_of(name).resized(SIZES.get(name, ball_of(name).eps))
+    return replace(ball_of(name), eps=SIZES.get(name, ball_of(name).eps))
 
 
 def gap_of(attack_name: str, ball_name: str) -> float:
@@ -62,14 +64,14 @@ def test_splitting_changes_nothing(attack_name: str, ball_name: str) -> None:
     model = invariant_net(12, 3, seed=4)
     y = model(x).argmax(1)
     y[0] = (y[0] + 1) % 3
-    check_split(attack_of(attack_name), model, x, y, sized(ball_name).resized(0.05))
+    check_split(attack_of(attack_name), model, x, y, replace(sized(ball_name), eps=0.05))
 
 
 @every_attack
 @every_ball
 @pytest.mark.parametrize("eps", [0.02, 0.3])
 def test_the_gap_to_the_optimum_is_as_declared(attack_name: str, ball_name: str, eps: float) -> None:
-    check_gap(attack_of(attack_name), gap_of(attack_name, ball_name), ball_of(ball_name).resized(eps))
+    check_gap(attack_of(attack_name), gap_of(attack_name, ball_name), replace(ball_of(ball_name), eps=eps))
 
 
 @every_attack
@@ -97,7 +99,7 @@ def test_a_ball_of_size_zero_breaks_only_what_is_wrong_already(attack_name: str,
     x = inputs(8, 6)
     model = invariant_net(6, 3, seed=1)
     y = torch.zeros(8, dtype=torch.long)
-    outcome = attack_of(attack_name)(model, x, y, ball_of(ball_name).resized(0.0))
+    outcome = attack_of(attack_name)(model, x, y, replace(ball_of(ball_name), eps=0.0))
     assert torch.equal(outcome.broken, model(x).argmax(1) != y)
     assert torch.equal(outcome.adversarial, x)
 
@@ -138,7 +140,7 @@ def test_nan_answers_are_errors_and_not_breaks(attack_name: str, ball_name: str)
     def ill(z: torch.Tensor) -> torch.Tensor:
         return torch.where(z[:, :1] < 0.2, torch.nan, model(z))
 
-    outcome = attack_of(attack_name)(ill, x, y, sized(ball_name).resized(0.1))
+    outcome = attack_of(attack_name)(ill, x, y, replace(sized(ball_name), eps=0.1))
     assert outcome.error.tolist() == [True, False] * 4
     assert not outcome.broken[outcome.error].any()
     assert (outcome.forwards[outcome.error] == 1).all()

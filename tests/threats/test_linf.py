@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def test_it_is_a_value() -> None:
     assert Linf(8 / 255) == Linf(np.float64(8 / 255))
     assert Linf(1) == Linf(1.0)
     assert len({Linf(0.1), Linf(0.1), Linf(0.2), Linf(0.1, -1, 1)}) == 3
-    assert Linf(0.1, -1, 1).resized(0.5) == Linf(0.5, -1, 1)
+    assert replace(Linf(0.1, -1, 1), eps=0.5) == Linf(0.5, -1, 1)
     with pytest.raises(AttributeError):
         Linf(0.1).eps = 0.2
 

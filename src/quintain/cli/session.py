@@ -86,15 +86,9 @@ class Session:
     @cached_property
     def examples(self) -> "Dataset":
         """The examples that the verb looks at."""
-        from numpy.random import default_rng
-
         parts = self.splits.parts()
         part = self.splits.part(self.split) if self.split else parts.get("test", next(iter(parts.values())))
-        if not self.limit or self.limit >= len(part):
-            return part
-        rows = default_rng(derive(self.seed, "limit")).permutation(len(part))[: self.limit]
-        rows.sort()
-        return part.subset(rows)
+        return part.sample(self.limit, seed=derive(self.seed, "limit"))
 
     @cached_property
     def train(self) -> "Dataset":

@@ -132,6 +132,14 @@ class Dataset:
             rows=self._rows[places],
         )
 
+    def sample(self, count: int, *, seed: int) -> "Dataset":
+        """So many examples, drawn by the seed and left in their order; all of them where ``count`` is 0 or not below their number."""
+        if count < 0:
+            raise SettingError(f"{count} examples; expected 0 for all, or how many to draw")
+        if not 0 < count < len(self):
+            return self
+        return self.subset(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))
+
     @cached_property
     def hash(self) -> str:
         """SHA-256 of what a model is shown: sample shape, then each sample as little-endian float32, then the labels.

@@ -6,7 +6,8 @@ from typing import Any
 
 from quintain.core.errors import SettingError
 
-ADJACENCY = "add or remove one record"
+ADJACENCY = "add/remove"
+"""Data sets are neighbours if one has one record more."""
 
 FINEST = 1e-4
 TOLERANCE = 1e-3

@@ -29,7 +29,6 @@ class Scale:
         plain_epochs, adversarial_epochs, certified_epochs, noise_epochs: Of the four trainings.
         test: Test X-rays that are attacked and certified; 0 for all.
         attack_steps: Gradients of PGD.
-        training_steps: Gradients of PGD within adversarial training.
         smoothed: X-rays that are certified by smoothing.
         draws: Noise draws for each of them.
         private_batch, private_steps: Of DP-SGD.
@@ -45,7 +44,6 @@ class Scale:
     noise_epochs: int
     test: int
     attack_steps: int
-    training_steps: int
     smoothed: int
     draws: int
     private_batch: int
@@ -63,7 +61,6 @@ FULL = Scale(
     noise_epochs=20,
     test=0,
     attack_steps=20,
-    training_steps=3,
     smoothed=100,
     draws=10_000,
     private_batch=512,
@@ -81,7 +78,6 @@ QUICK = Scale(
     noise_epochs=3,
     test=300,
     attack_steps=20,
-    training_steps=2,
     smoothed=20,
     draws=2_000,
     private_batch=256,

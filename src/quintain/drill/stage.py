@@ -61,11 +61,7 @@ class Stage:
     @cached_property
     def test(self) -> Dataset:
         """X-rays that every claim is about: all, or a fixed draw of them in the short form."""
-        whole = self.splits.part("test")
-        if not self.scale.test:
-            return whole
-        draw = torch.randperm(len(whole), generator=torch.Generator().manual_seed(derive(0, "short test")))
-        return whole.subset(draw[: self.scale.test].sort().values)
+        return self.splits.part("test").sample(self.scale.test, seed=derive(0, "short test"))
 
     @property
     def folder(self) -> Path:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from quintain.core.errors import SettingError
+from quintain.core.tokens import kind_of
 from quintain.data.dataset import Dataset
 from quintain.results.states import PerExample
 from quintain.threats.ball import Ball
@@ -12,16 +13,22 @@ from quintain.threats.ball import Ball
 
 def ball_of(threats: Sequence[Ball]) -> str:
     """The kind of ball: ``linf`` of ``linf:4/255``."""
-    return threats[0].token.partition(":")[0]
+    return kind_of(threats[0].token)
 
 
 def rising(threats: Sequence[Ball]) -> list[Ball]:
+    """The threats from the smallest, if they are of one kind.
+
+    Raises:
+        SettingError: If they are not, or there are none.
+    """
     if len({type(threat) for threat in threats}) != 1:
         raise SettingError(f"threats {[threat.token for threat in threats]}; expected at least one, all of one kind")
     return sorted(threats, key=lambda threat: threat.eps)
 
 
 def examples(data: Dataset, predicted: np.ndarray, safe: np.ndarray, broken: np.ndarray, failed: np.ndarray) -> PerExample:
+    """Columns of N examples as a record keeps them."""
     return PerExample(
         tuple(range(len(data))),
         tuple(int(label) for label in data.labels),

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from quintain.core.tokens import kind_of
 from quintain.data.dataset import Dataset
 from quintain.evaluate.pictures import drawable, store_picture
 from quintain.evaluate.subject import Subject
@@ -37,13 +39,13 @@ def gallery(folder: Path, subject: Subject, data: Dataset, fooled: list[Fooled],
     rows = []
     for one in fooled:
         clean, _ = data.batch([one.id])
-        ball = threat.token.partition(":")[0]
+        ball = kind_of(threat.token)
         stem = f"{subject.name}-{ball}-{one.id}"
         change = 0.5 + MAGNIFIED * (one.adversarial - clean[0])
         size = f"{one.size * 255:.1f}/255" if ball == "linf" else f"{one.size:.2f}"
         rows.append(
             (
-                _answered(folder, f"{stem}-clean", subject, data, clean[0], ""),
+                _answered(folder, f"{stem}-clean", subject, data, clean[0]),
                 store_picture(folder, f"{stem}-change", change, f"change x{MAGNIFIED}, {size}"),
                 _answered(folder, f"{stem}-adversarial", subject, data, one.adversarial, "bad"),
             )
@@ -52,9 +54,9 @@ def gallery(folder: Path, subject: Subject, data: Dataset, fooled: list[Fooled],
 
 
 @torch.inference_mode()
-def _answered(folder: Path, name: str, subject: Subject, data: Dataset, picture: Tensor, mark: str) -> Picture:
+def _answered(folder: Path, name: str, subject: Subject, data: Dataset, picture: Tensor, mark: Literal["", "bad"] = "") -> Picture:
     chance = subject.model(picture[None]).softmax(1)[0]
     answer = int(chance.argmax())
     name_of = dict(enumerate(data.class_names)).get(answer, str(answer))
     caption = f"{name_of} {100 * float(chance[answer]):.0f} %"
-    return store_picture(folder, name, picture, caption, "bad" if mark == "bad" else "")
+    return store_picture(folder, name, picture, caption, mark)

@@ -18,11 +18,13 @@ from quintain.evaluate.outcome import Outcome
 from quintain.evaluate.pictures import drawable, store_picture
 from quintain.federated import secure_sum
 from quintain.leakage import invert
-from quintain.results.artefacts import Picture
 from quintain.results.privacy_records import Leaked, Reconstruction
 
 SITES = 5
 MEAN_OF = 1024
+NOISE, CLIP = 1.0, 1.0
+"""Of the privatized update: noise multiplier and clip norm."""
+
 SMOOTHNESS = (1e-4, 0.03, 0.3)
 """Of the reconstruction; the best by comparison with the original is shown, in the attacker's favour."""
 
@@ -31,8 +33,6 @@ def leaked_outcome(
     net: nn.Module,
     data: Dataset,
     *,
-    noise_multiplier: float = 1.0,
-    clip: float = 1.0,
     steps: int = 800,
     seed: int = 0,
     folder: Path,
@@ -43,7 +43,6 @@ def leaked_outcome(
     Args:
         net: The weights that were broadcast; in evaluation mode, and left as it is.
         data: Images; the sites' and the public mean are drawn from it by the seed.
-        noise_multiplier, clip: Of the privatized update.
         steps: Of each reconstruction.
         seed: Of the choice and the starts.
         folder: Run folder for the pictures.
@@ -60,11 +59,11 @@ def leaked_outcome(
     updates = [_gradient(net, x[site : site + 1], y[site : site + 1]) for site in range(SITES)]
     bound = float(max(update.abs().max() for update in updates))
     summed = secure_sum({f"site-{site + 1}": update.double().numpy() for site, update in enumerate(updates)}, clip=bound)
-    private = _private(net, data.subset(rows[:1]), noise_multiplier, clip)
+    private = _private(net, data.subset(rows[:1]))
     sent = {
         "a plain update": updates[0],
         f"a securely aggregated sum of {SITES}": torch.from_numpy(summed.mean).float(),
-        f"a privatized update (noise {noise_multiplier:g} C)": private,
+        f"a privatized update (noise {NOISE:g} C)": private,
     }
     original = x[0]
     baseline_image = data.batch(np.sort(rows[SITES : SITES + MEAN_OF]))[0].mean(0)
@@ -84,10 +83,10 @@ def leaked_outcome(
     seconds = time.perf_counter() - clock
     reference = store_picture(folder, "leak-mean", baseline_image, f"no attack: the mean image, {floor:.1f} dB", "reference")
     body = Leaked(
-        _original(folder, original),
+        store_picture(folder, "leak-original", original, "the original"),
         tuple(attempts),
         Reconstruction("no attack: the mean image", floor, reference, False),
-        noise_multiplier,
+        NOISE,
         seconds,
     )
     notes = [f"a secure sum hides an update among {SITES} and adds no noise: only the private update carries a guarantee"]
@@ -102,17 +101,13 @@ def _gradient(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return torch.cat([part.flatten() for part in torch.autograd.grad(loss, list(net.parameters()))])
 
 
-def _private(net: nn.Module, one: Dataset, noise_multiplier: float, clip: float) -> Tensor:
+def _private(net: nn.Module, one: Dataset) -> Tensor:
     """The same step through the private engine."""
     released: list[Tensor] = []
-    plan = PrivatePlan(noise_multiplier, clip, expected_batch_size=1, steps=1, rate=1.0)
+    plan = PrivatePlan(NOISE, CLIP, expected_batch_size=1, steps=1, rate=1.0)
     fit(copy.deepcopy(net), one, plan, on_step=lambda _step, update: released.append(update.clone()))
     return released[0]
 
 
 def _psnr(image: Tensor, original: Tensor) -> float:
     return psnr(float((image.clamp(0, 1).double() - original.double()).square().mean()))
-
-
-def _original(folder: Path, image: Tensor) -> Picture:
-    return store_picture(folder, "leak-original", image, "the X-ray" if image.shape[0] == 1 else "the picture")

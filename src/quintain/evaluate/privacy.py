@@ -14,7 +14,7 @@ from quintain.core.errors import SettingError
 from quintain.core.progress import Progress, silent
 from quintain.core.seeds import derive
 from quintain.data.dataset import Dataset
-from quintain.dp import PrivateFit, PrivatePlan, fit, measure
+from quintain.dp import PrivateFit, PrivatePlan, accounting, fit, measure
 from quintain.evaluate.brackets import clean_claim
 from quintain.evaluate.outcome import Outcome
 from quintain.evaluate.subject import clean_tally
@@ -102,13 +102,12 @@ def privatized_outcome(
         return ()
 
     subject, training = trained(net, work, folder, test, name="private", title="private model", plan=plan)
-    public = describe(plan, len(train))
     upper = accounted(plan, train, fits[0].epsilon)
     claim = Claim(
         "private:epsilon", "Privacy of each record", subject.name, Bracket(Bound.trivial(upper.of, Side.LOWER), upper), delivered=True
     )
     notes = ("the share of clipped gradients is computed from the records without noise: keep it with the data's owner",)
-    body = Privatized(training, plain, public, fits[0].clipped_share)
+    body = Privatized(training, plain, describe(plan, len(train)), fits[0].clipped_share)
     return Outcome(body, (clean_claim(subject, test), claim), notes, reproducible=False)
 
 
@@ -124,6 +123,9 @@ def audited_outcome(
 ) -> Outcome:
     """Run the plan on a twin with canaries, with and without noise, and measure noise and sampling.
 
+    The control has a Quantity of its own: what it shows is no lower side of the plan's epsilon. A measurement that differs from the plan
+    is in the record; ``require_consistent`` raises for it once that is stored.
+
     Args:
         net: Fresh; copies of it are trained.
         train: Records that the plan is for.
@@ -132,10 +134,6 @@ def audited_outcome(
         confidence: Of the audited side.
         seed: Of coins and ties; noise and batches come from the operating system.
         progress: Shows bars.
-
-    The control has a Quantity of its own: what it shows is no lower side of the plan's epsilon.
-
-    A measurement that differs from the plan is in the record, and raises ``SpecificationFailure`` once that is stored.
 
     Raises:
         SettingError: If there are not more records than canaries.
@@ -165,7 +163,9 @@ def audited_outcome(
 def quantity(plan: PrivatePlan, train: Dataset) -> Quantity:
     """The epsilon of a plan: its subject is the mechanism, not the weights that came out."""
     mechanism = hashlib.sha256(f"dp-sgd {plan!r} {len(train)}".encode()).hexdigest()
-    return Quantity(Kind.EPSILON, mechanism, train.hash, delta=plan.delta, adjacency="add/remove", unit="image", released="all iterates")
+    return Quantity(
+        Kind.EPSILON, mechanism, train.hash, delta=plan.delta, adjacency=accounting.ADJACENCY, unit="image", released="all iterates"
+    )
 
 
 def accounted(plan: PrivatePlan, train: Dataset, epsilon: float) -> Bound:
@@ -174,7 +174,7 @@ def accounted(plan: PrivatePlan, train: Dataset, epsilon: float) -> Bound:
 
 
 def describe(plan: PrivatePlan, records: int) -> PrivacyPlan:
-    """A plan's public constants."""
+    """A plan's public constants and what they cost by the accountant, whatever a run's own ledger says."""
     return PrivacyPlan(
         plan.noise_multiplier,
         plan.max_grad_norm,

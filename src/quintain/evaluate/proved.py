@@ -50,7 +50,8 @@ def prove(
 ) -> Proved:
     """The largest size of change proved harmless for each example.
 
-    The asked sizes are decided by a certificate at exactly that size; between them the radius comes from bisection.
+    The asked sizes are decided by a certificate at exactly that size; between them the radius is the largest
+    proven one of a fine grid.
 
     Args:
         subject: The model.

@@ -72,7 +72,7 @@ def smoothed_bracket(
         delivered: Whether requirements that name no model mean this one.
         progress: Shows bars.
     """
-    some = _some(data, plan.examples, seed)
+    some = data.sample(plan.examples, seed=derive(seed, "examples"))
     smooth = Smoothed(base.model, plan.sigma, draws=plan.draws, seed=derive(seed, "surrogate"))
     x, y = some.batch(torch.arange(len(some)))
     clock = time.perf_counter()
@@ -123,10 +123,3 @@ def _attack(
             rows.append(AttackRow("pgd on the vote", threat.token, kept, cost, cost, time.perf_counter() - clock))
             advance(1)
     return tuple(rows), radius
-
-
-def _some(data: Dataset, count: int, seed: int) -> Dataset:
-    if not count or count >= len(data):
-        return data
-    rows = np.random.default_rng(derive(seed, "examples")).permutation(len(data))[:count]
-    return data.subset(np.sort(rows))

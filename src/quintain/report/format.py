@@ -3,6 +3,7 @@
 import math
 from datetime import datetime
 
+from quintain.core import tokens
 from quintain.results.quantity import Kind
 
 NOTHING = "–"
@@ -75,16 +76,10 @@ def size(eps: float) -> str:
 
 def size_of(token: str) -> float:
     """The size that a threat's token names, NaN where it names none: ``linf:4/255`` is 4/255."""
-    above, _, below = token.rpartition(":")[2].partition("/")
     try:
-        return float(above) / float(below or 1)
-    except (ValueError, ZeroDivisionError):
+        return tokens.number(tokens.size_of(token))
+    except ValueError:
         return math.nan
-
-
-def ball_of(token: str) -> str:
-    """The kind of threat: ``linf`` of ``linf:4/255``."""
-    return token.partition(":")[0]
 
 
 def threat(token: str) -> str:

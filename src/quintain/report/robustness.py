@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from quintain.core.tokens import kind_of
 from quintain.report import format as fmt
 from quintain.report.bar import strip
 from quintain.report.blocks import Block, Drawing, Drawings, Fold, Grid, Heading, Pictures, Section, Text
@@ -120,7 +121,7 @@ def _attack_panel(run: Run, one: Attacks) -> Drawing:
 
 def _claimed(run: Run, one: Attacks, sizes: Sequence[float]) -> list[float] | None:
     """What the run's claims prove of a model at each size, a proof at one size holding at every smaller one; None without any."""
-    bounds = [claim.bracket.lower for claim in run.claims if claim.model == one.model and fmt.ball_of(claim.bracket.of.threat) == one.ball]
+    bounds = [claim.bracket.lower for claim in run.claims if claim.model == one.model and kind_of(claim.bracket.of.threat) == one.ball]
     proofs = [(fmt.size_of(bound.of.threat), bound.value) for bound in bounds if bound.basis is not Basis.TRIVIAL]
     return [max((value for at, value in proofs if at >= size), default=0.0) for size in sizes] if proofs else None
 
@@ -234,7 +235,7 @@ def _claim(run: Run, one: Robustness, size: float) -> Claim | None:
 
 
 def _same_size(token: str, ball: str, size: float) -> bool:
-    return fmt.ball_of(token) == ball and abs(fmt.size_of(token) - size) <= 1e-9
+    return kind_of(token) == ball and abs(fmt.size_of(token) - size) <= 1e-9
 
 
 def _at(one: Attacks, size: float) -> Tally:

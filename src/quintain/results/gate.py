@@ -1,9 +1,9 @@
 """Requirements against claims: what a build breaks on. Runs where torch does not."""
 
 from collections.abc import Iterable, Sequence
-from fractions import Fraction
 
 from quintain.core.errors import ExitCode
+from quintain.core.tokens import kind_of, number, size_of
 from quintain.results.bounds import Status
 from quintain.results.records import Claim, Judged
 from quintain.results.requirements import Requirement
@@ -61,9 +61,8 @@ def same_threat(a: str, b: str) -> bool:
     return a == b or (_read(a) is not None and _read(a) == _read(b))
 
 
-def _read(token: str) -> tuple[str, Fraction] | None:
-    ball, _, size = token.replace(" ", "").lower().partition(":")
+def _read(token: str) -> tuple[str, float] | None:
     try:
-        return ball, Fraction(size)
-    except (ValueError, ZeroDivisionError):
+        return kind_of(token), number(size_of(token))
+    except ValueError:
         return None

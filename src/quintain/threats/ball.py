@@ -56,9 +56,6 @@ class Ball(Threat, Protocol):
     def sample(self, x: Tensor, draw: Draw, room: Room | None = None) -> Tensor:
         """A random allowed point, one per example."""
 
-    def resized(self, eps: float) -> Self:
-        """The same kind of ball with another radius."""
-
 
 def contains(threat: Ball, z: Tensor, x: Tensor) -> Tensor:
     """Whether each ``z`` is allowed for its ``x`` (B,): size at most ``eps`` in float64 and in the box, without tolerance; NaN is not."""

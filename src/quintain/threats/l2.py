@@ -1,6 +1,6 @@
 """The ball of Euclidean length."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 import torch
@@ -44,10 +44,6 @@ class L2:
     def token(self) -> str:
         """The exact text of this ball, such as ``l2:0.5``."""
         return settings.write("l2", self.eps, self.low, self.high)
-
-    def resized(self, eps: float) -> Self:
-        """The same box with another radius."""
-        return replace(self, eps=eps)
 
     def room(self, x: Tensor) -> Room:  # noqa: ARG002
         """Nothing: the projection depends on the point."""

@@ -1,6 +1,6 @@
 """The ball of the largest change."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 import torch
@@ -51,10 +51,6 @@ class Linf:
     def token(self) -> str:
         """The exact text of this ball, such as ``linf:8/255``."""
         return settings.write("linf", self.eps, self.low, self.high)
-
-    def resized(self, eps: float) -> Self:
-        """The same box with another radius."""
-        return replace(self, eps=eps)
 
     def bounds(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Lowest and highest allowed value of each coordinate of ``x`` (B, *S), rounded inwards."""

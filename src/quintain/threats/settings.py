@@ -4,6 +4,7 @@ import math
 import re
 from numbers import Real
 
+from quintain.core import tokens
 from quintain.core.errors import SettingError
 
 _TOKEN = re.compile(r"(?P<eps>[^\[\]]+)(\[(?P<low>[^,\[\]]+),(?P<high>[^,\[\]]+)\])?")
@@ -62,8 +63,7 @@ def number(text: str) -> float:
     Raises:
         SettingError: If it is neither.
     """
-    above, slash, below = text.partition("/")
     try:
-        return float(above) / float(below) if slash else float(above)
-    except (ValueError, ZeroDivisionError) as error:
+        return tokens.number(text)
+    except ValueError as error:
         raise SettingError(f"{text.strip()!r} is not a number; expected a decimal or a fraction, such as 0.5 or 8/255") from error

@@ -30,10 +30,8 @@ def run(
     folder = out or session.folder
     again = command_line() if out else f"{command_line()} --out {shlex.quote(str(folder))}"
     session.console.print(f"run folder {folder}; if it is cut off, this goes on: {again}", style="dim", markup=False, soft_wrap=True)
-    records: dict[str, Record] = {}
 
     def told(step: str, record: "Record") -> None:
-        records[step] = record
         show_step(session.console, step, record)
 
     try:
