@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 
 from quintain.core.errors import Contradiction, SpecificationFailure
-from quintain.results.bounds import Status
+from quintain.results.gate import contradictions
 from quintain.results.privacy_records import Audited
 from quintain.results.quantity import Kind
 from quintain.results.records import SCHEMA, Body, Claim, Provenance, Record
@@ -74,8 +74,7 @@ def require_consistent(record: Record, comparisons: int | None = None) -> None:
         failed = [test.text for test in record.body.specification if not test.passed]
         if failed:
             raise SpecificationFailure("; ".join(failed) + "; the accounted epsilon is void until this is found")
-    among = comparisons or len(record.claims)
-    crossed = [claim for claim in record.claims if claim.bracket.status_among(among) is Status.CONTRADICTION]
+    crossed = contradictions(record.claims, among=comparisons or len(record.claims))
     if crossed:
         told = "; ".join(f"{claim.name}: {claim.bracket.lower.value:.4g} > {claim.bracket.upper.value:.4g}" for claim in crossed)
         examples = sum(claim.bracket.crossed for claim in crossed)

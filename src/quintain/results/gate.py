@@ -33,12 +33,17 @@ def judge(requirement: Requirement, claims: Iterable[Claim]) -> Judged:
 
 def exit_code(judged: Iterable[Judged], claims: Sequence[Claim]) -> ExitCode:
     """The worst news first: an alarm, a broken requirement, an open one."""
-    if any(claim.bracket.status_among(len(claims)) is Status.CONTRADICTION for claim in claims):
+    if contradictions(claims, among=len(claims)):
         return ExitCode.ALARM
     answers = {one.verdict.answer for one in judged}
     if Answer.FAIL in answers:
         return ExitCode.BROKEN
     return ExitCode.UNDECIDED if Answer.UNDECIDED in answers else ExitCode.HOLDS
+
+
+def contradictions(claims: Iterable[Claim], *, among: int) -> tuple[Claim, ...]:
+    """Claims whose two sides cross beyond what chance explains over ``among`` comparisons."""
+    return tuple(claim for claim in claims if claim.bracket.status_among(among) is Status.CONTRADICTION)
 
 
 def _answer(requirement: Requirement, claim: Claim) -> Judged:
