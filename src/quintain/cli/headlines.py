@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from quintain.report import format as fmt
-from quintain.report.summary import UNATTACKED
+from quintain.report.summary import side
 from quintain.results.bounds import Bracket
 from quintain.results.privacy_records import Audited, Federated, Leaked, Privatized
-from quintain.results.quantity import Kind
+from quintain.results.quantity import Kind, Side
 from quintain.results.records import Body, Record
 from quintain.results.robustness_records import Attacked, Attacks, Checked, Hardened, Trained, Training
 from quintain.results.tally import Tally
@@ -25,8 +25,7 @@ def bracket(sides: Bracket) -> str:
     low, high = sides.limits()
     open_points = sides.upper.value - sides.lower.value
     chance = (high - low) - open_points
-    found = "unchanged" if sides.upper.method == UNATTACKED else "attacked"
-    between = f"proved {fmt.percent(sides.lower.value)} <= true <= {fmt.percent(sides.upper.value)} {found}"
+    between = f"{side(sides, Side.LOWER)} <= true <= {side(sides, Side.UPPER)}"
     constant = "" if sides.baseline is None else f"; constant answer {fmt.percent(sides.baseline)}"
     return f"{between}; open {100 * open_points:.1f} points, test set's size {100 * chance:.1f} more{constant}"
 
