@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from quintain import results as results
     from quintain import threats as threats
     from quintain import training as training
-    from quintain.attacks.fgsm import fgsm_attack as fgsm_attack
+    from quintain.attacks.gradient.fgsm import fgsm_attack as fgsm_attack
     from quintain.core.errors import QuintainError as QuintainError
     from quintain.data.loading import load_data as load_data
     from quintain.models.classifier import Classifier as Classifier
@@ -45,7 +45,7 @@ __getattr__, __dir__ = lazy_exports(
         "L2": "quintain.threats.l2",
         "Linf": "quintain.threats.linf",
         "QuintainError": "quintain.core.errors",
-        "fgsm_attack": "quintain.attacks.fgsm",
+        "fgsm_attack": "quintain.attacks.gradient.fgsm",
         "load_data": "quintain.data.loading",
         "load_model": "quintain.models.loading",
     },

@@ -1,10 +1,15 @@
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
 import pytest
 import torch
 from torch import Tensor
 
-from quintain.attacks import PGD, climb
-from quintain.core.errors import DataError
-from quintain.threats import Draw, Linf
+from quintain.attacks import PGD, Method, Search, climb
+from quintain.attacks.search import Answer
+from quintain.core.errors import DataError, ModelError, SettingError
+from quintain.threats import Linf, parse
 from tests.laws.checks_attacks import inputs, invariant_net
 
 THREAT = Linf(0.1)
@@ -14,8 +19,20 @@ def labels(count: int) -> Tensor:
     return torch.zeros(count, dtype=torch.long)
 
 
-def stay(clean: Tensor, draw: Draw, room: tuple[Tensor, ...]) -> Tensor:
-    return clean
+@dataclass(frozen=True)
+class Scripted(Method):
+    """An attack that starts at the clean point and follows a rule."""
+
+    name: ClassVar[str] = "scripted"
+    rule: Callable[[int, Tensor, Tensor, Tensor, tuple[Tensor, ...]], Tensor]
+    steps: int
+
+    def pursue(self, search: Search) -> None:
+        def rule(step: int, state: tuple[Tensor], answer: Answer, clean: Tensor, room: tuple[Tensor, ...]) -> tuple[Tensor]:
+            return (self.rule(step, state[0], answer.gradient, clean, room),)
+
+        loss = search.goal.margin
+        climb(search, draw=search.draw, start=lambda clean, draw, room: (clean,), rule=rule, steps=self.steps, loss=loss)
 
 
 def test_the_rule_sees_only_what_stands_with_its_own_room() -> None:
@@ -31,11 +48,13 @@ def test_the_rule_sees_only_what_stands_with_its_own_room() -> None:
         assert (gradient == 1).all()
         return THREAT.project(z + 0.03, clean, room)
 
-    outcome = climb(line, x, labels(6), THREAT, draw=Draw(0, torch.arange(6)), start=stay, rule=rule, steps=4)
+    outcome = Scripted(rule, 4)(line, x, labels(6), THREAT)
     assert outcome.broken.tolist() == [False, True, True, True, True, True]
     assert sizes == [6, 6, 4, 1]
     assert outcome.backwards.tolist() == [4, 4, 4, 4, 3, 3]
     assert outcome.forwards.tolist() == [6, 6, 6, 6, 5, 5]
+    assert outcome.found.tolist() == [0, 5, 5, 5, 4, 4]
+    assert outcome.by == ("", *["scripted"] * 5)
 
 
 def test_the_best_point_is_kept_and_not_the_last() -> None:
@@ -45,10 +64,7 @@ def test_the_best_point_is_kept_and_not_the_last() -> None:
     def line(z: Tensor) -> Tensor:
         return torch.cat([9 + 0 * z, z], 1)
 
-    def rule(step: int, z: Tensor, gradient: Tensor, clean: Tensor, room: tuple[Tensor, ...]) -> Tensor:
-        return torch.full_like(z, next(path))
-
-    outcome = climb(line, x, labels(1), THREAT, draw=Draw(0, torch.arange(1)), start=stay, rule=rule, steps=2)
+    outcome = Scripted(lambda step, z, *_: torch.full_like(z, next(path)), 2)(line, x, labels(1), THREAT)
     assert outcome.adversarial.item() == 0.58
 
 
@@ -98,3 +114,40 @@ def test_inputs_are_not_shared_with_the_outcome() -> None:
 def test_bad_data_is_refused(x: Tensor, y: Tensor, complaint: str) -> None:
     with pytest.raises(DataError, match=complaint):
         PGD(steps=1)(lambda z: z[:, :2], x, y, THREAT)
+
+
+def test_targets_are_classes_that_would_be_wrong() -> None:
+    x, y = torch.rand(3, 4), labels(3)
+    with pytest.raises(DataError, match="example 1 has target 0, its own label"):
+        PGD(steps=1)(lambda z: z, x, y, THREAT, targets=torch.tensor([1, 0, 2]))
+    with pytest.raises(DataError, match="targets of shape"):
+        PGD(steps=1)(lambda z: z, x, y, THREAT, targets=torch.tensor([1, 2]))
+
+
+def test_a_model_that_gives_scores_alone_names_the_attacks_that_can() -> None:
+    class Scores:
+        access = "scores"
+
+        def __call__(self, z: Tensor) -> Tensor:
+            return z[:, :2]
+
+    with pytest.raises(ModelError, match=r"pgd needs gradients, and the model gives scores only\. Attacks that can:"):
+        PGD(steps=1)(Scores(), torch.rand(2, 3), labels(2), THREAT)
+
+
+def test_a_budget_too_small_to_say_anything_is_refused() -> None:
+    with pytest.raises(SettingError, match="queries = 1; expected at least 2"):
+        PGD(steps=1)(lambda z: z, torch.rand(2, 3), labels(2), parse("linf:0.1"), queries=1)
+
+
+def test_a_model_that_asks_itself_twice_is_counted_twice() -> None:
+    class Averaged:
+        queries_per_answer = 2
+
+        def __call__(self, z: Tensor) -> Tensor:
+            return torch.cat([9 + 0 * z, z], 1)
+
+    outcome = PGD(steps=3)(Averaged(), torch.full((1, 1), 0.5), labels(1), THREAT)
+    assert outcome.forwards.tolist() == [10]
+    assert outcome.backwards.tolist() == [6]
+    assert PGD(steps=3)(Averaged(), torch.full((1, 1), 0.5), labels(1), THREAT, queries=7).forwards.tolist() == [4]

@@ -12,11 +12,13 @@ from quintain.threats import Linf
 def test_rows_are_counted_each() -> None:
     meter = Meter(lambda z: z[:, :2] * 2, torch.zeros(4, dtype=torch.long))
     meter.scores(torch.rand(3, 2), torch.tensor([0, 0, 2]))
-    logits, gradient = meter.slope(torch.rand(2, 2), torch.tensor([0, 1]), torch.tensor([3, 2]), margin)
+    labels = torch.tensor([0, 0, 1, 0])
+    logits, values, gradient = meter.slope(torch.rand(2, 2), torch.tensor([3, 2]), lambda logits, rows: margin(logits, labels[rows]))
     assert meter.forwards.tolist() == [2, 0, 2, 1]
     assert meter.backwards.tolist() == [0, 0, 1, 1]
     assert gradient.tolist() == [[-2.0, 2.0], [2.0, -2.0]]
     assert not logits.requires_grad
+    assert not values.requires_grad
 
 
 @pytest.mark.parametrize(
@@ -41,7 +43,7 @@ def test_what_is_no_model_is_refused(model, complaint: str) -> None:
 def test_a_scaled_model_is_asked_for_input_gradients_only() -> None:
     net = nn.Linear(2, 2).eval()
     meter = Meter(net, torch.zeros(3, dtype=torch.long))
-    meter.slope(torch.rand(3, 2), torch.zeros(3, dtype=torch.long), torch.arange(3), margin)
+    meter.slope(torch.rand(3, 2), torch.arange(3), lambda logits, rows: logits.sum(1))
     assert all(weight.grad is None for weight in net.parameters())
 
 

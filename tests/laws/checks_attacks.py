@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from quintain.attacks.outcome import Attack, AttackOutcome
 from quintain.losses import margin
-from quintain.threats import Ball, Draw, contains
+from quintain.threats import Ball, Draw, Family, contains
+from quintain.threats.family import allowed, rendered
+from tests.laws.oracles import best_linear_gain, smallest_linear_change
 
-FIELDS = ("adversarial", "broken", "size", "forwards", "backwards", "error")
+FIELDS = ("adversarial", "broken", "size", "forwards", "backwards", "error", "found")
 
 
 # --- balls ---------------------------------------------------------------------------------------------------------------------
@@ -29,8 +31,8 @@ def check_projection_inside(ball: Ball, z: Tensor, x: Tensor) -> None:
 def check_projection_idempotent(ball: Ball, z: Tensor, x: Tensor) -> None:
     """A projected point, a clean point and a sampled point come back bit for bit, with the room given or not."""
     once = ball.project(z, x)
-    for allowed in (once, x, ball.sample(x, Draw(1, torch.arange(len(x))))):
-        assert torch.equal(ball.project(allowed, x), allowed)
+    for inside in (once, x, ball.sample(x, Draw(1, torch.arange(len(x))))):
+        assert torch.equal(ball.project(inside, x), inside)
     assert torch.equal(ball.project(z, x, ball.room(x)), once)
 
 
@@ -99,41 +101,36 @@ def inputs(count: int, *shape: int, seed: int = 0, dtype: torch.dtype = torch.fl
     return x.masked_fill(place < 0.25, 0).masked_fill(place > 0.75, 1)
 
 
-def best_linear_gain(threat: Ball, w: Tensor, x: Tensor) -> Tensor:
-    """The largest rise of ``w . z`` that the ball allows (B,), in closed form for the norms that have one."""
-    cap = torch.where(w > 0, threat.high - x, x - threat.low)
-    kind = threat.token.partition(":")[0]
-    if kind == "linf":
-        return (w.abs() * cap.clamp(max=threat.eps)).sum(1)
-    if kind == "l2":
-        low, high = torch.zeros(len(x), 1, dtype=x.dtype), torch.full((len(x), 1), 1e6, dtype=x.dtype)
-        for _ in range(200):
-            level = (low + high) / 2
-            short = torch.minimum(level * w.abs(), cap).square().sum(1, keepdim=True) < threat.eps**2
-            low, high = torch.where(short, level, low), torch.where(short, high, level)
-        return (w.abs() * torch.minimum(low * w.abs(), cap)).sum(1)
-    return ((threat.project(x + 1e6 * w, x) - x) * w).sum(1)
-
-
 # --- attacks -------------------------------------------------------------------------------------------------------------------
 
 
+def points_of(outcome: AttackOutcome) -> Tensor:
+    """What the adversary chose: the images, or a family's parameters."""
+    return outcome.adversarial if outcome.params is None else outcome.params
+
+
 def check_inside(outcome: AttackOutcome, x: Tensor, threat: Ball) -> None:
-    """Every returned point is allowed, and what is broken is measured as the threat measures."""
+    """Every returned point is allowed, an image is what its parameters render, and what is broken is measured as the threat measures."""
+    z = points_of(outcome)
+    assert (outcome.params is not None) == isinstance(threat, Family)
     assert outcome.adversarial.shape == x.shape
     assert outcome.adversarial.dtype == x.dtype
-    assert contains(threat, outcome.adversarial, x).all()
+    assert allowed(threat, z, x).all()
+    assert torch.equal(rendered(threat, z, x), outcome.adversarial)
     assert outcome.size.dtype == torch.float64
-    assert torch.equal(outcome.size[outcome.broken], threat.measure(outcome.adversarial, x)[outcome.broken])
+    assert torch.equal(outcome.size[outcome.broken], threat.measure(z, x).double()[outcome.broken])
     assert outcome.size[~outcome.broken].isinf().all()
 
 
 def check_replayable(outcome: AttackOutcome, model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, threat: Ball) -> None:
-    """Whatever is called broken is answered wrongly when asked again, and allowed."""
+    """Whatever is called broken is answered wrongly when asked again, and allowed; each says by what and when it was found."""
     with torch.no_grad():
         wrong = model(outcome.adversarial).argmax(1) != y
-    assert (outcome.broken <= (wrong & contains(threat, outcome.adversarial, x))).all()
+    assert (outcome.broken <= (wrong & allowed(threat, points_of(outcome), x))).all()
     assert not (outcome.broken & outcome.error).any()
+    assert [bool(name) for name in outcome.by] == outcome.broken.tolist()
+    assert torch.equal(outcome.found > 0, outcome.broken)
+    assert (outcome.found <= outcome.forwards).all()
 
 
 def check_never_worse(outcome: AttackOutcome, model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> None:
@@ -158,40 +155,63 @@ def check_split(attack: Attack, model: Callable[[Tensor], Tensor], x: Tensor, y:
         back = torch.cat(parts).argsort()
         for name in FIELDS:
             assert torch.equal(torch.cat([getattr(outcome, name) for outcome in outcomes])[back], getattr(whole, name)), name
+        by = [name for outcome in outcomes for name in outcome.by]
+        assert tuple(by[place] for place in back.tolist()) == whole.by
 
 
-def check_gap(attack: Attack, gap: float, threat: Ball, *, features: int = 60, count: int = 24) -> None:
-    """On a two-class linear model the attack reaches all but ``gap`` of the best gain in ball and box, and breaks what that can break."""
+def linear_task(
+    threat: Ball, *, count: int = 24, shape: tuple[int, ...] = (1, 10, 6)
+) -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor, Tensor]:
+    """A two-class linear model, inputs, the normal (F,) and what each input's score lacks (B,): some can be broken, some cannot."""
     generator = torch.Generator().manual_seed(3)
-    w = torch.randn(features, generator=generator, dtype=torch.float64)
-    x = inputs(count, features, seed=5)
-    best = best_linear_gain(threat, w, x)
-    bias = -(x @ w + 0.7 * best).median()
+    x = inputs(count, *shape, seed=5)
+    w = torch.randn(x[0].numel(), generator=generator, dtype=torch.float64)
+    bias = -(x.flatten(1) @ w + 0.7 * best_linear_gain(threat, w, x)).median()
 
     def linear(z: Tensor) -> Tensor:
-        return torch.stack([torch.zeros(len(z), dtype=z.dtype), z @ w + bias], 1)
+        return torch.stack([torch.zeros(len(z), dtype=z.dtype), z.flatten(1) @ w + bias], 1)
 
-    outcome = attack(linear, x, torch.zeros(count, dtype=torch.long), threat)
-    need = -(x @ w + bias)
+    return linear, x, w, -(x.flatten(1) @ w + bias)
+
+
+def check_gap(attack: Attack, gap: float, threat: Ball) -> None:
+    """On a two-class linear model the attack reaches all but ``gap`` of the best gain in ball and box, and breaks what that can break."""
+    linear, x, w, need = linear_task(threat)
+    best = best_linear_gain(threat, w, x)
+    outcome = attack(linear, x, torch.zeros(len(x), dtype=torch.long), threat)
     assert outcome.broken[(1 - gap) * best > need].all()
     assert not outcome.broken[best < need * (1 - 1e-5)].any()
-    gain = (outcome.adversarial - x) @ w
+    gain = (outcome.adversarial - x).flatten(1) @ w
     assert (gain >= (1 - gap) * best - 1e-9)[~outcome.broken].all()
     assert (~outcome.broken).any()
     assert outcome.broken.any()
 
 
+def check_smallest(attack: Attack, gap: float, threat: Ball) -> None:
+    """On a two-class linear model every change found is within ``gap`` of the smallest in ball and box, or too large to count."""
+    linear, x, w, need = linear_task(threat)
+    outcome = attack(linear, x, torch.zeros(len(x), dtype=torch.long), threat)
+    least = smallest_linear_change(threat, w, need, x)
+    slack = torch.ceil(least * gap) if threat.token.startswith("l0") else least * gap
+    assert outcome.broken[least + slack <= threat.eps].all()
+    assert (outcome.size <= least + slack + 1e-12)[outcome.broken].all()
+    assert (outcome.size >= least * (1 - 1e-6))[outcome.broken].all()
+    assert not outcome.broken[least > threat.eps * (1 + 1e-6)].any()
+    assert (outcome.broken & (need > 0)).any()
+
+
 def check_beats_random(attack: Attack, threat: Ball) -> None:
     """On a net that nothing breaks, the attack climbs higher than as many random points of the ball as it asked questions."""
-    x = inputs(12, 5, 5, seed=2)
+    x = inputs(12, 1, 5, 5, seed=2)
     y = torch.zeros(12, dtype=torch.long)
     model = invariant_net(25, 3, seed=1, lead=40.0)
     outcome = attack(model, x, y, threat)
     assert not outcome.broken.any()
     climbed = margin(model(outcome.adversarial), y)
     questions = int((outcome.forwards + outcome.backwards).max())
-    ids = torch.arange(12)
-    random = torch.stack([margin(model(threat.sample(x, Draw(9, ids).at(turn))), y) for turn in range(questions)]).amax(0)
+    draw = Draw(9, torch.arange(12))
+    guesses = (rendered(threat, threat.sample(x, draw.at(turn)), x) for turn in range(questions))
+    random = torch.stack([margin(model(guess), y) for guess in guesses]).amax(0)
     assert climbed.mean() > random.mean()
 
 
@@ -204,11 +224,51 @@ def check_metered(attack: Attack, threat: Ball) -> None:
         seen[0] += len(z)
         return model(z)
 
-    x = inputs(10, 16, seed=3)
+    x = inputs(10, 1, 4, 4, seed=3)
     outcome = attack(counted, x, model(x).argmax(1).roll(1), threat)
     assert int(outcome.forwards.sum()) == seen[0]
     assert (outcome.backwards <= outcome.forwards).all()
     assert (outcome.forwards >= 1).all()
+
+
+def check_budget(attack: Attack, threat: Ball, queries: int) -> None:
+    """No example is asked about more often than its budget, and the attack still gives an outcome that holds."""
+    x = inputs(10, 1, 4, 4, seed=3)
+    model = invariant_net(16, 3, seed=6)
+    y = model(x).argmax(1)
+    outcome = attack(model, x, y, threat, queries=queries)
+    assert (outcome.forwards <= queries).all()
+    check_inside(outcome, x, threat)
+    check_replayable(outcome, model, x, y, threat)
+
+
+def check_targeted(attack: Attack, threat: Ball) -> None:
+    """What is called broken is answered with its target, and a clean answer that is the target already is a break of size 0."""
+    x = inputs(14, 1, 4, 4, seed=3)
+    model = invariant_net(16, 3, seed=6)
+    y = model(x).argmax(1)
+    targets = (y + 1 + torch.arange(14) % 2) % 3
+    y[:2], targets[:2] = targets[:2].clone(), y[:2].clone()
+    outcome = attack(model, x, y, threat, targets=targets)
+    check_inside(outcome, x, threat)
+    check_replayable(outcome, model, x, y, threat)
+    assert torch.equal(model(outcome.adversarial).argmax(1)[outcome.broken], targets[outcome.broken])
+    assert outcome.broken[:2].all()
+    assert (outcome.size[:2] == 0).all()
+
+
+def check_labels_suffice(attack: Attack, threat: Ball) -> None:
+    """An attack that says that it needs labels alone finds the same from a model that gives nothing else."""
+    x = inputs(8, 1, 4, 4, seed=3)
+    model = invariant_net(16, 3, seed=6)
+    y = model(x).argmax(1)
+
+    def labelled(z: Tensor) -> Tensor:
+        return nn.functional.one_hot(model(z).argmax(1), 3).to(z.dtype)
+
+    whole, poor = attack(model, x, y, threat), attack(labelled, x, y, threat)
+    for name in FIELDS:
+        assert torch.equal(getattr(whole, name), getattr(poor, name)), name
 
 
 class Interrupted(RuntimeError):
@@ -228,7 +288,7 @@ class Fragile(nn.Module):
         self.calls += 1
         if self.calls == self.fail_at:
             raise Interrupted
-        return self.layers(z)
+        return self.layers(z.flatten(1))
 
 
 def check_untouched(attack: Attack, threat: Ball, *, fail_at: int | None) -> None:
@@ -236,7 +296,7 @@ def check_untouched(attack: Attack, threat: Ball, *, fail_at: int | None) -> Non
     torch.manual_seed(0)
     net = Fragile(fail_at).eval()
     net.layers[0].weight.grad = torch.ones_like(net.layers[0].weight)
-    x, y = inputs(6, 9, dtype=torch.float32), torch.zeros(6, dtype=torch.long)
+    x, y = inputs(6, 1, 3, 3, dtype=torch.float32), torch.zeros(6, dtype=torch.long)
     before = copy.deepcopy(net.state_dict()), x.clone(), torch.get_rng_state(), torch.is_grad_enabled()
     try:
         attack(net, x, y, threat, seed=3)

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quintain.core.registry import entries
-from quintain.threats import L2, Ball, Linf, contains, parse
+from quintain.threats import L2, Linf, contains, parse
 from quintain.threats.rounding import box_inside
+from tests.laws.attack_pairs import ball_of
 from tests.laws.checks_attacks import (
     check_ascend_steepest,
     check_projection_idempotent,
@@ -22,12 +23,6 @@ from tests.laws.checks_attacks import (
 BALLS = {name: entry for name, entry in entries("threat").items() if entry.fact("family") == "ball"}
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 SHAPES = ((1,), (3,), (1, 4, 4), (3, 5, 2))
-
-
-def ball_of(name: str) -> Ball:
-    ball = parse(BALLS[name].fact("example"))
-    assert isinstance(ball, Ball)
-    return ball
 
 
 @st.composite

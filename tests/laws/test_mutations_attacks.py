@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from quintain.attacks import FGSM, PGD
-from quintain.attacks import loop as attack_loop
-from quintain.attacks import pgd as attack_pgd
+from quintain.attacks import method as attack_method
+from quintain.attacks import search as attack_search
+from quintain.attacks.goal import Goal
+from quintain.attacks.gradient import pgd as attack_pgd
 from quintain.attacks.meter import Meter
 from quintain.threats import L2, Draw, Linf, contains
 from quintain.threats.ball import Ball
@@ -116,7 +118,7 @@ def test_an_attack_that_leaves_the_ball_breaks_nothing(monkeypatch: pytest.Monke
 def test_a_verdict_that_does_not_look_at_the_ball_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     check = attacked(PGD(), Linf(0.3), check_replayable)
     monkeypatch.setattr(Linf, "project", unprojected)
-    alarms(check, lambda: monkeypatch.setattr(attack_loop, "breaks", lambda logits, z, x, y, threat: logits.argmax(1) != y))
+    alarms(check, lambda: monkeypatch.setattr(attack_search, "breaks", lambda reached, *rest: reached))
 
 
 def test_a_verdict_that_believes_everything_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,21 +136,20 @@ def test_a_verdict_that_believes_everything_is_seen(monkeypatch: pytest.MonkeyPa
         assert int(outcome.forwards.max()) == 4
         check_replayable(outcome, net, x, y, Linf(1e-6))
 
-    alarms(check, lambda: monkeypatch.setattr(attack_loop, "breaks", lambda logits, *rest: torch.ones(len(logits), dtype=torch.bool)))
+    alarms(check, lambda: monkeypatch.setattr(attack_search, "breaks", lambda reached, *rest: torch.ones_like(reached)))
 
 
 def test_keeping_the_worst_point_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     check = attacked(PGD(), Linf(0.01), check_never_worse)
-    least = lambda logits, y: -original(logits, y)  # noqa: E731
-    original = attack_loop.margin
-    alarms(check, lambda: monkeypatch.setattr(attack_loop, "margin", least))
+    original = Goal.margin
+    alarms(check, lambda: monkeypatch.setattr(Goal, "margin", lambda goal, logits, rows: -original(goal, logits, rows)))
 
 
 def test_draws_by_place_in_the_batch_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     x = inputs(10, 6, seed=8)
     model = invariant_net(6, 3, seed=4)
     check = lambda: check_split(PGD(steps=3), model, x, model(x).argmax(1), Linf(0.05))  # noqa: E731
-    alarms(check, lambda: monkeypatch.setattr(attack_pgd, "draws", lambda x, seed, ids=None: Draw(seed, torch.arange(len(x)))))
+    alarms(check, lambda: monkeypatch.setattr(attack_method, "draws", lambda x, seed, ids=None: Draw(seed, torch.arange(len(x)))))
 
 
 def test_steps_that_do_not_fall_are_too_weak_in_l2(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,12 +181,13 @@ def test_a_meter_that_forgets_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_gradients_left_on_the_weights_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    def spilling(meter: Meter, z: Tensor, y: Tensor, rows: Tensor, loss: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    def spilling(meter: Meter, z: Tensor, rows: Tensor, loss: Callable[[Tensor, Tensor], Tensor], image: object) -> tuple[Tensor, ...]:
         with torch.enable_grad():
             z = z.detach().requires_grad_()
             logits = meter.model(z)
-            loss(logits, y).sum().backward()
+            values = loss(logits, rows)
+            values.sum().backward()
         assert z.grad is not None
-        return logits.detach(), z.grad
+        return logits.detach(), values.detach(), z.grad
 
     alarms(lambda: check_untouched(PGD(steps=2), Linf(0.1), fail_at=None), lambda: monkeypatch.setattr(Meter, "slope", spilling))

@@ -2,26 +2,44 @@
 
 from typing import TYPE_CHECKING
 
+from quintain.attacks.ensembles import HOMES as ENSEMBLES
+from quintain.attacks.gradient import HOMES as GRADIENT
+from quintain.attacks.labels import HOMES as LABELS
+from quintain.attacks.physical import HOMES as PHYSICAL
+from quintain.attacks.scores import HOMES as SCORES
+from quintain.attacks.smallest import HOMES as SMALLEST
 from quintain.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from quintain.attacks.ascent import ascend as ascend
-    from quintain.attacks.fgsm import FGSM as FGSM
-    from quintain.attacks.fgsm import fgsm_attack as fgsm_attack
+    from quintain.attacks.ensembles import *
+    from quintain.attacks.goal import Goal as Goal
+    from quintain.attacks.gradient import *
+    from quintain.attacks.labels import *
     from quintain.attacks.loop import climb as climb
+    from quintain.attacks.method import Method as Method
     from quintain.attacks.outcome import Attack as Attack
     from quintain.attacks.outcome import AttackOutcome as AttackOutcome
-    from quintain.attacks.pgd import PGD as PGD
+    from quintain.attacks.physical import *
+    from quintain.attacks.scores import *
+    from quintain.attacks.search import Search as Search
+    from quintain.attacks.smallest import *
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        "FGSM": "quintain.attacks.fgsm",
-        "PGD": "quintain.attacks.pgd",
+        **GRADIENT,
+        **SMALLEST,
+        **SCORES,
+        **LABELS,
+        **PHYSICAL,
+        **ENSEMBLES,
         "Attack": "quintain.attacks.outcome",
         "AttackOutcome": "quintain.attacks.outcome",
+        "Goal": "quintain.attacks.goal",
+        "Method": "quintain.attacks.method",
+        "Search": "quintain.attacks.search",
         "ascend": "quintain.attacks.ascent",
         "climb": "quintain.attacks.loop",
-        "fgsm_attack": "quintain.attacks.fgsm",
     },
 )

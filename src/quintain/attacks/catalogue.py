@@ -1,24 +1,11 @@
-"""The registered attacks."""
+"""The registered attacks, group by group."""
 
+from quintain.attacks.ensembles.catalogue import CATALOGUE as ENSEMBLES
+from quintain.attacks.gradient.catalogue import CATALOGUE as GRADIENT
+from quintain.attacks.labels.catalogue import CATALOGUE as LABELS
+from quintain.attacks.physical.catalogue import CATALOGUE as PHYSICAL
+from quintain.attacks.scores.catalogue import CATALOGUE as SCORES
+from quintain.attacks.smallest.catalogue import CATALOGUE as SMALLEST
 from quintain.core.registry import Entry
 
-_WITNESS = "what it breaks is a witness that can be replayed; what it does not break may still be breakable"
-
-CATALOGUE = (
-    Entry(
-        "attack",
-        "fgsm",
-        "quintain.attacks.fgsm:FGSM",
-        "one signed gradient step: fast and weak, a smoke test",
-        guarantee=_WITNESS,
-        facts=(("gap:linf", "0.01"), ("gap:l2", "0.6")),
-    ),
-    Entry(
-        "attack",
-        "pgd",
-        "quintain.attacks.pgd:PGD",
-        "projected gradient ascent on the margin with falling steps and random starts",
-        guarantee=_WITNESS,
-        facts=(("gap", "0.01"),),
-    ),
-)
+CATALOGUE: tuple[Entry, ...] = (*GRADIENT, *SMALLEST, *SCORES, *LABELS, *PHYSICAL, *ENSEMBLES)

@@ -1,15 +1,11 @@
-"""The only way to a model: it counts what each example costs and refuses answers that are not logits."""
-
-from collections.abc import Callable
+"""The only way to a model: it counts what each example costs, keeps to a budget, and refuses answers that are not logits."""
 
 import torch
 from torch import Tensor, nn
 
+from quintain.attacks.goal import Loss
 from quintain.attacks.outcome import Model
-from quintain.core.errors import DataError, ModelError
-
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""A value per example (B,) of logits (B, K) and true classes (B,)."""
+from quintain.core.errors import DataError, ModelError, SettingError
 
 
 class Meter:
@@ -18,47 +14,66 @@ class Meter:
     Args:
         model: Gives logits (B, K).
         y: True classes (B,) of the whole batch.
+        queries: How often an example may be asked about; without limit if not given.
 
     Raises:
         ModelError: If the model is a module in training mode, or answers with anything but (B, K >= 2) floating-point logits.
         DataError: If a label is not one of the model's classes.
     """
 
-    def __init__(self, model: Model, y: Tensor) -> None:
+    def __init__(self, model: Model, y: Tensor, queries: int | None = None) -> None:
         if isinstance(model, nn.Module) and any(module.training for module in model.modules()):
             raise ModelError(
                 "the model is in training mode; expected evaluation mode: call model.eval(), "
                 "or wrap it in Classifier(net, allow_train_mode=True) where dropout is the defence"
             )
         self.model = model
+        self.queries = queries
+        self.price = int(getattr(model, "queries_per_answer", 1))
         self.forwards = torch.zeros_like(y, dtype=torch.long)
         self.backwards = torch.zeros_like(self.forwards)
         self._least, self._most = (int(label) for label in torch.aminmax(y)) if len(y) else (0, 0)
 
-    @torch.no_grad()
-    def scores(self, z: Tensor, rows: Tensor) -> Tensor:
-        """Logits (n, K) of points (n, *S) that belong to ``rows`` (n,) of the batch."""
-        return self._ask(z, rows)
+    def left(self, rows: Tensor) -> Tensor:
+        """How often each of ``rows`` may still be asked about (n,)."""
+        most = torch.iinfo(torch.long).max if self.queries is None else self.queries
+        return (most - self.forwards[rows]) // self.price
 
-    def slope(self, z: Tensor, y: Tensor, rows: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
-        """Logits (n, K), and the gradient (n, *S) of each point's loss; no weight gets a gradient."""
+    def scores(self, z: Tensor, rows: Tensor) -> Tensor:
+        """Logits (n, K) of images (n, *S) that belong to ``rows`` (n,) of the batch."""
+        with torch.no_grad():
+            return self._ask(z, rows)
+
+    def slope(self, z: Tensor, rows: Tensor, loss: Loss, image: Model | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits (n, K), the loss' values (n,) and its gradients (n, ...) at points ``z``; no weight gets a gradient.
+
+        Args:
+            z: Points (n, ...): images, or what ``image`` makes images of.
+            rows: The examples that they belong to (n,).
+            loss: What is differentiated.
+            image: From points to images; the points themselves if not given.
+        """
         with torch.enable_grad():
             z = z.detach().requires_grad_()
-            logits = self._ask(z, rows)
-            value = loss(logits, y).sum()
-            if not value.requires_grad:
+            logits = self._ask(z if image is None else image(z), rows)
+            values = loss(logits, rows)
+            total = values.sum()
+            if not total.requires_grad:
                 raise ModelError("the model gives no gradient; expected logits that depend on the input by differentiable steps")
-            self.backwards.index_add_(0, rows, torch.ones_like(rows))
-            (gradient,) = torch.autograd.grad(value, z)
-        return logits.detach(), gradient
+            self.backwards.index_add_(0, rows, torch.full_like(rows, self.price))
+            (gradient,) = torch.autograd.grad(total, z)
+        return logits.detach(), values.detach(), gradient
 
-    def _ask(self, z: Tensor, rows: Tensor) -> Tensor:
-        self.forwards.index_add_(0, rows, torch.ones_like(rows))
-        logits = self.model(z)
-        if not (isinstance(logits, Tensor) and logits.is_floating_point() and logits.dim() == 2 and len(logits) == len(z)):
+    def _ask(self, image: Tensor, rows: Tensor) -> Tensor:
+        self.forwards.index_add_(0, rows, torch.full_like(rows, self.price))
+        if self.queries is not None and int(self.forwards[rows].amax()) > self.queries:
+            raise SettingError(f"asked more than the {self.queries} queries that each example has; an attack must keep to Search.standing")
+        logits = self.model(image)
+        if not (isinstance(logits, Tensor) and logits.is_floating_point() and logits.dim() == 2 and len(logits) == len(image)):
             got = f"{tuple(logits.shape)} {logits.dtype}" if isinstance(logits, Tensor) else type(logits).__name__
             raise ModelError(
-                f"the model answers {tuple(z.shape)} with {got}; expected floating-point logits ({len(z)}, K): wrap it in Classifier"
+                f"the model answers {tuple(image.shape)} with {got}; "
+                f"expected floating-point logits ({len(image)}, K): wrap it in Classifier"
             )
         classes = logits.shape[1]
         if classes < 2:

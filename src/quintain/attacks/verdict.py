@@ -2,22 +2,17 @@
 
 from torch import Tensor
 
-from quintain.threats.ball import Ball, contains
+from quintain.threats.ball import Ball
+from quintain.threats.family import allowed
 
 
-def fooled(logits: Tensor, y: Tensor) -> Tensor:
-    """Whether the answer is wrong (B,): the first of the largest logits is not the true class; NaN is no answer."""
-    return (logits.argmax(1) != y) & ~logits.isnan().any(1)
-
-
-def breaks(logits: Tensor, z: Tensor, x: Tensor, y: Tensor, threat: Ball) -> Tensor:
-    """Whether ``z`` breaks the model at ``x`` (B,): it is answered wrongly and inside the threat, exactly, in float64.
+def breaks(reached: Tensor, z: Tensor, x: Tensor, threat: Ball) -> Tensor:
+    """Whether ``z`` breaks the model at ``x`` (B,): the answer is what the attack wants, and the point is allowed, exactly, in float64.
 
     Args:
-        logits: The model's answer (B, K) to ``z`` as it is stored.
-        z: Candidate points (B, *S).
+        reached: Whether the answer to ``z``, as it is stored, is what the attack wants (B,), as ``Goal.reached`` says.
+        z: The adversary's points: images (B, *S), or a family's parameters (B, P).
         x: Clean inputs (B, *S).
-        y: True classes (B,).
         threat: What may be changed.
     """
-    return fooled(logits, y) & contains(threat, z, x)
+    return reached & allowed(threat, z, x)

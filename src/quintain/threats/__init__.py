@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from quintain.threats.ball import contains as contains
     from quintain.threats.ball import require_inside as require_inside
     from quintain.threats.draw import Draw as Draw
+    from quintain.threats.family import Family as Family
     from quintain.threats.l2 import L2 as L2
     from quintain.threats.linf import Linf as Linf
     from quintain.threats.tokens import parse as parse
@@ -19,6 +20,7 @@ __getattr__, __dir__ = lazy_exports(
     {
         "Ball": "quintain.threats.ball",
         "Draw": "quintain.threats.draw",
+        "Family": "quintain.threats.family",
         "L2": "quintain.threats.l2",
         "Linf": "quintain.threats.linf",
         "Threat": "quintain.threats.ball",

@@ -1,29 +1,32 @@
 """Projected gradient ascent."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
 from quintain.attacks.loop import climb
-from quintain.attacks.outcome import AttackOutcome, Model
+from quintain.attacks.method import Method
+from quintain.attacks.search import Answer, Search
 from quintain.attacks.step import advance, lengths
 from quintain.core.errors import SettingError
-from quintain.threats.ball import Ball, Room
-from quintain.threats.draw import draws
+from quintain.threats.ball import Room
+from quintain.threats.draw import Draw
 
 
 @dataclass(frozen=True, slots=True)
-class PGD:
+class PGD(Method):
     r"""Projected gradient ascent on the margin, from a random point of the threat, with falling steps.
 
     .. math:: z_{t+1} = \Pi_x\big(z_t + s_t\big), \quad s_t = \arg\max_{\|s\| \le \alpha_t} \langle s, \nabla_z m(f(z_t), y) \rangle
 
-    with :math:`\Pi_x` the threat's projection, :math:`m` the margin and :math:`\alpha_t` falling from ``rate * eps`` to nearly 0.
+    with :math:`\Pi_x` the threat's projection, :math:`m` the loss and :math:`\alpha_t` falling from ``rate * eps`` to nearly 0.
 
     Args:
         steps: Gradients per example and restart; a broken example stops paying.
         rate: Length of the first step, as a share of the threat's ``eps``.
         restarts: How many random points to start from.
+        loss: What is ascended: ``margin``, ``ce`` or ``dlr``.
 
     Raises:
         SettingError: If a setting is not positive.
@@ -34,21 +37,28 @@ class PGD:
     Source: Madry et al., 2018, arXiv:1706.06083.
     """
 
+    name: ClassVar[str] = "pgd"
+
     steps: int = 40
     rate: float = 2.0
     restarts: int = 1
+    loss: str = "margin"
 
     def __post_init__(self) -> None:
         lengths(1.0, self.steps, self.rate)
         if self.restarts < 1:
             raise SettingError(f"restarts = {self.restarts}; expected at least 1")
 
-    def __call__(self, model: Model, x: Tensor, y: Tensor, threat: Ball, *, seed: int = 0, ids: Tensor | None = None) -> AttackOutcome:
-        """Attack each example of a batch; see ``Attack``."""
+    def pursue(self, search: Search) -> None:
+        """Climb from each start."""
+        threat, loss = search.threat, search.goal.loss(self.loss)
         length = lengths(threat.eps, self.steps, self.rate)
 
-        def rule(step: int, z: Tensor, gradient: Tensor, clean: Tensor, room: Room) -> Tensor:
-            return advance(threat, length[step], z, gradient, clean, room)
+        def start(clean: Tensor, draw: Draw, room: Room) -> tuple[Tensor]:
+            return (threat.sample(clean, draw, room),)
 
-        draw = draws(x, seed, ids).at("pgd")
-        return climb(model, x, y, threat, draw=draw, start=threat.sample, rule=rule, steps=self.steps, restarts=self.restarts)
+        def rule(step: int, state: tuple[Tensor], answer: Answer, clean: Tensor, room: Room) -> tuple[Tensor]:
+            return (advance(threat, length[step], state[0], answer.gradient, clean, room),)
+
+        for restart in range(self.restarts):
+            climb(search, draw=search.draw.at(restart), start=start, rule=rule, steps=self.steps, loss=loss)

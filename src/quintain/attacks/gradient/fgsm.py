@@ -1,16 +1,18 @@
 """The fast gradient sign method: one step."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from quintain.attacks.loop import climb
-from quintain.attacks.outcome import AttackOutcome, Model
+from quintain.attacks.method import Method
+from quintain.attacks.search import Answer, Search
 from quintain.attacks.step import advance
-from quintain.losses.cross_entropy import log_odds
-from quintain.threats.ball import Ball, Room
-from quintain.threats.draw import Draw, draws
+from quintain.threats.ball import Room
+from quintain.threats.draw import Draw
+from quintain.threats.family import identity
 
 
 def fgsm_attack(image: Tensor, epsilon: float, data_grad: Tensor) -> Tensor:
@@ -29,7 +31,7 @@ def fgsm_attack(image: Tensor, epsilon: float, data_grad: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class FGSM:
+class FGSM(Method):
     r"""One steepest step of length ``eps`` on the cross-entropy, from the clean point.
 
     .. math:: z = \Pi_x\big(x + s\big), \quad s = \arg\max_{\|s\| \le \varepsilon} \langle s, \nabla_x \ell(f(x), y) \rangle
@@ -42,13 +44,16 @@ class FGSM:
     Source: Goodfellow et al., 2015, arXiv:1412.6572.
     """
 
-    def __call__(self, model: Model, x: Tensor, y: Tensor, threat: Ball, *, seed: int = 0, ids: Tensor | None = None) -> AttackOutcome:
-        """Attack each example of a batch; nothing is random, so ``seed`` and ``ids`` change nothing."""
+    name: ClassVar[str] = "fgsm"
 
-        def start(clean: Tensor, draw: Draw, room: Room) -> Tensor:  # noqa: ARG001
-            return clean
+    def pursue(self, search: Search) -> None:
+        """Take the step; nothing is random."""
+        threat = search.threat
 
-        def rule(step: int, z: Tensor, gradient: Tensor, clean: Tensor, room: Room) -> Tensor:  # noqa: ARG001
-            return advance(threat, threat.eps, z, gradient, clean, room)
+        def start(clean: Tensor, draw: Draw, room: Room) -> tuple[Tensor]:  # noqa: ARG001
+            return (identity(threat, clean),)
 
-        return climb(model, x, y, threat, draw=draws(x, seed, ids), start=start, rule=rule, steps=1, loss=log_odds)
+        def rule(step: int, state: tuple[Tensor], answer: Answer, clean: Tensor, room: Room) -> tuple[Tensor]:  # noqa: ARG001
+            return (advance(threat, threat.eps, state[0], answer.gradient, clean, room),)
+
+        climb(search, draw=search.draw, start=start, rule=rule, steps=1, loss=search.goal.log_odds)

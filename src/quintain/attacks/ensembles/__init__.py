@@ -1,0 +1,7 @@
+"""Attacks together, on the examples that still stand."""
+
+from quintain.core.lazy import lazy_exports
+
+HOMES: dict[str, str] = {}
+
+__getattr__, __dir__ = lazy_exports(__name__, HOMES)

@@ -1,0 +1,5 @@
+"""The registered attacks that combine others on the examples still standing."""
+
+from quintain.core.registry import Entry
+
+CATALOGUE: tuple[Entry, ...] = ()

@@ -1,0 +1,61 @@
+"""What an attack is after: any wrong answer, or one chosen class; and the losses that lead there."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from quintain.core.errors import SettingError
+from quintain.losses.cross_entropy import log_odds
+from quintain.losses.margin import margin
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""A value per example (n,) to be raised, from logits (n, K) and the rows (n,) of the batch that they belong to."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Goal:
+    """The answer that counts as a break.
+
+    Args:
+        y: True classes (B,) long.
+        targets: The class to be answered instead (B,) long; any wrong class if not given.
+    """
+
+    y: Tensor
+    targets: Tensor | None = None
+
+    def reached(self, logits: Tensor, rows: Tensor) -> Tensor:
+        """Whether the answer is one (n,): the first of the largest logits decides; NaN is no answer."""
+        answer = logits.argmax(1)
+        there = answer != self.y[rows] if self.targets is None else answer == self.targets[rows]
+        return there & ~logits.isnan().any(1)
+
+    def margin(self, logits: Tensor, rows: Tensor) -> Tensor:
+        r"""What decides (n,), positive where the goal is reached: :math:`\max_{j \ne y} z_j - z_y`, or :math:`z_t - \max_{j \ne t} z_j`."""
+        return margin(logits, self.y[rows]) if self.targets is None else -margin(logits, self.targets[rows])
+
+    def log_odds(self, logits: Tensor, rows: Tensor) -> Tensor:
+        """Log odds against the true class, or for the target (n,): the cross-entropy's direction without its underflow."""
+        return log_odds(logits, self.y[rows]) if self.targets is None else -log_odds(logits, self.targets[rows])
+
+    def towards(self, rival: Tensor) -> Loss:
+        """The lead (n,) of one class an example, ``rival`` (B,), over the true one: a guide, since any wrong class counts as broken."""
+
+        def lead(logits: Tensor, rows: Tensor) -> Tensor:
+            chosen = torch.stack((rival[rows], self.y[rows]), 1)
+            return logits.gather(1, chosen) @ logits.new_tensor([1.0, -1.0])
+
+        return lead
+
+    def loss(self, name: str) -> Loss:
+        """The loss of a name.
+
+        Raises:
+            SettingError: If there is none.
+        """
+        known: dict[str, Loss] = {"margin": self.margin, "ce": self.log_odds}
+        if name not in known:
+            raise SettingError(f"loss = {name!r}; expected one of {', '.join(known)}")
+        return known[name]

@@ -1,0 +1,5 @@
+"""The registered attacks that ask for scores alone."""
+
+from quintain.core.registry import Entry
+
+CATALOGUE: tuple[Entry, ...] = ()

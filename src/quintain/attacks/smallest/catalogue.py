@@ -1,0 +1,5 @@
+"""The registered attacks that seek the smallest change."""
+
+from quintain.core.registry import Entry
+
+CATALOGUE: tuple[Entry, ...] = ()

@@ -1,0 +1,52 @@
+"""Which attack the laws try in which threat, and with what settings."""
+
+from dataclasses import replace
+
+import pytest
+
+from quintain.attacks.method import Method
+from quintain.core.registry import entries
+from quintain.threats import Ball, parse
+
+CLOSED_FORMS = ("linf", "l2", "l1", "l0")
+SIZES = {"linf": 0.1, "l2": 0.6, "l1": 2.0, "l0": 3.0}
+WIDE = {"linf": 1.0, "l2": 8.0, "l1": 60.0, "l0": 60.0}
+
+
+def ball_of(name: str) -> Ball:
+    """The registered threat of a name, in its example size."""
+    ball = parse(entries("threat")[name].fact("example"))
+    assert isinstance(ball, Ball)
+    return ball
+
+
+def sized(name: str) -> Ball:
+    """A threat in the size that the laws use."""
+    return replace(ball_of(name), eps=SIZES[name]) if name in SIZES else ball_of(name)
+
+
+def attack_of(name: str) -> Method:
+    """A registered attack with the settings that its entry names for trials: fewer steps where the default is long."""
+    entry = entries("attack")[name]
+    settings = dict(part.split("=") for part in entry.fact("trial").split())
+    return entry.load()(**{key: float(value) if "." in value else int(value) for key, value in settings.items()})
+
+
+def gap_of(attack_name: str, ball_name: str) -> float:
+    """The declared gap to the closed-form optimum."""
+    entry = entries("attack")[attack_name]
+    return float(entry.fact(f"gap:{ball_name}") or entry.fact("gap", "0.01"))
+
+
+def exempt(attack_name: str, law: str) -> bool:
+    """Whether the entry gives a reason why a law cannot hold."""
+    return law in dict(entries("attack")[attack_name].exceptions)
+
+
+PAIRS = [
+    (name, kind) for name, entry in sorted(entries("attack").items()) for kind in entry.fact("serves").split() if kind in entries("threat")
+]
+BREAKING = [(name, kind) for name, kind in PAIRS if entries("attack")[name].fact("seeks") != "smallest"]
+SMALLEST = [pair for pair in PAIRS if pair not in BREAKING]
+
+every_pair = pytest.mark.parametrize(("attack_name", "ball_name"), PAIRS)
