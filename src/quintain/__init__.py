@@ -6,6 +6,7 @@
 
     model = q.Classifier(net)                    # takes inputs in [0, 1]
     data = q.load_data("xrays")
+    outcome = q.attack(model, x, y, "linf:4/255")
     outcome = q.attacks.PGD(steps=40)(model, x, y, q.Linf(4 / 255), seed=0)
     proof = q.certify.IntervalBounds()(model, x, y, q.Linf(4 / 255))
 """
@@ -30,10 +31,20 @@ if TYPE_CHECKING:
     from quintain.attacks.gradient.fgsm import fgsm_attack as fgsm_attack
     from quintain.core.errors import QuintainError as QuintainError
     from quintain.data.loading import load_data as load_data
+    from quintain.evaluate.direct import attack as attack
     from quintain.models.classifier import Classifier as Classifier
     from quintain.models.loading import load_model as load_model
+    from quintain.threats.colour import Colour as Colour
+    from quintain.threats.compose import Compose as Compose
+    from quintain.threats.l0 import L0 as L0
+    from quintain.threats.l1 import L1 as L1
     from quintain.threats.l2 import L2 as L2
     from quintain.threats.linf import Linf as Linf
+    from quintain.threats.mask import Mask as Mask
+    from quintain.threats.negative import Negative as Negative
+    from quintain.threats.patch import Patch as Patch
+    from quintain.threats.projection import Projection as Projection
+    from quintain.threats.spatial import Spatial as Spatial
 
 _PARTS = ("attacks", "certify", "dp", "evaluate", "federated", "harden", "leakage", "losses", "results", "threats", "training")
 
@@ -42,9 +53,19 @@ __getattr__, __dir__ = lazy_exports(
     {
         **{part: f"quintain.{part}" for part in _PARTS},
         "Classifier": "quintain.models.classifier",
+        "Colour": "quintain.threats.colour",
+        "Compose": "quintain.threats.compose",
+        "L0": "quintain.threats.l0",
+        "L1": "quintain.threats.l1",
         "L2": "quintain.threats.l2",
         "Linf": "quintain.threats.linf",
+        "Mask": "quintain.threats.mask",
+        "Negative": "quintain.threats.negative",
+        "Patch": "quintain.threats.patch",
+        "Projection": "quintain.threats.projection",
         "QuintainError": "quintain.core.errors",
+        "Spatial": "quintain.threats.spatial",
+        "attack": "quintain.evaluate.direct",
         "fgsm_attack": "quintain.attacks.gradient.fgsm",
         "load_data": "quintain.data.loading",
         "load_model": "quintain.models.loading",

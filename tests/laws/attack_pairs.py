@@ -8,9 +8,9 @@ from quintain.attacks.method import Method
 from quintain.core.registry import entries
 from quintain.threats import Ball, parse
 
-CLOSED_FORMS = ("linf", "l2", "l1", "l0")
-SIZES = {"linf": 0.1, "l2": 0.6, "l1": 2.0, "l0": 3.0}
-WIDE = {"linf": 1.0, "l2": 8.0, "l1": 60.0, "l0": 60.0}
+CLOSED_FORMS = ("linf", "l2", "l1", "l0", "mask")
+SIZES = {"linf": 0.1, "l2": 0.6, "l1": 2.0, "l0": 3.0, "mask": 0.3}
+WIDE = {"linf": 1.0, "l2": 8.0, "l1": 60.0, "l0": 60.0, "mask": 1.0}
 
 
 def ball_of(name: str) -> Ball:
@@ -18,6 +18,11 @@ def ball_of(name: str) -> Ball:
     ball = parse(entries("threat")[name].fact("example"))
     assert isinstance(ball, Ball)
     return ball
+
+
+def resized(name: str, eps: float) -> Ball:
+    """A threat of another size, which is rounded where the threat counts."""
+    return replace(ball_of(name), eps=round(eps) if entries("threat")[name].fact("sizes") == "whole" else eps)
 
 
 def sized(name: str) -> Ball:

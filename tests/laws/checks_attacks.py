@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from quintain.attacks.outcome import Attack, AttackOutcome
 from quintain.losses import margin
-from quintain.threats import Ball, Draw, Family, contains
+from quintain.threats import L0, Ball, Draw, Family, Mask, contains
 from quintain.threats.family import allowed, rendered
+from quintain.threats.shapes import shape
 from tests.laws.oracles import best_linear_gain, smallest_linear_change
 
 FIELDS = ("adversarial", "broken", "size", "forwards", "backwards", "error", "found")
@@ -38,17 +39,20 @@ def check_projection_idempotent(ball: Ball, z: Tensor, x: Tensor) -> None:
 
 def check_projection_nearest(ball: Ball, z: Tensor, x: Tensor, *, tries: int = 300) -> None:
     """No allowed point is nearer in L2 by more than 1e-6 (and the spacing of numbers): random points, and points around the projection."""
-    p, z, x = (part.double().flatten(1) for part in (ball.project(z, x), z, x))
+    z, x = z.double(), x.double()
+    p = ball.project(z, x)
+
+    def far(point: Tensor) -> Tensor:
+        return torch.linalg.vector_norm((point - z).flatten(1), dim=1)
+
     generator = torch.Generator().manual_seed(0)
-    spacing = torch.finfo(ball.project(z, x).dtype).eps
-    distance = torch.linalg.vector_norm(p - z, dim=1)
+    spacing, distance = torch.finfo(p.dtype).eps, far(p)
     for attempt in range(tries):
         direction = torch.randn(p.shape, generator=generator, dtype=torch.float64)
         scale = ball.eps * 10.0 ** -(attempt % 6)
         around = ball.project((p + scale * direction).clamp(ball.low, ball.high), x)
         for candidate in (around, ball.sample(x, Draw(attempt, torch.arange(len(x))))):
-            nearer = torch.linalg.vector_norm(candidate - z, dim=1)
-            assert (contains(ball, candidate, x) <= (distance <= nearer * (1 + 1e-6) + 4 * spacing)).all()
+            assert (contains(ball, candidate, x) <= (distance <= far(candidate) * (1 + 1e-6) + 4 * spacing)).all()
 
 
 def check_sample_inside(ball: Ball, x: Tensor, *, seed: int = 0) -> None:
@@ -61,6 +65,17 @@ def check_sample_inside(ball: Ball, x: Tensor, *, seed: int = 0) -> None:
         assert not torch.equal(ball.sample(x, Draw(seed + 1, ids)), z)
 
 
+def change_of_size(ball: Ball, step: float, origin: Tensor, generator: torch.Generator) -> Tensor:
+    """A random change of one size: as many pixels across part of the box, or noise that is scaled, on the shape where there is one."""
+    noise = torch.randn(origin.shape, generator=generator, dtype=origin.dtype)
+    if isinstance(ball, L0):
+        order = torch.rand(origin.flatten(1).shape, generator=generator).argsort(1).view_as(origin)
+        return torch.where(order < step, noise.clamp(-1, 1) * (ball.high - ball.low), 0.0)
+    if isinstance(ball, Mask):
+        noise = noise * shape(ball.shape, *origin.shape[-2:])
+    return noise * (step / ball.measure(noise, origin)).to(origin.dtype).view(-1, *[1] * (origin.dim() - 1))
+
+
 def check_ascend_steepest(ball: Ball, gradient: Tensor, step: float) -> None:
     """The step has the size asked for, no other change of that size raises the linear function more, and a zero gradient gives no step."""
     change = ball.ascend(gradient, step)
@@ -69,8 +84,7 @@ def check_ascend_steepest(ball: Ball, gradient: Tensor, step: float) -> None:
     generator = torch.Generator().manual_seed(0)
     gain = (change * gradient).flatten(1).sum(1)
     for _ in range(50):
-        other = torch.randn(gradient.shape, generator=generator, dtype=gradient.dtype)
-        other = other * (step / ball.measure(other, origin)).to(gradient.dtype).view(-1, *[1] * (gradient.dim() - 1))
+        other = change_of_size(ball, step, origin, generator)
         assert (((other * gradient).flatten(1).sum(1)) <= gain * (1 + 1e-5)).all()
     assert torch.equal(ball.ascend(origin, step), origin)
 

@@ -3,13 +3,15 @@
 import torch
 from torch import Tensor
 
-from quintain.threats import Ball
+from quintain.threats import Ball, Mask
+from quintain.threats.shapes import shape
 
 
 def room_along(threat: Ball, w: Tensor, x: Tensor) -> Tensor:
     """How far each coordinate (B, F) can move in the direction that raises ``w . z``."""
     flat = x.flatten(1)
-    return torch.where(w > 0, threat.high - flat, flat - threat.low)
+    room = torch.where(w > 0, threat.high - flat, flat - threat.low)
+    return room * shape(threat.shape, *x.shape[-2:]).expand_as(x).flatten(1) if isinstance(threat, Mask) else room
 
 
 def level(rise: Tensor, grow: object, need: Tensor) -> Tensor:
@@ -32,7 +34,7 @@ def best_linear_gain(threat: Ball, w: Tensor, x: Tensor) -> Tensor:
     """The largest rise of ``w . z`` that ball and box allow (B,)."""
     cap, steep = room_along(threat, w, x), w.abs()
     kind = threat.token.partition(":")[0]
-    if kind == "linf":
+    if kind in ("linf", "mask"):
         return (steep * cap.clamp(max=threat.eps)).sum(1)
     if kind == "l2":
         full = cap.new_full((len(x), 1), threat.eps**2)
@@ -53,7 +55,7 @@ def smallest_linear_change(threat: Ball, w: Tensor, need: Tensor, x: Tensor) -> 
     """The size of the smallest change that raises ``w . z`` by ``need`` (B,); 0 where none is needed, infinite where the box forbids it."""
     cap, steep = room_along(threat, w, x), w.abs()
     kind = threat.token.partition(":")[0]
-    if kind == "linf":
+    if kind in ("linf", "mask"):
         size = level(steep, lambda l: (l, cap), need[:, None]).squeeze(1)
     elif kind == "l2":
         reach = level(steep, lambda l: (l * steep, cap), need[:, None])

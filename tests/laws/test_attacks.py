@@ -20,6 +20,7 @@ from tests.laws.attack_pairs import (
     every_pair,
     exempt,
     gap_of,
+    resized,
     sized,
 )
 from tests.laws.checks_attacks import (
@@ -121,6 +122,8 @@ def test_the_gap_to_the_optimum_is_as_declared(attack_name: str, ball_name: str,
 @pytest.mark.parametrize(("attack_name", "ball_name"), [pair for pair in SMALLEST if pair[1] in CLOSED_FORMS])
 @pytest.mark.parametrize("share", [0.05, 1.0])
 def test_the_smallest_change_is_found_within_the_declared_gap(attack_name: str, ball_name: str, share: float) -> None:
+    if exempt(attack_name, "the smallest change in a wide ball"):
+        share = min(share, 0.1)
     eps = max(1.0, round(share * WIDE[ball_name])) if ball_name == "l0" else share * WIDE[ball_name]
     check_smallest(entries("attack")[attack_name].load()(), gap_of(attack_name, ball_name), replace(ball_of(ball_name), eps=eps))
 
@@ -184,10 +187,12 @@ def test_nan_answers_are_errors_and_not_breaks(attack_name: str, ball_name: str)
     def ill(z: torch.Tensor) -> torch.Tensor:
         return torch.where(z[:, 0, 0, :1] < 0.2, torch.nan, model(z))
 
-    outcome = attack_of(attack_name)(ill, x, y, replace(sized(ball_name), eps=0.1))
-    assert outcome.error.tolist() == [True, False] * 4
+    threat = sized(ball_name) if isinstance(sized(ball_name), Family) else resized(ball_name, 0.1)
+    outcome = attack_of(attack_name)(ill, x, y, threat)
+    assert outcome.error[::2].all()
+    assert (outcome.forwards[::2] == 1).all()
     assert not outcome.broken[outcome.error].any()
-    assert (outcome.forwards[outcome.error] == 1).all()
+    assert isinstance(threat, Family) or not outcome.error[1::2].any()
 
 
 @every_pair

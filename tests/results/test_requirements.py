@@ -31,6 +31,23 @@ def test_a_requirement_is_read():
 
 
 @pytest.mark.parametrize(
+    "threat",
+    [
+        "l0:5",
+        "mask:eyeglasses:0.5",
+        "mask:masks/glasses.png:8/255",
+        "linf:0.1[-1.0,1.0]",
+        "patch:area=5%,place=0.5x0.5",
+        "compose:colour:brightness=0.2+patch:area=5%,place=0.5x0.5",
+    ],
+)
+def test_a_threat_of_any_form_is_read_whole(threat):
+    asked = Requirement.parse(f"robust_accuracy({threat}, model=plain, scope=sample) >= 0.5")
+    assert (asked.threat, asked.model, asked.scope) == (threat, "plain", "sample")
+    assert judge(Requirement.parse(f"robust_accuracy({threat}) >= 0.75"), [claim(800, 810, threat=threat)]).verdict.answer is Answer.PASS
+
+
+@pytest.mark.parametrize(
     ("text", "told"),
     [
         ("robust_accuracy(linf:4/255) > 0.7", "cannot be read"),
@@ -48,7 +65,9 @@ def test_what_cannot_be_read_is_refused_with_an_example(text, told):
         Requirement.parse(text)
 
 
-@pytest.mark.parametrize("text", ["robust_acuracy(linf:4/255) >= 0.7", "epsilon(dleta=1e-5) <= 3"])
+@pytest.mark.parametrize(
+    "text", ["robust_acuracy(linf:4/255) >= 0.7", "epsilon(dleta=1e-5) <= 3", "robust_accuracy(l0:5, modle=plain) >= 0.7"]
+)
 def test_unknown_words_suggest_the_nearest(text):
     with pytest.raises(UnknownName, match="Did you mean"):
         Requirement.parse(text)
@@ -114,6 +133,12 @@ def test_a_contradiction_is_worse_than_anything_else():
         ("linf: 8/510", "Linf:4/255", True),
         ("linf:4/255", "l2:4/255", False),
         ("linf:4/255", "linf:0.0157", False),
+        ("l0:5", "l0:5.0", True),
+        ("l0:5", "l0:6", False),
+        ("mask:eyeglasses:1/2", "mask:eyeglasses:0.5", True),
+        ("mask:eyeglasses:0.5", "mask:border:0.5", False),
+        ("mask:eyeglasses:0.5", "mask:eyeglasses:0.3", False),
+        ("mask:Glasses.png:0.5", "mask:glasses.png:1/2", False),
         ("patch:area=5%", "patch:area=5%", True),
         ("patch:area=5%", "patch:area=6%", False),
     ],

@@ -3,7 +3,7 @@ import torch
 
 from quintain.core.errors import DataError
 from quintain.core.registry import entries
-from quintain.threats import L2, Ball, Linf, Threat, contains, require_inside
+from quintain.threats import L2, Ball, Family, Linf, Threat, contains, require_inside
 
 
 @pytest.mark.parametrize("name", sorted(entries("threat")))
@@ -11,7 +11,8 @@ def test_what_is_registered_keeps_the_protocol(name: str) -> None:
     kind = entries("threat")[name].load()
     threat = kind.from_token(entries("threat")[name].fact("example").partition(":")[2])
     assert isinstance(threat, Threat)
-    assert isinstance(threat, Ball) == (entries("threat")[name].fact("family") == "ball")
+    assert isinstance(threat, Ball)
+    assert isinstance(threat, Family) == (entries("threat")[name].fact("family") == "family")
 
 
 def test_contains_has_no_tolerance() -> None:

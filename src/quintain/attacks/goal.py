@@ -8,10 +8,15 @@ from torch import Tensor
 
 from quintain.core.errors import SettingError
 from quintain.losses.cross_entropy import log_odds
+from quintain.losses.dlr import dlr, guided_spread, targeted_dlr
 from quintain.losses.margin import margin
+from quintain.losses.probability import probability_lead
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """A value per example (n,) to be raised, from logits (n, K) and the rows (n,) of the batch that they belong to."""
+
+LOSSES = ("margin", "ce", "dlr", "probability")
+"""The losses that an attack can be told to ascend."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,10 +45,27 @@ class Goal:
         """Log odds against the true class, or for the target (n,): the cross-entropy's direction without its underflow."""
         return log_odds(logits, self.y[rows]) if self.targets is None else -log_odds(logits, self.targets[rows])
 
-    def towards(self, rival: Tensor) -> Loss:
-        """The lead (n,) of one class an example, ``rival`` (B,), over the true one: a guide, since any wrong class counts as broken."""
+    def dlr(self, logits: Tensor, rows: Tensor) -> Tensor:
+        """The margin over the spread of the largest logits (n,), which scaling the logits does not change."""
+        return dlr(logits, self.y[rows]) if self.targets is None else self.margin(logits, rows) / guided_spread(logits)
+
+    def probability(self, logits: Tensor, rows: Tensor) -> Tensor:
+        """The margin of probabilities (n,), best other minus true, or target minus best other; in logarithms, without underflow."""
+        own = self.y[rows] if self.targets is None else self.targets[rows]
+        other = logits.detach().scatter(1, own[:, None], -torch.inf).argmax(1)
+        return probability_lead(logits, other, own) if self.targets is None else probability_lead(logits, own, other)
+
+    def towards(self, rival: Tensor, *, scaled: bool = False) -> Loss:
+        """The lead (n,) of one class an example, ``rival`` (B,), over the true one: a guide, since any wrong class counts as broken.
+
+        Args:
+            rival: Classes (B,), none of them the true one.
+            scaled: Divide by the spread of the largest logits, as the targeted DLR does.
+        """
 
         def lead(logits: Tensor, rows: Tensor) -> Tensor:
+            if scaled:
+                return targeted_dlr(logits, self.y[rows], rival[rows])
             chosen = torch.stack((rival[rows], self.y[rows]), 1)
             return logits.gather(1, chosen) @ logits.new_tensor([1.0, -1.0])
 
@@ -55,7 +77,6 @@ class Goal:
         Raises:
             SettingError: If there is none.
         """
-        known: dict[str, Loss] = {"margin": self.margin, "ce": self.log_odds}
-        if name not in known:
-            raise SettingError(f"loss = {name!r}; expected one of {', '.join(known)}")
-        return known[name]
+        if name not in LOSSES:
+            raise SettingError(f"loss = {name!r}; expected one of {', '.join(LOSSES)}")
+        return {"margin": self.margin, "ce": self.log_odds, "dlr": self.dlr, "probability": self.probability}[name]

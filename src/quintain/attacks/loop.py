@@ -20,6 +20,10 @@ Rule = Callable[[int, State, Answer, Tensor, Room], State]
 """The next state from (step, state, the model's answer at the state's points, clean inputs, the threat's room)."""
 
 
+Stays = Callable[[int, State], Tensor | None]
+"""Which examples go on (n,) bool, from (step, state); None where none leaves."""
+
+
 def climb(
     search: Search,
     *,
@@ -29,6 +33,7 @@ def climb(
     steps: int,
     loss: Loss,
     rows: Tensor | None = None,
+    stays: Stays[State] | None = None,
 ) -> None:
     """Gradient ascent on the examples still standing.
 
@@ -42,6 +47,7 @@ def climb(
         steps: Gradients per example.
         loss: What is ascended.
         rows: The examples to attack (n,); all that stand if not given.
+        stays: Which examples are worth another step, once a state is known; the others leave this climb and cost nothing more.
     """
     rows = search.rows if rows is None else rows[search.standing(rows)]
     if not len(rows):
@@ -58,6 +64,12 @@ def climb(
             if not len(rows):
                 return
         state = rule(step, state, answer, clean, room)
+        hopeful = None if stays is None else stays(step, state)
+        if hopeful is not None and not hopeful.all():
+            rows, clean, state = rows[hopeful], clean[hopeful], kept(state, hopeful)
+            room = tuple(part[hopeful] for part in room)
+            if not len(rows):
+                return
     search.scores(state[0], rows)
 
 

@@ -22,11 +22,7 @@ class Meter:
     """
 
     def __init__(self, model: Model, y: Tensor, queries: int | None = None) -> None:
-        if isinstance(model, nn.Module) and any(module.training for module in model.modules()):
-            raise ModelError(
-                "the model is in training mode; expected evaluation mode: call model.eval(), "
-                "or wrap it in Classifier(net, allow_train_mode=True) where dropout is the defence"
-            )
+        require_evaluation(model)
         self.model = model
         self.queries = queries
         self.price = int(getattr(model, "queries_per_answer", 1))
@@ -83,3 +79,16 @@ class Meter:
         if not (self._least >= 0 and self._most < classes):
             raise DataError(f"labels reach from {self._least} to {self._most}; expected 0 to {classes - 1}, the model's classes")
         return logits
+
+
+def require_evaluation(model: Model) -> None:
+    """Refuse a module in training mode.
+
+    Raises:
+        ModelError: If it is one.
+    """
+    if isinstance(model, nn.Module) and any(module.training for module in model.modules()):
+        raise ModelError(
+            "the model is in training mode; expected evaluation mode: call model.eval(), "
+            "or wrap it in Classifier(net, allow_train_mode=True) where dropout is the defence"
+        )

@@ -39,6 +39,11 @@ class Method(ABC):
     smallest: ClassVar[bool] = False
     aims: ClassVar[bool] = True
 
+    @property
+    def label(self) -> str:
+        """What its breaks are credited to, within an ensemble."""
+        return self.name
+
     @abstractmethod
     def pursue(self, search: Search) -> None:
         """Search; what was asked of ``search`` is judged and kept there."""

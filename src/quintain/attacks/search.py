@@ -1,6 +1,7 @@
 """What every attack shares: the questions asked, who still stands, and the best allowed point of each example."""
 
-from typing import NamedTuple
+from copy import copy
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from quintain.attacks.outcome import AttackOutcome, Model
 from quintain.attacks.verdict import breaks
 from quintain.threats.ball import Ball
 from quintain.threats.draw import Draw
-from quintain.threats.family import Family, identity, rendered
+from quintain.threats.family import Family, allowed, identity, rendered
 
 OUTWARDS = (1e-6, 1e-5, 1e-4, 1e-3)
 """By how much a smallest change is lengthened where the final check, in another batch, falls on the other side of the boundary."""
@@ -62,12 +63,14 @@ class Search:
         self.height = x.new_full((len(x),), -torch.inf)
         self.size = torch.full_like(self.height, torch.inf, dtype=torch.float64)
         self.broken = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        self.error, self.unchanged = self.broken.clone(), self.broken.clone()
+        self.error, self.astray, self.unchanged = self.broken.clone(), self.broken.clone(), self.broken.clone()
         self.found = torch.zeros_like(goal.y)
         everybody = torch.arange(len(x), device=x.device)
         self.clean_logits = self.scores(self.origin, everybody) if len(x) else x.new_zeros(0, 2)
         self.unchanged = self.broken.clone()
         self.size[self.broken] = 0
+        self.settled = torch.zeros_like(self.broken)
+        self.credit: dict[int, str] = {}
 
     @property
     def rows(self) -> Tensor:
@@ -76,7 +79,7 @@ class Search:
 
     def standing(self, rows: Tensor, price: int = 1) -> Tensor:
         """Which of ``rows`` go on (n,) bool: not in error, not done, and able to pay ``price`` questions beside the final check."""
-        done = self.error | (self.unchanged if self.smallest else self.broken)
+        done = self.error | (self.unchanged | self.astray if self.smallest else self.broken)
         still = ~done[rows]
         return still if self.meter.queries is None else still & (self.meter.left(rows) > price)
 
@@ -101,10 +104,11 @@ class Search:
         """Keep what is better; ``rows`` do not repeat."""
         height = self.goal.margin(logits, rows).to(self.height.dtype)
         reached = self.goal.reached(logits, rows)
-        self.error[rows] |= height.isnan()
         if self.smallest:
             self._judge_size(z, rows, reached)
+            self._judge_error(z, rows, height.isnan())
             return
+        self.error[rows] |= height.isnan()
         better = reached | (height > self.height[rows])
         kept = rows[better]
         self.best[kept], self.height[kept] = z[better], height[better]
@@ -115,12 +119,40 @@ class Search:
         others = self.clean_logits[rows].scatter(1, self.goal.y[rows, None], -torch.inf)
         return others.topk(min(count, others.shape[1] - 1), dim=1).indices
 
-    def outcome(self) -> AttackOutcome:
-        """Ask once more at the stored points: what cannot be reproduced is not broken."""
+    def branch(self, draw: Draw, *, name: str, smallest: bool = False) -> Self:
+        """A search of its own on what still stands, with this one's meter and clean answers; ``adopt`` takes in what it found.
+
+        Args:
+            draw: The examples' streams of random numbers.
+            name: Of the attack that is to pursue it.
+            smallest: Whether that one seeks the smallest change.
+        """
+        part = copy(self)
+        part.draw, part.name, part.smallest, part.credit = draw, name, smallest, {}
+        part.height, part.size, part.found = self.height.clone(), self.size.clone(), self.found.clone()
+        part.best = self.origin.clone() if smallest else self.best.clone()
+        part.broken, part.error, part.astray = self.broken.clone(), self.error.clone(), torch.zeros_like(self.astray)
+        part.settled = self.broken | self.error
+        part.unchanged = part.settled.clone()
+        return part
+
+    def adopt(self, part: "Search") -> None:
+        """Take in what a branch found: its breaks, asked again, its errors, and its best points unless it sought the smallest change."""
+        closed = part.unchanged
+        part.settle()
+        new = part.broken & ~closed
+        taken = new if part.smallest else ~closed
+        self.best[taken], self.height[taken] = part.best[taken], part.height[taken]
+        self.broken, self.settled, self.error = self.broken | new, self.settled | new, self.error | part.error
+        self.found[new] = part.found[new]
+        self.credit.update(dict.fromkeys(new.nonzero().squeeze(1).tolist(), part.name))
+
+    def settle(self) -> None:
+        """Ask once more at the stored points of what was broken since: what cannot be reproduced is not broken."""
         if self.smallest:
-            self.broken = (self.size <= self.threat.eps) & ~self.error
+            self.broken = (self.settled & self.broken) | ((self.size <= self.threat.eps) & ~self.error & ~self.settled)
             self.best[~self.broken] = self.origin[~self.broken]
-        rows = self.broken.nonzero().squeeze(1)
+        rows = (self.broken & ~self.settled).nonzero().squeeze(1)
         if len(rows):
             lost = rows[~self._holds(rows)]
             for outwards in OUTWARDS if self.smallest and self.family is None else ():
@@ -132,10 +164,15 @@ class Search:
                 lost = lost[~self._holds(lost)]
             if self.smallest:
                 self.best[lost] = self.origin[lost]
+        self.settled = self.settled | self.broken
+
+    def outcome(self) -> AttackOutcome:
+        """Settle, and say what was found."""
+        self.settle()
         size = self.threat.measure(self.best, self.x) if len(self.x) else self.size
         by = tuple(
-            ("unchanged" if same else self.name) if hit else ""
-            for hit, same in zip(self.broken.tolist(), self.unchanged.tolist(), strict=True)
+            ("unchanged" if same else self.credit.get(row, self.name)) if hit else ""
+            for row, (hit, same) in enumerate(zip(self.broken.tolist(), self.unchanged.tolist(), strict=True))
         )
         return AttackOutcome(
             rendered(self.threat, self.best, self.x),
@@ -164,6 +201,13 @@ class Search:
         less = (size < self.size[rows]) & self._boxed(z)
         self.best[rows[less]], self.size[rows[less]] = z[less], size[less]
         self._first(rows[less & (size <= self.threat.eps)])
+
+    def _judge_error(self, z: Tensor, rows: Tensor, ill: Tensor) -> None:
+        """NaN ends a search; an error of this threat it is only at a point that the threat allows."""
+        if ill.any():
+            z, rows = z[ill], rows[ill]
+            self.astray[rows] = True
+            self.error[rows] |= allowed(self.threat, z, self.x[rows])
 
     def _boxed(self, z: Tensor) -> Tensor:
         if self.family is not None:

@@ -1,8 +1,10 @@
 """What each finished step has to say, in one line."""
 
 from collections.abc import Iterator
+from statistics import mean
 
 from quintain.report import format as fmt
+from quintain.report.evasion import breakdown
 from quintain.report.summary import side
 from quintain.results.bounds import Bracket
 from quintain.results.privacy_records import Audited, Federated, Leaked, Privatized
@@ -40,9 +42,11 @@ def _of_body(body: Body) -> Iterator[str]:
             yield _training(body.training)
         case Hardened():
             yield from map(_training, body.trainings)
-            yield from map(_attacks, body.attacks)
+            for one in body.attacks:
+                yield from _attacks(one)
         case Attacked():
-            yield from map(_attacks, body.attacks)
+            for one in body.attacks:
+                yield from _attacks(one)
         case Privatized():
             plan = body.plan
             yield (
@@ -81,6 +85,14 @@ def _accuracy(tally: Tally) -> str:
     return f"accuracy {fmt.percent(tally.accuracy)} (95 %: {low:.1f} .. {high:.1f}), balanced {fmt.percent(tally.balanced)}"
 
 
-def _attacks(attacks: Attacks) -> str:
+def _attacks(attacks: Attacks) -> Iterator[str]:
     left = ", ".join(f"{row.threat} {row.attack} {fmt.percent(row.standing.accuracy)}" for row in attacks.rows)
-    return f"{attacks.title}: {left}"
+    yield f"{attacks.title}: {left}"
+    if attacks.breaks.by:
+        cost = (
+            f"{fmt.number(mean(attacks.breaks.forwards))} questions and {fmt.number(mean(attacks.breaks.backwards))} gradients an example"
+        )
+        seconds = fmt.seconds(sum(row.seconds for row in attacks.rows))
+        yield f"broken by: {breakdown(attacks)}; {cost}; {seconds}"
+    if attacks.trust is not None:
+        yield f"trust: {attacks.trust.verdict}"

@@ -1,6 +1,7 @@
 """The ``quintain`` command: verbs by name, errors by exit code."""
 
 import functools
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -52,6 +53,9 @@ def _attempt(work: Callable[[], int], interrupted: str) -> int:
 
 
 def _failed(kind: str, message: str, code: ExitCode) -> ExitCode:
+    """Tell what went wrong; of several processes that share a run (``torchrun``) the first one does."""
+    if os.environ.get("RANK", "0") != "0":
+        return code
     from rich.console import Console
     from rich.markup import escape
 

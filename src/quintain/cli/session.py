@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from quintain.threats.ball import Ball
 
 RESULT = "result.json"
+PROVED = ("linf", "l2")
+"""Kinds of threats that certificates know."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Session:
         out: What ``--out`` said.
         require: What ``--require`` said.
         split, limit: Which examples; where no split is named, of the test part, or of the first where there is none.
+        without: A class whose examples are left out.
+        goes_on: The folder, inside the run folder, of a run that was cut off and may go on; empty for a verb that cannot.
     """
 
     verb: str
@@ -58,6 +62,8 @@ class Session:
     require: tuple[str, ...] = ()
     split: str = "test"
     limit: int = 0
+    without: int | None = None
+    goes_on: str = ""
 
     @cached_property
     def console(self) -> Terminal:
@@ -84,11 +90,28 @@ class Session:
         return load_data(self.data)
 
     @cached_property
-    def examples(self) -> "Dataset":
-        """The examples that the verb looks at."""
+    def drawn(self) -> "Dataset":
+        """The examples that were asked for, of every class."""
         parts = self.splits.parts()
         part = self.splits.part(self.split) if self.split else parts.get("test", next(iter(parts.values())))
         return part.sample(self.limit, seed=derive(self.seed, "limit"))
+
+    @cached_property
+    def examples(self) -> "Dataset":
+        """The examples that the verb looks at.
+
+        Raises:
+            SettingError: If the class to be left out is none, or leaves nothing.
+        """
+        if self.without is None:
+            return self.drawn
+        labels, names = self.drawn.labels, self.drawn.class_names
+        if not 0 <= self.without < len(names):
+            raise SettingError(f"--target {self.without}; expected a class from 0 to {len(names) - 1}: {', '.join(names)}")
+        rows = [row for row, label in enumerate(labels.tolist()) if label != self.without]
+        if not rows:
+            raise SettingError(f"--target {self.without}: every example is of class {names[self.without]}; name another class")
+        return self.drawn.subset(rows)
 
     @cached_property
     def train(self) -> "Dataset":
@@ -116,13 +139,14 @@ class Session:
 
     @cached_property
     def folder(self) -> Path:
-        """The run folder, new or empty.
+        """The run folder: new, empty, or that of a run of this verb which was cut off.
 
         Raises:
             RunFolderError: If it already holds another result.
         """
         if self.out is not None:
-            if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
+            unfinished = bool(self.goes_on) and (self.out / self.goes_on).is_dir()
+            if self.out.exists() and not unfinished and (not self.out.is_dir() or any(self.out.iterdir())):
                 raise RunFolderError(f"{self.out} is not an empty folder; choose another --out, or delete it")
             return self.out
         day = datetime.datetime.now(datetime.UTC).date().isoformat()
@@ -224,16 +248,35 @@ def claimed(folder: Path) -> Iterator[None]:
             folder.rmdir()
 
 
-def balls(tokens: Sequence[str]) -> list["Ball"]:
-    """The threats that ``--threat`` named, all balls of one kind.
+def threats(tokens: Sequence[str]) -> list["Ball"]:
+    """The threats that ``--threat`` named: sizes of one ball, or one family.
 
     Raises:
-        SettingError: If one is no ball, or they are of several kinds.
+        SettingError: If they are of several kinds, or several of a family.
     """
+    from quintain.core.tokens import ball_of
+    from quintain.evaluate.examples import rising
     from quintain.threats import parse
     from quintain.threats.ball import Ball
 
-    found = [parse(token) for token in dict.fromkeys(tokens)]
-    if not all(isinstance(threat, Ball) for threat in found) or len({type(threat) for threat in found}) != 1:
+    found = [threat for token in dict.fromkeys(tokens) if isinstance(threat := parse(token), Ball)]
+    if len({ball_of(threat.token) for threat in found}) != 1:
         raise SettingError(f"threats {', '.join(tokens)}; expected sizes of one ball, such as --threat linf:2/255 --threat linf:4/255")
-    return [threat for threat in found if isinstance(threat, Ball)]
+    return rising(found)
+
+
+def balls(tokens: Sequence[str]) -> list["Ball"]:
+    """The same, where something is to be proved: Linf or L2.
+
+    Raises:
+        SettingError: If one is of another kind: nothing is proved of it.
+    """
+    from quintain.core.tokens import kind_of
+
+    found = threats(tokens)
+    for threat in found:
+        if kind_of(threat.token) not in PROVED:
+            raise SettingError(
+                f"{threat.token}: nothing is proved of {kind_of(threat.token)}; give a size of {' or '.join(PROVED)}, or attack it"
+            )
+    return found

@@ -1,14 +1,23 @@
-"""How tokens such as ``linf:8/255`` are read, in one place: a kind, a colon, a size."""
+"""How tokens such as ``linf:8/255`` and ``mask:eyeglasses:0.5`` are read, in one place: a kind, what else it needs, a size."""
 
 
 def kind_of(token: str) -> str:
-    """The kind: ``linf`` of ``linf:8/255``."""
+    """The kind, by which it is registered: ``linf`` of ``linf:8/255``, ``mask`` of ``mask:eyeglasses:0.5``."""
     return token.partition(":")[0].strip().lower()
 
 
 def size_of(token: str) -> str:
-    """What follows the colon: ``8/255`` of ``linf:8/255``; empty where there is none."""
-    return token.partition(":")[2].strip()
+    """What follows the last colon: ``8/255`` of ``linf:8/255``, ``0.5`` of ``mask:eyeglasses:0.5``; empty where there is none."""
+    return token.rpartition(":")[2].strip() if ":" in token else ""
+
+
+def ball_of(token: str) -> str:
+    """What the size is a size of: ``linf`` of ``linf:8/255``, ``mask:eyeglasses`` of ``mask:eyeglasses:0.5``.
+
+    Tokens with the same one stand for threats of which the larger allows all that the smaller does.
+    """
+    between = token.strip().rpartition(":")[0].partition(":")[2].strip()
+    return f"{kind_of(token)}:{between}" if between else kind_of(token)
 
 
 def number(text: str) -> float:

@@ -7,15 +7,20 @@ from quintain.core.errors import SettingError
 from quintain.core.progress import Progress, silent
 from quintain.core.registry import find
 from quintain.data.dataset import Dataset
-from quintain.evaluate.attacked import Attack, attack_models
+from quintain.evaluate.attacked import attack_models
 from quintain.evaluate.brackets import bracket_claims, clean_claim
+from quintain.evaluate.campaign import Attack
 from quintain.evaluate.outcome import Outcome
 from quintain.evaluate.proved import prove
 from quintain.evaluate.smoothing import Smoothing, smoothed_bracket
 from quintain.evaluate.subject import Subject
+from quintain.evaluate.team import ALONE, Team
 from quintain.results.robustness_records import Attacked, Certified
 from quintain.threats import L2
 from quintain.threats.ball import Ball
+
+UNFINISHED = "unfinished"
+"""Where a run folder keeps what is finished of an attack, until its record is whole."""
 
 
 def attacked_outcome(
@@ -27,12 +32,41 @@ def attacked_outcome(
     seed: int = 0,
     folder: Path,
     pictures: int = 6,
+    queries: int | None = None,
+    target: int | None = None,
+    left_out: int = 0,
+    team: Team = ALONE,
     progress: Progress = silent,
 ) -> Outcome:
-    """Attack a model; nothing is proved of it."""
-    attacked = attack_models(subject, data, threats, attacks, seed=seed, folder=folder, pictures=pictures, progress=progress)
+    """Attack a model; nothing is proved of it.
+
+    Args:
+        subject, data, threats, attacks, seed, queries, target, team, progress: As ``attack_models`` takes them.
+        folder: The run folder: pictures, and under ``UNFINISHED`` what is finished of a run that may be cut off.
+        pictures: How many fooled examples to keep.
+        left_out: How many examples of the target class are not among ``data``, for the notes.
+    """
+    attacked = attack_models(
+        subject,
+        data,
+        threats,
+        attacks,
+        seed=seed,
+        folder=folder,
+        pictures=pictures,
+        queries=queries,
+        target=target,
+        pieces=folder / UNFINISHED,
+        team=team,
+        progress=progress,
+    )
     _, claims = bracket_claims(subject, data, threats, attacked=attacked, delivered=True)
-    return Outcome(Attacked((attacked,)), (clean_claim(subject, data, delivered=True), *claims))
+    notes = []
+    if target is not None:
+        notes.append(f"Only the answer {data.class_names[target]} counts as a break; {left_out} examples of that class are left out.")
+    if attacked.halted:
+        notes.append(f"The run broke off: {attacked.halted}. {attacked.unfinished} examples that were not attacked count as standing.")
+    return Outcome(Attacked((attacked,)), (clean_claim(subject, data, delivered=True), *claims), tuple(notes))
 
 
 def certified_outcome(

@@ -1,47 +1,28 @@
-"""Every attack at every size on a model: what is left, and the smallest change that broke each example."""
+"""Every attack at every size on a model: what is left, the smallest change that broke each example, and how far to trust it."""
 
 import math
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from quintain.attacks.outcome import AttackOutcome
+from quintain.core.errors import DataError
 from quintain.core.progress import Progress, silent
-from quintain.data.dataset import Batch, Dataset
+from quintain.data.dataset import Dataset
+from quintain.evaluate.books import breaks_of, kept_books, rows_of
+from quintain.evaluate.campaign import Attack, Orders, carried_out, together
 from quintain.evaluate.examples import ball_of, examples, rising
-from quintain.evaluate.gallery import Fooled, gallery
-from quintain.evaluate.subject import Subject, answers, tally
-from quintain.models.classifier import Classifier
-from quintain.results.robustness_records import AttackRow, Attacks
+from quintain.evaluate.gallery import gallery
+from quintain.evaluate.pieces import Pieces
+from quintain.evaluate.subject import Subject, answers
+from quintain.evaluate.team import ALONE, Team
+from quintain.evaluate.trust import EXAMPLES, probed, trust_of
+from quintain.results.robustness_records import Attacks
+from quintain.results.states import PerExample
 from quintain.threats.ball import Ball
-
-Attack = Callable[..., AttackOutcome]
+from quintain.version import __version__
 
 BATCH = 512
-
-
-@dataclass(slots=True)
-class _Column:
-    """What one attack has done at one size, over all batches so far."""
-
-    standing: np.ndarray
-    forwards: int = 0
-    backwards: int = 0
-    seconds: float = 0.0
-
-
-@dataclass(slots=True)
-class _Books:
-    """What all attacks have done to each example so far."""
-
-    columns: dict[tuple[str, str], _Column]
-    radius: np.ndarray
-    failed: np.ndarray
-    fooled: list[Fooled] = field(default_factory=list)
 
 
 def attack_models(
@@ -54,82 +35,81 @@ def attack_models(
     folder: Path | None = None,
     pictures: int = 0,
     size: int = BATCH,
+    queries: int | None = None,
+    target: int | None = None,
+    safe: PerExample | None = None,
+    transferred: np.ndarray | None = None,
+    probes: int = EXAMPLES,
+    pieces: Path | None = None,
+    team: Team = ALONE,
     progress: Progress = silent,
 ) -> Attacks:
     """Run every attack at every size on a model.
 
-    An example that an attack broke at one size is broken at every larger one, so that larger sizes are tried on what still stands. One
-    that gave no number is asked no more, and counts as standing.
+    An example that an attack broke at one size is broken at every larger one, so that larger sizes are tried on what still stands; an
+    attack that seeks the smallest change is run once, at the largest size. One that gave no number is asked no more, and counts as
+    standing. What broke an example is then drawn back towards it by bisection, so that the radii make a curve.
 
     Args:
         subject: The model.
         data: Labelled examples.
-        threats: Balls of one kind.
+        threats: Of one kind.
         attacks: By name.
         seed: Of all draws.
         folder: Where pictures go.
         pictures: How many fooled examples to keep.
         size: Examples at a time.
+        queries: How often each attack may ask about an example at each size; nothing else is then asked either, so that there is no
+            bisection, and trust is judged by what the attacks found.
+        target: The class to be answered; no example may be of that class.
+        safe: Proved radii of these examples, by their ids: they are left alone at every size that is proved.
+        transferred: Which examples points made on another model break (N,), if that was tried.
+        probes: How many examples are asked more, to tell a strong model from a weak attack.
+        pieces: A folder for what is finished, so that the same call goes on after it was cut off.
+        team: The processes that share the work; each has the result in the end, the first one with pictures and trust.
         progress: Shows a bar of examples.
 
     Raises:
-        SettingError: If the threats are of several kinds, or there are none.
+        SettingError: If the threats are of several kinds, there are none, or an attack cannot do what is asked.
+        DataError: If an example is of the target class.
+        RunFolderError: If ``pieces`` holds those of a run of other settings.
+
+    Guarantee: a model that fails half way gives the result so far, marked by ``halted``; what was not attacked counts as standing.
     """
-    sizes = rising(threats)
+    if target is not None and (data.labels == target).any():
+        raise DataError(f"{int((data.labels == target).sum())} examples are of the target class {target}; leave them out")
+    sizes, first = tuple(rising(threats)), team.rank == 0
+    Orders(sizes, attacks, seed, size, queries, target).require()
     predicted = answers(subject.model, data, batch=size)
-    right = predicted == data.labels
-    columns = {(name, threat.token): _Column(right.copy()) for threat in sizes for name in attacks}
-    books = _Books(columns, np.where(right, math.inf, 0.0), predicted < 0)
-    with progress.loop(f"attack {subject.name}", len(data) * len(columns)) as advance:
-        for batch in data.batches(size):
-            for name, attack in attacks.items():
-                rows = batch.ids.numpy()
-                standing = right[rows] & ~books.failed[rows]
-                for threat in sizes:
-                    standing = _attack_batch(subject.model, books, (name, threat), attack, batch, standing, seed, pictures)
-                    advance(len(batch.ids))
-    table = tuple(
-        AttackRow(
-            name,
-            token,
-            tally(column.standing | books.failed, data.labels, data.classes),
-            column.forwards / len(data),
-            column.backwards / len(data),
-            column.seconds,
-        )
-        for (name, token), column in columns.items()
+    right, proved = predicted == data.labels, _proved(safe, len(data))
+    orders = Orders(sizes, attacks, seed, size, queries, target, pictures, frozenset(probed(right, seed, probes).tolist()))
+    known = {"quintain": __version__, "model": subject.file.subject, "data": data.hash, "proved": float(proved.sum()), "probes": probes}
+    store = Pieces(pieces, {**known, **orders.told}) if pieces is not None else None
+    label = f"attack {subject.name}"
+    own = carried_out(orders, subject.model, data, right, proved, store=store, team=team, progress=progress, label=label)
+    findings = together(team, own)
+    books = kept_books(orders, findings, right, predicted < 0)
+    fooled = list(books.images.values())[:pictures]
+    unmet = [number for number in range(math.ceil(len(data) / size)) if number not in findings.whole]
+    return Attacks(
+        subject.name,
+        subject.file.title,
+        rows_of(orders, books, data, right),
+        examples(data, predicted, np.zeros(len(data)), books.radius, books.failed),
+        ball_of(sizes),
+        gallery(folder, subject, data, fooled, sizes[-1]) if folder is not None and first else (),
+        breaks_of(books, proved, sizes[-1]),
+        trust_of(orders, books, subject.model, data, right, transferred=transferred) if probes and first and not findings.halted else None,
+        target,
+        findings.halted,
+        sum(int(right[number * size : (number + 1) * size].sum()) for number in unmet),
     )
-    found = examples(data, predicted, np.zeros(len(data)), books.radius, books.failed)
-    shown = gallery(folder, subject, data, books.fooled, sizes[-1]) if folder is not None and pictures else ()
-    return Attacks(subject.name, subject.file.title, table, found, ball_of(sizes), shown)
 
 
-def _attack_batch(
-    model: Classifier,
-    books: _Books,
-    place: tuple[str, Ball],
-    attack: Attack,
-    batch: Batch,
-    standing: np.ndarray,
-    seed: int,
-    pictures: int,
-) -> np.ndarray:
-    """One attack at one size on what still stands of a batch; gives what stands afterwards."""
-    rows = batch.ids.numpy()[standing]
-    x, y, ids = (part[torch.from_numpy(standing)] for part in batch)
-    name, threat = place
-    column = books.columns[name, threat.token]
-    clock = time.perf_counter()
-    outcome = attack(model, x, y, threat, seed=seed, ids=ids)
-    column.seconds += time.perf_counter() - clock
-    column.forwards += int(outcome.forwards.sum())
-    column.backwards += int(outcome.backwards.sum())
-    broken, size, failed = outcome.broken.cpu().numpy(), outcome.size.double().cpu().numpy(), outcome.error.cpu().numpy()
-    books.failed[rows] |= failed
-    books.radius[rows[broken]] = np.minimum(books.radius[rows[broken]], size[broken])
-    new = np.flatnonzero(broken & ~np.isin(rows, [one.id for one in books.fooled]))[: pictures - len(books.fooled)]
-    books.fooled.extend(Fooled(int(rows[at]), outcome.adversarial[at].cpu(), float(size[at])) for at in new)
-    left = standing.copy()
-    left[standing] = ~(broken | failed)
-    column.standing[batch.ids.numpy()] = left
-    return left
+def _proved(safe: PerExample | None, count: int) -> np.ndarray:
+    """Proved radii by row; an example without an entry, or whose answer or proof failed, has none."""
+    radii = np.zeros(count)
+    for row, radius, failed in zip(safe.ids, safe.safe_radius, safe.failed, strict=True) if safe else ():
+        if row < count and not failed:
+            radii[row] = radius
+    return radii

@@ -9,7 +9,8 @@ from quintain.certify.outcome import Certifier
 from quintain.core.errors import SettingError
 from quintain.core.progress import Progress, silent
 from quintain.data.dataset import Dataset
-from quintain.evaluate.attacked import Attack, attack_models
+from quintain.evaluate.attacked import attack_models
+from quintain.evaluate.campaign import Attack
 from quintain.evaluate.examples import ball_of, rising
 from quintain.evaluate.proved import Proved, prove, strongest
 from quintain.evaluate.subject import Subject, answers, described, tally

@@ -4,16 +4,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from quintain.core import tokens
 from quintain.core.errors import SettingError
-from quintain.core.tokens import kind_of
 from quintain.data.dataset import Dataset
 from quintain.results.states import PerExample
 from quintain.threats.ball import Ball
+from quintain.threats.family import Family
 
 
 def ball_of(threats: Sequence[Ball]) -> str:
-    """The kind of ball: ``linf`` of ``linf:4/255``."""
-    return kind_of(threats[0].token)
+    """What the sizes are sizes of: ``linf`` of ``linf:4/255``."""
+    return tokens.ball_of(threats[0].token)
 
 
 def rising(threats: Sequence[Ball]) -> list[Ball]:
@@ -22,8 +23,10 @@ def rising(threats: Sequence[Ball]) -> list[Ball]:
     Raises:
         SettingError: If they are not, or there are none.
     """
-    if len({type(threat) for threat in threats}) != 1:
+    if len({tokens.ball_of(threat.token) for threat in threats}) != 1:
         raise SettingError(f"threats {[threat.token for threat in threats]}; expected at least one, all of one kind")
+    if len(threats) > 1 and isinstance(threats[0], Family):
+        raise SettingError(f"threats {[threat.token for threat in threats]}; such changes have no order of size: give one at a time")
     return sorted(threats, key=lambda threat: threat.eps)
 
 

@@ -13,8 +13,8 @@ from quintain.core.errors import ModelError
 from quintain.core.progress import Progress, silent
 from quintain.core.registry import find
 from quintain.data.dataset import Dataset
-from quintain.evaluate.attacked import Attack
 from quintain.evaluate.brackets import both_sides, clean_claim
+from quintain.evaluate.campaign import Attack
 from quintain.evaluate.outcome import Outcome
 from quintain.evaluate.smoothing import Smoothing, smoothed_bracket
 from quintain.evaluate.subject import Subject

@@ -54,7 +54,7 @@ def _parts(net: nn.Module, modes: bool) -> Iterator[str | bytes]:
         if modes:
             yield f"training {module.training}"
         for hook in (*module._forward_pre_hooks.values(), *module._forward_hooks.values()):
-            yield f"hook {_program(hook)}"
+            yield f"hook {program(hook)}"
         for klass in type(module).__mro__:
             if klass.__module__.partition(".")[0] not in ("torch", "builtins", "typing", "abc"):
                 yield from _class(klass)
@@ -86,7 +86,7 @@ def _value(value: Any, depth: int) -> Iterator[str | bytes]:
         for item in sorted(value, key=repr) if isinstance(value, set | frozenset) else value:
             yield from _value(item, depth - 1)
     elif inspect.isroutine(value):
-        yield _program(value)
+        yield program(value)
     else:
         yield type(value).__qualname__
 
@@ -97,17 +97,17 @@ def _class(klass: type) -> tuple[str | bytes, ...]:
     parts: list[str | bytes] = [klass.__qualname__]
     for name, member in sorted(vars(klass).items()):
         if isinstance(member, property):
-            parts += [_program(part) for part in (member.fget, member.fset) if part is not None]
+            parts += [program(part) for part in (member.fget, member.fset) if part is not None]
         elif isinstance(member, staticmethod | classmethod):
-            parts.append(_program(member.__func__))
+            parts.append(program(member.__func__))
         elif inspect.isroutine(member):
-            parts.append(_program(member))
+            parts.append(program(member))
         elif not name.startswith("__"):
             parts += [f"constant {name}", *_value(member, DEPTH)]
     return tuple(parts)
 
 
-def _program(what: Callable[..., Any]) -> str:
+def program(what: Callable[..., Any]) -> str:
     """The name of a function and, where it can be had, its source without comments, docstrings and layout; else its bytecode."""
     name = getattr(what, "__qualname__", type(what).__qualname__)
     try:

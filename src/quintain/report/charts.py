@@ -12,6 +12,9 @@ from quintain.report.svg import Tick, element, picture, spread, text_width
 
 Point = tuple[float, float]
 
+SERIES = 4
+"""Kinds of lines that a style tells apart."""
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -136,6 +139,32 @@ def rounds(
     heights = spread([frame.up(y) for y, _, _ in labels], 16, frame.top, frame.height - frame.bottom)
     for (_, text, ink), y in zip(labels, heights, strict=True):
         parts.append(element("text", text, class_=f"lab {ink}", x=end + 8, y=y + 4))
+    return picture(spoken, *parts, width=frame.width, height=frame.height, class_="chart wide")
+
+
+def falling(lines: Sequence[tuple[str, Sequence[Point]]], *, title: str, spoken: str) -> Markup:
+    """Shares that fall as a count grows, as steps over a logarithmic axis, each line named at its right end.
+
+    Args:
+        lines: (name, (count, share) pairs), counts from 1 and rising.
+        title: Of the horizontal axis.
+        spoken: All of it in words.
+    """
+    most = max(x for _, points in lines for x, _ in points)
+    decades = max(math.ceil(math.log10(most)), 1)
+    frame = Frame(372, 236, 48, 96, 10, 40, (0, decades), (0, 1))
+    ticks = [(float(power), f"{10**power:,}") for power in range(decades + 1)]
+    parts = frame.axes(ticks, [(y / 4, f"{25 * y} %") for y in range(5)], title)
+    ends = []
+    for number, (_, points) in enumerate(lines):
+        spaced = [(math.log10(x), y) for x, y in points]
+        stairs = _steps([x for x, _ in spaced], [y for _, y in spaced], later=False)
+        whole = [*stairs, (float(decades), stairs[-1][1])]
+        parts.append(element("polyline", class_=f"series-{number % SERIES}", points=_points(frame, whole)))
+        ends.append(frame.up(stairs[-1][1]))
+    heights = spread(ends, 15, frame.top + 4, frame.height - frame.bottom)
+    for number, ((name, _), y) in enumerate(zip(lines, heights, strict=True)):
+        parts.append(element("text", name, class_=f"lab series-{number % SERIES}", x=frame.width - frame.right + 7, y=y + 4))
     return picture(spoken, *parts, width=frame.width, height=frame.height, class_="chart wide")
 
 

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from quintain.core.tokens import kind_of
+from quintain.core.tokens import ball_of
 from quintain.report import format as fmt
 from quintain.report.bar import strip
 from quintain.report.blocks import Block, Drawing, Drawings, Fold, Grid, Heading, Pictures, Section, Text
 from quintain.report.charts import bands
+from quintain.report.evasion import against_queries, eps_of, typical, verdicts
 from quintain.report.pictures import shown
 from quintain.report.run import Run
 from quintain.report.summary import CONFIDENCE
@@ -66,13 +67,17 @@ def attack_and_defence(run: Run, folder: Path) -> Section | None:
     covered = {(one.model, one.ball) for one in both}
     drawings = [_panel(run, one) for one in both] + [_attack_panel(run, one) for one in run.attacks if (one.model, one.ball) not in covered]
     lead = "How accuracy falls as the change grows: what is still right after every attack, above what is proved to stay right."
-    blocks: list[Block] = [Drawings(tuple(drawings), _LEGEND)]
+    blocks: list[Block] = [text for one in run.attacks for text in verdicts(run, one)]
+    blocks.append(Drawings(tuple(drawings), _LEGEND))
     for ball in dict.fromkeys(one.ball for one in run.attacks):
         same = [one for one in run.attacks if one.ball == ball]
         matrix = _matrix(run, same)
         blocks += [Grid(matrix), *_low_note(matrix.rows, _at(same[0], 0.0))]
     blocks.append(Heading("After every attack, class by class"))
     blocks.append(Grid(_class_by_class(run)))
+    asked = tuple(drawing for one in run.attacks if (drawing := against_queries(run, one)))
+    if asked:
+        blocks += [Heading("Accuracy against questions asked"), Drawings(asked)]
     blocks.append(Fold("every attack, with its cost", (Grid(_every_attack(run)),)))
     for one in run.attacks:
         if one.gallery:
@@ -111,7 +116,7 @@ def _panel(run: Run, one: Robustness) -> Drawing:
 
 
 def _attack_panel(run: Run, one: Attacks) -> Drawing:
-    asked = sorted({0.0, *(fmt.size_of(row.threat) for row in one.rows)})
+    asked = sorted({0.0, *(eps_of(row) for row in one.rows)})
     classes = max((len(row.standing.total) for row in one.rows), default=max(one.examples.labels) + 1)
     top = asked[-1] or 1.0
     sizes = sorted({*asked, *(top * step / (_POINTS - 1) for step in range(_POINTS))})
@@ -121,7 +126,7 @@ def _attack_panel(run: Run, one: Attacks) -> Drawing:
 
 def _claimed(run: Run, one: Attacks, sizes: Sequence[float]) -> list[float] | None:
     """What the run's claims prove of a model at each size, a proof at one size holding at every smaller one; None without any."""
-    bounds = [claim.bracket.lower for claim in run.claims if claim.model == one.model and kind_of(claim.bracket.of.threat) == one.ball]
+    bounds = [claim.bracket.lower for claim in run.claims if claim.model == one.model and ball_of(claim.bracket.of.threat) == one.ball]
     proofs = [(fmt.size_of(bound.of.threat), bound.value) for bound in bounds if bound.basis is not Basis.TRIVIAL]
     return [max((value for at, value in proofs if at >= size), default=0.0) for size in sizes] if proofs else None
 
@@ -158,12 +163,12 @@ def _matrix(run: Run, attacks: Sequence[Attacks]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     clean = {one.model: _at(one, 0.0) for one in attacks}
     rows.append((Cell("unchanged"), *(_accuracy(clean[name]) for name in names)))
-    for token in sorted({token for token, _, _ in found}, key=fmt.size_of):
+    for token, size in _sizes(attacks):
         rows.append((Cell(fmt.threat(token), "head"),))
         for attack in dict.fromkeys(attack for other, attack, _ in found if other == token):
             hits = [found.get((token, attack, name)) for name in names]
             rows.append((Cell(attack), *(_accuracy(hit.standing) if hit else Cell(fmt.NOTHING) for hit in hits)))
-        every = [_at(one, fmt.size_of(token)) for one in attacks]
+        every = [_at(one, size) for one in attacks]
         rows.append((Cell("all attacks together", "strong"), *(_accuracy(tally, strong=True) for tally in every)))
     return Table(("attack", *(run.title(name) for name in names)), tuple(rows), caption="Accuracy under attack")
 
@@ -172,8 +177,8 @@ def _class_by_class(run: Run) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for one in run.attacks:
         rows.append((Cell(run.title(one.model)),))
-        for token in sorted({row.threat for row in one.rows}, key=fmt.size_of):
-            tally = _at(one, fmt.size_of(token))
+        for token, size in _sizes([one]):
+            tally = _at(one, size)
             rows.append((Cell(fmt.threat(token)), _accuracy(tally), *cells(*_classwise(tally)), _constant(tally)))
     head = ("change", "accuracy", "balanced", "sensitivity", "specificity", "constant answer")
     return Table(head, tuple(rows), caption="After every attack, class by class")
@@ -181,15 +186,29 @@ def _class_by_class(run: Run) -> Table:
 
 def _every_attack(run: Run) -> Table:
     def line(one: Attacks, row: AttackRow) -> tuple[Cell, ...]:
-        cost = (fmt.number(row.forwards), fmt.number(row.backwards), fmt.seconds(row.seconds))
+        cost = (typical(row), fmt.number(row.forwards), fmt.number(row.backwards), fmt.seconds(row.seconds))
         return (
             *cells(run.title(one.model), row.attack, fmt.threat(row.threat)),
             _accuracy(row.standing),
             *cells(*_classwise(row.standing), *cost),
         )
 
-    head = ("model", "attack", "change", "accuracy", "balanced", "sensitivity", "specificity", "forwards", "gradients", "time")
-    caption = "Every attack; cost is the mean of an example, and a broken example costs nothing more"
+    head = (
+        "model",
+        "attack",
+        "change",
+        "accuracy",
+        "balanced",
+        "sensitivity",
+        "specificity",
+        "questions to a break",
+        "forwards",
+        "gradients",
+        "time",
+    )
+    caption = (
+        "Every attack; questions to a break are the median, the cost is the mean of an example, and a broken example costs nothing more"
+    )
     return Table(head, tuple(line(one, row) for one in run.attacks for row in one.rows), words=3, caption=caption)
 
 
@@ -235,7 +254,12 @@ def _claim(run: Run, one: Robustness, size: float) -> Claim | None:
 
 
 def _same_size(token: str, ball: str, size: float) -> bool:
-    return kind_of(token) == ball and abs(fmt.size_of(token) - size) <= 1e-9
+    return ball_of(token) == ball and abs(fmt.size_of(token) - size) <= 1e-9
+
+
+def _sizes(attacks: Sequence[Attacks]) -> list[tuple[str, float]]:
+    """Tokens and their sizes, rising."""
+    return sorted({row.threat: eps_of(row) for one in attacks for row in one.rows}.items(), key=lambda pair: pair[1])
 
 
 def _at(one: Attacks, size: float) -> Tally:

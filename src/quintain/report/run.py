@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from quintain.core.tokens import kind_of
+from quintain.core.tokens import ball_of
 from quintain.report import format as fmt
 from quintain.results.artefacts import ModelFile
 from quintain.results.bounds import Status
@@ -134,8 +134,8 @@ class Run:
     def _headline_threats(claims: Sequence[Claim], asked: set[str]) -> set[str]:
         chosen: set[str] = set()
         robust = [claim for claim in claims if claim.bracket.of.threat]
-        for ball in {kind_of(claim.bracket.of.threat) for claim in robust}:
-            tokens = sorted({c.bracket.of.threat for c in robust if kind_of(c.bracket.of.threat) == ball}, key=fmt.size_of)
+        for ball in {ball_of(claim.bracket.of.threat) for claim in robust}:
+            tokens = sorted({c.bracket.of.threat for c in robust if ball_of(c.bracket.of.threat) == ball}, key=fmt.size_of)
             wanted = [c.bracket.of.threat for c in robust if c.name in asked and c.bracket.of.threat in tokens]
             usual = [token for token in tokens if token == "linf:4/255"]
             chosen.add((wanted or usual or [tokens[(len(tokens) - 1) // 2]])[0])

@@ -1,19 +1,19 @@
 """How far to trust the page, and how to make it again."""
 
 from collections.abc import Iterator
-from itertools import pairwise
 
 from quintain.report import format as fmt
 from quintain.report import summary
 from quintain.report.bar import strip
 from quintain.report.blocks import Block, Fold, Grid, Section, Text
+from quintain.report.evasion import trouble
 from quintain.report.run import Run
 from quintain.report.table import Cell, Table, cells
 from quintain.results.bounds import Bracket, Status
 from quintain.results.privacy_records import Audited
 from quintain.results.quantity import Side
 from quintain.results.records import Drilled, Provenance
-from quintain.results.robustness_records import AttackRow, Attacks, Checked, Finding
+from quintain.results.robustness_records import Attacks, Checked, Finding
 
 _LEVELS = {"error": "bad", "warning": "open", "note": "", "ok": "good"}
 
@@ -65,10 +65,10 @@ def _finding(finding: Finding) -> tuple[Cell, ...]:
 
 
 def _signs(run: Run) -> Iterator[tuple[Cell, ...]]:
-    """What the attacks' own figures say about masked gradients, and the cost that was paid."""
+    """Signs that attacks were weak and not the model strong, and the cost that was paid."""
     for one in run.attacks:
         if one.rows:
-            yield (Cell(f"gradients and attacks, {run.title(one.model)}"),)
+            yield (Cell(f"signs of weak attacks, {run.title(one.model)}"),)
             yield from _attack_signs(one)
     if run.claims or any(run.bodies(Audited)):
         yield (Cell("the claims"),)
@@ -86,14 +86,12 @@ def _signs(run: Run) -> Iterator[tuple[Cell, ...]]:
 
 
 def _attack_signs(one: Attacks) -> Iterator[tuple[Cell, ...]]:
-    stepwise = list(_one_step_against_many(one))
-    if stepwise:
-        fewest, text = min(stepwise)
-        yield Cell("many steps break no less than one"), _yes(fewest >= 0), Cell(text)
-    yield Cell("a larger change breaks more"), _yes(_falls(one)), Cell(f"after every attack {_ladder(one)}")
-    errors = sum(one.examples.failed)
-    if errors:
-        yield Cell("examples without a number"), Cell(str(errors), "bad"), Cell("counted neither as robust nor as broken")
+    """The recorded signs, those that fired first; where none were recorded, nothing is said for the attacks."""
+    if one.trust is None:
+        yield Cell("signs of weak attacks"), Cell("not looked for", "open"), Cell("how far to trust what stands is not known")
+    else:
+        for sign in sorted(one.trust.signs, key=lambda sign: not sign.fired):
+            yield Cell(sign.name), Cell("YES", "bad") if sign.fired else Cell("no", "good"), Cell(trouble(sign))
     most = max(one.rows, key=lambda row: row.backwards)
     text = f"up to {fmt.number(most.backwards)} gradients an example ({most.attack}, {fmt.threat(most.threat)})"
     yield Cell("what the attacks spent"), Cell(fmt.seconds(sum(row.seconds for row in one.rows))), Cell(text)
@@ -105,42 +103,6 @@ def _crossing(bracket: Bracket) -> str:
         if bracket.crossed
         else "the lower side lies above the upper one"
     )
-
-
-def _one_step_against_many(one: Attacks) -> Iterator[tuple[float, str]]:
-    """For each size: by how much the strongest other attack beats the single step, and that in words."""
-    for token in sorted({row.threat for row in one.rows}, key=fmt.size_of):
-        there = [row for row in one.rows if row.threat == token]
-        single = [row for row in there if _is_single(row)]
-        others = [row for row in there if not _is_single(row)]
-        if single and others:
-            best = min(others, key=lambda row: row.standing.accuracy)
-            gain = single[0].standing.accuracy - best.standing.accuracy
-            yield gain, f"{best.attack} against {single[0].attack}: {fmt.points(gain)} at {fmt.threat(token)}, where it gains least"
-
-
-def _is_single(row: AttackRow) -> bool:
-    return row.attack.lower().startswith("fgsm")
-
-
-def _falls(one: Attacks) -> bool:
-    values = [one.examples.standing(size, _classes(one)).accuracy for size in _sizes(one)]
-    return all(later <= earlier for earlier, later in pairwise(values)) and values[-1] < values[0]
-
-
-def _ladder(one: Attacks) -> str:
-    return " to ".join(
-        f"{fmt.percent(one.examples.standing(size, _classes(one)).accuracy)} at {fmt.size(size)}"
-        for size in _sizes(one)[:: len(_sizes(one)) - 1]
-    )
-
-
-def _sizes(one: Attacks) -> list[float]:
-    return sorted({0.0, *(fmt.size_of(row.threat) for row in one.rows)})
-
-
-def _classes(one: Attacks) -> int:
-    return len(one.rows[0].standing.total)
 
 
 def _yes(found: bool) -> Cell:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from quintain.core.errors import ExitCode
-from quintain.core.tokens import kind_of, number, size_of
+from quintain.core.tokens import ball_of, number, size_of
 from quintain.results.bounds import Status
 from quintain.results.records import Claim, Judged
 from quintain.results.requirements import Requirement
@@ -68,6 +68,6 @@ def same_threat(a: str, b: str) -> bool:
 
 def _read(token: str) -> tuple[str, float] | None:
     try:
-        return kind_of(token), number(size_of(token))
+        return ball_of(token), number(size_of(token))
     except ValueError:
         return None

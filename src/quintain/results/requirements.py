@@ -8,6 +8,7 @@ from quintain.core.errors import SettingError, UnknownName
 from quintain.results.quantity import Kind
 
 _FORM = re.compile(r"\s*(?P<kind>\w+)\s*(?:\((?P<inside>[^()]*)\))?\s*(?P<relation>>=|<=)\s*(?P<value>[0-9.eE+-]+)\s*(?P<percent>%?)\s*")
+_COMMA = re.compile(r",(?![^\[\]]*\])")
 _WORDS = ("model", "delta", "scope")
 
 
@@ -79,9 +80,11 @@ class Requirement:
 def _arguments(inside: str) -> tuple[list[str], dict[str, str]]:
     plain: list[str] = []
     words: dict[str, str] = {}
-    for part in filter(None, (piece.strip() for piece in inside.split(","))):
+    for part in filter(None, (piece.strip() for piece in _COMMA.split(inside))):
         name, equals, value = (piece.strip() for piece in part.partition("="))
-        if not equals or ":" in name:
+        if plain and "=" in plain[-1] and name not in _WORDS:
+            plain[-1] = f"{plain[-1]},{part}"
+        elif not equals or ":" in name:
             plain.append(part)
         elif name in _WORDS:
             words[name] = value

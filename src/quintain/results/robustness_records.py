@@ -64,6 +64,9 @@ class AttackRow:
         standing: Right answers left, class by class.
         forwards, backwards: Mean calls an example.
         seconds: Wall time.
+        eps: The size that the token stands for.
+        broken: Of the right answers, how many it turned.
+        queries: Rising pairs (questions an example, right answers left once each example has had so many).
     """
 
     attack: str
@@ -72,6 +75,70 @@ class AttackRow:
     forwards: float
     backwards: float
     seconds: float
+    eps: float = 0.0
+    broken: int = 0
+    queries: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Breaks:
+    """How each example fell, in the order of the record's examples; no entries where that was not written down.
+
+    Args:
+        by: The first attack that broke it, with the member's name where that is an ensemble; ``unchanged`` where it is wrong as it is,
+            empty where it stands.
+        found: Questions that the attack had asked about it when it broke; 0 where nothing was needed or found.
+        forwards, backwards: Questions and gradients of all attacks together.
+        proved: Whether it was left alone, at the largest size, because a proof was given.
+    """
+
+    by: tuple[str, ...] = ()
+    found: tuple[int, ...] = ()
+    forwards: tuple[int, ...] = ()
+    backwards: tuple[int, ...] = ()
+    proved: tuple[bool, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """One thing that would show that an attack was weak and not the model strong.
+
+    Args:
+        name: What would be wrong.
+        value: As measured.
+        threshold: Beyond it the sign fires.
+        fired: Whether it did.
+        evidence: In words.
+    """
+
+    name: str
+    value: float
+    threshold: float
+    fired: bool
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """How far to trust what attacks left standing.
+
+    Args:
+        signs: All that were looked for; one that could not be measured is missing.
+        examples: How many examples were probed.
+    """
+
+    signs: tuple[Sign, ...]
+    examples: int
+
+    @property
+    def doubts(self) -> tuple[Sign, ...]:
+        """The signs that fired."""
+        return tuple(sign for sign in self.signs if sign.fired)
+
+    @property
+    def verdict(self) -> str:
+        """``high``, or ``doubtful, because ...``."""
+        return f"doubtful, because {'; '.join(sign.evidence for sign in self.doubts)}" if self.doubts else "high"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +152,11 @@ class Attacks:
         examples: The smallest change found for each example; nothing proved.
         ball: ``linf`` or ``l2``.
         gallery: Rows of clean picture, change, adversarial picture.
+        breaks: How each example fell.
+        trust: Signs of weak attacks.
+        target: The class that was to be answered; any wrong class if not given.
+        halted: Why the run broke off; empty where it is whole.
+        unfinished: Examples that some attack has not met, since the run broke off: they count as standing there.
     """
 
     model: str
@@ -93,6 +165,11 @@ class Attacks:
     examples: PerExample
     ball: str
     gallery: Gallery = ()
+    breaks: Breaks = Breaks()
+    trust: Trust | None = None
+    target: int | None = None
+    halted: str = ""
+    unfinished: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from quintain.core.registry import Entry
 
+FAMILY = "no change is exact, bit for bit; every change stays in the data box; the picture follows from the parameters alone"
+
 CATALOGUE = (
     Entry(
         "threat",
@@ -18,5 +20,77 @@ CATALOGUE = (
         "the change's Euclidean length is at most eps (l2:0.5)",
         guarantee="projection is the nearest point of ball and box, rounded inwards; sizes are exact in float64",
         facts=(("family", "ball"), ("example", "l2:0.5")),
+    ),
+    Entry(
+        "threat",
+        "l1",
+        "quintain.threats.l1:L1",
+        "the changes of all pixels add up to at most eps (l1:12)",
+        guarantee="projection is the nearest point of ball and box, rounded inwards; sizes are exact in float64",
+        facts=(("family", "ball"), ("example", "l1:12")),
+    ),
+    Entry(
+        "threat",
+        "l0",
+        "quintain.threats.l0:L0",
+        "at most so many pixels change, each to any colour (l0:5)",
+        guarantee="projection is the nearest allowed point; sizes are counts",
+        facts=(("family", "ball"), ("example", "l0:5"), ("sizes", "whole")),
+    ),
+    Entry(
+        "threat",
+        "mask",
+        "quintain.threats.mask:Mask",
+        "only the pixels of a shape move, by at most eps (mask:eyeglasses:0.5, mask:sticker.png:0.3)",
+        guarantee="projection is the nearest allowed point, rounded inwards; sizes are exact in float64, nothing off the shape moves",
+        facts=(("family", "ball"), ("example", "mask:eyeglasses:0.5"), ("inputs", "images")),
+    ),
+    Entry(
+        "threat",
+        "patch",
+        "quintain.threats.patch:Patch",
+        "a sticker on a share of the picture, with any colours (patch:area=5%, patch:area=5%,place=0.5x0.5)",
+        guarantee=FAMILY,
+        facts=(("family", "family"), ("example", "patch:area=20%,place=0.5x0.5")),
+    ),
+    Entry(
+        "threat",
+        "projection",
+        "quintain.threats.projection:Projection",
+        "a phantom: light is thrown onto the scene and can only add (projection:0.3, projection:0.3,form=albedo)",
+        guarantee=FAMILY,
+        facts=(("family", "family"), ("example", "projection:0.3")),
+    ),
+    Entry(
+        "threat",
+        "spatial",
+        "quintain.threats.spatial:Spatial",
+        "the picture is turned, shifted, magnified or bent (spatial:rotate=15,shift=3, spatial:flow=1.5)",
+        guarantee=FAMILY,
+        facts=(("family", "family"), ("example", "spatial:rotate=15,shift=1")),
+    ),
+    Entry(
+        "threat",
+        "colour",
+        "quintain.threats.colour:Colour",
+        "brightness, contrast and hue change (colour:brightness=0.2,contrast=0.3,hue=0.1)",
+        guarantee=FAMILY,
+        facts=(("family", "family"), ("example", "colour:brightness=0.2,contrast=0.3")),
+    ),
+    Entry(
+        "threat",
+        "negative",
+        "quintain.threats.negative:Negative",
+        "the picture, or its negative (negative)",
+        guarantee=FAMILY,
+        facts=(("family", "family"), ("example", "negative"), ("size", "none")),
+    ),
+    Entry(
+        "threat",
+        "compose",
+        "quintain.threats.compose:Compose",
+        "several of the changes of pictures, in the order given (compose:colour:brightness=0.2+patch:area=5%)",
+        guarantee=FAMILY,
+        facts=(("family", "family"), ("example", "compose:colour:brightness=0.2+patch:area=20%,place=0.5x0.5")),
     ),
 )

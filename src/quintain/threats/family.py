@@ -1,10 +1,13 @@
 """Changes that are not a distance: a sticker, a turn, a light. What the adversary chooses are parameters, and a picture is made of them."""
 
-from typing import Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from quintain.threats.ball import Ball, Threat, contains
+from quintain.core.errors import DataError
+from quintain.threats.ball import Ball, Room, Threat, contains
+from quintain.threats.draw import Draw
 
 
 @runtime_checkable
@@ -20,6 +23,93 @@ class Family(Ball, Protocol):
 
     def render(self, x: Tensor, params: Tensor) -> Tensor:
         """The changed images (B, *S) in the box, differentiable in ``params`` where the change is."""
+
+
+class Change(ABC):
+    r"""What the families of this package share: parameters are shares of what the adversary is allowed, and 0 changes nothing.
+
+    .. math:: \{render(x, p) : p \in [a, 1]^P\}, \quad a \in \{-1, 0\}
+
+    so that ``eps`` is 1, the whole allowance, and the size of a change is the largest share that it uses.
+
+    Attributes:
+        least: :math:`a`: -1 where a change has two directions, 0 where it has one.
+        low, high: The data box.
+    """
+
+    __slots__ = ()
+
+    least: ClassVar[float] = 0.0
+    low: float
+    high: float
+
+    @property
+    @abstractmethod
+    def token(self) -> str:
+        """The exact text of this threat."""
+
+    @property
+    def eps(self) -> float:
+        """The whole allowance: 1."""
+        return 1.0
+
+    @abstractmethod
+    def count(self, x: Tensor) -> int:
+        """P, how many parameters a picture has.
+
+        Raises:
+            DataError: If the inputs are not pictures that this change can be made to.
+        """
+
+    def identity(self, x: Tensor) -> Tensor:
+        """Parameters (B, P) that change nothing, bit for bit."""
+        return x.new_zeros(len(x), self.count(x))
+
+    def room(self, x: Tensor) -> Room:  # noqa: ARG002
+        """Nothing: all pictures allow the same parameters."""
+        return ()
+
+    def project(self, z: Tensor, x: Tensor, room: Room | None = None) -> Tensor:  # noqa: ARG002
+        """The allowed parameters nearest to ``z`` (B, P) in L2."""
+        return z.clamp(self.least, 1)
+
+    def ascend(self, gradient: Tensor, step: float) -> Tensor:
+        """The change of largest share ``step`` that raises a linear function most: ``step * sign(gradient)``."""
+        return step * gradient.sign()
+
+    def measure(self, z: Tensor, x: Tensor) -> Tensor:  # noqa: ARG002
+        """The largest share of the allowance in use (B,), in float64."""
+        return z.double().abs().amax(1)
+
+    def sample(self, x: Tensor, draw: Draw, room: Room | None = None) -> Tensor:  # noqa: ARG002
+        """Uniform allowed parameters (B, P), from each example's own stream."""
+        return self.least + (1 - self.least) * draw.uniform(self.identity(x))
+
+    @abstractmethod
+    def render(self, x: Tensor, params: Tensor) -> Tensor:
+        """The changed images (B, C, H, W), in the box."""
+
+    def require_pictures(self, x: Tensor) -> None:
+        """Refuse inputs that are not pictures.
+
+        Raises:
+            DataError: If so.
+        """
+        if x.dim() != 4:
+            raise DataError(f"inputs of shape {tuple(x.shape)} for {self.token}; expected pictures (B, C, H, W): add the missing axes")
+
+    def require_params(self, params: Tensor, x: Tensor) -> None:
+        """Refuse parameters that do not belong to the pictures.
+
+        Raises:
+            DataError: If so.
+        """
+        expected = (len(x), self.count(x))
+        if params.shape != expected:
+            raise DataError(
+                f"parameters of shape {tuple(params.shape)} for {self.token} on {tuple(x.shape)}; expected {expected}: "
+                "make them with identity or sample of the same pictures"
+            )
 
 
 def identity(threat: Threat, x: Tensor) -> Tensor:

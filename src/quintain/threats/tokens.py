@@ -19,9 +19,9 @@ def parse(token: str) -> "Threat":
         UnknownName: If no threat has this name.
         SettingError: If the size is missing, is not a number, or is one that the threat refuses.
     """
-    name, colon, size = token.strip().partition(":")
-    kind = find("threat", name.strip().lower()).load()
-    if not colon or not size.strip():
+    name, _, size = token.strip().partition(":")
+    entry = find("threat", name.strip().lower())
+    if not size.strip() and entry.fact("size") != "none":
         raise SettingError(f"the threat {token.strip()!r} has no size; write it after a colon, such as linf:8/255 or l2:0.5")
-    threat: Threat = kind.from_token(size)
+    threat: Threat = entry.load().from_token(size)
     return threat

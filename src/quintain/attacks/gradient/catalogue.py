@@ -11,7 +11,7 @@ CATALOGUE = (
         "quintain.attacks.gradient.fgsm:FGSM",
         "one signed gradient step: fast and weak, a smoke test",
         guarantee=WITNESS,
-        facts=(("serves", "linf l2"), ("access", "gradients"), ("gap:linf", "0.01"), ("gap:l2", "0.6")),
+        facts=(("serves", "linf l2 mask projection colour"), ("access", "gradients"), ("gap:linf", "0.01"), ("gap:l2", "0.6")),
     ),
     Entry(
         "attack",
@@ -19,6 +19,11 @@ CATALOGUE = (
         "quintain.attacks.gradient.pgd:PGD",
         "projected gradient ascent on the margin with falling steps and random starts",
         guarantee=WITNESS,
-        facts=(("serves", "linf l2"), ("access", "gradients"), ("gap", "0.01")),
+        facts=(
+            ("serves", "linf l2 mask patch projection spatial colour compose"),
+            ("access", "gradients"),
+            ("gap", "0.01"),
+            ("trial", "steps=20"),
+        ),
     ),
 )

@@ -45,6 +45,7 @@ class FGSM(Method):
     """
 
     name: ClassVar[str] = "fgsm"
+    serves: ClassVar[tuple[str, ...]] = ("linf", "l2", "mask", "projection", "colour")
 
     def pursue(self, search: Search) -> None:
         """Take the step; nothing is random."""

@@ -38,6 +38,7 @@ class PGD(Method):
     """
 
     name: ClassVar[str] = "pgd"
+    serves: ClassVar[tuple[str, ...]] = ("linf", "l2", "mask", "patch", "projection", "spatial", "colour", "compose")
 
     steps: int = 40
     rate: float = 2.0

@@ -1,7 +1,20 @@
 """Attacks that seek the smallest change that breaks each example."""
 
+from typing import TYPE_CHECKING
+
 from quintain.core.lazy import lazy_exports
 
-HOMES: dict[str, str] = {}
+if TYPE_CHECKING:
+    from quintain.attacks.smallest.ddn import DDN as DDN
+    from quintain.attacks.smallest.deepfool import DeepFool as DeepFool
+    from quintain.attacks.smallest.fab import FAB as FAB
+    from quintain.attacks.smallest.superdeepfool import SuperDeepFool as SuperDeepFool
+
+HOMES = {
+    "DDN": "quintain.attacks.smallest.ddn",
+    "DeepFool": "quintain.attacks.smallest.deepfool",
+    "FAB": "quintain.attacks.smallest.fab",
+    "SuperDeepFool": "quintain.attacks.smallest.superdeepfool",
+}
 
 __getattr__, __dir__ = lazy_exports(__name__, HOMES)

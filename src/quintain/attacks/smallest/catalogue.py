@@ -2,4 +2,39 @@
 
 from quintain.core.registry import Entry
 
-CATALOGUE: tuple[Entry, ...] = ()
+WITNESS = "what it breaks is a witness that can be replayed; no smaller change is ruled out"
+
+CATALOGUE: tuple[Entry, ...] = (
+    Entry(
+        "attack",
+        "ddn",
+        "quintain.attacks.smallest.ddn:DDN",
+        "gradient ascent on a sphere that shrinks after a break and grows after none",
+        guarantee=WITNESS,
+        facts=(("serves", "l2"), ("access", "gradients"), ("seeks", "smallest"), ("gap", "0.01"), ("trial", "steps=30")),
+    ),
+    Entry(
+        "attack",
+        "deepfool",
+        "quintain.attacks.smallest.deepfool:DeepFool",
+        "from one linearised boundary to the next until the answer turns: fast, rough",
+        guarantee=WITNESS,
+        facts=(("serves", "linf l2"), ("access", "gradients"), ("seeks", "smallest"), ("gap", "0.01"), ("trial", "steps=20")),
+    ),
+    Entry(
+        "attack",
+        "fab",
+        "quintain.attacks.smallest.fab:FAB",
+        "along the boundary, biased towards the clean point, guided by each rival class",
+        guarantee=WITNESS,
+        facts=(("serves", "linf l2 l1"), ("access", "gradients"), ("seeks", "smallest"), ("gap", "0.01"), ("trial", "steps=15")),
+    ),
+    Entry(
+        "attack",
+        "superdeepfool",
+        "quintain.attacks.smallest.superdeepfool:SuperDeepFool",
+        "DeepFool, turned back onto the boundary's normal: near the smallest L2 change at few gradients",
+        guarantee=WITNESS,
+        facts=(("serves", "l2"), ("access", "gradients"), ("seeks", "smallest"), ("gap", "0.01"), ("trial", "steps=20")),
+    ),
+)

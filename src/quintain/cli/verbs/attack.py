@@ -1,11 +1,16 @@
 """``quintain attack``."""
 
-from typing import Annotated
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from quintain.cli.options import Data, Limit, Model, Out, Require, Seed, Split, Threats, Weights
+from quintain.cli.options import Data, Limit, Model, Out, Queries, Require, Seed, Split, Target, Threats, Weights
 from quintain.cli.verbs.verb import Verb
+
+if TYPE_CHECKING:
+    from quintain.evaluate.outcome import Outcome
 
 PICTURES = 6
 
@@ -16,36 +21,69 @@ def run(
     data: Data = "xrays",
     threat: Threats = None,
     attack: Annotated[
-        list[str] | None, typer.Option("--attack", help="Names from 'quintain list attack'; repeatable, all if not given.")
+        list[str] | None,
+        typer.Option("--attack", help="Names from 'quintain list attack'; repeatable. By what the model gives, if not given."),
     ] = None,
+    queries: Queries = 0,
+    target: Target = None,
     split: Split = "test",
     limit: Limit = 0,
     seed: Seed = 0,
     require: Require = None,
     out: Out = None,
 ) -> int:
-    from quintain.cli.session import Session, balls
-    from quintain.core.registry import entries, find
-    from quintain.evaluate.alone import attacked_outcome
-    from quintain.evaluate.outcome import Outcome
+    from quintain.attacks.method import access_of
+    from quintain.cli.session import Session, command_line, threats
+    from quintain.core.errors import ExitCode, TargetError
+    from quintain.core.progress import silent
+    from quintain.core.registry import find
+    from quintain.core.tokens import kind_of
+    from quintain.evaluate.alone import UNFINISHED, attacked_outcome
+    from quintain.evaluate.choice import chosen
+    from quintain.evaluate.pieces import forget
+    from quintain.evaluate.team import joined
+    from quintain.results.robustness_records import Attacked
 
-    session = Session("attack", data, model, weights, seed, out, tuple(require or ()), split, limit)
-    sizes = balls(threat or ["linf:4/255"])
-    methods = {name: find("attack", name).load()() for name in attack or entries("attack")}
+    team = joined()
+    session = Session("attack", data, model, weights, seed, out, tuple(require or ()), split, limit, target, UNFINISHED)
+    sizes = threats(threat or ["linf:4/255"])
+    named = {name: find("attack", name) for name in attack or ()}
+    folder = Path(team.heard(str(session.folder) if team.rank == 0 else ""))
 
-    def work() -> Outcome:
-        return attacked_outcome(
-            session.subject,
+    done: list[Outcome] = []
+
+    def work() -> "Outcome":
+        subject = session.subject
+        entries = named or {name: find("attack", name) for name in chosen(access_of(subject.model.access), kind_of(sizes[0].token))}
+        outcome = attacked_outcome(
+            subject,
             session.examples,
             sizes,
-            methods,
+            {name: entry.load()() for name, entry in entries.items()},
             seed=seed,
-            folder=session.folder,
+            folder=folder,
             pictures=PICTURES,
-            progress=session.progress,
+            queries=queries or None,
+            target=target,
+            left_out=len(session.drawn) - len(session.examples),
+            team=team,
+            progress=session.progress if team.rank == 0 else silent,
         )
+        done.append(outcome)
+        return outcome
 
-    return session.finish(work)
+    if team.rank:
+        work()
+        return ExitCode.HOLDS
+    again = command_line() if out else f"{command_line()} --out {shlex.quote(str(folder))}"
+    session.console.print(f"run folder {folder}; if it is cut off, this goes on: {again}", style="dim", markup=False, soft_wrap=True)
+    code = session.finish(work)
+    body = done[0].body
+    halted = body.attacks[0].halted if isinstance(body, Attacked) else ""
+    if halted:
+        raise TargetError(f"{halted}. What was found so far is in {folder}; once the model answers again, this goes on: {again}")
+    forget(folder / UNFINISHED)
+    return code
 
 
 VERB = Verb(
@@ -56,4 +94,5 @@ VERB = Verb(
         "--model net.py:make --weights w.safetensors --data mine.npz --threat linf:4/255",
         "--weights xray.safetensors --threat l2:0.5 --require 'robust_accuracy(l2:0.5) >= 0.6'",
     ),
+    "what is finished is kept; the command that is shown at the start goes on",
 )

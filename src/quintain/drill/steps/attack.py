@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from quintain.attacks import FGSM, PGD
 from quintain.drill.stage import Stage
-from quintain.evaluate.attacked import Attack, attack_models
+from quintain.evaluate.attacked import attack_models
+from quintain.evaluate.campaign import Attack
 from quintain.evaluate.outcome import Outcome
 from quintain.results.robustness_records import Attacked
 

@@ -1,0 +1,82 @@
+"""SimBA: one pixel's value after another, up or down, kept where it helps."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from quintain.attacks.method import Access, Method
+from quintain.attacks.search import Search
+from quintain.core.errors import SettingError
+from quintain.threats.l2 import L2
+
+
+@dataclass(frozen=True, slots=True)
+class SimBA(Method):
+    r"""A step along each coordinate in random order, or else against it, where that raises the margin.
+
+    .. math:: z' = \Pi_x(z \pm \alpha e_i), \qquad z \leftarrow z' \text{ where } m(f(z')) > m(f(z))
+
+    with :math:`\Pi_x` the threat's projection, so that the search goes on at the edge of the ball. In the ball of the largest change
+    a step goes to the end of the range. When every coordinate has been tried, they are tried again in another order; Euclidean
+    steps are then half as long.
+
+    Args:
+        questions: How often the model is asked about an example, at most; a broken example stops paying.
+        rate: Length of the first Euclidean steps, as a share of the threat's ``eps``.
+
+    Raises:
+        SettingError: If a number is out of range.
+
+    Guarantee:
+        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may still be breakable.
+
+    Source: Guo et al., 2019, arXiv:1905.07121.
+    """
+
+    name: ClassVar[str] = "simba"
+    access: ClassVar[Access] = "scores"
+
+    questions: int = 5000
+    rate: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.questions < 1:
+            raise SettingError(f"questions = {self.questions}; expected at least 1")
+        if not 0 < self.rate < math.inf:
+            raise SettingError(f"rate = {self.rate}; expected a positive share of eps, such as 0.2")
+
+    def pursue(self, search: Search) -> None:
+        """Try the coordinates one by one."""
+        threat, rows = search.threat, search.rows
+        clean = search.x[rows]
+        room, z = threat.room(clean), clean.clone()
+        value = search.goal.margin(search.clean_logits[rows], rows)
+        spent, features = torch.zeros_like(rows), clean[:1].numel()
+        order = rows[:, None]
+        for turn in range(self.questions if threat.eps else 0):
+            still = search.standing(rows) & (spent < self.questions)
+            if not still.all():
+                rows, clean, z, value, spent, order = (part[still] for part in (rows, clean, z, value, spent, order))
+                room = tuple(part[still] for part in room)
+            if not len(rows):
+                return
+            lap, place = divmod(turn, features)
+            if not place:
+                luck = search.draw.at(lap).of(rows).uniform(torch.empty(len(rows), features, device=rows.device))
+                order = luck.argsort(dim=1, stable=True)
+            length = threat.eps * (self.rate / 2**lap if isinstance(threat, L2) else 2.0)
+            untried = torch.ones_like(rows, dtype=torch.bool)
+            for step in (length, -length):
+                where, by = order[:, place, None], z.new_full((len(rows), 1), step)
+                moved = threat.project(z.flatten(1).scatter_add(1, where, by).view_as(z), clean, room)
+                asking = untried & (moved != z).flatten(1).any(1) & search.standing(rows) & (spent < self.questions)
+                live = asking.nonzero().squeeze(1)
+                if not len(live):
+                    continue
+                there = search.goal.margin(search.scores(moved[live], rows[live]), rows[live])
+                spent[live] += 1
+                better = there > value[live]
+                won = live[better]
+                z[won], value[won], untried[won] = moved[won], there[better], False

@@ -1,0 +1,27 @@
+"""The one call for an engineer in a hurry."""
+
+from torch import Tensor
+
+from quintain.attacks.outcome import AttackOutcome, Model
+from quintain.core.registry import find
+from quintain.threats import parse
+from quintain.threats.ball import Ball
+
+
+def attack(model: Model, x: Tensor, y: Tensor, threat: Ball | str, *, seed: int = 0, ids: Tensor | None = None) -> AttackOutcome:
+    """Attack a batch with the quick ensemble: as strong as the standard one to within chance, at a fraction of its cost.
+
+    Args:
+        model: Gives logits (B, K), with gradients.
+        x: Inputs (B, *S), in the threat's box.
+        y: True classes (B,) long.
+        threat: What may be changed, or its token, such as ``"linf:8/255"``.
+        seed: Of all draws.
+        ids: The examples' numbers in their data set (B,); 0, 1, 2 ... if not given.
+
+    Guarantee:
+        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may still be breakable.
+    """
+    ball = parse(threat) if isinstance(threat, str) else threat
+    outcome: AttackOutcome = find("attack", "quick").load()()(model, x, y, ball, seed=seed, ids=ids)
+    return outcome

@@ -1,0 +1,92 @@
+"""The ball of a change that lives on a shape: a pair of glasses, a frame, a sticker."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from quintain.core.errors import SettingError
+from quintain.threats import settings
+from quintain.threats.ball import Room
+from quintain.threats.draw import Draw
+from quintain.threats.linf import Linf
+from quintain.threats.shapes import place, require_shape
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    r"""Every pixel of a shape may move by at most ``eps``, inside the data box; no other pixel changes.
+
+    .. math:: \{z : |z_i - x_i| \le \varepsilon \text{ for } i \in shape,\; z_i = x_i \text{ elsewhere},\; low \le z \le high\}
+
+    Args:
+        shape: ``eyeglasses``, ``border``, ``disc``, or a path to a ``.png`` or ``.npy`` mask of the images' size.
+        eps: Radius, in the units of the data.
+        low, high: The data box.
+
+    Raises:
+        UnknownName: For a name that no shape has.
+        SettingError: If a mask file is not there, or ``eps`` is negative, not finite, or wider than the box.
+    """
+
+    shape: str
+    eps: float
+    low: float = 0.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_shape(self.shape)
+        inside = self._inside
+        for name, value in (("eps", inside.eps), ("low", inside.low), ("high", inside.high)):
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def from_token(cls, size: str) -> Self:
+        """The ball that ``mask:`` and ``size`` stand for, such as ``eyeglasses:0.5``."""
+        name, colon, eps = size.strip().rpartition(":")
+        if not colon:
+            raise SettingError(f"the mask {size.strip()!r} needs a shape and a size, such as mask:eyeglasses:0.5")
+        return cls(name.strip(), *settings.read(eps))
+
+    @property
+    def token(self) -> str:
+        """The exact text of this ball, such as ``mask:eyeglasses:0.5``."""
+        return settings.write(f"mask:{self.shape}", self.eps, self.low, self.high)
+
+    @property
+    def _inside(self) -> Linf:
+        """What may happen on the shape."""
+        return Linf(self.eps, self.low, self.high)
+
+    def bounds(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Lowest and highest allowed value of each coordinate of ``x`` (B, *S), rounded inwards.
+
+        Raises:
+            DataError: If ``x`` are no images, or not of the size of the mask file.
+        """
+        inside, (low, high) = place(self.shape, x), self._inside.bounds(x)
+        return torch.where(inside, low, x), torch.where(inside, high, x)
+
+    def room(self, x: Tensor) -> Room:
+        """The bounds of ``x``."""
+        return self.bounds(x)
+
+    def project(self, z: Tensor, x: Tensor, room: Room | None = None) -> Tensor:
+        """The allowed point nearest to ``z`` in L2: a clamp, since the set is a box."""
+        low, high = room or self.bounds(x)
+        return z.clamp(low, high)
+
+    def ascend(self, gradient: Tensor, step: float) -> Tensor:
+        """The change of size ``step`` that raises a linear function most: ``step * sign(gradient)`` on the shape, nothing elsewhere."""
+        return torch.where(place(self.shape, gradient), step * gradient.sign(), 0.0)
+
+    def measure(self, z: Tensor, x: Tensor) -> Tensor:
+        """Size of the change, per example (B,), in float64; infinite where any other pixel changed."""
+        change = (z.double() - x).abs()
+        return torch.where(place(self.shape, x) | (change == 0), change, torch.inf).flatten(1).amax(1)
+
+    def sample(self, x: Tensor, draw: Draw, room: Room | None = None) -> Tensor:
+        """A uniform point of the ball, one per example."""
+        low, high = room or self.bounds(x)
+        return torch.lerp(low, high, draw.uniform(x)).clamp(low, high)

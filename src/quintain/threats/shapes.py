@@ -1,0 +1,109 @@
+"""Places on an image: shapes drawn at any size, and masks read from files."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from quintain.core.errors import DataError, SettingError, UnknownName
+
+
+def eyeglasses(across: Tensor, down: Tensor, pixel: float) -> Tensor:
+    """The frame of a pair of glasses as worn: two rims, a bridge and two temples; about 6.5 % of a picture of a face."""
+    stroke, aside, level = max(0.017, pixel / 2), (across - 0.5).abs(), down - 0.40
+    rims = (torch.hypot((aside - 0.20) / 0.15, level / 0.115) - 1).abs() * 0.13 <= stroke
+    bars = ((level + 0.02).abs() <= stroke) & ((aside <= 0.05) | ((aside >= 0.35) & (aside <= 0.46)))
+    return rims | bars
+
+
+def border(across: Tensor, down: Tensor, pixel: float) -> Tensor:
+    """A frame round the picture, a tenth of it wide on each side: 36 % of it."""
+    edge = torch.minimum(torch.minimum(across, 1 - across), torch.minimum(down, 1 - down))
+    return edge < max(0.1, pixel)
+
+
+def disc(across: Tensor, down: Tensor, pixel: float) -> Tensor:
+    """A sticker in the middle, a quarter of the picture wide and high: 5 % of it."""
+    return torch.hypot(across - 0.5, down - 0.5) <= max(0.125, 0.75 * pixel)
+
+
+NAMED: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {"border": border, "disc": disc, "eyeglasses": eyeglasses}
+"""Shapes by name: from the middle of each pixel (across, down) in [0, 1] and the width of the widest, which pixels belong."""
+
+FILES = (".png", ".npy")
+
+
+def require_shape(name: str) -> None:
+    """Refuse what is neither a named shape nor a mask file that is there.
+
+    Raises:
+        UnknownName: For a name that no shape has.
+        SettingError: For a file that is not there.
+    """
+    if name in NAMED:
+        return
+    if not name.lower().endswith(FILES):
+        raise UnknownName("shape", name, [*NAMED, *(f"path/to/mask{end}" for end in FILES)])
+    if not Path(name).is_file():
+        raise SettingError(f"there is no mask file {name!r}; give the path to a .png or .npy file, or one of {', '.join(NAMED)}")
+
+
+def shape(name: str, height: int, width: int) -> Tensor:
+    """The pixels (H, W) that belong to a shape, as booleans; do not write to them.
+
+    Args:
+        name: ``eyeglasses``, ``border``, ``disc``, or a path to a ``.png`` (bright pixels belong) or ``.npy`` file (non-zero ones do).
+        height, width: Size of the images, in pixels.
+
+    Raises:
+        UnknownName, SettingError: See ``require_shape``.
+        DataError: If the file holds no picture of this size, or nothing belongs to it.
+    """
+    return _drawn(name, height, width, _written(name), torch.device("cpu"))
+
+
+def place(name: str, x: Tensor) -> Tensor:
+    """The pixels (H, W) of a shape on images ``x`` (B, C, H, W) or (B, H, W), on their device.
+
+    Raises:
+        DataError: If ``x`` are no images, or see ``shape``.
+    """
+    if x.dim() not in (3, 4):
+        raise DataError(
+            f"inputs of shape {tuple(x.shape)}; expected images (B, C, H, W) or (B, H, W): the shape {name!r} has a place on them"
+        )
+    return _drawn(name, x.shape[-2], x.shape[-1], _written(name), x.device)
+
+
+def _written(name: str) -> int:
+    """When a file was last written, so that one that changes is read again."""
+    require_shape(name)
+    return 0 if name in NAMED else Path(name).stat().st_mtime_ns
+
+
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)
+def _drawn(name: str, height: int, width: int, written: int, device: torch.device) -> Tensor:  # noqa: ARG001
+    if name in NAMED:
+        down, across = ((torch.arange(count, dtype=torch.float64) + 0.5) / max(1, count) for count in (height, width))
+        return NAMED[name](across[None, :], down[:, None], 1 / max(1, min(height, width))).to(device)
+    mask = _read(name)
+    if mask.shape != (height, width):
+        raise DataError(f"the mask {name!r} has shape {tuple(mask.shape)}; expected {(height, width)}, the size of the images: resize it")
+    if not mask.any():
+        raise DataError(f"the mask {name!r} is empty; expected some bright pixels, where the change may be")
+    return mask.to(device)
+
+
+def _read(name: str) -> Tensor:
+    try:
+        if name.lower().endswith(".npy"):
+            return torch.from_numpy(np.load(name, allow_pickle=False) != 0)
+        with Image.open(name) as picture:
+            return torch.from_numpy(np.asarray(picture.convert("L")) >= 128)
+    except (OSError, ValueError) as error:
+        raise DataError(f"the mask {name!r} cannot be read: {error}; expected a .png picture or a .npy array (H, W)") from error

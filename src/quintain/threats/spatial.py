@@ -1,0 +1,129 @@
+"""The camera moved: the picture is turned, shifted, magnified and bent."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from quintain.core.errors import SettingError
+from quintain.threats import options, settings
+from quintain.threats.family import Change
+from quintain.threats.rounding import box_inside
+from quintain.threats.warp import around, resample, turn
+
+Fill = Literal["black", "border"]
+
+
+class Motion(NamedTuple):
+    """Shares of what is allowed, apart: ``rotate``, ``down``, ``right``, ``scale`` (B,) and ``flow`` (B, 2, H, W), each in [-1, 1]."""
+
+    rotate: Tensor
+    down: Tensor
+    right: Tensor
+    scale: Tensor
+    flow: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Spatial(Change):
+    r"""The picture is turned and magnified about its middle, shifted, and each pixel may look elsewhere by a little.
+
+    .. math:: x'(u) = x\big(s^{-1} R_{-\varphi} (u - t) + v(u)\big), \quad |\varphi| \le rotate,\; |t_i| \le shift,\;
+        |s - 1| \le scale,\; |v_i(u)| \le flow
+
+    with bilinear interpolation, and ``fill`` around the picture.
+
+    Args:
+        rotate: Degrees to either side, at most 180; positive shares turn counterclockwise.
+        shift: Pixels to any side.
+        scale: Share by which it may grow or shrink, below 1.
+        flow: Pixels by which each pixel may look beside its place: a field of its own for each picture.
+        fill: What is around the picture: ``black`` (``low``), or its ``border`` continued.
+        low, high: The data box.
+
+    The parameters are shares in [-1, 1] of what is allowed: turn, shift down and right, growth, then the flow's rows and columns;
+    what is not allowed has none. The picture is differentiable in all of them, but at whole pixels, where it has kinks.
+
+    Raises:
+        SettingError: If an allowance is negative or too large, or all are 0.
+
+    Source: Engstrom et al., 2019, arXiv:1712.02779; the flow, Xiao et al., 2018, arXiv:1801.02612.
+    """
+
+    least: ClassVar[float] = -1.0
+
+    rotate: float = 0.0
+    shift: float = 0.0
+    scale: float = 0.0
+    flow: float = 0.0
+    fill: Fill = "black"
+    low: float = 0.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        low, high = settings.check_box(self.low, self.high)
+        if self.fill not in ("black", "border"):
+            raise SettingError(f"spatial: fill = {self.fill!r}; expected black or border")
+        limits = (("rotate", 180.0, "degrees"), ("shift", 1e6, "pixels"), ("scale", 0.99, "of its size"), ("flow", 1e6, "pixels"))
+        for name, most, unit in limits:
+            object.__setattr__(self, name, options.allowance("spatial", name, getattr(self, name), most, unit))
+        if not (self.rotate or self.shift or self.scale or self.flow):
+            raise SettingError("spatial allows no change; expected rotate, shift, scale or flow above 0, such as spatial:rotate=15,shift=3")
+        object.__setattr__(self, "low", low)
+        object.__setattr__(self, "high", high)
+
+    @classmethod
+    def from_token(cls, size: str) -> Self:
+        """The motions that ``spatial:`` and ``size`` stand for, such as ``rotate=15,shift=3``."""
+        given, low, high = options.read("spatial", size, ("rotate", "shift", "scale", "flow", "fill"))
+        fill = given.pop("fill", "black")
+        return cls(**{key: options.share(value) for key, value in given.items()}, fill=fill, low=low, high=high)  # type: ignore[arg-type]
+
+    @property
+    def token(self) -> str:
+        """The exact text of these motions, such as ``spatial:rotate=15,shift=3``."""
+        amounts = {"rotate": self.rotate, "shift": self.shift, "scale": self.scale, "flow": self.flow}
+        given = {key: options.plain(amount) for key, amount in amounts.items() if amount}
+        fill = {} if self.fill == "black" else {"fill": self.fill}
+        return options.write("spatial", {**given, **fill}, self.low, self.high)
+
+    def count(self, x: Tensor) -> int:
+        """One for the turn, two for the shift, one for the growth, 2 H W for the flow, where they are allowed."""
+        self.require_pictures(x)
+        return bool(self.rotate) + 2 * bool(self.shift) + bool(self.scale) + 2 * bool(self.flow) * x.shape[2] * x.shape[3]
+
+    def split(self, params: Tensor, x: Tensor) -> Motion:
+        """The parameters (B, P), apart; 0 for what is not allowed."""
+        self.require_params(params, x)
+        zero = params.new_zeros(len(x))
+        simple = params.unbind(1)[: bool(self.rotate) + 2 * bool(self.shift) + bool(self.scale)]
+        parts = iter(simple)
+        rotate = next(parts) if self.rotate else zero
+        down, right = (next(parts), next(parts)) if self.shift else (zero, zero)
+        scale = next(parts) if self.scale else zero
+        flow = params[:, len(simple) :].reshape(len(x), 2, *x.shape[2:]) if self.flow else None
+        return Motion(rotate, down, right, scale, flow)
+
+    def join(self, motion: Motion) -> Tensor:
+        """The parameters (B, P) of a motion; what is not allowed is left out."""
+        allowed = (self.rotate, self.shift, self.shift, self.scale)
+        parts = [part[:, None] for part, amount in zip(motion[:4], allowed, strict=True) if amount]
+        return torch.cat(parts if motion.flow is None else [*parts, motion.flow.flatten(1)], 1)
+
+    def render(self, x: Tensor, params: Tensor) -> Tensor:
+        """The moved pictures."""
+        kind = torch.promote_types(x.dtype, torch.float32)
+        motion = self.split(params.to(kind), x)
+        height, width = x.shape[2:]
+        along, across = turn(math.radians(self.rotate) * motion.rotate, 1 + self.scale * motion.scale)
+        along, across = along[:, None, None], across[:, None, None]
+        down, right = (self.shift * part[:, None, None] for part in (motion.down, motion.right))
+        row, column = around(height, width, params.to(kind))
+        rows = (row + (height - 1) / 2) - down + (along * (row - down) + across * (column - right))
+        columns = (column + (width - 1) / 2) - right + (along * (column - right) - across * (row - down))
+        if motion.flow is not None:
+            rows, columns = rows + self.flow * motion.flow[:, 0], columns + self.flow * motion.flow[:, 1]
+        moved = resample(x, rows, columns, self.low if self.fill == "black" else None)
+        return moved.clamp(*box_inside(self.low, self.high, x.dtype))
