@@ -13,6 +13,7 @@ from quintain.certify.span import Span, start
 from quintain.core.errors import Contradiction, ModelError
 from quintain.losses.margin import margin
 from quintain.models.classifier import Classifier
+from quintain.models.target import Target
 from quintain.threats.ball import Ball, require_inside
 
 CHUNK = 64
@@ -62,11 +63,11 @@ class IntervalBounds:
     """
 
     @torch.no_grad()
-    def __call__(self, model: Classifier, x: Tensor, y: Tensor, threat: Ball, *, eps: Tensor | None = None) -> CertificateOutcome:
+    def __call__(self, model: Target, x: Tensor, y: Tensor, threat: Ball, *, eps: Tensor | None = None) -> CertificateOutcome:
         """Bounds for inputs ``x`` (B, *S) with labels ``y`` (B,); ``eps`` (B,) replaces the threat's radius by one per example."""
         if not isinstance(model, Classifier):
             raise ModelError(
-                f"interval bounds read the layers of a Classifier; got a {type(model).__name__}, which proves by its own means"
+                f"interval bounds read the layers of a Classifier; got a {type(model).__name__}, whose layers are not seen"
             )
         require_inside(threat, x)
         arithmetic, network = deployed(model.dtype), Network.of(model.net)

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from quintain.models.classifier import Classifier
+from quintain.models.target import Target
 from quintain.threats.ball import Ball
 
 
@@ -34,5 +34,5 @@ class CertificateOutcome:
 class Certifier(Protocol):
     """A proof method for balls: frozen settings, callable, without a model inside."""
 
-    def __call__(self, model: Classifier, x: Tensor, y: Tensor, threat: Ball, *, eps: Tensor | None = None) -> CertificateOutcome:
+    def __call__(self, model: Target, x: Tensor, y: Tensor, threat: Ball, *, eps: Tensor | None = None) -> CertificateOutcome:
         """Prove what can be proven of ``x`` (B, *S) and labels ``y`` (B,); ``eps`` (B,) is a radius each, in place of the threat's."""

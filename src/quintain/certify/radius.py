@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from quintain.certify.outcome import CertificateOutcome, Certifier
-from quintain.models.classifier import Classifier
+from quintain.models.target import Target
 from quintain.threats.ball import Ball
 from quintain.threats.l2 import L2
 
@@ -20,7 +20,7 @@ RANGE = 2.0**16
 
 
 def largest_radius(
-    certifier: Certifier, model: Classifier, x: Tensor, y: Tensor, threat: Ball, *, sizes: Sequence[float] = ()
+    certifier: Certifier, model: Target, x: Tensor, y: Tensor, threat: Ball, *, sizes: Sequence[float] = ()
 ) -> CertificateOutcome:
     r"""The largest eps *proven* for each example.
 
@@ -54,7 +54,7 @@ def largest_radius(
 class _Search:
     """The two ends of what is open, (2, B): proven in row 0, refused in row 1; their sizes, margins and places on the grid."""
 
-    def __init__(self, certifier: Certifier, model: Classifier, x: Tensor, y: Tensor, threat: Ball, largest: float) -> None:
+    def __init__(self, certifier: Certifier, model: Target, x: Tensor, y: Tensor, threat: Ball, largest: float) -> None:
         self.certify = lambda rows, eps: certifier(model, x[rows], y[rows], threat, eps=eps)
         ceiling = (threat.high - threat.low) * (math.sqrt(x.shape[1:].numel()) if isinstance(threat, L2) else 1.0)
         first, last = threat.eps or ceiling / 256, max(ceiling, threat.eps, largest)

@@ -14,7 +14,7 @@ from quintain.core.errors import ModelError, SettingError
 from quintain.core.progress import Progress, silent
 from quintain.core.seeds import derive
 from quintain.core.statistics import binomial_lower, binomial_tail
-from quintain.models.classifier import Classifier
+from quintain.models.target import Target
 from quintain.threats.ball import require_inside
 from quintain.threats.draw import draws as streams
 from quintain.threats.l2 import L2
@@ -47,7 +47,7 @@ class Smoothed:
     Source: Cohen, Rosenfeld and Kolter, 2019, arXiv:1902.02918; the surrogate is that of Salman et al., 2019, arXiv:1906.04584.
     """
 
-    model: Classifier
+    model: Target
     sigma: float
     draws: int = 10_000
     selection: int = 100

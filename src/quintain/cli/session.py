@@ -126,9 +126,9 @@ class Session:
             SettingError: If a registered net was named without weights: an untrained one says nothing.
         """
         from quintain.evaluate.subject import described
-        from quintain.models import load_model
+        from quintain.models.loading import is_asked, load_model
 
-        if self.weights is None and ".py" not in self.model:
+        if self.weights is None and ".py" not in self.model and not is_asked(self.model):
             find("model", self.model)
             raise SettingError(
                 f"--model {self.model} without --weights is an untrained net; give --weights FILE.safetensors "
@@ -159,9 +159,9 @@ class Session:
         Raises:
             ModelError: If it does not take the data, which is tried before any training.
         """
-        from quintain.models import load_model
+        from quintain.models import load_classifier
 
-        model = load_model(self.model, self.weights, **self._shape, seed=derive(self.seed, "net"))
+        model = load_classifier(self.model, self.weights, **self._shape, seed=derive(self.seed, "net"))
         model.predict(self.examples.batch([0])[0])
         return model.net
 

@@ -17,7 +17,7 @@ from quintain.data.splits import Splits
 from quintain.drill.run import RunFolder
 from quintain.drill.settings import Scale, Settings
 from quintain.evaluate.subject import Subject
-from quintain.models import load_model
+from quintain.models import load_classifier
 from quintain.models.nets import xray_cnn
 from quintain.results.artefacts import ModelFile
 from quintain.results.robustness_records import Attacked, Attacks, Hardened, Trained
@@ -90,7 +90,7 @@ class Stage:
         path = self.folder / file.path
         if not path.exists() or sha256_file(path) != file.sha256:
             raise RunFolderError(f"{path} is missing or changed since the run stored it; delete the run folder and drill again")
-        model = load_model("xray-cnn", path, classes=2)
+        model = load_classifier("xray-cnn", path, classes=2)
         return Subject(model, file)
 
     def trained(self) -> Trained:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from quintain.core.errors import SettingError
 from quintain.core.progress import Progress, silent
 from quintain.core.registry import find
@@ -66,7 +68,8 @@ def attacked_outcome(
         notes.append(f"Only the answer {data.class_names[target]} counts as a break; {left_out} examples of that class are left out.")
     if attacked.halted:
         notes.append(f"The run broke off: {attacked.halted}. {attacked.unfinished} examples that were not attacked count as standing.")
-    return Outcome(Attacked((attacked,)), (clean_claim(subject, data, delivered=True), *claims), tuple(notes))
+    clean = clean_claim(subject, data, predicted=np.array(attacked.examples.predicted), delivered=True)
+    return Outcome(Attacked((attacked,)), (clean, *claims), tuple(notes))
 
 
 def certified_outcome(

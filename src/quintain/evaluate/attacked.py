@@ -97,7 +97,7 @@ def attack_models(
         rows_of(orders, books, data, right),
         examples(data, predicted, np.zeros(len(data)), books.radius, books.failed),
         ball_of(sizes),
-        gallery(folder, subject, data, fooled, sizes[-1]) if folder is not None and first else (),
+        gallery(folder, subject, data, fooled, sizes[-1]) if folder is not None and first and not findings.halted else (),
         breaks_of(books, proved, sizes[-1]),
         trust_of(orders, books, subject.model, data, right, transferred=transferred) if probes and first and not findings.halted else None,
         target,

@@ -139,9 +139,16 @@ def _together(proved: Proved | None, attacked: Attacks | None) -> PerExample:
     return replace(proved.examples, broken_radius=attacked.examples.broken_radius, failed=failed)
 
 
-def clean_claim(subject: Subject, data: Dataset, *, delivered: bool = False) -> Claim:
-    """Accuracy on unchanged examples: both sides are the same count, but for examples that give no number."""
-    predicted = answers(subject.model, data)
+def clean_claim(subject: Subject, data: Dataset, *, predicted: np.ndarray | None = None, delivered: bool = False) -> Claim:
+    """Accuracy on unchanged examples: both sides are the same count, but for examples that give no number.
+
+    Args:
+        subject: The model.
+        data: The examples.
+        predicted: Its answers (N,), -1 for no number, where they are known; it is asked if not given.
+        delivered: Whether requirements that name no model mean this one.
+    """
+    predicted = answers(subject.model, data) if predicted is None else predicted
     right, failed = predicted == data.labels, predicted < 0
     below, above = (tally(counted, data.labels, data.classes) for counted in (right, right | failed))
     of = Quantity(Kind.CLEAN_ACCURACY, subject.file.subject, data.hash)

@@ -17,7 +17,7 @@ from quintain.data.dataset import Dataset
 from quintain.evaluate.pieces import Piece, Pieces, Place
 from quintain.evaluate.shrink import STEPS, shrunk
 from quintain.evaluate.team import ALONE, Team
-from quintain.models.classifier import Classifier
+from quintain.models.target import Target
 from quintain.threats.ball import Ball
 from quintain.threats.family import Family
 
@@ -94,7 +94,7 @@ class Findings:
 
 def carried_out(
     orders: Orders,
-    model: Classifier,
+    model: Target,
     data: Dataset,
     right: np.ndarray,
     safe: np.ndarray,
@@ -161,7 +161,7 @@ def together(team: Team, own: Findings) -> Findings:
 
 def _met(
     orders: Orders,
-    model: Classifier,
+    model: Target,
     data: Dataset,
     rows: np.ndarray,
     number: int,
@@ -189,9 +189,7 @@ def _met(
             yield place, piece
 
 
-def _found(
-    orders: Orders, model: Classifier, attack: Attack, threat: Ball, x: Tensor, y: Tensor, rows: np.ndarray, seen: set[int]
-) -> Piece:
+def _found(orders: Orders, model: Target, attack: Attack, threat: Ball, x: Tensor, y: Tensor, rows: np.ndarray, seen: set[int]) -> Piece:
     words: dict[str, object] = {} if orders.queries is None else {"queries": orders.queries}
     targets = None if orders.target is None else torch.full_like(y, orders.target)
     words |= {} if targets is None else {"targets": targets}
@@ -202,7 +200,8 @@ def _found(
     size = outcome.size.double().cpu().numpy()
     radius, extra = size.copy(), np.zeros(len(rows), np.int64)
     hit = outcome.broken.cpu()
-    if broken.any() and orders.queries is None and not isinstance(threat, Family):
+    minimal = getattr(attack, "smallest", False) or isinstance(threat, Family)
+    if broken.any() and orders.queries is None and not minimal:
         aimed = None if targets is None else targets[hit]
         radius[broken] = shrunk(model, x[hit], y[hit], outcome.adversarial.to(x.device)[hit], threat, targets=aimed).cpu().numpy()
         extra[broken] = STEPS + 1

@@ -42,11 +42,10 @@ def gallery(folder: Path, subject: Subject, data: Dataset, fooled: list[Fooled],
         ball = kind_of(threat.token)
         stem = f"{subject.name}-{ball}-{one.id}"
         change = 0.5 + MAGNIFIED * (one.adversarial - clean[0])
-        size = f"{one.size * 255:.1f}/255" if ball == "linf" else f"{one.size:.2f}"
         rows.append(
             (
                 _answered(folder, f"{stem}-clean", subject, data, clean[0]),
-                store_picture(folder, f"{stem}-change", change, f"change x{MAGNIFIED}, {size}"),
+                store_picture(folder, f"{stem}-change", change, f"change x{MAGNIFIED}, {_size(one.size, ball)}"),
                 _answered(folder, f"{stem}-adversarial", subject, data, one.adversarial, "bad"),
             )
         )
@@ -55,8 +54,18 @@ def gallery(folder: Path, subject: Subject, data: Dataset, fooled: list[Fooled],
 
 @torch.inference_mode()
 def _answered(folder: Path, name: str, subject: Subject, data: Dataset, picture: Tensor, mark: Literal["", "bad"] = "") -> Picture:
-    chance = subject.model(picture[None]).softmax(1)[0]
-    answer = int(chance.argmax())
-    name_of = dict(enumerate(data.class_names)).get(answer, str(answer))
-    caption = f"{name_of} {100 * float(chance[answer]):.0f} %"
+    scores = subject.model(picture[None])[0]
+    answer = int(scores.argmax())
+    caption = dict(enumerate(data.class_names)).get(answer, str(answer))
+    if subject.model.access != "labels":
+        caption += f" {100 * float(scores.softmax(0)[answer]):.0f} %"
     return store_picture(folder, name, picture, caption, mark)
+
+
+def _size(size: float, ball: str) -> str:
+    match ball:
+        case "linf":
+            return f"{size * 255:.1f}/255"
+        case "l0":
+            return f"{size:.0f} pixels"
+    return f"{size:.2f}"

@@ -9,6 +9,7 @@ from torch import Tensor
 from quintain.attacks.gradient.fgsm import FGSM
 from quintain.attacks.gradient.pgd import PGD
 from quintain.attacks.meter import Meter
+from quintain.attacks.method import Access, access_of
 from quintain.attacks.outcome import AttackOutcome, Model
 from quintain.attacks.step import advance, lengths
 from quintain.core.errors import ModelError, SettingError
@@ -21,8 +22,8 @@ from quintain.threats.family import Family, rendered
 
 PASSES = 5
 STEPS = 20
-RANDOM = 100
-"""Random points of the threat for each example that still stands."""
+RANDOM = {"gradients": 100, "scores": 10, "labels": 10}
+"""Random points of the threat for each example that still stands; fewer where questions may be what is paid for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,9 +47,9 @@ class Sample:
     seed: int
 
     @property
-    def access(self) -> str:
+    def access(self) -> Access:
         """What the model gives."""
-        return str(getattr(self.model, "access", "gradients"))
+        return access_of(getattr(self.model, "access", ""))
 
     def left(self) -> "Sample":
         """The examples that still stand."""
@@ -66,15 +67,16 @@ def sign(name: str, value: float, threshold: float, evidence: str) -> Sign:
     return Sign(name, float(value), threshold, bool(value > threshold), evidence)
 
 
-def asked(sample: Sample) -> Iterator[Sign]:
-    """Every sign that the model itself shows, on a sample that is not empty."""
+def asked(sample: Sample, target: int | None = None) -> Iterator[Sign]:
+    """Every sign that the model itself shows, on a sample that is not empty; where one class is aimed at, those of its answers and slopes."""
     yield from _answers(sample)
     left = sample.left()
-    if len(left.x):
+    if len(left.x) and target is None:
         yield _random(sample, left)
     if sample.access == "gradients":
         yield from _gradients(sample)
-        yield from _attempts(sample, left)
+        if target is None:
+            yield from _attempts(sample, left)
 
 
 @torch.no_grad()
@@ -114,7 +116,7 @@ def _random(sample: Sample, left: Sample) -> Sign:
     """Random points of the threat against what the attacks left."""
     room, draw = left.threat.room(left.x), left.draw("random")
     broken = torch.zeros(len(left.x), dtype=torch.bool, device=left.x.device)
-    for number in range(RANDOM):
+    for number in range(RANDOM[sample.access]):
         z = left.threat.sample(left.x, draw.at(number), room)
         broken |= left.model(rendered(left.threat, z, left.x)).argmax(1) != left.y
     many = int(broken.sum())

@@ -1,14 +1,17 @@
 """Signs that an attack was weak and not the model strong, each with its value, threshold and evidence."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from quintain.attacks.gradient.pgd import PGD
 from quintain.attacks.meter import Meter
 from quintain.attacks.method import access_of
 from quintain.attacks.outcome import Model
+from quintain.core.errors import TargetError
 from quintain.core.registry import entries
 from quintain.core.seeds import derive
 from quintain.core.tokens import kind_of
@@ -47,16 +50,14 @@ def trust_of(
     rows = np.array(sorted(orders.probed), dtype=np.int64)
     rows = rows[~books.failed[rows]]
     signs: list[Sign] = list(_from_rows(books, right, transferred))
-    if len(rows) and orders.queries is None:
-        with torch.inference_mode(False):
-            x, y = data.batch(rows)
-            standing = torch.from_numpy(np.isinf(books.radius[rows]))
-            sample = Sample(model, x, y, torch.from_numpy(rows), orders.sizes[-1], standing, orders.seed)
-            if orders.target is None:
-                signs += asked(sample)
-            signs += _by_access(orders, books, right, sample, data)
-            signs += _near_ties(books, rows, sample, orders)
-    return Trust(tuple(signs), len(rows) if orders.queries is None else 0)
+    if not len(rows) or orders.queries is not None:
+        return Trust(tuple(signs), 0)
+    with torch.inference_mode(False), suppress(TargetError):  # a model that has stopped answering leaves what was seen before
+        x, y = data.batch(rows)
+        sample = Sample(model, x, y, torch.from_numpy(rows), orders.sizes[-1], torch.from_numpy(np.isinf(books.radius[rows])), orders.seed)
+        for one in (asked(sample, orders.target), _by_access(orders, books, right, sample, data), _near_ties(books, rows, sample, orders)):
+            signs.extend(one)
+    return Trust(tuple(signs), len(rows))
 
 
 def _from_rows(books: Books, right: np.ndarray, transferred: np.ndarray | None) -> Iterator[Sign]:
@@ -80,7 +81,7 @@ def _by_access(orders: Orders, books: Books, right: np.ndarray, sample: Sample, 
         by_slope = np.array([_access(member or name, name) == "gradients" for member in column.by])
         sloped |= hit & by_slope
         blind |= hit & ~by_slope
-    if sample.access != "gradients" or not blind.any() or kind_of(sample.threat.token) not in _gradient_kinds():
+    if sample.access != "gradients" or not blind.any() or kind_of(sample.threat.token) not in PGD.serves:
         return
     rows = np.flatnonzero(blind & ~sloped & right & ~books.failed)[:EXAMPLES]
     many = 0
@@ -118,9 +119,3 @@ def _access(member: str, attack: str) -> str:
     known = entries("attack")
     entry = known.get(member) or known.get(attack)
     return access_of(entry.fact("access")) if entry else "gradients"
-
-
-def _gradient_kinds() -> Sequence[str]:
-    from quintain.attacks.gradient.pgd import PGD
-
-    return PGD.serves

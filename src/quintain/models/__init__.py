@@ -1,30 +1,44 @@
-"""Classifiers over inputs in [0, 1]: adapters, loading without unpickling, small reference nets."""
+"""Classifiers over inputs in [0, 1], nets or only asked: adapters, loading without unpickling, small reference nets."""
 
 from typing import TYPE_CHECKING
 
 from quintain.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from quintain.models.blackbox import BlackBox as BlackBox
     from quintain.models.checks import check_model as check_model
     from quintain.models.classifier import Classifier as Classifier
+    from quintain.models.endpoint import Endpoint as Endpoint
+    from quintain.models.endpoint import read_endpoint as read_endpoint
+    from quintain.models.http import connect as connect
+    from quintain.models.loading import load_classifier as load_classifier
     from quintain.models.loading import load_model as load_model
     from quintain.models.nets import Normalise as Normalise
     from quintain.models.nets import initialise as initialise
     from quintain.models.nets import mlp as mlp
     from quintain.models.nets import xray_cnn as xray_cnn
+    from quintain.models.onnx import load_onnx as load_onnx
+    from quintain.models.target import Target as Target
     from quintain.models.weights import load_weights as load_weights
     from quintain.models.weights import save_weights as save_weights
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
+        "BlackBox": "quintain.models.blackbox",
         "Classifier": "quintain.models.classifier",
+        "Endpoint": "quintain.models.endpoint",
         "Normalise": "quintain.models.nets",
+        "Target": "quintain.models.target",
         "check_model": "quintain.models.checks",
+        "connect": "quintain.models.http",
         "initialise": "quintain.models.nets",
+        "load_classifier": "quintain.models.loading",
         "load_model": "quintain.models.loading",
+        "load_onnx": "quintain.models.onnx",
         "load_weights": "quintain.models.weights",
         "mlp": "quintain.models.nets",
+        "read_endpoint": "quintain.models.endpoint",
         "save_weights": "quintain.models.weights",
         "xray_cnn": "quintain.models.nets",
     },

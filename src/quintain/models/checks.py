@@ -11,6 +11,7 @@ from torch import Tensor
 
 from quintain.core.errors import QuintainError
 from quintain.models.classifier import Classifier
+from quintain.models.target import Target
 from quintain.results.robustness_records import Finding
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -37,13 +38,13 @@ class Examples(Protocol):
 class Case:
     """One model on one batch."""
 
-    model: Classifier
+    model: Target
     x: Tensor
     y: Tensor
     logits: Tensor
 
 
-def check_model(model: Classifier, data: Examples, *, sample: int = 64) -> list[Finding]:
+def check_model(model: Target, data: Examples, *, sample: int = 64) -> list[Finding]:
     """Look at mode, weights, output, determinism, batch independence, gradients, and whether the model takes inputs in [0, 1].
 
     A model that cannot be called is an error among the findings, and is not raised. The model is not changed.
@@ -57,7 +58,7 @@ def check_model(model: Classifier, data: Examples, *, sample: int = 64) -> list[
         Findings in a fixed order, the good ones included; level ``error`` where results would mean nothing, ``warning`` where
         they may mislead.
     """
-    findings = [_mode(model), _weights(model)]
+    findings = [_mode(model), _weights(model)] if isinstance(model, Classifier) else [_unseen(model)]
     try:
         x, y = data.batch(np.unique(np.linspace(0, len(data.labels) - 1, sample).round().astype(np.int64)))
         with torch.no_grad():
@@ -67,10 +68,16 @@ def check_model(model: Classifier, data: Examples, *, sample: int = 64) -> list[
     findings.append(_output(case, data.classes))
     if findings[-1].level == "error":
         return findings
-    findings += [_determinism(case), _independence(case), *_gradient(case)]
+    findings += [_determinism(case), _independence(case)]
+    if model.access == "gradients":
+        findings += _gradient(case)
     if model.classes == data.classes:
         findings.append(_inputs(case, data))
     return findings
+
+
+def _unseen(model: Target) -> Finding:
+    return Finding("weights", "note", f"only asked for {model.access}: no weights are seen, no gradient is given, nothing can be proved")
 
 
 def _mode(model: Classifier) -> Finding:

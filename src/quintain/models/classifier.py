@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from quintain.core.errors import ModelError, QuintainError, SettingError
 from quintain.models.adapters import adapt
 from quintain.models.fingerprint import fingerprint
+from quintain.models.target import Access
 
 
 @final
@@ -28,7 +29,7 @@ class Classifier:
         ModelError: When called with a net in training mode, an input that it cannot take, or an output of the wrong shape.
     """
 
-    access = "gradients"
+    access: Access = "gradients"
 
     def __init__(self, net: nn.Module, *, classes: int | None = None, allow_train_mode: bool = False, name: str = "model") -> None:
         if not isinstance(net, nn.Module):
@@ -53,6 +54,11 @@ class Classifier:
         if self._classes is None:
             raise ModelError(f"the number of classes of {self.name} is not known yet; give Classifier(net, classes=...) or call it once")
         return self._classes
+
+    @property
+    def parameters(self) -> int:
+        """How many weights the net has."""
+        return sum(parameter.numel() for parameter in self.net.parameters())
 
     @property
     def device(self) -> torch.device:

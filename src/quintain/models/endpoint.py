@@ -77,7 +77,11 @@ class Endpoint:
     @property
     def together(self) -> int:
         """How many inputs go into one request."""
-        return self.batch if "{xs}" in json.dumps(self.body) else 1
+        return self.batch if self._batched else 1
+
+    @property
+    def _batched(self) -> bool:
+        return "{xs}" in json.dumps(self.body)
 
     @property
     def hash(self) -> str:
@@ -98,7 +102,7 @@ class Endpoint:
         found = told
         for key in self.answer.split(".") if self.answer else ():
             found = _step(found, key, self.answer, told)
-        found = found if self.together > 1 or "{xs}" in json.dumps(self.body) else [found]
+        found = found if self._batched else [found]
         if not isinstance(found, list) or len(found) != count:
             raise ModelError(f"{self.url} gives {_short(found)} for {count} inputs; expected a list of {count} at {self.answer!r}")
         return [self._label(one) if self.access == "labels" else self._scores(one) for one in found]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from quintain.core.errors import ModelError, SettingError, TargetError
+from quintain.core.errors import ModelError, TargetError
 from quintain.models.answers import Answers
 from quintain.models.blackbox import BlackBox
 from quintain.models.endpoint import Endpoint, expanded
@@ -43,8 +43,8 @@ def connect(
 
     Raises:
         ModelError: If httpx is not installed; when called, if an answer cannot be read.
-        TargetError: When called, if the endpoint refuses, or stays silent after all retries: answers so far are kept.
-        SettingError: If a header needs an environment variable that is not set; when called, if the budget is spent.
+        TargetError: When called, if the endpoint refuses, stays silent after all retries, or the budget is spent: answers so far are kept.
+        SettingError: If a header needs an environment variable that is not set.
     """
     try:
         import httpx
@@ -80,15 +80,13 @@ class Line:
         """Answers for inputs (B, *S): scores (B, K) or labels (B,)."""
         questions = [self.answers.question(one) for one in x]
         known = self.answers.known(questions)
-        new = [place for place, question in enumerate(questions) if question not in known]
-        new = list({questions[place]: place for place in reversed(new)}.values())[::-1]
-        for first in range(0, len(new), self.endpoint.together):
-            places = new[first : first + self.endpoint.together]
-            self._within_budget(len(places))
-            told = self._post(self.endpoint.question(x[places]))
-            fresh = dict(zip((questions[place] for place in places), self.endpoint.read(told, len(places)), strict=True))
+        new = {question: one for question, one in zip(questions, x, strict=True) if question not in known}
+        while new:
+            some = list(new)[: self._allowed()]
+            told = self._post(self.endpoint.question(np.stack([new.pop(question) for question in some])))
+            fresh = dict(zip(some, self.endpoint.read(told, len(some)), strict=True))
             self.answers.keep(fresh)
-            self.asked += len(places)
+            self.asked += len(some)
             known |= fresh
         kind = np.int64 if self.endpoint.access == "labels" else np.float64
         widths = {len(known[question]) for question in questions} if kind is np.float64 else set()
@@ -96,10 +94,14 @@ class Line:
             raise ModelError(f"{self.endpoint.url} gives {' or '.join(map(str, sorted(widths)))} scores an input; expected one a class")
         return np.array([known[question] for question in questions], dtype=kind).reshape(len(x), *widths)
 
-    def _within_budget(self, more: int) -> None:
+    def _allowed(self) -> int:
+        """How many inputs go into the next request."""
         budget = self.endpoint.budget
-        if budget is not None and self.asked + more > budget:
-            raise SettingError(f"{self.endpoint.url}: the budget of {budget} questions is spent, {self._account()}")
+        if budget is None:
+            return self.endpoint.together
+        if self.asked >= budget:
+            raise TargetError(f"{self.endpoint.url}: the budget of {budget} questions is spent, {self._account()}")
+        return min(self.endpoint.together, budget - self.asked)
 
     def _post(self, question: Any) -> Any:
         """The endpoint's answer to one request, tried again as often as is allowed."""

@@ -1,4 +1,4 @@
-"""One way in: ``load_model("xray-cnn")``, or a factory in the user's own file."""
+"""One way in: ``load_model("xray-cnn")``, a factory in the user's own file, an ONNX file, a function of arrays, an address."""
 
 import inspect
 import sys
@@ -8,16 +8,26 @@ from contextlib import contextmanager, suppress
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from quintain.core.errors import ModelError, QuintainError
+from quintain.core.errors import ModelError, QuintainError, SettingError
 from quintain.core.registry import find
-from quintain.core.store import sha256
+from quintain.core.store import sha256, sha256_file
+from quintain.models.blackbox import BlackBox
 from quintain.models.classifier import Classifier
+from quintain.models.target import Target
 from quintain.models.weights import load_weights
+
+ASKED = ("scores:", "labels:", "onnx:", "http://", "https://")
+ASKED_FILES = (".onnx", ".toml")
+
+
+def is_asked(spec: str) -> bool:
+    """Whether a model is only asked for answers: it brings its own weights, and shows none."""
+    return spec.startswith(ASKED) or spec.endswith(ASKED_FILES)
 
 
 def load_model(
@@ -28,8 +38,55 @@ def load_model(
     channels: int | None = None,
     size: int | None = None,
     seed: int | None = None,
+) -> Target:
+    """A classifier, from a name, a file or an address.
+
+    ====================================  ======================================================================================
+    ``xray-cnn``, ``net.py:make``         a ``torch.nn.Module``: see ``load_classifier``
+    ``model.onnx``, ``onnx:model``        scores of an ONNX file (extra ``onnx``): see ``load_onnx``
+    ``scores:file.py:function``           scores (B, K) of a Python function of arrays (B, *S) in [0, 1]: see ``BlackBox``
+    ``labels:file.py:function``           labels (B,) of one
+    ``http://host:port/path``             scores by ``POST {"inputs": [...]}``, answered ``{"scores": [[...], ...]}`` (extra ``http``)
+    ``endpoint.toml``                     any other exchange over HTTP, with retries, budget, cache: see ``Endpoint``
+    ====================================  ======================================================================================
+
+    Args:
+        spec: One of these. A Python file is run: give only files that you trust.
+        weights, channels, size, seed: For a ``torch.nn.Module`` alone.
+        classes: Of the data; a function of labels needs it.
+
+    Raises:
+        UnknownName: If no model has that name.
+        SettingError: If weights are given for a model that is only asked.
+        ModelError: If the file cannot be run or read, or the weights do not fit.
+    """
+    if not is_asked(spec):
+        return load_classifier(spec, weights, classes=classes, channels=channels, size=size, seed=seed)
+    if weights is not None:
+        raise SettingError(f"{spec} is only asked for answers and takes no weights; leave {weights} out")
+    kind, colon, rest = spec.partition(":")
+    if colon and kind in ("scores", "labels"):
+        return _function(rest, "labels" if kind == "labels" else "scores", classes)
+    if spec.startswith(("http://", "https://")) or spec.endswith(".toml"):
+        from quintain.models.endpoint import Endpoint, read_endpoint
+        from quintain.models.http import connect
+
+        return connect(read_endpoint(Path(spec).expanduser()) if spec.endswith(".toml") else Endpoint(spec), classes=classes)
+    from quintain.models.onnx import load_onnx
+
+    return load_onnx(Path(spec.removeprefix("onnx:")).expanduser(), classes=classes)
+
+
+def load_classifier(
+    spec: str,
+    weights: str | Path | None = None,
+    *,
+    classes: int | None = None,
+    channels: int | None = None,
+    size: int | None = None,
+    seed: int | None = None,
 ) -> Classifier:
-    """A classifier in evaluation mode, from a name or a file, with weights.
+    """A net in evaluation mode, from a name or a file, with weights.
 
     Args:
         spec: A registered name (``"xray-cnn"``), or ``"path/to/file.py:factory"`` where ``factory`` is a function or class that returns a
@@ -40,8 +97,10 @@ def load_model(
 
     Raises:
         UnknownName: If no model has that name.
-        ModelError: If the file cannot be run, has no such factory, or the weights do not fit.
+        ModelError: If it is only asked for answers, the file cannot be run, has no such factory, or the weights do not fit.
     """
+    if is_asked(spec):
+        raise ModelError(f"{spec} is only asked for answers; this needs a torch.nn.Module, such as path/to/file.py:factory")
     sizes = {
         key: value for key, value in (("classes", classes), ("channels", channels), ("size", size), ("seed", seed)) if value is not None
     }
@@ -59,17 +118,36 @@ def load_model(
     return Classifier(net.eval(), classes=classes, name=spec)
 
 
+def _function(place: str, access: Literal["labels", "scores"], classes: int | None) -> BlackBox:
+    path, _, name = place.rpartition(":")
+    if not path.endswith(".py"):
+        raise ModelError(f"{access}:{place} names no function; expected {access}:path/to/file.py:function")
+    file = Path(path).expanduser()
+    with _member(file, name) as answer:
+        if not callable(answer) or isinstance(answer, type | nn.Module):
+            raise ModelError(f"{place} is no function of arrays; for a torch.nn.Module leave out '{access}:'")
+    digest = sha256(f"{access} {name} {sha256_file(file)}".encode())
+    return BlackBox(answer, access=access, classes=classes, name=place, hash=digest)
+
+
 def _from_file(path: Path, factory: str, sizes: dict[str, int]) -> nn.Module:
+    with _member(path, factory) as found:
+        return _build(found, f"{path}:{factory}", sizes)
+
+
+@contextmanager
+def _member(path: Path, name: str) -> Iterator[Any]:
+    """What a user's file calls by a name; whatever goes wrong in that file, while it is in use, is told in one line."""
     if not path.is_file():
         raise ModelError(f"there is no file {path}; expected path/to/file.py:factory, or a name from 'quintain list'")
     with _told(str(path)), _beside(path):
         module = _run(path)
-        if not hasattr(module, factory):
+        if not hasattr(module, name):
             offered = sorted(
-                name for name, value in vars(module).items() if callable(value) and getattr(value, "__module__", "") == module.__name__
+                key for key, value in vars(module).items() if callable(value) and getattr(value, "__module__", "") == module.__name__
             )
-            raise ModelError(f"{path} has no {factory!r}; it has {', '.join(offered) or 'no function or class'}")
-        return _build(getattr(module, factory), f"{path}:{factory}", sizes)
+            raise ModelError(f"{path} has no {name!r}; it has {', '.join(offered) or 'no function or class'}")
+        yield getattr(module, name)
 
 
 def _build(factory: Callable[..., Any], name: str, sizes: dict[str, int]) -> nn.Module:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, Self
 
+import torch
 from torch import Tensor
 
 from quintain.core.errors import SettingError
@@ -25,6 +26,7 @@ class Projection(Change):
         low, high: The data box.
 
     The parameters are the light's values, P = C H W: no pixel gets darker, none without light changes, and none exceeds ``high``.
+    Where the light is too strong for ``high``, its gradient is that of the pixel, so that a search can turn it down again.
 
     Raises:
         SettingError: If the gain is negative, or wider than the box in the additive form.
@@ -70,4 +72,5 @@ class Projection(Change):
         self.require_params(params, x)
         light = self.gain * params.view_as(x)
         lit = x + (light if self.form == "additive" else (x - self.low) * light)
-        return lit.clamp(max=box_inside(self.low, self.high, x.dtype)[1])
+        brightest = box_inside(self.low, self.high, x.dtype)[1]
+        return torch.where(lit > brightest, brightest + (lit - lit.detach()), lit)

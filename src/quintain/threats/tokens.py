@@ -13,7 +13,8 @@ def parse(token: str) -> "Threat":
     """The threat that a token stands for; ``parse(threat.token) == threat``.
 
     Args:
-        token: The registered name of a threat, a colon and its size: ``linf:8/255``, ``l2:0.5``, ``linf:0.1[-1.0,1.0]``.
+        token: The registered name of a threat, a colon and its size: ``linf:8/255``, ``l2:0.5``, ``linf:0.1[-1.0,1.0]``;
+            ``negative`` has none.
 
     Raises:
         UnknownName: If no threat has this name.

@@ -13,15 +13,15 @@ Y = torch.zeros(6, dtype=torch.long)
 
 
 def one_pixel(z: Tensor) -> Tensor:
-    """Class 1 where pixel (1, 3) is bright beyond doubt."""
-    return torch.stack((torch.full((len(z),), 0.9, dtype=z.dtype), z[:, 0, 1, 3]), 1)
+    """Class 1 where pixel (1, 3) is bright."""
+    return torch.stack((torch.full((len(z),), 0.5, dtype=z.dtype), z[:, 0, 1, 3]), 1)
 
 
 def test_it_finds_the_one_place_of_a_sticker_that_matters() -> None:
-    x = X * 0.5
+    x = X * 0.4
     outcome = RandomSearch(samples=300, steps=0)(one_pixel, x, Y, Patch(0.15))
     assert outcome.broken.all()
-    assert (outcome.adversarial[:, 0, 1, 3] > 0.9).all()
+    assert (outcome.adversarial[:, 0, 1, 3] > 0.5).all()
 
 
 def test_the_negative_is_tried_and_no_more_than_that_is_claimed() -> None:

@@ -112,8 +112,6 @@ class AutoAttack(Combined):
         return Combined.__call__(self, model, x, y, threat, seed=seed, ids=ids, targets=targets, queries=queries, safe=safe)
 
 
-def autoattack(
-    version: str = "standard", *, steps: int = 100, targets: int = 9, questions: int = 5000, hope: float = 1.0
-) -> AutoAttack:
+def autoattack(version: str = "standard", *, steps: int = 100, targets: int = 9, questions: int = 5000, hope: float = 1.0) -> AutoAttack:
     """AutoAttack in one of its versions; see ``AutoAttack`` for its settings."""
     return AutoAttack(version, steps, targets, questions, hope)

@@ -9,11 +9,14 @@ import torch
 from torch import Tensor
 
 from quintain.attacks.goal import Loss
+from quintain.attacks.gradient.apgd_l1 import climb_l1
+from quintain.attacks.gradient.points import chosen, column
 from quintain.attacks.gradient.schedule import Pace, checkpoints, first_pace, hopeful, paced
 from quintain.attacks.loop import climb
 from quintain.attacks.method import Method
 from quintain.attacks.search import Answer, Search
 from quintain.core.errors import SettingError
+from quintain.core.tokens import kind_of
 from quintain.threats.ball import Ball, Room
 from quintain.threats.draw import Draw
 from quintain.threats.family import Family
@@ -50,7 +53,7 @@ class APGD(Method):
 
     from a random point on the face of the threat, with :math:`s` its steepest step and :math:`\alpha = 2 \varepsilon` at first. At
     checkpoints that lie closer and closer, an example whose loss rose too seldom, or whose best loss stood still, halves its step and
-    goes back to its best point, with the gradient that was found there and without momentum.
+    goes back to its best point, with the gradient that was found there and without momentum. In L1 it is ``climb_l1``, another rule.
 
     With ``targets``, it climbs towards one wrong class after the other, in the order of their clean logits: guides, since any wrong
     class counts as broken, and where the classes to be answered are given, one climb towards those.
@@ -74,6 +77,7 @@ class APGD(Method):
     """
 
     name: ClassVar[str] = "apgd"
+    serves: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
 
     steps: int = 100
     restarts: int = 1
@@ -120,7 +124,10 @@ class APGD(Method):
         worth = None if self.hope == math.inf else stays
         for restart in range(self.restarts):
             for place, loss in guides(search, self.loss, self.targets):
-                climb(search, draw=search.draw.at(restart, place), start=start, rule=rule, steps=self.steps, loss=loss, stays=worth)
+                if kind_of(search.threat.token) == "l1":
+                    climb_l1(search, search.draw.at(restart, place), self.steps, loss)
+                else:
+                    climb(search, draw=search.draw.at(restart, place), start=start, rule=rule, steps=self.steps, loss=loss, stays=worth)
 
 
 def guides(search: Search, loss: str, targets: int) -> Iterator[tuple[int, Loss]]:
@@ -153,13 +160,3 @@ def higher(state: Ascent, answer: Answer) -> tuple[Tensor, Tensor]:
     """Each example's highest point so far, and the gradient there."""
     better = answer.values > state.best
     return chosen(better, state.z, state.top), chosen(better, answer.gradient, state.slope)
-
-
-def chosen(mask: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """Rows of ``first`` where the mask (n,) says so, else of ``second``."""
-    return torch.where(column(mask, first), first, second)
-
-
-def column(values: Tensor, like: Tensor) -> Tensor:
-    """One value an example (n,), shaped to broadcast over (n, *S)."""
-    return values.view(-1, *[1] * (like.dim() - 1))

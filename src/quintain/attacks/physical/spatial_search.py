@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from itertools import product
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from quintain.attacks.method import Access, Method
@@ -73,7 +72,7 @@ class SpatialSearch(Method):
         """The shares (n, 4) of turn, shift down and right, and growth to ask about, the smallest first; no motion is left out."""
 
         def line(amount: float, count: int) -> tuple[float, ...]:
-            return tuple(torch.linspace(-1, 1, count, dtype=torch.float64).tolist()) if amount else (0.0,)
+            return tuple(2 * place / (count - 1) - 1 for place in range(count)) if amount else (0.0,)
 
         shifts = line(threat.shift, self.shifts)
         points = product(line(threat.rotate, self.angles), shifts, shifts, line(threat.scale, self.sizes))

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from quintain.attacks.scores.nes import NES as NES
     from quintain.attacks.scores.one_pixel import OnePixel as OnePixel
     from quintain.attacks.scores.simba import SimBA as SimBA
+    from quintain.attacks.scores.sparse_rs import SparseRS as SparseRS
     from quintain.attacks.scores.spsa import SPSA as SPSA
     from quintain.attacks.scores.square import Square as Square
 
@@ -16,6 +17,7 @@ HOMES: dict[str, str] = {
     "OnePixel": "quintain.attacks.scores.one_pixel",
     "SPSA": "quintain.attacks.scores.spsa",
     "SimBA": "quintain.attacks.scores.simba",
+    "SparseRS": "quintain.attacks.scores.sparse_rs",
     "Square": "quintain.attacks.scores.square",
 }
 

@@ -35,7 +35,7 @@ CATALOGUE: tuple[Entry, ...] = (
         "quintain.attacks.scores.simba:SimBA",
         "one value after another, up or down: simple, and exact where the model is nearly linear",
         guarantee=WITNESS,
-        facts=(("serves", "linf l2"), ("access", "scores"), ("gap", "0.01"), ("gap:l2", "0.05"), ("trial", "questions=120")),
+        facts=(("serves", "linf l2"), ("access", "scores"), ("gap", "0.01"), ("gap:l2", "0.03"), ("trial", "questions=120")),
     ),
     Entry(
         "attack",
@@ -44,5 +44,13 @@ CATALOGUE: tuple[Entry, ...] = (
         "a pixel or a few, by trying all of them or by differential evolution",
         guarantee=WITNESS,
         facts=(("serves", "l0"), ("access", "scores"), ("gap", "0.01"), ("trial", "population=12 generations=5")),
+    ),
+    Entry(
+        "attack",
+        "sparse-rs",
+        "quintain.attacks.scores.sparse_rs:SparseRS",
+        "random search over a few pixels, a sticker or a frame, with extreme colours",
+        guarantee=WITNESS,
+        facts=(("serves", "l0 mask patch"), ("access", "scores"), ("gap", "0.01"), ("trial", "questions=120")),
     ),
 )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from quintain.attacks.method import Access, Method
 from quintain.attacks.search import Search
@@ -19,12 +20,12 @@ class SimBA(Method):
     .. math:: z' = \Pi_x(z \pm \alpha e_i), \qquad z \leftarrow z' \text{ where } m(f(z')) > m(f(z))
 
     with :math:`\Pi_x` the threat's projection, so that the search goes on at the edge of the ball. In the ball of the largest change
-    a step goes to the end of the range. When every coordinate has been tried, they are tried again in another order; Euclidean
-    steps are then half as long.
+    a step goes to the end of the range. When every coordinate has been tried, they are tried again in another order. Euclidean
+    steps get shorter along a cosine, so that the last questions settle what the first have found.
 
     Args:
         questions: How often the model is asked about an example, at most; a broken example stops paying.
-        rate: Length of the first Euclidean steps, as a share of the threat's ``eps``.
+        rate: Length of the first steps where lengths are Euclidean, as a share of the threat's ``eps``.
 
     Raises:
         SettingError: If a number is out of range.
@@ -50,28 +51,30 @@ class SimBA(Method):
     def pursue(self, search: Search) -> None:
         """Try the coordinates one by one."""
         threat, rows = search.threat, search.rows
+        if not len(rows) or not threat.eps:
+            return
         clean = search.x[rows]
         room, z = threat.room(clean), clean.clone()
         value = search.goal.margin(search.clean_logits[rows], rows)
-        spent, features = torch.zeros_like(rows), clean[:1].numel()
-        order = rows[:, None]
-        for turn in range(self.questions if threat.eps else 0):
-            still = search.standing(rows) & (spent < self.questions)
+        questions = min(self.questions, int(search.meter.left(rows).amax()) - 1)
+        spent, features, order = torch.zeros_like(rows), clean[0].numel(), rows[:, None]
+        for turn in range(questions):
+            still = search.standing(rows) & (spent < questions)
             if not still.all():
                 rows, clean, z, value, spent, order = (part[still] for part in (rows, clean, z, value, spent, order))
                 room = tuple(part[still] for part in room)
-            if not len(rows):
-                return
+                if not len(rows):
+                    return
             lap, place = divmod(turn, features)
             if not place:
                 luck = search.draw.at(lap).of(rows).uniform(torch.empty(len(rows), features, device=rows.device))
                 order = luck.argsort(dim=1, stable=True)
-            length = threat.eps * (self.rate / 2**lap if isinstance(threat, L2) else 2.0)
             untried = torch.ones_like(rows, dtype=torch.bool)
-            for step in (length, -length):
-                where, by = order[:, place, None], z.new_full((len(rows), 1), step)
-                moved = threat.project(z.flatten(1).scatter_add(1, where, by).view_as(z), clean, room)
-                asking = untried & (moved != z).flatten(1).any(1) & search.standing(rows) & (spent < self.questions)
+            for side in (1, -1):
+                step = side * threat.eps * self._share(spent / questions) if isinstance(threat, L2) else 2 * side * threat.eps
+                by = torch.as_tensor(step, dtype=z.dtype, device=z.device).expand(len(rows))
+                moved = threat.project(z.flatten(1).scatter_add(1, order[:, place, None], by[:, None]).view_as(z), clean, room)
+                asking = untried & (moved != z).flatten(1).any(1) & search.standing(rows) & (spent < questions)
                 live = asking.nonzero().squeeze(1)
                 if not len(live):
                     continue
@@ -80,3 +83,6 @@ class SimBA(Method):
                 better = there > value[live]
                 won = live[better]
                 z[won], value[won], untried[won] = moved[won], there[better], False
+
+    def _share(self, progress: Tensor) -> Tensor:
+        return self.rate * (1 + torch.cos(math.pi * progress)) / 2

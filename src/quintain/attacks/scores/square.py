@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from quintain.attacks.method import Access, Method
 from quintain.attacks.scores.square_l2 import reshaped, tiles
 from quintain.attacks.scores.walk import walk
-from quintain.attacks.scores.window import cells, extent, halved, planes
+from quintain.attacks.scores.window import cells, extent, halved, other_end, planes, stripes
 from quintain.attacks.search import Search
 from quintain.core.errors import SettingError
 from quintain.threats.draw import Draw
@@ -74,7 +73,7 @@ class Square(Method):
         rows = search.rows
         low, high = search.threat.room(search.x[rows])
 
-        def propose(progress: float, state: tuple[Tensor], fixed: tuple[Tensor, Tensor], numbers: Tensor) -> tuple[Tensor]:
+        def propose(_: int, progress: float, state: tuple[Tensor], fixed: tuple[Tensor, Tensor], numbers: Tensor) -> tuple[Tensor]:
             return (flipped(halved(self.p, progress, HALVINGS), *state, *fixed, numbers),)
 
         walk(
@@ -93,7 +92,7 @@ class Square(Method):
         rows, threat = search.rows, search.threat
         clean = search.x[rows]
 
-        def propose(progress: float, state: tuple[Tensor], fixed: tuple[Tensor], numbers: Tensor) -> tuple[Tensor]:
+        def propose(_: int, progress: float, state: tuple[Tensor], fixed: tuple[Tensor], numbers: Tensor) -> tuple[Tensor]:
             return (reshaped(threat, halved(self.p, progress, HALVINGS), *state, *fixed, numbers),)
 
         walk(
@@ -109,13 +108,6 @@ class Square(Method):
         )
 
 
-def stripes(low: Tensor, high: Tensor, draw: Draw) -> Tensor:
-    """The start (n, *S): every column of every channel at one end of its range."""
-    channels, height, width = planes(low.shape[1:])
-    lower = draw.uniform(torch.empty(len(low), channels, 1, width, device=low.device)) < 0.5
-    return torch.where(lower.expand(-1, -1, height, -1).reshape(low.shape), low, high)
-
-
 def flipped(share: float, z: Tensor, low: Tensor, high: Tensor, numbers: Tensor) -> Tensor:
     """The next point (n, *S): a window at a random place, each channel of it at one end of its range, other than it was.
 
@@ -127,7 +119,5 @@ def flipped(share: float, z: Tensor, low: Tensor, high: Tensor, numbers: Tensor)
     channels, height, width = planes(z.shape[1:])
     window = cells(numbers[:, :2], *extent(share, height, width), height, width)[:, None].expand(-1, channels, -1)
     old, least, most = (part.view(len(z), channels, -1).gather(2, window) for part in (z, low, high))
-    lower = numbers[:, 2:, None] < 0.5
-    same = (torch.where(lower, least, most) == old).flatten(1).all(1)
-    new = torch.where(lower ^ same[:, None, None], least, most)
+    new = other_end(old, numbers[:, 2:, None] < 0.5, least, most, (1, 2))
     return z.view(len(z), channels, -1).scatter(2, window, new).view(z.shape)

@@ -17,8 +17,8 @@ State = TypeVar("State", bound=tuple[Tensor, ...])
 Fixed = TypeVar("Fixed", bound=tuple[Tensor, ...])
 """What never changes of each example, such as the ends of its range."""
 
-Propose = Callable[[float, State, Fixed, Tensor], State]
-"""A changed state from (share of the questions that are spent, state, fixed, uniform numbers in [0, 1] (n, count))."""
+Propose = Callable[[int, float, State, Fixed, Tensor], State]
+"""A changed state from (question, share of the questions that are spent, state, fixed, uniform numbers in [0, 1] (n, count))."""
 
 BLOCK = 64
 """For how many questions random numbers are drawn at once."""
@@ -64,7 +64,7 @@ def walk(
         block, turn = divmod(question - 1, BLOCK)
         if not turn:
             drawn = draw.at("block", block).of(rows).uniform(torch.empty(len(rows), BLOCK, numbers, device=rows.device))
-        proposed = propose(question / questions, state, fixed, drawn[:, turn])
+        proposed = propose(question, question / questions, state, fixed, drawn[:, turn])
         there = loss(search.scores(proposed[0], rows), rows)
         better = there > value
         value = torch.where(better, there, value)

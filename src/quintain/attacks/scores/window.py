@@ -7,15 +7,28 @@ from collections.abc import Sequence
 import torch
 from torch import Size, Tensor
 
+from quintain.threats.draw import Draw
+
+MOMENTS = (0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
+DIVISORS = (1, 2, 4, 5, 6, 8, 10, 12, 15, 20)
+"""By what Sparse-RS divides, before the first and after each of the moments (shares of the questions)."""
+
 
 def planes(shape: Size) -> tuple[int, int, int]:
-    """Channels, height and width of an input; what is no image (C, H, W) is one row of pixels."""
-    return (shape[0], shape[1], shape[2]) if len(shape) == 3 else (1, 1, shape.numel())
+    """Channels, height and width of an input (C, H, W) or (H, W); what is no image is one row of pixels."""
+    if len(shape) in (2, 3):
+        return (shape[0] if len(shape) == 3 else 1, shape[-2], shape[-1])
+    return 1, 1, shape.numel()
 
 
 def halved(start: float, progress: float, moments: Sequence[float]) -> float:
     """A share that is halved at each of the moments (shares of the questions) that are over."""
     return start / 2.0 ** bisect_left(moments, progress)
+
+
+def divided(start: float, progress: float) -> float:
+    """A share that Sparse-RS makes smaller as the questions are spent, by its published schedule."""
+    return start / DIVISORS[bisect_left(MOMENTS, progress)]
 
 
 def extent(share: float, height: int, width: int) -> tuple[int, int]:
@@ -32,3 +45,24 @@ def cells(place: Tensor, tall: int, wide: int, height: int, width: int) -> Tenso
     top, left = torch.minimum((place * room).floor(), room - 1).long().unbind(1)
     inside = torch.arange(tall, device=place.device)[:, None] * width + torch.arange(wide, device=place.device)
     return (top * width + left)[:, None] + inside.flatten()
+
+
+def stripes(low: Tensor, high: Tensor, draw: Draw) -> Tensor:
+    """Points (n, *S) whose columns, each channel its own, are at one end of their range."""
+    channels, height, width = planes(low.shape[1:])
+    lower = draw.uniform(torch.empty(len(low), channels, 1, width, device=low.device)) < 0.5
+    return torch.where(lower.expand(-1, -1, height, -1).reshape(low.shape), low, high)
+
+
+def other_end(old: Tensor, lower: Tensor, least: Tensor, most: Tensor, together: tuple[int, ...]) -> Tensor:
+    """Values at one end of their range, ``least`` where ``lower``, but all at the other end where that would change nothing.
+
+    Args:
+        old: Current values (n, C, k).
+        lower: Which end is proposed, of a shape that broadcasts to theirs.
+        least, most: The ends, likewise.
+        together: The axes over which values are proposed, and turned round, together.
+    """
+    new = torch.where(lower, least, most)
+    same = (new == old).all(together, keepdim=True)
+    return torch.where(lower ^ same, least, most)

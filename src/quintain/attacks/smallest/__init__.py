@@ -8,12 +8,14 @@ if TYPE_CHECKING:
     from quintain.attacks.smallest.ddn import DDN as DDN
     from quintain.attacks.smallest.deepfool import DeepFool as DeepFool
     from quintain.attacks.smallest.fab import FAB as FAB
+    from quintain.attacks.smallest.fmn import FMN as FMN
     from quintain.attacks.smallest.superdeepfool import SuperDeepFool as SuperDeepFool
 
 HOMES = {
     "DDN": "quintain.attacks.smallest.ddn",
     "DeepFool": "quintain.attacks.smallest.deepfool",
     "FAB": "quintain.attacks.smallest.fab",
+    "FMN": "quintain.attacks.smallest.fmn",
     "SuperDeepFool": "quintain.attacks.smallest.superdeepfool",
 }
 

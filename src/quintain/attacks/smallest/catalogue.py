@@ -37,4 +37,12 @@ CATALOGUE: tuple[Entry, ...] = (
         guarantee=WITNESS,
         facts=(("serves", "l2"), ("access", "gradients"), ("seeks", "smallest"), ("gap", "0.01"), ("trial", "steps=20")),
     ),
+    Entry(
+        "attack",
+        "fmn",
+        "quintain.attacks.smallest.fmn:FMN",
+        "gradient steps inside a radius that follows the smallest break, from a break that signed steps reach",
+        guarantee=WITNESS,
+        facts=(("serves", "linf l2 l1 l0"), ("access", "gradients"), ("seeks", "smallest"), ("gap", "0.01"), ("trial", "steps=30")),
+    ),
 )

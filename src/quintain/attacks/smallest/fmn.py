@@ -9,10 +9,8 @@ from torch import Tensor
 
 from quintain.attacks.method import Method
 from quintain.attacks.search import Search
-from quintain.attacks.smallest.bisection import shrink
-from quintain.attacks.smallest.pixels import give_back
-from quintain.attacks.smallest.reach import reach
 from quintain.attacks.smallest.radii import column, length, project, steepness
+from quintain.attacks.smallest.reach import reach, refine
 from quintain.core.errors import SettingError
 from quintain.core.tokens import kind_of
 
@@ -27,9 +25,9 @@ class FMN(Method):
 
     .. math:: r_t = \min\big((1 - \gamma_t) r_{t-1},\; best\big), \qquad (1 + \gamma_t) r_{t-1}, \qquad \|z_t - x\| + |m| / \|g_t\|_q
 
-    where :math:`z_t` breaks, where it does not but an earlier one did, and before the first break; in L0 it starts at one pixel and
-    moves by at least one. The step is of Euclidean length in every norm. At the end the best point is pulled towards the clean one by
-    bisection, and in L0 the pixels that are not needed are given back.
+    where :math:`z_t` breaks, where it does not but an earlier point did, and before the first break (by a share :math:`\gamma_t` more,
+    since the box makes it fall short); in L0 it moves by at least one pixel. The step is of Euclidean length in every norm. The search
+    begins at a break reached by signed steps across the box, so that a flat or noisy slope at the clean point does not end it there.
 
     Args:
         steps: Gradients per example, beside those of the last refinement.
@@ -63,25 +61,16 @@ class FMN(Method):
 
     def pursue(self, search: Search) -> None:
         """Follow the boundary, then refine."""
-        threat, rows = search.threat, search.rows
-        kind = kind_of(threat.token); pixels = kind == "l0"
-        refine = give_back if pixels else shrink
-        clean, z = search.x[rows], search.x[rows]
-        radius = z.new_full((len(rows),), 1.0 if pixels else torch.inf)
+        threat = search.threat
+        pixels = kind_of(threat.token) == "l0"
+        reach(search, search.rows)
+        rows = search.rows
+        clean, z, radius = search.x[rows], search.best[rows], search.size[rows].to(search.x.dtype)
+        if pixels:
+            radius = radius.nan_to_num(posinf=1.0)
         for step in range(self.steps):
             if not len(rows):
                 break
-            if step == self.steps // 5:
-                lost = rows[search.size[rows].isinf()]
-                reach(search, lost)
-                if kind != "linf" : give_back(search, lost, 1)
-                if kind != "l0": shrink(search, lost)
-                found = search.size[rows].isfinite() & torch.isin(rows, lost)
-                z[found], radius[found] = search.best[rows[found]], search.size[rows[found]].to(z.dtype)
-                still = search.standing(rows)
-                rows, clean, z, radius = rows[still], clean[still], z[still], radius[still]
-                if not len(rows):
-                    break
             answer = search.slope(z, rows, search.goal.margin)
             still = search.standing(rows)
             rows, clean, z, radius = rows[still], clean[still], z[still], radius[still]

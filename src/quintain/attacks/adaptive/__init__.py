@@ -1,0 +1,20 @@
+"""Wrappers for defences without a useful gradient, and for random ones: same answers, slopes that lead somewhere."""
+
+from typing import TYPE_CHECKING
+
+from quintain.core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from quintain.attacks.adaptive.bpda import BPDA as BPDA
+    from quintain.attacks.adaptive.eot import EOT as EOT
+    from quintain.attacks.adaptive.voting import Vote as Vote
+    from quintain.attacks.adaptive.voting import majority as majority
+
+HOMES = {
+    "BPDA": "quintain.attacks.adaptive.bpda",
+    "EOT": "quintain.attacks.adaptive.eot",
+    "Vote": "quintain.attacks.adaptive.voting",
+    "majority": "quintain.attacks.adaptive.voting",
+}
+
+__getattr__, __dir__ = lazy_exports(__name__, HOMES)

@@ -1,0 +1,56 @@
+"""Backward pass differentiable approximation."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Step = Callable[[Tensor], Tensor]
+
+
+class BPDA(nn.Module):
+    r"""A defence :math:`g` whose answers are exact and whose gradient is that of a stand-in :math:`h`.
+
+    .. math:: forward: g(x), \qquad backward: \left(\frac{\partial h}{\partial x}\right)^{\!T} v
+
+    Without a stand-in it is the identity, which is right only where g(x) is near x: rounding, JPEG, a median. Resizing is not.
+
+    Args:
+        defence: The step in front of the net; any callable on tensors.
+        backward: The stand-in, differentiable, with outputs of the same shape.
+
+    Guarantee:
+        The wrapped model gives the same answers, bit for bit, so that a break found through it is a break of the defended model.
+
+    Source: Athalye et al., 2018, arXiv:1802.00420.
+    """
+
+    def __init__(self, defence: Step, backward: Step | None = None) -> None:
+        super().__init__()
+        self.defence = defence
+        self.stand_in = backward
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The defence's own answer."""
+        result: Tensor = _Through.apply(x, self.defence, self.stand_in)
+        return result
+
+
+class _Through(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, defence: Step, stand_in: Step | None) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.stand_in = stand_in
+        answer = defence(x.detach())
+        return answer.clone() if answer is x else answer
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None]:
+        (x,) = ctx.saved_tensors
+        if ctx.stand_in is None:
+            return upstream[0], None, None
+        with torch.enable_grad():
+            point = x.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(ctx.stand_in(point), point, upstream[0])
+        return gradient, None, None

@@ -1,0 +1,79 @@
+"""Smoothing filters: each channel by itself, borders reflected."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from quintain.core.errors import SettingError
+
+
+def _odd(size: int) -> int:
+    if size < 3 or size % 2 == 0:
+        raise SettingError(f"size = {size}; expected an odd number of pixels, at least 3")
+    return size
+
+
+def _padded(x: Tensor, size: int) -> Tensor:
+    return functional.pad(x, [size // 2] * 4, mode="reflect")
+
+
+class MedianFilter(nn.Module):
+    """Each pixel becomes the median of its ``size`` x ``size`` neighbourhood.
+
+    Args:
+        size: Odd, at least 3.
+
+    Raises:
+        SettingError: If it is not.
+
+    Source: Xu et al., 2018, arXiv:1704.01155.
+    """
+
+    def __init__(self, size: int = 3) -> None:
+        super().__init__()
+        self.size = _odd(size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Filtered pictures (B, C, H, W)."""
+        windows = _padded(x, self.size).unfold(2, self.size, 1).unfold(3, self.size, 1)
+        return windows.flatten(4).median(4).values
+
+
+class MeanFilter(nn.Module):
+    """Each pixel becomes the mean of its ``size`` x ``size`` neighbourhood; see ``MedianFilter``."""
+
+    def __init__(self, size: int = 3) -> None:
+        super().__init__()
+        self.size = _odd(size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Filtered pictures (B, C, H, W)."""
+        return functional.avg_pool2d(_padded(x, self.size), self.size, stride=1)
+
+
+class GaussianFilter(nn.Module):
+    r"""Convolution with a Gaussian of ``sigma`` pixels, cut at three of them.
+
+    Args:
+        sigma: Width in pixels.
+
+    Raises:
+        SettingError: If it is not positive and finite.
+    """
+
+    def __init__(self, sigma: float = 1.0) -> None:
+        super().__init__()
+        if not 0 < sigma < math.inf:
+            raise SettingError(f"sigma = {sigma}; expected a positive number of pixels")
+        self.reach = max(1, math.ceil(3 * sigma))
+        weights = torch.exp(-0.5 * (torch.arange(-self.reach, self.reach + 1) / sigma) ** 2)
+        self.register_buffer("weights", weights / weights.sum())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Filtered pictures (B, C, H, W)."""
+        channels, size = x.shape[1], 2 * self.reach + 1
+        weights = self.get_buffer("weights").to(x.dtype).expand(channels, 1, size)
+        tall = functional.conv2d(_padded(x, size), weights[..., None], groups=channels)
+        return functional.conv2d(tall, weights[:, :, None], groups=channels)

@@ -1,0 +1,88 @@
+"""JPEG's lossy step."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from quintain.core.errors import SettingError
+
+LUMA = (
+    (16, 11, 10, 16, 24, 40, 51, 61),
+    (12, 12, 14, 19, 26, 58, 60, 55),
+    (14, 13, 16, 24, 40, 57, 69, 56),
+    (14, 17, 22, 29, 51, 87, 80, 62),
+    (18, 22, 37, 56, 68, 109, 103, 77),
+    (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101),
+    (72, 92, 95, 98, 112, 100, 103, 99),
+)
+"""Quantisation of brightness in the standard's example, at quality 50."""
+
+CHROMA = (
+    (17, 18, 24, 47, 99, 99, 99, 99),
+    (18, 21, 26, 66, 99, 99, 99, 99),
+    (24, 26, 56, 99, 99, 99, 99, 99),
+    (47, 66, 99, 99, 99, 99, 99, 99),
+    *((99,) * 8,) * 4,
+)
+"""Quantisation of colour, likewise."""
+
+TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
+
+
+class JPEG(nn.Module):
+    r"""Pictures as JPEG gives them back: blocks of 8 x 8, cosine transform, rounding by the quality's tables; colour is not subsampled.
+
+    The rounding makes its gradient zero almost everywhere.
+
+    Args:
+        quality: From 1 to 100.
+
+    Raises:
+        SettingError: If it is none of them, or pictures have neither one nor three channels.
+
+    Source: ITU-T T.81, 1992; as a defence Dziugaite et al., 2016, arXiv:1608.00853.
+    """
+
+    def __init__(self, quality: int = 75) -> None:
+        super().__init__()
+        if not 1 <= quality <= 100:
+            raise SettingError(f"quality = {quality}; expected 1 to 100")
+        scale = 5000 / quality if quality < 50 else 200 - 2 * quality
+        tables = torch.tensor([LUMA, CHROMA, CHROMA], dtype=torch.float32)
+        self.register_buffer("tables", ((tables * scale + 50) / 100).floor().clamp(1, 255))
+        place, wave = torch.arange(8), torch.arange(8)[:, None]
+        cosines = torch.cos((2 * place + 1) * wave * math.pi / 16) / 2
+        cosines[0] /= math.sqrt(2)
+        self.register_buffer("cosines", cosines)
+        self.register_buffer("to_ycc", torch.tensor(TO_YCC))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pictures (B, C, H, W) in [0, 1], C = 1 or 3, after compression."""
+        channels, height, width = x.shape[1:]
+        if channels not in (1, 3):
+            raise SettingError(f"pictures of {channels} channels; JPEG takes 1 (grey) or 3 (RGB)")
+        turn = self.get_buffer("to_ycc").to(x.dtype)
+        planes = 255 * (x if channels == 1 else torch.einsum("rc,bchw->brhw", turn, x))
+        if channels == 1:
+            planes = planes - 128
+        else:
+            planes = planes - planes.new_tensor([128.0, 0.0, 0.0]).view(3, 1, 1)
+        back = self._rounded(planes)[:, :, :height, :width]
+        if channels == 1:
+            back = back + 128
+        else:
+            back = torch.einsum("cr,brhw->bchw", torch.linalg.inv(turn), back + back.new_tensor([128.0, 0.0, 0.0]).view(3, 1, 1))
+        return (back / 255).clamp(0, 1)
+
+    def _rounded(self, planes: Tensor) -> Tensor:
+        batch, channels, height, width = planes.shape
+        padded = functional.pad(planes, (0, -width % 8, 0, -height % 8), mode="replicate")
+        rows, columns = padded.shape[2] // 8, padded.shape[3] // 8
+        blocks = padded.view(batch, channels, rows, 8, columns, 8).transpose(3, 4)
+        cosines = self.get_buffer("cosines").to(planes.dtype)
+        tables = self.get_buffer("tables")[:channels].to(planes.dtype).view(channels, 1, 1, 8, 8)
+        kept = (cosines @ blocks @ cosines.T / tables).round() * tables
+        return (cosines.T @ kept @ cosines).transpose(3, 4).reshape(padded.shape)

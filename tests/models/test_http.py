@@ -1,0 +1,227 @@
+"""A classifier behind an address: a server on this machine, and no clock but one that is handed in."""
+
+import sys
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import numpy as np
+import pytest
+import torch
+
+from quintain.attacks import PGD, RayS
+from quintain.core.errors import ModelError, SettingError, TargetError
+from quintain.models import Endpoint, connect, load_model
+from quintain.threats import Linf
+from tests.models.endpoint_server import scores_of, serving
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serving() as running:
+        yield running
+
+
+class Clock:
+    """Time that passes only while somebody sleeps."""
+
+    def __init__(self):
+        self.now, self.naps = 100.0, []
+
+    def __call__(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.naps.append(seconds)
+        self.now += seconds
+
+
+def line(server, clock=None, *, classes=None, **settings):
+    clock = clock or Clock()
+    return connect(Endpoint(server.url, **settings), classes=classes, sleep=clock.sleep, clock=clock)
+
+
+def images(count, *, seed=0, channels=1):
+    return torch.rand(count, channels, 2, 3, generator=torch.Generator().manual_seed(seed))
+
+
+def test_an_address_alone_is_asked_in_batches_and_its_bits_arrive(server):
+    model, x = load_model(server.url), images(150)
+    assert torch.equal(model(x).float(), torch.from_numpy(scores_of(x.numpy())))
+    assert [len(request["inputs"]) for request in server.requests] == [64, 64, 22]
+    assert np.array_equal(np.stack(server.seen), x.numpy())
+    assert (model.access, model.classes, model.name) == ("scores", 2, server.url)
+
+
+@pytest.mark.parametrize(
+    ("settings", "access"),
+    [
+        ({"body": {"image": "{x}", "note": ["a", 1]}, "answer": "one.scores"}, "scores"),
+        ({"body": {"image": "{x}"}, "answer": "one.label", "access": "labels"}, "labels"),
+        ({"body": {"image": "{x}"}, "answer": "one.name", "access": "labels", "names": ("dark", "bright")}, "labels"),
+        ({"answer": "by name", "names": ("dark", "bright")}, "scores"),
+        ({"body": {"png": "data:image/png;base64,{png}"}, "answer": "one.scores"}, "scores"),
+    ],
+)
+def test_questions_and_answers_of_other_forms(server, settings, access):
+    model, x = line(server, classes=2, **settings), (images(3) * 255).round() / 255
+    assert model.access == access
+    assert model.predict(x).tolist() == scores_of(x.numpy()).argmax(1).tolist()
+    assert np.allclose(np.stack(server.seen), x.numpy(), atol=1e-6)
+    assert "note" not in settings.get("body", {}) or server.requests[0]["note"] == ["a", 1]
+
+
+def test_a_colour_image_is_sent_as_png(server):
+    x = (images(2, channels=3) * 255).round() / 255
+    line(server, body={"png": "{png}"}, answer="one.scores")(x)
+    assert np.allclose(np.stack(server.seen), x.numpy(), atol=1e-6)
+    with pytest.raises(ModelError, match="cannot be sent as PNG"):
+        line(server, body={"png": "{png}"}, answer="one.scores")(images(2, channels=2))
+
+
+def test_nothing_is_asked_twice(server):
+    model, x = line(server), images(4)
+    first = model(torch.cat([x, x[:2]]))
+    assert len(server.seen) == 4
+    assert torch.equal(first[4:], first[:2])
+    assert torch.equal(model(x.flip(0)), first[:4].flip(0))
+    assert len(server.seen) == 4
+    model(x + 1e-7)
+    assert len(server.seen) > 4
+
+
+def test_another_run_goes_on_from_the_cache(server, tmp_path):
+    cache, x = tmp_path / "kept" / "answers.sqlite", images(5)
+    first = line(server, cache=cache)(x)
+    assert torch.equal(line(server, cache=cache)(x), first)
+    assert len(server.seen) == 5
+    assert cache.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_cache_does_not_mix_endpoints_that_are_asked_in_other_ways(server, tmp_path):
+    x = images(1)
+    by_batch = line(server, cache=tmp_path / "c")(x)
+    by_label = line(server, cache=tmp_path / "c", body={"image": "{x}"}, answer="one.label", access="labels", classes=2)(x)
+    assert by_batch.shape == by_label.shape == (1, 2)
+    assert len(server.seen) == 2
+
+
+def test_an_attack_on_an_endpoint_that_dies_half_way_is_resumed_without_asking_twice(server, tmp_path):
+    x, y = images(4) * 0.3 + 0.1, torch.zeros(4, dtype=torch.long)
+    whole = RayS(questions=60)(line(server), x, y, Linf(0.5))
+    paid = len(server.seen)
+    server.seen.clear()
+    server.trouble = [None] * 10 + [(503, {})] * 6
+    settings = {"cache": tmp_path / "answers.sqlite"}
+    with pytest.raises(TargetError, match=r"gives no answer after 6 tries \(HTTP 503 .*after \d+ answers; all \d+ are kept in .*goes on from there"):
+        RayS(questions=60)(line(server, **settings), x, y, Linf(0.5))
+    assert 0 < len(server.seen) < paid
+    again = RayS(questions=60)(line(server, **settings), x, y, Linf(0.5))
+    assert torch.equal(again.adversarial, whole.adversarial)
+    assert again.broken.all()
+    assert len(server.seen) == paid
+    assert len({one.tobytes() for one in server.seen}) == paid
+
+
+def test_what_fails_for_a_moment_is_tried_again_twice_as_late_each_time(server):
+    clock = Clock()
+    server.trouble = [(500, {}), (502, {}), (429, {})]
+    assert line(server, clock)(images(1)).shape == (1, 2)
+    assert clock.naps == [0.5, 1.0, 2.0]
+
+
+def test_retry_after_is_respected_in_seconds_and_as_a_date(server):
+    clock = Clock()
+    later = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+    server.trouble = [(429, {"Retry-After": "7"}), (503, {"Retry-After": later}), (503, {"Retry-After": "soon"})]
+    line(server, clock)(images(1))
+    assert clock.naps[0] == 7.0
+    assert 50 < clock.naps[1] <= 60
+    assert clock.naps[2] == 2.0
+
+
+def test_a_pause_of_hours_ends_the_run(server):
+    clock = Clock()
+    server.trouble = [(429, {"Retry-After": "7200"})]
+    with pytest.raises(TargetError, match=r"asks for a pause of 7200 s .*which are lost with this run; give cache=FILE"):
+        line(server, clock)(images(1))
+    assert clock.naps == []
+
+
+def test_a_connection_that_breaks_is_tried_again_and_then_told(server):
+    clock = Clock()
+    server.dead = True
+    with pytest.raises(TargetError, match=r"gives no answer after 3 tries \(RemoteProtocolError"):
+        line(server, clock, retries=2)(images(1))
+    assert len(server.requests) == 3
+    server.dead = False
+    assert line(server, clock, retries=0)(images(1)).shape == (1, 2)
+
+
+def test_nobody_at_the_address():
+    clock = Clock()
+    with serving() as gone:
+        url = gone.url
+    with pytest.raises(TargetError, match=r"after one try \(ConnectError"):
+        connect(Endpoint(url, retries=0), sleep=clock.sleep, clock=clock)(images(1))
+
+
+@pytest.mark.parametrize("status", [301, 400, 401, 404, 422])
+def test_a_refusal_is_not_tried_again(server, status):
+    server.trouble = [(status, {})]
+    with pytest.raises(TargetError, match=rf"refuses the request: HTTP {status} .*see its url, headers and body"):
+        line(server)(images(1))
+    assert len(server.requests) == 1
+
+
+def test_the_rate_is_kept_by_requests_and_retries(server):
+    clock = Clock()
+    server.trouble = [(500, {})]
+    line(server, clock, rate=0.5, batch=1)(images(3))
+    assert clock.naps == [0.5, 1.5, 2.0, 2.0]
+
+
+def test_the_budget_counts_what_is_asked_and_not_what_is_known(server, tmp_path):
+    x, cache = images(8), tmp_path / "answers.sqlite"
+    with pytest.raises(TargetError, match=r"the budget of 5 questions is spent, after 5 answers; all 5 are kept"):
+        line(server, budget=5, cache=cache)(x)
+    assert len(server.seen) == 5
+    assert line(server, budget=5, cache=cache)(x).shape == (8, 2)
+    assert len(server.seen) == 8
+
+
+def test_headers_are_sent_with_what_the_environment_holds(server, monkeypatch):
+    monkeypatch.setenv("KEY_OF_TEST", "abc")
+    line(server, headers={"Authorization": "Bearer ${KEY_OF_TEST}", "X-Plain": "$5"})(images(1))
+    assert server.headers[0]["Authorization"] == "Bearer abc"
+    assert server.headers[0]["X-Plain"] == "$5"
+    monkeypatch.delenv("KEY_OF_TEST")
+    with pytest.raises(SettingError, match="environment variable KEY_OF_TEST, which is not set"):
+        line(server, headers={"Authorization": "${KEY_OF_TEST}"})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"answer": "scores.nothing"}, r"has nothing at 'scores.nothing' \('nothing' is missing\); say where it lies with answer="),
+        ({"answer": "text"}, r'gives "hello" for 2 inputs; expected a list of 2'),
+        ({"body": {"image": "{x}"}, "answer": "text"}, "expected a list with a score for each class"),
+        ({"body": {"image": "{x}"}, "answer": "one.name", "access": "labels"}, r"give names=\(...\)"),
+        ({"body": {"image": "{x}"}, "answer": "one.name", "access": "labels", "names": ("a", "b")}, "or one of the names a, b"),
+    ],
+)
+def test_an_answer_that_is_not_where_it_was_said_to_be(server, settings, message):
+    with pytest.raises(ModelError, match=message):
+        line(server, classes=2, **settings)(images(2))
+
+
+def test_a_gradient_attack_on_an_address_is_refused_before_anything_is_sent(server):
+    with pytest.raises(ModelError, match="pgd needs gradients, and the model gives scores only"):
+        PGD()(load_model(server.url), images(1), torch.zeros(1, dtype=torch.long), Linf(0.1))
+    assert server.requests == []
+
+
+def test_without_the_extra_the_remedy_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    with pytest.raises(ModelError, match=r"pip install 'quintain\[http\]'"):
+        connect(Endpoint("http://127.0.0.1:1/"))
