@@ -49,7 +49,11 @@ class Handler(BaseHTTPRequestHandler):
             200,
             {
                 "scores": scores.tolist(),
-                "one": {"scores": scores[0].tolist(), "label": int(scores[0].argmax()), "name": ["dark", "bright"][int(scores[0].argmax())]},
+                "one": {
+                    "scores": scores[0].tolist(),
+                    "label": int(scores[0].argmax()),
+                    "name": ["dark", "bright"][int(scores[0].argmax())],
+                },
                 "by name": [{"bright": float(b), "dark": float(a)} for a, b in scores],
                 "text": "hello",
             },

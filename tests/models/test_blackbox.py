@@ -155,7 +155,7 @@ def test_it_is_a_subject_without_weights():
 
 
 def test_a_check_says_what_is_not_seen():
-    findings = {finding.check: finding for finding in check_model(BlackBox(scored), Data())}
+    findings = {finding.name: finding for finding in check_model(BlackBox(scored), Data())}
     assert "only asked for scores" in findings["weights"].text
     assert findings["determinism"].level == findings["batches"].level == "ok"
     assert not {"mode", "gradient"} & set(findings)
@@ -173,6 +173,12 @@ def file(tmp_path):
     (tmp_path / "beside.py").write_text("BIAS = 4.5\n")
     yield path
     sys.modules.pop("beside", None)
+
+
+def test_what_keeps_its_answers_cannot_be_seen_to_vary():
+    findings = {finding.name: finding for finding in check_model(BlackBox(scored, kept=True), Data())}
+    assert findings["determinism"].level == "note"
+    assert "batches" not in findings
 
 
 def test_functions_of_a_file_are_loaded_by_what_they_give(file, tmp_path):
@@ -203,7 +209,7 @@ def test_what_is_no_function_is_refused(file, spec, message):
 
 
 def test_weights_for_what_is_only_asked_and_training_of_it_are_refused(file):
-    with pytest.raises(SettingError, match="takes no weights; leave w.safetensors out"):
+    with pytest.raises(SettingError, match=r"takes no weights; leave w\.safetensors out"):
         load_model(f"scores:{file}:scored", "w.safetensors")
-    with pytest.raises(ModelError, match="this needs a torch.nn.Module"):
+    with pytest.raises(ModelError, match=r"this needs a torch\.nn\.Module"):
         load_classifier(f"scores:{file}:scored")

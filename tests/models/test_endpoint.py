@@ -78,7 +78,7 @@ def test_a_path_leads_through_objects_and_lists():
     assert endpoint.read({"results": [{}, {"scores": [1, 0.5]}]}, 1) == [[1.0, 0.5]]
     assert Endpoint(URL, answer="").read([[0.1, 0.9], [0.2, 0.8]], 2) == [[0.1, 0.9], [0.2, 0.8]]
     for told in ({"results": []}, {"results": "abc"}, {"results": {"0": 1}}, None):
-        with pytest.raises(ModelError, match="has nothing at 'results.1.scores'"):
+        with pytest.raises(ModelError, match=r"has nothing at 'results\.1\.scores'"):
             endpoint.read(told, 1)
 
 

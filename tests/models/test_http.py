@@ -113,7 +113,9 @@ def test_an_attack_on_an_endpoint_that_dies_half_way_is_resumed_without_asking_t
     server.seen.clear()
     server.trouble = [None] * 10 + [(503, {})] * 6
     settings = {"cache": tmp_path / "answers.sqlite"}
-    with pytest.raises(TargetError, match=r"gives no answer after 6 tries \(HTTP 503 .*after \d+ answers; all \d+ are kept in .*goes on from there"):
+    with pytest.raises(
+        TargetError, match=r"gives no answer after 6 tries \(HTTP 503 .*after \d+ answers; all \d+ are kept in .*goes on from there"
+    ):
         RayS(questions=60)(line(server, **settings), x, y, Linf(0.5))
     assert 0 < len(server.seen) < paid
     again = RayS(questions=60)(line(server, **settings), x, y, Linf(0.5))

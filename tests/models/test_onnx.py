@@ -82,7 +82,7 @@ def test_an_attack_that_needs_labels_alone_breaks_it_and_one_by_gradients_is_ref
     outcome = RayS()(model, x, y, Linf(0.9))
     assert (model.predict(outcome.adversarial) != y)[outcome.broken].all()
     assert outcome.broken.any()
-    with pytest.raises(ModelError, match="pgd needs gradients, and the model gives scores only. Attacks that can: .*rays"):
+    with pytest.raises(ModelError, match=r"pgd needs gradients, and the model gives scores only. Attacks that can: .*rays"):
         PGD()(model, x, y, Linf(0.1))
 
 
@@ -96,7 +96,7 @@ def test_inputs_of_another_shape_are_refused_before_they_are_asked(path):
 def test_files_that_are_no_classifier_are_refused(path, tmp_path):
     with pytest.raises(ModelError, match="expected one floating-point input"):
         load_onnx(write(path, kind=TensorProto.INT64))
-    with pytest.raises(ModelError, match="takes x .* x1 .*; expected one floating-point input"):
+    with pytest.raises(ModelError, match=r"takes x .* x1 .*; expected one floating-point input"):
         load_onnx(write(path, inputs=2))
     with pytest.raises(ModelError, match="there is no file"):
         load_onnx(tmp_path / "absent.onnx")

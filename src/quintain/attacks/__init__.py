@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from quintain.attacks.adaptive import HOMES as ADAPTIVE
 from quintain.attacks.ensembles import HOMES as ENSEMBLES
 from quintain.attacks.gradient import HOMES as GRADIENT
 from quintain.attacks.labels import HOMES as LABELS
@@ -11,6 +12,7 @@ from quintain.attacks.smallest import HOMES as SMALLEST
 from quintain.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from quintain.attacks.adaptive import *
     from quintain.attacks.ascent import ascend as ascend
     from quintain.attacks.ensembles import *
     from quintain.attacks.goal import Goal as Goal
@@ -34,6 +36,7 @@ __getattr__, __dir__ = lazy_exports(
         **LABELS,
         **PHYSICAL,
         **ENSEMBLES,
+        **ADAPTIVE,
         "Attack": "quintain.attacks.outcome",
         "AttackOutcome": "quintain.attacks.outcome",
         "Goal": "quintain.attacks.goal",

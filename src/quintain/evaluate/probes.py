@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from quintain.attacks.goal import Goal
 from quintain.attacks.gradient.fgsm import FGSM
 from quintain.attacks.gradient.pgd import PGD
 from quintain.attacks.meter import Meter
@@ -68,12 +69,13 @@ def sign(name: str, value: float, threshold: float, evidence: str) -> Sign:
 
 
 def asked(sample: Sample, target: int | None = None) -> Iterator[Sign]:
-    """Every sign that the model itself shows, on a sample that is not empty; where one class is aimed at, those of its answers and slopes."""
+    """Every sign that the model itself shows, on a sample that is not empty; of attempts to break it only where any wrong answer counts."""
     yield from _answers(sample)
     left = sample.left()
     if len(left.x) and target is None:
         yield _random(sample, left)
-    if sample.access == "gradients":
+    climbable = kind_of(sample.threat.token) in PGD.serves or not isinstance(sample.threat, Family)
+    if sample.access == "gradients" and climbable and sample.threat.eps:
         yield from _gradients(sample)
         if target is None:
             yield from _attempts(sample, left)
@@ -115,10 +117,11 @@ def _answers(sample: Sample) -> Iterator[Sign]:
 def _random(sample: Sample, left: Sample) -> Sign:
     """Random points of the threat against what the attacks left."""
     room, draw = left.threat.room(left.x), left.draw("random")
+    goal, rows = Goal(left.y), torch.arange(len(left.x), device=left.x.device)
     broken = torch.zeros(len(left.x), dtype=torch.bool, device=left.x.device)
     for number in range(RANDOM[sample.access]):
         z = left.threat.sample(left.x, draw.at(number), room)
-        broken |= left.model(rendered(left.threat, z, left.x)).argmax(1) != left.y
+        broken |= goal.reached(left.model(rendered(left.threat, z, left.x)), rows)
     many = int(broken.sum())
     return sign(
         "random points beat the attacks",
@@ -140,7 +143,7 @@ def _gradients(sample: Sample) -> Iterator[Sign]:
     usual = slopes[~zero & ~wild]
     ratio = torch.inf if wild.any() else float(usual.max() / usual.median()) if len(usual) else 0.0
     yield sign("exploding gradients", ratio, 1e6, f"the largest gradient is {ratio:.2g} times the usual one")
-    best = heights.cummax(0).values.nan_to_num(-torch.inf)
+    best = heights.nan_to_num(-torch.inf).cummax(0).values
     flat = ~(best[-1] > heights[0] + 1e-6 * heights[0].abs())
     yield sign(
         "loss not rising",

@@ -29,6 +29,7 @@ class BlackBox:
         classes: Number of classes; taken from the first scores if not given, and needed for labels.
         name: What it is called in results.
         hash: SHA-256 of what is asked; of the function's own source if not given, which says nothing about what that calls.
+        kept: Whether the same input gets its first answer again, so that randomness cannot be seen.
 
     Raises:
         SettingError: If ``access`` is neither, or labels come without ``classes``.
@@ -47,6 +48,7 @@ class BlackBox:
         classes: int | None = None,
         name: str = "function",
         hash: str | None = None,
+        kept: bool = False,
     ) -> None:
         if access not in ("labels", "scores"):
             raise SettingError(f"access = {access!r}; expected 'labels' or 'scores': for gradients, wrap a torch.nn.Module in Classifier")
@@ -56,6 +58,7 @@ class BlackBox:
             raise SettingError(f"classes = {classes}; expected at least 2")
         self.access: Literal["labels", "scores"] = access
         self.name = name
+        self.kept = kept
         self.hash = hashlib.sha256(program(answer).encode()).hexdigest() if hash is None else hash
         self._answer = answer
         self._classes = classes

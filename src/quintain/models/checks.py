@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from quintain.core.errors import QuintainError
+from quintain.models.blackbox import BlackBox
 from quintain.models.classifier import Classifier
 from quintain.models.target import Target
 from quintain.results.robustness_records import Finding
@@ -68,7 +69,10 @@ def check_model(model: Target, data: Examples, *, sample: int = 64) -> list[Find
     findings.append(_output(case, data.classes))
     if findings[-1].level == "error":
         return findings
-    findings += [_determinism(case), _independence(case)]
+    if isinstance(model, BlackBox) and model.kept:
+        findings.append(Finding("determinism", "note", "answers are kept and not asked for again: whether they vary cannot be seen"))
+    else:
+        findings += [_determinism(case), _independence(case)]
     if model.access == "gradients":
         findings += _gradient(case)
     if model.classes == data.classes:

@@ -53,7 +53,7 @@ def connect(
     client = client or httpx.Client(headers=expanded(endpoint.headers), timeout=endpoint.timeout)
     line = Line(endpoint, client, Answers(endpoint.cache, endpoint.hash), sleep, clock)
     known = classes or len(endpoint.names) or None
-    return BlackBox(line.ask, access=endpoint.access, classes=known, name=endpoint.url, hash=endpoint.hash)
+    return BlackBox(line.ask, access=endpoint.access, classes=known, name=endpoint.url, hash=endpoint.hash, kept=True)
 
 
 @dataclass(slots=True, eq=False)

@@ -40,7 +40,7 @@ class Sparse(NamedTuple):
     slope: Tensor
     best: Tensor
     length: Tensor
-    count: Tensor
+    moving: Tensor
     before: Tensor
 
 
@@ -113,15 +113,15 @@ def sparse_rule(ball: L1, look: int, points: Tensor) -> Callable[[int, Sparse, A
         top, slope = chosen(better, state.z, state.top), chosen(better, gradient, state.slope)
         best = torch.where(better, answer.values, state.best)
         points[state.row] = top
-        z, length, count, before = state.z, state.length, state.count, state.before
+        z, length, moving, before = state.z, state.length, state.moving, state.before
         if step and step % look == 0:
             now = moved(top, clean)
             sparser = now < SPARSER * before
             length = torch.where(sparser, 1, (length / SHORTER).clamp(min=SHORTEST))
             z, gradient = chosen(sparser, top, z), chosen(sparser, slope, gradient)
-            count, before = fewer(now), now
-        z = ball.project(z + column(ball.eps * length, z) * steep(gradient, count), clean)
-        return Sparse(z, state.row, top, slope, best, length, count, before)
+            moving, before = fewer(now), now
+        z = ball.project(z + column(ball.eps * length, z) * steep(gradient, moving), clean)
+        return Sparse(z, state.row, top, slope, best, length, moving, before)
 
     return rule
 

@@ -1,5 +1,7 @@
 """Sparse-RS over areas: a sticker that changes its colours and its place, and a shape that changes its colours."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -107,7 +109,7 @@ def recoloured(z: Tensor, low: Tensor, high: Tensor, share: float, spots: Tensor
     return z.reshape(len(z), channels, -1).scatter(2, window, new).view(z.shape)
 
 
-def shifted(corner: Tensor, progress: float, sides: tuple[int, int], picture: tuple[int, int], numbers: Tensor) -> Tensor:
+def shifted(corner: Tensor, progress: float, sides: Sequence[int], picture: Sequence[int], numbers: Tensor) -> Tensor:
     """Other top left pixels (n, 2) of stickers, as far away as the reach goes, which falls with the progress.
 
     Args:

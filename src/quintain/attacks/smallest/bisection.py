@@ -1,6 +1,5 @@
 """Bisection between the clean point and a break: the last step of every search for the smallest change."""
 
-import torch
 from torch import Tensor
 
 from quintain.attacks.search import Search
@@ -23,24 +22,16 @@ def shrink(search: Search, rows: Tensor, steps: int = 10) -> None:
         Every step halves the distance between a point that breaks and one that does not; no best point gets larger.
     """
     rows = rows[search.size[rows].isfinite() & search.standing(rows)]
-    nearer(search, rows, search.best[rows], steps)
-
-
-def nearer(search: Search, rows: Tensor, broken: Tensor, steps: int) -> Tensor:
-    """The same for any points (n, ...) that break, one for each of ``rows``: the nearest breaks found on their segments."""
-    found = broken.clone()
-    unbroken, places = search.origin[rows], torch.arange(len(rows), device=rows.device)
+    unbroken, broken = search.origin[rows], search.best[rows]
     for _ in range(steps):
         middle = (unbroken + broken) / 2
         apart = _differ(middle, unbroken) & _differ(middle, broken) & search.standing(rows)
         if not apart.all():
-            places, rows, middle, unbroken, broken = places[apart], rows[apart], middle[apart], unbroken[apart], broken[apart]
+            rows, middle, unbroken, broken = rows[apart], middle[apart], unbroken[apart], broken[apart]
         if not len(rows):
-            break
+            return
         hit = search.goal.reached(search.scores(middle, rows), rows).view(-1, *[1] * (middle.dim() - 1))
         unbroken, broken = unbroken.where(hit, middle), middle.where(hit, broken)
-        found[places] = broken
-    return found
 
 
 def _differ(a: Tensor, b: Tensor) -> Tensor:

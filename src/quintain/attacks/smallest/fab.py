@@ -26,6 +26,9 @@ OVERSHOOT = 1.05
 RETREAT = 0.9
 """Where, on the segment from the clean point, the search goes on after a break."""
 
+FIRST = 6
+"""How often the first break of each walk is bisected: it may lie far behind the boundary, and a retreat alone is slow."""
+
 
 @dataclass(frozen=True, slots=True)
 class FAB(Method):
@@ -37,8 +40,8 @@ class FAB(Method):
 
     with :math:`d(u)` the smallest change, inside the box, of u onto the hyperplane on which the linearised lead of a rival class over
     the true one is zero, and :math:`\eta = 1.05`. After a break z is first moved to :math:`x + 0.9 (z - x)`, and its lead is read off
-    the same linearisation: a step costs one answer and one gradient. The rivals are guides: any wrong class is a break. Where targets
-    are given, the lead of the target over the best other class is the only guide.
+    the same linearisation: a step costs one answer and one gradient. The first break of each walk is bisected first. The rivals are
+    guides: any wrong class is a break. Where targets are given, the lead of the target over the best other class is the only guide.
 
     Args:
         steps: Gradients per example, guide and restart.
@@ -88,15 +91,19 @@ class FAB(Method):
         return search.standing(rows) & ~(search.broken[rows] & self.within)
 
     def _follow(self, search: Search, guide: Loss, rows: Tensor, z: Tensor) -> None:
-        clean = search.x[rows]
+        clean, crossed = search.x[rows], torch.zeros_like(rows, dtype=torch.bool)
         for _ in range(self.steps):
+            rows, clean, z, crossed = kept((rows, clean, z, crossed), self._goes_on(search, rows))
             if not len(rows):
                 return
             answer = search.slope(z, rows, guide)
-            still = self._goes_on(search, rows)
-            if not still.all():
-                rows, clean, z, answer = rows[still], clean[still], z[still], kept(answer, still)
-            z = _step(search, z, clean, answer, search.goal.reached(answer.logits, rows))
+            broken = search.goal.reached(answer.logits, rows)
+            z, first = _step(search, z, clean, answer, broken), broken & ~crossed
+            if first.any():
+                shrink(search, rows[first], FIRST)
+                z[first] = torch.lerp(clean[first], search.best[rows[first]], RETREAT)
+            crossed = crossed | broken
+        rows, z = kept((rows, z), self._goes_on(search, rows))
         if len(rows):
             search.scores(z, rows)
 

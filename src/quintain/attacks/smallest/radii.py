@@ -28,7 +28,7 @@ def project(threat: Ball, z: Tensor, x: Tensor, radius: Tensor) -> Tensor:
     """
     change = z - x
     cap = torch.where(change > 0, threat.high - x, x - threat.low)
-    size = PROJECTIONS[kind_of(threat.token)](change.abs(), cap, radius)
+    size = PROJECTIONS[kind_of(threat.token)](change.abs(), cap, radius.to(x.dtype))
     return (x + change.sign() * size).clamp(threat.low, threat.high)
 
 

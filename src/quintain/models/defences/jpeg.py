@@ -65,16 +65,11 @@ class JPEG(nn.Module):
         if channels not in (1, 3):
             raise SettingError(f"pictures of {channels} channels; JPEG takes 1 (grey) or 3 (RGB)")
         turn = self.get_buffer("to_ycc").to(x.dtype)
+        middle = x.new_tensor([128.0, 0.0, 0.0][:channels]).view(channels, 1, 1)
         planes = 255 * (x if channels == 1 else torch.einsum("rc,bchw->brhw", turn, x))
-        if channels == 1:
-            planes = planes - 128
-        else:
-            planes = planes - planes.new_tensor([128.0, 0.0, 0.0]).view(3, 1, 1)
-        back = self._rounded(planes)[:, :, :height, :width]
-        if channels == 1:
-            back = back + 128
-        else:
-            back = torch.einsum("cr,brhw->bchw", torch.linalg.inv(turn), back + back.new_tensor([128.0, 0.0, 0.0]).view(3, 1, 1))
+        back = self._rounded(planes - middle)[:, :, :height, :width] + middle
+        if channels == 3:
+            back = torch.einsum("cr,brhw->bchw", torch.linalg.inv(turn), back)
         return (back / 255).clamp(0, 1)
 
     def _rounded(self, planes: Tensor) -> Tensor:

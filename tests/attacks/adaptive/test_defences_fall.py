@@ -1,0 +1,107 @@
+"""Every classic defence stands against an attack that does not know of it, and falls to one that does."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import quintain as q
+from quintain.attacks import PGD
+from quintain.attacks.adaptive import BPDA, EOT, majority
+from quintain.models.defences import JPEG, BitSqueeze, GaussianFilter, MeanFilter, MedianFilter, RandomResize
+
+THREAT = q.Linf(0.2)
+SIDES = torch.cat([-torch.ones(16, 8), torch.ones(16, 8)], 1)
+SPECKLE = torch.randn(16, 16, generator=torch.Generator().manual_seed(0)).sign()
+
+
+def pictures(count: int, *, seed: int) -> tuple[Tensor, Tensor]:
+    """Grey squares, one half a little brighter than the other: which one is the class."""
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.randint(0, 2, (count,), generator=generator)
+    noise = 0.04 * torch.rand(count, 1, 16, 16, generator=generator) - 0.02
+    return 0.5 + 0.1 * (2 * y - 1)[:, None, None, None] * SIDES + noise, y
+
+
+@pytest.fixture
+def net() -> nn.Module:
+    """A net that compares the halves, and is misled by a speckle that no picture shows: what filters take away."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(256, 2, bias=False))
+    with torch.no_grad():
+        score = (SIDES + 1.1 * SPECKLE).flatten()
+        net[1].weight.copy_(torch.stack([-score, score]))
+    return net.eval()
+
+
+def left(model: object, x: Tensor, y: Tensor) -> float:
+    with torch.no_grad():
+        return float((model(x).argmax(1) == y).double().mean())  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    "defence",
+    [MedianFilter(3), GaussianFilter(1.0), MeanFilter(3), RandomResize(0.85, seed=2)],
+    ids=lambda defence: type(defence).__name__,
+)
+def test_a_filter_stands_against_who_does_not_know_of_it_and_falls_to_who_does(net: nn.Module, defence: nn.Module) -> None:
+    x, y = pictures(60, seed=3)
+    defended = q.Classifier(nn.Sequential(defence, net).eval())
+    assert left(defended, x, y) > 0.9
+    unaware = PGD(steps=20)(q.Classifier(net), x, y, THREAT)
+    assert unaware.broken.all()
+    assert left(defended, unaware.adversarial, y) > 0.9
+
+    if isinstance(defence, RandomResize):
+        aware = PGD(steps=20)(EOT(defended, draws=8), x, y, THREAT)
+        votes = majority(defended, aware.adversarial, y, draws=40)
+        assert sum(vote.broken for vote in votes) > 0.9 * len(votes)
+    else:
+        through = BPDA(defence) if isinstance(defence, MedianFilter) else defence
+        aware = PGD(steps=20)(q.Classifier(nn.Sequential(through, net).eval()), x, y, THREAT)
+        assert left(defended, aware.adversarial, y) < 0.1
+
+
+@pytest.mark.parametrize("defence", [BitSqueeze(2), JPEG(10)], ids=["bits", "jpeg"])
+def test_rounding_stands_against_its_own_gradient_and_falls_to_a_stand_in(net: nn.Module, defence: nn.Module) -> None:
+    x, y = pictures(60, seed=4)
+    defended = q.Classifier(nn.Sequential(defence, net).eval())
+    assert left(defended, x, y) == 1
+    blind = PGD(steps=20)(defended, x, y, THREAT)
+    assert left(defended, blind.adversarial, y) > 0.9
+    seeing = PGD(steps=20)(q.Classifier(nn.Sequential(BPDA(defence), net).eval()), x, y, THREAT)
+    assert left(defended, seeing.adversarial, y) < 0.1
+
+
+def test_answers_through_a_stand_in_are_the_defences_own() -> None:
+    x = torch.rand(4, 1, 8, 8).requires_grad_()
+    defence, wrapped = BitSqueeze(2), BPDA(BitSqueeze(2))
+    assert torch.equal(wrapped(x), defence(x))
+    (gradient,) = torch.autograd.grad((3 * wrapped(x)).sum(), x)
+    assert torch.equal(gradient, torch.full_like(x, 3))
+
+
+def test_a_given_stand_in_gives_the_gradient() -> None:
+    x = torch.rand(4, 5, dtype=torch.float64).requires_grad_()
+    wrapped = BPDA(lambda z: z.round(), backward=torch.sin)
+    (gradient,) = torch.autograd.grad(wrapped(x).sum(), x)
+    assert torch.allclose(gradient, x.cos())
+    same = BPDA(lambda z: z)
+    assert torch.equal(same(x), x)
+
+
+def test_every_draw_is_a_question() -> None:
+    outcome = PGD(steps=2)(EOT(lambda z: z.flatten(1)[:, :2], draws=5), torch.tensor([[0.9, 0.1]]), torch.tensor([0]), q.Linf(0.01))
+    assert outcome.forwards.tolist() == [20]
+    assert outcome.backwards.tolist() == [10]
+
+
+def test_the_majority_is_counted_on_fresh_draws_with_an_interval() -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def coin(z: Tensor) -> Tensor:
+        heads = torch.rand(len(z), generator=generator) < z[:, 0]
+        return torch.stack([(~heads).double(), heads.double()], 1)
+
+    votes = majority(coin, torch.tensor([[0.0], [0.5], [0.9]]), torch.zeros(3, dtype=torch.long), draws=400, batch=100)
+    assert [vote.broken for vote in votes] == [False, False, True]
+    assert votes[0].wrong == 0
+    assert votes[1].low < 0.5 < votes[1].high

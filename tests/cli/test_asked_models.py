@@ -1,0 +1,44 @@
+"""Verbs on models that are only asked."""
+
+import json
+
+FUNCTIONS = """
+import numpy as np
+
+def scored(x):
+    mean = x.reshape(len(x), -1).mean(1)
+    return np.stack([np.full_like(mean, 0.55), mean], 1)
+
+def labelled(x):
+    return scored(x).argmax(1)
+"""
+
+
+def test_a_function_of_labels_is_attacked_by_what_labels_allow(call, small, tmp_path):
+    (tmp_path / "asked.py").write_text(FUNCTIONS)
+    spec = f"labels:{tmp_path / 'asked.py'}:labelled"
+    settings = ("--data", small, "--limit", 4, "--threat", "linf:0.2", "--queries", 60, "--out", tmp_path / "run")
+    code, told, _ = call("attack", "--model", spec, "--attack", "rays", *settings)
+    assert code == 0
+    assert "broken by: rays" in told
+    record = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert record["body"]["attacks"][0]["rows"][0]["backwards"] == 0
+
+
+def test_gradients_of_it_are_refused_with_the_attacks_that_can(call, small, tmp_path):
+    (tmp_path / "asked.py").write_text(FUNCTIONS)
+    code, _, complaint = call(
+        "attack", "--model", f"scores:{tmp_path / 'asked.py'}:scored", "--data", small, "--limit", 4, "--attack", "pgd"
+    )
+    assert code == 5
+    assert "pgd needs gradients, and the model gives scores only. Attacks that can:" in complaint
+    assert "rays" in complaint
+
+
+def test_proofs_and_training_of_it_are_refused(call, small, tmp_path):
+    (tmp_path / "asked.py").write_text(FUNCTIONS)
+    spec = f"scores:{tmp_path / 'asked.py'}:scored"
+    code, _, complaint = call("certify", "--model", spec, "--data", small, "--limit", 4)
+    assert (code, "whose layers are not seen" in complaint) == (5, True)
+    code, _, complaint = call("harden", "--model", spec, "--data", small)
+    assert (code, "is only asked for answers; this needs a torch.nn.Module" in complaint) == (5, True)
