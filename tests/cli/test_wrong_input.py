@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,7 +38,11 @@ def attack(call, weights):
         (("--threat", "linf"), USAGE, "has no size"),
         (("--threat", "lonf:4/255"), USAGE, "Did you mean linf"),
         (("--threat", "linf:4/255", "--threat", "l2:1"), USAGE, "sizes of one ball"),
-        (("--attack", "pdg"), USAGE, "Did you mean pgd?"),
+        (("--threat", "colour:hue=0.1", "--threat", "colour:hue=0.2"), USAGE, "one at a time"),
+        (("--threat", "negative"), USAGE, "fgsm cannot keep to negative"),
+        (("--target", "2"), USAGE, "expected a class from 0 to 1: normal, pneumonia"),
+        (("--queries", "1"), USAGE, "expected at least 2"),
+        (("--attack", "fgms"), USAGE, "Did you mean fgsm"),
         (("--require", "robust_accuracy(linf:4/255) > 1"), USAGE, "cannot be read"),
         (("--require", "robust_acuracy(linf:4/255) >= 0.5"), USAGE, "Did you mean robust_accuracy"),
         (("--data", "nowhere.npz"), TARGET, "nowhere.npz"),
@@ -168,6 +173,7 @@ def test_a_folder_that_holds_a_result_is_not_overwritten(call, weights, small):
     code, _, err = call(*arguments)
     assert code == USAGE
     assert "not an empty folder" in err
+    assert not list((Path("r") / "unfinished").glob("*"))
 
 
 def test_reports_of_nothing_and_of_broken_files(call, tmp_path):
@@ -208,6 +214,15 @@ def vectors(tmp_path):
     x = np.random.default_rng(0).random((60, 5)).astype(np.float32)
     np.savez(tmp_path / "v.npz", train_images=x, train_labels=np.arange(60) % 2, test_images=x, test_labels=np.arange(60) % 2)
     return tmp_path / "v.npz"
+
+
+@pytest.mark.parametrize("token", ["l1:1.5", "l0:3", "mask:eyeglasses:0.1", "negative", "patch:area=5%"])
+@pytest.mark.parametrize("verb", ["certify", "harden"])
+def test_what_nothing_is_proved_of_is_refused_by_name_where_something_is_to_be_proved(call, weights, verb, token):
+    words = ("--weights", weights) if verb == "certify" else ()
+    code, _, err = call(verb, *words, "--threat", token, "--out", "r")
+    assert code == USAGE
+    assert f"{token}: nothing is proved of {token.partition(':')[0]}" in " ".join(err.split())
 
 
 @pytest.mark.parametrize("verb", ["harden", "privatize", "audit", "federate"])
@@ -267,14 +282,20 @@ def test_interruption_has_its_own_exit_code(call, monkeypatch):
     assert "goes on" in err
 
 
-def test_only_a_drill_promises_to_go_on(call, weights, monkeypatch, tmp_path):
+def test_only_a_drill_and_an_attack_promise_to_go_on(call, weights, monkeypatch, tmp_path):
     def interrupted(*_args, **_words):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("quintain.evaluate.alone.attacked_outcome", interrupted)
-    code, _, err = call("attack", "--weights", weights, "--out", "a")
+    monkeypatch.setattr("quintain.evaluate.alone.certified_outcome", interrupted)
+    code, _, err = call("certify", "--weights", weights, "--out", "a")
     assert code == ExitCode.INTERRUPTED
     assert "no result was stored" in err
+    assert not (tmp_path / "a").exists()
+    monkeypatch.setattr("quintain.evaluate.alone.attacked_outcome", interrupted)
+    code, out, err = call("attack", "--weights", weights, "--out", "a")
+    assert code == ExitCode.INTERRUPTED
+    assert "goes on" in err
+    assert "run folder a; if it is cut off, this goes on: " in out
     assert not (tmp_path / "a").exists()
 
 

@@ -1,6 +1,7 @@
 """The loop that every gradient attack shares: ask for a slope, drop who is done, step."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from torch import Tensor
@@ -23,6 +24,9 @@ Rule = Callable[[int, State, Answer, Tensor, Room], State]
 Stays = Callable[[int, State], Tensor | None]
 """Which examples go on (n,) bool, from (step, state); None where none leaves."""
 
+Through = Callable[[int, State, Tensor], Tensor]
+"""The images (n, *S) that the model is shown instead of the candidates', from (step, state, the candidates' images)."""
+
 
 def climb(
     search: Search,
@@ -34,6 +38,7 @@ def climb(
     loss: Loss,
     rows: Tensor | None = None,
     stays: Stays[State] | None = None,
+    through: Through[State] | None = None,
 ) -> None:
     """Gradient ascent on the examples still standing.
 
@@ -48,6 +53,7 @@ def climb(
         loss: What is ascended.
         rows: The examples to attack (n,); all that stand if not given.
         stays: Which examples are worth another step, once a state is known; the others leave this climb and cost nothing more.
+        through: What the gradients are taken through, if not at the candidates themselves; see ``Search.slope``.
     """
     rows = search.rows if rows is None else rows[search.standing(rows)]
     if not len(rows):
@@ -56,7 +62,7 @@ def climb(
     room = search.threat.room(clean)
     state = start(clean, draw.of(rows), room)
     for step in range(steps):
-        answer = search.slope(state[0], rows, loss)
+        answer = search.slope(state[0], rows, loss, None if through is None else partial(through, step, state))
         still = search.standing(rows)
         if not still.all():
             rows, clean = rows[still], clean[still]

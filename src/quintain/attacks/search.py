@@ -1,5 +1,6 @@
 """What every attack shares: the questions asked, who still stands, and the best allowed point of each example."""
 
+from collections.abc import Callable
 from copy import copy
 from typing import NamedTuple, Self
 
@@ -93,11 +94,32 @@ class Search:
         self.judge(z, rows, logits)
         return logits
 
-    def slope(self, z: Tensor, rows: Tensor, loss: Loss) -> Answer:
-        """Logits, values and gradients at candidates, one an example, each judged."""
-        image = None if self.family is None else (lambda point: self._image(point, rows))
-        answer = Answer(*self.meter.slope(z, rows, loss, image))
-        self.judge(z, rows, answer.logits)
+    def slope(self, z: Tensor, rows: Tensor, loss: Loss, through: Callable[[Tensor], Tensor] | None = None) -> Answer:
+        """Logits, values and gradients at candidates, one an example, each judged.
+
+        Args:
+            z: The candidates (n, ...).
+            rows: Their examples (n,).
+            loss: What is differentiated.
+            through: From the candidates' images to those that the model is shown instead, differentiable. Such an answer is counted,
+                and is judged only where the image shown is the candidate's own, bit for bit.
+        """
+        if through is None:
+            image = None if self.family is None else (lambda point: self._image(point, rows))
+            answer = Answer(*self.meter.slope(z, rows, loss, image))
+            self.judge(z, rows, answer.logits)
+            return answer
+        own = torch.ones_like(rows, dtype=torch.bool)
+
+        def shown(point: Tensor) -> Tensor:
+            plain = self._image(point, rows)
+            other = through(plain)
+            own.copy_((other == plain).flatten(1).all(1))
+            return other
+
+        answer = Answer(*self.meter.slope(z, rows, loss, shown))
+        if own.any():
+            self.judge(z[own], rows[own], answer.logits[own])
         return answer
 
     def judge(self, z: Tensor, rows: Tensor, logits: Tensor) -> None:

@@ -59,7 +59,7 @@ def _failed(kind: str, message: str, code: ExitCode) -> ExitCode:
     from rich.console import Console
     from rich.markup import escape
 
-    Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]{escape(kind)}:[/] {escape(message)}")
+    Console(stderr=True, soft_wrap=True, highlight=False, emoji=False).print(f"[bold red]{escape(kind)}:[/] {escape(message)}")
     return code
 
 

@@ -73,7 +73,7 @@ class Session:
     @cached_property
     def progress(self) -> Bars:
         """Bars on standard error, so that standard output can be piped."""
-        return Bars(Console(stderr=True))
+        return Bars(Console(stderr=True, emoji=False))
 
     @cached_property
     def requirements(self) -> tuple["Requirement", ...]:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from quintain.attacks.ensembles.averaged import Averaged
+from quintain.attacks.adaptive.eot import EOT
 from quintain.attacks.ensembles.ensemble import Combined
 from quintain.attacks.gradient.apgd import APGD
 from quintain.attacks.meter import require_evaluation
@@ -42,7 +42,8 @@ class AutoAttack(Combined):
     Args:
         version: ``standard``, ``plus`` or ``rand``.
         steps: Gradients of each climb and of each walk.
-        targets: How many rivals APGD and FAB follow; in L1 APGD follows at most 5.
+        targets: How many rivals APGD follows; in L1 at most 5.
+        walks: How many of them FAB follows; 9 as published. On what APGD left, those beyond the nearest few were not seen to break.
         questions: How often Square asks.
         hope: When APGD gives a climb up; see ``APGD``. Without end it is as published, at more than twice the gradients.
 
@@ -61,6 +62,7 @@ class AutoAttack(Combined):
     version: str = "standard"
     steps: int = 100
     targets: int = 9
+    walks: int = 3
     questions: int = 5000
     hope: float = 1.0
 
@@ -68,7 +70,7 @@ class AutoAttack(Combined):
         if self.version not in VERSIONS:
             raise SettingError(f"version = {self.version!r}; expected one of {', '.join(VERSIONS)}")
         APGD(self.steps, targets=self.targets, loss="dlr", hope=self.hope)
-        FAB(self.steps, self.targets)
+        FAB(self.steps, self.walks)
         Square(self.questions)
 
     def plan(self, threat: Ball, classes: int) -> tuple[Method, ...]:
@@ -76,13 +78,12 @@ class AutoAttack(Combined):
         kind = kind_of(threat.token)
         rivals = min(self.targets, classes - 1)
         starts = RESTARTS if self.version == "plus" or kind == "l1" else 1
-        walks = RESTARTS if self.version == "plus" else 1
         first = self._climb("ce", restarts=starts)
         second = self._climb("dlr", restarts=starts)
         if self.version == "rand":
             return (first, second) if classes > 2 else (self._climb("margin", restarts=2 * starts),)
         aimed = self._climb("dlr", targets=min(rivals, 5) if kind == "l1" else rivals)
-        last: tuple[Method, ...] = (FAB(self.steps, rivals, walks, within=True),)
+        last: tuple[Method, ...] = (FAB(self.steps, min(self.walks, classes - 1), starts, within=True),)
         if kind in Square.serves:
             last += (Square(self.questions),)
         if classes == 2:
@@ -108,10 +109,12 @@ class AutoAttack(Combined):
         """Attack each example of a batch but those that are proven safe; see ``Combined``."""
         if self.version == "rand":
             require_evaluation(model)
-            model = Averaged(model, DRAWS)
+            model = EOT(model, DRAWS)
         return Combined.__call__(self, model, x, y, threat, seed=seed, ids=ids, targets=targets, queries=queries, safe=safe)
 
 
-def autoattack(version: str = "standard", *, steps: int = 100, targets: int = 9, questions: int = 5000, hope: float = 1.0) -> AutoAttack:
+def autoattack(
+    version: str = "standard", *, steps: int = 100, targets: int = 9, walks: int = 3, questions: int = 5000, hope: float = 1.0
+) -> AutoAttack:
     """AutoAttack in one of its versions; see ``AutoAttack`` for its settings."""
-    return AutoAttack(version, steps, targets, questions, hope)
+    return AutoAttack(version, steps, targets, walks, questions, hope)

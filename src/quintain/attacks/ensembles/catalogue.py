@@ -2,4 +2,32 @@
 
 from quintain.core.registry import Entry
 
-CATALOGUE: tuple[Entry, ...] = ()
+WITNESS = "what it breaks is a witness that can be replayed; what it does not break may still be breakable"
+SERVES = ("serves", "linf l2 l1")
+
+CATALOGUE = (
+    Entry(
+        "attack",
+        "quick",
+        "quintain.attacks.ensembles.quick:quick",
+        "nearly AutoAttack's verdicts for a small part of its cost: the one to begin with",
+        guarantee=WITNESS,
+        facts=(SERVES, ("access", "gradients"), ("gap", "0.01"), ("gap:l1", "0.03"), ("trial", "steps=10 questions=40")),
+    ),
+    Entry(
+        "attack",
+        "autoattack",
+        "quintain.attacks.ensembles.autoattack:autoattack",
+        "APGD-CE, APGD-T, FAB-T and Square, each on what still stands: the standard to report",
+        guarantee=WITNESS,
+        facts=(SERVES, ("access", "gradients"), ("gap", "0.01"), ("gap:l1", "0.03"), ("trial", "steps=10 targets=2 questions=40")),
+    ),
+    Entry(
+        "attack",
+        "strongest",
+        "quintain.attacks.ensembles.strongest:strongest",
+        "AutoAttack without giving up, and attacks that end in other places: for the last doubt",
+        guarantee=WITNESS,
+        facts=(SERVES, ("access", "gradients"), ("gap", "0.01"), ("gap:l1", "0.03"), ("trial", "steps=6 targets=1 questions=20")),
+    ),
+)

@@ -68,7 +68,7 @@ def climb_l1(search: Search, draw: Draw, steps: int, loss: Loss) -> None:
         asked = search if radius == 1 else wide
         rows = rows[asked.standing(rows)]
         start = starting(points, ball, rows) if place else first(ball, rows)
-        rule = sparse_rule(ball, max(1, int(LOOK * count)), points)
+        rule = sparse_rule(ball, max(1, int(LOOK * steps)), points)
         climb(asked, draw=draw, start=start, rule=rule, steps=count, loss=loss, rows=rows)
 
 

@@ -32,7 +32,7 @@ CATALOGUE = (
         "quintain.attacks.gradient.apgd:APGD",
         "projected gradient ascent that sets its own step length, on one loss or towards the nearest rivals",
         guarantee=WITNESS,
-        facts=(("serves", "linf l2 l1"), ("access", "gradients"), ("gap", "0.01"), ("trial", "steps=25")),
+        facts=(("serves", "linf l2 l1"), ("access", "gradients"), ("gap", "0.01"), ("gap:l1", "0.03"), ("trial", "steps=25")),
     ),
     Entry(
         "attack",
@@ -64,6 +64,6 @@ CATALOGUE = (
         "quintain.attacks.gradient.pma:PMA",
         "APGD on the margin of probabilities",
         guarantee=WITNESS,
-        facts=(("serves", "linf l2 l1"), ("access", "gradients"), ("gap", "0.01"), ("trial", "steps=25")),
+        facts=(("serves", "linf l2 l1"), ("access", "gradients"), ("gap", "0.01"), ("gap:l1", "0.03"), ("trial", "steps=25")),
     ),
 )

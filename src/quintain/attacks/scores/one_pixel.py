@@ -23,8 +23,8 @@ class OnePixel(Method):
     .. math:: c_i' = c_{r_1} + F (c_{r_2} - c_{r_3}), \qquad c_i \leftarrow c_i' \text{ where } m(f(x \oplus c_i')) > m(f(x \oplus c_i))
 
     where a candidate :math:`c` holds the places and colours of ``eps`` pixels, and :math:`r_1, r_2, r_3` are chosen by chance. Where
-    it asks no more questions, every pixel is tried at every corner of the colour cube instead, in random order, and the best is kept
-    before the next pixel is sought: for one grey pixel of a model that is monotone in it nothing is missed.
+    it asks no more questions, and the budget pays for it, every pixel is tried at every corner of the colour cube instead, in random
+    order, and the best is kept before the next pixel is sought: for one pixel of a model that is monotone in it nothing is missed.
 
     Args:
         population: How many candidates.
@@ -59,11 +59,14 @@ class OnePixel(Method):
     def pursue(self, search: Search) -> None:
         """Enumerate where that is cheaper, else evolve."""
         channels, height, width = planes(search.x.shape[1:])
-        pixels = min(int(search.threat.eps), height * width)
-        if pixels * height * width * 2**channels <= self.population * (self.generations + 1):
+        pixels, rows = min(int(search.threat.eps), height * width), search.rows
+        if not (pixels and len(rows)):
+            return
+        price, payable = pixels * height * width * 2**channels, int(search.meter.left(rows).amax()) - 1
+        if price <= self.population * (self.generations + 1) and (pixels == 1 or price <= payable):
             for pixel in range(pixels):
                 _enumerate(search, search.draw.at("order", pixel))
-        elif pixels:
+        else:
             self._evolve(search, pixels)
 
     def _evolve(self, search: Search, pixels: int) -> None:

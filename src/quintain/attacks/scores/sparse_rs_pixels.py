@@ -70,9 +70,9 @@ def restored(z: Tensor, x: Tensor, cells: Tensor) -> Tensor:
 
 def strata(luck: Tensor, first: int, last: int) -> Tensor:
     """Different places (n, k) in [first, last), one in each k-th of it: of a random order, any places are as good."""
-    count = luck.shape[1]
-    each = (last - first) / count
-    return (first + (torch.arange(count, device=luck.device) + luck) * each).long().clamp(max=last - 1)
+    edges = torch.arange(luck.shape[1] + 1, device=luck.device) * (last - first) // luck.shape[1]
+    start, size = edges[:-1], edges.diff()
+    return first + start + torch.minimum((luck * size).long(), size - 1)
 
 
 def exchanged(order: Tensor, one: Tensor, other: Tensor) -> Tensor:

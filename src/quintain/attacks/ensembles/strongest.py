@@ -1,0 +1,70 @@
+"""Everything that has been seen to break what the others left."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from quintain.attacks.ensembles.autoattack import AutoAttack
+from quintain.attacks.ensembles.ensemble import Combined
+from quintain.attacks.gradient.a3 import A3
+from quintain.attacks.gradient.acg import ACG
+from quintain.attacks.gradient.apgd import APGD
+from quintain.attacks.gradient.minimum_margin import MinimumMargin
+from quintain.attacks.gradient.pma import PMA
+from quintain.attacks.method import Method
+from quintain.attacks.scores.square import Square
+from quintain.attacks.smallest.fmn import FMN
+from quintain.core.tokens import kind_of
+from quintain.threats.ball import Ball
+
+LONGER = 2
+"""How many more runs Square gets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strongest(Combined):
+    r"""AutoAttack without giving up, then the attacks that end in other places: PMA, ACG, A3, minimum margin, FMN, and Square again.
+
+    Args:
+        steps: Gradients of each climb and of each walk.
+        targets: How many rivals APGD, FAB and the minimum-margin attack follow.
+        questions: How often Square asks, a run.
+
+    Raises:
+        SettingError: If a setting is out of range.
+
+    Guarantee:
+        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may still be breakable.
+    """
+
+    name: ClassVar[str] = "strongest"
+    serves: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
+
+    steps: int = 100
+    targets: int = 9
+    questions: int = 5000
+
+    def __post_init__(self) -> None:
+        self._autoattack()
+
+    def plan(self, threat: Ball, classes: int) -> tuple[Method, ...]:
+        """The attacks of all that serve the threat."""
+        kind = kind_of(threat.token)
+        others: tuple[Method, ...] = (
+            APGD(self.steps, loss="margin", restarts=2),
+            PMA(self.steps),
+            ACG(self.steps),
+            A3(steps=max(1, self.steps // 5)),
+            MinimumMargin(max(1, self.steps // 5), min(self.targets, classes - 1)),
+            FMN(self.steps),
+            Square(self.questions, restarts=LONGER),
+        )
+        return (*self._autoattack().plan(threat, classes), *(attack for attack in others if kind in attack.serves))
+
+    def _autoattack(self) -> AutoAttack:
+        return AutoAttack("plus", self.steps, self.targets, self.targets, self.questions, math.inf)
+
+
+def strongest(*, steps: int = 100, targets: int = 9, questions: int = 5000) -> Strongest:
+    """The strongest ensemble; see ``Strongest`` for its settings."""
+    return Strongest(steps, targets, questions)

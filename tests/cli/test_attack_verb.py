@@ -1,0 +1,157 @@
+"""The attack verb: which attacks, budgets and aims; cut off and gone on; alone and as one of several processes."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from quintain.attacks import PGD
+from quintain.core.errors import ExitCode
+from quintain.evaluate import attacked
+from quintain.evaluate.choice import chosen
+from quintain.results.codec import load
+
+SIZES = ("--threat", "linf:2/255", "--threat", "linf:4/255")
+
+
+@pytest.fixture
+def words(weights, small):
+    return ("attack", "--data", small, "--weights", weights)
+
+
+def result(folder="r"):
+    return load(Path(folder) / "result.json")
+
+
+def timeless(record):
+    """All that a record claims, without what the clock and the command line say."""
+    (found,) = record.body.attacks
+    rows = tuple(replace(row, seconds=0.0) for row in found.rows)
+    return replace(found, rows=rows), record.claims, record.notes, record.judged
+
+
+def test_without_a_name_the_attacks_are_those_that_suit_the_model(call, words):
+    code, out, _ = call(*words, "--limit", 8, "--out", "r")
+    assert code == ExitCode.HOLDS
+    assert list(dict.fromkeys(row.attack for row in result().body.attacks[0].rows)) == list(chosen("gradients", "linf"))
+    assert "broken by: " in out
+    assert "trust: " in out
+
+
+def test_a_budget_is_kept_example_by_example(call, words):
+    assert call(*words, "--attack", "pgd", "--queries", 4, "--out", "r")[0] == ExitCode.HOLDS
+    assert max(result().body.attacks[0].breaks.forwards) <= 4
+
+
+def test_a_class_that_is_aimed_at_is_left_out_and_counted(call, words):
+    code, out, _ = call(*words, "--attack", "pgd", "--target", 1, "--out", "r")
+    assert code == ExitCode.HOLDS
+    record = result()
+    found = record.body.attacks[0]
+    assert found.target == 1
+    assert set(found.examples.labels) == {0}
+    assert f"{30 - len(found.examples.labels)} examples of that class are left out" in record.notes[0]
+    assert record.notes[0] in " ".join(out.split())
+
+
+@pytest.mark.parametrize("token", ["l2:0.5", "spatial:rotate=10,shift=1", "colour:brightness=0.1", "negative"])
+def test_any_threat_that_an_attack_serves_is_attacked_and_reported(call, words, token):
+    code, _, err = call(*words, "--threat", token, "--limit", 4, "--out", "r")
+    assert code == ExitCode.HOLDS, err
+    assert [claim.bracket.of.threat for claim in result().claims] == ["", token]
+    assert call("report", "r")[0] == ExitCode.HOLDS
+
+
+class Cut(PGD):
+    """Cut off at its second call."""
+
+    __slots__ = ()
+
+    def __call__(self, model, x, y, threat, **named):
+        if threat.token == "linf:4/255":
+            raise KeyboardInterrupt
+        return super().__call__(model, x, y, threat, **named)
+
+    def __repr__(self):
+        return repr(PGD(self.steps, self.rate, self.restarts, self.loss))
+
+
+def test_the_same_command_goes_on_after_ctrl_c_and_comes_to_the_same(call, words, monkeypatch):
+    assert call(*words, *SIZES, "--attack", "pgd", "--out", "whole")[0] == ExitCode.HOLDS
+    with monkeypatch.context() as patch:
+        patch.setattr("quintain.attacks.gradient.pgd.PGD", Cut)
+        code, _, err = call(*words, *SIZES, "--attack", "pgd", "--out", "r")
+    assert code == ExitCode.INTERRUPTED
+    assert "goes on" in err
+    assert len(list(Path("r/unfinished").glob("*.npz"))) == 1
+    code, _, err = call(*words, *SIZES, "--attack", "pgd", "--seed", 1, "--out", "r")
+    assert code == ExitCode.USAGE
+    assert "seed = 0, now 1" in " ".join(err.split())
+    assert call(*words, *SIZES, "--attack", "pgd", "--out", "r")[0] == ExitCode.HOLDS
+    assert timeless(result()) == timeless(result("whole"))
+    assert not Path("r/unfinished").exists()
+    assert call(*words, *SIZES, "--attack", "pgd", "--out", "r")[0] == ExitCode.USAGE
+
+
+def test_a_model_that_dies_half_way_leaves_a_result_and_says_how_to_go_on(call, small, weights, tmp_path):
+    (tmp_path / "net.py").write_text(
+        "import os\n"
+        "from quintain.models.nets import xray_cnn\n"
+        "class Net(type(xray_cnn())):\n"
+        "    calls = 0\n"
+        "    def forward(self, x):\n"
+        "        Net.calls += 1\n"
+        "        if os.environ.get('DIES') and Net.calls > 70:\n"
+        "            raise ConnectionError('gone')\n"
+        "        return super().forward(x)\n"
+        "def make():\n"
+        "    net = xray_cnn()\n"
+        "    net.__class__ = Net\n"
+        "    return net\n"
+    )
+    arguments = ("attack", "--data", small, "--model", "net.py:make", "--weights", weights, *SIZES, "--attack", "pgd", "--out", "r")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DIES", "yes")
+        code, out, err = call(*arguments)
+    told = " ".join(err.split())
+    assert code == ExitCode.TARGET
+    assert "gone" in told
+    assert "this goes on: quintain" in told
+    partial = result().body.attacks[0]
+    assert "gone" in partial.halted
+    assert "broke off" in out
+    assert "broke off" in Path(call("report", "r")[1].strip()).read_text()
+    assert call(*arguments)[0] == ExitCode.HOLDS
+    assert result().body.attacks[0].halted == ""
+
+
+def test_two_processes_come_to_what_one_does(call, words, tmp_path, monkeypatch):
+    monkeypatch.setattr(attacked, "BATCH", 512)
+    arguments = [str(word) for word in (*words, *SIZES, "--attack", "fgsm", "--attack", "pgd")]
+    program = (
+        "import sys\n"
+        "from quintain.evaluate import alone\n"
+        "real = alone.attack_models\n"
+        "alone.attack_models = lambda *given, **named: real(*given, **named, size=7)\n"
+        "from quintain.cli.main import run\n"
+        "run()\n"
+    )
+    (tmp_path / "program.py").write_text(program)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "--rdzv-backend", "c10d"]
+    launch += ["--rdzv-endpoint", "localhost:0"]
+    two = subprocess.run([*launch, "program.py", *arguments, "--out", "two"], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert two.returncode == 0, two.stderr
+    one = subprocess.run(
+        [sys.executable, "program.py", *arguments, "--out", "one"], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert one.returncode == 0, one.stderr
+    assert timeless(result("two")) == timeless(result("one"))
+    assert two.stdout.count("trust: ") == one.stdout.count("trust: ") == 1
+    assert not Path("two/unfinished").exists()
+
+
+def test_the_package_runs_as_a_module(tmp_path):
+    told = subprocess.run([sys.executable, "-m", "quintain", "--version"], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert told.stdout.strip() == __import__("quintain").__version__
