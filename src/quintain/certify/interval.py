@@ -66,9 +66,7 @@ class IntervalBounds:
     def __call__(self, model: Target, x: Tensor, y: Tensor, threat: Ball, *, eps: Tensor | None = None) -> CertificateOutcome:
         """Bounds for inputs ``x`` (B, *S) with labels ``y`` (B,); ``eps`` (B,) replaces the threat's radius by one per example."""
         if not isinstance(model, Classifier):
-            raise ModelError(
-                f"interval bounds read the layers of a Classifier; got a {type(model).__name__}, whose layers are not seen"
-            )
+            raise ModelError(f"interval bounds read the layers of a Classifier; got a {type(model).__name__}, whose layers are not seen")
         require_inside(threat, x)
         arithmetic, network = deployed(model.dtype), Network.of(model.net)
         if len(x):

@@ -6,13 +6,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from quintain.attacks.loop import climb
+from quintain.attacks.gradient.march import march
 from quintain.attacks.method import Method
-from quintain.attacks.search import Answer, Search
-from quintain.attacks.step import advance
-from quintain.threats.ball import Room
-from quintain.threats.draw import Draw
-from quintain.threats.family import identity
+from quintain.attacks.search import Search
 
 
 def fgsm_attack(image: Tensor, epsilon: float, data_grad: Tensor) -> Tensor:
@@ -32,11 +28,12 @@ def fgsm_attack(image: Tensor, epsilon: float, data_grad: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class FGSM(Method):
-    r"""One steepest step of length ``eps`` on the cross-entropy, from the clean point.
+    r"""One step of ``eps`` along the sign of the cross-entropy's gradient, from the clean point.
 
-    .. math:: z = \Pi_x\big(x + s\big), \quad s = \arg\max_{\|s\| \le \varepsilon} \langle s, \nabla_x \ell(f(x), y) \rangle
+    .. math:: z = \Pi_x\big(x + \varepsilon\, sign \nabla_x \ell(f(x), y)\big)
 
-    The step only needs the gradient's direction, which is taken from the log odds: the cross-entropy's, without its underflow.
+    The step only needs the gradient's direction, which is taken from the log odds: the cross-entropy's, without its underflow. For
+    balls in which coordinates do not move alike there is ``FGM``.
 
     Guarantee:
         What it calls broken is inside the threat and was answered wrongly twice; what it does not break may still be breakable.
@@ -45,16 +42,8 @@ class FGSM(Method):
     """
 
     name: ClassVar[str] = "fgsm"
-    serves: ClassVar[tuple[str, ...]] = ("linf", "l2", "mask", "projection", "colour")
+    serves: ClassVar[tuple[str, ...]] = ("linf", "mask", "projection", "colour")
 
     def pursue(self, search: Search) -> None:
         """Take the step; nothing is random."""
-        threat = search.threat
-
-        def start(clean: Tensor, draw: Draw, room: Room) -> tuple[Tensor]:  # noqa: ARG001
-            return (identity(threat, clean),)
-
-        def rule(step: int, state: tuple[Tensor], answer: Answer, clean: Tensor, room: Room) -> tuple[Tensor]:  # noqa: ARG001
-            return (advance(threat, threat.eps, state[0], answer.gradient, clean, room),)
-
-        climb(search, draw=search.draw, start=start, rule=rule, steps=1, loss=search.goal.log_odds)
+        march(search, steps=1, rate=1.0)

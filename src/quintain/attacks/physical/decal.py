@@ -51,7 +51,7 @@ class Decal:
                 raise DataError(f"the {name} has values outside [0, 1]; expected shares of the data box")
 
     def apply(self, x: Tensor, ids: Tensor | None = None, *, seed: int = 0) -> Tensor:
-        """Pictures (B, C, H, W) with the sticker on, each in the view of its id and the seed; never one that it was fitted on."""
+        """Pictures (B, C, H, W) with the sticker on, each in the view of its id and the seed; no view that it was fitted on."""
         return self.show(self.pattern, x, draws(x, seed, ids).at("decal", "held out"))
 
     def show(self, pattern: Tensor, x: Tensor, draw: Draw) -> Tensor:
@@ -61,7 +61,9 @@ class Decal:
             DataError: If the pictures have other channels.
         """
         if x.dim() != 4 or x.shape[1] != pattern.shape[0]:
-            raise DataError(f"pictures of shape {tuple(x.shape)} for a sticker {tuple(pattern.shape)}; expected (B, {pattern.shape[0]}, H, W)")
+            raise DataError(
+                f"pictures of shape {tuple(x.shape)} for a sticker {tuple(pattern.shape)}; expected (B, {pattern.shape[0]}, H, W)"
+            )
         stickers = pattern.to(x).expand(len(x), *pattern.shape)
         if self.printing is not None:
             stickers = self.printing.printed(stickers, draw)
@@ -123,6 +125,12 @@ def cut(shape: str, side: int) -> Tensor:
     return torch.maximum(upright.expand(side, side), foot[:, None].expand(side, side))[None]
 
 
+def centred(alpha: Tensor, height: int, width: int) -> Tensor:
+    """An alpha (1, h, w) in the middle of an empty one (1, height, width)."""
+    down, right = height - alpha.shape[1], width - alpha.shape[2]
+    return torch.nn.functional.pad(alpha, (right // 2, right - right // 2, down // 2, down - down // 2))
+
+
 SHARES = {"disc": math.pi / 4, "square": 1.0, "letter": 5 / 9}
 """How much of its square a cut covers."""
 
@@ -141,5 +149,7 @@ def side_of(shape: str, area: float, height: int, width: int) -> float:
     side = math.sqrt(area * height * width / SHARES[shape])
     if side > min(height, width):
         most = SHARES[shape] * min(height, width) / max(height, width)
-        raise SettingError(f"a {shape} of {area:.0%} of the area is larger than the picture {height} x {width}; expected at most {most:.0%}")
+        raise SettingError(
+            f"a {shape} of {area:.0%} of the area is larger than the picture {height} x {width}; expected at most {most:.0%}"
+        )
     return side

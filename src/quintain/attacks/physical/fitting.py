@@ -8,15 +8,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from quintain.attacks.goal import Goal
 from quintain.attacks.meter import Meter
 from quintain.attacks.method import require_access
 from quintain.attacks.outcome import Model
+from quintain.attacks.perturbation import require_target
 from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.core.progress import Progress
 from quintain.core.seeds import derive
 from quintain.data.dataset import Dataset
 from quintain.data.values import Labels
+from quintain.losses.cross_entropy import log_odds
 from quintain.threats.draw import Draw
 
 Show = Callable[[Tensor, Tensor, Draw], Tensor]
@@ -113,15 +114,34 @@ def ascent(model: Model, x: Tensor, y: Tensor, target: int | None, pattern: Tens
     Raises:
         ModelError: If it is not finite.
     """
-    goal, rows = Goal(y, None if target is None else torch.full_like(y, target)), torch.arange(len(x), device=x.device)
 
     def loss(logits: Tensor, rows: Tensor) -> Tensor:
-        return functional.logsigmoid(goal.log_odds(logits, rows)) / len(rows)
+        return wanted(logits, y, target) / len(rows)
 
-    gradient = Meter(model, y).slope(pattern, rows, loss, lambda s: show(s, x, draw))[2]
+    gradient = Meter(model, y).slope(pattern, torch.arange(len(x), device=x.device), loss, lambda s: show(s, x, draw))[2]
     if not gradient.isfinite().all():
-        raise ModelError("the model's gradient is not finite on some of the pictures; expected finite logits: look with quintain.models.check_model")
+        raise ModelError(
+            "the model's gradient is not finite on some of the pictures; expected finite logits: look with quintain.models.check_model"
+        )
     return gradient
+
+
+def wanted(logits: Tensor, y: Tensor, target: int | None) -> Tensor:
+    r"""Log probability of what is wanted (B,), without underflow: :math:`\log p_t`, or :math:`\log(1 - p_y)` without a target."""
+    odds = log_odds(logits, y) if target is None else -log_odds(logits, torch.full_like(y, target))
+    return functional.logsigmoid(odds)
+
+
+def pictures(data: Dataset) -> tuple[int, int, int]:
+    """Channels, height and width of a data set of pictures.
+
+    Raises:
+        DataError: If it holds none.
+    """
+    if len(data.shape) != 3:
+        raise DataError(f"{data.name} has samples of shape {data.shape}; expected pictures (C, H, W): nothing can be stuck on others")
+    channels, height, width = data.shape
+    return channels, height, width
 
 
 def worth_showing(data: Dataset, target: int | None, name: str) -> Labels:
@@ -131,10 +151,9 @@ def worth_showing(data: Dataset, target: int | None, name: str) -> Labels:
         SettingError: If the target is none of the classes.
         DataError: If no picture is left.
     """
+    require_target(data, target)
     if target is None:
         return np.arange(len(data))
-    if not 0 <= target < data.classes:
-        raise SettingError(f"target = {target}; {data.name} has the classes 0 .. {data.classes - 1}")
     places = np.flatnonzero(data.labels != target)
     if not len(places):
         raise DataError(f"all {len(data)} pictures of {data.name} are of class {target}, the target of {name}; add pictures of others")

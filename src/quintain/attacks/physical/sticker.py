@@ -1,14 +1,15 @@
 """A sticker that turns whatever it lies beside into the class of the adversary's choice."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from quintain.attacks.outcome import Model
+from quintain.attacks.perturbation import seen_in
 from quintain.attacks.physical.decal import Decal, cut, side_of
-from quintain.attacks.physical.fitting import Pace, fit_pattern
+from quintain.attacks.physical.fitting import Pace, fit_pattern, pictures
 from quintain.attacks.physical.printing import Printing, non_printability, palette
 from quintain.attacks.physical.transforms import View
 from quintain.core.errors import SettingError
@@ -96,7 +97,7 @@ class Sticker:
             highest=self.high,
             cost=cost if self.printable else None,
         )
-        return blank.wearing(pattern)
+        return replace(blank, pattern=pattern, fitted_on=seen_in(data))
 
     def blank(self, channels: int, height: int, width: int) -> Decal:
         """The sticker before it is fitted, of one colour, for pictures of a size."""

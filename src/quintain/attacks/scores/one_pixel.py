@@ -15,6 +15,9 @@ from quintain.core.errors import SettingError
 from quintain.threats.draw import Draw
 from quintain.threats.rounding import box_inside
 
+FEWEST = 20
+"""For how many generations a budget must last, the first included; else there are fewer candidates."""
+
 
 @dataclass(frozen=True, slots=True)
 class OnePixel(Method):
@@ -27,7 +30,7 @@ class OnePixel(Method):
     order, and the best is kept before the next pixel is sought: for one pixel of a model that is monotone in it nothing is missed.
 
     Args:
-        population: How many candidates.
+        population: How many candidates; fewer where the budget would end before 20 generations.
         generations: How often each is changed.
         weight: F, how far a change goes.
 
@@ -67,13 +70,14 @@ class OnePixel(Method):
             for pixel in range(pixels):
                 _enumerate(search, search.draw.at("order", pixel))
         else:
-            self._evolve(search, pixels)
+            turns = min(self.generations + 1, FEWEST)
+            self._evolve(search, pixels, min(self.population, max(4, payable // turns)))
 
-    def _evolve(self, search: Search, pixels: int) -> None:
+    def _evolve(self, search: Search, pixels: int, population: int) -> None:
         rows = search.rows
         channels = planes(search.x.shape[1:])[0]
         stream = search.draw.at("first").of(rows)
-        shape = (len(rows), self.population, pixels)
+        shape = (len(rows), population, pixels)
         places = stream.uniform(torch.empty(*shape, 2, device=rows.device))
         colours = (128 + 127 * stream.normal(torch.empty(*shape, channels, device=rows.device))) / 255
         genes = torch.cat((places, colours), 3).clamp(0, 1)
@@ -85,7 +89,7 @@ class OnePixel(Method):
                 return
             first, second, third = (
                 genes.gather(1, parent[..., None, None].expand_as(genes))
-                for parent in parents(search.draw.at("parents", generation).of(rows), self.population, rows)
+                for parent in parents(search.draw.at("parents", generation).of(rows), population, rows)
             )
             children = (first + self.weight * (second - third)).clamp(0, 1)
             offspring = self._tried(search, rows, children)

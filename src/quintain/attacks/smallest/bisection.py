@@ -1,17 +1,22 @@
 """Bisection between the clean point and a break: the last step of every search for the smallest change."""
 
+import torch
 from torch import Tensor
 
 from quintain.attacks.search import Search
+
+NEAR = 1 / 16
+"""How far before the break the first question is asked, as a share of the segment: a search ends near the boundary."""
 
 
 def shrink(search: Search, rows: Tensor, steps: int = 10) -> None:
     r"""Pull each best point along its segment towards the clean point, for as long as it still breaks.
 
-    .. math:: \min_{0 < t \le 1} t \quad \text{where } x + t (b - x) \text{ breaks}, \qquad \text{to within } 2^{-steps}
+    .. math:: \min_{0 < t \le 1} t \quad \text{where } x + t (b - x) \text{ breaks}
 
-    An example is asked once a step. It stops where its middle is one of its two ends in their dtype (then the bisection is exact), or
-    where its budget ends. What has no break yet, or is wrong already, costs nothing.
+    to within :math:`2^{1 - steps}`, and sixteen times as near where the boundary is in the last sixteenth of the segment, since that is
+    asked first. An example is asked once a step. It stops where its middle is one of its two ends in their dtype (then the bisection is
+    exact), or where its budget ends. What has no break yet, or is wrong already, costs nothing.
 
     Args:
         search: Of the smallest change; its best points are shrunk.
@@ -19,19 +24,20 @@ def shrink(search: Search, rows: Tensor, steps: int = 10) -> None:
         steps: Questions per example.
 
     Guarantee:
-        Every step halves the distance between a point that breaks and one that does not; no best point gets larger.
+        Every step cuts the distance between a point that breaks and one that does not; no best point gets larger.
     """
     rows = rows[search.size[rows].isfinite() & search.standing(rows)]
     unbroken, broken = search.origin[rows], search.best[rows]
+    middle = torch.lerp(broken, unbroken, NEAR)
     for _ in range(steps):
-        middle = (unbroken + broken) / 2
-        apart = _differ(middle, unbroken) & _differ(middle, broken) & search.standing(rows)
-        if not apart.all():
-            rows, middle, unbroken, broken = rows[apart], middle[apart], unbroken[apart], broken[apart]
         if not len(rows):
             return
         hit = search.goal.reached(search.scores(middle, rows), rows).view(-1, *[1] * (middle.dim() - 1))
         unbroken, broken = unbroken.where(hit, middle), middle.where(hit, broken)
+        middle = (unbroken + broken) / 2
+        apart = _differ(middle, unbroken) & _differ(middle, broken) & search.standing(rows)
+        if not apart.all():
+            rows, middle, unbroken, broken = rows[apart], middle[apart], unbroken[apart], broken[apart]
 
 
 def _differ(a: Tensor, b: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from quintain.attacks.loop import kept
 from quintain.attacks.method import Method
 from quintain.attacks.search import Search
+from quintain.attacks.smallest.constant import bisect_constant
 from quintain.attacks.smallest.radii import column, length
 from quintain.attacks.smallest.reach import reach, refine
 from quintain.core.errors import SettingError
@@ -20,9 +22,6 @@ EDGE = 1 - 1e-6
 
 INSIDE = 0.9
 """The same in Linf, where any coordinate may have to cross its whole cube."""
-
-GROWTH = 4.0
-"""By how much ``c`` is raised while none broke an example."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ class CarliniWagner(Method):
     smallest: ClassVar[bool] = True
 
     searches: int = 9
-    steps: int = 50
+    steps: int = 100
     rate: float = 0.3
 
     def __post_init__(self) -> None:
@@ -71,23 +70,19 @@ class CarliniWagner(Method):
         refine(search, search.rows)
 
     def _by_constant(self, search: Search) -> None:
-        constant, below = torch.zeros_like(search.size), torch.zeros_like(search.size)
-        above = torch.full_like(search.size, torch.inf)
-        for turn in range(self.searches):
-            rows = search.rows
-            if not turn:
-                gradient = search.slope(search.best[rows], rows, search.goal.margin).gradient.nan_to_num(0.0, 0.0, 0.0)
-                constant[rows] = 2 * (length(search.threat, search.best[rows] - search.x[rows]) / _slope(gradient)).double()
-            held = self._descend(search, search.rows, constant)
-            above, below = torch.where(held, constant, above), torch.where(held, below, constant)
-            constant = torch.where(above.isinf(), GROWTH * constant, (above + below) / 2)
+        rows, first = search.rows, torch.ones_like(search.height)
+        if len(rows):
+            gradient = search.slope(search.best[rows], rows, search.goal.margin).gradient.nan_to_num(0.0, 0.0, 0.0)
+            first[rows] = 2 * length(search.threat, search.best[rows] - search.x[rows]) / _slope(gradient)
+        bisect_constant(search, self.searches, first, partial(self._descend, search))
 
     def _descend(self, search: Search, rows: Tensor, constant: Tensor) -> Tensor:
         """One search in L2, with ``constant`` (B,); whether its later half held a break (B,)."""
         low, high = search.threat.low, search.threat.high
         middle, half = (low + high) / 2, (high - low) / 2
         clean, best = search.x[rows], search.best[rows]
-        rate = self.rate * column((best - clean).flatten(1).abs().amax(1), clean)
+        farthest = (best - clean).flatten(1).abs().amax(1)
+        rate = self.rate * column(torch.where(farthest > 0, farthest, half), clean)
         state = _start((best - middle) / half, EDGE)
         least = mark = torch.full_like(rate.flatten(), torch.inf)
         held = torch.zeros_like(search.broken)
@@ -116,8 +111,8 @@ class CarliniWagner(Method):
         failed = torch.zeros_like(search.size)
         for _ in range(self.searches):
             rows = search.rows
-            rows = rows[search.size[rows].isfinite()]
-            tau, clean = (failed[rows] + search.size[rows]) / 2, search.x[rows]
+            rows = rows[failed[rows] < high - low]
+            tau, clean = ((failed[rows] + search.size[rows]) / 2).clamp(max=high - low), search.x[rows]
             side = column(tau.to(clean.dtype), clean)
             lower, upper = (clean - side).clamp(min=low), (clean + side).clamp(max=high)
             middle, half = (lower + upper) / 2, (upper - lower) / 2

@@ -45,4 +45,20 @@ CATALOGUE: tuple[Entry, ...] = (
         guarantee=WITNESS,
         facts=(("serves", "linf l2 l1 l0"), ("access", "gradients"), ("seeks", "smallest"), ("gap", "0.01"), ("trial", "steps=30")),
     ),
+    Entry(
+        "attack",
+        "carlini-wagner",
+        "quintain.attacks.smallest.carlini_wagner:CarliniWagner",
+        "Adam on the change and what the margin lacks, in unbounded variables; a constant (L2) or cube (Linf) bisected",
+        guarantee=WITNESS,
+        facts=(("serves", "linf l2"), ("access", "gradients"), ("seeks", "smallest"), ("gap", "0.01"), ("trial", "searches=3 steps=15")),
+    ),
+    Entry(
+        "attack",
+        "ead",
+        "quintain.attacks.smallest.ead:EAD",
+        "shrinking gradient steps with momentum on summed and squared change: few pixels move",
+        guarantee=WITNESS,
+        facts=(("serves", "l1"), ("access", "gradients"), ("seeks", "smallest"), ("gap", "0.01"), ("trial", "searches=3 steps=15")),
+    ),
 )

@@ -1,0 +1,162 @@
+"""A few plain stickers on a sign: first where they hurt, then what is on them."""
+
+import math
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from quintain.attacks.outcome import Model
+from quintain.attacks.perturbation import seen_in
+from quintain.attacks.physical.decal import Decal, centred, cut
+from quintain.attacks.physical.fitting import Pace, fit_pattern, pictures
+from quintain.attacks.physical.printing import Printing, non_printability, palette
+from quintain.attacks.physical.transforms import View
+from quintain.core.errors import SettingError
+from quintain.core.progress import Progress, silent
+from quintain.data.dataset import Dataset
+from quintain.threats.draw import Draw
+from quintain.threats.warp import lay
+
+
+def on_a_sign() -> View:
+    """Stickers that stay where they were put, on a sign that fills the picture, seen a little turned, moved and lit."""
+    return View((0.5, 0.5), 0.04, 8.0, (0.92, 1.0), 0.08, 0.1, 0.1)
+
+
+@dataclass(frozen=True, slots=True)
+class SignStickers:
+    r"""Rectangles at the places of a sign that matter most, the same on every photo of it.
+
+    .. math:: \delta^* = \arg\max_\delta E_{x, T} \log p_t\big(f(x + T\delta)\big) - \lambda_1 \|\delta\|_1, \qquad
+        \max_{s} E_{x, T} \log p_t\big(f(x (1 - T M) + T(M s))\big) - \lambda\, NPS(s)
+
+    with :math:`M` the ``count`` rectangles over which :math:`|\delta^*|` is largest, chosen one after the other without overlap.
+
+    Args:
+        target: The class to be answered; any wrong one if not given.
+        area: Share of the picture that they cover together.
+        count: How many.
+        reach: The sign's diameter as a share of the picture's shorter side; they are put inside.
+        aspect: Length of a rectangle over its width.
+        view: How the sign may be seen.
+        printing: The printer and the camera that they must survive; none if not given.
+        sparse: :math:`\lambda_1`, per value of the picture.
+        printable: :math:`\lambda`.
+        steps, batch, rate: Of each of the two fits, as in ``Sticker``.
+
+    Raises:
+        SettingError: If a number is out of its range.
+
+    Source: Eykholt et al., 2018, arXiv:1707.08945.
+    """
+
+    target: int | None = None
+    area: float = 0.1
+    count: int = 2
+    reach: float = 0.8
+    aspect: float = 2.0
+    view: View = field(default_factory=on_a_sign)
+    printing: Printing | None = None
+    sparse: float = 20.0
+    printable: float = 0.5
+    steps: int = 200
+    batch: int = 32
+    rate: float = 0.05
+
+    def __post_init__(self) -> None:
+        Pace(self.steps, self.batch, self.rate).check()
+        for name, amount in (("sparse", self.sparse), ("printable", self.printable)):
+            if not (math.isfinite(amount) and amount >= 0):
+                raise SettingError(f"{name} = {amount}; expected a weight of at least 0")
+        if self.count < 1 or not self.aspect >= 1:
+            raise SettingError(f"count = {self.count}, aspect = {self.aspect}; expected at least 1 sticker, at least as long as wide")
+        if not 0 < self.reach <= 1 or not 0 < self.area <= self.reach**2 / 2:
+            raise SettingError(
+                f"area = {self.area}, reach = {self.reach}; expected a sign's diameter up to 1 and stickers on at most half of its square"
+            )
+
+    def fit(self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = silent) -> Decal:
+        """The stickers for photos of a sign, to be scored on others.
+
+        Args:
+            model: Gives logits (B, K), with gradients.
+            data: Photos (C, H, W), the sign in their middle; those of the target class are left out.
+            seed: Of the photos' order and the views.
+
+        Raises:
+            ModelError: If the model gives no finite gradients.
+            DataError: If the data are no pictures, all are of the target class, or the stickers do not fit into the sign.
+        """
+        channels, height, width = pictures(data)
+        pace, colours = Pace(self.steps, self.batch, self.rate), palette(channels)
+        where = self.places(self.importance(model, data, seed=seed, progress=progress))
+        blank = Decal(torch.full((channels, height, width), 0.5), where, 1.0, self.view, self.printing)
+
+        def cost(pattern: Tensor) -> Tensor:
+            return self.printable * non_printability(pattern, colours, where)
+
+        pattern = fit_pattern(
+            model,
+            data,
+            blank.pattern,
+            blank.show,
+            name="sign-stickers",
+            target=self.target,
+            pace=pace,
+            seed=seed,
+            progress=progress,
+            cost=cost,
+        )
+        return replace(blank, pattern=pattern, fitted_on=seen_in(data))
+
+    def importance(self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = silent) -> Tensor:
+        r"""How much each pixel (H, W) of the sign is used by a sparse change of all of it, :math:`\sum_c |\delta^*_c|`; 0 off the sign."""
+        channels, height, width = pictures(data)
+        sign = centred(cut("disc", max(1, round(self.reach * min(height, width)))), height, width)
+
+        def show(change: Tensor, x: Tensor, draw: Draw) -> Tensor:
+            matrices = self.view.matrices(x, (height, width), 1.0, draw)
+            layers = change.expand(len(x), *change.shape), sign.to(x).expand(len(x), *sign.shape)
+            return (x + lay(torch.zeros_like(x), *layers, matrices)).clamp(0, 1)
+
+        change = fit_pattern(
+            model,
+            data,
+            torch.zeros(channels, height, width),
+            show,
+            name="sign-places",
+            target=self.target,
+            pace=Pace(self.steps, self.batch, self.rate),
+            seed=seed,
+            progress=progress,
+            lowest=-1.0,
+            cost=lambda change: self.sparse * change.abs().mean(),
+        )
+        return (change * sign.to(change)).abs().sum(0)
+
+    def places(self, importance: Tensor) -> Tensor:
+        """The alpha (1, H, W) of the stickers: where the importance (H, W) is largest.
+
+        Raises:
+            DataError: If one of them finds no place.
+        """
+        height, width = importance.shape
+        short = math.sqrt(self.area * height * width / self.count / self.aspect)
+        sides = max(1, round(short)), max(1, round(self.aspect * short))
+        covered = torch.zeros_like(importance)
+        for _ in range(self.count):
+            rows, columns, top, left = max(
+                (best(importance, covered, *shape) for shape in {sides, sides[::-1]}), key=lambda found: found[0]
+            )[1]
+            covered[top : top + rows, left : left + columns] = 1
+        return covered[None]
+
+
+def best(importance: Tensor, covered: Tensor, rows: int, columns: int) -> tuple[float, tuple[int, int, int, int]]:
+    """The largest mean importance of a free window of a shape, and that window: rows, columns, top, left."""
+    mean = functional.avg_pool2d(torch.stack((importance, covered))[:, None], (rows, columns), 1)[:, 0]
+    value, at = torch.where(mean[1] == 0, mean[0], -torch.inf).flatten().max(0)
+    top, left = divmod(int(at), mean.shape[2])
+    return float(value), (rows, columns, top, left)

@@ -1,0 +1,99 @@
+"""Bisection on the segment, where the boundary is known."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from quintain.attacks import Goal, Search
+from quintain.attacks.smallest.bisection import shrink
+from quintain.threats import L2, Linf
+from quintain.threats.draw import draws
+
+
+def threshold(edge: Tensor) -> object:
+    """Answers 1 where the first value of the row is at least ``edge``."""
+
+    def model(z: Tensor) -> Tensor:
+        first = z.flatten(1)[:, 0]
+        return torch.stack([torch.zeros_like(first), torch.where(first >= edge, 1.0, -1.0).to(first.dtype)], 1)
+
+    return model
+
+
+def search_at(edge: float, *, dtype: torch.dtype = torch.float64, count: int = 3, queries: int | None = None, best: float = 1.0) -> Search:
+    """A search that knows one break of each example: every value at ``best``."""
+    x = torch.zeros(count, 2, 3, dtype=dtype)
+    goal = Goal(torch.zeros(count, dtype=torch.long))
+    search = Search(threshold(torch.tensor(edge)), x, goal, Linf(1.0), draws(x, 0), name="test", smallest=True, queries=queries)
+    search.scores(x + best, torch.arange(count))
+    return search
+
+
+@pytest.mark.parametrize("edge", [0.003, 0.3, 0.95, 0.999])
+@pytest.mark.parametrize("steps", [1, 4, 10, 20])
+def test_it_comes_as_near_as_it_says(edge: float, steps: int) -> None:
+    search = search_at(edge)
+    shrink(search, search.rows, steps)
+    near = 2.0 ** -(steps + 3) if edge > 15 / 16 else 2.0 ** (1 - steps)
+    assert (search.size >= edge).all()
+    assert (search.size <= edge + near).all()
+    assert (search.meter.forwards == 2 + steps).all()
+
+
+@pytest.mark.parametrize(("dtype", "most"), [(torch.float16, 20), (torch.float32, 32), (torch.float64, 64)])
+@pytest.mark.parametrize("edge", [0.3, 0.98])
+def test_it_ends_by_itself_at_the_smallest_number_that_breaks(dtype: torch.dtype, most: int, edge: float) -> None:
+    search = search_at(edge, dtype=dtype)
+    shrink(search, search.rows, 10_000)
+    value = search.best[0, 0, 0]
+    assert value >= torch.tensor(edge)
+    assert torch.nextafter(value.double() if dtype == torch.float64 else value, torch.zeros((), dtype=dtype)) < torch.tensor(edge)
+    assert int(search.meter.forwards.max()) <= most
+
+
+def test_what_has_no_break_and_what_was_wrong_already_cost_nothing() -> None:
+    search = search_at(2.0)
+    assert search.size.isinf().all()
+    shrink(search, search.rows)
+    assert (search.meter.forwards == 2).all()
+    search = search_at(-1.0)
+    shrink(search, torch.arange(3))
+    assert (search.size == 0).all()
+    assert (search.meter.forwards == 2).all()
+
+
+def test_examples_are_shrunk_each_by_itself_and_only_those_asked_for() -> None:
+    edges = torch.tensor([0.2, 0.5, 0.97])
+    x = torch.zeros(3, 4, dtype=torch.float64)
+
+    def model(z: Tensor) -> Tensor:
+        lead = z[:, 0] - edges[: len(z)] if len(z) == 3 else z[:, 0] - edges[[2, 0]]
+        return torch.stack([torch.zeros_like(lead), torch.where(lead >= 0, 1.0, -1.0).double()], 1)
+
+    search = Search(model, x, Goal(torch.zeros(3, dtype=torch.long)), L2(2.0), draws(x, 0), name="test", smallest=True)
+    search.scores(torch.ones_like(x), torch.arange(3))
+    shrink(search, torch.tensor([2, 0]), 30)
+    assert search.best[:, 0].tolist() == pytest.approx([0.2, 1.0, 0.97], abs=1e-7)
+    assert search.meter.forwards[1] == 2
+
+
+@pytest.mark.parametrize("queries", [3, 4, 7])
+def test_the_final_check_stays_affordable(queries: int) -> None:
+    search = search_at(0.3, queries=queries)
+    shrink(search, search.rows)
+    assert (search.meter.forwards == max(2, queries - 1)).all()
+    assert search.outcome().broken.all()
+
+
+def test_a_segment_with_holes_still_ends_on_a_break_that_is_no_larger() -> None:
+    x = torch.zeros(1, 1, dtype=torch.float64)
+
+    def model(z: Tensor) -> Tensor:
+        broken = ((z > 0.2) & (z < 0.35)) | (z > 0.6)
+        return torch.cat((torch.zeros_like(z), torch.where(broken, 1.0, -1.0).double()), 1)
+
+    search = Search(model, x, Goal(torch.zeros(1, dtype=torch.long)), Linf(1.0), draws(x, 0), name="test", smallest=True)
+    search.scores(torch.ones_like(x), torch.arange(1))
+    shrink(search, search.rows, 40)
+    assert float(search.size) == pytest.approx(0.6)
+    assert search.outcome().broken.all()
