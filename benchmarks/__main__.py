@@ -3,7 +3,16 @@
 import sys
 from importlib import import_module
 
-SUITES = ("pgd", "private_steps", "interval_bounds")
+SUITES = (
+    "pgd",
+    "private_steps",
+    "interval_bounds",
+    "evasion.autoattack",
+    "evasion.certified",
+    "evasion.smallest",
+    "evasion.queries",
+    "evasion.memory",
+)
 
 
 def main(names: list[str]) -> int:

@@ -38,6 +38,23 @@ class Duel:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A comparison that is more than two times.
+
+    Args:
+        name: What was compared.
+        text: What was found.
+    """
+
+    name: str
+    text: str
+
+    def line(self) -> str:
+        """One line."""
+        return f"{self.name}: {self.text}"
+
+
 def duel(name: str, ours: Callable[[], object], peer: Callable[[], object], *, rounds: int = 5, notes: str = "") -> Duel:
     """Time two pieces of work in turn, after one round of each that is not counted."""
     ours()

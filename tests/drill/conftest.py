@@ -12,6 +12,7 @@ TINY = Scale(
     noise_epochs=1,
     test=40,
     attack_steps=3,
+    attack_questions=5,
     smoothed=3,
     draws=200,
     private_batch=64,

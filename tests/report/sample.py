@@ -40,13 +40,16 @@ from quintain.results.robustness_records import (
     Attacked,
     AttackRow,
     Attacks,
+    Breaks,
     Certified,
     Checked,
     Finding,
     Hardened,
     Robustness,
+    Sign,
     Trained,
     Training,
+    Trust,
 )
 from quintain.results.states import PerExample
 from quintain.results.tally import Tally
@@ -291,10 +294,35 @@ def _attacks(name: str, folder: Path) -> Attacks:
     for size, token in zip(SIZES, ("linf:2/255", "linf:4/255", "linf:8/255"), strict=True):
         after = examples.standing(size, 2)
         weaker = Tally(tuple(min(hits + 6, total) for hits, total in zip(after.right, after.total, strict=True)), after.total)
-        rows.append(AttackRow("fgsm", token, weaker, 2.0, 0.86, 0.1))
-        rows.append(AttackRow("pgd-20", token, after, 12.4, 11.2, 2.1))
+        right = examples.standing(0.0, 2).hits
+        lost, few = right - after.hits, right - weaker.hits
+        asked = ((0, right), (3, right - few // 2), (9, after.hits + lost // 8), (22, after.hits))
+        rows.append(AttackRow("fgsm", token, weaker, 2.0, 0.86, 0.1, size, few, ((0, right), (2, weaker.hits))))
+        rows.append(AttackRow("pgd-20", token, after, 12.4, 11.2, 2.1, size, lost, asked))
     gallery = tuple(_fooled(folder, name, seed) for seed in range(4)) if name == "plain" else ()
-    return Attacks(name, name, tuple(rows), bare, "linf", gallery)
+    return Attacks(name, name, tuple(rows), bare, "linf", gallery, _breaks(bare), _trust(name == "adversarial"))
+
+
+def _breaks(examples: PerExample) -> Breaks:
+    """One in nine by the second attack."""
+    by, found = [], []
+    for row, radius in enumerate(examples.broken_radius):
+        fallen = 0 < radius < math.inf
+        by.append("unchanged" if radius == 0 else ("pgd-20: margin" if row % 9 == 0 else "fgsm") if fallen else "")
+        found.append(3 if fallen else 0)
+    cost = tuple(0 if name == "unchanged" else 25 for name in by)
+    return Breaks(tuple(by), tuple(found), cost, cost, (False,) * len(by))
+
+
+def _trust(doubtful: bool) -> Trust:
+    many = 3 if doubtful else 0
+    signs = (
+        Sign("zero gradients", 0.0, 0.05, False, "the gradient is zero on 0 % of the examples"),
+        Sign(
+            "random points beat the attacks", many / 50, 0.0, doubtful, f"random points broke {many} of 31 examples that the attacks left"
+        ),
+    )
+    return Trust(signs, 50)
 
 
 def _fooled(folder: Path, name: str, seed: int) -> tuple[Picture, ...]:

@@ -28,7 +28,7 @@ class Scale:
     Args:
         plain_epochs, adversarial_epochs, certified_epochs, noise_epochs: Of the four trainings.
         test: Test X-rays that are attacked and certified; 0 for all.
-        attack_steps: Gradients of PGD.
+        attack_steps, attack_questions: Of the quick ensemble: gradients of each climb, and questions of the search without gradients.
         smoothed: X-rays that are certified by smoothing.
         draws: Noise draws for each of them.
         private_batch, private_steps: Of DP-SGD.
@@ -44,6 +44,7 @@ class Scale:
     noise_epochs: int
     test: int
     attack_steps: int
+    attack_questions: int
     smoothed: int
     draws: int
     private_batch: int
@@ -61,6 +62,7 @@ FULL = Scale(
     noise_epochs=20,
     test=0,
     attack_steps=20,
+    attack_questions=100,
     smoothed=100,
     draws=10_000,
     private_batch=512,
@@ -78,6 +80,7 @@ QUICK = Scale(
     noise_epochs=3,
     test=300,
     attack_steps=20,
+    attack_questions=30,
     smoothed=20,
     draws=2_000,
     private_batch=256,

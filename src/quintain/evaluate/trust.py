@@ -116,6 +116,7 @@ def _height(logits: Tensor, y: Tensor, target: int | None) -> Tensor:
 
 
 def _access(member: str, attack: str) -> str:
+    """What an ensemble's member asks for: it may be called by its name and its loss, such as ``apgd-ce``."""
     known = entries("attack")
-    entry = known.get(member) or known.get(attack)
+    entry = known.get(member) or known.get(member.partition("-")[0]) or known.get(attack)
     return access_of(entry.fact("access")) if entry else "gradients"

@@ -6,13 +6,13 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from quintain.attacks.gradient.march import carried, require_march
+from quintain.attacks.gradient.march import carried, require_march, require_pictures
 from quintain.attacks.gradient.points import chosen
 from quintain.attacks.loop import climb
 from quintain.attacks.method import Method
 from quintain.attacks.search import Answer, Search
 from quintain.attacks.step import advance
-from quintain.core.errors import DataError, SettingError
+from quintain.core.errors import SettingError
 from quintain.threats.ball import Room
 from quintain.threats.draw import Draw
 from quintain.threats.warp import resample
@@ -70,8 +70,7 @@ class DIFGSM(Method):
     def pursue(self, search: Search) -> None:
         """Walk."""
         threat = search.threat
-        if search.x.dim() != 4:
-            raise DataError(
+        require_pictures(self.name, search.x)
                 f"inputs of shape {tuple(search.x.shape)} for {self.name}; expected pictures (B, C, H, W): add the missing axes"
             )
 

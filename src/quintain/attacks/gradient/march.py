@@ -10,7 +10,7 @@ from quintain.attacks.gradient.points import column
 from quintain.attacks.loop import Start, climb
 from quintain.attacks.search import Answer, Search
 from quintain.attacks.step import advance
-from quintain.core.errors import SettingError
+from quintain.core.errors import DataError, SettingError
 from quintain.threats.ball import Ball, Room
 from quintain.threats.draw import Draw
 from quintain.threats.family import identity
@@ -85,3 +85,13 @@ def require_march(steps: int, rate: float, decay: float = 0.0) -> None:
         raise SettingError(f"rate = {rate}; expected a positive share of eps, such as 0.1")
     if not 0 <= decay <= 1:
         raise SettingError(f"decay = {decay}; expected a share of the direction so far, 0 to 1")
+
+
+def require_pictures(name: str, x: Tensor) -> None:
+    """Refuse inputs that are not pictures.
+
+    Raises:
+        DataError: If so.
+    """
+    if x.dim() != 4:
+        raise DataError(f"inputs of shape {tuple(x.shape)} for {name}; expected pictures (B, C, H, W): add the missing axes")

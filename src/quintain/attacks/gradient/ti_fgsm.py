@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from quintain.attacks.gradient.march import march, require_march
+from quintain.attacks.gradient.march import march, require_march, require_pictures
 from quintain.attacks.method import Method
 from quintain.attacks.search import Search
-from quintain.core.errors import DataError, SettingError
+from quintain.core.errors import SettingError
 
 WIDTH = 3.0
 """How many standard deviations the kernel reaches to either side."""
@@ -55,8 +55,7 @@ class TIFGSM(Method):
 
     def pursue(self, search: Search) -> None:
         """Walk; nothing is random."""
-        if search.x.dim() != 4:
-            raise DataError(
+        require_pictures(self.name, search.x)
                 f"inputs of shape {tuple(search.x.shape)} for {self.name}; expected pictures (B, C, H, W): add the missing axes"
             )
         weights = gaussian(self.kernel, search.x)

@@ -9,7 +9,7 @@ from torch import Tensor
 from quintain.attacks.method import require_access, serving
 from quintain.attacks.outcome import Model
 from quintain.attacks.perturbation import seen_in
-from quintain.attacks.physical.fitting import ascent, shuffled, worth_showing
+from quintain.attacks.physical.fitting import Show, ascent, shuffled, worth_showing
 from quintain.attacks.step import lengths
 from quintain.core.errors import DataError, SettingError
 from quintain.core.progress import Progress, silent
@@ -57,14 +57,13 @@ class UAP:
     .. math:: \max_{\delta \in ball(0)} \; E_{x, y} \log\big(1 - p_y(f(\Pi_x(x + \delta)))\big), \quad
         \text{with a target } E_x \log p_t
 
-    Neither aim gains by a picture that is fooled already, so that none outweighs the others. Each step is the steepest in the ball, of a
-    length that falls to nearly 0, along the batches' gradients with momentum.
+    Neither aim gains much by a picture that is fooled already, so that none outweighs the others. Each step is the steepest in the ball
+    along a batch's mean gradient, of a length that falls to nearly 0.
 
     Args:
         steps: Batches, all in all.
         batch: Pictures a step.
         rate: Length of the first step, as a share of ``eps``.
-        decay: The share of the last direction that is kept.
 
     Raises:
         SettingError: If a setting is out of range.
@@ -78,17 +77,14 @@ class UAP:
     name: ClassVar[str] = "uap"
     serves: ClassVar[tuple[str, ...]] = ("linf", "l2", "mask")
 
-    steps: int = 300
+    steps: int = 200
     batch: int = 64
-    rate: float = 0.2
-    decay: float = 0.9
+    rate: float = 0.5
 
     def __post_init__(self) -> None:
         lengths(1.0, self.steps, self.rate)
         if self.batch < 1:
             raise SettingError(f"batch = {self.batch}; expected at least 1")
-        if not 0 <= self.decay < 1:
-            raise SettingError(f"decay = {self.decay}; expected a share of the last direction, from 0 to below 1")
 
     @torch.inference_mode(False)
     @torch.no_grad()
@@ -117,22 +113,22 @@ class UAP:
             )
         require_access(self.name, "gradients", model)
         order = shuffled(worth_showing(data, target, self.name), self.batch, derive(seed, self.name))
-        change, velocity = torch.zeros(data.shape), torch.zeros(data.shape)
+        change = torch.zeros(data.shape)
         with progress.loop(self.name, self.steps) as done:
             for length in lengths(threat.eps, self.steps, self.rate):
                 x, y = data.batch(next(order))
-                gradient = ascent(model, x, y, target, change, straight(threat), Draw(seed, torch.zeros_like(y)))
-                size = gradient.abs().mean()
-                velocity = self.decay * velocity + gradient / (size if size > 0 else 1)
-                change = within(threat, change + threat.ascend(velocity[None], length)[0])
+                gradient = ascent(model, x, y, target, change, worn(threat), Draw(seed, torch.zeros_like(y)))
+                change = within(threat, change + threat.ascend(gradient[None], length)[0])
                 done(1)
         return Universal(change, threat, seen_in(data))
 
 
-def straight(threat: Ball):
+def worn(threat: Ball) -> Show:
+    """How a change is put on pictures; its gradient is that at the pictures, as if none were held back by box or ball."""
+
     def show(change: Tensor, x: Tensor, draw: Draw) -> Tensor:  # noqa: ARG001
-        z = (x + change).clamp(threat.low, threat.high)
-        return z + (threat.project(x + change, x) - z).detach()
+        z = x + change
+        return z + (threat.project(z, x) - z).detach()
 
     return show
 

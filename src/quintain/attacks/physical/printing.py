@@ -60,7 +60,7 @@ class Printing:
     def photographed(self, pictures: Tensor, draw: Draw) -> Tensor:
         """Pictures (B, C, H, W) in [0, 1] as the camera gives them back, in [0, 1]."""
         luck = draw.at("camera").uniform(pictures.new_empty(len(pictures), 2))
-        photo = blurred(pictures, self.blur * luck[:, 0]) if self.blur else pictures
+        photo = blurred(pictures, self.blur * luck[:, 0], math.ceil(3 * self.blur)) if self.blur else pictures
         if self.noise:
             photo = (photo + self.noise * draw.at("noise").normal(photo)).clamp(0, 1)
         if not self.compressed:
@@ -81,9 +81,8 @@ def gamut(picture: Tensor, ink: Tensor | float = 0.0, paper: Tensor | float = 0.
     return darkest + (PAPER + paper - darkest) * ((1 - share) * picture + share * grey)
 
 
-def blurred(pictures: Tensor, sigma: Tensor) -> Tensor:
-    """Pictures (B, C, H, W) under a Gaussian of each example's own ``sigma`` (B,), at most a few pixels; the edge is repeated."""
-    reach = max(1, math.ceil(3 * float(sigma.max()))) if len(sigma) else 1
+def blurred(pictures: Tensor, sigma: Tensor, reach: int) -> Tensor:
+    """Pictures (B, C, H, W) under a Gaussian of each example's own ``sigma`` (B,), cut off beyond ``reach`` pixels; the edge is repeated."""
     at = torch.arange(-reach, reach + 1, dtype=pictures.dtype, device=pictures.device)
     weight = torch.exp(-at.square() / (2 * sigma.clamp(min=1e-3)[:, None].square()))
     weight = (weight / weight.sum(1, keepdim=True)).repeat_interleave(pictures.shape[1], 0)

@@ -82,9 +82,9 @@ class CarliniWagner(Method):
         middle, half = (low + high) / 2, (high - low) / 2
         clean, best = search.x[rows], search.best[rows]
         farthest = (best - clean).flatten(1).abs().amax(1)
-        rate = self.rate * column(torch.where(farthest > 0, farthest, half), clean)
+        farthest = column(torch.where(farthest > 0, farthest, half), clean)
         state = _start((best - middle) / half, EDGE)
-        least = mark = torch.full_like(rate.flatten(), torch.inf)
+        least = mark = torch.full_like(farthest.flatten(), torch.inf)
         held = torch.zeros_like(search.broken)
         for step in range(self.steps):
             if not len(rows):
@@ -97,13 +97,15 @@ class CarliniWagner(Method):
             c, change = constant[rows].to(z.dtype), z - clean
             least = torch.minimum(least, change.flatten(1).square().sum(1) + c * (-answer.values).clamp(min=0).to(z.dtype))
             pull = 2 * change - column(c * ~reached, z) * answer.gradient.nan_to_num(0.0, 0.0, 0.0)
-            state = _adam(state, pull * half * (1 - tanh.square()), step, rate * _share(step, self.steps))
+            bend = half * (1 - tanh.square())
+            state = _adam(state, pull * bend, step, self.rate * _share(step, self.steps) * (farthest / bend).clamp(max=0.5))
             still = search.standing(rows)
             if late and step % (self.steps // 10) == 0:
                 still &= least < 0.9999 * mark
                 mark = least
             if not still.all():
-                rows, clean, rate, least, mark, state = *(part[still] for part in (rows, clean, rate, least, mark)), kept(state, still)
+                rows, clean, farthest, least, mark = (part[still] for part in (rows, clean, farthest, least, mark))
+                state = kept(state, still)
         return held
 
     def _by_cube(self, search: Search) -> None:
@@ -140,7 +142,8 @@ class Moments(NamedTuple):
 
 def _start(share: Tensor, edge: float) -> Moments:
     """At given shares (n, *S) of the way from the middle to the faces, none nearer to them than ``edge``."""
-    w = share.clamp(-edge, edge).atanh()
+    share = share.clamp(-edge, edge)
+    w = ((1 + share) / (1 - share)).log() / 2
     return Moments(w, torch.zeros_like(w), torch.zeros_like(w))
 
 

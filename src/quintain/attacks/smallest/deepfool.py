@@ -20,7 +20,7 @@ from quintain.threats.rounding import box_inside
 class DeepFool(Method):
     r"""Move onto the nearest of the linearised boundaries, again and again, until the answer is a break; then bisect.
 
-    .. math:: z' = clip\big(z + (1 + o)\, d_k(z)\big), \quad k = \arg\min_k \|d_k(z)\|
+    .. math:: z' = clip\big(x + (1 + o) (z + d_k(z) - x)\big), \quad k = \arg\min_k \|d_k(z)\|
 
     with :math:`d_k(z)` the smallest change inside the box that closes the linearised lead of the true class over class k, and
     :math:`o` the overshoot. Where targets are given, the lead of the target over the best other class is the only one.
@@ -29,7 +29,7 @@ class DeepFool(Method):
         steps: Moves per example.
         candidates: Among how many classes, those with the largest logits at z, the nearest boundary is sought: each costs an answer and
             a gradient a move. Once z breaks, one was enough.
-        overshoot: How far beyond the boundary a move goes, as a share of its length.
+        overshoot: How far beyond the boundary a move goes, as a share of the whole change.
 
     Raises:
         SettingError: If a count is not positive, or the overshoot is negative.
@@ -77,15 +77,18 @@ def require_moves(steps: int, candidates: int, overshoot: float) -> None:
         if value < 1:
             raise SettingError(f"{setting} = {value}; expected at least 1")
     if not 0 <= overshoot < torch.inf:
-        raise SettingError(f"overshoot = {overshoot}; expected a share of the move's length, such as 2e-4")
+        raise SettingError(f"overshoot = {overshoot}; expected a share of the change, such as 2e-4")
 
 
 def beyond_nearest(search: Search, z: Tensor, rows: Tensor, answer: Answer, candidates: int, overshoot: float) -> Tensor:
-    """Points just beyond the nearest of the boundaries that are linearised at unbroken ``z`` (n, *S); ``answer`` is the margin's there."""
+    """Points just beyond the nearest of the boundaries that are linearised at unbroken ``z`` (n, *S); ``answer`` is the margin's there.
+
+    Where the budget ends, fewer boundaries are looked at, so that one question is left for the move.
+    """
     flat = z.flatten(1)
     change, distance = _onto(search, flat, answer)
     for rival in _others(search, rows, answer, candidates):
-        able = search.standing(rows)
+        able = search.standing(rows, price=2)
         if not able.any():
             break
         lead = search.goal.towards(search.goal.y.index_copy(0, rows, rival))
@@ -93,7 +96,8 @@ def beyond_nearest(search: Search, z: Tensor, rows: Tensor, answer: Answer, cand
         nearer = far < distance[able]
         places = able.nonzero().squeeze(1)[nearer]
         change[places], distance[places] = other[nearer], far[nearer]
-    return boxed(search, flat + (1 + overshoot) * change, z)
+    origin = search.x[rows].flatten(1)
+    return boxed(search, torch.lerp(origin, flat + change, 1 + overshoot), z)
 
 
 def boxed(search: Search, point: Tensor, like: Tensor) -> Tensor:

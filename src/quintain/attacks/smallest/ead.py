@@ -72,12 +72,14 @@ class EAD(Method):
         low, high = search.threat.low, search.threat.high
         beta, clean = self.beta * (high - low), search.x[rows]
         change = ahead = search.best[rows] - clean
+        farthest = change.flatten(1).abs().amax(1)
+        scale = column(torch.where(farthest > 0, farthest / (high - low), 1), clean)
         held = torch.zeros_like(search.broken)
         for step in range(self.steps):
             answer = search.slope(clean + ahead, rows, search.goal.margin)
             reached, gradient = search.goal.reached(answer.logits, rows), answer.gradient.nan_to_num(0.0, 0.0, 0.0)
             held[rows] |= reached & (step >= self.steps // 2)
-            rate = self.rate / (self.beta + 1) * math.sqrt(1 - step / self.steps)
+            rate = self.rate / (self.beta + 1) * math.sqrt(1 - step / self.steps) * scale
             weight = column((constant[rows] * ~reached).to(clean.dtype), clean)
             moved = ahead - rate * (2 * ahead - weight * gradient)
             shrunk = moved.sign() * (moved.abs() - rate * beta).clamp(min=0)
@@ -85,7 +87,7 @@ class EAD(Method):
             ahead = (clean + following + step / (step + 3) * (following - change)).clamp(low, high) - clean
             change, still = following, search.standing(rows)
             if not still.all():
-                rows, clean, change, ahead = rows[still], clean[still], change[still], ahead[still]
+                rows, clean, scale, change, ahead = rows[still], clean[still], scale[still], change[still], ahead[still]
                 if not len(rows):
                     return held
         search.scores((clean + change).clamp(low, high), rows)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from quintain.attacks import FGSM, PGD
+from quintain.attacks import FGSM, quick
 from quintain.drill.stage import Stage
 from quintain.evaluate.attacked import attack_models
 from quintain.evaluate.campaign import Attack
@@ -14,11 +14,11 @@ PICTURES = 6
 
 def attacks(stage: Stage) -> Mapping[str, Attack]:
     """The attacks that every model of the drill meets."""
-    return {"fgsm": FGSM(), "pgd": PGD(steps=stage.scale.attack_steps)}
+    return {"fgsm": FGSM(), "quick": quick(steps=stage.scale.attack_steps, questions=stage.scale.attack_questions)}
 
 
 def run(stage: Stage) -> Outcome:
-    """FGSM and PGD on the plain model at every size, with pictures."""
+    """FGSM and the quick ensemble on the plain model at every size, with pictures."""
     plain = attack_models(
         stage.subject(stage.trained().training.model),
         stage.test,

@@ -1,0 +1,84 @@
+"""AutoAttack and the quick ensemble beside torchattacks' port of the authors' code, on the adversarially trained LeNet at Linf 0.3."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+import quintain as q
+from benchmarks.evasion.shared import Counted, lenet, mnist
+from benchmarks.harness import Told
+
+THREAT = q.Linf(0.3)
+POINTS = 100
+MANY = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one library left standing, and what it paid for it."""
+
+    standing: Tensor
+    seconds: float
+    forwards: float
+    backwards: float
+
+    def line(self) -> str:
+        """In words."""
+        return (
+            f"{int(self.standing.sum())} of {len(self.standing)} left, {self.seconds:.1f} s, "
+            f"{self.forwards:.0f} forwards and {self.backwards:.0f} gradients a point"
+        )
+
+
+def measured(net: nn.Module, x: Tensor, attack: Callable[[nn.Module], Tensor]) -> Run:
+    """Run an attack that says who still stands; count at the net."""
+    counted = Counted(net).eval()
+    clock = time.perf_counter()
+    standing = attack(counted)
+    return Run(standing, time.perf_counter() - clock, counted.forwards / len(x), counted.backwards / len(x))
+
+
+def ours(ensemble: q.attacks.Method, x: Tensor, y: Tensor, threat: q.Linf = THREAT, **words: Tensor) -> Callable[[nn.Module], Tensor]:
+    """One of our ensembles."""
+    return lambda net: ~ensemble(q.Classifier(net), x, y, threat, seed=0, **words).broken
+
+
+def reference(x: Tensor, y: Tensor, threat: q.Linf = THREAT, *, classes: int = 10) -> Callable[[nn.Module], Tensor]:
+    """torchattacks' AutoAttack, standard, judged on what it returns."""
+    import torchattacks
+
+    def attack(net: nn.Module) -> Tensor:
+        peer = torchattacks.AutoAttack(net, norm="Linf", eps=threat.eps, version="standard", n_classes=classes, seed=0)
+        found = peer(x, y)
+        with torch.no_grad():
+            return net.net(found).argmax(1) == y
+
+    return attack
+
+
+def told(name: str, mine: Run, peer: Run) -> Told:
+    """Both, and the ratios."""
+    lost, won = int((mine.standing & ~peer.standing).sum()), int((~mine.standing & peer.standing).sum())
+    return Told(
+        name,
+        f"ours {mine.line()}; peer {peer.line()}; ours/peer time 1/{peer.seconds / mine.seconds:.1f}, "
+        f"gradients 1/{peer.backwards / max(mine.backwards, 1e-9):.1f}, forwards 1/{peer.forwards / max(mine.forwards, 1e-9):.1f}; "
+        f"left by us and broken by the peer: {lost}, the other way round: {won}",
+    )
+
+
+def run() -> Iterator[Told]:
+    """Point by point on the same pictures."""
+    net, data = lenet("adv"), mnist()
+    x, y = data.batch(torch.arange(POINTS))
+    peer = measured(net, x, reference(x, y))
+    standard = measured(net, x, ours(q.attacks.autoattack(), x, y))
+    yield told(f"autoattack() against torchattacks' AutoAttack, {POINTS} MNIST test pictures, {THREAT.token}", standard, peer)
+    yield told("quick() against the same", measured(net, x, ours(q.attacks.quick(), x, y)), peer)
+
+    x, y = data.batch(torch.arange(MANY))
+    long, short = (measured(net, x, ours(ensemble, x, y)) for ensemble in (q.attacks.autoattack(), q.attacks.quick()))
+    yield told(f"quick() against our own autoattack(), {MANY} pictures", short, long)

@@ -1,0 +1,51 @@
+"""Peak memory of an attack on data sets of different sizes, each in a process of its own; Linux only, which tells what a process owns."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.harness import Told
+
+SIZES = (2_000, 16_000)
+PROGRAM = """
+import sys, threading
+from pathlib import Path
+import quintain as q
+from quintain.evaluate.attacked import attack_models
+from quintain.evaluate.subject import described
+from quintain.models import initialise, xray_cnn
+net = xray_cnn(classes=10, channels=3, size=32)
+initialise(net, seed=0)
+data = q.load_data(sys.argv[1]).part("test")
+peak, over = [0], threading.Event()
+
+def watch():
+    while not over.wait(0.01):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        peak[0] = max(peak[0], int(next(line for line in lines if line.startswith("RssAnon")).split()[1]))
+
+watcher = threading.Thread(target=watch)
+watcher.start()
+attack_models(described(q.Classifier(net.eval()), "net", "net"), data, [q.Linf(1 / 255)], {"pgd": q.attacks.PGD(steps=2)})
+over.set()
+watcher.join()
+print(peak[0])
+"""
+
+
+def run() -> Iterator[Told]:
+    """The pictures lie in an uncompressed file, of which only a batch is read at a time; the system's cache of it does not count."""
+    with tempfile.TemporaryDirectory() as folder:
+        peaks = []
+        for size in SIZES:
+            file = Path(folder) / f"{size}.npz"
+            images = np.random.default_rng(0).integers(0, 256, (size, 32, 32, 3), dtype=np.uint8)
+            np.savez(file, test_images=images, test_labels=np.arange(size) % 10)
+            told = subprocess.run([sys.executable, "-c", PROGRAM, str(file)], capture_output=True, text=True, check=True)
+            peaks.append(int(told.stdout.split()[-1]) / 1024)
+        peaks_told = ", ".join(f"{size} pictures {peak:.0f} MB" for size, peak in zip(SIZES, peaks, strict=True))
+        yield Told("Peak memory of an attack", peaks_told)

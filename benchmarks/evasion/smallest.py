@@ -1,0 +1,62 @@
+"""Smallest changes beside foolbox's: median size at about equal forwards, on both LeNets."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+import quintain as q
+from benchmarks.evasion.shared import Counted, lenet, mnist
+from benchmarks.harness import Told
+
+POINTS = 200
+WHOLE = {"l2": q.L2(28.0), "linf": q.Linf(1.0), "l1": q.L1(784.0), "l0": q.L0(784)}
+ORDER = {"l2": 2, "linf": float("inf"), "l1": 1, "l0": 0}
+
+
+def sizes(change: Tensor, kind: str) -> Tensor:
+    """Norms (B,) of a change, by one function for both libraries."""
+    return torch.linalg.vector_norm(change.flatten(1).double(), ord=ORDER[kind], dim=1)
+
+
+def peer_sizes(attack: object, net: nn.Module, x: Tensor, y: Tensor, kind: str) -> tuple[Tensor, float]:
+    """foolbox' changes, judged by the net on what it returns; infinite where the answer is still right."""
+    import foolbox
+
+    counted = Counted(net).eval()
+    _, found, _ = attack(foolbox.PyTorchModel(counted, bounds=(0, 1), device="cpu"), x, y, epsilons=None)  # type: ignore[operator]
+    with torch.no_grad():
+        wrong = net(found).argmax(1) != y
+    return torch.where(wrong, sizes(found - x, kind), torch.inf), counted.forwards / len(x)
+
+
+def our_sizes(attack: q.attacks.Method, net: nn.Module, x: Tensor, y: Tensor, kind: str) -> tuple[Tensor, float]:
+    """Ours, measured by the same function."""
+    counted = Counted(net).eval()
+    outcome = attack(q.Classifier(counted), x, y, WHOLE[kind])
+    return torch.where(outcome.broken, sizes(outcome.adversarial - x, kind), torch.inf), counted.forwards / len(x)
+
+
+def run() -> Iterator[Told]:
+    """Attack by attack."""
+    from foolbox import attacks as peers
+
+    pairs = (
+        ("DDN", "l2", q.attacks.DDN(steps=90), peers.DDNAttack(steps=100)),
+        ("FMN", "l2", q.attacks.FMN(steps=90), peers.L2FMNAttack(steps=100)),
+        ("FMN", "linf", q.attacks.FMN(steps=90), peers.LInfFMNAttack(steps=100)),
+        ("FMN", "l1", q.attacks.FMN(steps=90), peers.L1FMNAttack(steps=100)),
+        ("FMN", "l0", q.attacks.FMN(steps=90), peers.L0FMNAttack(steps=100)),
+        ("C&W", "l2", q.attacks.CarliniWagner(), peers.L2CarliniWagnerAttack(steps=1000)),
+        ("DeepFool", "l2", q.attacks.DeepFool(), peers.L2DeepFoolAttack()),
+    )
+    x, y = mnist().batch(torch.arange(POINTS))
+    for training in ("cln", "adv"):
+        net = lenet(training)
+        for name, kind, mine, peer in pairs:
+            (ours, paid), (theirs, cost) = our_sizes(mine, net, x, y, kind), peer_sizes(peer, net, x, y, kind)
+            yield Told(
+                f"{name} {kind}, {training}trained LeNet, {POINTS} pictures",
+                f"median size ours {float(ours.median()):.4g} at {paid:.0f} forwards, foolbox {float(theirs.median()):.4g} at {cost:.0f}; "
+                f"ours smaller on {int((ours < theirs).sum())}, larger on {int((ours > theirs).sum())}",
+            )

@@ -1,0 +1,49 @@
+"""Pictures and models whose best sticker is known."""
+
+import torch
+from torch import Tensor, nn
+
+from quintain.data.dataset import Dataset, from_arrays
+from quintain.models import Classifier
+
+
+class BrightestColour(nn.Module):
+    """Answers with the channel of the largest mean: red, green or blue. The best sticker is that colour, pure."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 30 * x.mean((2, 3))
+
+
+class BrightestHalf(nn.Module):
+    """Answers with the brighter half: 0 for the left one, 1 for the right one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        half = x.shape[3] // 2
+        return 30 * torch.stack((x[..., :half].mean((1, 2, 3)), x[..., half:].mean((1, 2, 3))), 1)
+
+
+def colours(count: int = 30, side: int = 24, seed: int = 0) -> Dataset:
+    """Noisy pictures, each a little brighter in the channel that is its class."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 3
+    images = 0.4 + 0.2 * torch.rand(count, 3, side, side, generator=generator)
+    images[torch.arange(count), labels] += 0.1
+    return from_arrays(images.numpy(), labels.numpy(), name="colours", classes=3)
+
+
+def halves(count: int = 20, side: int = 24, seed: int = 0) -> Dataset:
+    """Noisy grey pictures, each a little brighter in the half that is its class."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 2
+    images = 0.4 + 0.2 * torch.rand(count, 1, side, side, generator=generator)
+    images[labels == 0, :, :, : side // 2] += 0.05
+    images[labels == 1, :, :, side // 2 :] += 0.05
+    return from_arrays(images.numpy(), labels.numpy(), name="halves", classes=2)
+
+
+def by_colour() -> Classifier:
+    return Classifier(BrightestColour().eval(), classes=3)
+
+
+def by_half() -> Classifier:
+    return Classifier(BrightestHalf().eval(), classes=2)

@@ -1,0 +1,131 @@
+"""What the page says of attacks: whom to trust, who broke what, after how many questions."""
+
+import itertools
+import math
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from quintain.cli.headlines import headlines
+from quintain.report import render
+from quintain.report.charts import falling
+from quintain.report.evasion import against_queries, breakdown, eps_of, trouble, typical
+from quintain.report.run import Run
+from quintain.results.codec import decode, encode
+from quintain.results.records import Record
+from quintain.results.robustness_records import Attacked, AttackRow, Attacks, Breaks, Trust
+from quintain.results.states import PerExample
+from quintain.results.tally import Tally
+
+from .reading import Page
+
+OLD = (
+    b'{"model": "m", "title": "m", "rows": [{"attack": "pgd", "threat": "linf:4/255", "standing": {"right": [1, 0], "total": [1, 1]}, '
+    b'"forwards": 2.0, "backwards": 1.0, "seconds": 0.5}], "examples": {"ids": [0, 1], "labels": [0, 1], "predicted": [0, 1], '
+    b'"safe_radius": [0.0, 0.0], "broken_radius": ["Infinity", 0.01], "failed": [false, false]}, "ball": "linf", "gallery": []}'
+)
+
+
+def first(records: tuple[Record, ...]) -> tuple[Record, Attacks]:
+    record = next(one for one in records if isinstance(one.body, Attacked))
+    return record, record.body.attacks[0]
+
+
+def page_of(record: Record, attacks: Attacks, folder: Path) -> str:
+    return Page(render([replace(record, body=Attacked((attacks,)))], folder)).text
+
+
+def test_trust_and_the_breakdown_stand_above_the_curves_and_each_sign_below(records: tuple[Record, ...], folder: Path) -> None:
+    text = Page(render(records, folder)).text
+    assert "plain training, trust: high." in text
+    doubt = "adversarial training, trust: doubtful, because random points broke 3 of 31 examples that the attacks left."
+    assert doubt in text
+    assert text.index(doubt) < text.index("Accuracy against questions asked") < text.index("How far to trust this")
+    assert "first broken by: fgsm " in text
+    assert text.count("doubtful above 0.05") == 3
+    assert "YES" in text
+
+
+def test_a_run_that_broke_off_says_so_and_how_many_were_not_met(records: tuple[Record, ...], folder: Path) -> None:
+    record, attacks = first(records)
+    text = page_of(record, replace(attacks, halted="connection lost", unfinished=40, trust=None), folder)
+    assert "the run broke off (connection lost); 40 examples not attacked by all count as standing" in text
+    assert "how far to trust what stands is not known" in text
+
+
+def test_a_record_from_before_these_fields_still_makes_a_page(records: tuple[Record, ...], folder: Path) -> None:
+    record, _ = first(records)
+    whole = encode(replace(record, body=Attacked(())))
+    old = decode(whole.replace(b'"attacks": []', b'"attacks": [' + OLD + b"]"))
+    (attacks,) = old.body.attacks
+    assert (attacks.breaks, attacks.trust, attacks.target, attacks.halted) == (Breaks(), None, None, "")
+    assert eps_of(attacks.rows[0]) == 4 / 255
+    text = Page(render([old], folder)).text
+    assert "50.0 %" in text
+    assert "not looked for" in text
+    assert "trust: high" not in text
+    assert not [line for line in headlines(old) if "trust" in line]
+
+
+def test_a_family_is_shown_though_its_token_names_no_number(records: tuple[Record, ...], folder: Path) -> None:
+    record, attacks = first(records)
+    row = replace(attacks.rows[-1], threat="spatial:rotate=15,shift=3", eps=1.0)
+    examples = replace(attacks.examples, broken_radius=tuple(0.5 if 0 < one < math.inf else one for one in attacks.examples.broken_radius))
+    text = page_of(record, replace(attacks, rows=(row,), examples=examples, ball="spatial"), folder)
+    assert "Spatial rotate=15,shift=3" in text
+    assert "all attacks together" in text
+    assert f"{100 * examples.standing(1.0, 2).accuracy:.1f} %" in text
+
+
+def test_the_breakdown_counts_what_fell_and_not_what_was_wrong() -> None:
+    examples = PerExample((0, 1, 2, 3), (0,) * 4, (0, 0, 0, 1), (0.0,) * 4, (0.1, math.inf, 0.2, 0.0), (False,) * 4)
+    attacks = Attacks("m", "m", (), examples, "linf", breaks=Breaks(("quick: apgd-ce", "", "quick: apgd-ce", "unchanged")))
+    assert breakdown(attacks) == "quick: apgd-ce 2"
+    assert breakdown(replace(attacks, breaks=Breaks(("", "unchanged")))) == "nothing"
+
+
+@pytest.mark.parametrize(
+    ("queries", "expected"),
+    [((), "\u2013"), (((0, 9),), "\u2013"), (((0, 9), (4, 8), (50, 5), (1200, 2)), "50"), (((0, 9), (1200, 2)), "1,200")],
+)
+def test_questions_to_a_break_are_the_median(queries: tuple[tuple[int, int], ...], expected: str) -> None:
+    assert typical(AttackRow("a", "linf:0.1", Tally((2, 0), (9, 1)), 1, 1, 1, 0.1, 7, queries)) == expected
+
+
+def test_a_curve_over_questions_is_drawn_for_the_largest_size_and_for_what_broke_something(records: tuple[Record, ...]) -> None:
+    _, attacks = first(records)
+    drawing = against_queries(Run.of(records), attacks)
+    assert drawing is not None
+    assert "Linf 8/255" in drawing.title
+    assert len(list(ET.fromstring(drawing.svg).iter("polyline"))) == 2
+    silent = tuple(replace(row, queries=row.queries[:1]) for row in attacks.rows)
+    assert against_queries(Run.of(records), replace(attacks, rows=silent)) is None
+    assert against_queries(Run.of(records), replace(attacks, rows=())) is None
+
+
+@pytest.mark.parametrize("most", [1, 2, 10, 9999])
+def test_the_lines_stay_in_their_frame_and_never_rise(most: int) -> None:
+    lines = [(f"attack {number}", [(1.0, 0.9), (float(most), 0.9 - number / 10)]) for number in range(1, 6)]
+    drawn = ET.fromstring(falling(lines, title="questions", spoken="words"))
+    for line in drawn.iter("polyline"):
+        places = [tuple(map(float, pair.split(","))) for pair in (line.get("points") or "").split()]
+        assert all(48 <= x <= 276 and 10 <= y <= 196 for x, y in places)
+        assert [y for _, y in places] == sorted(y for _, y in places)
+    names = [text for text in drawn.iter("text") if "lab" in (text.get("class") or "")]
+    heights = sorted(float(text.get("y") or "nan") for text in names)
+    assert all(b - a >= 14.9 for a, b in itertools.pairwise(heights))
+
+
+def test_a_sign_is_told_with_its_measure(records: tuple[Record, ...]) -> None:
+    _, attacks = first(records)
+    assert isinstance(attacks.trust, Trust)
+    assert trouble(attacks.trust.signs[0]) == "the gradient is zero on 0 % of the examples (0; doubtful above 0.05)"
+
+
+def test_the_screen_says_who_broke_what_and_whether_to_trust_it(records: tuple[Record, ...]) -> None:
+    record, attacks = first(records)
+    lines = list(headlines(record))
+    assert f"trust: {attacks.trust.verdict}" in lines
+    assert any(line.startswith(f"broken by: {breakdown(attacks)}; ") for line in lines)
