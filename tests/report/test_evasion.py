@@ -42,8 +42,8 @@ def test_trust_and_the_breakdown_stand_above_the_curves_and_each_sign_below(reco
     assert "plain training, trust: high." in text
     doubt = "adversarial training, trust: doubtful, because random points broke 3 of 31 examples that the attacks left."
     assert doubt in text
-    assert text.index(doubt) < text.index("Accuracy against questions asked") < text.index("How far to trust this")
-    assert "first broken by: fgsm " in text
+    assert text.index(doubt) < text.index("Accuracy against questions asked") < text.rindex("How far to trust this")
+    assert "trust: high. First broken by: fgsm " in text
     assert text.count("doubtful above 0.05") == 3
     assert "YES" in text
 

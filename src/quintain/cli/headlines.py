@@ -89,9 +89,7 @@ def _attacks(attacks: Attacks) -> Iterator[str]:
     left = ", ".join(f"{row.threat} {row.attack} {fmt.percent(row.standing.accuracy)}" for row in attacks.rows)
     yield f"{attacks.title}: {left}"
     if attacks.breaks.by:
-        cost = (
-            f"{fmt.number(mean(attacks.breaks.forwards))} questions and {fmt.number(mean(attacks.breaks.backwards))} gradients an example"
-        )
+        cost = f"{mean(attacks.breaks.forwards):,.0f} questions and {mean(attacks.breaks.backwards):,.0f} gradients an example"
         seconds = fmt.seconds(sum(row.seconds for row in attacks.rows))
         yield f"broken by: {breakdown(attacks)}; {cost}; {seconds}"
     if attacks.trust is not None:

@@ -30,12 +30,13 @@ def verdicts(run: Run, one: Attacks) -> list[Text]:
     if one.halted:
         text = f"{title}: the run broke off ({one.halted}); {fmt.count(one.unfinished, 'example')} not attacked by all count as standing."
         lines.append(Text(text, "bad"))
-    if one.trust is not None:
-        lines.append(Text(f"{title}, trust: {one.trust.verdict}.", "bad" if one.trust.doubts else ""))
+    said = [f"trust: {one.trust.verdict}."] if one.trust is not None else []
     if one.breaks.by:
-        proved = sum(one.breaks.proved)
-        left = f" {fmt.count(proved, 'example')} left alone, being proved." if proved else ""
-        lines.append(Text(f"{title}, first broken by: {breakdown(one)}.{left}", "soft"))
+        said.append(f"First broken by: {breakdown(one)}.")
+    if any(one.breaks.proved):
+        said.append(f"{fmt.count(sum(one.breaks.proved), 'example')} left alone, being proved.")
+    if said:
+        lines.append(Text(f"{title}, {said[0][0].lower()}{' '.join(said)[1:]}", "bad" if one.trust and one.trust.doubts else ""))
     return lines
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from quintain.attacks import APGD, PGD, PMA, Goal
 from quintain.attacks.gradient.apgd import on_face
 from quintain.attacks.gradient.apgd_l1 import steep
-from quintain.attacks.gradient.schedule import checkpoints, first_pace, hopeful, paced
+from quintain.attacks.gradient.schedule import checkpoints, first_pace, paced
 from quintain.core.errors import SettingError
 from quintain.threats import L1, L2, Draw, Linf
 from tests.laws.checks_attacks import inputs, invariant_net
@@ -58,14 +58,6 @@ def test_each_example_has_its_own_pace() -> None:
     assert halve is not None
     assert halve.tolist() == [False, True]
     assert pace.length.tolist() == [2, 1]
-
-
-def test_hope_is_lost_where_the_pace_so_far_is_too_slow() -> None:
-    pace, _ = paced(first_pace(3, torch.zeros(1), 2.0), torch.tensor([-10.0, -10.0, -10.0]), 0, None)
-    pace, _ = paced(pace, torch.tensor([-5.0, -9.0, 1.0]), 20, 20)
-    assert hopeful(pace, 20, 100, 1.0).tolist() == [True, False, True]
-    assert hopeful(pace, 20, 100, 0.1).tolist() == [False, False, True]
-    assert hopeful(pace, 20, 100, 3.0).all()
 
 
 @pytest.mark.parametrize("threat", [Linf(0.2), L2(0.5), L1(1.5)])

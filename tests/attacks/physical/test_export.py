@@ -7,19 +7,19 @@ import torch
 from PIL import Image
 
 from quintain.attacks.physical.decal import Decal, cut
-from quintain.attacks.physical.export import export
+from quintain.attacks.physical.export import export_sticker
 from quintain.attacks.physical.printing import palette
 from quintain.attacks.physical.transforms import View
 from quintain.core.errors import SettingError, StorageError
 
 
-def decal(shape: str = "disc", channels: int = 3, value: float = 0.3) -> Decal:
+def decal(shape: str = "disc", channels: int = 3, value: float = 0.4) -> Decal:
     return Decal(torch.full((channels, 30, 30), value), cut(shape, 30), 0.3, View())
 
 
 @pytest.mark.parametrize("centimetres", [2.0, 8.4, 12.5])
 def test_a_png_is_exactly_as_large_as_asked(tmp_path: Path, centimetres: float) -> None:
-    told = export(decal(), tmp_path / "sticker.png", centimetres=centimetres)
+    told = export_sticker(decal(), tmp_path / "sticker.png", centimetres=centimetres)
     raw = (tmp_path / "sticker.png").read_bytes()
     at = raw.index(b"pHYs") + 4
     per_metre = int.from_bytes(raw[at : at + 4], "big")
@@ -33,7 +33,7 @@ def test_a_png_is_exactly_as_large_as_asked(tmp_path: Path, centimetres: float) 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_pdf_is_exactly_as_large_as_asked_and_says_how_printable_it_is(tmp_path: Path, channels: int) -> None:
-    told = export(decal(channels=channels), tmp_path / "sticker.pdf", centimetres=8.4)
+    told = export_sticker(decal(channels=channels), tmp_path / "sticker.pdf", centimetres=8.4)
     raw = (tmp_path / "sticker.pdf").read_bytes()
     box = re.search(rb"/MediaBox\s*\[\s*([\d.]+)\s+([\d.]+)\s+([\d.]+)\s+([\d.]+)\s*\]", raw)
     assert box is not None
@@ -44,13 +44,13 @@ def test_a_pdf_is_exactly_as_large_as_asked_and_says_how_printable_it_is(tmp_pat
 
 
 def test_a_disc_lies_on_white_paper_with_a_line_to_cut_along(tmp_path: Path) -> None:
-    export(decal(value=0.3), tmp_path / "sticker.png", centimetres=3)
+    export_sticker(decal(), tmp_path / "sticker.png", centimetres=3)
     with Image.open(tmp_path / "sticker.png") as picture:
         page = np.asarray(picture)
     assert page.shape == (480, 480, 3)
     down, right = np.arange(480)[:, None] - 239.5, np.arange(480)[None] - 239.5
     radius = np.hypot(down, right)
-    assert (page[radius < 175] == round(0.3 * 255)).all()
+    assert (page[radius < 175] == 102).all()
     assert (page[radius > 190] == 255).all()
     black = (page == 0).all(2)
     angles = np.degrees(np.arctan2(down, right))[black].round()
@@ -58,28 +58,28 @@ def test_a_disc_lies_on_white_paper_with_a_line_to_cut_along(tmp_path: Path) -> 
 
 
 def test_a_rectangle_needs_no_line(tmp_path: Path) -> None:
-    export(decal("square"), tmp_path / "sticker.png", centimetres=3)
+    export_sticker(decal("square"), tmp_path / "sticker.png", centimetres=3)
     with Image.open(tmp_path / "sticker.png") as picture:
         page = np.asarray(picture)
-    assert set(np.unique(page).tolist()) == {round(0.3 * 255), 255}
+    assert set(np.unique(page).tolist()) == {102, 255}
     assert (page[:60] == 255).all()
 
 
 def test_printable_colours_score_nothing(tmp_path: Path) -> None:
     plain = palette(3)[40].view(3, 1, 1).expand(3, 10, 10)
-    told = export(Decal(plain, cut("disc", 10), 0.3, View()), tmp_path / "plain.png", centimetres=2)
+    told = export_sticker(Decal(plain, cut("disc", 10), 0.3, View()), tmp_path / "plain.png", centimetres=2)
     assert told.non_printability < 1e-5
-    assert export(decal(value=0.0), tmp_path / "black.png", centimetres=2).non_printability > 0.05
+    assert export_sticker(decal(value=0.0), tmp_path / "black.png", centimetres=2).non_printability > 0.05
 
 
 def test_an_existing_file_is_replaced_and_a_bad_path_or_size_refused(tmp_path: Path) -> None:
     for _ in range(2):
-        export(decal(), tmp_path / "sticker.PNG", centimetres=1)
+        export_sticker(decal(), tmp_path / "sticker.PNG", centimetres=1)
     with pytest.raises(SettingError, match=r"neither \.png nor \.pdf"):
-        export(decal(), tmp_path / "sticker.jpg", centimetres=1)
+        export_sticker(decal(), tmp_path / "sticker.jpg", centimetres=1)
     for size in (0.0, 101.0, float("nan")):
         with pytest.raises(SettingError, match="cm high"):
-            export(decal(), tmp_path / "sticker.png", centimetres=size)
+            export_sticker(decal(), tmp_path / "sticker.png", centimetres=size)
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError):
-        export(decal(), tmp_path / "file" / "sticker.png", centimetres=1)
+        export_sticker(decal(), tmp_path / "file" / "sticker.png", centimetres=1)

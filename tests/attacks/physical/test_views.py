@@ -47,7 +47,7 @@ def test_an_upright_sticker_anywhere_is_wholly_on_the_picture_and_goes_everywher
     on = white(View(None, 0.0, 0.0, (1.0, 1.0), 0.0, 0.0, 0.0), "square").apply(BLACK[:1].expand(400, -1, -1, -1)) > 0.5
     rows, columns = on.any(3).float().sum(2), on.any(2).float().sum(2)
     assert (rows.max() - rows.min() <= 1) & (columns.max() - columns.min() <= 1)
-    assert on.any(0).float().mean() > 0.99
+    assert on.any(0).float().mean() > 0.97
 
 
 @pytest.mark.parametrize(("place", "middle"), [((0, 0), (8.5, 8.5)), ((1, 1), (39.5, 55.5)), ((0.5, 0.5), (24, 32)), ((0, 1), (8.5, 55.5))])
@@ -121,7 +121,7 @@ def test_cuts_and_areas_that_cannot_be_are_refused() -> None:
 
 
 def test_the_controls_have_the_same_cut_and_views() -> None:
-    decal, scenes = white(View()), BLACK[:4]
+    decal, scenes = white(View(brightness=0.0, contrast=0.0)), BLACK[:4]
     picture = torch.linspace(0, 1, 30 * 50).view(1, 30, 50)
     for control in (decal.random(1), decal.grey(), decal.crop(picture)):
         assert torch.equal(control.apply(scenes) > 0, decal.apply(scenes) > 0)

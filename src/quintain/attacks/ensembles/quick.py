@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from quintain.attacks.ensembles.autoattack import SLOWER
 from quintain.attacks.ensembles.ensemble import Combined
 from quintain.attacks.gradient.apgd import APGD
 from quintain.attacks.method import Method
@@ -26,7 +27,7 @@ class Quick(Combined):
     Args:
         steps: Gradients of each climb.
         questions: How often Square asks.
-        hope: When APGD gives a climb up.
+        hope: When APGD gives a climb up, and, at a quarter of it, Square an example; see there.
 
     Raises:
         SettingError: If a setting is out of range.
@@ -51,7 +52,8 @@ class Quick(Combined):
     def plan(self, threat: Ball, classes: int) -> tuple[Method, ...]:
         """Climbs, then a search without gradients, then climbs towards rivals."""
         rivals = min(RIVALS, classes - 1)
-        search = Square(self.questions) if kind_of(threat.token) in Square.serves else FAB(self.steps, rivals, within=True)
+        square, walks = Square(self.questions, hope=self.hope / SLOWER), FAB(self.steps, rivals, within=True)
+        search = square if kind_of(threat.token) in Square.serves else walks
         if classes == 2:
             return APGD(self.steps, 1, "margin", hope=self.hope), search, APGD(self.steps, RIVALS, "margin", hope=self.hope)
         return (

@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from quintain.attacks.hope import check_hope, hopeful
 from quintain.attacks.loop import climb
 from quintain.attacks.method import Method
 from quintain.attacks.search import Answer, Search
@@ -51,9 +52,9 @@ class A3(Method):
 
     def __post_init__(self) -> None:
         lengths(1.0, self.steps, 1.0)
-        for name in ("rounds", "hope"):
-            if not getattr(self, name) > 0:
-                raise SettingError(f"{name} = {getattr(self, name)}; expected more than 0")
+        check_hope(self.hope)
+        if self.rounds < 1:
+            raise SettingError(f"rounds = {self.rounds}; expected at least 1")
 
     def pursue(self, search: Search) -> None:
         """Climb in rounds."""
@@ -84,8 +85,7 @@ class A3(Method):
             height = search.height.clone()
             rows = search.rows
             if turn and len(rows):
-                gain = (height - ground)[rows] * (self.hope * (self.rounds - turn) / turn)
-                rows = rows[height[rows] + gain >= 0]
+                rows = rows[hopeful(height[rows], ground[rows], turn, self.rounds, self.hope)]
             if not len(rows):
                 return
             draw = search.draw.at(turn)

@@ -11,7 +11,8 @@ from torch import Tensor
 from quintain.attacks.goal import Loss
 from quintain.attacks.gradient.apgd_l1 import climb_l1
 from quintain.attacks.gradient.points import chosen, column
-from quintain.attacks.gradient.schedule import Pace, checkpoints, first_pace, hopeful, paced
+from quintain.attacks.gradient.schedule import Pace, checkpoints, first_pace, paced
+from quintain.attacks.hope import check_hope, hopeful
 from quintain.attacks.loop import climb
 from quintain.attacks.method import Method
 from quintain.attacks.search import Answer, Search
@@ -89,8 +90,7 @@ class APGD(Method):
         for name, least in (("steps", 1), ("restarts", 1), ("targets", 0)):
             if getattr(self, name) < least:
                 raise SettingError(f"{name} = {getattr(self, name)}; expected at least {least}")
-        if not self.hope > 0:
-            raise SettingError(f"hope = {self.hope}; expected a positive factor, such as 1")
+        check_hope(self.hope)
         if self.targets and self.loss not in ("margin", "dlr"):
             raise SettingError(f"loss = {self.loss!r} with targets; expected margin or dlr, which are defined between two classes")
 
@@ -119,15 +119,14 @@ class APGD(Method):
             return Ascent(move, z, top, slope, *pace)
 
         def stays(step: int, state: Ascent) -> Tensor | None:
-            return hopeful(Pace(*state[4:]), step, self.steps, self.hope) if step in looks else None
+            return hopeful(state.best, state.ground, step, self.steps, self.hope) if step in looks else None
 
-        worth = None if self.hope == math.inf else stays
         for restart in range(self.restarts):
             for place, loss in guides(search, self.loss, self.targets):
                 if kind_of(search.threat.token) == "l1":
                     climb_l1(search, search.draw.at(restart, place), self.steps, loss)
                 else:
-                    climb(search, draw=search.draw.at(restart, place), start=start, rule=rule, steps=self.steps, loss=loss, stays=worth)
+                    climb(search, draw=search.draw.at(restart, place), start=start, rule=rule, steps=self.steps, loss=loss, stays=stays)
 
 
 def guides(search: Search, loss: str, targets: int) -> Iterator[tuple[int, Loss]]:

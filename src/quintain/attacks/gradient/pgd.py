@@ -5,6 +5,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from quintain.attacks.goal import LOSSES
+from quintain.attacks.gradient.sparse_l1 import advance_sparsely
 from quintain.attacks.loop import climb
 from quintain.attacks.method import Method
 from quintain.attacks.search import Answer, Search
@@ -12,6 +14,10 @@ from quintain.attacks.step import advance, lengths
 from quintain.core.errors import SettingError
 from quintain.threats.ball import Room
 from quintain.threats.draw import Draw
+from quintain.threats.l1 import L1
+
+DENSE = 0.2
+"""The share of the coordinates that the first step in L1 moves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,16 +26,17 @@ class PGD(Method):
 
     .. math:: z_{t+1} = \Pi_x\big(z_t + s_t\big), \quad s_t = \arg\max_{\|s\| \le \alpha_t} \langle s, \nabla_z m(f(z_t), y) \rangle
 
-    with :math:`\Pi_x` the threat's projection, :math:`m` the loss and :math:`\alpha_t` falling from ``rate * eps`` to nearly 0.
+    with :math:`\Pi_x` the threat's projection, :math:`m` the loss and :math:`\alpha_t` falling from ``rate * eps`` to nearly 0. In L1,
+    where the steepest step moves a single coordinate, the first one moves a fifth of them, and only the last ones move one.
 
     Args:
         steps: Gradients per example and restart; a broken example stops paying.
         rate: Length of the first step, as a share of the threat's ``eps``.
         restarts: How many random points to start from.
-        loss: What is ascended: ``margin``, ``ce`` or ``dlr``.
+        loss: What is ascended: ``margin``, ``ce``, ``dlr`` or ``probability``.
 
     Raises:
-        SettingError: If a setting is not positive.
+        SettingError: If a number is not positive, or there is no such loss.
 
     Guarantee:
         What it calls broken is inside the threat and was answered wrongly twice; what it does not break may still be breakable.
@@ -38,7 +45,7 @@ class PGD(Method):
     """
 
     name: ClassVar[str] = "pgd"
-    serves: ClassVar[tuple[str, ...]] = ("linf", "l2", "mask", "patch", "projection", "spatial", "colour", "compose")
+    serves: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "mask", "patch", "projection", "spatial", "colour", "compose")
 
     steps: int = 40
     rate: float = 2.0
@@ -49,17 +56,28 @@ class PGD(Method):
         lengths(1.0, self.steps, self.rate)
         if self.restarts < 1:
             raise SettingError(f"restarts = {self.restarts}; expected at least 1")
+        if self.loss not in LOSSES:
+            raise SettingError(f"loss = {self.loss!r}; expected one of {', '.join(LOSSES)}")
 
     def pursue(self, search: Search) -> None:
         """Climb from each start."""
         threat, loss = search.threat, search.goal.loss(self.loss)
         length = lengths(threat.eps, self.steps, self.rate)
+        counts = sparser(self.steps, search.x[:1].numel()) if isinstance(threat, L1) else ()
 
         def start(clean: Tensor, draw: Draw, room: Room) -> tuple[Tensor]:
             return (threat.sample(clean, draw, room),)
 
         def rule(step: int, state: tuple[Tensor], answer: Answer, clean: Tensor, room: Room) -> tuple[Tensor]:
+            if counts:
+                return (advance_sparsely(threat, length[step], counts[step], state[0], answer.gradient, clean, room),)
             return (advance(threat, length[step], state[0], answer.gradient, clean, room),)
 
         for restart in range(self.restarts):
             climb(search, draw=search.draw.at(restart), start=start, rule=rule, steps=self.steps, loss=loss)
+
+
+def sparser(steps: int, coordinates: int) -> tuple[int, ...]:
+    """How many coordinates each step moves: a share ``DENSE`` at first, one from three quarters of the steps on, by equal factors."""
+    most, last = max(1.0, DENSE * coordinates), max(1, round(0.75 * (steps - 1)))
+    return tuple(round(most ** max(0.0, 1 - step / last)) for step in range(steps))

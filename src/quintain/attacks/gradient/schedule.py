@@ -77,14 +77,3 @@ def paced(pace: Pace, values: Tensor, step: int, window: int | None) -> tuple[Pa
     halve = (rises <= RISING * window) | (~pace.halved & (best <= pace.before))
     length = torch.where(halve, pace.length / 2, pace.length)
     return Pace(length, values, torch.zeros_like(rises), best, best, halve, pace.ground), halve
-
-
-def hopeful(pace: Pace, step: int, steps: int, hope: float) -> Tensor:
-    r"""Which examples may still see a loss above 0 (n,) bool, if they rise ``hope`` times as fast as on average so far.
-
-    .. math:: best_k + hope \cdot \frac{best_k - \ell_0}{k} (N - k) \ge 0
-
-    Ascent slows down, so that the average pace is more than can be expected of the steps that are left: with ``hope`` of 1 hardly any
-    example leaves that would have been broken. What leaves is open, not safe.
-    """
-    return pace.best + hope * (pace.best - pace.ground) * ((steps - step) / step) >= 0

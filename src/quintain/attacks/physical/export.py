@@ -45,7 +45,7 @@ class Printout:
     non_printability: float
 
 
-def export(decal: Decal, path: str | Path, *, centimetres: float) -> Printout:
+def export_sticker(decal: Decal, path: str | Path, *, centimetres: float) -> Printout:
     """Write a sticker as a page to be printed at its true size (100 %), with a line to cut along where it is no full rectangle.
 
     The page is the sticker and a white margin. The PNG holds its size as pixels per metre, the PDF as its page; both carry the

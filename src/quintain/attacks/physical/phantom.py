@@ -77,7 +77,7 @@ class Light:
         light = pattern.to(x).expand(len(x), *pattern.shape)
         sides = (pattern.shape[1], pattern.shape[2])
         matrices = self.view.matrices(x, sides, x.shape[2] / sides[0], draw)
-        thrown = lay(torch.zeros_like(x), light, self.beam.to(x).expand(len(x), -1, -1, -1), matrices)
+        thrown = lay(torch.zeros_like(x), light, self.beam.to(x).expand(len(x), -1, -1, -1), matrices, finer=1)
         strength = self.dimmest + (1 - self.dimmest) * draw.at("strength").uniform(x.new_empty(len(x), 1))
         return self.projection.render(x, (thrown.flatten(1) * strength).clamp(0, 1))
 

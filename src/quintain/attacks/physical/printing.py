@@ -82,7 +82,7 @@ def gamut(picture: Tensor, ink: Tensor | float = 0.0, paper: Tensor | float = 0.
 
 
 def blurred(pictures: Tensor, sigma: Tensor, reach: int) -> Tensor:
-    """Pictures (B, C, H, W) under a Gaussian of each example's own ``sigma`` (B,), cut off beyond ``reach`` pixels; the edge is repeated."""
+    """Pictures (B, C, H, W) under a Gaussian of each one's own ``sigma`` (B,), cut off beyond ``reach`` pixels; edges are repeated."""
     at = torch.arange(-reach, reach + 1, dtype=pictures.dtype, device=pictures.device)
     weight = torch.exp(-at.square() / (2 * sigma.clamp(min=1e-3)[:, None].square()))
     weight = (weight / weight.sum(1, keepdim=True)).repeat_interleave(pictures.shape[1], 0)
@@ -118,7 +118,7 @@ def non_printability(picture: Tensor, colours: Tensor, alpha: Tensor | None = No
 
     Source: Sharif et al., 2016, Accessorize to a Crime (CCS), with a minimum for the product.
     """
-    nearest = torch.cdist(picture.flatten(1).T, colours.to(picture)).amin(1)
+    nearest = torch.cdist(picture.flatten(1).T, colours.to(picture), compute_mode="donot_use_mm_for_euclid_dist").amin(1)
     weight = torch.ones_like(nearest) if alpha is None else alpha.flatten().to(nearest)
     return (weight * nearest).sum() / weight.sum()
 

@@ -13,7 +13,7 @@ from quintain.attacks.physical.decal import Decal, centred, cut
 from quintain.attacks.physical.fitting import Pace, fit_pattern, pictures
 from quintain.attacks.physical.printing import Printing, non_printability, palette
 from quintain.attacks.physical.transforms import View
-from quintain.core.errors import SettingError
+from quintain.core.errors import DataError, SettingError
 from quintain.core.progress import Progress, silent
 from quintain.data.dataset import Dataset
 from quintain.threats.draw import Draw
@@ -119,7 +119,7 @@ class SignStickers:
         def show(change: Tensor, x: Tensor, draw: Draw) -> Tensor:
             matrices = self.view.matrices(x, (height, width), 1.0, draw)
             layers = change.expand(len(x), *change.shape), sign.to(x).expand(len(x), *sign.shape)
-            return (x + lay(torch.zeros_like(x), *layers, matrices)).clamp(0, 1)
+            return (x + lay(torch.zeros_like(x), *layers, matrices, finer=1)).clamp(0, 1)
 
         change = fit_pattern(
             model,
@@ -147,15 +147,19 @@ class SignStickers:
         sides = max(1, round(short)), max(1, round(self.aspect * short))
         covered = torch.zeros_like(importance)
         for _ in range(self.count):
-            rows, columns, top, left = max(
-                (best(importance, covered, *shape) for shape in {sides, sides[::-1]}), key=lambda found: found[0]
-            )[1]
+            value, (rows, columns, top, left) = max(best(importance, covered, *shape) for shape in (sides, sides[::-1]))
+            if value == -math.inf:
+                raise DataError(
+                    f"no room for {self.count} stickers of {sides[0]} x {sides[1]} pixels on {height} x {width}; take fewer or smaller ones"
+                )
             covered[top : top + rows, left : left + columns] = 1
         return covered[None]
 
 
 def best(importance: Tensor, covered: Tensor, rows: int, columns: int) -> tuple[float, tuple[int, int, int, int]]:
-    """The largest mean importance of a free window of a shape, and that window: rows, columns, top, left."""
+    """The largest mean importance of a free window of a shape, and that window: rows, columns, top, left; -inf if none is free."""
+    if rows > importance.shape[0] or columns > importance.shape[1]:
+        return -math.inf, (rows, columns, 0, 0)
     mean = functional.avg_pool2d(torch.stack((importance, covered))[:, None], (rows, columns), 1)[:, 0]
     value, at = torch.where(mean[1] == 0, mean[0], -torch.inf).flatten().max(0)
     top, left = divmod(int(at), mean.shape[2])

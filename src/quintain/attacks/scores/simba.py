@@ -39,7 +39,7 @@ class SimBA(Method):
     name: ClassVar[str] = "simba"
     access: ClassVar[Access] = "scores"
 
-    questions: int = 5000
+    questions: int = 2000
     rate: float = 0.2
 
     def __post_init__(self) -> None:

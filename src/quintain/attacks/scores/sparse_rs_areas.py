@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from quintain.attacks.scores.walk import walk
-from quintain.attacks.scores.window import divided, extent, other_end, planes, stripes
+from quintain.attacks.scores.window import divided, extent, other_end, planes, stripes, within
 from quintain.attacks.search import Search
 from quintain.threats.mask import Mask
 from quintain.threats.patch import Patch
@@ -98,8 +98,7 @@ def recoloured(z: Tensor, low: Tensor, high: Tensor, share: float, spots: Tensor
     middle = spots[(numbers[:, 0] * len(spots)).long().clamp(max=len(spots) - 1)]
     top = (middle // width - (numbers[:, 1] * tall).long()).clamp(0, height - tall)
     left = (middle % width - (numbers[:, 2] * wide).long()).clamp(0, width - wide)
-    inside = torch.arange(tall, device=z.device)[:, None] * width + torch.arange(wide, device=z.device)
-    window = ((top * width + left)[:, None] + inside.flatten())[:, None].expand(-1, channels, -1)
+    window = ((top * width + left)[:, None] + within(tall, wide, width, z.device))[:, None].expand(-1, channels, -1)
     old, least, most = (part.expand(z.shape).reshape(len(z), channels, -1).gather(2, window) for part in (z, low, high))
     if tall * wide == 1:
         turned = (numbers[:, 3, None] * channels).long().clamp(max=channels - 1) == torch.arange(channels, device=z.device)

@@ -1,10 +1,12 @@
 """Square Attack: random windows of the image go to the edge of the ball, and stay where that helps."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
+from quintain.attacks.hope import check_hope
 from quintain.attacks.method import Access, Method
 from quintain.attacks.scores.square_l2 import reshaped, tiles
 from quintain.attacks.scores.walk import walk
@@ -36,9 +38,11 @@ class Square(Method):
         questions: How often the model is asked about an example, each start; a broken example stops paying.
         p: Share of the image that the first windows cover.
         restarts: How many starts.
+        hope: When an example is given up: where its margin would stay below 0 even if it rose ``hope`` times as fast as on average
+            so far; never if not given, as published. A random search slows down much more than ascent does.
 
     Raises:
-        SettingError: If a count is not positive or ``p`` is not in (0, 1].
+        SettingError: If a count or ``hope`` is not positive or ``p`` is not in (0, 1].
 
     Guarantee:
         What it calls broken is inside the threat and was answered wrongly twice; what it does not break may still be breakable.
@@ -53,11 +57,13 @@ class Square(Method):
     questions: int = 5000
     p: float = 0.8
     restarts: int = 1
+    hope: float = math.inf
 
     def __post_init__(self) -> None:
         for name, count in (("questions", self.questions), ("restarts", self.restarts)):
             if count < 1:
                 raise SettingError(f"{name} = {count}; expected at least 1")
+        check_hope(self.hope)
         if not 0 < self.p <= 1:
             raise SettingError(f"p = {self.p}; expected a share of the image in (0, 1], such as 0.8")
 
@@ -86,6 +92,7 @@ class Square(Method):
             draw=draw,
             questions=self.questions,
             loss=search.goal.margin,
+            hope=self.hope,
         )
 
     def _in_l2(self, search: Search, draw: Draw) -> None:
@@ -105,6 +112,7 @@ class Square(Method):
             draw=draw,
             questions=self.questions,
             loss=search.goal.margin,
+            hope=self.hope,
         )
 
 

@@ -3,6 +3,7 @@
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Size, Tensor
@@ -41,10 +42,15 @@ def extent(share: float, height: int, width: int) -> tuple[int, int]:
 
 def cells(place: Tensor, tall: int, wide: int, height: int, width: int) -> Tensor:
     """The pixels (n, tall * wide), numbered row by row, of windows placed by two uniform numbers each (n, 2): every place is as likely."""
-    room = place.new_tensor([height - tall + 1, width - wide + 1])
-    top, left = torch.minimum((place * room).floor(), room - 1).long().unbind(1)
-    inside = torch.arange(tall, device=place.device)[:, None] * width + torch.arange(wide, device=place.device)
-    return (top * width + left)[:, None] + inside.flatten()
+    top = (place[:, 0] * (height - tall + 1)).long().clamp_(max=height - tall)
+    left = (place[:, 1] * (width - wide + 1)).long().clamp_(max=width - wide)
+    return (top * width + left)[:, None] + within(tall, wide, width, place.device)
+
+
+@lru_cache(maxsize=64)
+def within(tall: int, wide: int, width: int, device: torch.device) -> Tensor:
+    """The pixels (tall * wide,) of a window at the top left of an image, numbered row by row."""
+    return (torch.arange(tall, device=device)[:, None] * width + torch.arange(wide, device=device)).flatten()
 
 
 def stripes(low: Tensor, high: Tensor, draw: Draw) -> Tensor:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from quintain.attacks.smallest.ead import EAD as EAD
     from quintain.attacks.smallest.fab import FAB as FAB
     from quintain.attacks.smallest.fmn import FMN as FMN
+    from quintain.attacks.smallest.jsma import JSMA as JSMA
+    from quintain.attacks.smallest.sigma_zero import SigmaZero as SigmaZero
     from quintain.attacks.smallest.superdeepfool import SuperDeepFool as SuperDeepFool
 
 HOMES = {
@@ -20,6 +22,8 @@ HOMES = {
     "EAD": "quintain.attacks.smallest.ead",
     "FAB": "quintain.attacks.smallest.fab",
     "FMN": "quintain.attacks.smallest.fmn",
+    "JSMA": "quintain.attacks.smallest.jsma",
+    "SigmaZero": "quintain.attacks.smallest.sigma_zero",
     "SuperDeepFool": "quintain.attacks.smallest.superdeepfool",
 }
 

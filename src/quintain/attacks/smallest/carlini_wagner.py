@@ -12,10 +12,12 @@ from quintain.attacks.loop import kept
 from quintain.attacks.method import Method
 from quintain.attacks.search import Search
 from quintain.attacks.smallest.constant import bisect_constant
-from quintain.attacks.smallest.radii import column, length
+from quintain.attacks.smallest.radii import column, divisor, euclidean, length
 from quintain.attacks.smallest.reach import reach, refine
+from quintain.attacks.smallest.schedule import falling
 from quintain.core.errors import SettingError
 from quintain.core.tokens import kind_of
+from quintain.threats.rounding import box_inside
 
 EDGE = 1 - 1e-6
 """How near to a face of the box a point begins, of the way from its middle: on it, no step in w would move the point."""
@@ -73,12 +75,12 @@ class CarliniWagner(Method):
         rows, first = search.rows, torch.ones_like(search.height)
         if len(rows):
             gradient = search.slope(search.best[rows], rows, search.goal.margin).gradient.nan_to_num(0.0, 0.0, 0.0)
-            first[rows] = 2 * length(search.threat, search.best[rows] - search.x[rows]) / _slope(gradient)
+            first[rows] = 2 * length(search.threat, search.best[rows] - search.x[rows]) / euclidean(gradient)
         bisect_constant(search, self.searches, first, partial(self._descend, search))
 
     def _descend(self, search: Search, rows: Tensor, constant: Tensor) -> Tensor:
         """One search in L2, with ``constant`` (B,); whether its later half held a break (B,)."""
-        low, high = search.threat.low, search.threat.high
+        low, high = box_inside(search.threat.low, search.threat.high, search.x.dtype)
         middle, half = (low + high) / 2, (high - low) / 2
         clean, best = search.x[rows], search.best[rows]
         farthest = (best - clean).flatten(1).abs().amax(1)
@@ -98,7 +100,7 @@ class CarliniWagner(Method):
             least = torch.minimum(least, change.flatten(1).square().sum(1) + c * (-answer.values).clamp(min=0).to(z.dtype))
             pull = 2 * change - column(c * ~reached, z) * answer.gradient.nan_to_num(0.0, 0.0, 0.0)
             bend = half * (1 - tanh.square())
-            state = _adam(state, pull * bend, step, self.rate * _share(step, self.steps) * (farthest / bend).clamp(max=0.5))
+            state = _adam(state, pull * bend, step, falling(self.rate, 0.01, step, self.steps) * (farthest / bend).clamp(max=0.5))
             still = search.standing(rows)
             if late and step % (self.steps // 10) == 0:
                 still &= least < 0.9999 * mark
@@ -109,7 +111,7 @@ class CarliniWagner(Method):
         return held
 
     def _by_cube(self, search: Search) -> None:
-        low, high = search.threat.low, search.threat.high
+        low, high = box_inside(search.threat.low, search.threat.high, search.x.dtype)
         failed = torch.zeros_like(search.size)
         for _ in range(self.searches):
             rows = search.rows
@@ -125,7 +127,7 @@ class CarliniWagner(Method):
                 tanh = state.w.tanh()
                 answer = search.slope(middle + half * tanh, rows, search.goal.margin)
                 pull = -answer.gradient.nan_to_num(0.0, 0.0, 0.0) * half * (1 - tanh.square())
-                state = _adam(state, pull, step, self.rate * _share(step, self.steps))
+                state = _adam(state, pull, step, falling(self.rate, 0.01, step, self.steps))
                 still = search.standing(rows) & ~search.goal.reached(answer.logits, rows)
                 if not still.all():
                     rows, tau, middle, half, state = *(part[still] for part in (rows, tau, middle, half)), kept(state, still)
@@ -151,16 +153,5 @@ def _adam(state: Moments, gradient: Tensor, step: int, rate: Tensor | float) -> 
     """One step downwards, with the usual decays 0.9 and 0.999; nothing where every gradient was zero."""
     mean, square = 0.9 * state.mean + 0.1 * gradient, 0.999 * state.square + 0.001 * gradient.square()
     scale = (square / (1 - 0.999 ** (step + 1))).sqrt()
-    change = rate * mean / (1 - 0.9 ** (step + 1)) / torch.where(scale > 0, scale, 1)
+    change = rate * mean / (1 - 0.9 ** (step + 1)) / divisor(scale)
     return Moments(state.w - change, mean, square)
-
-
-def _share(step: int, steps: int) -> float:
-    """A cosine from 1 down to a hundredth."""
-    return 0.01 + 0.99 * (1 + math.cos(math.pi * step / steps)) / 2
-
-
-def _slope(gradient: Tensor) -> Tensor:
-    """The length of each gradient (n,), and 1 where it is zero."""
-    norm = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
-    return torch.where(norm > 0, norm, 1)

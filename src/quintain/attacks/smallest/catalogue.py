@@ -27,7 +27,7 @@ CATALOGUE: tuple[Entry, ...] = (
         "quintain.attacks.smallest.fab:FAB",
         "along the boundary, biased towards the clean point, guided by each rival class",
         guarantee=WITNESS,
-        facts=(("serves", "linf l2 l1"), ("access", "gradients"), ("seeks", "smallest"), ("gap", "0.01"), ("trial", "steps=15")),
+        facts=(("serves", "linf l2 l1"), ("access", "gradients"), ("seeks", "smallest"), ("gap", "0.01"), ("trial", "steps=10 targets=3")),
     ),
     Entry(
         "attack",
@@ -43,7 +43,14 @@ CATALOGUE: tuple[Entry, ...] = (
         "quintain.attacks.smallest.fmn:FMN",
         "gradient steps inside a radius that follows the smallest break, from a break that signed steps reach",
         guarantee=WITNESS,
-        facts=(("serves", "linf l2 l1 l0"), ("access", "gradients"), ("seeks", "smallest"), ("gap", "0.01"), ("trial", "steps=30")),
+        facts=(
+            ("serves", "linf l2 l1 l0"),
+            ("access", "gradients"),
+            ("seeks", "smallest"),
+            ("gap", "0.01"),
+            ("gap:l0", "0"),
+            ("trial", "steps=30"),
+        ),
     ),
     Entry(
         "attack",
@@ -60,5 +67,21 @@ CATALOGUE: tuple[Entry, ...] = (
         "shrinking gradient steps with momentum on summed and squared change: few pixels move",
         guarantee=WITNESS,
         facts=(("serves", "l1"), ("access", "gradients"), ("seeks", "smallest"), ("gap", "0.01"), ("trial", "searches=3 steps=15")),
+    ),
+    Entry(
+        "attack",
+        "sigma-zero",
+        "quintain.attacks.smallest.sigma_zero:SigmaZero",
+        "descent on a smooth count of changed pixels, small changes cut to zero: the strongest L0",
+        guarantee=WITNESS,
+        facts=(("serves", "l0"), ("access", "gradients"), ("seeks", "smallest"), ("gap", "0"), ("trial", "steps=20")),
+    ),
+    Entry(
+        "attack",
+        "jsma",
+        "quintain.attacks.smallest.jsma:JSMA",
+        "two more pixels a step, each to the corner where it helps: cheap, rough on robust models",
+        guarantee=WITNESS,
+        facts=(("serves", "l0"), ("access", "gradients"), ("seeks", "smallest"), ("gap", "0")),
     ),
 )

@@ -17,9 +17,6 @@ from quintain.threats.ball import Room
 from quintain.threats.draw import Draw
 from quintain.threats.rounding import box_inside
 
-BISECTIONS = 7
-"""Questions of the last bisection: the smallest break is at most about one change of the radius behind the boundary."""
-
 
 class _State(NamedTuple):
     """Next points (n, *S), the radii of the last ones (n, 1), and the rows (n,) that they belong to."""
@@ -82,7 +79,7 @@ class DDN(Method):
             return _State(onto_sphere(clean, change, radius, threat.low, threat.high), radius, state.rows)
 
         climb(search, draw=search.draw, start=start, rule=rule, steps=self.steps, loss=search.goal.log_odds, rows=first)
-        shrink(search, search.rows, BISECTIONS)
+        shrink(search, search.rows)
 
 
 def onto_sphere(x: Tensor, change: Tensor, radius: Tensor, low: float, high: float) -> Tensor:

@@ -11,9 +11,10 @@ from torch import Tensor
 from quintain.attacks.method import Method
 from quintain.attacks.search import Search
 from quintain.attacks.smallest.constant import bisect_constant
-from quintain.attacks.smallest.radii import column
+from quintain.attacks.smallest.radii import column, divisor
 from quintain.attacks.smallest.reach import reach, refine
 from quintain.core.errors import SettingError
+from quintain.threats.rounding import box_inside
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +30,9 @@ class EAD(Method):
     Args:
         searches: Values of ``c`` per example.
         steps: Gradients of each.
-        rate: The first step, as a share of the box's width that the shrinking alone would move; they fall as a square root.
+        rate: How far the first step's shrinking moves a coordinate, as a share of the largest change so far; later ones fall as a root.
         beta: Weight of the summed change, in widths of the box. A small one spreads the change: at 0.01 it is 1.25 times the
-            smallest on a linear model, at 1 it is 1.05 times, from 10 on within a hundredth.
+            smallest on a linear model, at 1 it is 1.05 times, at 30 within a hundredth.
 
     Raises:
         SettingError: If a setting is not positive, or there are fewer than 2 steps.
@@ -49,13 +50,13 @@ class EAD(Method):
     searches: int = 9
     steps: int = 50
     rate: float = 0.1
-    beta: float = 10.0
+    beta: float = 30.0
 
     def __post_init__(self) -> None:
         if self.searches < 1 or self.steps < 2:
             raise SettingError(f"searches = {self.searches}, steps = {self.steps}; expected at least 1 and 2")
         if not (0 < self.rate < math.inf and 0 < self.beta < math.inf):
-            raise SettingError(f"rate = {self.rate}, beta = {self.beta}; expected positive numbers, such as 0.1 and 10")
+            raise SettingError(f"rate = {self.rate}, beta = {self.beta}; expected positive numbers, such as 0.1 and 30")
 
     def pursue(self, search: Search) -> None:
         """Bisect, then refine."""
@@ -63,17 +64,17 @@ class EAD(Method):
         rows, first = search.rows, torch.ones_like(search.height)
         if len(rows):
             steepest = search.slope(search.best[rows], rows, search.goal.margin).gradient.nan_to_num(0.0, 0.0, 0.0).flatten(1).abs().amax(1)
-            first[rows] = 2 * (self.beta + 1) * (search.threat.high - search.threat.low) / torch.where(steepest > 0, steepest, 1)
+            first[rows] = 2 * (self.beta + 1) * (search.threat.high - search.threat.low) / divisor(steepest)
         bisect_constant(search, self.searches, first, partial(self._descend, search))
         refine(search, search.rows)
 
     def _descend(self, search: Search, rows: Tensor, constant: Tensor) -> Tensor:
         """One search with ``constant`` (B,); whether its later half held a break (B,)."""
-        low, high = search.threat.low, search.threat.high
+        low, high = box_inside(search.threat.low, search.threat.high, search.x.dtype)
         beta, clean = self.beta * (high - low), search.x[rows]
         change = ahead = search.best[rows] - clean
         farthest = change.flatten(1).abs().amax(1)
-        scale = column(torch.where(farthest > 0, farthest / (high - low), 1), clean)
+        scale = column(divisor(farthest / (high - low)), clean)
         held = torch.zeros_like(search.broken)
         for step in range(self.steps):
             answer = search.slope(clean + ahead, rows, search.goal.margin)

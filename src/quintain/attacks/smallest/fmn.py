@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from quintain.attacks.method import Method
 from quintain.attacks.search import Search
-from quintain.attacks.smallest.radii import column, length, project, steepness
+from quintain.attacks.smallest.radii import column, euclidean, length, project, steepness
 from quintain.attacks.smallest.reach import reach, refine
+from quintain.attacks.smallest.schedule import falling
 from quintain.core.errors import SettingError
 from quintain.core.tokens import kind_of
 
@@ -84,20 +84,9 @@ class FMN(Method):
                 jump = length(threat, z - clean) + values.abs() / steepness(threat, gradient)
                 outer = torch.where(best.isinf(), (1 + gamma) * jump.nan_to_num(torch.inf), outer)
             radius = torch.where(reached, torch.minimum(inner, best), outer)
-            unit = gradient / column(_euclidean(gradient), gradient)
+            unit = gradient / column(euclidean(gradient), gradient)
             z = project(threat, z + rate * (threat.high - threat.low) * unit, clean, radius)
         still = search.standing(rows)
         if still.any():
             search.scores(z[still], rows[still])
         refine(search, search.rows)
-
-
-def falling(first: float, share: float, step: int, steps: int) -> float:
-    """A cosine from ``first`` down to ``share`` of it, which the last step would be followed by."""
-    return first * (share + (1 - share) * (1 + math.cos(math.pi * step / steps)) / 2)
-
-
-def _euclidean(gradient: Tensor) -> Tensor:
-    """Its length (n,), and 1 where it is zero."""
-    norm = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
-    return torch.where(norm > 0, norm, 1)

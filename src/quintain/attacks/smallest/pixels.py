@@ -5,6 +5,7 @@ from torch import Tensor
 
 from quintain.attacks.search import Search
 from quintain.core.tokens import kind_of
+from quintain.threats.rounding import box_inside
 
 
 def per_pixel(values: Tensor) -> Tensor:
@@ -42,6 +43,7 @@ def give_back(search: Search, rows: Tensor, rounds: int = 3) -> None:
         rounds: Each costs a gradient and two bisections: about :math:`1 + 2 \log_2 k` answers for k changed pixels.
     """
     threat = search.threat
+    box = box_inside(threat.low, threat.high, search.x.dtype)
     for _ in range(rounds):
         rows = rows[search.size[rows].isfinite() & search.standing(rows)]
         if not len(rows):
@@ -51,13 +53,13 @@ def give_back(search: Search, rows: Tensor, rounds: int = 3) -> None:
         used = per_pixel((start != clean).to(clean.dtype)) > 0
         changes = [start - clean]
         if kind_of(threat.token) == "l0":
-            changes.append(corners(gradient, clean, threat.low, threat.high) * spread(used, clean))
+            changes.append(corners(gradient, clean, *box) * spread(used, clean))
         for change in changes:
-            _fewest(search, rows, change, per_pixel(gradient * change).masked_fill(~used, -torch.inf), used.sum(1))
+            _fewest(search, rows, change, per_pixel(gradient * change).masked_fill(~used, -torch.inf), used.sum(1), box)
         rows = rows[search.size[rows] < before]
 
 
-def _fewest(search: Search, rows: Tensor, change: Tensor, rank: Tensor, most: Tensor) -> None:
+def _fewest(search: Search, rows: Tensor, change: Tensor, rank: Tensor, most: Tensor, box: tuple[float, float]) -> None:
     """Bisect on how many of the highest-ranked pixels of a change are enough, ``most`` (n,) being known to be."""
     clean, failing, holding = search.x[rows], torch.zeros_like(rows), most
     while True:
@@ -66,6 +68,6 @@ def _fewest(search: Search, rows: Tensor, change: Tensor, rank: Tensor, most: Te
             return
         rows, clean, change, rank, failing, holding = (part[go] for part in (rows, clean, change, rank, failing, holding))
         count = (failing + holding) // 2
-        z = torch.where(spread(highest(rank, count), clean), clean + change, clean).clamp(search.threat.low, search.threat.high)
+        z = torch.where(spread(highest(rank, count), clean), clean + change, clean).clamp(*box)
         broken = search.goal.reached(search.scores(z, rows), rows)
         failing, holding = torch.where(broken, failing, count), torch.where(broken, count, holding)

@@ -5,12 +5,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from quintain.attacks.smallest.hyperplane import level
 from quintain.attacks.smallest.pixels import highest, per_pixel, spread
 from quintain.core.tokens import kind_of
 from quintain.threats.ball import Ball
+from quintain.threats.rounding import box_inside
 
 Projection = Callable[[Tensor, Tensor, Tensor], Tensor]
 """The nearest changes (n, *S) to given ones, from (changes, their caps (n, *S), radii (n,)): non-negative, as both are sizes."""
+
+PASSES = 60
+"""More than the 5 to 15 that the threshold of an L1 projection takes, and enough for its bounds to meet in float32."""
 
 
 def project(threat: Ball, z: Tensor, x: Tensor, radius: Tensor) -> Tensor:
@@ -27,9 +32,10 @@ def project(threat: Ball, z: Tensor, x: Tensor, radius: Tensor) -> Tensor:
         radius: In the units of the threat (n,), not negative; infinite is allowed.
     """
     change = z - x
-    cap = torch.where(change > 0, threat.high - x, x - threat.low)
+    low, high = box_inside(threat.low, threat.high, x.dtype)
+    cap = torch.where(change > 0, high - x, x - low)
     size = PROJECTIONS[kind_of(threat.token)](change.abs(), cap, radius.to(x.dtype))
-    return (x + change.sign() * size).clamp(threat.low, threat.high)
+    return (x + change.sign() * size).clamp(low, high)
 
 
 def length(threat: Ball, change: Tensor) -> Tensor:
@@ -50,38 +56,31 @@ def _linf(size: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
 
 
 def _l2(size: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
-    r"""Largest s <= 1 with :math:`\sum_i \min(s u_i, cap_i)^2 \le r^2`: Newton from the left in s^2, which never overshoots."""
-    squares, caps = size.flatten(1).square(), cap.flatten(1).square()
-    reach = caps / squares
-    nothing, level = squares.new_zeros(()), torch.zeros_like(squares[:, :1])
-    while True:
-        free = reach > level
-        slope = torch.where(free, squares, nothing).sum(1, keepdim=True)
-        rest = radius[:, None] ** 2 - torch.where(free, nothing, caps).sum(1, keepdim=True)
-        higher = torch.where(slope > 0, rest / slope, 1).clamp(max=1)
-        if not (higher > level).any():
-            return torch.minimum(level.sqrt() * size.flatten(1), cap.flatten(1)).view_as(size)
-        level = torch.maximum(level, higher)
+    r"""All sizes times the largest share :math:`s \le 1` with :math:`\sum_i \min(s u_i, cap_i)^2 \le r^2`, which is linear in s^2."""
+    rows, caps = size.flatten(1), cap.flatten(1)
+    squares, ends = rows.square(), caps.square()
+    share = level(squares, ends, ends / squares, radius[:, None].square()).sqrt().clamp(max=1)
+    return torch.minimum(share * rows, caps).view_as(size)
 
 
 def _l1(size: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
     r"""Least t >= 0 with :math:`\sum_i clip(u_i - t, 0, cap_i) \le r`: Newton between two bounds, and their middle where it leaves them."""
     rows, caps, radius = size.flatten(1), cap.flatten(1), radius[:, None]
     low, high = torch.zeros_like(radius), rows.amax(1, keepdim=True)
-    level, done = low.clone(), torch.zeros_like(radius, dtype=torch.bool)
+    cut, done = low.clone(), torch.zeros_like(radius, dtype=torch.bool)
     for _ in range(PASSES):
-        left = (rows - level).clamp(min=0)
+        left = (rows - cut).clamp(min=0)
         free = (left > 0) & (left < caps)
         excess = torch.minimum(left, caps).sum(1, keepdim=True) - radius
-        low, high = torch.where(excess > 0, level, low), torch.where(excess > 0, high, level)
-        newton = level + excess / free.sum(1, keepdim=True)
+        low, high = torch.where(excess > 0, cut, low), torch.where(excess > 0, high, cut)
+        newton = cut + excess / free.sum(1, keepdim=True)
         inside = (newton > low) & (newton < high)
         following = torch.where(inside, newton, (low + high) / 2)
-        done = done | (excess.abs() <= 4 * torch.finfo(rows.dtype).eps * radius) | ((level == 0) & (excess <= 0)) | (following == level)
+        done = done | (excess.abs() <= 4 * torch.finfo(rows.dtype).eps * radius) | ((cut == 0) & (excess <= 0)) | (following == cut)
         if done.all():
             break
-        level = torch.where(done, level, following)
-    return torch.minimum((rows - level).clamp(min=0), caps).view_as(size)
+        cut = torch.where(done, cut, following)
+    return torch.minimum((rows - cut).clamp(min=0), caps).view_as(size)
 
 
 def _l0(size: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
@@ -91,12 +90,19 @@ def _l0(size: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
     return cut * spread(highest(saved, radius), cut)
 
 
-PASSES = 60
-"""More than the 5 to 15 that the threshold of an L1 projection takes, and enough for its bounds to meet in float32."""
-
 PROJECTIONS: dict[str, Projection] = {"linf": _linf, "l2": _l2, "l1": _l1, "l0": _l0}
 
 
 def column(values: Tensor, like: Tensor) -> Tensor:
     """One value per example (n,), shaped to broadcast over (n, *S)."""
     return values.view(-1, *[1] * (like.dim() - 1))
+
+
+def divisor(values: Tensor) -> Tensor:
+    """The same non-negative values, with 1 for 0."""
+    return torch.where(values > 0, values, 1)
+
+
+def euclidean(gradient: Tensor) -> Tensor:
+    """The length of each gradient (n,), in L2, and 1 where it is zero."""
+    return divisor(torch.linalg.vector_norm(gradient.flatten(1), dim=1))

@@ -6,6 +6,7 @@ from quintain.attacks.search import Search
 from quintain.attacks.smallest.bisection import shrink
 from quintain.attacks.smallest.pixels import give_back
 from quintain.core.tokens import kind_of
+from quintain.threats.rounding import box_inside
 
 
 def reach(search: Search, rows: Tensor, steps: int = 20, rate: float = 0.1) -> None:
@@ -19,7 +20,7 @@ def reach(search: Search, rows: Tensor, steps: int = 20, rate: float = 0.1) -> N
         steps: Gradients per example.
         rate: Length of a step, as a share of the box's width.
     """
-    low, high = search.threat.low, search.threat.high
+    low, high = box_inside(search.threat.low, search.threat.high, search.x.dtype)
     everyone, z = rows, search.origin[rows]
     for _ in range(steps):
         go = search.size[rows].isinf() & search.standing(rows)

@@ -1,0 +1,72 @@
+"""A stop sign read as a speed limit, by stickers and by light, beside the same area of random pattern."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+import quintain as q
+from benchmarks.evasion.shared import path
+from benchmarks.harness import Told
+from quintain.attacks.perturbation import score
+from quintain.attacks.physical.phantom import Phantom
+from quintain.attacks.physical.printing import Printing
+from quintain.attacks.physical.sign_stickers import SignStickers
+from quintain.data.dataset import Dataset, from_arrays
+from quintain.threats import Projection
+
+STOP, LIMIT = 14, 3
+"""Stop, and 60 km/h."""
+
+HELD_TRACKS = 5
+"""Every so many tracks is kept from the net."""
+
+
+def signs() -> tuple[Dataset, Dataset, Dataset]:
+    """What the net learns from, what changes are fitted on, and what they are scored on; no track is in two of them."""
+    with np.load(path("data/gtsrb_small.npz"), allow_pickle=False) as stored:
+        images, labels, tracks = stored["train_images"], stored["train_labels"], stored["train_tracks"]
+        test = from_arrays(stored["test_images"], stored["test_labels"], name="signs", classes=43)
+    data = from_arrays(images, labels, name="signs", classes=43)
+    held = tracks % HELD_TRACKS == 0
+    stop = labels == STOP
+    return data.subset(np.flatnonzero(~held)), data.subset(np.flatnonzero(held & stop)), test.subset(np.flatnonzero(test.labels == STOP))
+
+
+def sign_net(train: Dataset) -> q.Classifier:
+    """A small net, trained here."""
+    from quintain.models.nets import initialise
+
+    with torch.device("meta"):
+        net = torch.nn.Sequential(
+            torch.nn.Conv2d(3, 32, 3, padding=1), torch.nn.ReLU(), torch.nn.MaxPool2d(2),
+            torch.nn.Conv2d(32, 48, 3, padding=1), torch.nn.ReLU(), torch.nn.MaxPool2d(2),
+            torch.nn.Flatten(), torch.nn.Linear(48 * 64, 128), torch.nn.ReLU(), torch.nn.Linear(128, 43),
+        )  # fmt: skip
+    initialise(net, 0)
+    q.training.fit(net, train, q.training.Recipe(8, rate=2e-3))
+    return q.Classifier(net.eval(), classes=43)
+
+
+def run() -> Iterator[Told]:
+    """Stickers, then light."""
+    train, fitting, test = signs()
+    model = sign_net(train)
+    x, y = test.batch(torch.arange(len(test)))
+    yield Told(
+        "signs", f"{float((model.predict(x) == y).float().mean()):.0%} of {len(test)} stop signs read rightly; {len(fitting)} to fit on"
+    )
+    attacks = {
+        "2 stickers, 10 % of the area": SignStickers(LIMIT, area=0.1),
+        "2 stickers, 10 %, printed": SignStickers(LIMIT, area=0.1, printing=Printing()),
+        "light of 0.5": Phantom(LIMIT, Projection(0.5)),
+        "light of 1.0 by albedo": Phantom(LIMIT, Projection(1.0, "albedo")),
+    }
+    for name, attack in attacks.items():
+        fitted = attack.fit(model, fitting)
+        rates = [score(model, test, one, seed=1, target=LIMIT) for one in (fitted, fitted.random(), fitted.grey())]
+        wrong = ", ".join(
+            f"{kind} {one.rate:.0%} ({one.fooled / one.eligible:.0%} any wrong)"
+            for kind, one in zip(("fitted", "random", "plain"), rates, strict=True)
+        )
+        yield Told(f"stop read as 60 km/h, {name}, {rates[0].eligible} photos held out", wrong)
