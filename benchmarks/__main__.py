@@ -12,6 +12,10 @@ SUITES = (
     "evasion.smallest",
     "evasion.queries",
     "evasion.memory",
+    "evasion.pgd_overhead",
+    "evasion.sticker",
+    "evasion.signs",
+    "evasion.faces",
 )
 
 

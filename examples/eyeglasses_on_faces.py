@@ -9,11 +9,13 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import nn
 
 import quintain as q
 from quintain.attacks.perturbation import score
 from quintain.data.dataset import Dataset, from_arrays
-from quintain.models.nets import xray_cnn
+from quintain.models.nets import initialise
 
 
 def drawn(people: int = 6, photos: int = 24) -> Dataset:
@@ -35,20 +37,39 @@ def drawn(people: int = 6, photos: int = 24) -> Dataset:
     return from_arrays(np.float32(images), labels, name="drawn faces", classes=people)
 
 
+def small_net(data: Dataset) -> nn.Sequential:
+    """Two convolutions and two layers, for photos of any size."""
+    channels, height, width = data.shape
+    flat = 32 * -(-(height // 2) // 4) * -(-(width // 2) // 4)
+    with torch.device("meta"):
+        net = nn.Sequential(
+            nn.AvgPool2d(2),
+            nn.Conv2d(channels, 16, 5, stride=2, padding=2),
+            nn.ReLU(),
+            nn.Conv2d(16, 32, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(flat, 128),
+            nn.ReLU(),
+            nn.Linear(128, data.classes),
+        )
+    return initialise(net, 0)
+
+
 def main() -> None:
     """Train a small net, fit two frames on some photos of the wearer, and score them on others beside random frames."""
     ask = argparse.ArgumentParser(description="Adversarial eyeglasses.")
     ask.add_argument("--data", type=Path, help="an .npz file with images and labels; drawn faces if not given")
     ask.add_argument("--wearer", type=int, default=0)
-    ask.add_argument("--other", type=int, default=1, help="whom to be taken for")
+    ask.add_argument("--other", type=int, default=2, help="whom to be taken for")
     ask.add_argument("--epochs", type=int, default=30)
-    ask.add_argument("--steps", type=int, default=40)
+    ask.add_argument("--steps", type=int, default=80)
     given = ask.parse_args()
 
     data = q.load_data(given.data).part("test") if given.data else drawn()
     turn = np.arange(len(data)) % 2
     train = data.subset(np.flatnonzero(turn == 0))
-    net = xray_cnn(data.classes, data.shape[0], data.shape[1]) if data.shape[1] == data.shape[2] else wide_net(data)
+    net = small_net(data)
     q.training.fit(net, train, q.training.Recipe(given.epochs, batch=20))
     model = q.Classifier(net.eval(), classes=data.classes)
 

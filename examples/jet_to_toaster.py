@@ -58,8 +58,8 @@ def x_rays() -> tuple[q.Classifier, Dataset, Dataset]:
     """A small net, trained for a moment on the bundled X-rays."""
     data = q.load_data("xrays")
     net = xray_cnn()
-    q.training.fit(net, data.part("train"), q.training.Recipe(2))
-    return q.Classifier(net.eval(), classes=2), data.part("val"), data.part("test")
+    q.training.fit(net, data.part("train"), q.training.Recipe(4))
+    return q.Classifier(net.eval(), classes=2), data.part("train"), data.part("test")
 
 
 def main() -> None:
@@ -68,7 +68,7 @@ def main() -> None:
     ask.add_argument("--pictures", type=Path, help="a folder of pictures; the bundled X-rays if not given")
     ask.add_argument("--model", default="squeezenet1_1", help="a torchvision classifier (pip install torchvision)")
     ask.add_argument("--weights", type=Path, help="a .safetensors file for inputs in [0, 1]; torchvision's own weights if not given")
-    ask.add_argument("--target", type=int, help="the class to be answered: 859, a toaster, or 0, normal, for the X-rays")
+    ask.add_argument("--target", type=int, help="the class to be answered: 859, a toaster, or 1, pneumonia, for the X-rays")
     ask.add_argument("--area", type=float, default=0.11, help="the largest share of the picture that it covers")
     ask.add_argument("--steps", type=int, default=60)
     ask.add_argument("--printed", action="store_true", help="fit it to survive a printer and a camera")
@@ -81,7 +81,7 @@ def main() -> None:
     else:
         model = torchvision_model(given.model, given.weights)
         fitting, others = folder(given.pictures, model)
-    target = given.target if given.target is not None else (0 if given.pictures is None else 859)
+    target = given.target if given.target is not None else (1 if given.pictures is None else 859)
     sticker = q.attacks.Sticker(target, given.area, steps=given.steps, printing=Printing() if given.printed else None)
     fitted = sticker.fit(model, fitting)
     for name, one in (("the sticker", fitted), ("a random one", fitted.random()), ("a grey one", fitted.grey())):
@@ -89,7 +89,8 @@ def main() -> None:
         print(f"{name}: {told.reached} of {told.eligible} other pictures are read as class {target}, {told.rate:.1%}")
     with tempfile.TemporaryDirectory() as scratch:
         page = q.attacks.export_sticker(fitted, given.out or Path(scratch) / "sticker.pdf", centimetres=given.centimetres)
-        print(f"{page.path.name}: {page.width:g} cm across on {page.sheet[0]:g} x {page.sheet[1]:g} cm, non-printability {page.non_printability:.3f}")
+        size = f"{page.width:g} cm across on {page.sheet[0]:g} x {page.sheet[1]:g} cm"
+        print(f"{page.path.name}: {size}, non-printability {page.non_printability:.3f}")
 
 
 if __name__ == "__main__":

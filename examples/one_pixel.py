@@ -21,10 +21,8 @@ def main() -> None:
         print(f"{pixels} of {x[0].numel()} pixels: {len(turned)} of {int(right.sum())} right answers turned")
         for row in turned[:3]:
             places = (outcome.adversarial[row] != x[row])[0].nonzero().tolist()
-            print(
-                f"  X-ray {row}, {int(outcome.forwards[row])} questions: "
-                + ", ".join(f"row {down} column {across}" for down, across in places)
-            )
+            told = ", ".join(f"row {down} column {across}" for down, across in places)
+            print(f"  X-ray {row}, after {int(outcome.forwards[row])} questions: {told}")
 
 
 if __name__ == "__main__":

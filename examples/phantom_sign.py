@@ -56,9 +56,11 @@ def main() -> None:
     fitting, others = test.subset(stops[::2]), test.subset(stops[1::2])
     phantom = q.attacks.Phantom(given.limit, q.threats.Projection(given.gain), steps=given.steps)
     light = phantom.fit(model, fitting)
-    lit = light.apply(others.batch(torch.arange(len(others)))[0])
-    print(f"light of at most {given.gain:g}: the pictures get {float(lit.mean() - others.batch(torch.arange(len(others)))[0].mean()):.3f} brighter")
-    for name, one in (("the phantom", light), ("random light of its energy", light.random()), ("white light of its energy", light.grey())):
+    plain, _ = others.batch(torch.arange(len(others)))
+    brighter = float((light.apply(plain) - plain).mean())
+    print(f"light of at most {given.gain:g} makes the pictures {brighter:.3f} brighter")
+    random, white = light.random(), light.grey()
+    for name, one in (("the phantom", light), ("random light of its energy", random), ("white light of its energy", white)):
         told = score(model, others, one, seed=1, target=given.limit)
         print(f"{name}: {told.reached} of {told.eligible} other stop signs are read as class {given.limit}, {told.rate:.1%}")
 

@@ -41,10 +41,10 @@ def test_attack_and_report_and_compare(call, weights, small):
 
 
 def test_attack_by_name_on_some_examples_in_l2(call, weights, small):
-    code, _, _ = call("attack", "--data", small, "--weights", weights, "--attack", "fgsm", "--threat", "l2:0.5", "--limit", 7, "--out", "r")
+    code, _, _ = call("attack", "--data", small, "--weights", weights, "--attack", "fgm", "--threat", "l2:0.5", "--limit", 7, "--out", "r")
     assert code == ExitCode.HOLDS
     record = load_result()
-    assert {row.attack for row in record.body.attacks[0].rows} == {"fgsm"}
+    assert {row.attack for row in record.body.attacks[0].rows} == {"fgm"}
     assert record.claims[0].proved.examples == 7
 
 
@@ -56,6 +56,12 @@ def test_certify_by_intervals_and_by_smoothing(call, weights, small):
     code, _, _ = call("certify", "--data", small, "--weights", weights, *words)
     assert code == ExitCode.HOLDS
     assert load_result("s").claims[1].bracket.lower.basis is Basis.STATISTICAL
+
+
+def test_harden_against_l2_attacks_in_l2(call, small):
+    code, _, err = call("harden", "--data", small, "--defence", "adversarial", "--threat", "l2:0.5", "--epochs", 1, "--out", "h")
+    assert code == ExitCode.HOLDS, err
+    assert load_result("h").claims[1].bracket.of.threat == "l2:0.5"
 
 
 @pytest.mark.parametrize("defence", ["adversarial", "certified", "smoothed"])

@@ -1,15 +1,36 @@
 """What the documents say is what there is."""
 
+import inspect
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+import quintain as q
 from quintain.cli.verbs import ALL
 from quintain.core.errors import ExitCode
-from quintain.core.registry import CATALOGUES, entries
+from quintain.core.registry import CATALOGUES, Entry, entries
+from quintain.core.tokens import kind_of
+from quintain.evaluate import probes, trust
+from quintain.models import defences
+from quintain.threats import parse
 from quintain.version import __version__
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README, ATTACKS, COMING = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/attacks.md", "docs/coming-from.md"))
+QUOTED = re.compile(r"`([^`]+)`")
+
+
+def cells(line: str) -> list[str]:
+    """The cells of a line of a table."""
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+
+
+def section(text: str, title: str) -> list[list[str]]:
+    """The lines of the tables under a heading that begins so, cell by cell."""
+    part = text.split(f"\n## {title}", 1)[1].split("\n## ", 1)[0]
+    return [cells(line) for line in part.splitlines() if line.startswith("| ")][1:]
 
 
 def test_the_two_commands_come_first():
@@ -29,10 +50,24 @@ def test_the_table_names_the_parts_that_have_something_registered():
     assert all(entries(kind) for kind in CATALOGUES)
 
 
-def test_every_link_of_the_readme_leads_somewhere():
-    links = re.findall(r"\]\(([^)#]+)\)", README)
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/attacks.md", "docs/coming-from.md"])
+def test_every_link_leads_somewhere(name):
+    page = ROOT / name
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")) if not link.startswith("https://")]
+    assert [link for link in links if not (page.parent / link).exists()] == []
     assert links
-    assert all((ROOT / link).exists() for link in links)
+
+
+@pytest.mark.parametrize("text", [README, ATTACKS], ids=["readme", "attacks"])
+def test_every_option_of_a_command_that_is_shown_exists(text):
+    known = {verb.name: set(inspect.signature(verb.run).parameters) for verb in ALL}
+    shown = [
+        (verb, option.replace("-", "_"))
+        for verb, rest in re.findall(r"^ {4}.*\bquintain (\w+)((?:.*\\\n)*.*)$", text, re.MULTILINE)
+        for option in re.findall(r" --([a-z-]+)", rest)
+    ]
+    assert shown
+    assert [(verb, option) for verb, option in shown if option not in known[verb]] == []
 
 
 def test_the_bundled_data_come_with_their_attribution():
@@ -43,3 +78,106 @@ def test_the_bundled_data_come_with_their_attribution():
 
 def test_the_version_is_one_version():
     assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
+
+
+OWN = [entry for entry in entries("attack").values() if entry.target.startswith("quintain.")]
+
+
+def beginning(entry: Entry) -> str:
+    """How the line of an attack begins: its registered name, its name in Python, and the facts of its entry."""
+    finds = "the smallest change" if entry.fact("seeks") == "smallest" else "a break"
+    aims = "; no targets" if entry.fact("aims") == "no" else ""
+    serves = ", ".join(entry.fact("serves").split())
+    return f"| `{entry.name}` | `{entry.target.partition(':')[2]}` | {entry.fact('access')} | {serves} | {finds}{aims} |"
+
+
+def sources(entry: Entry) -> list[str]:
+    """The arXiv numbers that the attack's docstring names as its source."""
+    made = entry.load()
+    text = inspect.getdoc(made if inspect.isclass(made) else type(made())) or ""
+    return re.findall(r"arXiv:(\d{4}\.\d{4,5})", text.partition("Source:")[2])
+
+
+def line_of(entry: Entry) -> str:
+    """The line of an attack in the tables; empty if it is missing or its facts are others."""
+    return next((line for line in ATTACKS.splitlines() if line.startswith(beginning(entry))), "")
+
+
+def test_every_attack_has_its_line_with_the_facts_of_its_entry():
+    missing = [f"{beginning(entry)} {entry.summary} | WHAT IT COSTS | {', '.join(sources(entry))} |" for entry in OWN if not line_of(entry)]
+    assert not missing, "docs/attacks.md has no such line; put it in place of the old one, with the cost:\n" + "\n".join(missing)
+
+
+def test_no_line_is_of_an_attack_that_is_gone():
+    told = [row for row in map(cells, ATTACKS.splitlines()) if len(row) == 8 and row[0].startswith("`")]
+    assert sorted(row[0] for row in told) == sorted(f"`{entry.name}`" for entry in OWN)
+
+
+def test_the_lines_name_the_published_sources():
+    left_out = {entry.name: [number for number in sources(entry) if number not in line_of(entry)] for entry in OWN}
+    assert {name: numbers for name, numbers in left_out.items() if numbers} == {}
+
+
+def test_the_cost_is_told_in_settings_with_their_defaults():
+    for entry in OWN:
+        told = re.findall(r"`(\w+)` \((\d+)\)", line_of(entry))
+        defaults = {name: str(setting.default) for name, setting in inspect.signature(entry.load()).parameters.items()}
+        assert [(name, default) for name, default in told if defaults.get(name) != default] == [], entry.name
+
+
+def test_the_tokens_are_those_of_the_registered_threats():
+    tokens = [token for row in section(ATTACKS, "What may be changed") for token in QUOTED.findall(row[0])]
+    assert {kind_of(token) for token in tokens} == set(entries("threat"))
+    assert [token for token in tokens if parse(parse(token).token) != parse(token)] == []
+
+
+def test_every_sign_of_a_weak_attack_is_explained():
+    code = inspect.getsource(trust) + inspect.getsource(probes)
+    signs = set(re.findall(r"\bsign\(\s*\"([^\"]+)\"", code))
+    assert signs
+    assert {row[0] for row in section(ATTACKS, "How far to trust")} == signs
+    assert f"up to {trust.EXAMPLES} examples" in ATTACKS
+
+
+def test_every_defence_that_ships_is_told_how_to_attack():
+    told = {name for row in section(ATTACKS, "Defences") for name in QUOTED.findall(row[0])}
+    assert told == {name for name in dir(defences) if isinstance(getattr(defences, name), type)}
+
+
+PEERS = {
+    "AdverTorch": (
+        "GradientAttack GradientSignAttack FGM FGSM FastFeatureAttack L2BasicIterativeAttack LinfBasicIterativeAttack PGDAttack "
+        "LinfPGDAttack L2PGDAttack L1PGDAttack SparseL1DescentAttack MomentumIterativeAttack L2MomentumIterativeAttack "
+        "LinfMomentumIterativeAttack CarliniWagnerL2Attack ElasticNetL1Attack DDNL2Attack LBFGSAttack SinglePixelAttack LocalSearchAttack "
+        "SpatialTransformAttack JacobianSaliencyMapAttack JSMA LinfSPSAAttack FABAttack LinfFABAttack L2FABAttack L1FABAttack "
+        "ChooseBestAttack GenAttack LinfGenAttack L2GenAttack NAttack LinfNAttack L2NAttack FDWrapper NESWrapper BanditAttack NESAttack "
+        "BPDAWrapper"
+    ),
+    "CleverHans": (
+        "fast_gradient_method projected_gradient_descent carlini_wagner_l2 hop_skip_jump_attack noise semantic sparse_l1_descent spsa "
+        "BasicIterativeMethod BoundaryAttackPlusPlus CarliniWagnerL2 DeepFool ElasticNetMethod FastFeatureAdversaries FastGradientMethod "
+        "HopSkipJumpAttack LBFGS MadryEtAl MaxConfidence MomentumIterativeMethod Noise ProjectedGradientDescent SaliencyMapMethod "
+        "Semantic SparseL1Descent SPSA SpatialTransformationMethod VirtualAdversarialMethod"
+    ),
+}
+"""Every attack of AdverTorch 0.2, and of CleverHans 4 (PyTorch) and 3.1, by the names that they have there."""
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_every_attack_of_a_peer_has_its_line(peer):
+    there = {name for row in section(COMING, peer) for name in QUOTED.findall(row[0])}
+    assert sorted(set(PEERS[peer].split()) - there) == []
+
+
+def replacements() -> Iterator[str]:
+    """Every name in the columns of what takes another attack's place."""
+    for line in COMING.splitlines():
+        row = cells(line)
+        if line.startswith("| ") and len(row) == 2:
+            yield from QUOTED.findall(row[1])
+
+
+def test_every_replacement_is_a_name_of_ours():
+    names = sorted(set(replacements()))
+    assert names
+    assert [name for name in names if not (hasattr(q.attacks, name) or hasattr(q, name))] == []

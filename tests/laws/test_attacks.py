@@ -115,7 +115,7 @@ def test_splitting_changes_nothing(attack_name: str, ball_name: str) -> None:
 @pytest.mark.parametrize(("attack_name", "ball_name"), [pair for pair in BREAKING if pair[1] in CLOSED_FORMS])
 @pytest.mark.parametrize("share", [0.05, 0.6])
 def test_the_gap_to_the_optimum_is_as_declared(attack_name: str, ball_name: str, share: float) -> None:
-    eps = max(1.0, round(share * 20)) if ball_name == "l0" else share * SIZES[ball_name] * 5
+    eps = max(1.0, round(share * 15)) if ball_name == "l0" else share * SIZES[ball_name] * 5
     check_gap(entries("attack")[attack_name].load()(), gap_of(attack_name, ball_name), replace(ball_of(ball_name), eps=eps))
 
 

@@ -47,6 +47,7 @@ from quintain.results.robustness_records import (
     Hardened,
     Robustness,
     Sign,
+    Stuck,
     Trained,
     Training,
     Trust,
@@ -88,7 +89,7 @@ def run(folder: Path) -> tuple[Record, ...]:
     bodies: list[tuple[Body, tuple[Claim, ...], float]] = [
         (_checked(), (), 1.4),
         (Trained(_training("plain", "8 epochs, Adam 1e-3")), (clean("plain", tallies()["plain"]),), 6.2),
-        (Attacked((attacks["plain"],)), (), 9.8),
+        (Attacked((attacks["plain"],), (Stuck("plain", "a side marker of metal", 0.06, "normal", 376, 44, 1),)), (), 9.8),
         (
             Hardened(
                 (

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from quintain.attacks.method import Method as Method
     from quintain.attacks.outcome import Attack as Attack
     from quintain.attacks.outcome import AttackOutcome as AttackOutcome
+    from quintain.attacks.perturbation import Perturbation as Perturbation
+    from quintain.attacks.perturbation import Score as Score
+    from quintain.attacks.perturbation import held_out as held_out
+    from quintain.attacks.perturbation import score as score
     from quintain.attacks.physical import *
     from quintain.attacks.scores import *
     from quintain.attacks.search import Search as Search
@@ -41,8 +45,12 @@ __getattr__, __dir__ = lazy_exports(
         "AttackOutcome": "quintain.attacks.outcome",
         "Goal": "quintain.attacks.goal",
         "Method": "quintain.attacks.method",
+        "Perturbation": "quintain.attacks.perturbation",
+        "Score": "quintain.attacks.perturbation",
         "Search": "quintain.attacks.search",
         "ascend": "quintain.attacks.ascent",
         "climb": "quintain.attacks.loop",
+        "held_out": "quintain.attacks.perturbation",
+        "score": "quintain.attacks.perturbation",
     },
 )

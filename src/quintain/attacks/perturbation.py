@@ -65,9 +65,7 @@ class Score:
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def score(
-    model: Model, data: Dataset, perturbation: Perturbation, *, seed: int = 0, target: int | None = None, batch: int = 256
-) -> Score:
+def score(model: Model, data: Dataset, perturbation: Perturbation, *, seed: int = 0, target: int | None = None, batch: int = 256) -> Score:
     """Ask a model about changed pictures, none of which the change was fitted on.
 
     A rate says little alone: score ``perturbation.random()`` beside it.
@@ -93,8 +91,9 @@ def score(
                 f"the change was fitted on {seen} of the pictures {int(ids[0])} to {int(ids[-1])} of {data.name}; "
                 "score it on others: held_out(data, perturbation) leaves these out"
             )
-        rows, meter = torch.arange(len(y)), Meter(model, y)
-        able = ~Goal(y).reached(logits := meter.scores(x, rows), rows) & ~logits.isnan().any(1)
+        rows = torch.arange(len(y))
+        logits = Meter(model, y).scores(x, rows)
+        able = (logits.argmax(1) == y) & ~logits.isnan().any(1)
         if target is not None:
             able &= y != target
         x, y, ids = x[able], y[able], ids[able]

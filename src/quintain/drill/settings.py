@@ -29,6 +29,7 @@ class Scale:
         plain_epochs, adversarial_epochs, certified_epochs, noise_epochs: Of the four trainings.
         test: Test X-rays that are attacked and certified; 0 for all.
         attack_steps, attack_questions: Of the quick ensemble: gradients of each climb, and questions of the search without gradients.
+        marker_steps: Of fitting the side marker.
         smoothed: X-rays that are certified by smoothing.
         draws: Noise draws for each of them.
         private_batch, private_steps: Of DP-SGD.
@@ -45,6 +46,7 @@ class Scale:
     test: int
     attack_steps: int
     attack_questions: int
+    marker_steps: int
     smoothed: int
     draws: int
     private_batch: int
@@ -63,6 +65,7 @@ FULL = Scale(
     test=0,
     attack_steps=20,
     attack_questions=100,
+    marker_steps=150,
     smoothed=100,
     draws=10_000,
     private_batch=512,
@@ -81,6 +84,7 @@ QUICK = Scale(
     test=300,
     attack_steps=20,
     attack_questions=30,
+    marker_steps=60,
     smoothed=20,
     draws=2_000,
     private_batch=256,

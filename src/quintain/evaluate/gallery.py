@@ -44,16 +44,17 @@ def gallery(folder: Path, subject: Subject, data: Dataset, fooled: list[Fooled],
         change = 0.5 + MAGNIFIED * (one.adversarial - clean[0])
         rows.append(
             (
-                _answered(folder, f"{stem}-clean", subject, data, clean[0]),
+                answered(folder, f"{stem}-clean", subject, data, clean[0]),
                 store_picture(folder, f"{stem}-change", change, f"change x{MAGNIFIED}, {_size(one.size, ball)}"),
-                _answered(folder, f"{stem}-adversarial", subject, data, one.adversarial, "bad"),
+                answered(folder, f"{stem}-adversarial", subject, data, one.adversarial, "bad"),
             )
         )
     return tuple(rows)
 
 
 @torch.inference_mode()
-def _answered(folder: Path, name: str, subject: Subject, data: Dataset, picture: Tensor, mark: Literal["", "bad"] = "") -> Picture:
+def answered(folder: Path, name: str, subject: Subject, data: Dataset, picture: Tensor, mark: Literal["", "bad"] = "") -> Picture:
+    """Store a picture (C, H, W) with what the model answers to it, and how surely."""
     scores = subject.model(picture[None])[0]
     answer = int(scores.argmax())
     caption = dict(enumerate(data.class_names)).get(answer, str(answer))

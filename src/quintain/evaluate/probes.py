@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from quintain.attacks.goal import Goal
+from quintain.attacks.gradient.fgm import FGM
 from quintain.attacks.gradient.fgsm import FGSM
 from quintain.attacks.gradient.pgd import PGD
 from quintain.attacks.meter import Meter
-from quintain.attacks.method import Access, access_of
+from quintain.attacks.method import Access, Method, access_of
 from quintain.attacks.outcome import AttackOutcome, Model
 from quintain.attacks.step import advance, lengths
 from quintain.core.errors import ModelError, SettingError
@@ -179,8 +180,9 @@ def _climbed(sample: Sample) -> tuple[Tensor, Tensor]:
 def _attempts(sample: Sample, left: Sample) -> Iterator[Sign]:
     """One step, another start, and a change without limit."""
     count, kind = len(sample.x), kind_of(sample.threat.token)
-    if len(left.x) and kind in FGSM.serves:
-        many = int(_tried(FGSM(), left, left.threat, "one step").broken.sum())
+    single: Method | None = next((one() for one in (FGSM, FGM) if kind in one.serves), None)
+    if len(left.x) and single is not None:
+        many = int(_tried(single, left, left.threat, "one step").broken.sum())
         yield sign("one step beats many", many / count, 0.02, f"one step broke {many} of {len(left.x)} examples that the attacks left")
     if kind not in PGD.serves:
         return

@@ -11,6 +11,7 @@ from quintain.report.charts import bands
 from quintain.report.evasion import against_queries, eps_of, typical, verdicts
 from quintain.report.pictures import shown
 from quintain.report.run import Run
+from quintain.report.stickers import sticker
 from quintain.report.summary import CONFIDENCE
 from quintain.report.table import Cell, Table, cells
 from quintain.results.quantity import Basis
@@ -83,6 +84,7 @@ def attack_and_defence(run: Run, folder: Path) -> Section | None:
         if one.gallery:
             blocks.append(Heading(f"Fooled: {run.title(one.model)}"))
             blocks.append(Pictures(tuple(tuple(shown(picture, folder) for picture in row) for row in one.gallery)))
+    blocks += [block for one in run.stickers for block in sticker(run, one, folder)]
     return Section("attack", "Attack and defence", lead, tuple(blocks))
 
 

@@ -11,7 +11,7 @@ from quintain.results.bounds import Status
 from quintain.results.privacy_records import Audited, Federated, Privatized, SpecificationTest
 from quintain.results.quantity import Basis, Kind, Quantity
 from quintain.results.records import Claim, Drilled, Judged, Record
-from quintain.results.robustness_records import Attacked, Attacks, Certified, Checked, Hardened, Robustness, Trained, Training
+from quintain.results.robustness_records import Attacked, Attacks, Certified, Checked, Hardened, Robustness, Stuck, Trained, Training
 
 B = TypeVar("B")
 
@@ -77,6 +77,11 @@ class Run:
     def attacks(self) -> tuple[Attacks, ...]:
         """Every model under attack."""
         return tuple(one for body in self.bodies(Attacked) + self.bodies(Hardened) for one in body.attacks)
+
+    @property
+    def stickers(self) -> tuple[Stuck, ...]:
+        """Every sticker."""
+        return tuple(one for body in self.bodies(Attacked) for one in body.stickers)
 
     @property
     def robustness(self) -> tuple[Robustness, ...]:

@@ -173,6 +173,31 @@ class Attacks:
 
 
 @dataclass(frozen=True, slots=True)
+class Stuck:
+    """One sticker on many pictures, none of which it was fitted on, beside the same area of random pattern.
+
+    Args:
+        model: The model's name.
+        what: What it is, such as ``a side marker of metal``.
+        area: The largest share of the picture that it covers.
+        target: The class to be answered.
+        eligible: Pictures of other classes that were answered rightly without it.
+        reached: Those of them that are answered with the target.
+        control: Those of them that are, with a random pattern.
+        gallery: Rows of clean picture, picture with the sticker, picture with the random pattern.
+    """
+
+    model: str
+    what: str
+    area: float
+    target: str
+    eligible: int
+    reached: int
+    control: int
+    gallery: Gallery = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Robustness:
     """Both sides of one model, example by example.
 
@@ -209,9 +234,10 @@ class Trained:
 
 @dataclass(frozen=True, slots=True)
 class Attacked:
-    """Models under attack."""
+    """Models under attack; ``stickers`` are changes of one kind for all pictures."""
 
     attacks: tuple[Attacks, ...]
+    stickers: tuple[Stuck, ...] = ()
     kind: Literal["attack"] = "attack"
 
 

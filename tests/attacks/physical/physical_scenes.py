@@ -22,18 +22,18 @@ class BrightestHalf(nn.Module):
         return 30 * torch.stack((x[..., :half].mean((1, 2, 3)), x[..., half:].mean((1, 2, 3))), 1)
 
 
-def colours(count: int = 30, side: int = 24, seed: int = 0) -> Dataset:
+def colours(count: int = 30, side: int = 24, gap: float = 0.1) -> Dataset:
     """Noisy pictures, each a little brighter in the channel that is its class."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     labels = torch.arange(count) % 3
     images = 0.4 + 0.2 * torch.rand(count, 3, side, side, generator=generator)
-    images[torch.arange(count), labels] += 0.1
+    images[torch.arange(count), labels] += gap
     return from_arrays(images.numpy(), labels.numpy(), name="colours", classes=3)
 
 
-def halves(count: int = 20, side: int = 24, seed: int = 0) -> Dataset:
+def halves(count: int = 20, side: int = 24) -> Dataset:
     """Noisy grey pictures, each a little brighter in the half that is its class."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     labels = torch.arange(count) % 2
     images = 0.4 + 0.2 * torch.rand(count, 1, side, side, generator=generator)
     images[labels == 0, :, :, : side // 2] += 0.05

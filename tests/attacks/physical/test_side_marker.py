@@ -11,21 +11,20 @@ from quintain.models.nets import xray_cnn
 def trained():
     data = q.load_data("xrays")
     net = xray_cnn()
-    q.training.fit(net, data.part("train"), q.training.Recipe(2))
+    q.training.fit(net, data.part("train"), q.training.Recipe(4))
     return q.Classifier(net.eval(), classes=2), data
 
 
 def test_a_marker_turns_x_rays_that_it_was_not_fitted_on_more_often_than_a_random_one(trained) -> None:
     model, data = trained
-    fitted = side_marker(0, steps=60).fit(model, data.part("train"))
-    marked, random = (score(model, data.part("test"), one, target=0) for one in (fitted, fitted.random()))
-    assert marked.rate > random.rate + 0.1
+    fitted = side_marker().fit(model, data.part("train"))
+    marked, random = (score(model, data.part("test"), one, target=1) for one in (fitted, fitted.random()))
+    assert marked.rate > random.rate + 0.3
 
 
-def test_a_marker_is_small_bright_and_near_the_corner() -> None:
+def test_a_marker_is_small_and_near_the_corner() -> None:
     blank = side_marker().blank(1, 28, 28)
     seen = blank.wearing(torch.ones_like(blank.pattern)).apply(torch.zeros(50, 1, 28, 28))
-    assert seen.mean((1, 2, 3)).max() <= 0.045
+    assert seen.mean((1, 2, 3)).max() <= 0.065
     assert seen[:, :, 14:].max() == 0
     assert seen[:, :, :, :14].max() == 0
-    assert side_marker().low >= 0.6

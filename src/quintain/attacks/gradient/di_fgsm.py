@@ -71,8 +71,6 @@ class DIFGSM(Method):
         """Walk."""
         threat = search.threat
         require_pictures(self.name, search.x)
-                f"inputs of shape {tuple(search.x.shape)} for {self.name}; expected pictures (B, C, H, W): add the missing axes"
-            )
 
         def start(clean: Tensor, draw: Draw, room: Room) -> Diverse:  # noqa: ARG001
             return Diverse(clean, torch.zeros_like(clean), draw.uniform(clean.new_empty(len(clean), self.steps, 4)))

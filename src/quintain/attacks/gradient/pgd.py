@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from quintain.attacks.goal import LOSSES
-from quintain.attacks.gradient.sparse_l1 import advance_sparsely
+from quintain.attacks.gradient.pgd_l1 import advance_l1, counts
 from quintain.attacks.loop import climb
 from quintain.attacks.method import Method
 from quintain.attacks.search import Answer, Search
@@ -16,9 +16,6 @@ from quintain.threats.ball import Room
 from quintain.threats.draw import Draw
 from quintain.threats.l1 import L1
 
-DENSE = 0.2
-"""The share of the coordinates that the first step in L1 moves."""
-
 
 @dataclass(frozen=True, slots=True)
 class PGD(Method):
@@ -27,7 +24,8 @@ class PGD(Method):
     .. math:: z_{t+1} = \Pi_x\big(z_t + s_t\big), \quad s_t = \arg\max_{\|s\| \le \alpha_t} \langle s, \nabla_z m(f(z_t), y) \rangle
 
     with :math:`\Pi_x` the threat's projection, :math:`m` the loss and :math:`\alpha_t` falling from ``rate * eps`` to nearly 0. In L1,
-    where the steepest step moves a single coordinate, the first one moves a fifth of them, and only the last ones move one.
+    where the steepest step moves a single coordinate, the first steps move the steepest fifth of them, then fewer and fewer, and the
+    second half of the steps goes along the gradient itself; ``APGD``, which starts in wider balls, is stronger there.
 
     Args:
         steps: Gradients per example and restart; a broken example stops paying.
@@ -63,21 +61,15 @@ class PGD(Method):
         """Climb from each start."""
         threat, loss = search.threat, search.goal.loss(self.loss)
         length = lengths(threat.eps, self.steps, self.rate)
-        counts = sparser(self.steps, search.x[:1].numel()) if isinstance(threat, L1) else ()
+        sparse = counts(self.steps, search.x[:1].numel()) if isinstance(threat, L1) else ()
 
         def start(clean: Tensor, draw: Draw, room: Room) -> tuple[Tensor]:
             return (threat.sample(clean, draw, room),)
 
         def rule(step: int, state: tuple[Tensor], answer: Answer, clean: Tensor, room: Room) -> tuple[Tensor]:
-            if counts:
-                return (advance_sparsely(threat, length[step], counts[step], state[0], answer.gradient, clean, room),)
+            if isinstance(threat, L1):
+                return (advance_l1(threat, length[step], sparse[step], state[0], answer.gradient, clean, room),)
             return (advance(threat, length[step], state[0], answer.gradient, clean, room),)
 
         for restart in range(self.restarts):
             climb(search, draw=search.draw.at(restart), start=start, rule=rule, steps=self.steps, loss=loss)
-
-
-def sparser(steps: int, coordinates: int) -> tuple[int, ...]:
-    """How many coordinates each step moves: a share ``DENSE`` at first, one from three quarters of the steps on, by equal factors."""
-    most, last = max(1.0, DENSE * coordinates), max(1, round(0.75 * (steps - 1)))
-    return tuple(round(most ** max(0.0, 1 - step / last)) for step in range(steps))

@@ -22,7 +22,8 @@ class SparseL1Descent(Method):
 
     .. math:: z_{t+1} = \Pi_x\big(z_t + \alpha e_t / \|e_t\|_1\big), \quad e_{t,i} = sign(g_{t,i}) \text{ where } |g_{t,i}| \ge P(|g_t|)
 
-    with :math:`P` the level that a ``share`` of all coordinates reaches, those left out that the box does not let move any further.
+    from the clean point, with :math:`P` the level that a ``share`` of all coordinates reaches, those left out that the box does not let
+    move any further.
 
     Args:
         steps: Gradients per example; a broken example stops paying.
@@ -51,12 +52,12 @@ class SparseL1Descent(Method):
             raise SettingError(f"share = {self.share}; expected a share of the coordinates above 0, at most 1")
 
     def pursue(self, search: Search) -> None:
-        """Walk from a random point."""
+        """Walk from the clean point; nothing is random."""
         threat, length = search.threat, self.rate * search.threat.eps
         count = max(1, math.ceil(self.share * search.x[:1].numel()))
 
-        def start(clean: Tensor, draw: Draw, room: Room) -> tuple[Tensor]:
-            return (threat.sample(clean, draw, room),)
+        def start(clean: Tensor, draw: Draw, room: Room) -> tuple[Tensor]:  # noqa: ARG001
+            return (clean,)
 
         def rule(step: int, state: tuple[Tensor], answer: Answer, clean: Tensor, room: Room) -> tuple[Tensor]:  # noqa: ARG001
             return (advance_sparsely(threat, length, count, state[0], answer.gradient, clean, room),)

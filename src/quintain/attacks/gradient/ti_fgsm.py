@@ -20,7 +20,7 @@ WIDTH = 3.0
 class TIFGSM(Method):
     r"""``MIFGSM`` on gradients that are convolved with a Gaussian: the gradient over shifted pictures, to first order.
 
-    .. math:: v_{t+1} = \mu v_t + \frac{W * g_t}{mean|W * g_t|}, \quad z_{t+1} = \Pi_x\big(z_t + \alpha s(v_{t+1})\big)
+    .. math:: v_{t+1} = \mu v_t + \frac{W * g_t}{mean|W * g_t|}, \quad z_{t+1} = \Pi_x\big(z_t + \alpha\, sign\, v_{t+1}\big)
 
     It is made for other models than the one that is asked: the one asked, it breaks less often than ``MIFGSM`` does.
 
@@ -41,7 +41,7 @@ class TIFGSM(Method):
     """
 
     name: ClassVar[str] = "ti-fgsm"
-    serves: ClassVar[tuple[str, ...]] = ("linf", "l2", "mask")
+    serves: ClassVar[tuple[str, ...]] = ("linf", "mask")
 
     steps: int = 10
     rate: float = 0.1
@@ -56,8 +56,6 @@ class TIFGSM(Method):
     def pursue(self, search: Search) -> None:
         """Walk; nothing is random."""
         require_pictures(self.name, search.x)
-                f"inputs of shape {tuple(search.x.shape)} for {self.name}; expected pictures (B, C, H, W): add the missing axes"
-            )
         weights = gaussian(self.kernel, search.x)
         march(search, steps=self.steps, rate=self.rate, decay=self.decay, smooth=lambda gradient: smoothed(gradient, weights))
 

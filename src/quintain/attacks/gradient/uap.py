@@ -41,7 +41,9 @@ class Universal:
             DataError: If the pictures are of another shape.
         """
         if x.shape[1:] != self.change.shape:
-            raise DataError(f"pictures of shape {tuple(x.shape)} for a change {tuple(self.change.shape)}; expected those that it was fitted on")
+            raise DataError(
+                f"pictures of shape {tuple(x.shape)} for a change {tuple(self.change.shape)}; expected those that it was fitted on"
+            )
         return self.threat.project(x + self.change.to(x), x)
 
     def random(self, seed: int = 0) -> Self:
@@ -109,7 +111,8 @@ class UAP:
         kind = kind_of(threat.token)
         if kind not in self.serves:
             raise SettingError(
-                f"{self.name} cannot keep to {threat.token}; it serves {', '.join(self.serves)}. Attacks of one picture each: {serving(kind)}"
+                f"{self.name} cannot keep to {threat.token}; it serves {', '.join(self.serves)}. "
+                f"Attacks on one picture each: {serving(kind)}"
             )
         require_access(self.name, "gradients", model)
         order = shuffled(worth_showing(data, target, self.name), self.batch, derive(seed, self.name))

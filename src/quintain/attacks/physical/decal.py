@@ -71,7 +71,8 @@ class Decal:
         scale = self.tall * x.shape[2] / sides[0]
         matrices = self.view.matrices(x, sides, scale, draw)
         alpha = self.alpha.to(x).expand(len(x), *self.alpha.shape)
-        worn = lay(x, self.view.lit(stickers, draw), alpha, matrices, finer=max(1, round(1 / (scale * self.view.size[0])))).clamp(0, 1)
+        finer = max(1, round(1 / (scale * math.sqrt(self.view.size[0] * self.view.size[1]))))
+        worn = lay(x, self.view.lit(stickers, draw), alpha, matrices, finer=finer).clamp(0, 1)
         return worn if self.printing is None else self.printing.photographed(worn, draw)
 
     def wearing(self, pattern: Tensor) -> Self:

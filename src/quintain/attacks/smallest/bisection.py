@@ -14,30 +14,31 @@ def shrink(search: Search, rows: Tensor, steps: int = 10) -> None:
 
     .. math:: \min_{0 < t \le 1} t \quad \text{where } x + t (b - x) \text{ breaks}
 
-    to within :math:`2^{1 - steps}`, and sixteen times as near where the boundary is in the last sixteenth of the segment, since that is
-    asked first. An example is asked once a step. It stops where its middle is one of its two ends in their dtype (then the bisection is
-    exact), or where its budget ends. What has no break yet, or is wrong already, costs nothing.
+    to within :math:`2^{-steps}` of the segment. The first question is at fifteen sixteenths of it, so that a break that is near the
+    boundary already takes ``steps - 3`` questions; any other takes one more than ``steps``. An example stops early where its middle is
+    one of its two ends in their dtype (then the bisection is exact), or where its budget ends. What has no break yet, or is wrong
+    already, costs nothing.
 
     Args:
         search: Of the smallest change; its best points are shrunk.
         rows: The examples to shrink (n,), none of them twice.
-        steps: Questions per example.
+        steps: How often the segment is halved.
 
     Guarantee:
         Every step cuts the distance between a point that breaks and one that does not; no best point gets larger.
     """
     rows = rows[search.size[rows].isfinite() & search.standing(rows)]
     unbroken, broken = search.origin[rows], search.best[rows]
-    middle = torch.lerp(broken, unbroken, NEAR)
-    for _ in range(steps):
-        if not len(rows):
-            return
-        hit = search.goal.reached(search.scores(middle, rows), rows).view(-1, *[1] * (middle.dim() - 1))
-        unbroken, broken = unbroken.where(hit, middle), middle.where(hit, broken)
+    middle, share = torch.lerp(broken, unbroken, NEAR), torch.ones_like(search.size[rows])
+    while len(rows):
+        hit = search.goal.reached(search.scores(middle, rows), rows)
+        share = torch.where(share < 1, share / 2, torch.where(hit, 1 - NEAR, NEAR))
+        column = hit.view(-1, *[1] * (middle.dim() - 1))
+        unbroken, broken = unbroken.where(column, middle), middle.where(column, broken)
         middle = (unbroken + broken) / 2
-        apart = _differ(middle, unbroken) & _differ(middle, broken) & search.standing(rows)
+        apart = (share > 2.0**-steps) & _differ(middle, unbroken) & _differ(middle, broken) & search.standing(rows)
         if not apart.all():
-            rows, middle, unbroken, broken = rows[apart], middle[apart], unbroken[apart], broken[apart]
+            rows, middle, unbroken, broken, share = rows[apart], middle[apart], unbroken[apart], broken[apart], share[apart]
 
 
 def _differ(a: Tensor, b: Tensor) -> Tensor:

@@ -13,6 +13,9 @@ from quintain.attacks.smallest.bisection import shrink
 from quintain.attacks.smallest.deepfool import beyond_nearest, boxed, require_moves
 from quintain.attacks.smallest.hyperplane import nearest
 
+GAIN = 1e-3
+"""By what share a break must be smaller than all before it for the search to go on."""
+
 
 @dataclass(frozen=True, slots=True)
 class SuperDeepFool(Method):
@@ -21,7 +24,8 @@ class SuperDeepFool(Method):
     .. math:: \tilde z = DeepFool(z), \qquad z' = x + \arg\min_d \{\|d\|_2 : w \cdot d = w \cdot (\tilde z - x), \; x + d \in box\}
 
     with w the margin's gradient at :math:`\tilde z`: at the smallest change the change is parallel to w (but for the box), which
-    DeepFool alone does not see to. An example ends once :math:`z'` itself breaks; then it is bisected.
+    DeepFool alone does not see to. An example ends once :math:`z'` itself breaks, or once a break is hardly smaller than the best; then
+    it is bisected.
 
     Args:
         steps: Points per example, moves and turns together.
@@ -42,7 +46,7 @@ class SuperDeepFool(Method):
     smallest: ClassVar[bool] = True
 
     steps: int = 100
-    candidates: int = 10
+    candidates: int = 3
     overshoot: float = 2e-4
 
     def __post_init__(self) -> None:
@@ -55,9 +59,11 @@ class SuperDeepFool(Method):
         for _ in range(self.steps):
             if not len(rows):
                 break
+            before = search.size[rows]
             answer = search.slope(z, rows, search.goal.margin)
             broken = search.goal.reached(answer.logits, rows)
-            still = search.standing(rows) & ~(broken & turned)
+            settled = turned | (search.size[rows] > (1 - GAIN) * before)
+            still = search.standing(rows) & ~(broken & settled)
             rows, z, answer, turned = rows[still], z[still], kept(answer, still), broken[still]
             there, on = turned, ~turned
             moved = z.clone()

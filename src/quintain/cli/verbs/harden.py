@@ -19,7 +19,7 @@ def run(
     require: Require = None,
     out: Out = None,
 ) -> int:
-    from quintain.attacks import FGSM, PGD
+    from quintain.attacks import PGD
     from quintain.cli.session import Session, balls
     from quintain.core.registry import find
     from quintain.evaluate.hardening import hardened_outcome
@@ -37,7 +37,7 @@ def run(
             defence,
             threat=ball,
             sigma=sigma,
-            attacks={"fgsm": FGSM(), "pgd": PGD()},
+            attacks={"pgd": PGD()},
             epochs=epochs,
             seed=seed,
             folder=session.folder,

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 
 from quintain.attacks import FGSM, quick
+from quintain.attacks.physical.marker import side_marker
 from quintain.drill.stage import Stage
 from quintain.evaluate.attacked import attack_models
 from quintain.evaluate.campaign import Attack
 from quintain.evaluate.outcome import Outcome
+from quintain.evaluate.stickers import stuck
 from quintain.results.robustness_records import Attacked
 
 PICTURES = 6
@@ -17,10 +19,15 @@ def attacks(stage: Stage) -> Mapping[str, Attack]:
     return {"fgsm": FGSM(), "quick": quick(steps=stage.scale.attack_steps, questions=stage.scale.attack_questions)}
 
 
+NORMAL = 0
+"""The class that the side marker is after: a sick child that is called well."""
+
+
 def run(stage: Stage) -> Outcome:
-    """FGSM and the quick ensemble on the plain model at every size, with pictures."""
+    """FGSM and the quick ensemble on the plain model at every size, then a sticker, with pictures."""
+    subject = stage.subject(stage.trained().training.model)
     plain = attack_models(
-        stage.subject(stage.trained().training.model),
+        subject,
         stage.test,
         stage.threats,
         attacks(stage),
@@ -29,4 +36,14 @@ def run(stage: Stage) -> Outcome:
         pictures=PICTURES,
         progress=stage.progress,
     )
-    return Outcome(Attacked((plain,)))
+    marker = stuck(
+        subject,
+        stage.train,
+        stage.test,
+        side_marker(NORMAL, steps=stage.scale.marker_steps),
+        "a side marker of metal, fitted on other X-rays",
+        seed=stage.seed("marker"),
+        folder=stage.folder,
+        progress=stage.progress,
+    )
+    return Outcome(Attacked((plain,), (marker,)))

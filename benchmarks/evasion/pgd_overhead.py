@@ -1,0 +1,67 @@
+"""What PGD costs beside the loop that anybody would write: its time, and how many Python functions a step calls."""
+
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import quintain as q
+from benchmarks.evasion.shared import lenet, mnist
+from benchmarks.harness import Duel, Told, duel
+
+STEPS, BATCH, EPS = 40, 256, 0.3
+
+
+def bare(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """Forward, backward, sign and clamp, and nothing else."""
+    low, high = (x - EPS).clamp(min=0), (x + EPS).clamp(max=1)
+    z = torch.lerp(low, high, torch.rand_like(x))
+    for _ in range(STEPS):
+        z.requires_grad_()
+        (gradient,) = torch.autograd.grad(functional.cross_entropy(net(z), y, reduction="sum"), z)
+        z = (z.detach() + EPS / 10 * gradient.sign()).clamp(low, high)
+    with torch.no_grad():
+        net(z)
+    return z
+
+
+def calls(work: Callable[[], object]) -> int:
+    """How many Python functions a piece of work calls."""
+    count = 0
+
+    def watch(frame: FrameType, event: str, value: object) -> None:  # noqa: ARG001
+        nonlocal count
+        count += event == "call"
+
+    sys.setprofile(watch)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def run() -> Iterator[Duel | Told]:
+    """On examples that PGD leaves standing, so that both do the same work to the end."""
+    torch.set_num_threads(1)
+    net, data, threat = lenet("adv"), mnist(), q.Linf(EPS)
+    x, y = data.batch(torch.arange(2 * BATCH))
+    standing = (~q.attacks.PGD(STEPS)(net, x, y, threat).broken).nonzero().squeeze(1)[:BATCH]
+    x, y = x[standing], y[standing]
+    yield duel(
+        f"PGD-{STEPS} against the bare loop, LeNet, {len(x)} MNIST digits, 1 thread",
+        lambda: q.attacks.PGD(STEPS)(net, x, y, threat),
+        lambda: bare(net, x, y),
+        rounds=9,
+    )
+    few, label = x[:8], y[:8]
+    models = {"net": net, "Classifier": q.Classifier(net, classes=10)}
+    counts = []
+    for name, model in models.items():
+        short, long = (calls(lambda: q.attacks.PGD(steps)(model, few, label, threat)) for steps in (STEPS // 2, STEPS))  # noqa: B023
+        alone = calls(lambda: model(few))  # noqa: B023
+        counts.append(f"{(long - short) / (STEPS - STEPS // 2):.0f} with a {name}, of which the model's own {alone}")
+    yield Told("Python calls a step of PGD", "; ".join(counts))

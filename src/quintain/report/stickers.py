@@ -1,0 +1,27 @@
+"""One sticker for all pictures, beside the same area of random pattern."""
+
+from pathlib import Path
+
+from quintain.core.statistics import binomial_interval
+from quintain.report import format as fmt
+from quintain.report.blocks import Block, Heading, Pictures, Text
+from quintain.report.pictures import shown
+from quintain.report.run import Run
+from quintain.report.summary import CONFIDENCE
+from quintain.results.robustness_records import Stuck
+
+
+def sticker(run: Run, one: Stuck, folder: Path) -> list[Block]:
+    """How often it works on pictures that it was not fitted on, and what it looks like."""
+    low, high = binomial_interval(one.reached, one.eligible, CONFIDENCE)
+    said = (
+        f"{one.what[:1].upper()}{one.what[1:]}, over at most {fmt.percent(one.area)} of the picture: "
+        f"{one.reached:,} of {one.eligible:,} pictures that it was not fitted on are read as {one.target} "
+        f"({fmt.percent(one.reached / one.eligible)}; {fmt.percent(low)} .. {fmt.percent(high)} at {fmt.percent(CONFIDENCE)}). "
+        f"The same area of random pattern: {one.control:,}."
+    )
+    blocks: list[Block] = [Heading(f"A sticker: {run.title(one.model)}"), Text(said)]
+    if one.gallery:
+        blocks.append(Text("As it is; with the sticker; with the random pattern."))
+        blocks.append(Pictures(tuple(tuple(shown(picture, folder) for picture in row) for row in one.gallery)))
+    return blocks
