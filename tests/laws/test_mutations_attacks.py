@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from quintain.attacks import FGSM, PGD
+from quintain.attacks import FGM, FGSM, PGD
 from quintain.attacks import method as attack_method
 from quintain.attacks import search as attack_search
 from quintain.attacks.goal import Goal
@@ -99,8 +99,9 @@ def test_samples_of_the_wrong_size_are_seen(monkeypatch: pytest.MonkeyPatch) -> 
     alarms(lambda: check_sample_inside(Linf(8 / 255), points()[1]), lambda: monkeypatch.setattr(Linf, "sample", wide))
 
 
-@pytest.mark.parametrize("kind", [Linf, L2])
-@pytest.mark.parametrize("attack", [PGD(), FGSM()], ids=["pgd", "fgsm"])
+@pytest.mark.parametrize(
+    ("attack", "kind"), [(PGD(), Linf), (PGD(), L2), (FGSM(), Linf), (FGM(), L2)], ids=["pgd", "pgd-l2", "fgsm", "fgm"]
+)
 def test_an_attack_that_leaves_the_ball_breaks_nothing(monkeypatch: pytest.MonkeyPatch, kind: type, attack: Callable[..., object]) -> None:
     x = inputs(12, 8, seed=4)
     model = invariant_net(8, 3, seed=3)

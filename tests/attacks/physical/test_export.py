@@ -50,9 +50,10 @@ def test_a_disc_lies_on_white_paper_with_a_line_to_cut_along(tmp_path: Path) -> 
     assert page.shape == (480, 480, 3)
     down, right = np.arange(480)[:, None] - 239.5, np.arange(480)[None] - 239.5
     radius = np.hypot(down, right)
-    assert (page[radius < 175] == 102).all()
-    assert (page[radius > 190] == 255).all()
+    assert (page[radius < 174] == 102).all()
+    assert (page[radius > 186] == 255).all()
     black = (page == 0).all(2)
+    assert np.abs(radius[black] - 180).max() < 6
     angles = np.degrees(np.arctan2(down, right))[black].round()
     assert len(np.unique(angles)) >= 360
 
@@ -77,7 +78,7 @@ def test_an_existing_file_is_replaced_and_a_bad_path_or_size_refused(tmp_path: P
         export_sticker(decal(), tmp_path / "sticker.PNG", centimetres=1)
     with pytest.raises(SettingError, match=r"neither \.png nor \.pdf"):
         export_sticker(decal(), tmp_path / "sticker.jpg", centimetres=1)
-    for size in (0.0, 101.0, float("nan")):
+    for size in (0.0, 51.0, float("nan")):
         with pytest.raises(SettingError, match="cm high"):
             export_sticker(decal(), tmp_path / "sticker.png", centimetres=size)
     (tmp_path / "file").write_text("")

@@ -14,6 +14,7 @@ from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.core.progress import silent
 from quintain.data.dataset import from_arrays
 from quintain.models import Classifier
+from quintain.models.blackbox import BlackBox
 from tests.attacks.physical.physical_scenes import by_colour, by_half, colours, halves
 
 QUICK = {"area": 0.1, "steps": 40, "batch": 8, "rate": 0.1}
@@ -130,6 +131,18 @@ def test_a_model_that_answers_nan_is_refused_before_it_spoils_the_sticker() -> N
 
     with pytest.raises(ModelError, match="not finite"):
         Sticker(1, **QUICK).fit(Classifier(Broken().eval(), classes=3), colours())
+
+
+def test_a_caller_without_gradients_is_no_obstacle() -> None:
+    attack = Sticker(1, **{**QUICK, "steps": 2}, printable=0.1)
+    with torch.no_grad():
+        fitted = attack.fit(by_colour(), colours())
+    assert torch.equal(fitted.pattern, attack.fit(by_colour(), colours()).pattern)
+
+
+def test_a_model_of_scores_alone_is_refused() -> None:
+    with pytest.raises(ModelError, match="sticker needs gradients"):
+        Sticker(1, **QUICK).fit(BlackBox(lambda x: np.zeros((len(x), 3)), classes=3), colours())
 
 
 def test_bad_input_is_refused() -> None:

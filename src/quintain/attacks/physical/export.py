@@ -15,6 +15,7 @@ from quintain.attacks.physical.decal import Decal
 from quintain.attacks.physical.printing import non_printability, palette
 from quintain.core.errors import SettingError
 from quintain.core.store import write_atomically
+from quintain.threats.warp import resample
 
 PER_CENTIMETRE = 120
 """Pixels: 304.8 to the inch, so that a centimetre is a whole number of them and PNG's pixels per metre are exact."""
@@ -22,7 +23,7 @@ PER_CENTIMETRE = 120
 MARGIN = 0.5
 """Centimetres of white paper round a sticker."""
 
-LARGEST = 100.0
+LARGEST = 50.0
 LINE = 2
 """Pixels: the width of the cutting line, a sixth of a millimetre."""
 
@@ -57,7 +58,7 @@ def export_sticker(decal: Decal, path: str | Path, *, centimetres: float) -> Pri
         centimetres: Height of the sticker. It is rounded to whole pixels, a 120th of a centimetre.
 
     Raises:
-        SettingError: If the path ends otherwise, or the height is not between 0.1 and 100 cm.
+        SettingError: If the path ends otherwise, or the height is not between 0.1 and 50 cm.
         StorageError: If the file cannot be written.
     """
     path = Path(path)
@@ -84,13 +85,14 @@ def sheet(decal: Decal, centimetres: float) -> tuple[Tensor, tuple[int, int]]:
     """The page (C, H, W) in [0, 1], and the height and width of the sticker on it, all in pixels of the paper."""
     rows = max(1, round(centimetres * PER_CENTIMETRE))
     columns = max(1, round(rows * decal.pattern.shape[2] / decal.pattern.shape[1]))
-    colours, alpha = (
-        functional.interpolate(part[None], (rows, columns), mode="bilinear", align_corners=False)[0].clamp(0, 1)
-        for part in (decal.pattern, decal.alpha)
-    )
     margin = math.ceil(MARGIN * PER_CENTIMETRE)
-    colours, alpha = (functional.pad(part, (margin,) * 4) for part in (colours, alpha))
-    inside = (alpha >= 0.5).to(alpha)
+    down, right = (
+        ((torch.arange(paper + 2 * margin) - margin + 0.5) * (own / paper) - 0.5).to(decal.pattern)
+        for paper, own in zip((rows, columns), decal.pattern.shape[1:], strict=True)
+    )
+    down, right = down[:, None].expand(1, -1, len(right)), right.expand(1, len(down), -1)
+    colours = resample(decal.pattern[None], down, right)[0]
+    inside = (resample(decal.alpha[None], down, right, 0.0)[0] >= 0.5).to(colours)
     page = colours * inside + (1 - inside)
     if bool((decal.alpha < 0.5).any()):
         around = functional.max_pool2d(inside, 2 * LINE + 1, 1, LINE) - inside

@@ -50,6 +50,8 @@ class Pace(NamedTuple):
             raise SettingError(f"steps = {self.steps}, batch = {self.batch}, rate = {self.rate}; expected positive numbers")
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def fit_pattern(
     model: Model,
     data: Dataset,
@@ -83,8 +85,9 @@ def fit_pattern(
         lowest, highest: The pattern's box.
 
     Raises:
-        ModelError: If the model gives no gradients.
-        DataError: If all pictures are of the target class, or the target is no class.
+        ModelError: If the model gives no gradients, or none that are finite.
+        SettingError: If the target is none of the classes.
+        DataError: If all pictures are of the target class.
     """
     pace.check()
     require_access(name, "gradients", model)
