@@ -25,5 +25,5 @@ def run() -> Iterator[Told]:
     peer = measured(net, x, reference(x, y, THREAT))
     mine = measured(net, x, ours(q.attacks.autoattack(), x, y, THREAT, safe=safe))
     yield told(
-        f"autoattack() with {int(safe.sum())} of {POINTS} examples proven, {THREAT.token}, against torchattacks' AutoAttack", mine, peer
+        f"autoattack() with {int(safe.sum())} of {POINTS} examples proven, {THREAT.token}, against the authors' AutoAttack", mine, peer
     )

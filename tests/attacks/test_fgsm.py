@@ -3,7 +3,7 @@ import torch
 
 import quintain
 from quintain.attacks import FGSM, fgsm_attack
-from quintain.threats import L2, Linf
+from quintain.threats import Linf, Mask
 from tests.laws.checks_attacks import inputs, invariant_net
 
 
@@ -32,7 +32,7 @@ def test_the_attack_takes_the_step_of_the_function() -> None:
 def test_its_cost_is_one_gradient() -> None:
     x = inputs(6, 5)
     model = invariant_net(5, 3, lead=50.0)
-    outcome = FGSM()(model, x, torch.zeros(6, dtype=torch.long), L2(0.2))
+    outcome = FGSM()(model, x, torch.zeros(6, dtype=torch.long), Linf(0.2))
     assert outcome.backwards.tolist() == [1] * 6
     assert outcome.forwards.tolist() == [3] * 6
 
@@ -48,9 +48,9 @@ def test_a_saturated_float32_model_is_still_stepped() -> None:
     assert torch.allclose(outcome.adversarial, torch.tensor([[0.6, 0.4, 0.6, 0.4]]), atol=1e-6)
 
 
-@pytest.mark.parametrize("threat", [Linf(0.1), L2(0.3)])
-def test_nothing_is_random(threat: Linf | L2) -> None:
-    x = inputs(5, 5)
-    model = invariant_net(5, 3)
+@pytest.mark.parametrize("threat", [Linf(0.1), Mask("border", 0.3)])
+def test_nothing_is_random(threat: Linf | Mask) -> None:
+    x = inputs(5, 1, 4, 4)
+    model = invariant_net(16, 3)
     first, second = (FGSM()(model, x, model(x).argmax(1), threat, seed=seed) for seed in (0, 1))
     assert torch.equal(first.adversarial, second.adversarial)

@@ -30,10 +30,10 @@ def sized(name: str) -> Ball:
     return replace(ball_of(name), eps=SIZES[name]) if name in SIZES else ball_of(name)
 
 
-def attack_of(name: str) -> Method:
+def attack_of(name: str, trial: str = "trial") -> Method:
     """A registered attack with the settings that its entry names for trials: fewer steps where the default is long."""
     entry = entries("attack")[name]
-    settings = dict(part.split("=") for part in entry.fact("trial").split())
+    settings = dict(part.split("=") for part in entry.fact(trial).split())
     return entry.load()(**{key: float(value) if "." in value else int(value) for key, value in settings.items()})
 
 

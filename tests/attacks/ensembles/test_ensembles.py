@@ -146,12 +146,11 @@ def test_few_classes_get_a_plan_of_full_strength(classes: int) -> None:
         assert all(getattr(member, "targets", 0) < classes for member in attack.plan(THREAT, classes))
 
 
-@pytest.mark.parametrize("classes", [2, 3, 4, 10])
-@pytest.mark.parametrize("threat", [Linf(0.05), L2(0.15), L1(0.5)])
+@pytest.mark.parametrize(("classes", "threat"), [(2, Linf(0.05)), (3, L1(0.5)), (4, L2(0.15)), (10, Linf(0.05)), (2, L2(0.15))])
 def test_quick_is_nearly_standard_at_a_part_of_the_cost(classes: int, threat: Linf | L2 | L1) -> None:
-    model, x, y = task(60, classes)
-    short, long = quick(questions=200)(model, x, y, threat), autoattack(questions=1000)(model, x, y, threat)
-    assert 0 < long.broken.sum() < 60
+    model, x, y = task(40, classes)
+    short, long = quick(questions=200)(model, x, y, threat), autoattack(questions=600)(model, x, y, threat)
+    assert 0 < long.broken.sum() < 40
     assert (long.broken & ~short.broken).sum() <= 1
     assert short.backwards.sum() < long.backwards.sum()
     assert short.forwards.sum() < long.forwards.sum() / 2

@@ -20,7 +20,14 @@ CATALOGUE = (
         "quintain.attacks.ensembles.autoattack:autoattack",
         "APGD-CE, APGD-T, FAB-T and Square, each on what still stands: the standard to report",
         guarantee=WITNESS,
-        facts=(SERVES, ("access", "gradients"), ("gap", "0.01"), ("gap:l1", "0.03"), ("trial", "steps=10 targets=2 questions=40")),
+        facts=(
+            SERVES,
+            ("access", "gradients"),
+            ("gap", "0.01"),
+            ("gap:l1", "0.03"),
+            ("trial", "steps=10 targets=2 questions=40"),
+            ("gap trial", "questions=200"),
+        ),
     ),
     Entry(
         "attack",
@@ -28,6 +35,13 @@ CATALOGUE = (
         "quintain.attacks.ensembles.strongest:strongest",
         "AutoAttack without giving up, and attacks that end in other places: for the last doubt",
         guarantee=WITNESS,
-        facts=(SERVES, ("access", "gradients"), ("gap", "0.01"), ("gap:l1", "0.03"), ("trial", "steps=6 targets=1 questions=20")),
+        facts=(
+            SERVES,
+            ("access", "gradients"),
+            ("gap", "0.01"),
+            ("gap:l1", "0.03"),
+            ("trial", "steps=6 targets=1 questions=20"),
+            ("gap trial", "targets=1 questions=100"),
+        ),
     ),
 )

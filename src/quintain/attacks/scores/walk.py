@@ -59,7 +59,7 @@ def walk(
     rows, state, fixed = rows[still := search.standing(rows)], kept(state, still), kept(fixed, still)
     if not len(rows):
         return
-    questions = min(questions, int(search.meter.left(rows).amax()) - 1)
+    questions = questions if search.meter.queries is None else min(questions, search.meter.queries)
     value = loss(search.scores(state[0], rows), rows)
     drawn = ground = value
     looks = {max(1, int(share * questions)) for share in LOOKS}

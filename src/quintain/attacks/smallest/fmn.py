@@ -31,7 +31,7 @@ class FMN(Method):
 
     Args:
         steps: Gradients per example, beside those of the last refinement.
-        rate: Length of the first step, as a share of the box's width; the last is a hundredth of it (both cosines).
+        rate: Length of the first step, in widths of the box; the last is a hundredth of it (a cosine). The authors take 1.
         gamma: By what share the radius moves at first; at the end by a fiftieth of it.
 
     Raises:
@@ -48,14 +48,14 @@ class FMN(Method):
     smallest: ClassVar[bool] = True
 
     steps: int = 100
-    rate: float = 1.0
+    rate: float = 2.0
     gamma: float = 0.05
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise SettingError(f"steps = {self.steps}; expected at least 1")
         if not 0 < self.rate < math.inf:
-            raise SettingError(f"rate = {self.rate}; expected a positive share of the box's width, such as 1")
+            raise SettingError(f"rate = {self.rate}; expected a positive share of the box's width, such as 2")
         if not 0 < self.gamma < 1:
             raise SettingError(f"gamma = {self.gamma}; expected a share between 0 and 1, such as 0.05")
 

@@ -1,0 +1,40 @@
+import pytest
+
+from quintain.attacks import PGD
+from quintain.attacks.goal import LOSSES
+from quintain.core.errors import SettingError
+from quintain.threats import L1, L2, Linf
+from tests.laws.checks_attacks import inputs, invariant_net
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("classes", [2, 3, 4, 10])
+@pytest.mark.parametrize("targeted", [False, True])
+@pytest.mark.parametrize("threat", [Linf(0.15), L2(0.8), L1(2.5)], ids=lambda threat: threat.token)
+def test_every_loss_breaks_what_random_points_do_not(loss: str, classes: int, targeted: bool, threat: Linf | L2 | L1) -> None:
+    x = inputs(40, 1, 4, 4, seed=1)
+    model = invariant_net(16, classes, seed=classes)
+    y = model(x).argmax(1)
+    targets = (y + 1) % classes if targeted else None
+    outcome = PGD(steps=15, loss=loss)(model, x, y, threat, targets=targets)
+    none = PGD(steps=15, loss=loss)(model, x, y, type(threat)(1e-3), targets=targets)
+    assert outcome.broken.double().mean() >= (0.15 if targeted else 0.5)
+    assert none.broken.sum() < outcome.broken.sum() / 2
+    answers = model(outcome.adversarial).argmax(1)[outcome.broken]
+    assert (answers == targets[outcome.broken]).all() if targeted else (answers != y[outcome.broken]).all()
+
+
+@pytest.mark.parametrize("loss", ["margin", "dlr", "ce"])
+def test_scaled_logits_change_no_verdict(loss: str) -> None:
+    x = inputs(40, 1, 4, 4, seed=1)
+    model = invariant_net(16, 4, seed=2)
+    y = model(x).argmax(1)
+    once, large = (PGD(steps=15, loss=loss)(lambda z: scale * model(z), x, y, Linf(0.1)) for scale in (1.0, 1024.0))  # noqa: B023
+    assert once.broken.any()
+    assert not once.broken.all()
+    assert (once.broken == large.broken).double().mean() >= (0.9 if loss == "ce" else 1.0)
+
+
+def test_a_loss_that_there_is_not_is_refused_at_once() -> None:
+    with pytest.raises(SettingError, match=r"loss = 'hinge'; expected one of margin, ce, dlr, probability"):
+        PGD(loss="hinge")
