@@ -42,7 +42,7 @@ def attack(call, weights):
         (("--threat", "negative"), USAGE, "fgsm cannot keep to negative"),
         (("--target", "2"), USAGE, "expected a class from 0 to 1: normal, pneumonia"),
         (("--queries", "1"), USAGE, "expected at least 2"),
-        (("--attack", "fgms"), USAGE, "Did you mean fgsm"),
+        (("--attack", "fgms"), USAGE, "Did you mean fgm or fgsm"),
         (("--require", "robust_accuracy(linf:4/255) > 1"), USAGE, "cannot be read"),
         (("--require", "robust_acuracy(linf:4/255) >= 0.5"), USAGE, "Did you mean robust_accuracy"),
         (("--data", "nowhere.npz"), TARGET, "nowhere.npz"),

@@ -13,6 +13,7 @@ TINY = Scale(
     test=40,
     attack_steps=3,
     attack_questions=5,
+    marker_steps=3,
     smoothed=3,
     draws=200,
     private_batch=64,

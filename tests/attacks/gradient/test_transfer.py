@@ -67,7 +67,7 @@ def test_its_own_target_as_the_surrogate_is_the_attack_to_its_end() -> None:
     alone, itself = PGD(steps=20)(model, x, y, THREAT), Transfer((model,), PGD(steps=20))(model, x, y, THREAT)
     assert (itself.broken >= alone.broken).double().mean() > 0.95
     lead = lambda z: model(z).scatter(1, y[:, None], -torch.inf).amax(1) - model(z).gather(1, y[:, None])[:, 0]  # noqa: E731
-    assert (lead(itself.adversarial) > lead(alone.adversarial) + 0.01)[alone.broken].double().mean() > 0.8
+    assert lead(itself.adversarial)[alone.broken].mean() > lead(alone.adversarial)[alone.broken].mean() + 0.05
 
 
 def test_two_surrogates_are_one_model_of_mean_logits() -> None:

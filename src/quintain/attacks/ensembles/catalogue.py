@@ -3,7 +3,7 @@
 from quintain.core.registry import Entry
 
 WITNESS = "what it breaks is a witness that can be replayed; what it does not break may still be breakable"
-SERVES = ("serves", "linf l2 l1")
+FACTS = (("serves", "linf l2 l1"), ("access", "gradients"), ("gap", "0.01"), ("gap:l1", "0.03"))
 
 CATALOGUE = (
     Entry(
@@ -12,7 +12,7 @@ CATALOGUE = (
         "quintain.attacks.ensembles.quick:quick",
         "nearly AutoAttack's verdicts for a small part of its cost: the one to begin with",
         guarantee=WITNESS,
-        facts=(SERVES, ("access", "gradients"), ("gap", "0.01"), ("gap:l1", "0.03"), ("trial", "steps=10 questions=40")),
+        facts=(*FACTS, ("trial", "steps=10 questions=40")),
     ),
     Entry(
         "attack",
@@ -21,10 +21,7 @@ CATALOGUE = (
         "APGD-CE, APGD-T, FAB-T and Square, each on what still stands: the standard to report",
         guarantee=WITNESS,
         facts=(
-            SERVES,
-            ("access", "gradients"),
-            ("gap", "0.01"),
-            ("gap:l1", "0.03"),
+            *FACTS,
             ("trial", "steps=10 targets=2 questions=40"),
             ("gap trial", "questions=200"),
         ),
@@ -36,10 +33,7 @@ CATALOGUE = (
         "AutoAttack without giving up, and attacks that end in other places: for the last doubt",
         guarantee=WITNESS,
         facts=(
-            SERVES,
-            ("access", "gradients"),
-            ("gap", "0.01"),
-            ("gap:l1", "0.03"),
+            *FACTS,
             ("trial", "steps=6 targets=1 questions=20"),
             ("gap trial", "targets=1 questions=100"),
         ),
