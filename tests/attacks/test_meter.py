@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from quintain.attacks import FGSM
 from quintain.attacks.meter import Meter
-from quintain.core.errors import ModelError
+from quintain.core.errors import ModelError, SettingError
 from quintain.losses import margin
 from quintain.threats import Linf
 
@@ -56,3 +56,12 @@ def test_answers_without_slope_build_no_graph() -> None:
 
     Meter(watching, torch.zeros(1, dtype=torch.long)).scores(torch.rand(1, 2), torch.tensor([0]))
     assert seen == [False]
+
+
+def test_more_questions_than_the_budget_are_refused() -> None:
+    meter = Meter(lambda z: z[:, :2], torch.zeros(2, dtype=torch.long), queries=2)
+    meter.scores(torch.rand(2, 2), torch.arange(2))
+    meter.scores(torch.rand(1, 2), torch.tensor([1]))
+    assert meter.left(torch.arange(2)).tolist() == [1, 0]
+    with pytest.raises(SettingError, match="asked more than the 2 queries"):
+        meter.scores(torch.rand(2, 2), torch.arange(2))

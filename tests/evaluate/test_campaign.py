@@ -24,7 +24,7 @@ from quintain.evaluate.choice import chosen
 from quintain.evaluate.direct import attack
 from quintain.evaluate.pieces import Piece, Pieces, Place, forget
 from quintain.evaluate.proved import prove
-from quintain.evaluate.shrink import STEPS, shrunk
+from quintain.evaluate.shrink import shrunk
 from quintain.evaluate.subject import described
 from quintain.models.classifier import Classifier
 from quintain.results.robustness_records import Attacks
@@ -260,20 +260,21 @@ def test_the_curve_over_sizes_is_that_of_the_closed_form():
     inside = [row for row, radius in enumerate(found) if 0 < radius < 0.1 and float(x[row].min()) > 0.1 and float(x[row].max()) < 0.9]
     assert inside
     for row in inside:
-        assert found[row] == pytest.approx(float(lead[row] / weight.abs().sum()), abs=0.1 / 2**STEPS)
+        assert found[row] == pytest.approx(float(lead[row] / weight.abs().sum()), abs=0.1 / 2**10)
 
 
 def test_bisection_finds_the_boundary_on_its_way_and_believes_no_point_that_it_did_not_ask():
     x, z = torch.zeros(2, 3), torch.tensor([[0.8, 0.0, 0.0], [0.4, 0.4, 0.4]])
 
     def model(points):
-        return torch.stack((torch.zeros(len(points)), points.sum(1) - 0.3), 1)
+        return torch.stack((torch.zeros(len(points)), points.sum(1) - 0.3, torch.full((len(points),), -9.0)), 1)
 
     y = torch.zeros(2, dtype=torch.long)
-    assert shrunk(model, x, y, z, Linf(1.0)).tolist() == pytest.approx([0.3, 0.1], abs=0.81 / 2**STEPS)
-    assert shrunk(model, x, y, z, L2(1.0)).tolist() == pytest.approx([0.3, 0.1 * 3**0.5], abs=0.81 / 2**STEPS)
-    nothing = shrunk(model, x, y, z, Linf(1.0), targets=torch.tensor([0, 0]))
+    assert shrunk(model, x, y, z, Linf(1.0))[0].tolist() == pytest.approx([0.3, 0.1], abs=0.81 / 2**10)
+    assert shrunk(model, x, y, z, L2(1.0))[0].tolist() == pytest.approx([0.3, 0.1 * 3**0.5], abs=0.81 / 2**10)
+    nothing, questions = shrunk(model, x, y, z, Linf(1.0), targets=torch.tensor([2, 2]))
     assert nothing.tolist() == pytest.approx([0.8, 0.4])
+    assert questions.tolist() == [2, 2]
 
 
 def test_a_search_for_the_smallest_change_is_run_once_and_answers_for_every_size():

@@ -7,7 +7,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from quintain.attacks.outcome import Attack, AttackOutcome
+from quintain.attacks.method import Method
+from quintain.attacks.outcome import AttackOutcome
 from quintain.losses import margin
 from quintain.threats import L0, Ball, Draw, Family, Mask, contains
 from quintain.threats.family import allowed, rendered
@@ -157,7 +158,7 @@ def check_never_worse(outcome: AttackOutcome, model: Callable[[Tensor], Tensor],
     assert (outcome.size[wrong] == 0).all()
 
 
-def check_split(attack: Attack, model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, threat: Ball) -> None:
+def check_split(attack: Method, model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, threat: Ball) -> None:
     """Any split, order or sharding of the batch gives the same outcome, bit for bit."""
     ids = torch.arange(len(x)) * 3 + 11
     run = partial(attack, model, threat=threat, seed=4)
@@ -188,7 +189,7 @@ def linear_task(
     return linear, x, w, -(x.flatten(1) @ w + bias)
 
 
-def check_gap(attack: Attack, gap: float, threat: Ball) -> None:
+def check_gap(attack: Method, gap: float, threat: Ball) -> None:
     """On a two-class linear model the attack reaches all but ``gap`` of the best gain in ball and box, and breaks what that can break."""
     linear, x, w, need = linear_task(threat)
     best = best_linear_gain(threat, w, x)
@@ -201,7 +202,7 @@ def check_gap(attack: Attack, gap: float, threat: Ball) -> None:
     assert outcome.broken.any()
 
 
-def check_smallest(attack: Attack, gap: float, threat: Ball) -> None:
+def check_smallest(attack: Method, gap: float, threat: Ball) -> None:
     """On a two-class linear model every change found is within ``gap`` of the smallest in ball and box, or too large to count."""
     linear, x, w, need = linear_task(threat)
     outcome = attack(linear, x, torch.zeros(len(x), dtype=torch.long), threat)
@@ -214,7 +215,7 @@ def check_smallest(attack: Attack, gap: float, threat: Ball) -> None:
     assert (outcome.broken & (need > 0)).any()
 
 
-def check_beats_random(attack: Attack, threat: Ball) -> None:
+def check_beats_random(attack: Method, threat: Ball) -> None:
     """On a net that nothing breaks, the attack climbs higher than as many random points of the ball as it asked questions."""
     x = inputs(12, 1, 5, 5, seed=2)
     y = torch.zeros(12, dtype=torch.long)
@@ -229,7 +230,7 @@ def check_beats_random(attack: Attack, threat: Ball) -> None:
     assert climbed.mean() > random.mean()
 
 
-def check_metered(attack: Attack, threat: Ball) -> None:
+def check_metered(attack: Method, threat: Ball) -> None:
     """The forwards add up to the rows that the model saw, and no example asks for more gradients than answers."""
     model = invariant_net(16, 3, seed=6)
     seen = [0]
@@ -245,7 +246,7 @@ def check_metered(attack: Attack, threat: Ball) -> None:
     assert (outcome.forwards >= 1).all()
 
 
-def check_budget(attack: Attack, threat: Ball, queries: int) -> None:
+def check_budget(attack: Method, threat: Ball, queries: int) -> None:
     """No example is asked about more often than its budget, and the attack still gives an outcome that holds."""
     x = inputs(10, 1, 4, 4, seed=3)
     model = invariant_net(16, 3, seed=6)
@@ -256,7 +257,7 @@ def check_budget(attack: Attack, threat: Ball, queries: int) -> None:
     check_replayable(outcome, model, x, y, threat)
 
 
-def check_targeted(attack: Attack, threat: Ball) -> None:
+def check_targeted(attack: Method, threat: Ball) -> None:
     """What is called broken is answered with its target, and a clean answer that is the target already is a break of size 0."""
     x = inputs(14, 1, 4, 4, seed=3)
     model = invariant_net(16, 3, seed=6)
@@ -271,7 +272,7 @@ def check_targeted(attack: Attack, threat: Ball) -> None:
     assert (outcome.size[:2] == 0).all()
 
 
-def check_labels_suffice(attack: Attack, threat: Ball) -> None:
+def check_labels_suffice(attack: Method, threat: Ball) -> None:
     """An attack that says that it needs labels alone finds the same from a model that gives nothing else."""
     x = inputs(8, 1, 4, 4, seed=3)
     model = invariant_net(16, 3, seed=6)
@@ -305,7 +306,7 @@ class Fragile(nn.Module):
         return self.layers(z.flatten(1))
 
 
-def check_untouched(attack: Attack, threat: Ball, *, fail_at: int | None) -> None:
+def check_untouched(attack: Method, threat: Ball, *, fail_at: int | None) -> None:
     """Weights, statistics, gradients, modes, inputs and the global generator are as before, also where the model fails."""
     torch.manual_seed(0)
     net = Fragile(fail_at).eval()

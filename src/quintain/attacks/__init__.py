@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from quintain.attacks.labels import *
     from quintain.attacks.loop import climb as climb
     from quintain.attacks.method import Method as Method
-    from quintain.attacks.outcome import Attack as Attack
     from quintain.attacks.outcome import AttackOutcome as AttackOutcome
     from quintain.attacks.perturbation import Perturbation as Perturbation
     from quintain.attacks.perturbation import Score as Score
@@ -41,7 +40,6 @@ __getattr__, __dir__ = lazy_exports(
         **PHYSICAL,
         **ENSEMBLES,
         **ADAPTIVE,
-        "Attack": "quintain.attacks.outcome",
         "AttackOutcome": "quintain.attacks.outcome",
         "Goal": "quintain.attacks.goal",
         "Method": "quintain.attacks.method",

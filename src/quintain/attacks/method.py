@@ -1,7 +1,7 @@
 """What every attack is made from: it says what it needs and serves, and how it searches; the rest is the same for all."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,10 +12,10 @@ from quintain.attacks.search import Search
 from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.core.registry import entries
 from quintain.core.tokens import kind_of
+from quintain.models.target import Access
 from quintain.threats.ball import Ball, require_inside
 from quintain.threats.draw import draws
 
-Access = Literal["labels", "scores", "gradients"]
 ACCESS: tuple[Access, ...] = ("labels", "scores", "gradients")
 """What a model gives, the least first."""
 
@@ -44,6 +44,10 @@ class Method(ABC):
         """What its breaks are credited to, within an ensemble."""
         return self.name
 
+    def asked(self, model: Model) -> Model:
+        """What is asked in place of the model: the model itself, unless an attack is made for another view of it."""
+        return model
+
     @abstractmethod
     def pursue(self, search: Search) -> None:
         """Search; what was asked of ``search`` is judged and kept there."""
@@ -61,12 +65,24 @@ class Method(ABC):
         ids: Tensor | None = None,
         targets: Tensor | None = None,
         queries: int | None = None,
+        safe: Tensor | None = None,
     ) -> AttackOutcome:
-        """Attack each example of a batch; see ``Attack``.
+        """Attack each example of a batch.
+
+        Args:
+            model: Gives logits (B, K); it is asked for values and input gradients only and is left as it was.
+            x: Inputs (B, *S) in the threat's box.
+            y: True classes (B,) long.
+            threat: What may be changed.
+            seed: Every random number comes from it, the attack's name, the restart and the example's id.
+            ids: The examples' numbers in their data set (B,); 0, 1, 2 ... if not given.
+            targets: Classes to be answered (B,) long, none of them the true one; any wrong class if not given.
+            queries: How often the model may be asked about an example, the final check included; no limit if not given.
+            safe: Examples (B,) bool that no allowed change can break: nothing is asked about them, and they stay as they are.
 
         Raises:
             SettingError: If the threat is none that this attack serves, it cannot aim, or the budget is below 2.
-            DataError: If inputs lie outside the box, or labels or targets do not fit.
+            DataError: If inputs lie outside the box, or labels, targets or ``safe`` do not fit.
             ModelError: If the model does not give what the attack needs.
         """
         require_access(self.name, self.access, model)
@@ -78,9 +94,11 @@ class Method(ABC):
             if (targets == y).any():
                 row = int((targets == y).nonzero()[0])
                 raise DataError(f"example {row} has target {int(y[row])}, its own label; give a class that would be wrong")
+        if safe is not None and (safe.shape != y.shape or safe.dtype != torch.bool):
+            raise DataError(f"safe of shape {tuple(safe.shape)} and {safe.dtype}; expected ({len(x)},) torch.bool, one per input")
         x = x.detach().clone()
-        draw = draws(x, seed, ids).at(self.name)
-        search = Search(model, x, Goal(y, targets), threat, draw, name=self.name, smallest=self.smallest, queries=queries)
+        draw, goal, asked = draws(x, seed, ids).at(self.name), Goal(y, targets), self.asked(model)
+        search = Search(asked, x, goal, threat, draw, name=self.name, smallest=self.smallest, queries=queries, safe=safe)
         self.pursue(search)
         return search.outcome()
 

@@ -11,7 +11,7 @@ from quintain.attacks.goal import Goal, Loss
 from quintain.attacks.meter import Meter
 from quintain.attacks.outcome import AttackOutcome, Model
 from quintain.attacks.verdict import breaks
-from quintain.threats.ball import Ball
+from quintain.threats.ball import Ball, boxed
 from quintain.threats.draw import Draw
 from quintain.threats.family import Family, allowed, identity, rendered
 
@@ -42,6 +42,7 @@ class Search:
         name: Of the attack.
         smallest: Go on after a break, and keep the smallest change; else the first break ends an example.
         queries: How often an example may be asked about, the final check included.
+        safe: Examples (B,) bool about which nothing is asked.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Search:
         name: str,
         smallest: bool = False,
         queries: int | None = None,
+        safe: Tensor | None = None,
     ) -> None:
         self.x, self.goal, self.threat, self.draw, self.name, self.smallest = x, goal, threat, draw, name, smallest
         self.meter = Meter(model, goal.y, queries)
@@ -66,8 +68,8 @@ class Search:
         self.broken = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         self.error, self.astray, self.unchanged = self.broken.clone(), self.broken.clone(), self.broken.clone()
         self.found = torch.zeros_like(goal.y)
-        everybody = torch.arange(len(x), device=x.device)
-        self.clean_logits = self.scores(self.origin, everybody) if len(x) else x.new_zeros(0, 2)
+        self.safe = torch.zeros_like(self.broken) if safe is None else safe
+        self.clean_logits = self._clean((~self.safe).nonzero().squeeze(1))
         self.unchanged = self.broken.clone()
         self.size[self.broken] = 0
         self.settled = torch.zeros_like(self.broken)
@@ -80,7 +82,7 @@ class Search:
 
     def standing(self, rows: Tensor, price: int = 1) -> Tensor:
         """Which of ``rows`` go on (n,) bool: not in error, not done, and able to pay ``price`` questions beside the final check."""
-        done = self.error | (self.unchanged | self.astray if self.smallest else self.broken)
+        done = self.safe | self.error | (self.unchanged | self.astray if self.smallest else self.broken)
         still = ~done[rows]
         return still if self.meter.queries is None else still & (self.meter.left(rows) > price)
 
@@ -208,6 +210,13 @@ class Search:
             None if self.family is None else self.best,
         )
 
+    def _clean(self, rows: Tensor) -> Tensor:
+        """The answers (B, K) to unchanged inputs, 0 for those that are not asked about."""
+        if not len(rows):
+            return self.x.new_zeros(len(self.x), 2)
+        logits = self.scores(self.origin[rows], rows)
+        return logits.new_zeros(len(self.x), logits.shape[1]).index_copy_(0, rows, logits)
+
     def _holds(self, rows: Tensor) -> Tensor:
         z, clean = self.best[rows], self.x[rows]
         logits = self.ask(z, rows)
@@ -220,7 +229,7 @@ class Search:
             return
         z, rows = z[reached], rows[reached]
         size = self.threat.measure(z, self.x[rows])
-        less = (size < self.size[rows]) & self._boxed(z)
+        less = (size < self.size[rows]) & boxed(self.threat, self._image(z, rows))
         self.best[rows[less]], self.size[rows[less]] = z[less], size[less]
         self._first(rows[less & (size <= self.threat.eps)])
 
@@ -230,12 +239,6 @@ class Search:
             z, rows = z[ill], rows[ill]
             self.astray[rows] = True
             self.error[rows] |= allowed(self.threat, z, self.x[rows])
-
-    def _boxed(self, z: Tensor) -> Tensor:
-        if self.family is not None:
-            return torch.ones(len(z), dtype=torch.bool, device=z.device)
-        values = z.flatten(1)
-        return (values.amin(1).double() >= self.threat.low) & (values.amax(1).double() <= self.threat.high)
 
     def _first(self, rows: Tensor) -> None:
         new = rows[~self.broken[rows]]

@@ -5,6 +5,7 @@ import math
 from torch import Tensor
 
 from quintain.core.errors import SettingError
+from quintain.core.limits import at_least
 from quintain.threats.ball import Ball, Room
 
 
@@ -21,11 +22,27 @@ def lengths(eps: float, steps: int, rate: float) -> tuple[float, ...]:
     Raises:
         SettingError: If there is no step, or ``rate`` is not positive and finite.
     """
-    if steps < 1:
-        raise SettingError(f"steps = {steps}; expected at least 1")
+    check_steps(steps, rate)
+    return tuple([falling(rate * eps, 0.0, step, steps) for step in range(steps)])
+
+
+def check_steps(steps: int, rate: float) -> None:
+    """Refuse what ``lengths`` cannot be made of.
+
+    Raises:
+        SettingError: If there is no step, or ``rate`` is not positive and finite.
+    """
+    at_least(1, steps=steps)
     if not 0 < rate < math.inf:
         raise SettingError(f"rate = {rate}; expected a positive share of eps, such as 2")
-    return tuple(rate * eps * (1 + math.cos(math.pi * step / steps)) / 2 for step in range(steps))
+
+
+def falling(first: float, share: float, step: int, steps: int) -> float:
+    r"""A cosine from ``first`` at step 0 down to ``share`` of it after the last.
+
+    .. math:: first \cdot \big(share + (1 - share) \tfrac12 (1 + \cos(\pi\, step / steps))\big)
+    """
+    return first * (share + (1 - share) * (1 + math.cos(math.pi * step / steps)) / 2)
 
 
 def advance(threat: Ball, length: float, z: Tensor, gradient: Tensor, x: Tensor, room: Room) -> Tensor:

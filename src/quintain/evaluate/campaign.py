@@ -15,7 +15,7 @@ from quintain.core.errors import StorageError, TargetError
 from quintain.core.progress import Progress, silent
 from quintain.data.dataset import Dataset
 from quintain.evaluate.pieces import Piece, Pieces, Place
-from quintain.evaluate.shrink import STEPS, shrunk
+from quintain.evaluate.shrink import shrunk
 from quintain.evaluate.team import ALONE, Team
 from quintain.models.target import Target
 from quintain.threats.ball import Ball
@@ -203,8 +203,8 @@ def _found(orders: Orders, model: Target, attack: Attack, threat: Ball, x: Tenso
     minimal = getattr(attack, "smallest", False) or isinstance(threat, Family)
     if broken.any() and orders.queries is None and not minimal:
         aimed = None if targets is None else targets[hit]
-        radius[broken] = shrunk(model, x[hit], y[hit], outcome.adversarial.to(x.device)[hit], threat, targets=aimed).cpu().numpy()
-        extra[broken] = STEPS + 1
+        less, questions = shrunk(model, x[hit], y[hit], outcome.adversarial.to(x.device)[hit], threat, targets=aimed)
+        radius[broken], extra[broken] = less.cpu().numpy(), questions.cpu().numpy()
     new = [at for at in np.flatnonzero(broken) if rows[at] not in seen]
     kept = [at for place, at in enumerate(new) if len(seen) + place < orders.pictures or int(rows[at]) in orders.probed]
     return Piece(

@@ -1,8 +1,9 @@
 """Which attacks to run where the user named none: by what the model gives and what may be changed."""
 
-from quintain.attacks.method import ACCESS, Access, access_of
+from quintain.attacks.method import ACCESS, access_of
 from quintain.core.errors import SettingError
 from quintain.core.registry import Entry, entries
+from quintain.models.target import Access
 
 _FIRST: dict[Access, tuple[str, ...]] = {
     "gradients": ("quick", "apgd", "pgd"),

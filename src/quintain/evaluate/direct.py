@@ -9,7 +9,7 @@ from quintain.threats.ball import Ball
 
 
 def attack(model: Model, x: Tensor, y: Tensor, threat: Ball | str, *, seed: int = 0, ids: Tensor | None = None) -> AttackOutcome:
-    """Attack a batch with the quick ensemble: as strong as the standard one to within chance, at a fraction of its cost.
+    """Attack a batch with the quick ensemble, the one to begin with.
 
     Args:
         model: Gives logits (B, K), with gradients.

@@ -11,12 +11,13 @@ from quintain.attacks.gradient.fgm import FGM
 from quintain.attacks.gradient.fgsm import FGSM
 from quintain.attacks.gradient.pgd import PGD
 from quintain.attacks.meter import Meter
-from quintain.attacks.method import Access, Method, access_of
+from quintain.attacks.method import Method, access_of
 from quintain.attacks.outcome import AttackOutcome, Model
 from quintain.attacks.step import advance, lengths
 from quintain.core.errors import ModelError, SettingError
 from quintain.core.tokens import kind_of
 from quintain.losses.margin import margin
+from quintain.models.target import Access
 from quintain.results.robustness_records import Sign
 from quintain.threats.ball import Ball
 from quintain.threats.draw import Draw, draws

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from quintain.core.errors import ModelError, QuintainError, SettingError
 from quintain.models.adapters import adapt
 from quintain.models.fingerprint import fingerprint
+from quintain.models.parts import first_floating, in_training, parts
 from quintain.models.target import Access
 
 
@@ -63,13 +64,13 @@ class Classifier:
     @property
     def device(self) -> torch.device:
         """Where the net's first parameter or buffer is; the CPU if it has none."""
-        tensor = self._first_tensor()
+        tensor = first_floating(parts(self.net))
         return torch.device("cpu") if tensor is None else tensor.device
 
     @property
     def dtype(self) -> torch.dtype:
         """The net's first floating-point type; float32 if it has none."""
-        tensor = self._first_tensor()
+        tensor = first_floating(parts(self.net))
         return torch.float32 if tensor is None else tensor.dtype
 
     @property
@@ -83,7 +84,8 @@ class Classifier:
         Args:
             x: (B, *S), floating, in [0, 1]; cast to the net's type and device.
         """
-        if not self.allow_train_mode and any(module.training for module in self.net.modules()):
+        modules = parts(self.net)
+        if not self.allow_train_mode and in_training(modules):
             raise ModelError(
                 f"{self.name} is in training mode; call net.eval() first, or pass allow_train_mode=True if dropout is the defence"
             )
@@ -92,7 +94,7 @@ class Classifier:
                 f"an input of shape {tuple(x.shape)} and type {x.dtype}; expected a batch of floating-point examples in [0, 1]"
             )
         try:
-            output = self.net(self._placed(x))
+            output = self.net(self._placed(x, modules))
         except QuintainError:
             raise
         except Exception as error:
@@ -111,13 +113,6 @@ class Classifier:
         with torch.no_grad():
             return self(x).argmax(1)
 
-    def _placed(self, x: Tensor) -> Tensor:
-        tensor = self._first_tensor()
+    def _placed(self, x: Tensor, modules: list[nn.Module]) -> Tensor:
+        tensor = first_floating(modules)
         return x if tensor is None else x.to(device=tensor.device, dtype=tensor.dtype)
-
-    def _first_tensor(self) -> Tensor | None:
-        for tensors in (self.net.parameters(), self.net.buffers()):
-            for tensor in tensors:
-                if tensor.is_floating_point():
-                    return tensor
-        return None

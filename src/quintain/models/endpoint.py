@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from quintain.core.errors import ModelError, SettingError
+from quintain.core.limits import at_least
 from quintain.core.store import read_bytes, sha256
 
 PLACES = ("{x}", "{xs}", "{png}")
@@ -67,9 +68,8 @@ class Endpoint:
             raise SettingError(f"body = {text}; expected exactly one of {', '.join(PLACES)}, where the inputs go")
         if self.access not in ("labels", "scores"):
             raise SettingError(f"access = {self.access!r}; expected 'labels' or 'scores'")
-        for name, value, least in (("batch", self.batch, 1), ("retries", self.retries, 0), ("budget", self.budget, 1)):
-            if value is not None and value < least:
-                raise SettingError(f"{name} = {value}; expected at least {least}")
+        at_least(1, batch=self.batch, budget=1 if self.budget is None else self.budget)
+        at_least(0, retries=self.retries)
         for name, amount in (("rate", self.rate), ("timeout", self.timeout)):
             if amount is not None and not amount > 0:
                 raise SettingError(f"{name} = {amount}; expected a positive number")

@@ -60,9 +60,13 @@ class Ball(Threat, Protocol):
 def contains(threat: Ball, z: Tensor, x: Tensor) -> Tensor:
     """Whether each ``z`` is allowed for its ``x`` (B,): size at most ``eps`` in float64 and in the box, without tolerance; NaN is not."""
     z, x = z.detach(), x.detach()
+    return boxed(threat, z) & (threat.measure(z, x) <= threat.eps)
+
+
+def boxed(threat: Ball, z: Tensor) -> Tensor:
+    """Whether each image (B, *S) is in the data box (B,), in float64; NaN is not."""
     rows = z.flatten(1)
-    boxed = (rows.amin(1).double() >= threat.low) & (rows.amax(1).double() <= threat.high)
-    return boxed & (threat.measure(z, x) <= threat.eps)
+    return (rows.amin(1).double() >= threat.low) & (rows.amax(1).double() <= threat.high)
 
 
 def require_inside(threat: Ball, x: Tensor) -> None:

@@ -6,7 +6,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 from torch import Tensor
 
 from quintain.core.errors import DataError
-from quintain.threats.ball import Ball, Room, Threat, contains
+from quintain.threats.ball import Ball, Room, Threat, boxed, contains
 from quintain.threats.draw import Draw
 
 
@@ -127,6 +127,4 @@ def allowed(threat: Ball, z: Tensor, x: Tensor) -> Tensor:
     if not isinstance(threat, Family):
         return contains(threat, z, x)
     settled = (threat.project(z, x) == z).flatten(1).all(1)
-    image = threat.render(x, z).flatten(1)
-    boxed = (image.amin(1).double() >= threat.low) & (image.amax(1).double() <= threat.high)
-    return settled & boxed & (threat.measure(z, x) <= threat.eps)
+    return settled & boxed(threat, threat.render(x, z)) & (threat.measure(z, x) <= threat.eps)

@@ -1,25 +1,24 @@
 """The ball of the summed change."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from quintain.threats import settings
 from quintain.threats.ball import Room, contains
+from quintain.threats.columns import column
 from quintain.threats.draw import Draw
+from quintain.threats.levels import cut_within
+from quintain.threats.norm_ball import NormBall
 from quintain.threats.rounding import box_inside
 
 TRIES = 8
 """How often a projection that rounding left outside is drawn in, each time by twice as much, before the clean point is taken."""
 
-PLAIN = 16
-"""Turns of Newton's method before every third is a bisection."""
-
 
 @dataclass(frozen=True, slots=True)
-class L1:
+class L1(NormBall):
     r"""The changes of all coordinates may add up to at most ``eps``, inside the data box.
 
     .. math:: \{z : \|z - x\|_1 \le \varepsilon,\; low \le z \le high\}
@@ -32,28 +31,7 @@ class L1:
         SettingError: If ``eps`` is negative or not finite.
     """
 
-    eps: float
-    low: float = 0.0
-    high: float = 1.0
-
-    def __post_init__(self) -> None:
-        low, high = settings.check_box(self.low, self.high)
-        for name, value in (("eps", settings.check_eps(self.eps)), ("low", low), ("high", high)):
-            object.__setattr__(self, name, value)
-
-    @classmethod
-    def from_token(cls, size: str) -> Self:
-        """The ball that ``l1:`` and ``size`` stand for, such as ``12``."""
-        return cls(*settings.read(size))
-
-    @property
-    def token(self) -> str:
-        """The exact text of this ball, such as ``l1:12.0``."""
-        return settings.write("l1", self.eps, self.low, self.high)
-
-    def room(self, x: Tensor) -> Room:  # noqa: ARG002
-        """Nothing: the projection depends on the point."""
-        return ()
+    kind: ClassVar[str] = "l1"
 
     def project(self, z: Tensor, x: Tensor, room: Room | None = None) -> Tensor:  # noqa: ARG002
         r"""The allowed point nearest to ``z`` in L2, which shrinking and then clamping is not.
@@ -82,8 +60,8 @@ class L1:
         origin = x if x.dtype == torch.float64 else x.float()
         change = (z.to(origin.dtype) - origin).nan_to_num(0.0)
         cap, size = torch.where(change > 0, self.high - origin, origin - self.low), change.abs()
-        level = _level(size.flatten(1), cap.flatten(1), aim.clamp(min=0).to(origin.dtype))
-        moved = torch.minimum((size - _column(level, x)).clamp_(min=0), cap)
+        level = cut_within(size.flatten(1), cap.flatten(1), aim.clamp(min=0).to(origin.dtype))
+        moved = torch.minimum((size - column(level, x)).clamp_(min=0), cap)
         return torch.addcmul(origin, change.sign(), moved).to(x.dtype).clamp_(*box_inside(self.low, self.high, x.dtype))
 
     def ascend(self, gradient: Tensor, step: float) -> Tensor:
@@ -107,35 +85,5 @@ class L1:
         share = -signed.abs().clamp(min=2.0**-60).log()
         rest = -draw.at("rest").uniform(signed.new_empty(len(x), 1)).clamp(min=2.0**-60).log()
         total = share.flatten(1).sum(1, keepdim=True) + rest
-        change = self.eps * signed.sign() * share / _column(total, x)
+        change = self.eps * signed.sign() * share / column(total, x)
         return self.project((x.double() + change).clamp(self.low, self.high).to(x.dtype), x)
-
-
-def _column(values: Tensor, like: Tensor) -> Tensor:
-    """One value per example (B, 1), shaped to broadcast over (B, *S)."""
-    return values.view(-1, *[1] * (like.dim() - 1))
-
-
-def _level(size: Tensor, cap: Tensor, aim: Tensor) -> Tensor:
-    r"""The least l >= 0 (B, 1) with :math:`\sum_i \min(\max(size_i - l, 0), cap_i) \le aim`, for sizes and caps (B, d).
-
-    The sum falls with l and is linear between the places where a coordinate starts or stops moving. Newton's method solves the piece
-    at l, which is exact once the solution lies on that same piece; where it leaves the interval that is still possible, and now and
-    then after ``PLAIN`` turns, the middle is taken instead.
-    """
-    low, high = torch.zeros_like(aim), size.amax(1, keepdim=True)
-    level, turn = low, 0
-    while True:
-        turn += 1
-        above = size - level
-        full, still = above >= cap, above <= 0
-        slope = (~(full | still)).sum(1, keepdim=True)
-        rest = torch.where(full, cap, size).masked_fill_(still, 0).sum(1, keepdim=True) - aim
-        solved = rest / slope
-        over = torch.where(slope > 0, solved > level, rest > 0)
-        low, high = torch.where(over, level, low), torch.where(over, high, level)
-        inside = (solved > low) & (solved < high) & (turn <= PLAIN or turn % 3 > 0)
-        following = torch.where(inside | (solved == level), solved, low + (high - low) / 2)
-        if not ((following > low) & (following < high)).any():
-            return high
-        level = following

@@ -1,19 +1,21 @@
 """The ball of Euclidean length."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from quintain.threats import settings
 from quintain.threats.ball import Room, contains
+from quintain.threats.columns import column
 from quintain.threats.draw import Draw
+from quintain.threats.levels import share_within
+from quintain.threats.norm_ball import NormBall
 from quintain.threats.rounding import box_inside
 
 
 @dataclass(frozen=True, slots=True)
-class L2:
+class L2(NormBall):
     r"""The change may have a Euclidean length of at most ``eps``, inside the data box.
 
     .. math:: \{z : \|z - x\|_2 \le \varepsilon,\; low \le z \le high\}
@@ -26,28 +28,7 @@ class L2:
         SettingError: If ``eps`` is negative or not finite.
     """
 
-    eps: float
-    low: float = 0.0
-    high: float = 1.0
-
-    def __post_init__(self) -> None:
-        low, high = settings.check_box(self.low, self.high)
-        for name, value in (("eps", settings.check_eps(self.eps)), ("low", low), ("high", high)):
-            object.__setattr__(self, name, value)
-
-    @classmethod
-    def from_token(cls, size: str) -> Self:
-        """The ball that ``l2:`` and ``size`` stand for, such as ``0.5``."""
-        return cls(*settings.read(size))
-
-    @property
-    def token(self) -> str:
-        """The exact text of this ball, such as ``l2:0.5``."""
-        return settings.write("l2", self.eps, self.low, self.high)
-
-    def room(self, x: Tensor) -> Room:  # noqa: ARG002
-        """Nothing: the projection depends on the point."""
-        return ()
+    kind: ClassVar[str] = "l2"
 
     def project(self, z: Tensor, x: Tensor, room: Room | None = None) -> Tensor:  # noqa: ARG002
         r"""The allowed point nearest to ``z`` in L2, which scaling and then clamping is not.
@@ -74,13 +55,14 @@ class L2:
         box = box_inside(self.low, self.high, x.dtype)
         nearest, missing = x, None
         for pull in (1, 4, 16, 256):
-            share = _share(change.flatten(1), cap.flatten(1), max(0.0, self.eps - pull * spacing))
-            point = torch.addcmul(origin, _column(share, x), change).to(x.dtype).clamp_(*box)
-            nearest = point if missing is None else torch.where(_column(missing, x), point, nearest)
+            aim = change.new_full((len(change), 1), max(0.0, self.eps - pull * spacing))
+            share = share_within(change.flatten(1), cap.flatten(1), aim)
+            point = torch.addcmul(origin, column(share, x), change).to(x.dtype).clamp_(*box)
+            nearest = point if missing is None else torch.where(column(missing, x), point, nearest)
             missing = ~contains(self, nearest, x)
             if not missing.any():
                 return nearest
-        return torch.where(_column(missing, x), x, nearest) if missing is not None else x
+        return torch.where(column(missing, x), x, nearest) if missing is not None else x
 
     def ascend(self, gradient: Tensor, step: float) -> Tensor:
         """The change of size ``step`` that raises a linear function most: ``step * gradient / |gradient|_2``, 0 where the gradient is."""
@@ -98,25 +80,5 @@ class L2:
         """A uniform point of the ball, one per example, clamped to the box."""
         direction = self.ascend(draw.normal(x).double(), 1.0)
         radius = draw.at("radius").uniform(x.new_empty((len(x), 1), dtype=torch.float64)) ** (1 / max(1, x[:1].numel()))
-        change = self.eps * _column(radius, x) * direction
+        change = self.eps * column(radius, x) * direction
         return self.project((x.double() + change).clamp(self.low, self.high).to(x.dtype), x)
-
-
-def _column(values: Tensor, like: Tensor) -> Tensor:
-    """One value per example (B,), shaped to broadcast over (B, *S)."""
-    return values.view(-1, *[1] * (like.dim() - 1))
-
-
-def _share(change: Tensor, cap: Tensor, eps: float) -> Tensor:
-    r"""The largest share :math:`s \le 1` of each change (B, d) with :math:`\sum_i \min(s |c_i|, cap_i)^2 \le \varepsilon^2`; (B,)."""
-    squares, caps = change.square(), cap.square()
-    reach = caps / squares
-    level, nothing = torch.zeros_like(squares[:, :1]), squares.new_zeros(())
-    while True:
-        free = reach > level
-        slope = torch.where(free, squares, nothing).sum(1, keepdim=True)
-        rest = eps**2 - torch.where(free, nothing, caps).sum(1, keepdim=True)
-        higher = torch.where(slope > 0, rest / slope, 1).clamp(max=1)
-        if not (higher > level).any():
-            return level.sqrt().squeeze(1)
-        level = torch.maximum(level, higher)

@@ -1,20 +1,20 @@
 """The ball of the largest change."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from quintain.core.errors import SettingError
-from quintain.threats import settings
 from quintain.threats.ball import Room
 from quintain.threats.draw import Draw
+from quintain.threats.norm_ball import NormBall
 from quintain.threats.rounding import following
 
 
 @dataclass(frozen=True, slots=True)
-class Linf:
+class Linf(NormBall):
     r"""Every coordinate may move by at most ``eps``, inside the data box.
 
     .. math:: \{z : \|z - x\|_\infty \le \varepsilon,\; low \le z \le high\}
@@ -27,30 +27,16 @@ class Linf:
         SettingError: If ``eps`` is negative, not finite, or wider than the box.
     """
 
-    eps: float
-    low: float = 0.0
-    high: float = 1.0
+    kind: ClassVar[str] = "linf"
 
     def __post_init__(self) -> None:
-        low, high = settings.check_box(self.low, self.high)
-        eps = settings.check_eps(self.eps)
+        NormBall.__post_init__(self)
+        eps, low, high = self.eps, self.low, self.high
         if eps > high - low:
             hint = f" Did you mean {eps:g}/255?" if eps.is_integer() and eps <= 255 and (low, high) == (0, 1) else " Give a smaller eps."
             raise SettingError(
                 f"eps = {eps:g} is wider than the data box [{low:g}, {high:g}]; images here are in [{low:g}, {high:g}].{hint}"
             )
-        for name, value in (("eps", eps), ("low", low), ("high", high)):
-            object.__setattr__(self, name, value)
-
-    @classmethod
-    def from_token(cls, size: str) -> Self:
-        """The ball that ``linf:`` and ``size`` stand for, such as ``8/255``."""
-        return cls(*settings.read(size))
-
-    @property
-    def token(self) -> str:
-        """The exact text of this ball, such as ``linf:8/255``."""
-        return settings.write("linf", self.eps, self.low, self.high)
 
     def bounds(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Lowest and highest allowed value of each coordinate of ``x`` (B, *S), rounded inwards."""

@@ -6,8 +6,9 @@ import torch
 from scipy.optimize import linprog
 from torch import Tensor
 
-from quintain.attacks.smallest.hyperplane import ORDER, Norm, level, nearest
+from quintain.attacks.smallest.hyperplane import ORDER, Norm, nearest
 from quintain.threats import L1, L2, Linf
+from quintain.threats.levels import ramps
 from tests.laws.checks_attacks import inputs
 from tests.laws.oracles import smallest_linear_change
 
@@ -121,6 +122,6 @@ def test_the_level_of_ramps_is_exact_where_it_is_known() -> None:
     full = torch.tensor([[1.0, 1.0, 1.0]], dtype=torch.float64)
     asked = [0.0, 0.7, 1.75, 2.0, 2.5, 3.0]
     expected = [0.0, 0.1, 0.25, 1 / 3, 0.5, 1.0]
-    found = [float(level(slope, full, full / slope, torch.tensor([[need]], dtype=torch.float64))) for need in asked]
+    found = [float(ramps(slope, full, full / slope, torch.tensor([[need]], dtype=torch.float64))) for need in asked]
     assert found == pytest.approx(expected)
-    assert float(level(slope, full, full / slope, torch.tensor([[3.1]], dtype=torch.float64))) == torch.finfo(torch.float64).max
+    assert float(ramps(slope, full, full / slope, torch.tensor([[3.1]], dtype=torch.float64))) == torch.finfo(torch.float64).max

@@ -5,9 +5,10 @@ from torch import Tensor
 
 from quintain.attacks.goal import Goal
 from quintain.attacks.search import Search
-from quintain.attacks.smallest.pixels import give_back, highest, per_pixel, spread
+from quintain.attacks.smallest.pixels import give_back, per_pixel
 from quintain.attacks.smallest.reach import reach
 from quintain.threats import L0, L2, Ball
+from quintain.threats.columns import highest, over_pixels
 from quintain.threats.draw import draws
 from tests.laws.checks_attacks import linear_task
 from tests.laws.oracles import smallest_linear_change
@@ -30,9 +31,9 @@ def flipped(search: Search) -> None:
 def test_a_pixel_is_all_channels_of_a_place() -> None:
     values = torch.rand(2, 3, 4, 5)
     assert torch.equal(per_pixel(values), values.sum(1).flatten(1))
-    assert torch.equal(spread(per_pixel(values), values)[:, 0], values.sum(1))
+    assert torch.equal(over_pixels(per_pixel(values), values)[:, 0], values.sum(1))
     rows = torch.rand(2, 7)
-    assert torch.equal(spread(per_pixel(rows), rows), rows)
+    assert torch.equal(over_pixels(per_pixel(rows), rows), rows)
 
 
 def test_of_equal_values_the_first_are_the_highest() -> None:

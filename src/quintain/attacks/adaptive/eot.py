@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
+from quintain.attacks.meter import require_evaluation
 from quintain.attacks.outcome import Model
-from quintain.core.errors import SettingError
+from quintain.core.limits import at_least
 
 
 class EOT:
@@ -21,13 +22,14 @@ class EOT:
 
     Raises:
         SettingError: If there is none.
+        ModelError: If the model is a module in training mode.
 
     Source: Athalye et al., 2018, arXiv:1802.00420; arXiv:1707.07397.
     """
 
     def __init__(self, model: Model, draws: int = 20) -> None:
-        if draws < 1:
-            raise SettingError(f"draws = {draws}; expected at least 1")
+        require_evaluation(model)
+        at_least(1, draws=draws)
         self.model, self.draws = model, draws
         self.access = getattr(model, "access", "gradients")
 

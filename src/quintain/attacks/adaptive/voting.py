@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from quintain.attacks.outcome import Model
-from quintain.core.errors import SettingError
+from quintain.core.limits import at_least
 from quintain.core.statistics import binomial_interval
 
 
@@ -45,8 +45,7 @@ def majority(model: Model, z: Tensor, y: Tensor, *, draws: int = 100, batch: int
     Raises:
         SettingError: If there are no draws.
     """
-    if draws < 1:
-        raise SettingError(f"draws = {draws}; expected at least 1")
+    at_least(1, draws=draws)
     asked = torch.arange(len(z), device=z.device).repeat_interleave(draws)
     wrong = torch.zeros(len(z), dtype=torch.long, device=z.device)
     for rows in asked.split(batch):

@@ -4,14 +4,11 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
 from quintain.attacks.adaptive.eot import EOT
 from quintain.attacks.ensembles.ensemble import Combined
 from quintain.attacks.gradient.apgd import APGD
-from quintain.attacks.meter import require_evaluation
 from quintain.attacks.method import Method
-from quintain.attacks.outcome import AttackOutcome, Model
+from quintain.attacks.outcome import Model
 from quintain.attacks.scores.square import Square
 from quintain.attacks.smallest.fab import FAB
 from quintain.core.errors import SettingError
@@ -46,10 +43,9 @@ class AutoAttack(Combined):
         version: ``standard``, ``plus`` or ``rand``.
         steps: Gradients of each climb and of each walk.
         targets: How many rivals APGD follows; in L1 at most 5.
-        walks: How many of them FAB follows; 9 as published. On what APGD left, those beyond the nearest few were not seen to break.
+        walks: How many of them FAB follows; 9 as published.
         questions: How often Square asks.
-        hope: When APGD gives a climb up, and, at a quarter of it, Square an example; see there. Infinity is as published, at more than
-            twice the cost, and has not been seen to break more.
+        hope: When APGD gives a climb up, and, at a quarter of it, Square an example; see there. Infinity is as published.
 
     Raises:
         SettingError: If there is no such version, or a number is out of range.
@@ -97,24 +93,9 @@ class AutoAttack(Combined):
     def _climb(self, loss: str, *, restarts: int = 1, targets: int = 0) -> APGD:
         return APGD(self.steps, restarts, loss, targets, math.inf if self.version == "rand" else self.hope)
 
-    def __call__(
-        self,
-        model: Model,
-        x: Tensor,
-        y: Tensor,
-        threat: Ball,
-        *,
-        seed: int = 0,
-        ids: Tensor | None = None,
-        targets: Tensor | None = None,
-        queries: int | None = None,
-        safe: Tensor | None = None,
-    ) -> AttackOutcome:
-        """Attack each example of a batch but those that are proven safe; see ``Combined``."""
-        if self.version == "rand":
-            require_evaluation(model)
-            model = EOT(model, DRAWS)
-        return Combined.__call__(self, model, x, y, threat, seed=seed, ids=ids, targets=targets, queries=queries, safe=safe)
+    def asked(self, model: Model) -> Model:
+        """The mean of many answers, where they are random."""
+        return EOT(model, DRAWS) if self.version == "rand" else model
 
 
 def autoattack(

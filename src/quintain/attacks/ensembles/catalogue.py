@@ -1,8 +1,8 @@
 """The registered attacks that combine others on the examples still standing."""
 
+from quintain.attacks.guarantees import WITNESS
 from quintain.core.registry import Entry
 
-WITNESS = "what it breaks is a witness that can be replayed; what it does not break may still be breakable"
 FACTS = (("serves", "linf l2 l1"), ("access", "gradients"), ("gap", "0.01"), ("gap:l1", "0.03"))
 
 CATALOGUE = (

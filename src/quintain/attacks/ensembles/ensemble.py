@@ -4,16 +4,13 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from quintain.attacks.method import Access, Method, require_access
-from quintain.attacks.outcome import AttackOutcome, Model
+from quintain.attacks.method import Method, require_access
 from quintain.attacks.search import Search
-from quintain.core.errors import DataError, SettingError
+from quintain.core.errors import SettingError
+from quintain.models.target import Access
 from quintain.threats.ball import Ball
-from quintain.threats.draw import draws
-from quintain.threats.family import identity
 
 
 class Combined(Method):
@@ -31,6 +28,8 @@ class Combined(Method):
 
     def pursue(self, search: Search) -> None:
         """Run the plan on what stands; the draws of an attack depend on its place in the plan."""
+        if not len(search.rows):
+            return
         members = self.plan(search.threat, search.clean_logits.shape[1])
         for member in members:
             require_access(member.name, member.access, search.meter.model)
@@ -40,39 +39,6 @@ class Combined(Method):
             part = search.branch(search.draw.at(place, member.name), name=member.label, smallest=member.smallest)
             member.pursue(part)
             search.adopt(part)
-
-    def __call__(
-        self,
-        model: Model,
-        x: Tensor,
-        y: Tensor,
-        threat: Ball,
-        *,
-        seed: int = 0,
-        ids: Tensor | None = None,
-        targets: Tensor | None = None,
-        queries: int | None = None,
-        safe: Tensor | None = None,
-    ) -> AttackOutcome:
-        """Attack each example of a batch but those that are proven safe; see ``Attack``.
-
-        Args:
-            safe: Examples (B,) bool that no allowed change can break: nothing is asked about them, and they stay as they are.
-
-        Raises:
-            DataError: If ``safe`` is not one truth value an example.
-        """
-        if safe is None:
-            return Method.__call__(self, model, x, y, threat, seed=seed, ids=ids, targets=targets, queries=queries)
-        if safe.shape != x.shape[:1] or safe.dtype != torch.bool:
-            raise DataError(f"safe of shape {tuple(safe.shape)} and {safe.dtype}; expected ({len(x)},) torch.bool, one per input")
-        open_ = (~safe).nonzero().squeeze(1)
-        names = draws(x, seed, ids).ids
-        aims = None if targets is None else targets[open_]
-        outcome = Method.__call__(
-            self, model, x[open_], y[open_], threat, seed=seed, ids=names[open_.to(names.device)], targets=aims, queries=queries
-        )
-        return spread_out(outcome, open_, x, threat)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,27 +72,3 @@ class Ensemble(Combined):
         """Refuse what a member cannot do."""
         for member in self.members:
             member.require(threat, targets, queries)
-
-
-def spread_out(outcome: AttackOutcome, rows: Tensor, x: Tensor, threat: Ball) -> AttackOutcome:
-    """The outcome of the batch ``x`` (B, *S) from that of some of its rows (n,): the others were asked nothing and are as they were."""
-
-    def whole(part: Tensor, rest: Tensor) -> Tensor:
-        return rest.clone().index_copy_(0, rows, part)
-
-    none, unbroken = torch.zeros(len(x), dtype=torch.long, device=x.device), torch.full((len(x),), torch.inf, device=x.device)
-    by = [""] * len(x)
-    for row, name in zip(rows.tolist(), outcome.by, strict=True):
-        by[row] = name
-    clean = x.detach()
-    return AttackOutcome(
-        whole(outcome.adversarial, clean),
-        whole(outcome.broken, none.bool()),
-        whole(outcome.size, unbroken.double()),
-        whole(outcome.forwards, none),
-        whole(outcome.backwards, none),
-        whole(outcome.error, none.bool()),
-        tuple(by),
-        whole(outcome.found, none),
-        None if outcome.params is None else whole(outcome.params, identity(threat, clean)),
-    )

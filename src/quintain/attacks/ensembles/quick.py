@@ -13,16 +13,15 @@ from quintain.core.tokens import kind_of
 from quintain.threats.ball import Ball
 
 RIVALS = 2
-"""How many rivals are climbed towards: on what the other climbs left, the later ones were not seen to break."""
+"""How many rivals are climbed towards."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quick(Combined):
     r"""A planned budget, the cheap attacks first: APGD on the margin and on the cross-entropy, a short Square, APGD towards two rivals.
 
-    Climbs are given up early (see ``APGD``), so that most examples cost a quarter of each; Square's schedule is stretched to its
-    questions, of which most breaks need only the first few hundred. With two classes, where all losses are one, restarts take the
-    place of the other losses; in L1, for which Square is not made, FAB takes that of Square.
+    Climbs are given up early (see ``APGD``), and Square's schedule is stretched to its questions. With two classes, where all losses
+    are one, restarts take the place of the other losses; in L1, for which Square is not made, FAB takes that of Square.
 
     Args:
         steps: Gradients of each climb.

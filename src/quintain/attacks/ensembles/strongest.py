@@ -1,4 +1,4 @@
-"""Everything that has been seen to break what the others left."""
+"""AutoAttack to its end, and attacks that search elsewhere."""
 
 import math
 from dataclasses import dataclass

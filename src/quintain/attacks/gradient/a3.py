@@ -10,8 +10,8 @@ from quintain.attacks.hope import check_hope, hopeful
 from quintain.attacks.loop import climb
 from quintain.attacks.method import Method
 from quintain.attacks.search import Answer, Search
-from quintain.attacks.step import advance, lengths
-from quintain.core.errors import SettingError
+from quintain.attacks.step import advance, check_steps, lengths
+from quintain.core.limits import at_least
 from quintain.threats.ball import Room
 from quintain.threats.draw import Draw
 
@@ -51,10 +51,9 @@ class A3(Method):
     hope: float = 1.0
 
     def __post_init__(self) -> None:
-        lengths(1.0, self.steps, 1.0)
+        check_steps(self.steps, 1.0)
         check_hope(self.hope)
-        if self.rounds < 1:
-            raise SettingError(f"rounds = {self.rounds}; expected at least 1")
+        at_least(1, rounds=self.rounds)
 
     def pursue(self, search: Search) -> None:
         """Climb in rounds."""

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from quintain.attacks.gradient.apgd import APGD, LENGTH, on_face, stepped
-from quintain.attacks.gradient.points import chosen, column
+from quintain.attacks.gradient.points import chosen
 from quintain.attacks.gradient.schedule import Pace, checkpoints, first_pace, paced
 from quintain.attacks.loop import climb
 from quintain.attacks.method import Method
 from quintain.attacks.search import Answer, Search
 from quintain.threats.ball import Room
+from quintain.threats.columns import column
 from quintain.threats.draw import Draw
 
 

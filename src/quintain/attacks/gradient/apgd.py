@@ -10,15 +10,17 @@ from torch import Tensor
 
 from quintain.attacks.goal import Loss
 from quintain.attacks.gradient.apgd_l1 import climb_l1
-from quintain.attacks.gradient.points import chosen, column
+from quintain.attacks.gradient.points import chosen
 from quintain.attacks.gradient.schedule import Pace, checkpoints, first_pace, paced
 from quintain.attacks.hope import check_hope, hopeful
 from quintain.attacks.loop import climb
 from quintain.attacks.method import Method
 from quintain.attacks.search import Answer, Search
 from quintain.core.errors import SettingError
+from quintain.core.limits import at_least
 from quintain.core.tokens import kind_of
 from quintain.threats.ball import Ball, Room
+from quintain.threats.columns import column
 from quintain.threats.draw import Draw
 from quintain.threats.family import Family
 
@@ -87,9 +89,8 @@ class APGD(Method):
     hope: float = math.inf
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("restarts", 1), ("targets", 0)):
-            if getattr(self, name) < least:
-                raise SettingError(f"{name} = {getattr(self, name)}; expected at least {least}")
+        at_least(1, steps=self.steps, restarts=self.restarts)
+        at_least(0, targets=self.targets)
         check_hope(self.hope)
         if self.targets and self.loss not in ("margin", "dlr"):
             raise SettingError(f"loss = {self.loss!r} with targets; expected margin or dlr, which are defined between two classes")

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from quintain.attacks.goal import Loss
-from quintain.attacks.gradient.points import chosen, column
+from quintain.attacks.gradient.points import chosen
 from quintain.attacks.loop import climb
 from quintain.attacks.search import Answer, Search
 from quintain.threats.ball import Ball, Room
+from quintain.threats.columns import column
 from quintain.threats.draw import Draw
 from quintain.threats.l1 import L1
 

@@ -6,12 +6,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from quintain.attacks.gradient.points import column
 from quintain.attacks.loop import Start, climb
 from quintain.attacks.search import Answer, Search
-from quintain.attacks.step import advance
+from quintain.attacks.step import advance, check_steps
 from quintain.core.errors import DataError, SettingError
 from quintain.threats.ball import Ball, Room
+from quintain.threats.columns import column
 from quintain.threats.draw import Draw
 from quintain.threats.family import identity
 
@@ -79,10 +79,7 @@ def require_march(steps: int, rate: float, decay: float = 0.0) -> None:
     Raises:
         SettingError: If so.
     """
-    if steps < 1:
-        raise SettingError(f"steps = {steps}; expected at least 1")
-    if not 0 < rate < float("inf"):
-        raise SettingError(f"rate = {rate}; expected a positive share of eps, such as 0.1")
+    check_steps(steps, rate)
     if not 0 <= decay <= 1:
         raise SettingError(f"decay = {decay}; expected a share of the direction so far, 0 to 1")
 

@@ -9,8 +9,8 @@ from quintain.attacks.gradient.apgd import guides
 from quintain.attacks.loop import climb
 from quintain.attacks.method import Method
 from quintain.attacks.search import Answer, Search
-from quintain.attacks.step import advance, lengths
-from quintain.core.errors import SettingError
+from quintain.attacks.step import advance, check_steps, lengths
+from quintain.core.limits import at_least
 from quintain.threats.ball import Room
 from quintain.threats.draw import Draw
 
@@ -45,9 +45,8 @@ class MinimumMargin(Method):
     targets: int = 3
 
     def __post_init__(self) -> None:
-        lengths(1.0, self.steps, RATE)
-        if self.targets < 1:
-            raise SettingError(f"targets = {self.targets}; expected at least 1")
+        check_steps(self.steps, RATE)
+        at_least(1, targets=self.targets)
 
     def pursue(self, search: Search) -> None:
         """Climb towards each rival."""

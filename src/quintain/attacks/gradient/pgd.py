@@ -10,8 +10,9 @@ from quintain.attacks.gradient.pgd_l1 import advance_l1, counts
 from quintain.attacks.loop import climb
 from quintain.attacks.method import Method
 from quintain.attacks.search import Answer, Search
-from quintain.attacks.step import advance, lengths
+from quintain.attacks.step import advance, check_steps, lengths
 from quintain.core.errors import SettingError
+from quintain.core.limits import at_least
 from quintain.threats.ball import Room
 from quintain.threats.draw import Draw
 from quintain.threats.l1 import L1
@@ -51,9 +52,8 @@ class PGD(Method):
     loss: str = "margin"
 
     def __post_init__(self) -> None:
-        lengths(1.0, self.steps, self.rate)
-        if self.restarts < 1:
-            raise SettingError(f"restarts = {self.restarts}; expected at least 1")
+        check_steps(self.steps, self.rate)
+        at_least(1, restarts=self.restarts)
         if self.loss not in LOSSES:
             raise SettingError(f"loss = {self.loss!r}; expected one of {', '.join(LOSSES)}")
 

@@ -9,10 +9,11 @@ from torch import Tensor
 from quintain.attacks.goal import Goal
 from quintain.attacks.gradient.mi_fgsm import MIFGSM
 from quintain.attacks.meter import require_evaluation
-from quintain.attacks.method import Access, Method, require_access
+from quintain.attacks.method import Method, require_access
 from quintain.attacks.outcome import Model
 from quintain.attacks.search import Search
 from quintain.core.errors import ModelError, SettingError
+from quintain.models.target import Access
 from quintain.threats.ball import Ball
 
 

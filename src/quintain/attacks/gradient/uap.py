@@ -10,8 +10,9 @@ from quintain.attacks.method import require_access, serving
 from quintain.attacks.outcome import Model
 from quintain.attacks.perturbation import seen_in
 from quintain.attacks.physical.fitting import Show, ascent, shuffled, worth_showing
-from quintain.attacks.step import lengths
+from quintain.attacks.step import check_steps, lengths
 from quintain.core.errors import DataError, SettingError
+from quintain.core.limits import at_least
 from quintain.core.progress import Progress, silent
 from quintain.core.seeds import derive
 from quintain.core.tokens import kind_of
@@ -84,9 +85,8 @@ class UAP:
     rate: float = 0.5
 
     def __post_init__(self) -> None:
-        lengths(1.0, self.steps, self.rate)
-        if self.batch < 1:
-            raise SettingError(f"batch = {self.batch}; expected at least 1")
+        check_steps(self.steps, self.rate)
+        at_least(1, batch=self.batch)
 
     @torch.inference_mode(False)
     @torch.no_grad()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from quintain.attacks.search import Search
 from quintain.core.errors import SettingError
+from quintain.threats.columns import column
 from quintain.threats.draw import Draw
 from quintain.threats.rounding import box_inside
 
@@ -33,14 +34,9 @@ def check_questions(questions: int) -> None:
         raise SettingError(f"questions = {questions}; expected at least 2, one for the unchanged input and one more")
 
 
-def column(values: Tensor, like: Tensor) -> Tensor:
-    """One value per example (n,), in the dtype of (n, *S) and shaped to broadcast over it."""
-    return values.to(like.dtype).view(-1, *[1] * (like.dim() - 1))
-
-
 def straight(z: Tensor, x: Tensor) -> Path:
     """The segments from ``z`` to ``x``."""
-    return lambda shares, places: torch.lerp(z[places], x[places], column(shares, x))
+    return lambda shares, places: torch.lerp(z[places], x[places], column(shares.to(x.dtype), x))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,7 +153,7 @@ class Boundary:
         for turn, first in enumerate(range(0, votes, chunk)):
             v = noise(draw.at(turn).of(rows), z.new_empty(len(z), chunk, *z.shape[1:])).flatten(2)
             v = v / torch.linalg.vector_norm(v, dim=2, keepdim=True).clamp(min=torch.finfo(v.dtype).tiny)
-            reach = column(radius, v)
+            reach = column(radius.to(v.dtype), v)
             here = z.flatten(1)[:, None]
             probes = (here + reach * v).clamp(low, high)
             asked = torch.arange(first, first + chunk, device=z.device) < counts[:, None]
@@ -171,9 +167,9 @@ class Boundary:
             everything += moved.sum(1).view_as(z)
             broken += torch.where(ayes_here[..., None], moved, 0).sum(1).view_as(z)
             ayes += ayes_here.sum(1)
-        share = column(ayes / counts.clamp(min=1), z)
+        share = column((ayes / counts.clamp(min=1)).to(z.dtype), z)
         agreed = (ayes == 0) | (ayes == counts)
-        return torch.where(column(agreed, z) > 0, (2 * share - 1) * everything, 2 * (broken - share * everything))
+        return torch.where(column(agreed, z), (2 * share - 1) * everything, 2 * (broken - share * everything))
 
 
 def coarse(noise: Tensor, turn: int) -> Tensor:

@@ -1,6 +1,6 @@
 """The registered attacks that ask for labels alone."""
 
-from quintain.attacks.gradient.catalogue import WITNESS
+from quintain.attacks.guarantees import WITNESS
 from quintain.core.registry import Entry
 
 UNSEEN = (

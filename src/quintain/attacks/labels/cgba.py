@@ -7,10 +7,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from quintain.attacks.labels.boundary import Boundary, Path, check_questions, column, straight
-from quintain.attacks.method import Access, Method
+from quintain.attacks.labels.boundary import Boundary, Path, check_questions, straight
+from quintain.attacks.method import Method
 from quintain.attacks.search import Search
-from quintain.core.errors import SettingError
+from quintain.core.limits import at_least
+from quintain.models.target import Access
+from quintain.threats.columns import column
 from quintain.threats.draw import Draw
 
 
@@ -53,9 +55,7 @@ class CGBA(Method):
 
     def __post_init__(self) -> None:
         check_questions(self.questions)
-        for name, value in (("votes", self.votes), ("tries", self.tries)):
-            if value < 1:
-                raise SettingError(f"{name} = {value}; expected at least 1")
+        at_least(1, votes=self.votes, tries=self.tries)
 
     def pursue(self, search: Search) -> None:
         """Circle until the questions are spent."""
@@ -106,6 +106,6 @@ def circle(z: Tensor, x: Tensor, normal: Tensor, box: tuple[float, float]) -> Pa
         turned = angle.cos().to(x.dtype) * along[places] + angle.sin().to(x.dtype) * across[places]
         moved = fixed[places] + angle.cos().to(x.dtype) * length[places] * turned
         point = (x[places] + moved.view_as(x[places])).clamp(low, high)
-        return torch.where(column(shares == 0, x) > 0, z[places], torch.where(column(shares == 1, x) > 0, x[places], point))
+        return torch.where(column(shares == 0, x), z[places], torch.where(column(shares == 1, x), x[places], point))
 
     return path

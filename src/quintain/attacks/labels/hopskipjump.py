@@ -7,11 +7,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from quintain.attacks.labels.boundary import Boundary, Path, check_questions, column, differs, straight
-from quintain.attacks.method import Access, Method
+from quintain.attacks.labels.boundary import Boundary, Path, check_questions, differs, straight
+from quintain.attacks.method import Method
 from quintain.attacks.search import Search
-from quintain.core.errors import SettingError
+from quintain.core.limits import at_least
 from quintain.core.tokens import kind_of
+from quintain.models.target import Access
+from quintain.threats.columns import column
 from quintain.threats.draw import Draw
 
 
@@ -52,9 +54,7 @@ class HopSkipJump(Method):
 
     def __post_init__(self) -> None:
         check_questions(self.questions)
-        for name, value in (("votes", self.votes), ("tries", self.tries)):
-            if value < 1:
-                raise SettingError(f"{name} = {value}; expected at least 1")
+        at_least(1, votes=self.votes, tries=self.tries)
 
     def pursue(self, search: Search) -> None:
         """Walk until the questions are spent."""
@@ -88,7 +88,7 @@ def shrinking(z: Tensor, x: Tensor, size: Tensor) -> Path:
 
     def path(shares: Tensor, places: Tensor) -> Tensor:
         origin = x[places]
-        most = column((1 - shares) * size[places], origin)
+        most = column(((1 - shares) * size[places]).to(origin.dtype), origin)
         return torch.minimum(torch.maximum(z[places], origin - most), origin + most)
 
     return path
@@ -102,7 +102,7 @@ def _jump(boundary: Boundary, z: Tensor, rows: Tensor, direction: Tensor, length
     """The first broken point (n, *S) along each direction, its length halved until there is one; ``z`` where there is none."""
     landed, going = z.clone(), torch.arange(len(rows), device=rows.device)
     while True:
-        target = (z[going] + column(length[going], z) * direction[going]).clamp(*boundary.box)
+        target = (z[going] + column(length[going].to(z.dtype), z) * direction[going]).clamp(*boundary.box)
         fresh = differs(target, z[going]) & (boundary.left(rows[going]) > 0)
         going, target = going[fresh], target[fresh]
         if not len(going):

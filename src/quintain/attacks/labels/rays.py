@@ -7,9 +7,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from quintain.attacks.labels.boundary import Boundary, Path, check_questions, column
-from quintain.attacks.method import Access, Method
+from quintain.attacks.labels.boundary import Boundary, Path, check_questions
+from quintain.attacks.method import Method
 from quintain.attacks.search import Search
+from quintain.models.target import Access
+from quintain.threats.columns import column
 
 PRECISION = 1e-3  # of the radius: what a flip must gain, and to which its own radius is bisected
 
@@ -94,6 +96,6 @@ def _ray(boundary: Boundary, x: Tensor, signs: Tensor, radius: Tensor) -> Path:
 
     def path(shares: Tensor, places: Tensor) -> Tensor:
         origin = x[places]
-        return (origin + column((1 - shares) * radius[places], x) * signs[places].view_as(origin)).clamp(*boundary.box)
+        return (origin + column(((1 - shares) * radius[places]).to(x.dtype), x) * signs[places].view_as(origin)).clamp(*boundary.box)
 
     return path

@@ -1,8 +1,7 @@
 """The registered attacks that could be printed, projected or worn."""
 
+from quintain.attacks.guarantees import WITNESS
 from quintain.core.registry import Entry
-
-WITNESS = "what it breaks is a witness that can be replayed; what it does not break may still be breakable"
 
 CATALOGUE: tuple[Entry, ...] = (
     Entry(

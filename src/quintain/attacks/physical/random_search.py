@@ -5,9 +5,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from quintain.attacks.method import Access, Method
+from quintain.attacks.method import Method
 from quintain.attacks.search import Search
 from quintain.core.errors import SettingError
+from quintain.models.target import Access
 from quintain.threats.ball import Ball
 from quintain.threats.draw import Draw
 

@@ -7,9 +7,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from quintain.attacks.method import Access, Method
+from quintain.attacks.method import Method
 from quintain.attacks.search import Search
 from quintain.core.errors import SettingError
+from quintain.core.limits import at_least
+from quintain.models.target import Access
 from quintain.threats.l2 import L2
 
 
@@ -43,8 +45,7 @@ class SimBA(Method):
     rate: float = 0.2
 
     def __post_init__(self) -> None:
-        if self.questions < 1:
-            raise SettingError(f"questions = {self.questions}; expected at least 1")
+        at_least(1, questions=self.questions)
         if not 0 < self.rate < math.inf:
             raise SettingError(f"rate = {self.rate}; expected a positive share of eps, such as 0.2")
 

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from quintain.attacks.method import Access, Method
+from quintain.attacks.method import Method
 from quintain.attacks.scores.sparse_rs_areas import search_shape, search_sticker
 from quintain.attacks.scores.sparse_rs_pixels import search_pixels
 from quintain.attacks.search import Search
-from quintain.core.errors import SettingError
+from quintain.core.limits import at_least
+from quintain.models.target import Access
 from quintain.threats.mask import Mask
 from quintain.threats.patch import Patch
 
@@ -42,8 +43,7 @@ class SparseRS(Method):
     questions: int = 5000
 
     def __post_init__(self) -> None:
-        if self.questions < 1:
-            raise SettingError(f"questions = {self.questions}; expected at least 1")
+        at_least(1, questions=self.questions)
 
     def pursue(self, search: Search) -> None:
         """Search from one random start."""

@@ -7,10 +7,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from quintain.attacks.method import Access, Method
+from quintain.attacks.method import Method
 from quintain.attacks.scores.probing import falling, follow, require_probes
 from quintain.attacks.search import Search
+from quintain.models.target import Access
 from quintain.threats.ball import Room
+from quintain.threats.columns import column
 from quintain.threats.draw import Draw
 from quintain.threats.l2 import L2
 
@@ -65,7 +67,7 @@ class SPSA(Method):
             z, mean, square, turn = state
             slope, turn = slope.nan_to_num(0.0, 0.0, 0.0), turn + 1
             mean, square = mean.lerp(slope, 1 - MEMORY[0]), square.lerp(slope.square(), 1 - MEMORY[1])
-            early = [_column(1 - memory**turn, z) for memory in MEMORY]
+            early = [column(1 - memory**turn, z) for memory in MEMORY]
             step = (mean / early[0]) / ((square / early[1]).sqrt() + torch.finfo(z.dtype).tiny)
             length = self.rate * threat.eps * falling(progress) / share
             return threat.project(z + length * step, clean, room), mean, square, turn
@@ -90,7 +92,3 @@ def start(clean: Tensor) -> State:
 def signs(draw: Draw, like: Tensor) -> Tensor:
     """Random signs of the shape of a tensor."""
     return torch.where(draw.uniform(like) < 0.5, -1.0, 1.0).to(like.dtype)
-
-
-def _column(values: Tensor, like: Tensor) -> Tensor:
-    return values.view(-1, *[1] * (like.dim() - 1))

@@ -7,12 +7,14 @@ from typing import ClassVar
 from torch import Tensor
 
 from quintain.attacks.hope import check_hope
-from quintain.attacks.method import Access, Method
+from quintain.attacks.method import Method
 from quintain.attacks.scores.square_l2 import reshaped, tiles
 from quintain.attacks.scores.walk import walk
 from quintain.attacks.scores.window import cells, extent, halved, other_end, planes, stripes
 from quintain.attacks.search import Search
 from quintain.core.errors import SettingError
+from quintain.core.limits import at_least
+from quintain.models.target import Access
 from quintain.threats.draw import Draw
 from quintain.threats.l2 import L2
 
@@ -60,9 +62,7 @@ class Square(Method):
     hope: float = math.inf
 
     def __post_init__(self) -> None:
-        for name, count in (("questions", self.questions), ("restarts", self.restarts)):
-            if count < 1:
-                raise SettingError(f"{name} = {count}; expected at least 1")
+        at_least(1, questions=self.questions, restarts=self.restarts)
         check_hope(self.hope)
         if not 0 < self.p <= 1:
             raise SettingError(f"p = {self.p}; expected a share of the image in (0, 1], such as 0.8")

@@ -11,6 +11,7 @@ from quintain.attacks.goal import Loss
 from quintain.attacks.hope import hopeful
 from quintain.attacks.loop import kept
 from quintain.attacks.search import Search
+from quintain.threats.columns import column
 from quintain.threats.draw import Draw
 
 State = TypeVar("State", bound=tuple[Tensor, ...])
@@ -84,8 +85,6 @@ def walk(
 
 def chosen(first: Tensor, one: State, other: State) -> State:
     """The parts of one state for the examples where ``first`` (n,), of the other elsewhere."""
-    parts = [
-        new if new is old else torch.where(first.view(-1, *[1] * (new.dim() - 1)), new, old) for new, old in zip(one, other, strict=True)
-    ]
+    parts = [new if new is old else torch.where(column(first, new), new, old) for new, old in zip(one, other, strict=True)]
     kind = type(one)
     return kind(*parts) if hasattr(kind, "_fields") else kind(parts)

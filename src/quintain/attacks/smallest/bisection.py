@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from quintain.attacks.search import Search
+from quintain.threats.columns import column
 
 NEAR = 1 / 16
 """How far before the break the first question is asked, as a share of the segment: a search ends near the boundary."""
@@ -33,8 +34,8 @@ def shrink(search: Search, rows: Tensor, steps: int = 10) -> None:
     while len(rows):
         hit = search.goal.reached(search.scores(middle, rows), rows)
         share = torch.where(share < 1, share / 2, torch.where(hit, 1 - NEAR, NEAR))
-        column = hit.view(-1, *[1] * (middle.dim() - 1))
-        unbroken, broken = unbroken.where(column, middle), middle.where(column, broken)
+        held = column(hit, middle)
+        unbroken, broken = unbroken.where(held, middle), middle.where(held, broken)
         middle = (unbroken + broken) / 2
         apart = (share > 2.0**-steps) & _differ(middle, unbroken) & _differ(middle, broken) & search.standing(rows)
         if not apart.all():

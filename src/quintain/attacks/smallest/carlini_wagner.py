@@ -12,11 +12,12 @@ from quintain.attacks.loop import kept
 from quintain.attacks.method import Method
 from quintain.attacks.search import Search
 from quintain.attacks.smallest.constant import bisect_constant
-from quintain.attacks.smallest.radii import column, divisor, euclidean, length
+from quintain.attacks.smallest.radii import divisor, euclidean, length
 from quintain.attacks.smallest.reach import reach, refine
-from quintain.attacks.smallest.schedule import falling
+from quintain.attacks.step import falling
 from quintain.core.errors import SettingError
 from quintain.core.tokens import kind_of
+from quintain.threats.columns import column
 from quintain.threats.rounding import box_inside
 
 EDGE = 1 - 1e-6

@@ -1,8 +1,7 @@
 """The registered attacks that seek the smallest change."""
 
+from quintain.attacks.guarantees import SMALLEST
 from quintain.core.registry import Entry
-
-WITNESS = "what it breaks is a witness that can be replayed; no smaller change is ruled out"
 
 CATALOGUE: tuple[Entry, ...] = (
     Entry(
@@ -10,7 +9,7 @@ CATALOGUE: tuple[Entry, ...] = (
         "ddn",
         "quintain.attacks.smallest.ddn:DDN",
         "gradient ascent on a sphere that shrinks after a break and grows after none",
-        guarantee=WITNESS,
+        guarantee=SMALLEST,
         facts=(("serves", "l2"), ("access", "gradients"), ("seeks", "smallest"), ("gap", "0.01"), ("trial", "steps=30")),
     ),
     Entry(
@@ -18,7 +17,7 @@ CATALOGUE: tuple[Entry, ...] = (
         "deepfool",
         "quintain.attacks.smallest.deepfool:DeepFool",
         "from one linearised boundary to the next until the answer turns: fast, rough",
-        guarantee=WITNESS,
+        guarantee=SMALLEST,
         facts=(("serves", "linf l2"), ("access", "gradients"), ("seeks", "smallest"), ("gap", "0.01"), ("trial", "steps=20")),
     ),
     Entry(
@@ -26,7 +25,7 @@ CATALOGUE: tuple[Entry, ...] = (
         "fab",
         "quintain.attacks.smallest.fab:FAB",
         "along the boundary, biased towards the clean point, guided by each rival class",
-        guarantee=WITNESS,
+        guarantee=SMALLEST,
         facts=(("serves", "linf l2 l1"), ("access", "gradients"), ("seeks", "smallest"), ("gap", "0.01"), ("trial", "steps=10 targets=3")),
     ),
     Entry(
@@ -34,7 +33,7 @@ CATALOGUE: tuple[Entry, ...] = (
         "superdeepfool",
         "quintain.attacks.smallest.superdeepfool:SuperDeepFool",
         "DeepFool, turned back onto the boundary's normal: near the smallest L2 change at few gradients",
-        guarantee=WITNESS,
+        guarantee=SMALLEST,
         facts=(("serves", "l2"), ("access", "gradients"), ("seeks", "smallest"), ("gap", "0.01"), ("trial", "steps=20")),
     ),
     Entry(
@@ -42,7 +41,7 @@ CATALOGUE: tuple[Entry, ...] = (
         "fmn",
         "quintain.attacks.smallest.fmn:FMN",
         "gradient steps inside a radius that follows the smallest break, from a break that signed steps reach",
-        guarantee=WITNESS,
+        guarantee=SMALLEST,
         facts=(
             ("serves", "linf l2 l1 l0"),
             ("access", "gradients"),
@@ -57,7 +56,7 @@ CATALOGUE: tuple[Entry, ...] = (
         "carlini-wagner",
         "quintain.attacks.smallest.carlini_wagner:CarliniWagner",
         "Adam on the change and what the margin lacks, in unbounded variables; a constant (L2) or cube (Linf) bisected",
-        guarantee=WITNESS,
+        guarantee=SMALLEST,
         facts=(("serves", "linf l2"), ("access", "gradients"), ("seeks", "smallest"), ("gap", "0.01"), ("trial", "searches=3 steps=15")),
     ),
     Entry(
@@ -65,7 +64,7 @@ CATALOGUE: tuple[Entry, ...] = (
         "ead",
         "quintain.attacks.smallest.ead:EAD",
         "shrinking gradient steps with momentum on summed and squared change: few pixels move",
-        guarantee=WITNESS,
+        guarantee=SMALLEST,
         facts=(("serves", "l1"), ("access", "gradients"), ("seeks", "smallest"), ("gap", "0.01"), ("trial", "searches=3 steps=15")),
     ),
     Entry(
@@ -73,7 +72,7 @@ CATALOGUE: tuple[Entry, ...] = (
         "sigma-zero",
         "quintain.attacks.smallest.sigma_zero:SigmaZero",
         "descent on a smooth count of changed pixels, small changes cut to zero: the strongest L0",
-        guarantee=WITNESS,
+        guarantee=SMALLEST,
         facts=(("serves", "l0"), ("access", "gradients"), ("seeks", "smallest"), ("gap", "0"), ("trial", "steps=20")),
     ),
     Entry(
@@ -81,7 +80,7 @@ CATALOGUE: tuple[Entry, ...] = (
         "jsma",
         "quintain.attacks.smallest.jsma:JSMA",
         "two more pixels a step, each to the corner where it helps: cheap, rough on robust models",
-        guarantee=WITNESS,
+        guarantee=SMALLEST,
         facts=(("serves", "l0"), ("access", "gradients"), ("seeks", "smallest"), ("gap", "0")),
     ),
 )

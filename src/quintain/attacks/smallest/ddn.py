@@ -11,10 +11,12 @@ from quintain.attacks.loop import climb
 from quintain.attacks.method import Method
 from quintain.attacks.search import Answer, Search
 from quintain.attacks.smallest.bisection import shrink
-from quintain.attacks.smallest.hyperplane import level
 from quintain.core.errors import SettingError
+from quintain.core.limits import at_least
 from quintain.threats.ball import Room
+from quintain.threats.columns import column
 from quintain.threats.draw import Draw
+from quintain.threats.levels import ramps
 from quintain.threats.rounding import box_inside
 
 
@@ -59,8 +61,7 @@ class DDN(Method):
     gamma: float = 0.05
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise SettingError(f"steps = {self.steps}; expected at least 1")
+        at_least(1, steps=self.steps)
         if not 0 < self.gamma < 1:
             raise SettingError(f"gamma = {self.gamma}; expected a share between 0 and 1, such as 0.05")
 
@@ -99,5 +100,5 @@ def onto_sphere(x: Tensor, change: Tensor, radius: Tensor, low: float, high: flo
     flat = change.flatten(1)
     room = torch.where(change > 0, high - x, x - low).flatten(1)
     squares, caps = flat.square(), room.square()
-    share = level(squares, caps, caps / squares, radius.square()).sqrt()
-    return torch.addcmul(x, share.view(-1, *[1] * (x.dim() - 1)), change).clamp_(*box_inside(low, high, x.dtype))
+    share = ramps(squares, caps, caps / squares, radius.square()).sqrt()
+    return torch.addcmul(x, column(share, x), change).clamp_(*box_inside(low, high, x.dtype))

@@ -12,6 +12,7 @@ from quintain.attacks.search import Answer, Search
 from quintain.attacks.smallest.bisection import shrink
 from quintain.attacks.smallest.hyperplane import ORDER, Norm, nearest
 from quintain.core.errors import SettingError
+from quintain.core.limits import at_least
 from quintain.core.tokens import kind_of
 from quintain.threats.rounding import box_inside
 
@@ -73,9 +74,7 @@ def require_moves(steps: int, candidates: int, overshoot: float) -> None:
     Raises:
         SettingError: If a count is not positive, or the overshoot is negative or not finite.
     """
-    for setting, value in (("steps", steps), ("candidates", candidates)):
-        if value < 1:
-            raise SettingError(f"{setting} = {value}; expected at least 1")
+    at_least(1, steps=steps, candidates=candidates)
     if not 0 <= overshoot < torch.inf:
         raise SettingError(f"overshoot = {overshoot}; expected a share of the change, such as 2e-4")
 

@@ -11,9 +11,10 @@ from torch import Tensor
 from quintain.attacks.method import Method
 from quintain.attacks.search import Search
 from quintain.attacks.smallest.constant import bisect_constant
-from quintain.attacks.smallest.radii import column, divisor
+from quintain.attacks.smallest.radii import divisor
 from quintain.attacks.smallest.reach import reach, refine
 from quintain.core.errors import SettingError
+from quintain.threats.columns import column
 from quintain.threats.rounding import box_inside
 
 

@@ -12,7 +12,7 @@ from quintain.attacks.method import Method
 from quintain.attacks.search import Answer, Search
 from quintain.attacks.smallest.bisection import shrink
 from quintain.attacks.smallest.hyperplane import ORDER, Norm, nearest
-from quintain.core.errors import SettingError
+from quintain.core.limits import at_least
 from quintain.core.tokens import kind_of
 from quintain.threats.draw import Draw
 from quintain.threats.rounding import box_inside
@@ -68,9 +68,7 @@ class FAB(Method):
     within: bool = False
 
     def __post_init__(self) -> None:
-        for setting in ("steps", "targets", "restarts"):
-            if (value := getattr(self, setting)) < 1:
-                raise SettingError(f"{setting} = {value}; expected at least 1")
+        at_least(1, steps=self.steps, targets=self.targets, restarts=self.restarts)
 
     def pursue(self, search: Search) -> None:
         """Follow every guide, then bisect."""

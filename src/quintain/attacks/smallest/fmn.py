@@ -8,11 +8,13 @@ import torch
 
 from quintain.attacks.method import Method
 from quintain.attacks.search import Search
-from quintain.attacks.smallest.radii import column, euclidean, length, project, steepness
+from quintain.attacks.smallest.radii import euclidean, length, project, steepness
 from quintain.attacks.smallest.reach import reach, refine
-from quintain.attacks.smallest.schedule import falling
+from quintain.attacks.step import falling
 from quintain.core.errors import SettingError
+from quintain.core.limits import at_least
 from quintain.core.tokens import kind_of
+from quintain.threats.columns import column
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,7 @@ class FMN(Method):
     gamma: float = 0.05
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise SettingError(f"steps = {self.steps}; expected at least 1")
+        at_least(1, steps=self.steps)
         if not 0 < self.rate < math.inf:
             raise SettingError(f"rate = {self.rate}; expected a positive share of the box's width, such as 2")
         if not 0 < self.gamma < 1:

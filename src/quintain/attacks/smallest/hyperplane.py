@@ -5,6 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from quintain.threats.levels import ramps
+
 Norm = Literal["linf", "l2", "l1"]
 
 ORDER: dict[Norm, float] = {"linf": torch.inf, "l2": 2, "l1": 1}
@@ -39,39 +41,12 @@ def nearest(norm: Norm, z: Tensor, normal: Tensor, rise: Tensor, low: float, hig
     side, steep = toward.sign(), toward.abs()
     room = torch.where(side > 0, high - z, z - low).clamp_(min=0)
     if norm == "linf":
-        length = torch.minimum(level(steep, steep * room, room, need), room)
+        length = torch.minimum(ramps(steep, steep * room, room, need), room)
     elif norm == "l2":
-        length = torch.minimum(level(steep.square(), steep * room, room / steep, need) * steep, room)
+        length = torch.minimum(ramps(steep.square(), steep * room, room / steep, need) * steep, room)
     else:
         length = _filled(steep, room, need)
     return length * side
-
-
-def level(slope: Tensor, full: Tensor, end: Tensor, need: Tensor) -> Tensor:
-    r"""Where the sum of ramps reaches what is needed: the least l (n, 1) with :math:`\sum_i \min(slope_i\, l,\; full_i) = need`.
-
-    The sum is concave, piecewise linear and rising: Newton's method from 0 never overshoots, and ends, after a handful of passes, at
-    the exact set of full ramps.
-
-    Args:
-        slope: How fast each ramp rises (n, F), not negative.
-        full: Where it stops rising (n, F).
-        end: The l at which it does (n, F): ``full / slope``; anything where the slope is 0.
-        need: What is asked of the sum (n, 1), not negative.
-
-    Returns:
-        The level; the largest number of the dtype where all ramps together do not give what is needed.
-    """
-    nothing, most = slope.new_zeros(()), torch.finfo(slope.dtype).max
-    reached = torch.zeros_like(need)
-    while True:
-        free = end > reached
-        rest = need - torch.where(free, nothing, full).sum(1, keepdim=True)
-        steepness = torch.where(free, slope, nothing).sum(1, keepdim=True)
-        higher = torch.where(rest > 0, rest / steepness, nothing).clamp_(max=most)
-        if not (higher > reached).any():
-            return reached
-        reached = torch.maximum(reached, higher)
 
 
 def _filled(steep: Tensor, room: Tensor, need: Tensor) -> Tensor:

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from quintain.attacks.method import Method
 from quintain.attacks.search import Search
-from quintain.attacks.smallest.pixels import corners, highest, per_pixel, spread
+from quintain.attacks.smallest.pixels import corners, per_pixel
 from quintain.attacks.smallest.reach import refine
 from quintain.core.errors import SettingError
 from quintain.losses.cross_entropy import log_odds
+from quintain.threats.columns import highest, over_pixels
 from quintain.threats.rounding import box_inside
 
 
@@ -75,6 +76,6 @@ class JSMA(Method):
             change = corners(gradient, clean, low, high)
             rise = per_pixel(gradient * change).masked_fill(~fresh, 0)
             chosen = highest(rise, torch.full_like(rows, self.pair)) & (rise > 0)
-            z = torch.where(spread(chosen, z), (clean + change).clamp(low, high), z)
+            z = torch.where(over_pixels(chosen, z), (clean + change).clamp(low, high), z)
             fresh &= ~chosen & chosen.any(1, keepdim=True)
         refine(search, search.rows)

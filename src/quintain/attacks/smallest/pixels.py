@@ -5,24 +5,13 @@ from torch import Tensor
 
 from quintain.attacks.search import Search
 from quintain.core.tokens import kind_of
+from quintain.threats.columns import by_channel, highest, over_pixels
 from quintain.threats.rounding import box_inside
 
 
 def per_pixel(values: Tensor) -> Tensor:
-    """The sum over the channels of each pixel (n, P), of values (n, C, H, W); values of another shape are pixels one by one."""
-    return values.sum(1).flatten(1) if values.dim() == 4 else values.flatten(1)
-
-
-def spread(pixels: Tensor, like: Tensor) -> Tensor:
-    """One value per pixel (n, P), shaped to broadcast over images (n, *S)."""
-    return pixels.view(len(like), 1, *like.shape[2:]) if like.dim() == 4 else pixels.view_as(like)
-
-
-def highest(values: Tensor, count: Tensor) -> Tensor:
-    """Which entries are among the ``count`` (n,) largest of their row (n, P); of equal ones the first."""
-    order = values.argsort(dim=1, descending=True, stable=True)
-    places = torch.arange(values.shape[1], device=values.device).expand_as(values)
-    return torch.empty_like(order).scatter_(1, order, places) < count[:, None]
+    """The sum over the channels of each pixel (n, P), of values (n, *S)."""
+    return by_channel(values).sum(1)
 
 
 def corners(gradient: Tensor, x: Tensor, low: float, high: float) -> Tensor:
@@ -53,7 +42,7 @@ def give_back(search: Search, rows: Tensor, rounds: int = 3) -> None:
         used = per_pixel((start != clean).to(clean.dtype)) > 0
         changes = [start - clean]
         if kind_of(threat.token) == "l0":
-            changes.append(corners(gradient, clean, *box) * spread(used, clean))
+            changes.append(corners(gradient, clean, *box) * over_pixels(used, clean))
         for change in changes:
             _fewest(search, rows, change, per_pixel(gradient * change).masked_fill(~used, -torch.inf), used.sum(1), box)
         rows = rows[search.size[rows] < before]
@@ -68,6 +57,6 @@ def _fewest(search: Search, rows: Tensor, change: Tensor, rank: Tensor, most: Te
             return
         rows, clean, change, rank, failing, holding = (part[go] for part in (rows, clean, change, rank, failing, holding))
         count = (failing + holding) // 2
-        z = torch.where(spread(highest(rank, count), clean), clean + change, clean).clamp(*box)
+        z = torch.where(over_pixels(highest(rank, count), clean), clean + change, clean).clamp(*box)
         broken = search.goal.reached(search.scores(z, rows), rows)
         failing, holding = torch.where(broken, failing, count), torch.where(broken, count, holding)

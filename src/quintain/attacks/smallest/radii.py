@@ -5,17 +5,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from quintain.attacks.smallest.hyperplane import level
-from quintain.attacks.smallest.pixels import highest, per_pixel, spread
+from quintain.attacks.smallest.pixels import per_pixel
 from quintain.core.tokens import kind_of
 from quintain.threats.ball import Ball
+from quintain.threats.columns import column, highest, over_pixels
+from quintain.threats.levels import cut_within, share_within
 from quintain.threats.rounding import box_inside
 
 Projection = Callable[[Tensor, Tensor, Tensor], Tensor]
 """The nearest changes (n, *S) to given ones, from (changes, their caps (n, *S), radii (n,)): non-negative, as both are sizes."""
-
-PASSES = 60
-"""More than the 5 to 15 that the threshold of an L1 projection takes, and enough for its bounds to meet in float32."""
 
 
 def project(threat: Ball, z: Tensor, x: Tensor, radius: Tensor) -> Tensor:
@@ -56,46 +54,23 @@ def _linf(size: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
 
 
 def _l2(size: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
-    r"""All sizes times the largest share :math:`s \le 1` with :math:`\sum_i \min(s u_i, cap_i)^2 \le r^2`, which is linear in s^2."""
     rows, caps = size.flatten(1), cap.flatten(1)
-    squares, ends = rows.square(), caps.square()
-    share = level(squares, ends, ends / squares, radius[:, None].square()).sqrt().clamp(max=1)
-    return torch.minimum(share * rows, caps).view_as(size)
+    return torch.minimum(share_within(rows, caps, radius[:, None]) * rows, caps).view_as(size)
 
 
 def _l1(size: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
-    r"""Least t >= 0 with :math:`\sum_i clip(u_i - t, 0, cap_i) \le r`: Newton between two bounds, and their middle where it leaves them."""
-    rows, caps, radius = size.flatten(1), cap.flatten(1), radius[:, None]
-    low, high = torch.zeros_like(radius), rows.amax(1, keepdim=True)
-    cut, done = low.clone(), torch.zeros_like(radius, dtype=torch.bool)
-    for _ in range(PASSES):
-        left = (rows - cut).clamp(min=0)
-        free = (left > 0) & (left < caps)
-        excess = torch.minimum(left, caps).sum(1, keepdim=True) - radius
-        low, high = torch.where(excess > 0, cut, low), torch.where(excess > 0, high, cut)
-        newton = cut + excess / free.sum(1, keepdim=True)
-        inside = (newton > low) & (newton < high)
-        following = torch.where(inside, newton, (low + high) / 2)
-        done = done | (excess.abs() <= 4 * torch.finfo(rows.dtype).eps * radius) | ((cut == 0) & (excess <= 0)) | (following == cut)
-        if done.all():
-            break
-        cut = torch.where(done, cut, following)
-    return torch.minimum((rows - cut).clamp(min=0), caps).view_as(size)
+    rows, caps = size.flatten(1), cap.flatten(1)
+    return torch.minimum((rows - cut_within(rows, caps, radius[:, None])).clamp(min=0), caps).view_as(size)
 
 
 def _l0(size: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
     """The pixels that come nearest by being changed: a change of u that the box cuts at c saves u^2 - (u - c)^2."""
     cut = torch.minimum(size, cap)
     saved = per_pixel(cut * (2 * size - cut))
-    return cut * spread(highest(saved, radius), cut)
+    return cut * over_pixels(highest(saved, radius), cut)
 
 
 PROJECTIONS: dict[str, Projection] = {"linf": _linf, "l2": _l2, "l1": _l1, "l0": _l0}
-
-
-def column(values: Tensor, like: Tensor) -> Tensor:
-    """One value per example (n,), shaped to broadcast over (n, *S)."""
-    return values.view(-1, *[1] * (like.dim() - 1))
 
 
 def divisor(values: Tensor) -> Tensor:

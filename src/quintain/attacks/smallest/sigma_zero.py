@@ -9,11 +9,13 @@ from torch import Tensor
 
 from quintain.attacks.method import Method
 from quintain.attacks.search import Search
-from quintain.attacks.smallest.pixels import per_pixel, spread
-from quintain.attacks.smallest.radii import column, divisor
+from quintain.attacks.smallest.pixels import per_pixel
+from quintain.attacks.smallest.radii import divisor
 from quintain.attacks.smallest.reach import reach, refine
-from quintain.attacks.smallest.schedule import falling
+from quintain.attacks.step import falling
 from quintain.core.errors import SettingError
+from quintain.core.limits import at_least
+from quintain.threats.columns import column, over_pixels
 from quintain.threats.rounding import box_inside
 
 
@@ -55,8 +57,7 @@ class SigmaZero(Method):
     pace: float = 0.01
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise SettingError(f"steps = {self.steps}; expected at least 1")
+        at_least(1, steps=self.steps)
         for name, value in (("rate", self.rate), ("sigma", self.sigma), ("pace", self.pace)):
             if not 0 < value < math.inf:
                 raise SettingError(f"{name} = {value}; expected a positive number")
@@ -86,7 +87,7 @@ class SigmaZero(Method):
             moved = ((clean + width * moved).clamp(low, high) - clean) / width
             threshold = (threshold + self.pace * rate * torch.where(reached, 1, -1)).clamp(0, 1)
             largest = moved.abs().amax(1).flatten(1) if moved.dim() == 4 else moved.abs().flatten(1)
-            change = torch.where(spread(largest >= threshold[:, None], moved), width * moved, 0)
+            change = torch.where(over_pixels(largest >= threshold[:, None], moved), width * moved, 0)
         still = search.standing(rows)
         if still.any():
             search.scores((clean + change).clamp(low, high)[still], rows[still])
@@ -96,4 +97,4 @@ class SigmaZero(Method):
 def _count_slope(share: Tensor, sigma: float) -> Tensor:
     """The gradient of the smooth share of changed pixels."""
     squares = per_pixel(share.square())
-    return 2 * sigma * share / spread((squares + sigma).square(), share) / squares.shape[1]
+    return 2 * sigma * share / over_pixels((squares + sigma).square(), share) / squares.shape[1]
