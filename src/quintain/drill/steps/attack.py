@@ -41,7 +41,7 @@ def run(stage: Stage) -> Outcome:
         stage.train,
         stage.test,
         side_marker(NORMAL, steps=stage.scale.marker_steps),
-        "a side marker of metal, fitted on other X-rays",
+        "a radiopaque side marker",
         seed=stage.seed("marker"),
         folder=stage.folder,
         progress=stage.progress,
