@@ -29,6 +29,6 @@ def private(blobs: tuple[Tensor, Tensor]) -> Callable[..., Made]:
         net = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2)) if net is None else net
         optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=rate)
         loader = DataLoader(TensorDataset(*blobs), batch_size=batch)
-        return (*engine.make_private(module=net, optimizer=optimizer, data_loader=loader, **settings), engine)
+        return (*engine.make_private(module=net, optimizer=optimizer, data_loader=loader, allow_no_privacy=True, **settings), engine)
 
     return make

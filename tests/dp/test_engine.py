@@ -10,7 +10,6 @@ from torch.utils.data import DataLoader, IterableDataset, Subset, SubsetRandomSa
 
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp import PoissonLoader, PrivacyEngine, epsilon
-from quintain.dp.rules import Instantiated
 
 
 def step(net, optimizer, x, y) -> None:
@@ -294,9 +293,8 @@ def refused(match: str, error: type[Exception] = PrivacyError):
         (nn.BatchNorm1d(6, affine=False), "'0' is a BatchNorm1d that mixes.*GroupNorm"),
         (nn.BatchNorm1d(6, track_running_stats=False).requires_grad_(False).eval(), "mixes"),
         (nn.InstanceNorm1d(6, track_running_stats=True), "running statistics without noise"),
-        (nn.Bilinear(6, 6, 6), "'0' is a Bilinear.*use Linear, Conv2d, GroupNorm, LayerNorm, Embedding"),
+        (nn.Bilinear(6, 6, 6), "'0' is a Bilinear.*use Linear, Conv1d, Conv2d"),
         (nn.LSTM(6, 6), "'0' is a LSTM.*freeze it"),
-        (nn.Conv1d(6, 6, 1), "Conv2d with a kernel of height 1"),
     ],
 )
 def test_layers_that_cannot_be_private_are_named(private, layer: nn.Module, message: str) -> None:
@@ -315,10 +313,6 @@ def test_modules_and_optimisers_that_do_not_fit_are_refused(blobs) -> None:
         make(net[0].parameters())
     with refused("that the module does not"):
         make([*net.parameters(), *other.parameters()])
-    tied = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 6))
-    tied[1].weight = tied[0].weight
-    with refused("share 'weight'.*untie"):
-        make(tied.parameters(), tied)
     for settings in ({"noise_multiplier": -1.0}, {"max_grad_norm": 0.0}, {"max_grad_norm": float("inf")}, {"loss_reduction": "none"}):
         with refused("expected", SettingError):
             make(net.parameters(), **settings)
@@ -597,7 +591,7 @@ def test_outputs_that_are_needed_again_are_not_overwritten_unseen(blobs) -> None
             return self[1](self[0](x).mul_(2))
 
     net = nn.Sequential(nn.Linear(6, 6), Net(Gate(), nn.Linear(6, 2)))
-    net, _, loader = PrivacyEngine(seed=0, rules={Gate: lambda *_: Instantiated({})}).make_private(
+    net, _, loader = PrivacyEngine(seed=0, rules={Gate: lambda _layer, a, g, _names: {"weight": a * g}}).make_private(
         module=net, optimizer=torch.optim.SGD(net.parameters(), lr=1.0), data_loader=DataLoader(TensorDataset(*blobs), batch_size=40)
     )
     rows, labels = next(iter(loader))
@@ -619,12 +613,11 @@ def test_the_step_is_recorded_before_it_is_applied(private, monkeypatch: pytest.
     assert torch.equal(net[0].weight, before)
 
 
-def test_double_backward_is_refused_by_torch(private, blobs) -> None:
+def test_double_backward_is_refused(private, blobs) -> None:
     net, _, _, _ = private()
     leaf = blobs[0].clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(net(leaf).sum(), leaf, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        gradient.square().sum().backward()
+    with pytest.raises(PrivacyError, match="create_graph=True"):
+        torch.autograd.grad(net(leaf).sum(), leaf, create_graph=True)
 
 
 def test_a_further_rule_makes_another_layer_trainable(blobs) -> None:
@@ -637,14 +630,13 @@ def test_a_further_rule_makes_another_layer_trainable(blobs) -> None:
             return x * self.weight
 
     net = nn.Sequential(Scale(), nn.Linear(6, 2))
-    net, optimizer, loader = PrivacyEngine(
-        seed=0, rules={Scale: lambda _layer, calls, _names: Instantiated({"weight": sum(a * g for a, g in calls)})}
-    ).make_private(
+    net, optimizer, loader = PrivacyEngine(seed=0, rules={Scale: lambda _layer, a, g, _names: {"weight": a * g}}).make_private(
         module=net,
         optimizer=torch.optim.SGD(net.parameters(), lr=1.0),
         data_loader=DataLoader(TensorDataset(*blobs), batch_size=40),
         noise_multiplier=0.0,
         max_grad_norm=float("inf"),
+        allow_no_privacy=True,
     )
     plain = copy.deepcopy(net)
     F.cross_entropy(plain(blobs[0]), blobs[1]).backward()

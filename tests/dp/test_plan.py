@@ -26,7 +26,7 @@ def net() -> nn.Module:
 
 def test_a_fit_learns_and_states_its_price(data) -> None:
     model, released = net(), []
-    result = fit(model, data, PLAN, seed=1, on_step=lambda step, update: released.append((step, update.clone())))
+    result = fit(model, data, PLAN, seed=0, on_step=lambda step, update: released.append((step, update.clone())))
     x, y = data.batch(np.arange(100))
     assert (model(x).argmax(1) == y).float().mean() > 0.9
     assert not model.training

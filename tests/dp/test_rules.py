@@ -1,14 +1,16 @@
 """Per-example gradients of every rule, against a loop over single examples."""
 
+from typing import NamedTuple
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from quintain.dp import clipping, rules
+from quintain.dp import cost, forms
 from quintain.dp.capture import Capture, Pass
-from quintain.dp.clipping import clipped_sum
+from quintain.dp.clipping import Clipped, Flat, clip_into
 
 TIGHT = {"rtol": 1e-9, "atol": 1e-9}
 
@@ -81,6 +83,20 @@ def passes(net: nn.Module, x: Tensor, loss) -> list[Pass]:
     return capture.take()
 
 
+class Found(NamedTuple):
+    """What clipping gave."""
+
+    total: dict[nn.Parameter, Tensor]
+    norms: Tensor
+    factors: Tensor
+
+
+def clipped_sum(turn: Pass, bound: float, *, mean: bool) -> Found:
+    total = {parameter: torch.zeros_like(parameter) for parameter in turn.gradients}
+    clipped: Clipped = clip_into(total, turn, Flat(bound), mean=mean)
+    return Found(total, clipped.norms, clipped.factors)
+
+
 def one_by_one(net: nn.Module, x: Tensor) -> list[list[Tensor]]:
     parameters = [p for p in net.parameters() if p.requires_grad]
     return [list(torch.autograd.grad(losses(net(x[i : i + 1])).sum(), parameters)) for i in range(len(x))]
@@ -120,32 +136,27 @@ def test_a_frozen_half_does_not_count(kind: str, frozen: str) -> None:
 def test_large_layers_in_pieces_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     net, x = build("conv in groups, dilated"), inputs("conv in groups, dilated", 5)
     kept = clipped_sum(passes(net, x, torch.mean)[0], 1.0, mean=True)
-    monkeypatch.setattr(rules, "KEPT", 200)
+    monkeypatch.setattr(forms, "KEPT", 200)
     pieces = clipped_sum(passes(net, x, torch.mean)[0], 1.0, mean=True)
     torch.testing.assert_close(kept.norms, pieces.norms, **TIGHT)
     for parameter in net.parameters():
         torch.testing.assert_close(kept.total[parameter], pieces.total[parameter], **TIGHT)
 
 
-@pytest.mark.parametrize("mean", [True, False])
-@pytest.mark.parametrize("kind", ["deep", "linear twice", "conv"])
-def test_a_pass_in_pieces_gives_the_same(kind: str, mean: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    net, x = build(kind), inputs(kind, 7)
-    x[2] = torch.inf
-    (turn,) = passes(net, x, torch.mean if mean else torch.sum)
-    whole = clipped_sum(turn, 0.5, mean=mean)
-    monkeypatch.setattr(clipping, "AT_ONCE", 3)
-    pieces = clipped_sum(turn, 0.5, mean=mean)
-    assert pieces.factors.shape == (7,)
-    torch.testing.assert_close(whole.factors, pieces.factors, **TIGHT)
-    for parameter in net.parameters():
-        torch.testing.assert_close(whole.total[parameter], pieces.total[parameter], **TIGHT)
+@pytest.mark.parametrize("ghost", [True, False])
+def test_both_ways_to_a_norm_give_the_same(ghost: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "ghost", lambda *_: ghost)
+    net, x = build("linear on a grid"), inputs("linear on a grid", 7)
+    expected = torch.stack([torch.cat([g.flatten() for g in gradients]).norm() for gradients in one_by_one(net, x)])
+    torch.testing.assert_close(clipped_sum(passes(net, x, torch.sum)[0], 0.5, mean=False).norms, expected, **TIGHT)
 
 
-@pytest.mark.parametrize("kept", [1, rules.KEPT])
+@pytest.mark.parametrize("ghost", [True, False])
+@pytest.mark.parametrize("kept", [1, forms.KEPT])
 @pytest.mark.parametrize("seed", range(5))
-def test_positions_that_cancel_do_not_pass_the_bound(kept: int, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rules, "KEPT", kept)
+def test_positions_that_cancel_do_not_pass_the_bound(ghost: bool, kept: int, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "ghost", lambda *_: ghost)
+    monkeypatch.setattr(forms, "KEPT", kept)
     generator = torch.Generator().manual_seed(seed)
     half = torch.rand(1, 64, 5, generator=generator) * 1e8
     x = torch.cat([half, half[:, torch.randperm(64, generator=generator)]], 1)

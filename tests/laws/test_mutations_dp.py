@@ -7,26 +7,25 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import PrivacyError, SpecificationFailure
-from quintain.dp import PoissonLoader, PrivacyEngine, PrivatePlan, clipping, measure, noise, rules
+from quintain.dp import PoissonLoader, PrivacyEngine, PrivatePlan, clipping, forms, measure, noise
 
 PLAN = PrivatePlan(noise_multiplier=1.5, max_grad_norm=0.7, expected_batch_size=32, steps=250, rate=0.1)
-CHOSEN, NORMAL, SQUARED = noise.Stream.chosen, noise.Stream.normal, rules.Products.squared
+CHOSEN, NORMAL, DENSE = noise.Stream.chosen, noise.Stream.normal, forms.Dense.squared
 
 
-def per_layer(turn, max_grad_norm, *, mean):
-    """Clips each layer by itself and calls it flat."""
-    parts = [
-        clipping_clean(type(turn)(turn.draw, {layer: calls}, turn.batch), max_grad_norm, mean=mean) for layer, calls in turn.calls.items()
-    ]
-    return clipping.ClippedSum({k: v for part in parts for k, v in part.total.items()}, parts[0].norms, parts[0].factors)
+def per_parameter(flat, norms, precision):
+    """Clips each parameter by itself and calls it flat."""
+    return [clipping.factors(norm, flat.max_grad_norm, precision) for norm in norms]
 
 
-clipping_clean = clipping.clipped_sum
-
-
-def apart(products):
+def apart(outer):
     """Adds the squared norms of a layer's uses and positions, as if they were orthogonal."""
-    return (products.a.square().sum(2) * products.g.square().sum(2)).sum((1, 2)).double()
+    return (outer.a.square().sum(2) * outer.g.square().sum(2)).sum(1).double()
+
+
+def only_matrices(dense):
+    """Forgets the parameters that are vectors."""
+    return DENSE(dense) * (len(dense.shape) > 1)
 
 
 class Shuffle:
@@ -55,10 +54,10 @@ def never_empty(stream, records, expected):
     return rows if len(rows) else never_empty(stream, records, expected)
 
 
-def stuck(stream, count):
+def stuck(stream, count, dtype):
     """The same noise at each step."""
-    stream.position = 0
-    return NORMAL(stream, count)
+    stream.seek(0)
+    return NORMAL(stream, count, dtype)
 
 
 MUTATIONS = {
@@ -68,21 +67,25 @@ MUTATIONS = {
         lambda norms, c, _: (1.001 * c / norms).clamp(max=1).nan_to_num(0),
         "moves the sum",
     ),
-    "per-layer clip called flat": ("quintain.dp.optimizer.clipped_sum", per_layer, "moves the sum"),
-    "bias not counted": ("quintain.dp.rules.Affine.squared", lambda self: SQUARED(self.weight), "moves the sum"),
-    "no cross terms between positions": ("quintain.dp.rules.Products.squared", apart, "moves the sum"),
-    "halved noise": ("quintain.dp.noise.Stream.normal", lambda self, count: NORMAL(self, count) / 2, "standard deviation"),
-    "noise 2 % short": ("quintain.dp.noise.Stream.normal", lambda self, count: NORMAL(self, count) * 0.98, "standard deviation"),
-    "no noise": ("quintain.dp.noise.Stream.normal", lambda self, count: NORMAL(self, count) * 0, "standard deviation"),
+    "per-layer clip called flat": ("quintain.dp.clipping.Flat.factors", per_parameter, "moves the sum"),
+    "bias not counted": ("quintain.dp.forms.Dense.squared", only_matrices, "moves the sum"),
+    "no cross terms between positions": ("quintain.dp.forms.Outer.squared", apart, "moves the sum"),
+    "halved noise": ("quintain.dp.noise.Stream.normal", lambda self, count, dtype: NORMAL(self, count, dtype) / 2, "standard deviation"),
+    "noise 2 % short": (
+        "quintain.dp.noise.Stream.normal",
+        lambda self, count, dtype: NORMAL(self, count, dtype) * 0.98,
+        "standard deviation",
+    ),
+    "no noise": ("quintain.dp.noise.Stream.normal", lambda self, count, dtype: NORMAL(self, count, dtype) * 0, "standard deviation"),
     "noise of another shape": (
         "quintain.dp.noise.Stream.normal",
-        lambda self, count: NORMAL(self, count).sign() * 1.0,
+        lambda self, count, dtype: NORMAL(self, count, dtype).sign() * 1.0,
         "Gaussian",
     ),
     "the same noise each step": ("quintain.dp.noise.Stream.normal", stuck, "two steps"),
     "one noise for all layers": (
-        "quintain.dp.noise.Stream.normal",
-        lambda self, count: NORMAL(self, count // 2).repeat(2),
+        "quintain.dp.noise.Stream.add_normal",
+        lambda self, into, scale: into.view(2, -1).add_(NORMAL(self, len(into) // 2), alpha=scale),
         "two layers",
     ),
     "fixed batches": ("quintain.dp.noise.Stream.chosen", fixed_size, "spread of batch sizes"),

@@ -1,31 +1,124 @@
 """The clipped sum of per-example gradients: the one place where a record's influence is bounded."""
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from quintain.core.errors import PrivacyError
-from quintain.dp.capture import Layer, Pass
-from quintain.dp.rules import Gradients, Instantiated, sum_of
+from quintain.core.errors import SettingError
+from quintain.dp.capture import Pass
+from quintain.dp.forms import sum_of
 
-AT_ONCE = 64
-"""Examples whose gradients are worked out together: few enough that they stay in the processor's caches."""
+
+class Clip(Protocol):
+    """How gradients are brought down to a bound."""
+
+    @property
+    def sensitivity(self) -> float:
+        """Euclidean bound of what one record adds to the sum, over all parameters together: what the noise is scaled to."""
+
+    def factors(self, norms: Sequence[Tensor], precision: torch.finfo) -> Sequence[Tensor]:
+        """What each example's gradient is multiplied by, (B,) float64 for each parameter, from its norms in the order of the optimiser."""
 
 
 @dataclass(frozen=True, slots=True)
-class ClippedSum:
-    """What a pass adds to the step.
+class Flat:
+    """The gradient over all parameters together.
 
     Args:
-        total: Sum of the clipped gradients, by parameter.
-        norms: Euclidean norm of each example's gradient before clipping, (B,) float64; private.
-        factors: What each was multiplied by, (B,) float64; private.
+        max_grad_norm: C.
+
+    Source: Abadi et al., 2016, arXiv:1607.00133.
     """
 
-    total: dict[nn.Parameter, Tensor]
+    max_grad_norm: float
+
+    def __post_init__(self) -> None:
+        check_bound(self.max_grad_norm)
+
+    @property
+    def sensitivity(self) -> float:
+        return self.max_grad_norm
+
+    def factors(self, norms: Sequence[Tensor], precision: torch.finfo) -> Sequence[Tensor]:
+        return [factors(whole(norms), self.max_grad_norm, precision)] * len(norms)
+
+
+@dataclass(frozen=True, slots=True)
+class PerLayer:
+    r"""Each parameter by itself; one record adds at most :math:`\sqrt{\sum_k C_k^2}`.
+
+    Args:
+        max_grad_norms: C for each parameter, in the order of the optimiser.
+    """
+
+    max_grad_norms: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        for bound in self.max_grad_norms:
+            check_bound(bound)
+
+    @property
+    def sensitivity(self) -> float:
+        return math.hypot(*self.max_grad_norms)
+
+    def factors(self, norms: Sequence[Tensor], precision: torch.finfo) -> Sequence[Tensor]:
+        return [factors(norm, bound, precision) for norm, bound in zip(norms, self.max_grad_norms, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Automatic:
+    r"""Every gradient normalised, :math:`f_i = C / (n_i + \gamma)`: C then scales the step like the learning rate, and needs no search.
+
+    Args:
+        max_grad_norm: C, which no clipped gradient reaches.
+        stability: gamma.
+
+    Source: Bu et al., 2023, arXiv:2206.07136.
+    """
+
+    max_grad_norm: float
+    stability: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_bound(self.max_grad_norm)
+        if not self.stability > 0:
+            raise SettingError(f"got stability = {self.stability}; expected a positive number, such as 0.01")
+
+    @property
+    def sensitivity(self) -> float:
+        return self.max_grad_norm
+
+    def factors(self, norms: Sequence[Tensor], precision: torch.finfo) -> Sequence[Tensor]:
+        shrunk = self.max_grad_norm * (1 - 4 * precision.eps) / (whole(norms) + self.stability)
+        return [torch.where(shrunk.isfinite() & (shrunk >= precision.tiny), shrunk, 0)] * len(norms)
+
+
+@dataclass(frozen=True, slots=True)
+class Clipped:
+    """What a pass has added to the step.
+
+    Args:
+        norms: Euclidean norm of each example's gradient before clipping, (B,) float64; private.
+        factors: The least that a part of it was multiplied by, (B,) float64; private.
+    """
+
     norms: Tensor
     factors: Tensor
+
+
+def check_bound(bound: float) -> None:
+    """Raise unless ``bound`` is positive."""
+    if not bound > 0:
+        raise SettingError(f"got max_grad_norm = {bound}; expected a positive number, such as 1.0")
+
+
+def whole(norms: Sequence[Tensor]) -> Tensor:
+    """The norm over all parameters."""
+    return sum_of(norm.square() for norm in norms).sqrt()
 
 
 def factors(norms: Tensor, max_grad_norm: float, precision: torch.finfo) -> Tensor:
@@ -40,63 +133,34 @@ def factors(norms: Tensor, max_grad_norm: float, precision: torch.finfo) -> Tens
     return torch.where(norms.isfinite() & (shrunk >= precision.tiny), shrunk, 0)
 
 
-def clipped_sum(turn: Pass, max_grad_norm: float, *, mean: bool) -> ClippedSum:
-    r"""Clip each example's gradient, over all layers together, and add them up.
+def clip_into(sums: Mapping[nn.Parameter, Tensor], turn: Pass, clip: Clip, *, mean: bool) -> Clipped:
+    r"""Clip each example's gradient and add them up.
 
-    .. math:: n_i^2 = \sum_{\text{layers}} \|g_i\|^2, \qquad S = \sum_i f_i\, g_i
+    .. math:: S \mathrel{+}= \sum_i f_i\, g_i
+
+    A record whose gradient is not finite adds nothing.
 
     Args:
+        sums: What to add to, by parameter, in the order of the optimiser; those that the pass did not use stay.
         turn: A pass after its backward pass.
-        max_grad_norm: C.
+        clip: How to bound.
         mean: Whether the loss was a mean over the pass' examples, so that their gradients arrive divided by their number.
-
-    Raises:
-        PrivacyError: If a layer's rule does not give all of its trainable parameters, and these alone.
 
     Source: Abadi et al., 2016, arXiv:1607.00133; norms without gradients: Goodfellow, 2015, arXiv:1510.01799.
     """
-    scale = float(turn.batch or 0) if mean else 1.0
-    parts = [_clipped(piece, max_grad_norm, scale) for piece in turn.pieces(AT_ONCE)]
-    total = {parameter: sum_of(part.total[parameter] for part in parts) for parameter in parts[0].total}
-    return ClippedSum(total, torch.cat([part.norms for part in parts]), torch.cat([part.factors for part in parts]))
-
-
-def _clipped(turn: Pass, max_grad_norm: float, scale: float) -> ClippedSum:
-    """The same for some examples, whose gradients arrive divided by ``scale``."""
-    gradients = _gradients(turn)
-    norms = scale * sum_of(part.squared() for _, part in gradients).sqrt()
-    dtypes = {layer.parameter(name).dtype for layer, _ in gradients for name in layer.trainable}
-    precision = max(map(torch.finfo, dtypes), key=lambda info: info.eps)
-    multipliers = factors(norms, max_grad_norm, precision)
-    if not norms.isfinite().all():
-        gradients = _gradients(_without(turn, ~norms.isfinite()))
-    total: dict[nn.Parameter, Tensor] = {}
-    for layer, part in gradients:
-        sums = part.total(scale * multipliers)
-        if set(sums) != layer.trainable:
-            raise PrivacyError(
-                f"the rule of layer {layer.name!r} gives gradients of {sorted(sums)}, and its trainable parameters are "
-                f"{sorted(layer.trainable)}; expected all of them and no others"
-            )
-        total |= {layer.parameter(name): value for name, value in sums.items()}
-    return ClippedSum(total, norms, multipliers)
-
-
-def _gradients(turn: Pass) -> list[tuple[Layer, Gradients]]:
-    return [
-        (layer, layer.rule(layer.module, calls, layer.trainable) if turn.batch else _none(layer)) for layer, calls in turn.calls.items()
-    ]
-
-
-def _none(layer: Layer) -> Gradients:
-    """The gradients of an empty batch."""
-    return Instantiated({name: torch.zeros_like(layer.parameter(name))[None][:0] for name in layer.trainable})
-
-
-def _without(turn: Pass, gone: Tensor) -> Pass:
-    """The same pass with all that belongs to some examples set to zero: zero times infinity would be NaN."""
-
-    def cleared(x: Tensor) -> Tensor:
-        return x.masked_fill(gone.view(-1, *(1 for _ in x.shape[1:])), 0)
-
-    return Pass(turn.draw, {layer: [(cleared(a), cleared(g)) for a, g in calls] for layer, calls in turn.calls.items()}, turn.batch)
+    batch = turn.batch or 0
+    scale = float(batch) if mean else 1.0
+    found = turn.gradients
+    none = torch.zeros(batch, dtype=torch.float64, device=next(iter(sums.values())).device)
+    norms = [scale * found[parameter].squared().sqrt() if parameter in found else none for parameter in sums]
+    precision = max((torch.finfo(parameter.dtype) for parameter in sums), key=lambda info: info.eps)
+    multipliers = clip.factors(norms, precision)
+    total = whole(norms)
+    broken = ~total.isfinite()
+    if broken.any():
+        found = {parameter: gradient.without(broken) for parameter, gradient in found.items()}
+        multipliers = [multiplier.masked_fill(broken, 0) for multiplier in multipliers]
+    for (parameter, into), multiplier in zip(sums.items(), multipliers, strict=True):
+        if parameter in found:
+            found[parameter].add_to(into, scale * multiplier)
+    return Clipped(total, torch.stack(list(multipliers)).amin(0))

@@ -1,5 +1,6 @@
 """One call that turns a module, its optimiser and its loader private."""
 
+import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -9,12 +10,14 @@ from torch.utils.data import DataLoader
 
 from quintain.core.errors import SettingError
 from quintain.dp.accounting import noise_for
+from quintain.dp.clipping import Clip, Flat
 from quintain.dp.ledger import Ledger
-from quintain.dp.noise import Stream
+from quintain.dp.noise import Stream, seeded_key
 from quintain.dp.optimizer import PrivateOptimizer
 from quintain.dp.rules import Rule
 from quintain.dp.sampling import PoissonLoader
 
+KEY = 32
 Private = tuple[nn.Module, PrivateOptimizer, PoissonLoader]
 
 
@@ -41,12 +44,22 @@ class PrivacyEngine:
     Args:
         seed: Draws batches and noise from this seed, for tests and papers: ``reproducible`` is then true, and who knows the seed can
             subtract the noise. By default both come from secret streams, keyed by the operating system.
+        key: 32 secret bytes to draw from instead of fresh ones, so that a run that broke off can repeat its last step bit for bit; never
+            for another run.
         rules: Rules for further kinds of layer (see ``rules.Rule``).
+
+    Raises:
+        SettingError: If the key is not one.
     """
 
-    def __init__(self, *, seed: int | None = None, rules: Mapping[type[nn.Module], Rule] | None = None) -> None:
+    def __init__(self, *, seed: int | None = None, key: bytes | None = None, rules: Mapping[type[nn.Module], Rule] | None = None) -> None:
+        if key is not None and (seed is not None or len(key) != KEY):
+            raise SettingError(
+                f"got a key of {len(key)} bytes{' and a seed' if seed is not None else ''}; expected {KEY} secret bytes alone"
+            )
         self.ledger = Ledger()
         self._seed, self._rules = seed, rules
+        self._root = Stream((key or os.urandom(KEY)) if seed is None else seeded_key(seed))
         self._made = 0
 
     @property
@@ -61,8 +74,9 @@ class PrivacyEngine:
         optimizer: torch.optim.Optimizer,
         data_loader: "DataLoader[Any]",
         noise_multiplier: float = 1.1,
-        max_grad_norm: float = 1.0,
+        max_grad_norm: float | Clip = 1.0,
         loss_reduction: Literal["mean", "sum"] = "mean",
+        allow_no_privacy: bool = False,
     ) -> Private:
         """The same module, with hooks; the optimiser, wrapped; and a loader that samples.
 
@@ -71,9 +85,10 @@ class PrivacyEngine:
             optimizer: Holds exactly the module's trainable parameters.
             data_loader: Its batch size becomes the expected one, its length stays.
             noise_multiplier: Standard deviation of the noise, in units of ``max_grad_norm``.
-            max_grad_norm: Bound of one example's gradient, over all parameters together.
+            max_grad_norm: Bound of one example's gradient, over all parameters together; or another way to clip.
             loss_reduction: Whether losses are means over the examples of their pass, or sums; told wrongly, one record can move the sum by
                 twice the bound, since the scale of all others follows the size of the batch.
+            allow_no_privacy: Whether a noise multiplier of 0 is meant; epsilon is then infinite.
 
         Raises:
             PrivacyError: If a layer cannot be private, or module and optimiser do not fit together.
@@ -87,6 +102,7 @@ class PrivacyEngine:
             noise_multiplier=noise_multiplier,
             max_grad_norm=max_grad_norm,
             loss_reduction=loss_reduction,
+            allow_no_privacy=allow_no_privacy,
         )
 
     def make_private_with_epsilon(
@@ -98,7 +114,7 @@ class PrivacyEngine:
         target_epsilon: float,
         target_delta: float,
         epochs: int,
-        max_grad_norm: float = 1.0,
+        max_grad_norm: float | Clip = 1.0,
         loss_reduction: Literal["mean", "sum"] = "mean",
     ) -> Private:
         """As ``make_private``, with the least noise whose ``epochs`` over the loader cost at most ``target_epsilon``.
@@ -135,19 +151,25 @@ class PrivacyEngine:
         optimizer: torch.optim.Optimizer,
         loader: PoissonLoader,
         noise_multiplier: float,
-        max_grad_norm: float,
+        max_grad_norm: float | Clip,
         loss_reduction: Literal["mean", "sum"] = "mean",
+        allow_no_privacy: bool = False,
     ) -> Private:
         """``make_private`` with a loader that already samples."""
         if loss_reduction not in ("mean", "sum"):
             raise SettingError(f'got loss_reduction = {loss_reduction!r}; expected "mean" or "sum"')
+        if noise_multiplier == 0 and not allow_no_privacy:
+            raise SettingError(
+                "got noise_multiplier = 0: no privacy at all; expected a positive number, such as 1.1, or allow_no_privacy=True if that is "
+                "meant: epsilon is then infinite"
+            )
         private = PrivateOptimizer(
             optimizer,
             module=module,
             loader=loader,
             ledger=self.ledger,
             noise_multiplier=noise_multiplier,
-            max_grad_norm=max_grad_norm,
+            clip=Flat(max_grad_norm) if isinstance(max_grad_norm, (int, float)) else max_grad_norm,
             mean=loss_reduction == "mean",
             stream=self._stream("noise"),
             rules=self._rules,
@@ -161,4 +183,4 @@ class PrivacyEngine:
     def _stream(self, purpose: str) -> Stream:
         """A stream of its own for each purpose and each call: no noise is ever drawn twice."""
         self._made += 1
-        return Stream.secret() if self._seed is None else Stream.seeded(self._seed, purpose, self._made)
+        return self._root.child(purpose, self._made)

@@ -79,6 +79,7 @@ def fit(
         noise_multiplier=plan.noise_multiplier,
         max_grad_norm=plan.max_grad_norm,
         loss_reduction="sum",
+        allow_no_privacy=True,
     )
     device = parameters[0].device
     net.train()

@@ -15,10 +15,13 @@ from quintain.core.errors import PrivacyError
 
 BLOCK = 16
 WORD = 1 << 64
+AT_ONCE = 1 << 17
+"""Bytes of cipher that are worked on together: few enough to stay in the processor's caches, and even in pairs of words."""
+ZEROS = bytes(AT_ONCE)
 
 
 class Stream:
-    """An endless stream of 64-bit words: AES-256 in counter mode.
+    """An endless stream of random words for each turn 0, 1, 2, ...: AES-256 in counter mode, the turn in the counter's upper half.
 
     What it protects: who does not know the key cannot tell the stream from chance, nor continue or rewind it, however much of it the
     released models show. What it does not: Gaussian noise is rounded to floating point, and the low bits of such a sum can
@@ -26,12 +29,11 @@ class Stream:
 
     Args:
         key: 32 bytes.
-        position: Blocks of 16 bytes already used; a stream put back to its position continues bit for bit.
     """
 
-    def __init__(self, key: bytes, position: int = 0) -> None:
+    def __init__(self, key: bytes) -> None:
         self._key = key
-        self.position = position
+        self._position = 0
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         """Refuse copies: two runs with one stream draw the same noise, and the difference of what they release has none."""
@@ -47,24 +49,63 @@ class Stream:
     @classmethod
     def seeded(cls, seed: int, *path: str | int) -> "Stream":
         """A stream that anyone who knows ``seed`` and the place of use can draw again."""
-        return cls(hashlib.blake2b("/".join(map(str, ("quintain.dp", seed, *path))).encode(), digest_size=32).digest())
+        return cls(seeded_key(seed)).child(*path)
+
+    def child(self, *path: str | int) -> "Stream":
+        """A stream of its own for a place of use; it tells nothing of this one or of other places."""
+        return Stream(hashlib.blake2b("/".join(map(str, path)).encode(), key=self._key, digest_size=32).digest())
+
+    def seek(self, turn: int) -> None:
+        """Go to the beginning of a turn, which must be new unless what it was drawn for is repeated bit for bit."""
+        self._position = turn << 64
 
     def words(self, count: int) -> npt.NDArray[np.uint64]:
         """``count`` words, uniform in [0, 2^64)."""
-        blocks = -(-count * 8 // BLOCK)
-        cipher = Cipher(algorithms.AES(self._key), modes.CTR(self.position.to_bytes(BLOCK, "big")))
-        self.position += blocks
-        return np.frombuffer(cipher.encryptor().update(bytes(blocks * BLOCK)), dtype="<u8")[:count]
+        return np.frombuffer(self._bytes(8 * count), dtype="<u8", count=count)
 
-    def normal(self, count: int) -> Tensor:
-        """``count`` standard normal numbers in float64, by the transform of Box and Muller on 53-bit uniforms in (0, 1]."""
+    def normal(self, count: int, dtype: torch.dtype = torch.float64) -> Tensor:
+        """``count`` standard normal numbers, by the transform of Box and Muller.
+
+        From uniforms of 53 bits in float64; in float32 from 31 bits for the radius (so that none is beyond 6.66) and 32 for the angle.
+        """
         half = -(-count // 2)
-        uniform = torch.from_numpy(((self.words(2 * half) >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53)
-        radius, angle = (-2 * uniform[:half].log()).sqrt(), 2 * math.pi * uniform[half:]
-        return torch.cat([radius * angle.cos(), radius * angle.sin()])[:count]
+        if dtype == torch.float64:
+            words = torch.from_numpy(((self.words(2 * half) >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53)
+            radius, angle = words[:half], words[half:].mul_(2 * math.pi)
+        else:
+            words = torch.frombuffer(self._bytes(8 * half), dtype=torch.int32, count=2 * half).to(torch.float32)
+            radius, angle = words[:half].abs_().add_(0.5).mul_(2.0**-31), words[half:].mul_(math.pi * 2.0**-31)
+        radius.log_().mul_(-2).sqrt_()
+        result = torch.empty(2 * half, dtype=dtype)
+        torch.cos(angle, out=result[:half])
+        torch.sin(angle, out=result[half:])
+        result.view(2, half).mul_(radius)
+        return result[:count]
+
+    def add_normal(self, into: Tensor, scale: float) -> None:
+        """Add independent normal numbers of standard deviation ``scale`` to a flat tensor."""
+        for piece in into.split(AT_ONCE // into.element_size()):
+            piece.add_(self.normal(len(piece), piece.dtype).to(piece.device), alpha=scale)
 
     def chosen(self, records: int, expected: int) -> npt.NDArray[np.int64]:
         """Which of ``records`` are in, each by itself with probability ``expected / records``, exact to 2^-64 and never above."""
         if expected == records:
             return np.arange(records)
         return np.flatnonzero(self.words(records) < np.uint64(expected * WORD // records))
+
+    def _bytes(self, count: int) -> bytearray:
+        """At least so many."""
+        blocks = -(-count // BLOCK)
+        cipher = Cipher(algorithms.AES(self._key), modes.CTR(self._position.to_bytes(BLOCK, "big"))).encryptor()
+        self._position += blocks
+        out = bytearray(blocks * BLOCK)
+        view = memoryview(out)
+        for start in range(0, len(out), AT_ONCE):
+            piece = view[start : start + AT_ONCE]
+            cipher.update_into(ZEROS[: len(piece)], piece)
+        return out
+
+
+def seeded_key(seed: int) -> bytes:
+    """A key that follows from a seed."""
+    return hashlib.blake2b(f"quintain.dp/{seed}".encode(), digest_size=32).digest()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp.capture import Capture, Pass
-from quintain.dp.clipping import clipped_sum
+from quintain.dp.clipping import Clip, clip_into
 from quintain.dp.ledger import Ledger, Release
 from quintain.dp.noise import Stream
 from quintain.dp.rules import Rule
@@ -32,7 +32,7 @@ class PrivateOptimizer(torch.optim.Optimizer):
         loader: Where the batches come from.
         ledger: Where each step is recorded, before it is applied.
         noise_multiplier: sigma.
-        max_grad_norm: C.
+        clip: How one record's gradient is bounded.
         mean: Whether losses are means over the batch of their pass (else sums).
         stream: Where the noise comes from.
         rules: Rules for more kinds of layer.
@@ -49,21 +49,22 @@ class PrivateOptimizer(torch.optim.Optimizer):
         loader: PoissonLoader,
         ledger: Ledger,
         noise_multiplier: float,
-        max_grad_norm: float,
+        clip: Clip,
         mean: bool,
         stream: Stream,
         rules: Mapping[type[nn.Module], Rule] | None = None,
     ) -> None:
-        _check_settings(noise_multiplier, max_grad_norm)
+        _check_settings(noise_multiplier, clip)
         if isinstance(inner, PrivateOptimizer):
             raise PrivacyError("got an optimiser that is private already; expected a plain one, over a module that no other holds")
         self.inner = inner
         self.loader, self.ledger, self.stream = loader, ledger, stream
-        self._noise_multiplier, self._max_grad_norm = noise_multiplier, max_grad_norm
+        self._noise_multiplier, self._clip = noise_multiplier, clip
         self.parameters = _matched(module, inner)
         self.seen = self.clipped = 0
         self._mean = mean
-        self._sums: dict[nn.Parameter, Tensor] = {}
+        self.steps = 0
+        self._sums = _Sums(list(self.parameters.values()))
         self._examples: int | None = None
         self._draws: set[int] = set()
         self._spent = loader.draws
@@ -86,14 +87,19 @@ class PrivateOptimizer(torch.optim.Optimizer):
         return self._noise_multiplier
 
     @property
+    def clip(self) -> Clip:
+        """How one record's gradient is bounded; fixed, so that no noise is scaled to another bound than gradients were clipped to."""
+        return self._clip
+
+    @property
     def max_grad_norm(self) -> float:
-        """C; fixed, so that no noise is scaled to another bound than gradients were clipped to."""
-        return self._max_grad_norm
+        """C, over all parameters together."""
+        return self._clip.sensitivity
 
     @property
     def noise_scale(self) -> float:
         """Standard deviation of the noise in the sum of gradients, sigma times C."""
-        return 0.0 if self.noise_multiplier == 0 else self.noise_multiplier * self.max_grad_norm
+        return 0.0 if self.noise_multiplier == 0 else self.noise_multiplier * self._clip.sensitivity
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One private step: recorded first, then applied.
@@ -128,7 +134,7 @@ class PrivateOptimizer(torch.optim.Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """The inner optimiser's state, and under ``"privacy"`` the ledger and the places in the random streams (never their keys)."""
-        privacy = {"ledger": self.ledger.state_dict(), "noise": self.stream.position, "sampling": self.loader.stream.position}
+        privacy = {"ledger": self.ledger.state_dict(), "steps": self.steps, "draws": self.loader.draws}
         return {**self.inner.state_dict(), "privacy": privacy}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -141,17 +147,29 @@ class PrivateOptimizer(torch.optim.Optimizer):
             raise PrivacyError("got a plain optimiser's state; expected one with its ledger, or the steps already spent would be forgotten")
         privacy = state_dict["privacy"]
         self.ledger.load_state_dict(privacy["ledger"])
-        self.stream.position, self.loader.stream.position = privacy["noise"], privacy["sampling"]
+        self.steps, self.loader.draws = privacy["steps"], privacy["draws"]
+        self._spent = self.loader.draws
         self.inner.load_state_dict({key: value for key, value in state_dict.items() if key != "privacy"})
 
     def _accumulate(self, turn: Pass) -> None:
-        part = clipped_sum(turn, self.max_grad_norm, mean=self._mean)
-        for parameter, value in part.total.items():
-            self._sums[parameter] = self._sums[parameter] + value if parameter in self._sums else value
+        self._refuse_plain()
+        if self._examples is None:
+            self._sums.clear()
+        part = clip_into(self._sums.by_parameter, turn, self._clip, mean=self._mean)
         self._examples = (self._examples or 0) + len(part.norms)
         self._draws.add(turn.draw)
         self.seen += len(part.norms)
         self.clipped += int((part.factors < 1).sum())
+
+    def _refuse_plain(self) -> None:
+        """No gradient but those that were written here, unchanged."""
+        for name, parameter in self.parameters.items():
+            grad, written = parameter.grad, self._written.get(parameter)
+            if grad is not None and (written is None or grad is not written[0] or grad._version != written[1]):
+                raise PrivacyError(
+                    f"parameter {name!r} has a plain gradient, which is not clipped; expected gradients through its layer alone, in "
+                    "training mode (module.train()): no penalty on weights in the loss (use weight_decay), no backward in evaluation mode"
+                )
 
     def _check_step(self) -> None:
         private = set(self.parameters.values())
@@ -161,16 +179,7 @@ class PrivateOptimizer(torch.optim.Optimizer):
                 "the optimiser holds a parameter that was not trainable when it was made private, and now is, or has a plain gradient; "
                 "expected no unfreezing and no further parameters: call make_private again on the changed module and a fresh optimiser"
             )
-        for name, parameter in self.parameters.items():
-            written = self._written.get(parameter)
-            plain = parameter.grad is not None and (
-                written is None or parameter.grad is not written[0] or parameter.grad._version != written[1]
-            )
-            if plain:
-                raise PrivacyError(
-                    f"parameter {name!r} has a plain gradient, which is not clipped; expected gradients through its layer alone, in "
-                    "training mode (module.train()): no penalty on weights in the loss (use weight_decay), no backward in evaluation mode"
-                )
+        self._refuse_plain()
         if self._examples is None:
             raise PrivacyError(
                 "step() without captured gradients; expected a forward pass of the private module in training mode and loss.backward() "
@@ -189,28 +198,69 @@ class PrivateOptimizer(torch.optim.Optimizer):
 
     def _release(self) -> None:
         """Write the noisy mean into the parameters' gradients."""
-        parameters = list(self.parameters.values())
-        noise = self.stream.normal(sum(p.numel() for p in parameters)) * self.noise_scale if self.noise_scale else None
-        at = 0
-        for parameter in parameters:
-            total = self._sums.get(parameter)
-            total = torch.zeros_like(parameter) if total is None else total.view_as(parameter)
-            if noise is not None:
-                drawn = noise[at : at + parameter.numel()].view_as(parameter).to(parameter.device)
-                total = (total + drawn).to(parameter.dtype)
-            at += parameter.numel()
-            parameter.grad = total / self.loader.expected_batch_size
+        if self.noise_scale:
+            self.stream.seek(self.steps)
+            self._sums.add_noise(self.stream, self.noise_scale)
+        self.steps += 1
+        for parameter, mean in self._sums.divided(self.loader.expected_batch_size).items():
+            parameter.grad = mean
 
     def _forget(self) -> None:
-        self._sums, self._examples, self._draws = {}, None, set()
+        self._examples, self._draws = None, set()
 
 
-def _check_settings(noise_multiplier: float, max_grad_norm: float) -> None:
+class _Sums:
+    """One flat buffer for the sums of all parameters, kept from step to step.
+
+    Args:
+        parameters: In the order of the optimiser.
+
+    Raises:
+        PrivacyError: If they are on several devices.
+    """
+
+    def __init__(self, parameters: list[nn.Parameter]) -> None:
+        devices = {str(parameter.device) for parameter in parameters}
+        if len(devices) > 1:
+            raise PrivacyError(f"got trainable parameters on {', '.join(sorted(devices))}; expected all on one device")
+        self._parameters = parameters
+        self._flat: Tensor | None = None
+
+    @property
+    def flat(self) -> Tensor:
+        """All sums, in the widest of the parameters' formats."""
+        device, count = self._parameters[0].device, sum(parameter.numel() for parameter in self._parameters)
+        if self._flat is None or self._flat.device != device:
+            dtype = max((parameter.dtype for parameter in self._parameters), key=lambda dtype: torch.finfo(dtype).bits)
+            self._flat = torch.zeros(count, dtype=dtype, device=device)
+        return self._flat
+
+    @property
+    def by_parameter(self) -> dict[nn.Parameter, Tensor]:
+        """Each in the shape of its parameter."""
+        parts = self.flat.split([parameter.numel() for parameter in self._parameters])
+        return {parameter: part.view_as(parameter) for parameter, part in zip(self._parameters, parts, strict=True)}
+
+    def clear(self) -> None:
+        """Back to zero; gradients that were written from here are gone."""
+        self.flat.zero_()
+        for parameter in self._parameters:
+            parameter.grad = None
+
+    def add_noise(self, stream: Stream, scale: float) -> None:
+        """Independent Gaussian noise for every parameter."""
+        stream.add_normal(self.flat, scale)
+
+    def divided(self, by: int) -> dict[nn.Parameter, Tensor]:
+        """The sums over a number, in the parameters' own formats."""
+        self.flat.div_(by)
+        return {parameter: part.to(parameter.dtype) for parameter, part in self.by_parameter.items()}
+
+
+def _check_settings(noise_multiplier: float, clip: Clip) -> None:
     if not 0 <= noise_multiplier < math.inf:
         raise SettingError(f"got noise_multiplier = {noise_multiplier}; expected a finite number, 0 (no privacy) or more, such as 1.1")
-    if not max_grad_norm > 0:
-        raise SettingError(f"got max_grad_norm = {max_grad_norm}; expected a positive number, such as 1.0")
-    if math.isinf(max_grad_norm) and noise_multiplier:
+    if math.isinf(clip.sensitivity) and noise_multiplier:
         raise SettingError("got max_grad_norm = inf with noise; expected a finite bound: noise is scaled to it")
 
 

@@ -96,6 +96,7 @@ class PoissonLoader:
 
     def draw(self) -> npt.NDArray[np.int64]:
         """The rows of the next batch."""
+        self.stream.seek(self.draws)
         rows = self.stream.chosen(self.records, self.expected_batch_size)
         self.draws, self.size = self.draws + 1, len(rows)
         return rows

@@ -88,6 +88,7 @@ def _noise(plan: PrivatePlan, seed: int | None) -> tuple[SpecificationTest, ...]
         data_loader=_loader(silent, batch=plan.expected_batch_size),
         noise_multiplier=plan.noise_multiplier,
         max_grad_norm=plan.max_grad_norm,
+        allow_no_privacy=True,
     )
     drawn: list[Tensor] = []
     while len(drawn) < NOISE_STEPS:
@@ -129,6 +130,7 @@ def _inclusion(plan: PrivatePlan, n: int, seed: int | None) -> tuple[Specificati
         data_loader=_loader(torch.arange(n), batch=plan.expected_batch_size),
         noise_multiplier=plan.noise_multiplier,
         max_grad_norm=plan.max_grad_norm,
+        allow_no_privacy=True,
     )
     counts = np.zeros(n, dtype=np.int64)
     sizes: list[int] = []
@@ -190,6 +192,7 @@ def _clipped_sum(net: nn.Module, x: Tensor, y: Tensor, bound: float) -> Tensor:
         data_loader=_loader(x, y, batch=len(x)),
         noise_multiplier=0.0,
         max_grad_norm=bound,
+        allow_no_privacy=True,
     )
     try:
         for rows, labels in loader:

@@ -1,0 +1,291 @@
+"""Gradients of single examples for one parameter, in the form that holds them in the least room: their norms, and their weighted sum."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from quintain.dp import cost
+
+KEPT = 1 << 25
+"""Numbers of per-example gradients that one parameter may keep between the norms and the sum."""
+
+
+class PerExample(Protocol):
+    """The gradients :math:`G_i` of B examples for one parameter."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """Of the parameter."""
+
+    def squared(self) -> Tensor:
+        """Squared Euclidean norms, (B,) float64: never below those of what ``add_to`` adds up, whatever the order of summation."""
+
+    def add_to(self, into: Tensor, weights: Tensor) -> None:
+        """Add all, each times its weight (B,), to a tensor of the parameter's shape, which is contiguous."""
+
+    def plus(self, other: "PerExample") -> "PerExample":
+        """The gradients of a parameter that was used twice."""
+
+    def without(self, gone: Tensor) -> "PerExample":
+        """The same with those of some examples, (B,) bool, set to zero: zero times infinity would be NaN."""
+
+    def dense(self) -> Tensor:
+        """All of them, (B, *shape)."""
+
+
+class Dense:
+    """Gradients that are there.
+
+    Args:
+        rows: (B, *shape).
+    """
+
+    def __init__(self, rows: Tensor) -> None:
+        self.rows = rows
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.rows.shape[1:]
+
+    def squared(self) -> Tensor:
+        return square(self.rows)
+
+    def add_to(self, into: Tensor, weights: Tensor) -> None:
+        into.view(-1).addmv_(self.rows.flatten(1).mT, weights.to(self.rows.dtype))
+
+    def plus(self, other: PerExample) -> PerExample:
+        return Dense(self.rows + other.dense())
+
+    def without(self, gone: Tensor) -> PerExample:
+        return Dense(cleared(self.rows, gone))
+
+    def dense(self) -> Tensor:
+        return self.rows
+
+
+class Outer:
+    r"""Gradients of a matrix that are sums of outer products over positions, :math:`G_i = \sum_t g_{it} a_{it}^\top`.
+
+    The norm is that of one product, or :math:`\langle A_i A_i^\top, G_i G_i^\top \rangle` (ghost norm), or of the gradients built in
+    pieces, whichever costs less; with more than one position it is raised by its worst rounding error, for positions that cancel.
+
+    Args:
+        a: Inputs (B, T, inputs).
+        g: Gradients at the outputs (B, T, outputs).
+
+    Source: Goodfellow, 2015, arXiv:1510.01799; Li et al., 2021, arXiv:2110.05679; Bu et al., 2022, arXiv:2210.00038.
+    """
+
+    def __init__(self, a: Tensor, g: Tensor) -> None:
+        self.a, self.g = a, g
+
+    @property
+    def shape(self) -> torch.Size:
+        return torch.Size((self.g.shape[2], self.a.shape[2]))
+
+    def squared(self) -> Tensor:
+        batch, positions, inputs = self.a.shape
+        if positions == 1:
+            return square(self.a) * square(self.g)
+        outputs = self.g.shape[2]
+        if cost.ghost(positions, inputs, outputs):
+            quick = in_range(lambda a, g: dots(torch.bmm(a, a.mT), torch.bmm(g, g.mT)), self.a, self.g)
+            terms = inputs + outputs + positions
+        else:
+            size = max(1, KEPT // (inputs * outputs))
+            pieces = zip(self.a.split(size), self.g.split(size), strict=True)
+            quick = torch.cat([square(torch.bmm(g.mT, a)) for a, g in pieces]) if batch else self.a.new_zeros(0).double()
+            terms = positions
+        reach = in_range(lambda a, g: dots(a.norm(dim=2), g.norm(dim=2)).square(), self.a, self.g)
+        return quick.clamp(min=0) + terms * torch.finfo(self.a.dtype).eps * reach
+
+    def add_to(self, into: Tensor, weights: Tensor) -> None:
+        """Each side gets the root of the weight, which no number format rounds to zero."""
+        root = weights.sqrt().to(self.g.dtype)[:, None, None]
+        into.addmm_((self.g * root).flatten(0, 1).mT, (self.a * root).flatten(0, 1))
+
+    def plus(self, other: PerExample) -> PerExample:
+        if isinstance(other, Outer):
+            return Outer(torch.cat([self.a, other.a], 1), torch.cat([self.g, other.g], 1))
+        return Sum((self, other))
+
+    def without(self, gone: Tensor) -> PerExample:
+        return Outer(cleared(self.a, gone), cleared(self.g, gone))
+
+    def dense(self) -> Tensor:
+        return torch.bmm(self.g.mT, self.a)
+
+
+class Rows:
+    """Gradients of a table: of each example, a few of its rows, each once.
+
+    Args:
+        owner: The example that each belongs to, (N,).
+        row: Its place in the table, (N,).
+        gradient: (N, width).
+        batch: B.
+        shape: Of the table.
+    """
+
+    def __init__(self, owner: Tensor, row: Tensor, gradient: Tensor, batch: int, shape: torch.Size) -> None:
+        self.owner, self.row, self.gradient, self.batch, self.shape = owner, row, gradient, batch, shape
+
+    @classmethod
+    def of(cls, ids: Tensor, gradient: Tensor, shape: torch.Size) -> "Rows":
+        """From ids (B, T) and their gradients (B, T, width); those of an id that an example repeats are added."""
+        batch = len(ids)
+        keys = ids + torch.arange(batch, device=ids.device)[:, None] * shape[0]
+        unique, place = keys.flatten().unique(return_inverse=True)
+        summed = gradient.new_zeros(len(unique), shape[1]).index_add(0, place, gradient.flatten(0, 1))
+        return cls(unique // shape[0], unique % shape[0], summed, batch, shape)
+
+    def squared(self) -> Tensor:
+        result = torch.zeros(self.batch, dtype=torch.float64, device=self.gradient.device)
+        return result.index_add(0, self.owner, square(self.gradient))
+
+    def add_to(self, into: Tensor, weights: Tensor) -> None:
+        into.index_add_(0, self.row, self.gradient * weights.to(into.dtype)[self.owner, None])
+
+    def plus(self, other: PerExample) -> PerExample:
+        if not isinstance(other, Rows):
+            return Sum((self, other))
+        keys = torch.cat([part.owner * self.shape[0] + part.row for part in (self, other)])
+        unique, place = keys.unique(return_inverse=True)
+        both = torch.cat([self.gradient, other.gradient])
+        summed = both.new_zeros(len(unique), self.shape[1]).index_add(0, place, both)
+        return Rows(unique // self.shape[0], unique % self.shape[0], summed, self.batch, self.shape)
+
+    def without(self, gone: Tensor) -> PerExample:
+        return Rows(self.owner, self.row, cleared(self.gradient, gone[self.owner]), self.batch, self.shape)
+
+    def dense(self) -> Tensor:
+        table = self.gradient.new_zeros(self.batch, *self.shape)
+        table[self.owner, self.row] = self.gradient
+        return table
+
+
+class Blocks:
+    """Gradients of a parameter whose first dimension is cut into parts with gradients of their own, such as stacked projections.
+
+    Args:
+        parts: Each for its share of the rows, in order.
+    """
+
+    def __init__(self, parts: Sequence[PerExample]) -> None:
+        self.parts = tuple(parts)
+
+    @property
+    def shape(self) -> torch.Size:
+        return torch.Size((sum(part.shape[0] for part in self.parts), *self.parts[0].shape[1:]))
+
+    def squared(self) -> Tensor:
+        return sum_of(part.squared() for part in self.parts)
+
+    def add_to(self, into: Tensor, weights: Tensor) -> None:
+        for part, rows in zip(self.parts, into.split([part.shape[0] for part in self.parts]), strict=True):
+            part.add_to(rows, weights)
+
+    def plus(self, other: PerExample) -> PerExample:
+        if isinstance(other, Blocks) and [part.shape for part in other.parts] == [part.shape for part in self.parts]:
+            return Blocks([mine.plus(its) for mine, its in zip(self.parts, other.parts, strict=True)])
+        return Sum((self, other))
+
+    def without(self, gone: Tensor) -> PerExample:
+        return Blocks([part.without(gone) for part in self.parts])
+
+    def dense(self) -> Tensor:
+        return torch.cat([part.dense() for part in self.parts], 1)
+
+
+class Sum:
+    r"""Gradients of a parameter that several layers use in different ways, such as an embedding tied to the last layer.
+
+    .. math:: \|E_i + L_i\|^2 = \|E_i\|^2 + \|L_i\|^2 + 2 \langle E_i, L_i \rangle
+
+    The naive sum of squared norms is too small by up to the number of uses.
+
+    Args:
+        parts: At least two.
+    """
+
+    def __init__(self, parts: Sequence[PerExample]) -> None:
+        self.parts = tuple(parts)
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.parts[0].shape
+
+    def squared(self) -> Tensor:
+        return self._tied() if self._table() else square(self.dense())
+
+    def add_to(self, into: Tensor, weights: Tensor) -> None:
+        for part in self.parts:
+            part.add_to(into, weights)
+
+    def plus(self, other: PerExample) -> PerExample:
+        for at, part in enumerate(self.parts):
+            joined = part.plus(other)
+            if not isinstance(joined, Sum):
+                return Sum((*self.parts[:at], joined, *self.parts[at + 1 :]))
+        return Sum((*self.parts, other))
+
+    def without(self, gone: Tensor) -> PerExample:
+        return Sum([part.without(gone) for part in self.parts])
+
+    def dense(self) -> Tensor:
+        return sum_of(part.dense() for part in self.parts)
+
+    def _table(self) -> bool:
+        return len(self.parts) == 2 and {type(part) for part in self.parts} == {Rows, Outer}
+
+    def _tied(self) -> Tensor:
+        """Of rows e_u of a table, and outer products: the inner product is the sum of (g_s[u]) (e_u . a_s)."""
+        table, head = sorted(self.parts, key=lambda part: isinstance(part, Outer))
+        assert isinstance(table, Rows) and isinstance(head, Outer)  # noqa: PT018
+        across = torch.zeros(table.batch, dtype=torch.float64, device=head.a.device)
+        size = max(1, KEPT // max(1, head.a.shape[1] * head.a.shape[2]))
+        for owner, row, gradient in zip(table.owner.split(size), table.row.split(size), table.gradient.split(size), strict=True):
+            along = torch.einsum("ntp,np->nt", head.a[owner], gradient)
+            at = head.g[owner, :, row]
+            across.index_add_(0, owner, dots(along, at))
+        one, other = table.squared(), head.squared()
+        terms = (head.a.shape[1] + head.a.shape[2] + 2) * torch.finfo(head.a.dtype).eps
+        return (one + other + 2 * across).clamp(min=0) + terms * (one + other)
+
+
+def square(x: Tensor) -> Tensor:
+    """Squared norm of each row of (B, ...), in float64; summed in pairs, and again in float64 where that overflows."""
+    return in_range(lambda rows: torch.linalg.vecdot(rows, rows), x.flatten(1))
+
+
+def in_range(work: Callable[..., Tensor], *rows: Tensor) -> Tensor:
+    """The result as float64, worked out in the numbers' own format unless that overflows."""
+    quick = work(*rows).double()
+    return quick if quick.isfinite().all() else work(*(x.double() for x in rows))
+
+
+def dots(one: Tensor, other: Tensor) -> Tensor:
+    """Inner product of each row, (B,)."""
+    return torch.linalg.vecdot(one.flatten(1), other.flatten(1))
+
+
+def cleared(x: Tensor, gone: Tensor) -> Tensor:
+    """Some rows set to zero."""
+    return x.masked_fill(gone.view(-1, *(1 for _ in x.shape[1:])), 0)
+
+
+def sum_of(parts: Iterable[Tensor]) -> Tensor:
+    """Sum of tensors; there is at least one."""
+    first, *rest = parts
+    for part in rest:
+        first = first + part
+    return first
+
+
+def pieces(batch: int, numbers: int) -> Iterator[slice]:
+    """Cuts of a batch whose examples need ``numbers`` each, so that no piece keeps more than ``KEPT``."""
+    size = max(1, KEPT // max(1, math.ceil(numbers)))
+    return (slice(start, start + size) for start in range(0, batch, size))
