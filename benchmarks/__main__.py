@@ -5,7 +5,9 @@ from importlib import import_module
 
 SUITES = (
     "pgd",
-    "private_steps",
+    "dp.xrays",
+    "dp.steps",
+    "dp.cost",
     "interval_bounds",
     "evasion.autoattack",
     "evasion.certified",

@@ -11,7 +11,7 @@ from benchmarks.harness import Told
 from quintain.models.nets import xray_cnn
 
 THREAT = q.Linf(0.1)
-POINTS, TRAIN, EPOCHS = 100, 20_000, 12
+POINTS, TRAIN, EPOCHS = 1000, 20_000, 12
 
 
 def run() -> Iterator[Told]:

@@ -5,9 +5,14 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from quintain.dp import PoissonLoader, PrivacyEngine, PrivateOptimizer
+from quintain.dp.capture import Capture
+from quintain.dp.clipping import Clip
+from quintain.dp.noise import Stream
+from quintain.dp.optimizer import DPOptimizer
+from quintain.dp.units import Units
 
 Made = tuple[nn.Module, PrivateOptimizer, PoissonLoader, PrivacyEngine]
 
@@ -29,6 +34,48 @@ def private(blobs: tuple[Tensor, Tensor]) -> Callable[..., Made]:
         net = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2)) if net is None else net
         optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=rate)
         loader = DataLoader(TensorDataset(*blobs), batch_size=batch)
-        return (*engine.make_private(module=net, optimizer=optimizer, data_loader=loader, allow_no_privacy=True, **settings), engine)
+        return (
+            *engine.make_private(
+                module=net, optimizer=optimizer, data_loader=loader, allow_no_privacy=True, **{"wrap_model": False, **settings}
+            ),
+            engine,
+        )
+
+    return make
+
+
+@pytest.fixture
+def made() -> Callable[..., tuple[DPOptimizer, PoissonLoader]]:
+    """A private optimiser of a net over the rows of ``x``, and its loader; without an engine."""
+
+    def make(
+        net: nn.Module,
+        x: Tensor,
+        *,
+        batch: int = 8,
+        sigma: float = 1.0,
+        bound: float | Clip = 1.0,
+        units: Units | None = None,
+        most: int | None = None,
+        steps: int | None = None,
+        reduction: str = "mean",
+        lr: float = 0.1,
+        momentum: float = 0.0,
+        workers: int = 0,
+        data: Dataset | None = None,
+    ) -> tuple[DPOptimizer, PoissonLoader]:
+        plain = DataLoader(TensorDataset(x) if data is None else data, batch_size=batch, num_workers=workers)
+        loader = PoissonLoader.like(plain, Stream.seeded(0, "sampling"), units=units, max_physical_batch=most)
+        loader.steps_per_epoch = steps or len(plain)
+        optimizer = DPOptimizer(
+            torch.optim.SGD(net.parameters(), lr=lr, momentum=momentum),
+            noise_multiplier=sigma,
+            max_grad_norm=bound,
+            loss_reduction=reduction,
+            capture=Capture(net, drawn=lambda: loader.piece, finished=lambda _turn: None),
+            loader=loader,
+            stream=Stream.seeded(0, "noise"),
+        )
+        return optimizer, loader
 
     return make

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, Subset, SubsetRandomSampler, TensorDataset
 
-from quintain.core.errors import PrivacyError, SettingError
+from quintain.core.errors import BudgetSpent, PrivacyError, SettingError
 from quintain.dp import PoissonLoader, PrivacyEngine, epsilon
 
 
@@ -293,8 +293,6 @@ def refused(match: str, error: type[Exception] = PrivacyError):
         (nn.BatchNorm1d(6, affine=False), "'0' is a BatchNorm1d that mixes.*GroupNorm"),
         (nn.BatchNorm1d(6, track_running_stats=False).requires_grad_(False).eval(), "mixes"),
         (nn.InstanceNorm1d(6, track_running_stats=True), "running statistics without noise"),
-        (nn.Bilinear(6, 6, 6), "'0' is a Bilinear.*use Linear, Conv1d, Conv2d"),
-        (nn.LSTM(6, 6), "'0' is a LSTM.*freeze it"),
     ],
 )
 def test_layers_that_cannot_be_private_are_named(private, layer: nn.Module, message: str) -> None:
@@ -507,10 +505,8 @@ def test_half_precision_is_refused(blobs, how: str) -> None:
         data_loader=DataLoader(TensorDataset(blobs[0].to(dtype)), batch_size=8),
     )
     (rows,) = next(iter(loader))
-    with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
-        out = net(rows)
-    with refused("got gradients in torch.bfloat16.*no autocast"):
-        out.sum().backward()
+    with refused("got gradients in torch.bfloat16.*no autocast"), torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
+        net(rows).sum().backward()
 
 
 def test_making_private_twice_is_refused(private, blobs) -> None:
@@ -529,12 +525,159 @@ def test_making_private_twice_is_refused(private, blobs) -> None:
     assert engine.ledger.steps == 1
 
 
-def test_noise_and_bound_are_fixed(private) -> None:
-    _, optimizer, _, _ = private(noise_multiplier=1.5, max_grad_norm=2.0)
+def test_noise_and_bound_change_between_steps_alone(private) -> None:
+    net, optimizer, loader, engine = private(noise_multiplier=1.5, max_grad_norm=2.0, batch=20)
     assert (optimizer.noise_multiplier, optimizer.max_grad_norm, optimizer.noise_scale) == (1.5, 2.0, 3.0)
-    for name in ("noise_multiplier", "max_grad_norm", "noise_scale"):
-        with pytest.raises(AttributeError):
+    rows, labels = next(iter(loader))
+    half = len(rows) // 2
+    F.cross_entropy(net(rows[:half]), labels[:half]).backward()
+    optimizer.clip_and_accumulate()
+    for name in ("noise_multiplier", "max_grad_norm"):
+        with refused("wait for their noise"):
             setattr(optimizer, name, 0.1)
+    F.cross_entropy(net(rows[half:]), labels[half:]).backward()
+    optimizer.step()
+    optimizer.noise_multiplier, optimizer.max_grad_norm = 3.0, 0.5
+    assert optimizer.noise_scale == 1.5
+    for sigma in (0.0, -1.0, float("inf")):
+        with pytest.raises((PrivacyError, SettingError), match="expected"):
+            optimizer.noise_multiplier = sigma
+    with refused("expected", SettingError):
+        optimizer.max_grad_norm = float("inf")
+    step(net, optimizer, *next(iter(loader)))
+    assert [release.noise_multiplier for release in engine.ledger.releases] == [1.5, 3.0]
+
+
+def test_no_other_optimiser_steps_on_private_parameters(private) -> None:
+    net, optimizer, loader, engine = private(batch=20)
+    other = torch.optim.Adam(net.parameters())
+    rows, labels = next(iter(loader))
+    F.cross_entropy(net(rows), labels).backward()
+    for plain in (other, optimizer.inner):
+        with refused("past the clip and the noise"):
+            plain.step()
+    assert optimizer.pre_step()
+    optimizer.original_optimizer.step()
+    with refused("past the clip and the noise"):
+        optimizer.original_optimizer.step()
+    assert engine.ledger.steps == 1
+    optimizer.capture.remove()
+    other.step()
+
+
+def test_steps_by_hand_are_the_same_step(private) -> None:
+    ends = []
+    for by_hand in (False, True):
+        torch.manual_seed(0)
+        net, optimizer, loader, engine = private(batch=20)
+        rows, labels = next(iter(loader))
+        F.cross_entropy(net(rows), labels).backward()
+        if by_hand:
+            with refused("before add_noise"):
+                optimizer.scale_grad()
+            optimizer.clip_and_accumulate()
+            optimizer.add_noise()
+            assert all(p.grad is None for p in net.parameters())
+            optimizer.scale_grad()
+            optimizer.original_optimizer.step()
+        else:
+            optimizer.step()
+        ends.append(net[0].weight.detach())
+        assert engine.ledger.steps == 1
+    assert torch.equal(*ends)
+
+
+def test_buffers_that_training_writes_are_refused(private) -> None:
+    class Counting(nn.Module):
+        def __init__(self, how: str) -> None:
+            super().__init__()
+            self.layer, self.how = nn.Linear(6, 2), how
+            self.register_buffer("seen", torch.zeros(6))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if self.training and self.how == "in place":
+                self.seen += x.detach().sum(0)
+            elif self.training and self.how == "anew":
+                self.seen = x.detach().sum(0)
+            return self.layer(x)
+
+    for how, fine in (("never", True), ("in place", False), ("anew", False)):
+        net, optimizer, loader, _ = private(Counting(how))
+        batch = next(iter(loader))
+        if fine:
+            step(net, optimizer, *batch)
+        else:
+            with refused("buffer 'seen' was written"):
+                step(net, optimizer, *batch)
+            with refused("buffer 'seen' was written"), torch.no_grad():
+                net(batch[0])
+        net.eval()
+        net(batch[0])
+
+
+def test_optimisers_that_ask_for_several_gradients_are_refused(blobs) -> None:
+    net = nn.Linear(6, 2)
+    data = DataLoader(TensorDataset(*blobs), batch_size=8)
+    with refused("LBFGS.*one gradient"):
+        PrivacyEngine().make_private(module=net, optimizer=torch.optim.LBFGS(net.parameters()), data_loader=data)
+
+
+def test_a_model_on_two_devices_is_refused(blobs) -> None:
+    net = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 2, device="meta"))
+    data = DataLoader(TensorDataset(*blobs), batch_size=8)
+    with refused("on cpu, meta; expected all on one device"):
+        PrivacyEngine().make_private(module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=data)
+    net.to_empty(device="cpu")
+    PrivacyEngine().make_private(module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=data)
+
+
+def test_training_ends_before_the_budget_breaks(private) -> None:
+    budget = (4.0, 1e-2)
+    net, optimizer, loader, engine = private(batch=8, noise_multiplier=1.5, stop_at_epsilon=budget)
+    steps = 0
+    while True:
+        before = steps
+        for x, y in loader:
+            step(net, optimizer, x, y)
+            steps += 1
+        if steps == before:
+            break
+    last = net[0].weight.detach().clone()
+    assert engine.ledger.steps == steps > 2
+    assert engine.get_epsilon(1e-2) <= budget[0] < epsilon(1.5, 0.2, steps + 1, 1e-2)
+    loader.ended = lambda: False
+    rows, labels = next(iter(loader))
+    with pytest.raises(BudgetSpent, match=r"would cost more than epsilon = 4\.0"):
+        step(net, optimizer, rows, labels)
+    assert torch.equal(net[0].weight, last)
+    assert engine.ledger.steps == steps
+
+
+def test_a_large_delta_is_warned_of(private) -> None:
+    net, optimizer, loader, engine = private(batch=20)
+    step(net, optimizer, *next(iter(loader)))
+    with pytest.warns(UserWarning, match="not below 1/40"):
+        engine.get_epsilon(1 / 40)
+
+
+def test_the_record_states_what_the_guarantee_assumes(private) -> None:
+    net, optimizer, loader, engine = private(batch=20, stop_at_epsilon=(100.0, 1e-3))
+    assert "not asked yet" in engine.record.runs[0].probed.model
+    step(net, optimizer, *next(iter(loader)))
+    record = engine.record
+    (run,) = record.runs
+    assert record.reproducible
+    assert record.steps == 1
+    assert (run.noise_multiplier, run.max_grad_norm, run.expected_batch_size, run.records) == (1.1, 1.0, 20, 40)
+    assert run.layers == ("0: Linear", "2: Linear")
+    assert run.sampling == "poisson"
+    assert "seed" in run.noise
+    assert run.stop_at_epsilon == (100.0, 1e-3)
+    assert (run.probed.model, run.probed.loss) == ("no dependence found between examples",) * 2
+    assert record.assumed
+    assert record.checked
+    with pytest.raises(AttributeError):
+        record.steps = 0
 
 
 def test_a_run_is_not_copied_with_its_noise(private) -> None:

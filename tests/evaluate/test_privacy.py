@@ -10,7 +10,9 @@ from torch import nn
 from quintain.core.errors import SettingError, SpecificationFailure
 from quintain.data.dataset import from_arrays
 from quintain.evaluate.outcome import Outcome, recorded, require_consistent
-from quintain.evaluate.privacy import Budget, accounted, audited_outcome, privatized_outcome, quantity
+from quintain.evaluate.privacy import audited_outcome
+from quintain.evaluate.private_plans import Budget, accounted, quantity
+from quintain.evaluate.privatizing import privatized_outcome
 from quintain.results import Basis, Status
 
 BUDGET = Budget(epsilon=3.0, batch=60, steps=40)

@@ -8,12 +8,42 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.registry import entries
 from quintain.data import from_arrays
 from quintain.dp import PrivacyEngine, PrivateFit, PrivatePlan, measure
 from quintain.dp.rules import RULES
+
+
+class Pairs(nn.Module):
+    """A bilinear layer on a picture and itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Bilinear(16, 16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x.flatten(1), x.flatten(1).flip(1))
+
+
+class Rows(nn.Module):
+    """A layer of sequences, on the rows of a picture.
+
+    Up to 1e4: beyond, a softmax is all or nothing and its gradients cancel to their last digits, so that the rounding of the other
+    records' sums, which follows their order, shows beside a small bound.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.flatten(1, 2).clamp(-1e4, 1e4)
+        out, _ = self.layer(x, x, x) if isinstance(self.layer, nn.MultiheadAttention) else self.layer(x)
+        return out.flatten(1)
+
 
 SAMPLES = {
     nn.Linear: lambda: (nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), torch.float64),
@@ -26,6 +56,30 @@ SAMPLES = {
     ),
     nn.LayerNorm: lambda: (nn.Sequential(nn.Flatten(), nn.LayerNorm(16), nn.Linear(16, 3)), torch.float64),
     nn.Embedding: lambda: (nn.Sequential(nn.Flatten(), nn.Embedding(7, 3), nn.Flatten(), nn.Linear(48, 3)), torch.long),
+    nn.EmbeddingBag: lambda: (nn.Sequential(nn.Flatten(), nn.EmbeddingBag(7, 3, mode="max"), nn.Linear(3, 3)), torch.long),
+    nn.ConvTranspose1d: lambda: (
+        nn.Sequential(nn.Flatten(2), nn.ConvTranspose1d(1, 2, 3, 2), nn.Flatten(), nn.Linear(66, 3)),
+        torch.float64,
+    ),
+    nn.ConvTranspose2d: lambda: (nn.Sequential(nn.ConvTranspose2d(1, 2, 2, 2), nn.Flatten(), nn.Linear(128, 3)), torch.float64),
+    nn.ConvTranspose3d: lambda: (
+        nn.Sequential(nn.Unflatten(1, (1, 1)), nn.ConvTranspose3d(1, 2, 2), nn.Flatten(), nn.Linear(100, 3)),
+        torch.float64,
+    ),
+    nn.InstanceNorm1d: lambda: (nn.Sequential(nn.Flatten(1, 2), nn.InstanceNorm1d(4, affine=True), nn.Flatten()), torch.float64),
+    nn.InstanceNorm2d: lambda: (nn.Sequential(nn.InstanceNorm2d(1, affine=True), nn.Flatten()), torch.float64),
+    nn.InstanceNorm3d: lambda: (
+        nn.Sequential(nn.Unflatten(1, (1, 1)), nn.InstanceNorm3d(1, affine=True), nn.Flatten()),
+        torch.float64,
+    ),
+    nn.RMSNorm: lambda: (nn.Sequential(nn.Flatten(), nn.RMSNorm(16), nn.Linear(16, 3)), torch.float64),
+    nn.PReLU: lambda: (nn.Sequential(nn.Flatten(), nn.PReLU(), nn.Linear(16, 3)), torch.float64),
+    nn.Bilinear: lambda: (Pairs(), torch.float64),
+    nn.MultiheadAttention: lambda: (Rows(nn.MultiheadAttention(4, 2, batch_first=True)), torch.float64),
+    nn.LSTM: lambda: (Rows(nn.LSTM(4, 4, batch_first=True)), torch.float64),
+    nn.GRU: lambda: (Rows(nn.GRU(4, 4, batch_first=True)), torch.float64),
+    nn.RNN: lambda: (Rows(nn.RNN(4, 4, batch_first=True)), torch.float64),
+    NonDynamicallyQuantizableLinear: lambda: (nn.Sequential(nn.Flatten(), NonDynamicallyQuantizableLinear(16, 3)), torch.float64),
 }
 
 PLAN = PrivatePlan(noise_multiplier=1.5, max_grad_norm=0.7, expected_batch_size=32, steps=200, rate=0.1)

@@ -5,9 +5,10 @@ from statistics import mean
 
 from quintain.report import format as fmt
 from quintain.report.evasion import breakdown
+from quintain.report.private_training import dropped, fitting
 from quintain.report.summary import side
 from quintain.results.bounds import Bracket
-from quintain.results.privacy_records import Audited, Federated, Leaked, Privatized
+from quintain.results.privacy_records import Audited, Federated, Leaked, Planned, Privatized
 from quintain.results.quantity import Kind, Side
 from quintain.results.records import Body, Record
 from quintain.results.robustness_records import Attacked, Attacks, Checked, Hardened, Trained, Training
@@ -51,8 +52,13 @@ def _of_body(body: Body) -> Iterator[str]:
             plan = body.plan
             yield (
                 f"epsilon {fmt.epsilon(plan.epsilon)} at delta {plan.delta:g}, batch {plan.expected_batch_size}, "
-                f"noise {plan.noise_multiplier:.3g}; {_accuracy(body.training.clean)}, plain {fmt.percent(body.plain.accuracy)}"
+                f"noise {plan.noise_multiplier:.3g}; {_accuracy(body.training.clean)}"
+                + ("" if body.plain is None else f", plain {fmt.percent(body.plain.accuracy)}")
             )
+            yield dropped(body)
+        case Planned():
+            yield f"epsilon {fmt.epsilon(body.plan.epsilon)} at delta {body.plan.delta:g}: noise {body.plan.noise_multiplier:.3g}"
+            yield fitting(body)
         case Audited():
             run, control = body.run, body.control
             yield (

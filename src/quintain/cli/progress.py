@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
@@ -16,6 +17,7 @@ class Bars:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._tell: Callable[[str], None] = lambda _text: None
 
     @contextmanager
     def loop(self, label: str, total: int) -> Iterator[Callable[[int], None]]:
@@ -25,9 +27,15 @@ class Bars:
             TextColumn("{task.description}", justify="left"),
             BarColumn(bar_width=32),
             MofNCompleteColumn(),
+            TextColumn("{task.fields[told]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal) as progress:
-            task = progress.add_task(f"{label:<24}", total=total)
+            task = progress.add_task(f"{label:<24}", total=total, told="")
+            self._tell = lambda text: progress.update(task, told=escape(text))
             yield lambda done: progress.advance(task, done)
+
+    def tell(self, text: str) -> None:
+        """A few words at the end of the bar."""
+        self._tell(text)

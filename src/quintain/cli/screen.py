@@ -11,12 +11,15 @@ from rich.table import Table
 from quintain.cli.headlines import headlines
 from quintain.report import every_row, read, rows, verdicts
 from quintain.report import format as fmt
-from quintain.results.records import Drilled, Record
+from quintain.report.private_training import grid_tables, trial_table
+from quintain.results.privacy_records import Planned, Privatized
+from quintain.results.records import Body, Drilled, Record
 from quintain.results.robustness_records import Checked
 
 if TYPE_CHECKING:
     from quintain.core.registry import Entry
     from quintain.report import Change, Row
+    from quintain.report.table import Table as Grid
 
 TONES = {"good": "green", "bad": "red", "open": "yellow", "": "default"}
 LEVELS = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "red"}
@@ -38,6 +41,8 @@ def show_record(console: Console, record: Record) -> None:
     else:
         for line in headlines(record):
             console.print(escape(line), soft_wrap=True)
+    for compared in _tables(record.body):
+        _show_table(console, compared)
     if record.claims:
         _show_claims(console, every_row([record]))
     for note in record.notes:
@@ -93,6 +98,27 @@ def show_exceptions(console: Console, entries: "Sequence[Entry]") -> None:
         console.print(f"{entry.kind} {escape(entry.name)}: exempt from {escape(law)}: {escape(reason)}", soft_wrap=True)
     if not found:
         console.print("no exceptions: every law holds for everything registered")
+
+
+def _tables(body: Body) -> "tuple[Grid, ...]":
+    """What is easier read as a table."""
+    match body:
+        case Privatized():
+            found = ((body.curve, "Accuracy by budget"), (body.batches, "Accuracy by batch, at one budget"))
+            return tuple(trial_table(trials, title) for trials, title in found if trials)
+        case Planned():
+            return grid_tables(body)
+    return ()
+
+
+def _show_table(console: Console, shown: "Grid") -> None:
+    """A table of the report."""
+    table = Table(box=None, pad_edge=False, header_style="dim", title=shown.caption, title_justify="left")
+    for place, head in enumerate(shown.head):
+        table.add_column(head, justify="left" if place < shown.words else "right", overflow="fold")
+    for row in shown.rows:
+        table.add_row(*(escape(cell.text) for cell in row))
+    console.print(table)
 
 
 def _show_claims(console: Console, found: "Sequence[Row]") -> None:

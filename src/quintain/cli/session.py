@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from quintain.data.splits import Splits
     from quintain.evaluate.outcome import Outcome
     from quintain.evaluate.subject import Subject
-    from quintain.results.records import Judged
+    from quintain.results.records import Judged, Record
     from quintain.results.requirements import Requirement
     from quintain.threats.ball import Ball
 
@@ -174,13 +174,13 @@ class Session:
             The exit code.
         """
         from quintain.cli.screen import show_record
-        from quintain.evaluate.outcome import recorded, require_consistent
+        from quintain.evaluate.outcome import require_consistent
         from quintain.results.codec import save
         from quintain.results.gate import exit_code, judge
 
-        requirements, folder, examples = self.requirements, self.folder, self.examples
+        requirements, folder, _ = self.requirements, self.folder, self.examples
         with claimed(folder):
-            record = recorded(work, command=command_line(), seed=self.seed, data=(examples.name, examples.hash))
+            record = self._recorded(work)
             known = {claim.bracket.of.kind for claim in record.claims}
             asked = [requirement for requirement in requirements if self.require or requirement.kind in known]
             judged: tuple[Judged, ...] = tuple(judge(requirement, record.claims) for requirement in asked)
@@ -194,6 +194,23 @@ class Session:
         self.console.print(f"{path}   (quintain report {shlex.quote(str(folder))})", style="dim", markup=False, soft_wrap=True)
         require_consistent(record)
         return exit_code(judged, record.claims)
+
+    def keep_partial(self, make: Callable[[], "Outcome | None"]) -> None:
+        """Store and show what there is of a run that was cut off, marked by its own words; nothing where there is nothing."""
+        from quintain.cli.screen import show_record
+        from quintain.results.codec import save
+
+        found = make()
+        if found is not None:
+            record = self._recorded(lambda: found)
+            save(record, self.folder / RESULT)
+            show_record(self.console, record)
+            self.console.print(f"{self.folder / RESULT}   (partial)", style="dim", markup=False, soft_wrap=True)
+
+    def _recorded(self, work: Callable[[], "Outcome"]) -> "Record":
+        from quintain.evaluate.outcome import recorded
+
+        return recorded(work, command=command_line(), seed=self.seed, data=(self.examples.name, self.examples.hash))
 
     @property
     def _shape(self) -> dict[str, int]:

@@ -11,6 +11,13 @@
     │   ├── ModelError                      wrong shape, NaN, training mode, weights that do not fit
     │   ├── DataError                       outside [0, 1], labels out of range, empty
     │   ├── PrivacyError                    a layer or a loop that cannot be private
+    │   │   ├── BudgetSpent                 one more step would cost more than was allowed
+    │   │   └── UnsupportedError            (``dp.validator``) what scripts of private training catch
+    │   │       └── UnsupportedModuleError
+    │   │           ├── ShouldReplaceModuleError         a layer that has a private form
+    │   │           ├── UnsupportableModuleError         a layer that has none
+    │   │           ├── IllegalModuleConfigurationError  a layer that another setting makes private
+    │   │           └── NotYetSupportedModuleError       a layer without a rule
     │   ├── ProtocolError                   a peer or a message that breaks secure aggregation
     │   └── StorageError                    full disk, no permission
     └── Alarm                      exit 4   some code is wrong
@@ -81,6 +88,10 @@ class DataError(TargetError):
 
 class PrivacyError(TargetError):
     """A layer, a loss or a loop whose per-example gradients cannot be bounded."""
+
+
+class BudgetSpent(PrivacyError):
+    """One more step would cost more than ``stop_at_epsilon``; the weights are those of the last step within it."""
 
 
 class ProtocolError(TargetError):

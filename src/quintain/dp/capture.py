@@ -6,6 +6,9 @@ gradient at the layer's output is all that is needed.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from inspect import signature
+from types import MethodType
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
@@ -16,8 +19,12 @@ from torch.utils.hooks import RemovableHandle
 
 from quintain.core.errors import PrivacyError
 from quintain.dp.forms import Dense, PerExample
-from quintain.dp.rules import RULES, Rule
-from quintain.dp.validation import mixing, refuse_mixing, without_rule
+from quintain.dp.pieces import NOTHING, Piece
+from quintain.dp.rules import RULES, Fused, Rule, Use, Whole
+from quintain.dp.rules.attention import sequence_first
+from quintain.dp.rules.fallback import fallback, held, passive, running_again
+from quintain.dp.rules.protocol import Found
+from quintain.dp.validation import mixing, refuse_mixing, refuse_without_rule
 
 COARSEST = 1e-6
 """The largest rounding unit of gradients that are clipped."""
@@ -28,30 +35,35 @@ CAPTURES: "WeakKeyDictionary[nn.Module, Capture]" = WeakKeyDictionary()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
-    """A layer with parameters to train: its name in the module, its rule, and these parameters by name."""
+    """A layer with parameters to train: its name in the module, its rule, these parameters by name, and which dimension is the batch."""
 
     name: str
     module: nn.Module
     rule: Rule
     parameters: Mapping[str, nn.Parameter]
+    batch_dim: int = 0
+
+    def examples(self, x: Tensor) -> Tensor:
+        """``x`` with the batch first."""
+        return x.transpose(0, self.batch_dim) if self.batch_dim and (x.dim() > 2 or not x.is_floating_point()) else x
 
 
 @dataclass(slots=True, eq=False)
 class Pass:
     """One forward pass of the whole module, with what its backward pass has brought so far."""
 
-    draw: int
+    draw: Piece
     gradients: dict[nn.Parameter, PerExample] = field(default_factory=dict)
     batch: int | None = None
     taken: bool = False
 
-    def add(self, layer: Layer, found: Mapping[str, PerExample | Tensor]) -> None:
+    def add(self, layer: Layer, found: Found) -> None:
         """Take note of one use of ``layer``.
 
         Raises:
             PrivacyError: If the rule does not give all trainable parameters, and these alone, in their shapes.
         """
-        if set(found) != set(layer.parameters):
+        if not {name for name in layer.parameters if "." not in name} <= set(found) <= set(layer.parameters):
             raise PrivacyError(
                 f"the rule of layer {layer.name!r} gives gradients of {sorted(found)}, and its trainable parameters are "
                 f"{sorted(layer.parameters)}; expected all of them and no others"
@@ -116,9 +128,10 @@ class Capture:
 
     Args:
         module: The module to train.
-        drawn: Number of the current batch.
+        drawn: The piece of a batch in hand.
         finished: Called with a pass that is complete because the next one begins.
         rules: Rules for more kinds of layer, or other rules.
+        batch_first: Whether the batch is the first dimension of what layers take and give, or the second where there are three or more.
 
     Raises:
         PrivacyError: If a trainable parameter is in a layer without a rule, or a layer mixes examples.
@@ -128,14 +141,16 @@ class Capture:
         self,
         module: nn.Module,
         *,
-        drawn: Callable[[], int],
-        finished: Callable[[Pass], None],
+        drawn: Callable[[], Piece] = lambda: NOTHING,
+        finished: Callable[[Pass], None] = lambda _turn: None,
         rules: Mapping[type[nn.Module], Rule] | None = None,
+        batch_first: bool = True,
     ) -> None:
-        self.layers = _layers(module, {**RULES, **(rules or {})})
+        self.layers = _layers(module, {**RULES, **(rules or {})}, batch_first=batch_first)
         self._drawn, self._finished = drawn, finished
         self._of = {layer.module: layer for layer in self.layers}
         self._mixing = mixing(module)
+        self.enabled, self.batch_first = True, batch_first
         self._pending: list[Pass] = []
         self._turn: Pass | None = None
         self._root = module
@@ -145,6 +160,47 @@ class Capture:
         self._handles = list(self._hooks())
         for layer in self.layers:
             CAPTURES[layer.module] = self
+            if isinstance(layer.rule, Fused):
+                layer.module.forward = MethodType(_forward, layer.module)
+
+    @property
+    def root(self) -> nn.Module:
+        """The module to train."""
+        return self._root
+
+    @property
+    def pending(self) -> tuple[Pass, ...]:
+        """What ``take`` would hand over."""
+        return tuple(self._pending)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the hooks are on, and no later capture has taken over."""
+        return any(CAPTURES.get(layer.module) is self for layer in self.layers)
+
+    def keep(self, *handles: RemovableHandle) -> None:
+        """Take further hooks off together with these."""
+        self._handles.extend(handles)
+
+    def serve(self, *, drawn: Callable[[], Piece], finished: Callable[[Pass], None]) -> None:
+        """Mark passes by ``drawn`` and hand them to ``finished`` from now on."""
+        self._drawn, self._finished = drawn, finished
+
+    def hands_to(self, finished: Callable[[Pass], None]) -> bool:
+        """Whether passes are still caught, and handed to this."""
+        return self.alive and self._finished == finished
+
+    def trial(self, of: Tensor) -> Mapping[nn.Parameter, PerExample]:
+        """What a backward pass from a number that the last pass has given would bring; the pass stays as it was."""
+        kept, self._pending = self._pending, []
+        try:
+            torch.autograd.grad(of, self._needs, retain_graph=True, allow_unused=True)
+            found = [(turn, turn.gradients) for turn in self._pending]
+            for turn, _ in found:
+                turn.gradients, turn.batch = {}, None
+            return found[0][1] if found else {}
+        finally:
+            self._pending = kept
 
     def take(self) -> list[Pass]:
         """The passes that have had a backward pass and were not handed over yet."""
@@ -160,33 +216,39 @@ class Capture:
         for layer in self.layers:
             if CAPTURES.get(layer.module) is self:
                 del CAPTURES[layer.module]
+                if isinstance(layer.rule, Fused):
+                    del layer.module.forward
 
-    def watch(self, module: nn.Module, a: Tensor, output: Tensor) -> Tensor:
+    def run(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """The outputs of a fused layer, whose backward pass brings the gradients of its parameters."""
+        layer = self._caught(module)
+        if layer is None:
+            return type(module).forward(module, *args, **kwargs)
+        assert isinstance(layer.rule, Fused)
+        use = Use(layer.parameters.keys(), self._needs, partial(self.note, layer, self._current(layer)))
+        return layer.rule.run(module, use, *args, **kwargs)
+
+    def watch(self, layer: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Tensor) -> Tensor:
         """The layer's output, whose backward pass brings the gradients of the layer's parameters."""
-        layer, turn, version = self._of[module], self._turn, a._version
-        assert turn is not None
-        a = a.detach()
+        turn = self._current(layer)
+        read, rule = _read(layer, args, kwargs)
+        versions = [x._version for x in read]
         if not output.requires_grad:
             output = _Source.apply((output,), self._needs)
 
         def arrived(g: Tensor) -> None:
-            sizes = {len(a) if a.dim() else 0, len(g)}
-            if len(sizes) > 1:
-                raise PrivacyError(
-                    f"layer {layer.name!r} got an input of shape {tuple(a.shape)} in a pass over {len(g)} examples; "
-                    "expected the batch as first dimension of every trainable layer's input"
-                )
-            if a._version != version:
+            if [x._version for x in read] != versions:
                 raise PrivacyError(
                     f"the input of layer {layer.name!r} was changed in place after the layer had read it; expected it left alone until "
                     "backward(): use the operation that is not in place"
                 )
-            self.note(layer, turn, len(g), g, lambda: layer.rule(layer.module, a, g, layer.parameters.keys()))
+            g = layer.examples(g)
+            self.note(layer, turn, len(g), g, rule(g))
 
         output.register_hook(arrived)
         return output
 
-    def note(self, layer: Layer, turn: Pass, batch: int, g: Tensor, found: Callable[[], Mapping[str, PerExample | Tensor]]) -> None:
+    def note(self, layer: Layer, turn: Pass, batch: int, g: Tensor, found: Callable[[], Found]) -> None:
         """One use of a layer, as seen by the backward pass."""
         turn.admit(layer, batch, g.dtype)
         if not any(turn is known for known in self._pending):
@@ -207,7 +269,7 @@ class Capture:
         yield self._root.register_forward_hook(lambda module, _args, _output: self._close(module), always_call=True)
 
     def _open(self, module: nn.Module) -> None:
-        if module is not self._root or not module.training or not torch.is_grad_enabled():
+        if module is not self._root or not module.training or not torch.is_grad_enabled() or not self.enabled:
             return
         refuse_mixing(self._mixing)
         if _trainable(module) != self._trainable:
@@ -224,13 +286,11 @@ class Capture:
             self._turn = None
 
     def _caught(self, module: nn.Module) -> Layer | None:
-        return self._of.get(module) if self._root.training and torch.is_grad_enabled() else None
+        live = self._root.training and torch.is_grad_enabled() and self.enabled and not running_again()
+        return self._of.get(module) if live else None
 
-    def _before(self, module: nn.Module) -> None:
-        layer = self._caught(module)
-        if layer is None:
-            return
-        if CAPTURES.get(module) is not self:
+    def _current(self, layer: Layer) -> Pass:
+        if CAPTURES.get(layer.module) is not self:
             raise PrivacyError(
                 f"layer {layer.name!r} belongs to two private optimisers; expected one: end the earlier by its optimizer.capture.remove()"
             )
@@ -239,30 +299,79 @@ class Capture:
                 f"layer {layer.name!r} was used in training outside the module's own forward; expected every use inside it: "
                 "call the module itself, without activation checkpointing, and keep other uses under torch.no_grad()"
             )
+        return self._turn
+
+    def _before(self, module: nn.Module) -> None:
+        layer = self._caught(module)
+        if layer is None:
+            return
+        self._current(layer)
         for parameter in layer.parameters.values():
             parameter.requires_grad_(False)
 
-    def _after(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor | None) -> Tensor | None:
+    def _after(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         layer = self._caught(module)
         if layer is None:
             return output
         for parameter in layer.parameters.values():
             parameter.requires_grad_(True)
-        if output is None or self._turn is None:
+        if output is None or self._turn is None or isinstance(layer.rule, Fused):
             return output
-        return self.watch(module, cast(Tensor, args[0] if args else next(iter(kwargs.values()))), output)
+        return self.watch(layer, args, kwargs, output)
 
 
-def _layers(module: nn.Module, rules: Mapping[type[nn.Module], Rule]) -> tuple[Layer, ...]:
+def _forward(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    """In place of the forward of a fused layer; a copy of the layer has it too, and runs as if it had not."""
+    capture = CAPTURES.get(module)
+    return capture.run(module, args, kwargs) if capture else type(module).forward(module, *args, **kwargs)
+
+
+def _read(layer: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[Tensor], Callable[[Tensor], Callable[[], Found]]]:
+    """The tensors that a layer is called with, and what its rule makes of them once the gradient at its output is known."""
+    module, rule, names = layer.module, layer.rule, layer.parameters.keys()
+    assert not isinstance(rule, Fused)
+    if isinstance(rule, Whole):
+        whole, bound = rule.rule, signature(type(module).forward).bind(module, *args, **kwargs).arguments
+        given = {name: x.detach() if isinstance(x, Tensor) else x for name, x in list(bound.items())[1:]}
+        return [x for x in given.values() if isinstance(x, Tensor)], lambda g: lambda: whole(module, given, g, names)
+    simple, first = rule, cast(Tensor, next(iter((*args, *kwargs.values())))).detach()
+    a = layer.examples(first)
+
+    def sized(g: Tensor) -> Callable[[], Found]:
+        if not a.dim() or len(a) != len(g):
+            raise PrivacyError(
+                f"layer {layer.name!r} got an input of shape {tuple(first.shape)} in a pass over {len(g)} examples; "
+                "expected the batch as first dimension of every trainable layer's input"
+            )
+        return lambda: simple(module, a, g, names)
+
+    return [first], sized
+
+
+def _layers(module: nn.Module, rules: Mapping[type[nn.Module], Rule], *, batch_first: bool) -> tuple[Layer, ...]:
     layers: list[Layer] = []
+    columns, held_elsewhere = sequence_first(module), passive(module)
     for name, child in module.named_modules():
-        own = {key: parameter for key, parameter in child.named_parameters(recurse=False) if parameter.requires_grad}
-        if not own:
+        if child in held_elsewhere:
+            continue
+        rule, own = rules.get(type(child)), held(child)
+        fused = isinstance(rule, Fused) and any(parameter.requires_grad for parameter in child.parameters())
+        if not own and not fused:
             continue
         label = name or type(child).__name__
-        if type(child) not in rules:
-            raise without_rule(label, child, rules)
-        layers.append(Layer(label, child, rules[type(child)], own))
+        if rule is None:
+            refuse_without_rule(label, child)
+            rule = fallback(label, child)
+        if isinstance(rule, Fused) and rule.inside:
+            own = {key: parameter for key, parameter in child.named_parameters() if parameter.requires_grad}
+            fused = True
+        if not batch_first and (isinstance(rule, Whole) or (isinstance(rule, Fused) and rule.inside)):
+            raise PrivacyError(
+                f"layer {label!r} is a {type(child).__name__}, whose batch must be the first dimension; expected batch_first=True"
+            )
+        if fused and "forward" in vars(child) and getattr(child.forward, "__func__", None) is not _forward:
+            raise PrivacyError(f"layer {label!r} has a forward of its own; expected that of its class, {type(child).__name__}")
+        layers.append(Layer(label, child, rule, own, batch_dim=int(child in columns or not batch_first)))
     if not layers:
         raise PrivacyError("the module has no trainable parameter; expected at least one with requires_grad=True")
     return tuple(layers)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from quintain.core.errors import SettingError
 from quintain.dp.capture import Pass
-from quintain.dp.forms import sum_of
+from quintain.dp.forms import PerExample, sum_of
 
 
 class Clip(Protocol):
@@ -19,6 +19,9 @@ class Clip(Protocol):
     @property
     def sensitivity(self) -> float:
         """Euclidean bound of what one record adds to the sum, over all parameters together: what the noise is scaled to."""
+
+    def at(self, sensitivity: float) -> "Clip":
+        """The same with another bound, for what is scheduled: the noise is scaled to the new one too."""
 
     def factors(self, norms: Sequence[Tensor], precision: torch.finfo) -> Sequence[Tensor]:
         """What each example's gradient is multiplied by, (B,) float64 for each parameter, from its norms in the order of the optimiser."""
@@ -43,6 +46,9 @@ class Flat:
     def sensitivity(self) -> float:
         return self.max_grad_norm
 
+    def at(self, sensitivity: float) -> "Flat":
+        return replace(self, max_grad_norm=sensitivity)
+
     def factors(self, norms: Sequence[Tensor], precision: torch.finfo) -> Sequence[Tensor]:
         return [factors(whole(norms), self.max_grad_norm, precision)] * len(norms)
 
@@ -64,6 +70,9 @@ class PerLayer:
     @property
     def sensitivity(self) -> float:
         return math.hypot(*self.max_grad_norms)
+
+    def at(self, sensitivity: float) -> "PerLayer":
+        return PerLayer(tuple(bound * sensitivity / self.sensitivity for bound in self.max_grad_norms))
 
     def factors(self, norms: Sequence[Tensor], precision: torch.finfo) -> Sequence[Tensor]:
         return [factors(norm, bound, precision) for norm, bound in zip(norms, self.max_grad_norms, strict=True)]
@@ -92,6 +101,9 @@ class Automatic:
     def sensitivity(self) -> float:
         return self.max_grad_norm
 
+    def at(self, sensitivity: float) -> "Automatic":
+        return replace(self, max_grad_norm=sensitivity)
+
     def factors(self, norms: Sequence[Tensor], precision: torch.finfo) -> Sequence[Tensor]:
         shrunk = self.max_grad_norm * (1 - 4 * precision.eps) / (whole(norms) + self.stability)
         return [torch.where(shrunk.isfinite() & (shrunk >= precision.tiny), shrunk, 0)] * len(norms)
@@ -108,6 +120,13 @@ class Clipped:
 
     norms: Tensor
     factors: Tensor
+
+
+def clip_of(max_grad_norm: float | Sequence[float] | Clip) -> Clip:
+    """Another way to say it: a number bounds all parameters together, several bound each by itself."""
+    if isinstance(max_grad_norm, (int, float)):
+        return Flat(max_grad_norm)
+    return PerLayer(tuple(max_grad_norm)) if isinstance(max_grad_norm, Sequence) else max_grad_norm
 
 
 def check_bound(bound: float) -> None:
@@ -148,19 +167,27 @@ def clip_into(sums: Mapping[nn.Parameter, Tensor], turn: Pass, clip: Clip, *, me
 
     Source: Abadi et al., 2016, arXiv:1607.00133; norms without gradients: Goodfellow, 2015, arXiv:1510.01799.
     """
+    found, weights, clipped = weighed(list(sums), turn, clip, mean=mean)
+    for (parameter, into), weight in zip(sums.items(), weights, strict=True):
+        if parameter in found:
+            found[parameter].add_to(into, weight)
+    return clipped
+
+
+def weighed(
+    parameters: Sequence[nn.Parameter], turn: Pass, clip: Clip, *, mean: bool
+) -> tuple[Mapping[nn.Parameter, PerExample], list[Tensor], Clipped]:
+    """Each example's gradients by parameter, and for each parameter what they count in the clipped sum, (B,) float64."""
     batch = turn.batch or 0
     scale = float(batch) if mean else 1.0
     found = turn.gradients
-    none = torch.zeros(batch, dtype=torch.float64, device=next(iter(sums.values())).device)
-    norms = [scale * found[parameter].squared().sqrt() if parameter in found else none for parameter in sums]
-    precision = max((torch.finfo(parameter.dtype) for parameter in sums), key=lambda info: info.eps)
+    none = torch.zeros(batch, dtype=torch.float64, device=parameters[0].device)
+    norms = [scale * found[parameter].squared().sqrt() if parameter in found else none for parameter in parameters]
+    precision = max((torch.finfo(parameter.dtype) for parameter in parameters), key=lambda info: info.eps)
     multipliers = clip.factors(norms, precision)
     total = whole(norms)
     broken = ~total.isfinite()
     if broken.any():
         found = {parameter: gradient.without(broken) for parameter, gradient in found.items()}
         multipliers = [multiplier.masked_fill(broken, 0) for multiplier in multipliers]
-    for (parameter, into), multiplier in zip(sums.items(), multipliers, strict=True):
-        if parameter in found:
-            found[parameter].add_to(into, scale * multiplier)
-    return Clipped(total, torch.stack(list(multipliers)).amin(0))
+    return found, [scale * multiplier for multiplier in multipliers], Clipped(total, torch.stack(list(multipliers)).amin(0))

@@ -1,24 +1,43 @@
 """One call that turns a module, its optimiser and its loader private."""
 
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from quintain.core.errors import SettingError
-from quintain.dp.accounting import noise_for
-from quintain.dp.clipping import Clip, Flat
+from quintain.dp import checkpoint, guards
+from quintain.dp.budget import Budget
+from quintain.dp.capture import Capture
+from quintain.dp.clipping import Clip
+from quintain.dp.clips import clip_named
+from quintain.dp.criterion import PrivateCriterion
+from quintain.dp.distributed import ranks_of
 from quintain.dp.ledger import Ledger
 from quintain.dp.noise import Stream, seeded_key
-from quintain.dp.optimizer import PrivateOptimizer
+from quintain.dp.optimizer import DPOptimizer
+from quintain.dp.record import PrivacyRecord, RunRecord
 from quintain.dp.rules import Rule
-from quintain.dp.sampling import PoissonLoader
+from quintain.dp.samples import Samples
+from quintain.dp.sampling import PoissonLoader, SamplingLoader
+from quintain.dp.schedulers import Scheduler
+from quintain.dp.shuffling import ShuffledLoader
+from quintain.dp.spent import Spent, noise_for_epochs
+from quintain.dp.units import Units
+from quintain.dp.validator import ModuleValidator
+from quintain.dp.wrapper import GradSampleModule
 
 KEY = 32
-Private = tuple[nn.Module, PrivateOptimizer, PoissonLoader]
+Private = tuple[nn.Module, DPOptimizer, SamplingLoader]
+Reduction = Literal["mean", "sum"]
+Clipping = Literal["flat", "per_layer", "adaptive", "automatic"]
+Mode = Literal["auto", "hooks", "functorch", "ew", "ghost"]
+SHOWN = ("hooks", "functorch", "ew")
+"""Modes that leave ``grad_sample`` on the parameters."""
 
 
 class PrivacyEngine:
@@ -27,21 +46,24 @@ class PrivacyEngine:
     ::
 
         engine = PrivacyEngine()
-        net, optimizer, loader = engine.make_private(module=net, optimizer=optimizer, data_loader=loader)
+        net, optimizer, loader = engine.make_private(module=net, optimizer=optimizer, data_loader=loader,
+                                                     noise_multiplier=1.1, max_grad_norm=1.0)
         for x, y in loader:
             optimizer.zero_grad()
             F.cross_entropy(net(x), y).backward()
             optimizer.step()
         engine.get_epsilon(delta=1e-5)
 
-    Guarantee: (epsilon, delta) for adding or removing one record of the loader's data, against an adversary who sees every iterate;
-    the number of records, the sampling rate, the divisor and the steps are public. It assumes what a hook cannot see: the loss is a mean
-    or sum of one term an example, and no term or layer looks at the other examples of the batch; the module writes no buffers in
-    training; every batch drawn is stepped on, an empty one too. What is not covered: the losses, batch sizes
-    and shares of clipped examples that a loop may show, the choice of settings on the same data, and rounding in the noise (see
-    ``noise.Stream``).
+    Guarantee: (epsilon, delta) for adding or removing one record (or unit) of the loader's data, against an adversary who sees every
+    iterate; the number of records, the sampling rate, the divisor and the steps are public. It assumes what a hook cannot see: the loss is
+    a mean or sum of one term an example, and no term or layer looks at the other examples of the batch (the first step is probed for
+    both); every batch drawn is stepped on, an empty one too. What is not covered: the losses, batch sizes and shares of clipped examples
+    that a loop may show, the choice of settings on the same data, and, without ``secure_mode``, rounding in the noise (see
+    ``noise.Stream``). ``record`` states all of it.
 
     Args:
+        accountant: How epsilon is computed: "pld" (tightest), "rdp" or "prv"; "gdp" is answered with PLD, since it tells too little.
+        secure_mode: Whether noise is discrete, on a grid, so that rounding tells nothing.
         seed: Draws batches and noise from this seed, for tests and papers: ``reproducible`` is then true, and who knows the seed can
             subtract the noise. By default both come from secret streams, keyed by the operating system.
         key: 32 secret bytes to draw from instead of fresh ones, so that a run that broke off can repeat its last step bit for bit; never
@@ -49,61 +71,118 @@ class PrivacyEngine:
         rules: Rules for further kinds of layer (see ``rules.Rule``).
 
     Raises:
-        SettingError: If the key is not one.
+        SettingError: If the key is not one, or a seed is given in secure mode.
     """
 
-    def __init__(self, *, seed: int | None = None, key: bytes | None = None, rules: Mapping[type[nn.Module], Rule] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        accountant: str = "pld",
+        secure_mode: bool = False,
+        seed: int | None = None,
+        key: bytes | None = None,
+        rules: Mapping[type[nn.Module], Rule] | None = None,
+    ) -> None:
         if key is not None and (seed is not None or len(key) != KEY):
             raise SettingError(
                 f"got a key of {len(key)} bytes{' and a seed' if seed is not None else ''}; expected {KEY} secret bytes alone"
             )
+        if secure_mode and seed is not None:
+            raise SettingError("got a seed in secure mode; expected none: who knows it can subtract the noise")
         self.ledger = Ledger()
+        self.accountant = Spent(accountant, self.ledger)
+        self.secure_mode = secure_mode
         self._seed, self._rules = seed, rules
         self._root = Stream((key or os.urandom(KEY)) if seed is None else seeded_key(seed))
-        self._made = 0
+        self._made: list[tuple[DPOptimizer, str]] = []
+        self._streams = 0
 
     @property
     def reproducible(self) -> bool:
-        """Whether noise and batches follow from a seed, so that privacy holds only against those who do not know it."""
-        return self._seed is not None
+        """Whether noise or batches follow from a seed, so that privacy holds only against those who do not know it."""
+        return self._seed is not None or any(optimizer.loader.reproducible for optimizer, _ in self._made)
 
     def make_private(
         self,
         *,
         module: nn.Module,
         optimizer: torch.optim.Optimizer,
+        criterion: Callable[..., Tensor] | None = None,
         data_loader: "DataLoader[Any]",
         noise_multiplier: float = 1.1,
-        max_grad_norm: float | Clip = 1.0,
-        loss_reduction: Literal["mean", "sum"] = "mean",
+        max_grad_norm: float | Sequence[float] | Clip = 1.0,
+        batch_first: bool = True,
+        loss_reduction: Reduction = "mean",
+        poisson_sampling: bool = True,
+        clipping: Clipping = "flat",
+        noise_generator: torch.Generator | None = None,
+        grad_sample_mode: Mode = "auto",
+        wrap_model: bool = True,
+        rand_on_empty: bool = False,
         allow_no_privacy: bool = False,
-    ) -> Private:
-        """The same module, with hooks; the optimiser, wrapped; and a loader that samples.
+        max_physical_batch: int | None = None,
+        units: Units | None = None,
+        stop_at_epsilon: tuple[float, float] | None = None,
+        **adaptive: float,
+    ) -> Any:
+        """The module, wrapped; the optimiser, wrapped; and a loader that samples. With ``grad_sample_mode="ghost"`` the criterion, too.
 
         Args:
-            module: Linear, Conv2d, GroupNorm, LayerNorm and Embedding can be trained; anything may be frozen.
+            module: What to train; parts may be frozen.
             optimizer: Holds exactly the module's trainable parameters.
+            criterion: For "ghost" alone, where it is returned in a thin wrapper; the plain one clips as well.
             data_loader: Its batch size becomes the expected one, its length stays.
             noise_multiplier: Standard deviation of the noise, in units of ``max_grad_norm``.
-            max_grad_norm: Bound of one example's gradient, over all parameters together; or another way to clip.
+            max_grad_norm: Bound of one example's gradient, over all parameters together; for "per_layer" one for each parameter, in the
+                order of the optimiser, or a number that they come to together; or another way to clip.
+            batch_first: Whether the batch is the first dimension of what layers take and give, or the second of three or more.
             loss_reduction: Whether losses are means over the examples of their pass, or sums; told wrongly, one record can move the sum by
                 twice the bound, since the scale of all others follows the size of the batch.
+            poisson_sampling: False goes through shuffled data instead, which is accounted without amplification and costs far more.
+            clipping: "flat", "per_layer", "adaptive" (the bound follows a quantile of the norms; takes ``target_unclipped_quantile``,
+                ``clipbound_learning_rate``, ``min_clipbound``, ``max_clipbound``, ``unclipped_num_std``), or "automatic".
+            noise_generator: Keys the noise, which is then reproducible; refused in secure mode.
+            grad_sample_mode: "auto" and "ghost" leave nothing on the parameters; "hooks", "functorch" and "ew" leave ``grad_sample``.
+            wrap_model: Whether the module comes back as a ``GradSampleModule`` around it, or as it is.
+            rand_on_empty: False: empty batches have a first dimension of 0, and are stepped on with noise alone.
             allow_no_privacy: Whether a noise multiplier of 0 is meant; epsilon is then infinite.
+            max_physical_batch: Rows that the loader yields at once; larger batches come in pieces, and ``step()`` acts at the last.
+            units: Who the records belong to, if each person has several: these are then hidden together.
+            stop_at_epsilon: (epsilon, delta): the loader ends, and ``step()`` raises ``BudgetSpent``, before more is spent.
 
         Raises:
             PrivacyError: If a layer cannot be private, or module and optimiser do not fit together.
             SettingError: If a number is out of its range.
         """
-        loader = PoissonLoader.like(data_loader, self._stream("sampling"))
-        return self.attach(
+        if rand_on_empty:
+            raise SettingError("got rand_on_empty=True; expected False: an empty batch is a batch, and a step of noise alone")
+        ranks = ranks_of(module)
+        loader = (PoissonLoader if poisson_sampling else ShuffledLoader).like(
+            data_loader,
+            ranks.shared(self._stream("sampling")),
+            max_physical_batch=max_physical_batch,
+            units=units,
+            ranks=ranks,
+        )
+        held = sum(parameter.requires_grad for group in optimizer.param_groups for parameter in group["params"])
+        made, private, _ = self.attach(
             module=module,
             optimizer=optimizer,
             loader=loader,
             noise_multiplier=noise_multiplier,
-            max_grad_norm=max_grad_norm,
+            max_grad_norm=clip_named(clipping, max_grad_norm, held, loader.expected_batch_size, adaptive),
+            batch_first=batch_first,
             loss_reduction=loss_reduction,
+            noise_generator=noise_generator,
+            grad_sample_mode=grad_sample_mode,
             allow_no_privacy=allow_no_privacy,
+            stop_at_epsilon=stop_at_epsilon,
         )
+        if wrap_model:
+            made = GradSampleModule(made, capture=private.capture)
+        if grad_sample_mode == "ghost":
+            return made, private, PrivateCriterion(nn.CrossEntropyLoss() if criterion is None else criterion, loss_reduction), loader
+        return made, private, loader
 
     def make_private_with_epsilon(
         self,
@@ -114,9 +193,9 @@ class PrivacyEngine:
         target_epsilon: float,
         target_delta: float,
         epochs: int,
-        max_grad_norm: float | Clip = 1.0,
-        loss_reduction: Literal["mean", "sum"] = "mean",
-    ) -> Private:
+        poisson_sampling: bool = True,
+        **settings: Any,
+    ) -> Any:
         """As ``make_private``, with the least noise whose ``epochs`` over the loader cost at most ``target_epsilon``.
 
         Raises:
@@ -124,17 +203,27 @@ class PrivacyEngine:
         """
         if self.ledger.steps:
             raise SettingError(f"{self.ledger.steps} steps are already spent; expected a fresh engine to plan a whole budget")
-        loader = PoissonLoader.like(data_loader, self._stream("sampling"))
-        return self.attach(
+        for tolerance in ("eps_error", "epsilon_tolerance", "alphas"):
+            settings.pop(tolerance, None)
+        plan = PoissonLoader.like(data_loader, Stream.secret(), units=settings.get("units"), ranks=ranks_of(module))
+        return self.make_private(
             module=module,
             optimizer=optimizer,
-            loader=loader,
-            noise_multiplier=noise_for(target_epsilon, target_delta, loader.sample_rate, epochs * len(loader)),
-            max_grad_norm=max_grad_norm,
-            loss_reduction=loss_reduction,
+            data_loader=data_loader,
+            noise_multiplier=noise_for_epochs(
+                target_epsilon,
+                target_delta,
+                plan,
+                epochs,
+                accountant=self.accountant.mechanism(),
+                poisson=poisson_sampling,
+                secure=self.secure_mode,
+            ),
+            poisson_sampling=poisson_sampling,
+            **settings,
         )
 
-    def loader(self, fetch: Any, *, records: int, expected_batch_size: int, steps_per_epoch: int) -> PoissonLoader:
+    def loader(self, fetch: Any, *, records: int, expected_batch_size: int, steps_per_epoch: int, **settings: Any) -> PoissonLoader:
         """A sampling loader of this engine over any source: ``fetch(rows)`` makes a batch (see ``PoissonLoader``)."""
         return PoissonLoader(
             fetch,
@@ -142,6 +231,7 @@ class PrivacyEngine:
             expected_batch_size=expected_batch_size,
             steps_per_epoch=steps_per_epoch,
             stream=self._stream("sampling"),
+            **settings,
         )
 
     def attach(
@@ -149,38 +239,143 @@ class PrivacyEngine:
         *,
         module: nn.Module,
         optimizer: torch.optim.Optimizer,
-        loader: PoissonLoader,
+        loader: SamplingLoader,
         noise_multiplier: float,
-        max_grad_norm: float | Clip,
-        loss_reduction: Literal["mean", "sum"] = "mean",
+        max_grad_norm: float | Sequence[float] | Clip,
+        batch_first: bool = True,
+        loss_reduction: Reduction = "mean",
+        noise_generator: torch.Generator | None = None,
+        grad_sample_mode: Mode = "auto",
         allow_no_privacy: bool = False,
+        stop_at_epsilon: tuple[float, float] | None = None,
     ) -> Private:
-        """``make_private`` with a loader that already samples."""
-        if loss_reduction not in ("mean", "sum"):
-            raise SettingError(f'got loss_reduction = {loss_reduction!r}; expected "mean" or "sum"')
+        """``make_private`` with a loader that already samples; the module comes back as it is."""
+        mean = guards.is_mean(loss_reduction)
         if noise_multiplier == 0 and not allow_no_privacy:
             raise SettingError(
                 "got noise_multiplier = 0: no privacy at all; expected a positive number, such as 1.1, or allow_no_privacy=True if that is "
                 "meant: epsilon is then infinite"
             )
-        private = PrivateOptimizer(
-            optimizer,
-            module=module,
-            loader=loader,
-            ledger=self.ledger,
-            noise_multiplier=noise_multiplier,
-            clip=Flat(max_grad_norm) if isinstance(max_grad_norm, (int, float)) else max_grad_norm,
-            mean=loss_reduction == "mean",
-            stream=self._stream("noise"),
-            rules=self._rules,
-        )
+        if grad_sample_mode not in (*SHOWN, "auto", "ghost"):
+            raise SettingError(
+                f"got grad_sample_mode = {grad_sample_mode!r}; expected auto, hooks, functorch, ew or ghost: models that are sharded over "
+                "machines are not trained here, and a mode without clipping is never private"
+            )
+        if isinstance(module, GradSampleModule):
+            module = module.to_standard_module()
+        guards.check_inner(optimizer)
+        if noise_generator is None:
+            stream, noise = self._stream("noise"), "a seed" if self._seed is not None else "the operating system's entropy"
+        else:
+            stream, noise = guards.noise_stream(noise_generator, secure=self.secure_mode), "a torch.Generator"
+        if grad_sample_mode in SHOWN:
+            capture: Capture = Samples(module, mean=mean, rules=self._rules, batch_first=batch_first)
+        else:
+            capture = Capture(module, rules=self._rules, batch_first=batch_first)
+        loader.reproducible = loader.reproducible or self._seed is not None or noise_generator is not None
+        try:
+            private = DPOptimizer(
+                optimizer,
+                noise_multiplier=noise_multiplier,
+                max_grad_norm=max_grad_norm,
+                loss_reduction=loss_reduction,
+                secure_mode=self.secure_mode,
+                capture=capture,
+                loader=loader,
+                ledger=self.ledger,
+                stream=loader.ranks.shared(stream),
+                budget=None if stop_at_epsilon is None else Budget(*stop_at_epsilon),
+            )
+        except BaseException:
+            capture.remove()
+            raise
+        self._made.append((private, f"AES-256-CTR keyed by {noise}"))
+        loader.ended = lambda: private.broke
         return module, private, loader
 
     def get_epsilon(self, delta: float) -> float:
-        """What all steps so far cost, at ``delta``."""
-        return self.ledger.epsilon(delta)
+        """What all steps so far cost, at ``delta``; a delta of one over the records or more is warned of."""
+        fewest = min((release.records for release in self.ledger.releases), default=0)
+        if fewest and delta >= 1 / fewest:
+            warnings.warn(
+                f"delta = {delta:g} is not below 1/{fewest}: publishing one random record in full would pass; choose a smaller one",
+                stacklevel=2,
+            )
+        return self.accountant.get_epsilon(delta)
+
+    @property
+    def record(self) -> PrivacyRecord:
+        """Everything that the guarantee assumes."""
+        return PrivacyRecord(
+            accountant=self.accountant.mechanism(),
+            reproducible=self.reproducible,
+            secure_mode=self.secure_mode,
+            steps=self.ledger.steps,
+            runs=tuple(RunRecord.of(optimizer, noise) for optimizer, noise in self._made),
+        )
+
+    @classmethod
+    def get_compatible_module(cls, module: nn.Module) -> nn.Module:
+        """A copy in which what cannot be private is replaced (see ``ModuleValidator.fix``)."""
+        return ModuleValidator.fix_and_validate(module)
+
+    def validate(self, *, module: nn.Module, optimizer: Any = None, data_loader: Any = None) -> None:  # noqa: ARG002
+        """Raise if the module cannot be private as it is.
+
+        Raises:
+            UnsupportedModuleError: With what to do.
+        """
+        ModuleValidator.validate(module, strict=True, rules=self._rules)
+
+    def is_compatible(self, *, module: nn.Module, optimizer: Any = None, data_loader: Any = None) -> bool:  # noqa: ARG002
+        """Whether the module can be private as it is."""
+        return not ModuleValidator.validate(module, rules=self._rules)
+
+    def save_checkpoint(
+        self,
+        *,
+        path: str | os.PathLike[str],
+        module: nn.Module,
+        optimizer: DPOptimizer | None = None,
+        noise_scheduler: Scheduler | None = None,
+        grad_clip_scheduler: Scheduler | None = None,
+        checkpoint_dict: dict[str, Any] | None = None,
+        module_state_dict_kwargs: dict[str, Any] | None = None,
+        torch_save_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        """Write weights, optimiser, schedulers and what was spent to one file, readable by its owner alone."""
+        if torch_save_kwargs:
+            raise SettingError(f"got torch_save_kwargs = {torch_save_kwargs}; expected none: the file has one form")
+        content = {**(checkpoint_dict or {}), "module_state_dict": module.state_dict(**(module_state_dict_kwargs or {}))}
+        checkpoint.save(path, content, self.ledger, optimizer, noise_scheduler, grad_clip_scheduler)
+
+    def load_checkpoint(
+        self,
+        *,
+        path: str | os.PathLike[str],
+        module: nn.Module,
+        optimizer: DPOptimizer | None = None,
+        noise_scheduler: Scheduler | None = None,
+        grad_clip_scheduler: Scheduler | None = None,
+        module_load_dict_kwargs: dict[str, Any] | None = None,
+        torch_load_kwargs: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Go on from a file of ``save_checkpoint``; nothing in it is run.
+
+        Returns:
+            What else the file holds.
+
+        Raises:
+            PrivacyError: If it does not say what was spent, or has the state of an optimiser and none is given, or the other way round.
+        """
+        options = dict(torch_load_kwargs or {})
+        if not options.pop("weights_only", True) or set(options) - {"map_location"}:
+            raise SettingError(f"got torch_load_kwargs = {torch_load_kwargs}; expected map_location alone: no code of a file is run")
+        content = checkpoint.load(path, has_optimizer=optimizer is not None, **options)
+        module.load_state_dict(content["module_state_dict"], **(module_load_dict_kwargs or {}))
+        return checkpoint.restore(content, self.ledger, optimizer, noise_scheduler, grad_clip_scheduler)
 
     def _stream(self, purpose: str) -> Stream:
         """A stream of its own for each purpose and each call: no noise is ever drawn twice."""
-        self._made += 1
-        return self._root.child(purpose, self._made)
+        self._streams += 1
+        return self._root.child(purpose, self._streams)

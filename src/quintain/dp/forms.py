@@ -9,8 +9,11 @@ from torch import Tensor
 
 from quintain.dp import cost
 
-KEPT = 1 << 25
-"""Numbers of per-example gradients that one parameter may keep between the norms and the sum."""
+KEPT = 1 << 20
+"""Numbers that are worked on at a time, about what a cache holds: larger ones are built in pieces, and built again for the sum."""
+
+PIECE = 256
+"""Numbers whose squares are added in the numbers' own format."""
 
 
 class PerExample(Protocol):
@@ -34,6 +37,9 @@ class PerExample(Protocol):
 
     def dense(self) -> Tensor:
         """All of them, (B, *shape)."""
+
+    def rounding(self) -> Tensor | float:
+        """By how much, at most, the norm of what ``add_to`` adds up exceeds that of ``dense``: another order of summation, (B,)."""
 
 
 class Dense:
@@ -65,6 +71,9 @@ class Dense:
     def dense(self) -> Tensor:
         return self.rows
 
+    def rounding(self) -> float:
+        return 0.0
+
 
 class Outer:
     r"""Gradients of a matrix that are sums of outer products over positions, :math:`G_i = \sum_t g_{it} a_{it}^\top`.
@@ -91,16 +100,20 @@ class Outer:
         if positions == 1:
             return square(self.a) * square(self.g)
         outputs = self.g.shape[2]
-        if cost.ghost(positions, inputs, outputs):
-            quick = in_range(lambda a, g: dots(torch.bmm(a, a.mT), torch.bmm(g, g.mT)), self.a, self.g)
-            terms = inputs + outputs + positions
-        else:
-            size = max(1, KEPT // (inputs * outputs))
-            pieces = zip(self.a.split(size), self.g.split(size), strict=True)
-            quick = torch.cat([square(torch.bmm(g.mT, a)) for a, g in pieces]) if batch else self.a.new_zeros(0).double()
-            terms = positions
-        reach = in_range(lambda a, g: dots(a.norm(dim=2), g.norm(dim=2)).square(), self.a, self.g)
-        return quick.clamp(min=0) + terms * torch.finfo(self.a.dtype).eps * reach
+        if not cost.ghost(positions, inputs, outputs):
+            built = [square(torch.bmm(self.g[cut].mT, self.a[cut])) for cut in pieces(batch, inputs * outputs)]
+            return (joined(built, self.a).sqrt() + self.rounding()).square()
+
+        def products(a: Tensor, g: Tensor) -> Tensor:
+            return dots(torch.bmm(a, a.mT), torch.bmm(g, g.mT))
+
+        quick = joined([in_range(products, self.a[cut], self.g[cut]) for cut in pieces(batch, 2 * positions**2)], self.a)
+        terms = inputs + outputs + positions
+        return quick.clamp(min=0) + terms * torch.finfo(self.a.dtype).eps * self.reach().square()
+
+    def reach(self) -> Tensor:
+        """Sum over the positions of the norms of their products, (B,) float64: what the norm could be if none cancelled."""
+        return dots(lengths(self.a), lengths(self.g))
 
     def add_to(self, into: Tensor, weights: Tensor) -> None:
         """Each side gets the root of the weight, which no number format rounds to zero."""
@@ -117,6 +130,9 @@ class Outer:
 
     def dense(self) -> Tensor:
         return torch.bmm(self.g.mT, self.a)
+
+    def rounding(self) -> Tensor:
+        return self.a.shape[1] * torch.finfo(self.a.dtype).eps * self.reach()
 
 
 class Rows:
@@ -136,10 +152,14 @@ class Rows:
     @classmethod
     def of(cls, ids: Tensor, gradient: Tensor, shape: torch.Size) -> "Rows":
         """From ids (B, T) and their gradients (B, T, width); those of an id that an example repeats are added."""
-        batch = len(ids)
-        keys = ids + torch.arange(batch, device=ids.device)[:, None] * shape[0]
-        unique, place = keys.flatten().unique(return_inverse=True)
-        summed = gradient.new_zeros(len(unique), shape[1]).index_add(0, place, gradient.flatten(0, 1))
+        owner = torch.arange(len(ids), device=ids.device)[:, None].expand_as(ids)
+        return cls.merged(owner.flatten(), ids.flatten(), gradient.flatten(0, 1), len(ids), shape)
+
+    @classmethod
+    def merged(cls, owner: Tensor, row: Tensor, gradient: Tensor, batch: int, shape: torch.Size) -> "Rows":
+        """From rows that an example may have more than once: these are added."""
+        unique, place = (owner * shape[0] + row).unique(return_inverse=True)
+        summed = gradient.new_zeros(len(unique), shape[1]).index_add(0, place, gradient)
         return cls(unique // shape[0], unique % shape[0], summed, batch, shape)
 
     def squared(self) -> Tensor:
@@ -152,11 +172,8 @@ class Rows:
     def plus(self, other: PerExample) -> PerExample:
         if not isinstance(other, Rows):
             return Sum((self, other))
-        keys = torch.cat([part.owner * self.shape[0] + part.row for part in (self, other)])
-        unique, place = keys.unique(return_inverse=True)
-        both = torch.cat([self.gradient, other.gradient])
-        summed = both.new_zeros(len(unique), self.shape[1]).index_add(0, place, both)
-        return Rows(unique // self.shape[0], unique % self.shape[0], summed, self.batch, self.shape)
+        joint = [torch.cat([getattr(part, name) for part in (self, other)]) for name in ("owner", "row", "gradient")]
+        return Rows.merged(joint[0], joint[1], joint[2], self.batch, self.shape)
 
     def without(self, gone: Tensor) -> PerExample:
         return Rows(self.owner, self.row, cleared(self.gradient, gone[self.owner]), self.batch, self.shape)
@@ -165,6 +182,9 @@ class Rows:
         table = self.gradient.new_zeros(self.batch, *self.shape)
         table[self.owner, self.row] = self.gradient
         return table
+
+    def rounding(self) -> float:
+        return 0.0
 
 
 class Blocks:
@@ -199,6 +219,9 @@ class Blocks:
     def dense(self) -> Tensor:
         return torch.cat([part.dense() for part in self.parts], 1)
 
+    def rounding(self) -> Tensor | float:
+        return sum(part.rounding() for part in self.parts)
+
 
 class Sum:
     r"""Gradients of a parameter that several layers use in different ways, such as an embedding tied to the last layer.
@@ -219,7 +242,8 @@ class Sum:
         return self.parts[0].shape
 
     def squared(self) -> Tensor:
-        return self._tied() if self._table() else square(self.dense())
+        quick = self._tied() if self._table() else square(self.dense())
+        return (quick.sqrt() + self.rounding()).square()
 
     def add_to(self, into: Tensor, weights: Tensor) -> None:
         for part in self.parts:
@@ -238,6 +262,9 @@ class Sum:
     def dense(self) -> Tensor:
         return sum_of(part.dense() for part in self.parts)
 
+    def rounding(self) -> Tensor | float:
+        return sum(part.rounding() for part in self.parts)
+
     def _table(self) -> bool:
         return len(self.parts) == 2 and {type(part) for part in self.parts} == {Rows, Outer}
 
@@ -245,20 +272,46 @@ class Sum:
         """Of rows e_u of a table, and outer products: the inner product is the sum of (g_s[u]) (e_u . a_s)."""
         table, head = sorted(self.parts, key=lambda part: isinstance(part, Outer))
         assert isinstance(table, Rows) and isinstance(head, Outer)  # noqa: PT018
-        across = torch.zeros(table.batch, dtype=torch.float64, device=head.a.device)
         size = max(1, KEPT // max(1, head.a.shape[1] * head.a.shape[2]))
-        for owner, row, gradient in zip(table.owner.split(size), table.row.split(size), table.gradient.split(size), strict=True):
-            along = torch.einsum("ntp,np->nt", head.a[owner], gradient)
-            at = head.g[owner, :, row]
-            across.index_add_(0, owner, dots(along, at))
+        cuts = [slice(start, start + size) for start in range(0, len(table.owner), size)]
+
+        def inner(a: Tensor, g: Tensor, e: Tensor) -> Tensor:
+            result = torch.zeros(table.batch, dtype=torch.float64, device=a.device)
+            for cut in cuts:
+                owner = table.owner[cut]
+                along = torch.einsum("ntp,np->nt", a[owner], e[cut])
+                result.index_add_(0, owner, dots(along, g[owner, :, table.row[cut]]).double())
+            return result
+
+        across = in_range(inner, head.a, head.g, table.gradient)
         one, other = table.squared(), head.squared()
-        terms = (head.a.shape[1] + head.a.shape[2] + 2) * torch.finfo(head.a.dtype).eps
-        return (one + other + 2 * across).clamp(min=0) + terms * (one + other)
+        total = one + other + 2 * across
+        terms = sum(head.a.shape[1:]) + torch.bincount(table.owner, minlength=table.batch)
+        slack = terms * torch.finfo(head.a.dtype).eps * (one.sqrt() + head.reach()).square()
+        return torch.where(total.isfinite(), total.clamp(min=0), torch.inf) + slack
 
 
 def square(x: Tensor) -> Tensor:
-    """Squared norm of each row of (B, ...), in float64; summed in pairs, and again in float64 where that overflows."""
-    return in_range(lambda rows: torch.linalg.vecdot(rows, rows), x.flatten(1))
+    """Squared norm of each row of (B, ...), in float64: of short pieces in the numbers' own format, and in float64 where that overflows.
+
+    A little is added for what the squares of very small numbers lose.
+    """
+    rows, precision = x.flatten(1), torch.finfo(x.dtype)
+    even = rows.shape[1] - rows.shape[1] % PIECE
+
+    def summed(part: Tensor) -> Tensor:
+        return torch.linalg.vector_norm(part, dim=-1).double().square()
+
+    def work(rows: Tensor) -> Tensor:
+        rest = summed(rows[:, even:])
+        return rest + summed(rows[:, :even].unflatten(1, (-1, PIECE))).sum(1) if even else rest
+
+    return in_range(work, rows) + rows.shape[1] * precision.tiny / precision.eps
+
+
+def lengths(x: Tensor) -> Tensor:
+    """Norm at each position of (B, T, width), (B, T) float64."""
+    return square(x.flatten(0, 1)).sqrt().view(x.shape[:2])
 
 
 def in_range(work: Callable[..., Tensor], *rows: Tensor) -> Tensor:
@@ -275,6 +328,11 @@ def dots(one: Tensor, other: Tensor) -> Tensor:
 def cleared(x: Tensor, gone: Tensor) -> Tensor:
     """Some rows set to zero."""
     return x.masked_fill(gone.view(-1, *(1 for _ in x.shape[1:])), 0)
+
+
+def joined(parts: Sequence[Tensor], like: Tensor) -> Tensor:
+    """Results of the pieces of a batch, which may have none."""
+    return torch.cat(list(parts)) if parts else like.new_zeros(0, dtype=torch.float64)
 
 
 def sum_of(parts: Iterable[Tensor]) -> Tensor:

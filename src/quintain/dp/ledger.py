@@ -3,10 +3,11 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
-from quintain.core.errors import PrivacyError
-from quintain.dp.accounting import composed_epsilon
+from quintain.core.errors import PrivacyError, SettingError
+from quintain.dp.accounting import bound
+from quintain.dp.accounting.guarantee import Guarantee, Mechanism, Sampling, Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,19 +16,42 @@ class Release:
 
     Args:
         noise_multiplier: Standard deviation of the noise over the clipping norm.
-        expected_batch_size: Records a step holds on average; with ``records`` the sampling rate, kept as exact integers.
-        records: Records to draw from.
+        expected_batch_size: Units a step holds on average; with ``records`` the sampling rate, kept as exact integers.
+        records: Units (records, groups, patients, clients) to draw from.
         steps: How many.
+        sampling: How the units of a step are chosen.
+        mechanism: The noise.
+        unit: Whose presence the noise hides.
+        epoch: Which pass over the data the steps belong to, if a unit is in at most one step of a pass ("shuffle", "balls-in-bins"); a
+            pass that was broken off and begun anew is another one. Poisson steps know no passes and leave it 0.
+        steps_per_epoch: Bins of a pass, for "balls-in-bins".
+        reproducible: Whether noise and sampling follow from a seed, so that privacy holds only against those who do not know it.
+
+    Raises:
+        SettingError: If a name is unknown, or a pass of balls-in-bins has no bins.
     """
 
     noise_multiplier: float
     expected_batch_size: int
     records: int
     steps: int = 1
+    sampling: Sampling = "poisson"
+    mechanism: Mechanism = "gaussian"
+    unit: Unit = "record"
+    epoch: int = 0
+    steps_per_epoch: int = 0
+    reproducible: bool = False
+
+    def __post_init__(self) -> None:
+        for kind, name in ((Sampling, self.sampling), (Mechanism, self.mechanism), (Unit, self.unit)):
+            if name not in get_args(kind):
+                raise SettingError(f"got {name!r} in a release; expected one of {', '.join(get_args(kind))}")
+        if self.sampling == "balls-in-bins" and self.steps_per_epoch < 1:
+            raise SettingError(f"got {self.steps_per_epoch} bins for a pass of balls-in-bins; expected steps_per_epoch of at least one")
 
     @property
     def sample_rate(self) -> float:
-        """Probability that a record takes part in a step."""
+        """Probability that a unit takes part in a step."""
         return self.expected_batch_size / self.records
 
 
@@ -38,7 +62,9 @@ class Ledger:
     """
 
     def __init__(self, releases: Sequence[Release] = ()) -> None:
-        self._releases = list(releases)
+        self._releases: list[Release] = []
+        for release in releases:
+            self.record(release)
 
     @property
     def releases(self) -> tuple[Release, ...]:
@@ -51,17 +77,30 @@ class Ledger:
         return sum(release.steps for release in self._releases)
 
     def record(self, release: Release) -> None:
-        """Count a release that is about to happen."""
+        """Count a release that is about to happen.
+
+        Raises:
+            PrivacyError: If it protects another unit than those before: the two do not add up to one guarantee.
+        """
+        if self._releases and release.unit != self._releases[0].unit:
+            raise PrivacyError(
+                f"got a release that protects one {release.unit} in a ledger of releases that protect one {self._releases[0].unit}; "
+                "expected one unit throughout: use an engine for each"
+            )
         if self._releases and replace(self._releases[-1], steps=release.steps) == release:
             release = replace(release, steps=release.steps + self._releases.pop().steps)
         self._releases.append(release)
 
     def epsilon(self, delta: float) -> float:
-        """The privacy spent so far, at ``delta``, for adding or removing one record."""
-        return composed_epsilon([(r.noise_multiplier, r.sample_rate, r.steps) for r in self._releases], delta)
+        """The privacy spent so far, at ``delta``, under the adjacency that ``guarantee`` states."""
+        return bound.epsilon_of(self._releases, delta)
+
+    def guarantee(self, delta: float) -> Guarantee:
+        """The privacy spent so far, with all that it assumes."""
+        return bound.guarantee_of(self._releases, delta)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on counting; plain numbers."""
+        """Everything needed to go on counting; plain numbers and names."""
         return {"releases": [asdict(release) for release in self._releases]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -72,7 +111,7 @@ class Ledger:
         """
         try:
             loaded = Ledger([Release(**release) for release in state["releases"]])
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, SettingError) as error:
             raise PrivacyError(f"got a ledger without readable releases ({error}); expected what Ledger.state_dict() gave") from error
         missing = self._counts() - loaded._counts()
         if missing:

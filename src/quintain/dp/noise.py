@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+from collections.abc import Callable
 from typing import NoReturn
 
 import numpy as np
@@ -54,6 +55,10 @@ class Stream:
     def child(self, *path: str | int) -> "Stream":
         """A stream of its own for a place of use; it tells nothing of this one or of other places."""
         return Stream(hashlib.blake2b("/".join(map(str, path)).encode(), key=self._key, digest_size=32).digest())
+
+    def keyed(self, told: Callable[[bytes], bytes]) -> "Stream":
+        """The stream of whose key ``told`` answers with, given this one's: how processes that train together come to share one."""
+        return Stream(told(self._key))
 
     def seek(self, turn: int) -> None:
         """Go to the beginning of a turn, which must be new unless what it was drawn for is repeated bit for bit."""

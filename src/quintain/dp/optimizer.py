@@ -1,22 +1,33 @@
 """The optimiser's step made private: clip, sum, noise, divide, and only then the user's own step."""
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from quintain.core.errors import PrivacyError, SettingError
+from quintain.core.errors import BudgetSpent, PrivacyError
+from quintain.dp import guards
+from quintain.dp.adaptive import Adaptive
+from quintain.dp.budget import Budget
 from quintain.dp.capture import Capture, Pass
-from quintain.dp.clipping import Clip, clip_into
+from quintain.dp.clipping import Clip, clip_of, weighed
+from quintain.dp.discrete import VARIANCE, DiscreteSums, discrete_gaussian
+from quintain.dp.grouping import grouped
 from quintain.dp.ledger import Ledger, Release
 from quintain.dp.noise import Stream
-from quintain.dp.rules import Rule
-from quintain.dp.sampling import PoissonLoader
+from quintain.dp.pieces import NOTHING, Piece
+from quintain.dp.probe import Probe
+from quintain.dp.samples import Samples
+from quintain.dp.sampling import SamplingLoader
+from quintain.dp.sums import FloatSums
+from quintain.dp.unsampled import Unsampled
 
 
-class PrivateOptimizer(torch.optim.Optimizer):
+class DPOptimizer(torch.optim.Optimizer):
     r"""A user's optimiser whose gradients are noisy sums of clipped ones.
 
     .. math:: \tilde g = \frac{1}{b}\Big(\sum_{i \in B_t} \mathrm{clip}_C(g_i) + \sigma C\, \mathcal{N}(0, I)\Big)
@@ -26,50 +37,73 @@ class PrivateOptimizer(torch.optim.Optimizer):
     batch may be cut into several passes, each with its backward, before one step; their clipped sums add up (do not divide the loss by
     their number).
 
+    On its own, over the parameters of a ``GradSampleModule``, it does not know how batches are drawn: its ledger then counts each step as
+    one on all records, the most that it can cost.
+
     Args:
-        inner: The optimiser to step.
-        module: The module whose parameters it holds.
+        optimizer: The optimiser to step.
+        noise_multiplier: sigma.
+        max_grad_norm: How one record's gradient is bounded: C over all parameters, one for each, or another way to clip.
+        expected_batch_size: b, which the sum is divided by; a ``loader`` tells it.
+        loss_reduction: Whether losses are means over the batch of their pass, or sums.
+        generator: Keys the noise, which is then reproducible; never in ``secure_mode``.
+        secure_mode: Whether noise is discrete, on a grid, so that rounding tells nothing.
+        capture: What catches the gradients; by default that of the ``GradSampleModule`` which holds the parameters.
         loader: Where the batches come from.
         ledger: Where each step is recorded, before it is applied.
-        noise_multiplier: sigma.
-        clip: How one record's gradient is bounded.
-        mean: Whether losses are means over the batch of their pass (else sums).
-        stream: Where the noise comes from.
-        rules: Rules for more kinds of layer.
+        stream: Where the noise comes from; by default keyed by the operating system.
+        budget: What may be spent.
 
     Raises:
         PrivacyError: If optimiser and module do not hold the same trainable parameters, or a layer cannot be private.
+        SettingError: If a number is out of its range.
     """
 
     def __init__(
         self,
-        inner: torch.optim.Optimizer,
+        optimizer: torch.optim.Optimizer,
         *,
-        module: nn.Module,
-        loader: PoissonLoader,
-        ledger: Ledger,
         noise_multiplier: float,
-        clip: Clip,
-        mean: bool,
-        stream: Stream,
-        rules: Mapping[type[nn.Module], Rule] | None = None,
+        max_grad_norm: float | Sequence[float] | Clip,
+        expected_batch_size: int | None = None,
+        loss_reduction: Literal["mean", "sum"] = "mean",
+        generator: torch.Generator | None = None,
+        secure_mode: bool = False,
+        capture: Capture | None = None,
+        loader: SamplingLoader | None = None,
+        ledger: Ledger | None = None,
+        stream: Stream | None = None,
+        budget: Budget | None = None,
     ) -> None:
-        _check_settings(noise_multiplier, clip)
-        if isinstance(inner, PrivateOptimizer):
-            raise PrivacyError("got an optimiser that is private already; expected a plain one, over a module that no other holds")
-        self.inner = inner
-        self.loader, self.ledger, self.stream = loader, ledger, stream
-        self._noise_multiplier, self._clip = noise_multiplier, clip
-        self.parameters = _matched(module, inner)
+        guards.check_inner(optimizer)
+        self.inner = optimizer
+        self.capture = Samples.over(optimizer) if capture is None else capture
+        self.parameters = guards.matched(self.capture.root, optimizer)
+        self._clip = clip_of(max_grad_norm)
+        guards.check_settings(noise_multiplier, self._clip)
+        self._noise_multiplier, self._mean = noise_multiplier, guards.is_mean(loss_reduction)
+        self.loader = Unsampled(self, expected_batch_size, reproducible=generator is not None) if loader is None else loader
+        self.ledger = Ledger() if ledger is None else ledger
+        self.stream = guards.noise_stream(generator, secure=secure_mode) if stream is None else stream
+        self.secure_mode, self.budget = secure_mode, budget
         self.seen = self.clipped = 0
-        self._mean = mean
         self.steps = 0
-        self._sums = _Sums(list(self.parameters.values()))
+        self._float_sums = FloatSums(self.params)
+        self._sums: FloatSums | DiscreteSums = self._empty()
         self._examples: int | None = None
+        self._kept: int | None = None
+        self._held = NOTHING
+        self._votes = 0.0
         self._draws: set[int] = set()
-        self._spent = loader.draws
+        self._spent = self.loader.draws
         self._written: dict[nn.Parameter, tuple[Tensor, int]] = {}
-        self.capture = Capture(module, drawn=lambda: loader.draws, finished=self._accumulate, rules=rules)
+        self._noised = self._ready = self._is_last_step_skipped = False
+        self._skips: list[bool] = []
+        self._hooks: list[Callable[[DPOptimizer], None]] = []
+        self.capture.serve(drawn=self._drawn, finished=self._accumulate)
+        guards.Buffers(self.capture)
+        guards.guard(self)
+        self.probe = Probe(self.capture, batch_dim=0 if self.capture.batch_first else 1)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["inner"], name) if "inner" in self.__dict__ else object.__getattribute__(self, name)
@@ -79,54 +113,209 @@ class PrivateOptimizer(torch.optim.Optimizer):
         return self.__dict__
 
     def __repr__(self) -> str:
-        return f"PrivateOptimizer({self.inner!r}, noise_multiplier={self.noise_multiplier}, max_grad_norm={self.max_grad_norm})"
+        return f"DPOptimizer({self.inner!r}, noise_multiplier={self.noise_multiplier}, max_grad_norm={self.max_grad_norm})"
+
+    @property
+    def original_optimizer(self) -> torch.optim.Optimizer:
+        """The optimiser that steps on the private gradients."""
+        return self.inner
+
+    @property
+    def params(self) -> list[nn.Parameter]:
+        """The trainable parameters, in the optimiser's order."""
+        return list(self.parameters.values())
+
+    @property
+    def expected_batch_size(self) -> int:
+        """b, which the sum is divided by: public, unlike the size of the batch."""
+        return self.loader.expected_batch_size
+
+    @property
+    def loss_reduction(self) -> Literal["mean", "sum"]:
+        """Whether losses are means over the batch of their pass, or sums."""
+        return "mean" if self._mean else "sum"
 
     @property
     def noise_multiplier(self) -> float:
-        """sigma; fixed, so that what is clipped, drawn and recorded is the same."""
+        """sigma; may be set between steps, never while clipped gradients wait for their noise."""
         return self._noise_multiplier
+
+    @noise_multiplier.setter
+    def noise_multiplier(self, value: float) -> None:
+        self._check_between_steps()
+        if not value and self._noise_multiplier:
+            raise PrivacyError("got noise_multiplier = 0 in a private run; expected a positive number: a step without noise has no epsilon")
+        guards.check_settings(value, self._clip)
+        self._noise_multiplier = value
 
     @property
     def clip(self) -> Clip:
-        """How one record's gradient is bounded; fixed, so that no noise is scaled to another bound than gradients were clipped to."""
+        """How one record's gradient is bounded."""
         return self._clip
 
     @property
     def max_grad_norm(self) -> float:
-        """C, over all parameters together."""
+        """C, over all parameters together; set between steps, it scales clip and noise alike."""
         return self._clip.sensitivity
+
+    @max_grad_norm.setter
+    def max_grad_norm(self, value: float) -> None:
+        self._check_between_steps()
+        clip = self._clip.at(value)
+        guards.check_settings(self._noise_multiplier, clip)
+        self._clip = clip
 
     @property
     def noise_scale(self) -> float:
         """Standard deviation of the noise in the sum of gradients, sigma times C."""
-        return 0.0 if self.noise_multiplier == 0 else self.noise_multiplier * self._clip.sensitivity
+        sigma = self._clip.gradient_noise(self.noise_multiplier) if isinstance(self._clip, Adaptive) else self.noise_multiplier
+        return 0.0 if sigma == 0 else sigma * self._clip.sensitivity
+
+    @property
+    def grad_samples(self) -> list[Tensor]:
+        """Of each parameter, the gradients (B, *shape) of all examples that wait to be clipped, of the sum of their losses."""
+        turns = self.capture.pending
+        scales = [float(turn.batch or 0) if self._mean else 1.0 for turn in turns]
+        return [
+            torch.cat([scale * turn.gradients[p].dense() for scale, turn in zip(scales, turns, strict=True) if p in turn.gradients])
+            if any(p in turn.gradients for turn in turns)
+            else p.new_zeros(0, *p.shape)
+            for p in self.params
+        ]
+
+    @property
+    def accumulated_iterations(self) -> int:
+        """Batches in a step: one, in however many pieces."""
+        return 1
+
+    def attach_step_hook(self, fn: "Callable[[DPOptimizer], None]") -> None:
+        """Call ``fn`` with this optimiser in each step, after the noise and before the update; several may be attached."""
+        self._hooks.append(fn)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One private step: recorded first, then applied.
 
         Raises:
             PrivacyError: If no gradients were captured since the last step, or some that cannot be bounded are there.
+            BudgetSpent: If the step would cost more than the budget; nothing has changed.
         """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for turn in self.capture.take():
-            self._accumulate(turn)
-        self._check_step()
-        self.ledger.record(Release(self.noise_multiplier, self.loader.expected_batch_size, self.loader.records))
-        self._spent = self.loader.draws
-        self._release()
-        self._forget()
-        self.inner.step()
-        self._written = {p: (p.grad, p.grad._version) for p in self.parameters.values() if p.grad is not None}
+        if self.pre_step():
+            self.inner.step()
+            self._ready = False
+            self._remember()
         return loss
 
-    def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: ARG002
-        """Drop all gradients, captured ones too; they become None."""
-        self.capture.take()
+    def signal_skip_step(self, do_skip: bool = True) -> None:
+        """Let the next step, or not, only clip and add up; without a signal, steps within a batch in pieces do so until its last."""
+        self._skips.append(do_skip)
+
+    def pre_step(self) -> bool:
+        """All of a step but the inner optimiser's; whether that is due."""
+        self.clip_and_accumulate()
+        self._is_last_step_skipped = self._check_skip_next_step()
+        if self._is_last_step_skipped:
+            self._kept = self._examples
+            return False
+        self.add_noise()
+        self.scale_grad()
+        for hook in self._hooks:
+            hook(self)
+        return True
+
+    def clip_and_accumulate(self) -> None:
+        """Clip the gradients of all passes since the last time, and add them up."""
+        for turn in self.capture.take():
+            self._accumulate(turn)
+
+    def add_noise(self) -> None:
+        """Record the step, and add its noise to the sum of clipped gradients; nothing of that sum can be seen before."""
+        self._check_step()
+        if self.broke and self.budget is not None:
+            raise BudgetSpent(
+                f"one more step would cost more than epsilon = {self.budget.epsilon} at delta = {self.budget.delta} "
+                f"({self.ledger.steps} steps are spent); expected training to end here, with the weights of the last step"
+            )
+        self.loader.ranks.agree((self.loader.draws, self.steps), "batches and steps")
+        self.ledger.record(self.release)
+        self._spent = self.loader.draws
+        for group in self.inner.param_groups:
+            if "noise_std" in group:
+                group["noise_std"] = self.noise_scale / self.loader.expected_batch_size
+        self.probe.stepped()
+        self._release()
         self._forget()
+        self._noised = True
+
+    def scale_grad(self) -> None:
+        """Divide the noisy sum by the expected batch, and write it into the parameters' gradients."""
+        if not self._noised:
+            raise PrivacyError("scale_grad() before add_noise(); expected clip_and_accumulate(), add_noise(), scale_grad(), or just step()")
+        for parameter, mean in self._sums.divided(self.loader.expected_batch_size).items():
+            parameter.grad = mean
+        self._noised, self._ready = False, True
+        self._remember()
+
+    @property
+    def release(self) -> Release:
+        """What the next step gives out, as the ledger records it."""
+        loader = self.loader
+        passes = loader.sampling in ("shuffle", "balls-in-bins")
+        return Release(
+            self.noise_multiplier,
+            loader.expected_batch_size,
+            loader.records,
+            sampling=loader.sampling,
+            mechanism="discrete gaussian" if self.secure_mode else "gaussian",
+            unit="record" if loader.units is None else loader.units.name,
+            epoch=(loader.draws - 1) // loader.steps_per_epoch if passes else 0,
+            steps_per_epoch=loader.steps_per_epoch if passes else 0,
+            reproducible=loader.reproducible,
+        )
+
+    @property
+    def broke(self) -> bool:
+        """Whether one more step would cost more than the budget."""
+        return self.budget is not None and not self.budget.affords(self.ledger, self.release)
+
+    def admit(self, optimizer: torch.optim.Optimizer) -> None:
+        """Called before any optimiser's step: none may step on private parameters but the inner one, once on each private gradient.
+
+        Raises:
+            PrivacyError: If another does.
+        """
+        if optimizer is self.inner and self._ready:
+            self._ready = False
+            return
+        own = {id(parameter) for parameter in self.params}
+        if self.capture.hands_to(self._accumulate) and any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
+            raise PrivacyError(
+                f"{type(optimizer).__name__} is about to step on parameters that are trained privately, past the clip and the noise; "
+                "expected the optimiser that make_private returned to step alone"
+            )
+
+    def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: ARG002
+        """Drop all gradients, captured ones too; they become None. Sums of the earlier pieces of the batch in hand stay."""
+        if isinstance(self.capture, Samples):
+            self.capture.clear()
+        self.capture.take()
+        if self._examples != self._kept:
+            self._forget()
+        self._noised = self._ready = False
         self.inner.zero_grad(set_to_none=True)
+
+    @property
+    def spent(self) -> bool:
+        """Whether the batch in hand was stepped on, so that it must not be used again."""
+        return self._spent == self.loader.draws
+
+    def drop(self) -> None:
+        """Drop the batch in hand with all its pieces so far: it begins anew, or the next one does."""
+        self.zero_grad()
+        self._forget()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:  # noqa: ARG002
         """Refused: what is trained is fixed when training becomes private."""
@@ -134,7 +323,13 @@ class PrivateOptimizer(torch.optim.Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """The inner optimiser's state, and under ``"privacy"`` the ledger and the places in the random streams (never their keys)."""
-        privacy = {"ledger": self.ledger.state_dict(), "steps": self.steps, "draws": self.loader.draws}
+        privacy = {
+            "ledger": self.ledger.state_dict(),
+            "steps": self.steps,
+            "draws": self.loader.draws,
+            "noise_multiplier": self.noise_multiplier,
+            "max_grad_norm": self.max_grad_norm,
+        }
         return {**self.inner.state_dict(), "privacy": privacy}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -149,17 +344,35 @@ class PrivateOptimizer(torch.optim.Optimizer):
         self.ledger.load_state_dict(privacy["ledger"])
         self.steps, self.loader.draws = privacy["steps"], privacy["draws"]
         self._spent = self.loader.draws
+        self.noise_multiplier = privacy.get("noise_multiplier", self.noise_multiplier)
+        self.max_grad_norm = privacy.get("max_grad_norm", self.max_grad_norm)
         self.inner.load_state_dict({key: value for key, value in state_dict.items() if key != "privacy"})
 
     def _accumulate(self, turn: Pass) -> None:
         self._refuse_plain()
+        piece = turn.draw
+        if self._left(piece):
+            self._forget()
         if self._examples is None:
+            self._sums = self._empty()
             self._sums.clear()
-        part = clip_into(self._sums.by_parameter, turn, self._clip, mean=self._mean)
-        self._examples = (self._examples or 0) + len(part.norms)
-        self._draws.add(turn.draw)
+        self._examples = (self._examples or 0) + (turn.batch or 0)
+        mean = self._mean
+        if piece.counts is not None and piece.shares is not None:
+            turn, mean = grouped(turn, piece.counts, piece.shares, mean=mean), False
+        found, weights, part = weighed(self.params, turn, self._clip, mean=mean)
+        self._sums.add(found, weights)
+        if isinstance(self._clip, Adaptive):
+            self._votes += self._clip.votes(part.norms)
+        self._draws.add(piece.draw)
+        self._held = piece
         self.seen += len(part.norms)
         self.clipped += int((part.factors < 1).sum())
+
+    def _left(self, piece: Piece) -> bool:
+        """Whether what was gathered is the beginning of a batch that the loop has left."""
+        stepped = self._examples is not None and self._examples == self._kept
+        return stepped and self._held.size != self._kept and piece.draw != self._held.draw
 
     def _refuse_plain(self) -> None:
         """No gradient but those that were written here, unchanged."""
@@ -197,86 +410,60 @@ class PrivateOptimizer(torch.optim.Optimizer):
             )
 
     def _release(self) -> None:
-        """Write the noisy mean into the parameters' gradients."""
-        if self.noise_scale:
+        """Add the noise of this step to the sums, once for all processes; the step is theirs together."""
+        ranks = self.loader.ranks
+        if self.noise_scale and not ranks.rank:
             self.stream.seek(self.steps)
             self._sums.add_noise(self.stream, self.noise_scale)
+        ranks.add_up(self._sums.flat)
+        if isinstance(self._clip, Adaptive):
+            votes = torch.tensor(self._votes, dtype=torch.float64, device=ranks.device)
+            ranks.add_up(votes)
+            self._clip = self._clip.moved(float(votes) + self._count_noise(self._clip), self.loader.expected_batch_size)
         self.steps += 1
-        for parameter, mean in self._sums.divided(self.loader.expected_batch_size).items():
-            parameter.grad = mean
+
+    def _count_noise(self, clip: Adaptive) -> float:
+        """Noise for twice the count, from a stream of its own."""
+        if not self.noise_multiplier:
+            return 0.0
+        stream = self.stream.child("count")
+        stream.seek(self.steps)
+        if not self.secure_mode:
+            return 2 * clip.count_std * float(stream.normal(1))
+        return int(discrete_gaussian(1, stream)[0]) / math.isqrt(int(VARIANCE / Fraction(2 * clip.count_std) ** 2))
+
+    def _empty(self) -> "FloatSums | DiscreteSums":
+        """What this step's gradients are added up in."""
+        if not self.secure_mode:
+            return self._float_sums
+        bound = self._clip.sensitivity
+        return DiscreteSums(self.params, noise_multiplier=self.noise_scale / bound, sensitivity=bound)
+
+    def _check_skip_next_step(self, pop_next: bool = True) -> bool:
+        if self._skips:
+            return self._skips.pop(0) if pop_next else self._skips[0]
+        return not self.loader.piece.last
+
+    def _drawn(self) -> Piece:
+        if isinstance(self.loader, Unsampled):
+            self.loader.draws = self._spent + 1
+            return replace(NOTHING, draw=self.loader.draws)
+        return self.loader.piece
+
+    def _remember(self) -> None:
+        """Which gradients were written here."""
+        self._written = {p: (p.grad, p.grad._version) for p in self.params if p.grad is not None}
+
+    def _check_between_steps(self) -> None:
+        if self._examples is not None:
+            raise PrivacyError(
+                "noise or bound set while clipped gradients wait for their noise; expected it between steps: what is clipped and what is "
+                "drawn must fit together"
+            )
 
     def _forget(self) -> None:
-        self._examples, self._draws = None, set()
+        self._examples = self._kept = None
+        self._draws, self._votes = set(), 0.0
 
 
-class _Sums:
-    """One flat buffer for the sums of all parameters, kept from step to step.
-
-    Args:
-        parameters: In the order of the optimiser.
-
-    Raises:
-        PrivacyError: If they are on several devices.
-    """
-
-    def __init__(self, parameters: list[nn.Parameter]) -> None:
-        devices = {str(parameter.device) for parameter in parameters}
-        if len(devices) > 1:
-            raise PrivacyError(f"got trainable parameters on {', '.join(sorted(devices))}; expected all on one device")
-        self._parameters = parameters
-        self._flat: Tensor | None = None
-
-    @property
-    def flat(self) -> Tensor:
-        """All sums, in the widest of the parameters' formats."""
-        device, count = self._parameters[0].device, sum(parameter.numel() for parameter in self._parameters)
-        if self._flat is None or self._flat.device != device:
-            dtype = max((parameter.dtype for parameter in self._parameters), key=lambda dtype: torch.finfo(dtype).bits)
-            self._flat = torch.zeros(count, dtype=dtype, device=device)
-        return self._flat
-
-    @property
-    def by_parameter(self) -> dict[nn.Parameter, Tensor]:
-        """Each in the shape of its parameter."""
-        parts = self.flat.split([parameter.numel() for parameter in self._parameters])
-        return {parameter: part.view_as(parameter) for parameter, part in zip(self._parameters, parts, strict=True)}
-
-    def clear(self) -> None:
-        """Back to zero; gradients that were written from here are gone."""
-        self.flat.zero_()
-        for parameter in self._parameters:
-            parameter.grad = None
-
-    def add_noise(self, stream: Stream, scale: float) -> None:
-        """Independent Gaussian noise for every parameter."""
-        stream.add_normal(self.flat, scale)
-
-    def divided(self, by: int) -> dict[nn.Parameter, Tensor]:
-        """The sums over a number, in the parameters' own formats."""
-        self.flat.div_(by)
-        return {parameter: part.to(parameter.dtype) for parameter, part in self.by_parameter.items()}
-
-
-def _check_settings(noise_multiplier: float, clip: Clip) -> None:
-    if not 0 <= noise_multiplier < math.inf:
-        raise SettingError(f"got noise_multiplier = {noise_multiplier}; expected a finite number, 0 (no privacy) or more, such as 1.1")
-    if math.isinf(clip.sensitivity) and noise_multiplier:
-        raise SettingError("got max_grad_norm = inf with noise; expected a finite bound: noise is scaled to it")
-
-
-def _matched(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, nn.Parameter]:
-    """The trainable parameters by name, in the optimiser's order."""
-    names = {parameter: name for name, parameter in module.named_parameters()}
-    held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    if any(parameter not in names for parameter in held):
-        shapes = [tuple(parameter.shape) for parameter in held if parameter not in names]
-        raise PrivacyError(
-            f"the optimiser holds {len(shapes)} parameters (shapes {shapes[:3]}) that the module does not; expected its own alone"
-        )
-    missing = [name for parameter, name in names.items() if parameter.requires_grad and not any(parameter is other for other in held)]
-    if missing:
-        raise PrivacyError(
-            f"the optimiser does not hold trainable parameter {missing[0]!r} ({len(missing)} in all); expected every one: "
-            "build it from module.parameters(), or freeze the rest (requires_grad=False)"
-        )
-    return {names[parameter]: parameter for parameter in held if parameter.requires_grad}
+PrivateOptimizer = DPOptimizer

@@ -19,6 +19,9 @@ class PrivatePlan:
         rate: Learning rate.
         momentum: Of the plain gradient descent.
         delta: At which epsilon is stated.
+        ema: Decay of the moving average of weights that is kept in the end; 0 keeps the last ones.
+        copies: K: altered copies of each record in a batch, whose mean gradient is clipped; no privacy is spent on them.
+        shift: Pixels by which pictures are moved at random, at most.
 
     Guarantee: ``epsilon(n)`` for adding or removing one of n records, all iterates released.
 
@@ -33,6 +36,9 @@ class PrivatePlan:
     rate: float
     momentum: float = 0.0
     delta: float = 1e-5
+    ema: float = 0.0
+    copies: int = 1
+    shift: int = 0
 
     def __post_init__(self) -> None:
         ranges = {
@@ -43,6 +49,9 @@ class PrivatePlan:
             "rate": (0 < self.rate < math.inf, "a positive number"),
             "momentum": (0 <= self.momentum < 1, "a number in [0, 1)"),
             "delta": (0 < self.delta < 1, "a number strictly between 0 and 1, such as 1e-5"),
+            "ema": (0 <= self.ema < 1, "a number in [0, 1), such as 0.99"),
+            "copies": (self.copies >= 1, "at least 1"),
+            "shift": (self.shift >= 0, "0 or more"),
         }
         for name, (good, expected) in ranges.items():
             if not good:

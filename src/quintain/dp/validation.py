@@ -1,6 +1,6 @@
 """Which layers cannot be trained privately, and what to use instead."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import nn
 
@@ -11,9 +11,6 @@ INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
 INSTEAD: Mapping[type[nn.Module], str] = {
     **dict.fromkeys(BATCH_NORMS, "BatchNorm mixes the examples of a batch: use GroupNorm (or freeze it and keep it in evaluation mode)"),
-    **dict.fromkeys(INSTANCE_NORMS, "use GroupNorm with as many groups as channels"),
-    nn.MultiheadAttention: "build it of Linear layers, or freeze it",
-    **dict.fromkeys((nn.LSTM, nn.GRU, nn.RNN), "freeze it, or use Linear layers"),
 }
 
 
@@ -39,8 +36,14 @@ def refuse_mixing(layers: Sequence[tuple[str, nn.Module]]) -> None:
             )
 
 
-def without_rule(label: str, layer: nn.Module, known: Collection[type[nn.Module]]) -> PrivacyError:
-    """What to say of a trainable layer that has no rule."""
-    others = f"use {', '.join(kind.__name__ for kind in known)}, freeze it, or give the engine a rule for it"
-    instead = next((text for kind, text in INSTEAD.items() if isinstance(layer, kind)), others)
-    return PrivacyError(f"layer {label!r} is a {type(layer).__name__}, whose per-example gradients are not known; {instead}")
+def refuse_without_rule(label: str, layer: nn.Module) -> None:
+    """Trainable layers that cannot even be run example by example.
+
+    Raises:
+        PrivacyError: If ``layer`` is one.
+    """
+    for kind, instead in INSTEAD.items():
+        if isinstance(layer, kind):
+            raise PrivacyError(f"layer {label!r} is a {type(layer).__name__}, whose per-example gradients do not exist; {instead}")
+    if any(nn.parameter.is_lazy(parameter) for parameter in layer.parameters(recurse=False)):
+        raise PrivacyError(f"layer {label!r} is a {type(layer).__name__} that has no shape yet; expected one forward pass before")

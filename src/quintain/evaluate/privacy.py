@@ -1,10 +1,8 @@
-"""The accountant from above, the audit from below: the epsilon bracket of a training plan."""
+"""The audit of a private plan from below, beside what the accountant claims from above."""
 
 import copy
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,101 +12,16 @@ from quintain.core.errors import SettingError
 from quintain.core.progress import Progress, silent
 from quintain.core.seeds import derive
 from quintain.data.dataset import Dataset
-from quintain.dp import PrivateFit, PrivatePlan, accounting, fit, measure
-from quintain.evaluate.brackets import clean_claim
+from quintain.dp import PrivateFit, PrivatePlan, fit, measure
 from quintain.evaluate.outcome import Outcome
-from quintain.evaluate.subject import clean_tally
-from quintain.evaluate.training import trained
+from quintain.evaluate.private_plans import Budget, accounted, describe, quantity
 from quintain.leakage import Canaried, audit_one_run, one_run_experiment
-from quintain.models.classifier import Classifier
-from quintain.results.bounds import Bound, Bracket
-from quintain.results.privacy_records import Audited, AuditRun, PrivacyPlan, Privatized, SpecificationTest
-from quintain.results.quantity import Basis, Kind, Quantity, Side
+from quintain.results.bounds import Bracket
+from quintain.results.privacy_records import Audited, AuditRun, SpecificationTest
+from quintain.results.quantity import Quantity
 from quintain.results.records import Claim
-from quintain.results.tally import Tally
-from quintain.training import Recipe
-from quintain.training import fit as fit_plainly
 
-ACCOUNTANT = "PLD (dp-accounting)"
-ASSUMES = ("Gaussian noise and Poisson sampling as specified", "initial weights and settings do not depend on the data")
 BINS = 30
-PLAIN_EPOCHS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """What a private run may cost, and its public constants.
-
-    Args:
-        epsilon, delta: The target.
-        batch: Expected examples a step.
-        steps: Noisy steps.
-        clip: C.
-        rate, momentum: Of the descent; free in privacy.
-    """
-
-    epsilon: float = 3.0
-    delta: float = 1e-5
-    batch: int = 512
-    steps: int = 276
-    clip: float = 1.0
-    rate: float = 1.0
-    momentum: float = 0.5
-
-    def plan(self, records: int) -> PrivatePlan:
-        """The plan with the least noise that keeps the budget on so many records."""
-        return PrivatePlan.at(
-            epsilon=self.epsilon,
-            n=records,
-            delta=self.delta,
-            max_grad_norm=self.clip,
-            expected_batch_size=self.batch,
-            steps=self.steps,
-            rate=self.rate,
-            momentum=self.momentum,
-        )
-
-
-def privatized_outcome(
-    net: nn.Module,
-    train: Dataset,
-    test: Dataset,
-    budget: Budget,
-    *,
-    folder: Path,
-    plain: Tally | None = None,
-    progress: Progress = silent,
-) -> Outcome:
-    """Train a net with DP-SGD, and say what that costs in epsilon and in accuracy.
-
-    Args:
-        net: Fresh; trained in place.
-        train: Records to protect.
-        test: Examples for the accuracies.
-        budget: The target.
-        folder: Run folder for the weights.
-        plain: Right answers of the same net trained plainly; trained here if not given.
-        progress: Shows bars.
-    """
-    if plain is None:
-        twin = copy.deepcopy(net)
-        fit_plainly(twin, train, Recipe(epochs=PLAIN_EPOCHS), progress=progress)
-        plain = clean_tally(Classifier(twin, classes=test.classes), test)
-    plan = budget.plan(len(train))
-    fits: list[PrivateFit] = []
-
-    def work() -> tuple[float, ...]:
-        fits.append(fit(net, train, plan, progress=progress))
-        return ()
-
-    subject, training = trained(net, work, folder, test, name="private", title="private model", plan=plan)
-    upper = accounted(plan, train, fits[0].epsilon)
-    claim = Claim(
-        "private:epsilon", "Privacy of each record", subject.name, Bracket(Bound.trivial(upper.of, Side.LOWER), upper), delivered=True
-    )
-    notes = ("the share of clipped gradients is computed from the records without noise: keep it with the data's owner",)
-    body = Privatized(training, plain, describe(plan, len(train)), fits[0].clipped_share)
-    return Outcome(body, (clean_claim(subject, test), claim), notes, reproducible=False)
 
 
 def audited_outcome(
@@ -158,33 +71,6 @@ def audited_outcome(
         notes.append(f"canaries' gradients fell to {seen.weakest:.2g}, below the clip norm: the audit is valid, and not at full strength")
     body = Audited(describe(plan, len(train)), run, control, specification)
     return Outcome(body, (claim,), tuple(notes), reproducible=False)
-
-
-def quantity(plan: PrivatePlan, train: Dataset) -> Quantity:
-    """The epsilon of a plan: its subject is the mechanism, not the weights that came out."""
-    mechanism = hashlib.sha256(f"dp-sgd {plan!r} {len(train)}".encode()).hexdigest()
-    return Quantity(
-        Kind.EPSILON, mechanism, train.hash, delta=plan.delta, adjacency=accounting.ADJACENCY, unit="image", released="all iterates"
-    )
-
-
-def accounted(plan: PrivatePlan, train: Dataset, epsilon: float) -> Bound:
-    """The accountant's side."""
-    return Bound(quantity(plan, train), Side.UPPER, epsilon, Basis.PROOF, None, ACCOUNTANT, ASSUMES)
-
-
-def describe(plan: PrivatePlan, records: int) -> PrivacyPlan:
-    """A plan's public constants and what they cost by the accountant, whatever a run's own ledger says."""
-    return PrivacyPlan(
-        plan.noise_multiplier,
-        plan.max_grad_norm,
-        plan.expected_batch_size,
-        plan.sample_rate(records),
-        plan.steps,
-        plan.delta,
-        plan.epsilon(records),
-        ACCOUNTANT,
-    )
 
 
 def _observed(

@@ -168,6 +168,80 @@ def falling(lines: Sequence[tuple[str, Sequence[Point]]], *, title: str, spoken:
     return picture(spoken, *parts, width=frame.width, height=frame.height, class_="chart wide")
 
 
+def against(
+    points: Sequence[tuple[float, float, float, float]],
+    references: Sequence[tuple[float, str, str]],
+    *,
+    title: str,
+    spoken: str,
+) -> Markup:
+    """Accuracies over a logarithmic axis, each with its interval, beside reference lines named at their right end.
+
+    Args:
+        points: (x, accuracy, low, high), x positive and rising.
+        references: (accuracy, name, class) of horizontal lines.
+        title: Of the horizontal axis.
+        spoken: All of it in words.
+    """
+    values = [y for _, *sides in points for y in sides] + [y for y, _, _ in references]
+    low, high = max(math.floor(min(values) * 10) / 10, 0.0), min(math.ceil(max(values) * 10) / 10, 1.0)
+    room = math.log2(points[-1][0] / points[0][0]) * 0.04 or 0.5
+    frame = Frame(372, 236, 46, 118, 12, 40, (math.log2(points[0][0]) - room, math.log2(points[-1][0]) + room), (low, high))
+    grid = [low + step / 10 for step in range(round((high - low) * 10) + 1)]
+    grid = grid if len(grid) <= 6 else grid[::2]
+    parts = frame.axes([(math.log2(x), f"{x:,g}") for x, *_ in points], [(y, f"{100 * y:.0f} %") for y in grid], title)
+    end = frame.width - frame.right
+    for y, _, colour in references:
+        parts.append(element("line", class_=colour, x1=frame.left, x2=end, y1=frame.up(y), y2=frame.up(y)))
+    spaced = [(math.log2(x), y) for x, y, _, _ in points]
+    for (place, _), (_, _, least, most) in zip(spaced, points, strict=True):
+        parts.append(element("line", class_="ci", x1=frame.across(place), x2=frame.across(place), y1=frame.up(least), y2=frame.up(most)))
+    parts.append(element("polyline", class_="line-proved", points=_points(frame, spaced)))
+    parts += [element("circle", class_="dot-proved", cx=frame.across(x), cy=frame.up(y), r=3.5) for x, y in spaced]
+    heights = spread([frame.up(y) for y, _, _ in references], 16, frame.top, frame.height - frame.bottom)
+    for (_, text, _), y in zip(references, heights, strict=True):
+        parts.append(element("text", text, class_="lab ink-soft", x=end + 7, y=y + 4))
+    return picture(spoken, *parts, width=frame.width, height=frame.height, class_="chart wide")
+
+
+def growing(lines: Sequence[tuple[str, Sequence[Point]]], mark: Tick | None = None, *, title: str, spoken: str) -> Markup:
+    """Curves over two logarithmic axes, each named at its right end.
+
+    Args:
+        lines: (name, (x, y) pairs), all positive, x rising and the same for every line.
+        mark: A height to be marked, and its name.
+        title: Of the horizontal axis.
+        spoken: All of it in words.
+    """
+    xs = [x for x, _ in lines[0][1]]
+    heights = [y for _, points in lines for _, y in points] + ([mark[0]] if mark else [])
+    low, high = math.log10(min(heights)), math.log10(max(heights))
+    room = max((high - low) * 0.05, 0.05)
+    frame = Frame(372, 236, 54, 96, 12, 40, (math.log2(xs[0]), math.log2(xs[-1])), (low - room, high + room))
+    parts = frame.axes([(math.log2(x), f"{x:,g}") for x in xs], [(math.log10(y), f"{y:g}") for y in _decades(low, high)], title)
+    end = frame.width - frame.right
+    if mark:
+        y = frame.up(math.log10(mark[0]))
+        parts.append(element("line", class_="need", x1=frame.left, x2=end, y1=y, y2=y))
+    labels = [(math.log10(points[-1][1]), name, f"series-{number % SERIES}") for number, (name, points) in enumerate(lines)]
+    labels += [(math.log10(mark[0]), mark[1], "ink-soft")] if mark else []
+    for number, (_, points) in enumerate(lines):
+        spaced = [(math.log2(x), math.log10(y)) for x, y in points]
+        parts.append(element("polyline", class_=f"series-{number % SERIES}", points=_points(frame, spaced)))
+    moved = spread([frame.up(y) for y, _, _ in labels], 15, frame.top + 4, frame.height - frame.bottom)
+    for (_, name, ink), y in zip(labels, moved, strict=True):
+        parts.append(element("text", name, class_=f"lab {ink}", x=end + 7, y=y + 4))
+    return picture(spoken, *parts, width=frame.width, height=frame.height, class_="chart wide")
+
+
+def _decades(low: float, high: float) -> list[float]:
+    """Round numbers between two powers of ten: several of a decade, or the powers alone where those would be many."""
+    digits = (1, 1.5, 2, 3, 5, 7) if high - low < 1 else (1, 3) if high - low < 2.5 else (1,)
+    every = [digit * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for digit in digits]
+    inside = [value for value in every if low - 1e-9 <= math.log10(value) <= high + 1e-9]
+    return inside or [10.0**low]
+
+
 def _part(value: float, within: tuple[float, float]) -> float:
     low, high = within
     return min(max((value - low) / (high - low), 0.0), 1.0) if high > low else 0.5

@@ -27,6 +27,7 @@ _VERBS = {
     "harden": "Hardening",
     "certify": "Certificates",
     "privatize": "Private training",
+    "plan": "Privacy plan",
     "audit": "Privacy audit",
     "leak": "Leak",
     "federate": "Federation",

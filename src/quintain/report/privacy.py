@@ -2,14 +2,15 @@
 
 from quintain.report import format as fmt
 from quintain.report.bar import Scale, scale_to
-from quintain.report.blocks import Block, Drawing, Drawings, Grid, Heading, Pair, Section, Text
+from quintain.report.blocks import Block, Drawing, Drawings, Grid, Heading, Section, Text
 from quintain.report.charts import histogram
 from quintain.report.front import bar, ceiling
+from quintain.report.private_training import plan_ahead, plan_table, private_training
 from quintain.report.run import Run
 from quintain.report.summary import CONFIDENCE
 from quintain.report.table import Cell, Table, cells
 from quintain.results.bounds import Bound, Bracket
-from quintain.results.privacy_records import Audited, AuditRun, PrivacyPlan, Privatized, SpecificationTest
+from quintain.results.privacy_records import Audited, AuditRun, Planned, Privatized, SpecificationTest
 from quintain.results.quantity import Side
 
 _LEGEND = (("area bar-in", "canaries trained on"), ("area bar-out", "canaries left out"))
@@ -17,31 +18,17 @@ _LEGEND = (("area bar-in", "canaries trained on"), ("area bar-out", "canaries le
 
 def privacy(run: Run) -> Section | None:
     """Plans, what they cost in accuracy, the audit beside its control, and the mechanism as measured."""
-    private, audited = run.bodies(Privatized), run.bodies(Audited)
-    if not private and not audited:
-        return None
-    blocks: list[Block] = []
-    for one in private:
-        blocks.append(Pair((Grid(plan_table("The plan", one.plan)),), (Grid(_cost(one)), Text(_owner(one), "soft"))))
+    private, planned, audited = run.bodies(Privatized), run.bodies(Planned), run.bodies(Audited)
+    blocks: list[Block] = [block for one in private for block in private_training(one)]
+    blocks += [block for one in planned for block in plan_ahead(one)]
     for body in audited:
         blocks += _audit(run, body)
+    if not blocks:
+        return None
     lead = "The accountant bounds from above what any one record can change; the audit attacks the same plan and bounds it from below."
+    if not private and not audited:
+        lead = "What a budget buys, before anything is trained."
     return Section("privacy", "Privacy", lead, tuple(blocks))
-
-
-def plan_table(title: str, plan: PrivacyPlan) -> Table:
-    """The public constants of a private run."""
-    rows = (
-        ("epsilon, accounted", fmt.epsilon(plan.epsilon)),
-        ("delta", fmt.delta(plan.delta)),
-        ("noise multiplier", fmt.number(plan.noise_multiplier, 4)),
-        ("clip norm", fmt.number(plan.max_grad_norm, 4)),
-        ("expected batch", f"{plan.expected_batch_size:,}"),
-        ("chance to be in a step", fmt.percent(plan.sample_rate)),
-        ("steps", f"{plan.steps:,}"),
-        ("accountant", plan.accountant),
-    )
-    return Table((title, ""), tuple(cells(*row) for row in rows), caption=title)
 
 
 def specification_table(tests: tuple[SpecificationTest, ...]) -> Table:
@@ -58,24 +45,6 @@ def specification_table(tests: tuple[SpecificationTest, ...]) -> Table:
         for one in tests
     )
     return Table(("property", "found", "evidence", "promised", "measured", "p"), rows, words=3, caption="The mechanism as measured")
-
-
-def _cost(one: Privatized) -> Table:
-    private, plain = one.training.clean, one.plain
-    rows = [
-        (Cell("without privacy"), *cells(fmt.percent(plain.accuracy), fmt.percent(plain.balanced))),
-        (Cell(one.training.model.title), *cells(fmt.percent(private.accuracy), fmt.percent(private.balanced))),
-        (
-            Cell("cost of privacy", "strong"),
-            *cells(fmt.points(private.accuracy - plain.accuracy), fmt.points(private.balanced - plain.balanced)),
-        ),
-        (Cell("constant answer", "soft"), Cell(fmt.percent(plain.baseline), "soft"), Cell(fmt.percent(1 / len(plain.total)), "soft")),
-    ]
-    return Table(("accuracy", "clean", "balanced"), tuple(rows), caption="What privacy costs")
-
-
-def _owner(one: Privatized) -> str:
-    return f"{fmt.percent(one.clipped)} of the gradients were clipped. For the data's owner only: epsilon does not cover this figure."
 
 
 def _audit(run: Run, body: Audited) -> list[Block]:

@@ -35,21 +35,100 @@ class PrivacyPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Assurance:
+    """What an epsilon speaks of and rests on.
+
+    Args:
+        least: No smaller epsilon is true of the mechanism, by any accountant; None where no such bound is known.
+        telling: How often the best adversary, who knows all but whether one record is in, tells it at most; half is guessing.
+        adjacency: Which data sets are neighbours.
+        unit: Whose presence is hidden.
+        sampling: How batches are drawn.
+        noise: Its kind, and where it comes from.
+        reproducible: Whether it follows from a seed, so that privacy holds only against those who do not know it.
+        warnings: What weakens the claim.
+        assumes: What no check can see.
+    """
+
+    least: float | None
+    telling: float
+    adjacency: str
+    unit: str
+    sampling: str
+    noise: str
+    reproducible: bool
+    warnings: tuple[str, ...] = ()
+    assumes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One more private training of the same net on the same records, with another budget or batch.
+
+    Args:
+        plan: Its constants and what it cost.
+        clean: Right answers on the test examples.
+        seconds: Wall time.
+    """
+
+    plan: PrivacyPlan
+    clean: Tally
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Privatized:
     """A privately trained model beside the plain one of the same architecture.
 
     Args:
         training: The private run.
-        plain: Right answers of the plain model.
+        plain: Right answers of the plain model; None where the run broke off before.
         plan: The constants.
         clipped: Share of the per-example gradients that were clipped (private: for the data's owner only).
+        assurance: What epsilon speaks of and rests on.
+        curve: The same plan at other budgets.
+        batches: The same budget with other batches.
+        together: What all private trainings of this record cost together, so what choosing among them costs at most.
+        broke_off: Why there are fewer steps than planned; empty for a finished run.
     """
 
     training: Training
-    plain: Tally
+    plain: Tally | None
     plan: PrivacyPlan
     clipped: float
+    assurance: Assurance | None = None
+    curve: tuple[Trial, ...] = ()
+    batches: tuple[Trial, ...] = ()
+    together: float | None = None
+    broke_off: str = ""
     kind: Literal["privatize"] = "privatize"
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What private training would cost, without any of it.
+
+    Args:
+        plan: The constants that were asked about, and what they cost.
+        budget: The epsilon that must not be exceeded.
+        records: How many there are.
+        fitting: Steps that fit into the budget with the plan's batch and noise.
+        batches, steps: Axes of the grids.
+        noise: Noise multiplier that keeps the budget, a row a batch, a column a number of steps.
+        cost: Epsilon with the plan's noise, likewise.
+        warnings: What weakens a claim at this delta.
+    """
+
+    plan: PrivacyPlan
+    budget: float
+    records: int
+    fitting: int
+    batches: tuple[int, ...]
+    steps: tuple[int, ...]
+    noise: tuple[tuple[float, ...], ...]
+    cost: tuple[tuple[float, ...], ...]
+    warnings: tuple[str, ...] = ()
+    kind: Literal["plan"] = "plan"
 
 
 @dataclass(frozen=True, slots=True)

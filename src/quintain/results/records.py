@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from quintain.results.bounds import Bracket
-from quintain.results.privacy_records import Audited, Federated, Leaked, Privatized
+from quintain.results.privacy_records import Audited, Federated, Leaked, Planned, Privatized
 from quintain.results.robustness_records import Attacked, Certified, Checked, Hardened, Trained
 from quintain.results.tally import Tally
 from quintain.results.verdict import Verdict
@@ -106,7 +106,7 @@ class Drilled:
     kind: Literal["drill"] = "drill"
 
 
-Body = Checked | Trained | Attacked | Hardened | Certified | Privatized | Audited | Leaked | Federated | Drilled
+Body = Checked | Trained | Attacked | Hardened | Certified | Privatized | Planned | Audited | Leaked | Federated | Drilled
 
 
 @dataclass(frozen=True, slots=True)

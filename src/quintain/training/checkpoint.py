@@ -1,8 +1,9 @@
 """All that a run needs to go on, in one safetensors file: weights, optimiser state, place and losses. Seeds follow from the place."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,16 +22,7 @@ def save_checkpoint(
     Args:
         fingerprint: Of everything that the run depends on; ``load_checkpoint`` wants the same.
     """
-    tensors = {f"weights.{name}": value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
-    plain: dict[str, float | int | None] = {}
-    for index, state in optimizer.state_dict()["state"].items():
-        for key, value in state.items():
-            if isinstance(value, Tensor):
-                tensors[f"optimiser.{index}.{key}"] = value.detach().cpu().contiguous()
-            else:
-                plain[f"{index}.{key}"] = value
-    metadata = {"epoch": str(epoch), "losses": json.dumps(list(losses)), "fingerprint": fingerprint, "plain": json.dumps(plain)}
-    write_atomically(path, save(_unshared(tensors), metadata))
+    write_atomically(path, pack(net, optimizer, {"epoch": str(epoch), "losses": json.dumps(list(losses)), "fingerprint": fingerprint}))
 
 
 def load_checkpoint(path: Path, net: nn.Module, optimizer: torch.optim.Optimizer, *, fingerprint: str) -> tuple[int, list[float]]:
@@ -42,22 +34,51 @@ def load_checkpoint(path: Path, net: nn.Module, optimizer: torch.optim.Optimizer
     Raises:
         RunFolderError: If the file is damaged or belongs to another run.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise RunFolderError(f"checkpoint {path} cannot be read ({error}); delete it to train from the start") from None
+    metadata, tensors = read(path)
     if metadata.get("fingerprint") != fingerprint:
         raise RunFolderError(f"checkpoint {path} belongs to a run with other settings, data or seed; delete it or choose another folder")
-    net.load_state_dict({name.removeprefix("weights."): value for name, value in tensors.items() if name.startswith("weights.")})
-    state: dict[int, dict[str, object]] = {}
+    weights, state = unpack(metadata, tensors)
+    net.load_state_dict(weights)
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return int(metadata["epoch"]), json.loads(metadata["losses"])
+
+
+def pack(net: nn.Module, optimizer: torch.optim.Optimizer, metadata: Mapping[str, str], more: Mapping[str, Tensor] | None = None) -> bytes:
+    """Weights, optimiser state, words and more tensors as one file."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in (more or {}).items()}
+    tensors |= {f"weights.{name}": value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    plain: dict[str, float | int | None] = {}
+    for index, state in optimizer.state_dict()["state"].items():
+        for key, value in state.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimiser.{index}.{key}"] = value.detach().cpu().contiguous()
+            else:
+                plain[f"{index}.{key}"] = value
+    return save(_unshared(tensors), {**metadata, "plain": json.dumps(plain)})
+
+
+def read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The words and tensors of such a file.
+
+    Raises:
+        RunFolderError: If it is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise RunFolderError(f"checkpoint {path} cannot be read ({error}); delete it to train from the start") from None
+
+
+def unpack(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[int, dict[str, Any]]]:
+    """The net's weights, and the optimiser's state by the number of its parameter."""
+    weights = {name.removeprefix("weights."): value for name, value in tensors.items() if name.startswith("weights.")}
+    state: dict[int, dict[str, Any]] = {}
     saved = {name.removeprefix("optimiser."): value for name, value in tensors.items() if name.startswith("optimiser.")}
     for place, value in {**saved, **json.loads(metadata["plain"])}.items():
         index, _, key = place.partition(".")
         state.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return int(metadata["epoch"]), json.loads(metadata["losses"])
+    return weights, state
 
 
 def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -80,7 +80,7 @@ def fit(
     done, losses = 0, list[float]()
     if checkpoint is not None and checkpoint.exists():
         done, losses = load_checkpoint(checkpoint, net, optimizer, fingerprint=run)
-    with progress.loop(label, total) as advance, _own_draws(device):
+    with progress.loop(label, total) as advance, own_draws(device):
         advance(done * per_epoch)
         for epoch in range(done, recipe.epochs):
             order = np.random.default_rng(derive(seed, "order", epoch)).permutation(len(data))
@@ -108,7 +108,7 @@ def _step(
     moment: Moment,
     recipe: Recipe,
 ) -> float:
-    _seed(x.device, moment.seed)
+    seed_draws(x.device, moment.seed)
     for group in optimizer.param_groups:
         group["lr"] = recipe.rate_at(moment.share)
     net.train()
@@ -125,15 +125,15 @@ def _step(
 
 
 @contextmanager
-def _own_draws(device: torch.device) -> Iterator[None]:
+def own_draws(device: torch.device) -> Iterator[None]:
     """Layers such as dropout draw from torch's own generators: those of the CPU and of this device are put back as they were."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         yield
 
 
-def _seed(device: torch.device, seed: int) -> None:
-    """Seed the generators that ``_own_draws`` puts back and no others: ``torch.manual_seed`` would seed every GPU of the machine."""
+def seed_draws(device: torch.device, seed: int) -> None:
+    """Seed the generators that ``own_draws`` puts back and no others: ``torch.manual_seed`` would seed every GPU of the machine."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         with torch.cuda.device(device):

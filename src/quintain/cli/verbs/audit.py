@@ -24,7 +24,8 @@ def run(
 ) -> int:
     from quintain.cli.session import Session
     from quintain.evaluate.outcome import Outcome
-    from quintain.evaluate.privacy import Budget, audited_outcome
+    from quintain.evaluate.privacy import audited_outcome
+    from quintain.evaluate.private_plans import Budget
 
     session = Session("audit", data, model, None, seed, out, tuple(require or ()))
     budget = Budget(epsilon, delta, batch, steps, clip)

@@ -1,16 +1,22 @@
 """``quintain privatize``."""
 
-from typing import Annotated
+import shlex
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from quintain.cli.options import Data, Model, Out, Require, Seed
 from quintain.cli.verbs.verb import Verb
 
+if TYPE_CHECKING:
+    from quintain.cli.session import Session
+    from quintain.evaluate.outcome import Outcome
+    from quintain.evaluate.private_plans import Budget
+
 Epsilon = Annotated[float, typer.Option(help="The privacy budget that the noise is made for.")]
 Delta = Annotated[float, typer.Option(help="Chance that the budget does not hold; well below 1 / examples.")]
-Batch = Annotated[int, typer.Option(help="Expected examples a step.", min=1)]
-Steps = Annotated[int, typer.Option(help="Noisy steps.", min=1)]
+Batch = Annotated[int, typer.Option(help="Expected examples a step.")]
+Steps = Annotated[int, typer.Option(help="Noisy steps.")]
 Clip = Annotated[float, typer.Option("--max-grad-norm", help="Norm that each example's gradient is cut to.")]
 
 
@@ -22,29 +28,95 @@ def run(
     batch: Batch = 512,
     steps: Steps = 276,
     clip: Clip = 1.0,
+    rate: Annotated[float, typer.Option(help="Learning rate.")] = 1.0,
+    curve: Annotated[bool, typer.Option("--curve", help="Train at epsilon 0.5, 1, 2, 4 and 8 too, and draw accuracy over them.")] = False,
+    batches: Annotated[
+        str, typer.Option(help="Other batches to train with at the same budget, such as 256,1024; with --plan its rows.")
+    ] = "",
+    plan: Annotated[bool, typer.Option("--plan", help="Train nothing: noise, steps left, and what batches and steps cost.")] = False,
+    noise_multiplier: Annotated[float | None, typer.Option(help="With --plan: ask about this noise.")] = None,
     seed: Seed = 0,
     require: Require = None,
     out: Out = None,
 ) -> int:
     from quintain.cli.session import Session
-    from quintain.evaluate.outcome import Outcome
-    from quintain.evaluate.privacy import Budget, privatized_outcome
+    from quintain.core.errors import SettingError
+    from quintain.evaluate.alone import UNFINISHED
+    from quintain.evaluate.private_plans import Budget, planned_outcome
 
-    session = Session("privatize", data, model, None, seed, out, tuple(require or ()))
-    budget = Budget(epsilon, delta, batch, steps, clip)
+    budget, sizes = Budget(epsilon, delta, batch, steps, clip, rate), _sizes(batches)
+    if plan and curve:
+        raise SettingError("got --plan, which trains nothing, and --curve, which trains; expected one of them")
+    if noise_multiplier is not None and not plan:
+        raise SettingError(f"got --noise-multiplier {noise_multiplier:g} without --plan; expected --epsilon, which noise is made for")
+    session = Session("privatize", data, model, None, seed, out, tuple(require or ()), goes_on="" if plan else UNFINISHED)
+    if plan:
+        return session.finish(lambda: planned_outcome(budget, len(session.train), noise=noise_multiplier, batches=sizes))
+    return _trained(session, budget, sizes, curve=curve)
 
-    def work() -> Outcome:
-        return privatized_outcome(session.net(), session.train, session.examples, budget, folder=session.folder, progress=session.progress)
 
-    return session.finish(work)
+def _trained(session: "Session", budget: "Budget", sizes: tuple[int, ...], *, curve: bool) -> int:
+    """Train, or go on where a run was cut off."""
+    from quintain.cli.session import command_line
+    from quintain.dp.resume import forget
+    from quintain.evaluate.privatizing import EPSILONS, broken_off_outcome, privatized_outcome
+
+    folder = session.folder
+    unfinished = folder / session.goes_on
+
+    def work() -> "Outcome":
+        return privatized_outcome(
+            session.net(),
+            session.train,
+            session.examples,
+            budget,
+            folder=folder,
+            epsilons=EPSILONS if curve else (),
+            batches=sizes,
+            held_out=session.splits.val or session.examples,
+            unfinished=unfinished,
+            progress=session.progress,
+        )
+
+    again = command_line() if session.out else f"{command_line()} --out {shlex.quote(str(folder))}"
+    session.console.print(f"run folder {folder}; if it is cut off, this goes on: {again}", style="dim", markup=False, soft_wrap=True)
+    try:
+        code = session.finish(work)
+    except KeyboardInterrupt:
+        session.keep_partial(
+            lambda: broken_off_outcome(
+                session.net(), session.train, session.examples, budget, folder=folder, unfinished=unfinished, why="interrupted"
+            )
+        )
+        raise
+    forget(unfinished)
+    return code
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    """Batches as they are written.
+
+    Raises:
+        SettingError: If one is no whole number from 1 up.
+    """
+    from quintain.core.errors import SettingError
+
+    try:
+        sizes = tuple(int(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        sizes = (0,)
+    if any(size < 1 for size in sizes):
+        raise SettingError(f"got --batches {text}; expected whole numbers from 1 up with commas between them, such as 256,1024")
+    return sizes
 
 
 VERB = Verb(
     "privatize",
     run,
-    "Train with DP-SGD to a privacy budget, and say what it costs in accuracy.",
+    "Train with DP-SGD to a privacy budget, and say what it costs in accuracy; or plan it.",
     (
-        "--data xrays --epsilon 3",
+        "--data xrays --epsilon 3 --curve",
         "--model net.py:make --data mine.npz --epsilon 8 --delta 1e-6 --steps 500 --require 'epsilon(delta=1e-6) <= 8'",
     ),
+    "what is finished is kept; the command that is shown at the start goes on, with the same noise: nothing is spent twice",
 )

@@ -2,7 +2,8 @@
 
 from quintain.drill.stage import Stage
 from quintain.evaluate.outcome import Outcome
-from quintain.evaluate.privacy import Budget, privatized_outcome
+from quintain.evaluate.private_plans import Budget
+from quintain.evaluate.privatizing import privatized_outcome
 
 
 def budget(stage: Stage) -> Budget:

@@ -1,0 +1,97 @@
+"""What the ways to per-example gradients cost on this machine, and how far the rules in ``quintain.dp.cost`` are from the best choice."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from scipy.optimize import nnls
+
+from benchmarks.harness import Told
+from quintain.dp import cost
+from quintain.dp.forms import Outer
+from quintain.dp.rules.convolutions import Filters, Window
+
+BATCH, ROUNDS = 32, 7
+SEQUENCES = tuple(itertools.product((2, 8, 32, 128, 256), ((32, 32), (128, 128), (128, 512), (512, 128), (64, 1024))))
+"""Positions, with inputs and outputs of a linear layer."""
+MAPS = (
+    (1, 16, 28, 8, 2, 2),
+    (3, 16, 32, 3, 1, 1),
+    (16, 16, 32, 3, 1, 1),
+    (16, 32, 11, 4, 2, 0),
+    (16, 32, 32, 3, 2, 1),
+    (16, 32, 32, 1, 2, 0),
+    (32, 32, 16, 3, 1, 1),
+    (32, 64, 16, 3, 2, 1),
+    (64, 64, 8, 3, 1, 1),
+    (128, 128, 8, 3, 1, 1),
+    (128, 128, 4, 3, 1, 1),
+)
+"""Convolutions: inputs, outputs, side of the input, kernel, stride, padding."""
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """The least of some rounds, after one that is not counted."""
+    work()
+    times = []
+    for _ in range(ROUNDS):
+        clock = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - clock)
+    return min(times)
+
+
+def norm_times(positions: int, inputs: int, outputs: int) -> tuple[float, float]:
+    """Of a ghost norm, and of the norm of built gradients."""
+    outer = Outer(torch.randn(BATCH, positions, inputs), torch.randn(BATCH, positions, outputs))
+    chosen, times = cost.ghost, []
+    for ghost in (True, False):
+        cost.ghost = lambda *_, ghost=ghost: ghost
+        times.append(seconds(outer.squared))
+    cost.ghost = chosen
+    return times[0], times[1]
+
+
+def filter_times(inputs: int, outputs: int, side: int, kernel: int, stride: int, padding: int) -> dict[str, float]:
+    """Of the norms of a convolution's weight gradients: built from patches, ghost norms of patches, folded calls, and as chosen."""
+    window = Window(torch.Size((outputs, inputs, kernel, kernel)), (stride,) * 2, (padding,) * 2, (1, 1), 1)
+    out = (side + 2 * padding - kernel) // stride + 1
+    filters = Filters(window, torch.randn(BATCH, inputs, side, side), torch.randn(BATCH, outputs, out, out))
+    times = {"chosen": seconds(filters.squared)}
+    chosen = cost.patches, cost.ghost
+    for name, patches, ghost in (("patches", True, False), ("ghost", True, True), ("folded", False, False)):
+        cost.patches, cost.ghost = lambda *_, patches=patches: patches, lambda *_, ghost=ghost: ghost
+        times[name] = seconds(filters.squared)
+    cost.patches, cost.ghost = chosen
+    return times
+
+
+def run() -> Iterator[Told]:
+    """First the norms of sequences, then convolutions."""
+    ghosts, builts, found = [], [], []
+    for positions, (inputs, outputs) in SEQUENCES:
+        ghost, built = norm_times(positions, inputs, outputs)
+        ghosts.append([positions**2 * (inputs + outputs) / ghost, positions**2 / ghost, positions * (inputs + outputs) / ghost])
+        builts.append([positions * inputs * outputs / built, inputs * outputs / built, positions * (inputs + outputs) / built])
+        found.append((ghost, built, cost.ghost(positions, inputs, outputs)))
+    ones = np.ones(len(found))
+    multiply, product, _ = nnls(np.array(ghosts), ones)[0]
+    build, read, _ = nnls(np.array(builts), ones)[0]
+    regret = [(ghost if choice else built) / min(ghost, built) for ghost, built, choice in found]
+    yield Told(
+        "norms of sequences",
+        f"in units of a ghost norm's multiplication ({1e12 * multiply / BATCH:.0f} ps): BUILT {build / multiply:.2f}, PRODUCT "
+        f"{product / multiply:.1f}, READ {read / multiply:.1f}; the choice costs {np.mean(regret):.2f} times the best on average, "
+        f"{max(regret):.2f} at worst, always ghost {np.mean([g / min(g, b) for g, b, _ in found]):.2f}, never "
+        f"{np.mean([b / min(g, b) for g, b, _ in found]):.2f} ({len(found)} shapes, batch {BATCH})",
+    )
+    for shape in MAPS:
+        inputs, outputs, side, kernel, stride, _ = shape
+        times = filter_times(*shape)
+        best = min(times[name] for name in ("patches", "ghost", "folded"))
+        yield Told(
+            f"norms of a convolution {inputs} -> {outputs} on {side}x{side}, kernel {kernel}, stride {stride}",
+            f"{', '.join(f'{name} {1e3 * value:.2f} ms' for name, value in times.items())}; {times['chosen'] / best:.2f} times the best",
+        )

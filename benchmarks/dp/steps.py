@@ -1,0 +1,145 @@
+"""Seconds of a private step over those of a plain one, ours and Opacus' modes in turn on the same net and batch."""
+
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import quintain as q
+from benchmarks.dp.nets import TASKS, Recurrent, Task
+from benchmarks.harness import Told
+from quintain.dp.noise import Stream
+
+SIGMA, CLIP, RATE = 1.1, 1.0, 0.01
+ROUNDS = 15
+MODES = ("hooks", "ghost", "functorch")
+Step = Callable[[], None]
+
+
+def loader_of(task: Task) -> "DataLoader[tuple[torch.Tensor, ...]]":
+    """All of one batch at every step, so that each contestant sees as many examples."""
+    torch.manual_seed(0)
+    return DataLoader(TensorDataset(*task.batch(task.size)), batch_size=task.size)
+
+
+def endless(loader: "DataLoader[tuple[torch.Tensor, ...]]") -> Iterator[tuple[torch.Tensor, ...]]:
+    """Batch after batch."""
+    while True:
+        yield from loader
+
+
+def plain(task: Task) -> Step:
+    """SGD; the batch is gathered anew, as a sampler does."""
+    net = task.net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=RATE)
+    x, y = loader_of(task).dataset.tensors  # type: ignore[attr-defined]
+    rows = torch.arange(len(x))
+
+    def step() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(net(x[rows]), y[rows]).backward()
+        optimizer.step()
+
+    return step
+
+
+def ours(task: Task) -> Step:
+    """The loop with the engine."""
+    net = task.net()
+    net, optimizer, loader = q.dp.PrivacyEngine().make_private(
+        module=net,
+        optimizer=torch.optim.SGD(net.parameters(), lr=RATE),
+        data_loader=loader_of(task),
+        noise_multiplier=SIGMA,
+        max_grad_norm=CLIP,
+    )
+    batches = endless(loader)
+
+    def step() -> None:
+        x, y = next(batches)
+        optimizer.zero_grad()
+        F.cross_entropy(net(x), y).backward()
+        optimizer.step()
+
+    return step
+
+
+def opacus(task: Task, mode: str) -> Step:
+    """The peer in one of its modes, with its own recurrent layer."""
+    import opacus as peer
+    from opacus.layers import DPLSTM
+
+    warnings.simplefilter("ignore")
+    net = Recurrent(DPLSTM) if task.net is Recurrent else task.net()
+    criterion: nn.Module = nn.CrossEntropyLoss()
+    made = peer.PrivacyEngine(accountant="rdp").make_private(
+        module=net.train(),
+        optimizer=torch.optim.SGD(net.parameters(), lr=RATE),
+        criterion=criterion,
+        data_loader=loader_of(task),
+        noise_multiplier=SIGMA,
+        max_grad_norm=CLIP,
+        poisson_sampling=False,
+        grad_sample_mode=mode,
+    )
+    module, optimizer, batches = made[0], made[1], endless(made[-1])
+    criterion = made[2] if mode == "ghost" else criterion
+
+    def step() -> None:
+        x, y = next(batches)
+        optimizer.zero_grad()
+        criterion(module(x), y).backward()
+        optimizer.step()
+
+    return step
+
+
+def draw_of(task: Task) -> Step:
+    """One draw of the noise that a step needs."""
+    flat, stream = torch.zeros(sum(p.numel() for p in task.net().parameters())), Stream.secret()
+    return lambda: stream.add_normal(flat, SIGMA)
+
+
+def contestants(task: Task) -> dict[str, Step]:
+    """Those that can train the task at all."""
+    steps = {"plain": plain(task), "ours": ours(task)}
+    if task.noisy:
+        steps["one draw of noise"] = draw_of(task)
+    for mode in MODES:
+        try:
+            step = opacus(task, mode)
+            step()
+        except Exception as error:
+            print(f"Opacus {mode} on {task.name}: {type(error).__name__}: {str(error).splitlines()[0][:100]}", file=sys.stderr)
+        else:
+            steps[f"Opacus {mode}"] = step
+    return steps
+
+
+def timed(steps: dict[str, Step]) -> dict[str, float]:
+    """Median seconds of each, in turn."""
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(ROUNDS + 3):
+        for name, step in steps.items():
+            clock = time.perf_counter()
+            step()
+            if turn >= 3:
+                seconds[name].append(time.perf_counter() - clock)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def run() -> Iterator[Told]:
+    """Task by task."""
+    for task in TASKS:
+        seconds = timed(contestants(task))
+        base = seconds.pop("plain")
+        noise = seconds.pop("one draw of noise", 0.0)
+        over = "plain" if not noise else f"plain and one draw of noise ({1e3 * noise:.1f} ms, AES-256-CTR, float32)"
+        told = ", ".join(f"{name} {value / (base + noise):.2f}" for name, value in seconds.items())
+        yield Told(task.name, f"plain {1e3 * base:.1f} ms; times {over}: {told}")

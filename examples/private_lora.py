@@ -1,0 +1,45 @@
+"""A net that was trained on public pictures is fitted to private ones by low-rank updates: few weights, little noise."""
+
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+import quintain as q
+from quintain.dp import PrivacyEngine
+from quintain.dp.lora import lora, merge
+from quintain.models.nets import xray_cnn
+from quintain.training import Recipe, fit
+
+
+def main() -> None:
+    """The first 500 X-rays stand for public ones, the next 2,000 are private."""
+    train = q.load_data("xrays").part("train")
+    net = xray_cnn()
+    fit(net, train.subset(range(500)), Recipe(epochs=15))
+    x, y = train.batch(torch.arange(500, 2500))
+    whole = sum(parameter.numel() for parameter in net.parameters())
+    print(f"before: accuracy {(net(x).argmax(1) == y).float().mean():.1%}")
+
+    layers = lora(net, rank=2)
+    few = sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
+    print(f"updates beside {', '.join(layers)}: {few} weights to train instead of {whole}")
+    engine = PrivacyEngine()
+    private, optimizer, loader = engine.make_private(
+        module=net.train(),
+        optimizer=torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.5, momentum=0.9),
+        data_loader=DataLoader(TensorDataset(x, y), batch_size=500),
+        noise_multiplier=2.0,
+        max_grad_norm=0.5,
+    )
+    for _ in range(5):
+        for images, labels in loader:
+            optimizer.zero_grad()
+            F.cross_entropy(private(images), labels).backward()
+            optimizer.step()
+    optimizer.capture.remove()
+    merge(net).eval()
+    print(f"after: accuracy {(net(x).argmax(1) == y).float().mean():.1%} for epsilon {engine.get_epsilon(delta=1e-5):.2f} at delta 1e-5")
+
+
+if __name__ == "__main__":
+    main()

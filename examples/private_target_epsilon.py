@@ -1,0 +1,48 @@
+"""A privacy budget first: the noise follows from it, and the loop ends before it is broken."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import quintain as q
+from quintain.dp import PrivacyEngine
+from quintain.dp.ema import EMA
+from quintain.dp.features import frozen_features
+from quintain.dp.scattering import Scattering
+
+EPSILON, DELTA, EPOCHS = 3.0, 1e-5, 5
+
+
+def main() -> None:
+    """A linear layer on scattering features of a thousand X-rays, for epsilon 3."""
+    train = q.load_data("xrays").part("train").subset(range(1000))
+    features = frozen_features(nn.Sequential(Scattering(28), nn.GroupNorm(27, 81, affine=False), nn.Flatten()).eval(), train)
+    net: nn.Module = nn.Linear(features.x.shape[1], 2)
+
+    engine = PrivacyEngine()
+    net, optimizer, loader = engine.make_private_with_epsilon(
+        module=net,
+        optimizer=torch.optim.SGD(net.parameters(), lr=4.0, momentum=0.9),
+        data_loader=DataLoader(TensorDataset(features.x, features.y), batch_size=250),
+        target_epsilon=EPSILON,
+        target_delta=DELTA,
+        epochs=EPOCHS,
+        max_grad_norm=0.1,
+        stop_at_epsilon=(EPSILON, DELTA),
+    )
+    average = EMA(net, decay=0.8)
+    print(f"noise multiplier {optimizer.noise_multiplier:.2f} for {EPOCHS * len(loader)} steps")
+    for epoch in range(EPOCHS + 1):
+        for x, y in loader:
+            optimizer.zero_grad()
+            F.cross_entropy(net(x), y).backward()
+            optimizer.step()
+            average.update()
+        with average.applied(), torch.no_grad():
+            accuracy = (net(features.x).argmax(1) == features.y).float().mean()
+        print(f"after pass {epoch + 1}: {engine.ledger.steps} steps, epsilon {engine.get_epsilon(DELTA):.2f}, accuracy {accuracy:.1%}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,221 @@
+"""Accountants by the names that people know, each counting steps and answering with an epsilon that is never too small."""
+
+import math
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+from quintain.core.errors import PrivacyError, SettingError, UnknownName
+from quintain.dp.accounting import prv
+from quintain.dp.accounting.calibration import noise_for
+from quintain.dp.accounting.pld import check_delta, checked, composed_epsilon
+from quintain.dp.accounting.rdp import rdp_epsilon
+
+MOST_NOISE = 1e6
+RESOLUTION = 1e-4
+
+
+class IAccountant(ABC):
+    """Counts steps of the Poisson-sampled Gaussian mechanism.
+
+    Attributes:
+        history: Runs (noise multiplier, sample rate, steps), equal neighbours merged.
+    """
+
+    def __init__(self) -> None:
+        self.history: list[tuple[float, float, int]] = []
+
+    @classmethod
+    @abstractmethod
+    def mechanism(cls) -> str:
+        """The accountant's name."""
+
+    @abstractmethod
+    def _bound(self, delta: float, **kwargs: Any) -> float:
+        """Epsilon of a history that has steps, all of them with noise."""
+
+    def step(self, *, noise_multiplier: float, sample_rate: float) -> None:
+        """Count one step."""
+        checked([(noise_multiplier, sample_rate, 1)])
+        if self.history and self.history[-1][:2] == (noise_multiplier, sample_rate):
+            self.history[-1] = (noise_multiplier, sample_rate, self.history[-1][2] + 1)
+        else:
+            self.history.append((noise_multiplier, sample_rate, 1))
+
+    def get_epsilon(self, delta: float, **kwargs: Any) -> float:
+        """What all steps cost at ``delta``: 0 without steps, infinity if one had no noise.
+
+        Raises:
+            SettingError: If delta is not a probability, or the history not one.
+        """
+        check_delta(delta)
+        spent = checked(self.history)
+        if not spent:
+            return 0.0
+        return math.inf if any(sigma == 0 for sigma, _, _ in spent) else self._bound(delta, **kwargs)
+
+    def get_optimizer_hook_fn(self, sample_rate: float) -> Callable[[Any], None]:
+        """A function that counts one step of an optimiser with a ``noise_multiplier``."""
+
+        def count(optimizer: Any) -> None:
+            self.step(noise_multiplier=optimizer.noise_multiplier, sample_rate=sample_rate)
+
+        return count
+
+    def __len__(self) -> int:
+        return len(self.history)
+
+    def state_dict(self, destination: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The history and the accountant's name."""
+        state = {} if destination is None else destination
+        state["history"] = deepcopy(self.history)
+        state["mechanism"] = self.mechanism()
+        return state
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over a history.
+
+        Raises:
+            PrivacyError: If ``state_dict`` is not what ``state_dict()`` of this kind of accountant gave.
+        """
+        try:
+            mechanism = state_dict["mechanism"]
+            history = [(float(sigma), float(rate), int(steps)) for sigma, rate, steps in state_dict["history"]]
+            checked(history)
+        except (KeyError, TypeError, ValueError, SettingError) as error:
+            raise PrivacyError(f"got an accountant's state that cannot be read ({error}); expected what state_dict() gave") from error
+        if mechanism != self.mechanism():
+            raise PrivacyError(
+                f"got the state of accountant {mechanism!r}; expected {self.mechanism()!r}: create the one that it was saved from"
+            )
+        self.history = history
+
+
+class PLDAccountant(IAccountant):
+    """By privacy loss distributions: the tightest that is claimed here."""
+
+    @classmethod
+    def mechanism(cls) -> str:
+        return "pld"
+
+    def _bound(self, delta: float, **kwargs: Any) -> float:  # noqa: ARG002
+        return composed_epsilon(self.history, delta)
+
+
+class RDPAccountant(IAccountant):
+    """By Renyi divergences: some ten percent looser, more for rare records and little noise."""
+
+    @classmethod
+    def mechanism(cls) -> str:
+        return "rdp"
+
+    def _bound(self, delta: float, alphas: Sequence[float] | None = None, **kwargs: Any) -> float:  # noqa: ARG002
+        return rdp_epsilon(self.history, delta, alphas)
+
+
+class PRVAccountant(IAccountant):
+    """By privacy random variables: the upper side of our own accountant; where its grid is too coarse, by privacy loss distributions."""
+
+    @classmethod
+    def mechanism(cls) -> str:
+        return "prv"
+
+    def _bound(self, delta: float, **kwargs: Any) -> float:  # noqa: ARG002
+        upper = prv.bracket(self.history, delta).upper
+        return upper if upper < math.inf else composed_epsilon(self.history, delta)
+
+
+class GaussianAccountant(PLDAccountant):
+    """The name "gdp", answered by privacy loss distributions: the central limit's figure is below the truth."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        warnings.warn(
+            'accountant "gdp" takes the sum of privacy losses for normal, by the central limit theorem, and its epsilon is then smaller '
+            'than the true one; privacy loss distributions ("pld") answer in its place',
+            stacklevel=2,
+        )
+
+    @classmethod
+    def mechanism(cls) -> str:
+        return "gdp"
+
+
+_ACCOUNTANTS: dict[str, type[IAccountant]] = {
+    "pld": PLDAccountant,
+    "prv": PRVAccountant,
+    "rdp": RDPAccountant,
+    "gdp": GaussianAccountant,
+}
+
+
+def register_accountant(mechanism: str, accountant: type[IAccountant], force: bool = False) -> None:
+    """Let ``create_accountant`` know another one.
+
+    Raises:
+        SettingError: If the name is taken and ``force`` is not set.
+    """
+    if mechanism in _ACCOUNTANTS and not force:
+        raise SettingError(f"accountant {mechanism!r} is registered already; expected a new name, or force=True to replace it")
+    _ACCOUNTANTS[mechanism] = accountant
+
+
+def create_accountant(mechanism: str) -> IAccountant:
+    """A fresh accountant: "pld", "prv", "rdp" or "gdp".
+
+    Raises:
+        UnknownName: If there is none of the name.
+    """
+    if mechanism not in _ACCOUNTANTS:
+        raise UnknownName("accountant", mechanism, _ACCOUNTANTS)
+    return _ACCOUNTANTS[mechanism]()
+
+
+def get_noise_multiplier(
+    *,
+    target_epsilon: float,
+    target_delta: float,
+    sample_rate: float,
+    epochs: int | None = None,
+    steps: int | None = None,
+    accountant: str = "pld",
+    epsilon_tolerance: float = 0.01,
+    **kwargs: Any,
+) -> float:
+    """A noise multiplier whose steps cost at most ``target_epsilon`` by an accountant, and no less than that minus a tolerance.
+
+    Args:
+        target_epsilon, target_delta: The budget, never exceeded.
+        sample_rate: Probability that a record is in a step.
+        epochs, steps: One of them; an epoch is ``1 / sample_rate`` steps, rounded to the nearest whole number.
+        accountant: Its name.
+        epsilon_tolerance: How much of the budget may stay unspent.
+        **kwargs: Passed on to the accountant's ``get_epsilon``.
+
+    Raises:
+        SettingError: If both or neither of epochs and steps are given, or no noise meets the target.
+    """
+    if (epochs is None) == (steps is None):
+        raise SettingError(f"got epochs = {epochs} and steps = {steps}; expected exactly one of the two")
+    if not epsilon_tolerance > 0:
+        raise SettingError(f"got epsilon_tolerance = {epsilon_tolerance}; expected a positive number, such as 0.01")
+    checked([(1.0, sample_rate, 0)])
+    count = round((epochs or 0) / sample_rate) if steps is None else steps
+    least = noise_for(target_epsilon, target_delta, sample_rate, count)
+    counter = create_accountant(accountant)
+
+    def cost(sigma: float) -> float:
+        counter.history = [(sigma, sample_rate, count)]
+        return counter.get_epsilon(target_delta, **kwargs)
+
+    short, enough = 0.9 * least, least
+    while cost(enough) > target_epsilon:
+        short, enough = enough, 1.25 * enough
+        if enough > MOST_NOISE:
+            raise SettingError(f"no noise multiplier up to {MOST_NOISE:g} reaches epsilon = {target_epsilon}; expected a larger epsilon")
+    while cost(enough) < target_epsilon - epsilon_tolerance and enough - short > RESOLUTION * enough:
+        middle = (short + enough) / 2
+        short, enough = (middle, enough) if cost(middle) > target_epsilon else (short, middle)
+    return enough

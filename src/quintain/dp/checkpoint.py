@@ -1,0 +1,74 @@
+"""Weights, optimiser, schedulers and what was spent, in one file that runs no code when it is read."""
+
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from quintain.core.errors import PrivacyError
+from quintain.core.store import read_bytes, write_atomically
+from quintain.dp.ledger import Ledger
+
+OWNER_ALONE = 0o600
+SPENT = "privacy_accountant_state_dict"
+PARTS = ("optimizer_state_dict", "noise_scheduler_state_dict", "grad_clip_scheduler_state_dict")
+
+
+class Part(Protocol):
+    """Something with a state."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
+
+
+def save(path: str | os.PathLike[str], content: Mapping[str, Any], ledger: Ledger, *parts: Part | None) -> None:
+    """Write a file that is whole or absent, and readable by its owner alone.
+
+    Args:
+        path: Where.
+        content: Weights, and what else is to be kept.
+        ledger: What was spent.
+        parts: Optimiser and schedulers, in the order of ``PARTS``; None where there is none.
+    """
+    states = {name: part.state_dict() for name, part in zip(PARTS, parts, strict=True) if part is not None}
+    packed = io.BytesIO()
+    torch.save({**content, SPENT: ledger.state_dict(), **states}, packed)
+    write_atomically(Path(path), packed.getvalue(), mode=OWNER_ALONE)
+
+
+def load(path: str | os.PathLike[str], *, has_optimizer: bool, map_location: Any = None) -> dict[str, Any]:
+    """What ``save`` wrote: tensors, numbers, names and containers of these, never code.
+
+    Raises:
+        PrivacyError: If it holds anything else, does not say what was spent, or has the state of an optimiser where there is none, or the
+            other way round.
+    """
+    packed = io.BytesIO(read_bytes(Path(path)))
+    try:
+        content = torch.load(packed, map_location=map_location, weights_only=True)
+    except Exception as error:
+        raise PrivacyError(f"cannot read {path} ({type(error).__name__}); expected a file that save_checkpoint wrote") from error
+    if not isinstance(content, dict) or SPENT not in content:
+        raise PrivacyError(
+            f"{path} does not say what was spent; expected a file that save_checkpoint wrote, or its steps would be forgotten"
+        )
+    if (PARTS[0] in content) != has_optimizer:
+        raise PrivacyError(
+            "got a file with the state of an optimiser and no optimiser, or the other way round; expected both or none: without its place "
+            "in the noise a run would draw the same noise for other steps"
+        )
+    return content
+
+
+def restore(content: dict[str, Any], ledger: Ledger, *parts: Part | None) -> dict[str, Any]:
+    """Hand each part its state; gives what else there is."""
+    ledger.load_state_dict(content[SPENT])
+    states = {name: content.pop(name) for name in PARTS if name in content}
+    for name, part in zip(PARTS, parts, strict=True):
+        if part is not None and name in states:
+            part.load_state_dict(states[name])
+    return content

@@ -1,0 +1,72 @@
+"""The user's criterion, checked against what the engine is told of it."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from quintain.core.errors import PrivacyError, SettingError
+
+
+class PrivateCriterion:
+    """The user's own criterion in a thin wrapper: the plain one clips as well, since clipping takes no second backward pass.
+
+    Args:
+        criterion: Gives one number a batch.
+        loss_reduction: What it does to the losses of the examples.
+
+    Raises:
+        SettingError: If the criterion says otherwise.
+        PrivacyError: If its mean is weighted by class, which makes each example's share depend on the others.
+    """
+
+    def __init__(self, criterion: Callable[..., Tensor], loss_reduction: Literal["mean", "sum"]) -> None:
+        said = getattr(criterion, "reduction", loss_reduction)
+        if said != loss_reduction:
+            raise SettingError(
+                f"got a criterion with reduction = {said!r} and loss_reduction = {loss_reduction!r}; expected both alike: told wrongly, "
+                "one record can move the sum by more than the bound"
+            )
+        check_weights(criterion)
+        self.criterion, self.reduction = criterion, loss_reduction
+
+    def __call__(self, *args: Any, shape: tuple[int, int] | None = None, **kwargs: Any) -> Tensor:
+        """The loss.
+
+        Args:
+            shape: (B, T) for losses of T tokens an example, in rows: an example's loss is then the mean of its own.
+        """
+        if shape is None:
+            return self.criterion(*args, **kwargs)
+        if not hasattr(self.criterion, "reduction"):
+            raise SettingError("got a shape for a criterion without reduction; expected one of torch.nn, such as CrossEntropyLoss()")
+        try:
+            self.criterion.reduction = "none"
+            each = self.criterion(*args, **kwargs).view(shape).mean(1)
+        finally:
+            self.criterion.reduction = self.reduction
+        return each.mean() if self.reduction == "mean" else each.sum()
+
+
+class DPLossFastGradientClipping(PrivateCriterion):
+    """``PrivateCriterion`` as scripts make it by hand, with the module and the optimiser, which it does not need."""
+
+    def __init__(
+        self,
+        module: nn.Module,  # noqa: ARG002
+        optimizer: torch.optim.Optimizer,  # noqa: ARG002
+        criterion: Callable[..., Tensor],
+        loss_reduction: Literal["mean", "sum"] = "mean",
+    ) -> None:
+        super().__init__(criterion, loss_reduction)
+
+
+def check_weights(criterion: Any) -> None:
+    """Raise if a mean is weighted by class."""
+    weighted = isinstance(criterion, (nn.CrossEntropyLoss, nn.NLLLoss)) and criterion.weight is not None
+    if weighted and criterion.reduction == "mean":
+        raise PrivacyError(
+            f"got {type(criterion).__name__} with class weights, whose mean divides by the weights of the whole batch: one record then "
+            'changes the scale of all others; expected reduction="none" and a plain mean, or "sum"'
+        )

@@ -1,0 +1,92 @@
+"""A moving average of the weights: a function of what was released, so that it costs no privacy."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from quintain.core.errors import SettingError
+
+
+class EMA:
+    r"""Exponentially weighted mean of a module's trainable parameters over the steps so far.
+
+    .. math:: \bar\theta_t = \frac{\sum_{s=1}^{t} d^{\,t-s}\, \theta_s}{\sum_{s=1}^{t} d^{\,t-s}}
+
+    The weights before the first step do not enter, so that short runs need no warm-up. Noise of about :math:`1 / (1 - d)` steps is
+    averaged out.
+
+    ::
+
+        average = EMA(net, decay=0.99)
+        for x, y in loader:
+            ...
+            optimizer.step()
+            average.update()
+        average.apply()
+
+    Args:
+        module: The module that is trained.
+        decay: d, in [0, 1).
+
+    Guarantee: post-processing of released iterates; epsilon is that of the steps.
+
+    Raises:
+        SettingError: If the decay is out of its range.
+
+    Source: De et al., 2022, arXiv:2204.13650.
+    """
+
+    def __init__(self, module: nn.Module, decay: float = 0.99) -> None:
+        if not 0 <= decay < 1:
+            raise SettingError(f"got decay = {decay}; expected a number in [0, 1), such as 0.99")
+        self.decay = decay
+        self.steps = 0
+        self._parameters = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+        self._means = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the weights as they are now; call it after each step."""
+        self.steps += 1
+        share = (1 - self.decay) / (1 - self.decay**self.steps)
+        for name, mean in self._means.items():
+            mean.lerp_(self._parameters[name], share)
+
+    @torch.no_grad()
+    def apply(self) -> None:
+        """Write the means into the module."""
+        for name, mean in self._means.items():
+            self._parameters[name].copy_(mean)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The module with the means inside the block, and as it was after it: to look at accuracy on the way."""
+        kept = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
+        self.apply()
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, parameter in self._parameters.items():
+                    parameter.copy_(kept[name])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Steps taken in, and the means by name."""
+        return {"steps": self.steps, "means": dict(self._means)}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from ``state``.
+
+        Raises:
+            SettingError: If it is of other parameters.
+        """
+        means: Mapping[str, Tensor] = state["means"]
+        if {name: mean.shape for name, mean in means.items()} != {name: mean.shape for name, mean in self._means.items()}:
+            raise SettingError(f"got means of {sorted(means)}; expected those of {sorted(self._means)} in their shapes")
+        self.steps = state["steps"]
+        for name, mean in means.items():
+            self._means[name].copy_(mean)

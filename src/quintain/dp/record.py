@@ -1,0 +1,111 @@
+"""Everything that a guarantee assumes, in one frozen value."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from quintain.dp.probe import Probed
+
+if TYPE_CHECKING:
+    from quintain.dp.optimizer import DPOptimizer
+
+ASSUMED = (
+    "the loss is a mean or sum of one term an example, as loss_reduction says",
+    "no term and no layer looks at the other examples of its batch",
+    "the number of records, the expected batch, the steps and all settings are public, and were not chosen on these data",
+    "losses, batch sizes, clipped shares and accuracies on the training data that a loop shows are not covered",
+    "each record is in the data set once",
+)
+
+CHECKED = (
+    "layers without a rule, or that mix examples or keep running statistics, are refused",
+    "buffers that a training pass writes are refused",
+    "gradients past the clip, edited gradients, and other optimisers on the same parameters are refused",
+    "parameters that are frozen, unfrozen, added or replaced afterwards are refused",
+    "half precision and autocast are refused",
+    "a step on anything but each record of the loader's latest batch once is refused",
+    "a step without noise in a private run, and one past stop_at_epsilon, is refused",
+    "a state without its ledger is refused",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One module made private.
+
+    Args:
+        module, optimizer: Their classes.
+        parameters: Numbers that are trained.
+        layers: Each trained layer and its class.
+        noise_multiplier, max_grad_norm: As they are now.
+        clipping: The way to clip, with its settings.
+        loss_reduction: What losses are taken to be.
+        expected_batch_size, records, steps_per_epoch: Public constants.
+        sampling: How batches are drawn.
+        unit: Whose presence is hidden.
+        noise: Where it comes from.
+        probed: Whether examples were found to mix: a probe, not a proof.
+        stop_at_epsilon: The budget, if there is one.
+    """
+
+    module: str
+    optimizer: str
+    parameters: int
+    layers: tuple[str, ...]
+    noise_multiplier: float
+    max_grad_norm: float
+    clipping: str
+    loss_reduction: str
+    expected_batch_size: int
+    records: int
+    steps_per_epoch: int
+    sampling: str
+    unit: str
+    noise: str
+    probed: Probed
+    stop_at_epsilon: tuple[float, float] | None
+
+    @classmethod
+    def of(cls, optimizer: "DPOptimizer", noise: str) -> "RunRecord":
+        """What an optimiser does now, with noise from ``noise``."""
+        loader, budget = optimizer.loader, optimizer.budget
+        return cls(
+            module=type(optimizer.capture.root).__name__,
+            optimizer=type(optimizer.inner).__name__,
+            parameters=sum(parameter.numel() for parameter in optimizer.params),
+            layers=tuple(f"{layer.name}: {type(layer.module).__name__}" for layer in optimizer.capture.layers),
+            noise_multiplier=optimizer.noise_multiplier,
+            max_grad_norm=optimizer.max_grad_norm,
+            clipping=str(optimizer.clip),
+            loss_reduction=optimizer.loss_reduction,
+            expected_batch_size=loader.expected_batch_size,
+            records=loader.records,
+            steps_per_epoch=loader.steps_per_epoch,
+            sampling=loader.sampling,
+            unit="record" if loader.units is None else loader.units.name,
+            noise=noise,
+            probed=optimizer.probe.found,
+            stop_at_epsilon=None if budget is None else (budget.epsilon, budget.delta),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PrivacyRecord:
+    """What an engine has done, and what its epsilon rests on.
+
+    Args:
+        accountant: How epsilon is computed.
+        reproducible: Whether batches or noise follow from a seed: privacy then holds only against those who do not know it.
+        secure_mode: Whether noise is discrete.
+        steps: Steps spent.
+        runs: Each module made private.
+        assumed: What no check can see.
+        checked: What is refused.
+    """
+
+    accountant: str
+    reproducible: bool
+    secure_mode: bool
+    steps: int
+    runs: tuple[RunRecord, ...]
+    assumed: tuple[str, ...] = ASSUMED
+    checked: tuple[str, ...] = CHECKED

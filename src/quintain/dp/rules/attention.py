@@ -1,0 +1,168 @@
+"""Multi-head attention, run as projections whose inputs and gradients are seen."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from quintain.core.errors import PrivacyError, SettingError
+from quintain.dp.forms import Blocks, PerExample, sum_of
+from quintain.dp.rules.protocol import Found, Use
+from quintain.dp.rules.shared import Shared
+
+LAYERS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
+STACKS = (nn.TransformerEncoder, nn.TransformerDecoder)
+
+
+def attention(
+    layer: nn.Module,
+    use: Use,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    key_padding_mask: Tensor | None = None,
+    need_weights: bool = True,
+    attn_mask: Tensor | None = None,
+    average_attn_weights: bool = True,
+    is_causal: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """``nn.MultiheadAttention.forward`` on a batch.
+
+    Raises:
+        PrivacyError: If there is no batch dimension, or more than one batch size.
+        SettingError: If ``is_causal`` comes without the mask that it is a hint about.
+
+    Source: Vaswani et al., 2017, arXiv:1706.03762.
+    """
+    attend = cast(nn.MultiheadAttention, layer)
+    if query.dim() != 3:
+        raise PrivacyError(
+            f"attention got a query of shape {tuple(query.shape)}, without a batch; expected (examples, positions, {attend.embed_dim}), "
+            "or positions first where batch_first=False"
+        )
+    if is_causal and attn_mask is None:
+        raise SettingError("got is_causal=True without attn_mask, which it is a hint about; expected the causal mask as well")
+    inputs, counts = [query], [1]
+    for x in (key, value):
+        if x is inputs[-1] and attend._qkv_same_embed_dim:
+            counts[-1] += 1
+        else:
+            inputs, counts = [*inputs, x], [*counts, 1]
+    if not attend.batch_first:
+        inputs = [x.transpose(0, 1) for x in inputs]
+    if len({len(x) for x in inputs}) > 1:
+        raise PrivacyError(f"attention got inputs of {[len(x) for x in inputs]} examples; expected as many keys as queries and values")
+    q, k, v = _Projected.apply(attend, use, counts, use.needs, *inputs)
+    q, k, v = (x.unflatten(2, (attend.num_heads, attend.head_dim)).transpose(1, 2) for x in (q, k, v))
+    if attend.add_zero_attn:
+        k, v = (F.pad(x, (0, 0, 0, 1)) for x in (k, v))
+    causal = is_causal and key_padding_mask is None and not need_weights
+    mask = None if causal else _mask(attn_mask, key_padding_mask, q, k)
+    dropout = attend.dropout if attend.training else 0.0
+    weights = None
+    if need_weights:
+        scores = (q * math.sqrt(1 / attend.head_dim)) @ k.mT
+        weights = F.dropout((scores if mask is None else scores + mask).softmax(3), dropout)
+        mixed = weights @ v
+        weights = weights.mean(1) if average_attn_weights else weights
+    else:
+        mixed = F.scaled_dot_product_attention(q, k, v, mask, dropout, causal)
+    out = attend.out_proj(mixed.transpose(1, 2).flatten(2))
+    return (out if attend.batch_first else out.transpose(0, 1)), weights
+
+
+class _Projected(torch.autograd.Function):
+    """Queries, keys and values (B, positions, embed_dim), the extra key and value of ``add_bias_kv`` appended.
+
+    Each input makes one of them, or several in a row.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, attend: nn.MultiheadAttention, use: Use, counts: list[int], _needs: Tensor, *inputs: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.attend, ctx.use, ctx.counts = attend, use, counts
+        ctx.save_for_backward(*inputs)
+        biases = [None] * len(counts) if attend.in_proj_bias is None else _cut(attend.in_proj_bias, counts)
+        made = [
+            part
+            for x, weight, bias, count in zip(inputs, _weights(attend, counts), biases, counts, strict=True)
+            for part in F.linear(x, weight, bias).chunk(count, 2)
+        ]
+        if attend.bias_k is not None and attend.bias_v is not None:
+            made[1:] = [
+                torch.cat([x, bias.expand(len(x), 1, -1)], 1) for x, bias in zip(made[1:], (attend.bias_k, attend.bias_v), strict=True)
+            ]
+        return tuple(made)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        attend, use, counts = ctx.attend, ctx.use, ctx.counts
+        inputs, made = [x.detach() for x in ctx.saved_tensors], list(gradients)
+        extra = attend.bias_k is not None
+        ends = [x[:, -1:] for x in made[1:]] if extra else []
+        made[1:] = [x[:, :-1] for x in made[1:]] if extra else made[1:]
+        parts = iter(made)
+        joined = [torch.cat([next(parts) for _ in range(count)], 2) if count > 1 else next(parts) for count in counts]
+
+        def found() -> Found:
+            outers = [Shared(g, x.shape[2]).outer(x) for x, g in zip(inputs, joined, strict=True)]
+            known: dict[str, PerExample | Tensor] = {
+                **dict(zip(("q_proj_weight", "k_proj_weight", "v_proj_weight"), outers, strict=False)),
+                "in_proj_weight": outers[0] if len(outers) == 1 else Blocks(outers),
+                "in_proj_bias": torch.cat([g.sum(1) for g in joined], 1),
+                **{name: g[:, None] for name, g in zip(("bias_k", "bias_v"), ends, strict=False)},
+            }
+            return {name: known[name] for name in use.names}
+
+        use.note(len(inputs[0]), made[0], found)
+        needed = ctx.needs_input_grad[4:]
+        back = [g @ weight if need else None for g, weight, need in zip(joined, _weights(attend, counts), needed, strict=True)]
+        return (None, None, None, None, *back)
+
+
+def sequence_first(module: nn.Module) -> set[nn.Module]:
+    """Layers of torch's transformers whose input is (positions, B, width), since these were built with ``batch_first=False``.
+
+    Attention itself, and its last projection, see to that themselves.
+    """
+    inside: set[nn.Module] = set()
+    for child in module.modules():
+        first = next(iter(cast(nn.ModuleList, child.layers)), None) if isinstance(child, STACKS) else child
+        if isinstance(first, LAYERS) and not getattr(first.self_attn, "batch_first", True):
+            inside.update(child.modules())
+    return inside - {part for child in inside if isinstance(child, nn.MultiheadAttention) for part in child.modules()}
+
+
+def _weights(attend: nn.MultiheadAttention, counts: Sequence[int]) -> list[Tensor]:
+    """By input."""
+    if attend._qkv_same_embed_dim:
+        return _cut(attend.in_proj_weight, counts)
+    return [cast(Tensor, weight).detach() for weight in (attend.q_proj_weight, attend.k_proj_weight, attend.v_proj_weight)]
+
+
+def _cut(stacked: Tensor, counts: Sequence[int]) -> list[Tensor]:
+    return list(stacked.detach().split([count * len(stacked) // 3 for count in counts]))
+
+
+def _mask(attn_mask: Tensor | None, key_padding_mask: Tensor | None, q: Tensor, k: Tensor) -> Tensor | None:
+    """What is added to the scores (B or 1, heads or 1, queries, keys): minus infinity where a query must not look."""
+    return sum_of(found) if (found := list(_masks(attn_mask, key_padding_mask, q, k))) else None
+
+
+def _masks(attn_mask: Tensor | None, key_padding_mask: Tensor | None, q: Tensor, k: Tensor) -> Iterator[Tensor]:
+    keys = k.shape[2]
+    if attn_mask is not None:
+        added = _added(attn_mask, q, keys)
+        yield added.unflatten(0, q.shape[:2]) if added.dim() == 3 else added
+    if key_padding_mask is not None:
+        yield _added(key_padding_mask, q, keys)[:, None, None]
+
+
+def _added(mask: Tensor, q: Tensor, keys: int) -> Tensor:
+    """A mask as numbers, with room for the keys that the layer appends, which all may see."""
+    numbers = torch.zeros_like(mask, dtype=q.dtype).masked_fill_(mask, -torch.inf) if mask.dtype == torch.bool else mask.to(q.dtype)
+    return F.pad(numbers, (0, keys - mask.shape[-1]))

@@ -1,0 +1,135 @@
+"""Which layers of a module cannot be private, and what they are replaced with."""
+
+import copy
+from collections.abc import Mapping
+from math import gcd
+from typing import Any
+
+from torch import nn
+
+from quintain.core.errors import PrivacyError
+from quintain.dp.capture import Capture
+from quintain.dp.rules import Rule
+from quintain.dp.validation import BATCH_NORMS, INSTANCE_NORMS
+
+GROUPS = 32
+MATCHING: Mapping[type[nn.Module], type[nn.Module]] = {
+    nn.BatchNorm1d: nn.InstanceNorm1d,
+    nn.BatchNorm2d: nn.InstanceNorm2d,
+    nn.BatchNorm3d: nn.InstanceNorm3d,
+}
+
+
+class UnsupportedError(PrivacyError, ValueError):
+    """Something that cannot be private."""
+
+
+class UnsupportedModuleError(UnsupportedError):
+    """A layer that cannot be private."""
+
+
+class ShouldReplaceModuleError(UnsupportedModuleError):
+    """A layer that ``ModuleValidator.fix`` replaces."""
+
+
+class UnsupportableModuleError(UnsupportedModuleError):
+    """A layer that no replacement makes private."""
+
+
+class IllegalModuleConfigurationError(UnsupportedModuleError):
+    """A layer that another setting makes private."""
+
+
+class NotYetSupportedModuleError(UnsupportedModuleError):
+    """A layer without a rule."""
+
+
+class ModuleValidator:
+    """What a module needs to be trained privately."""
+
+    @classmethod
+    def validate(
+        cls, module: nn.Module, *, strict: bool = False, rules: Mapping[type[nn.Module], Rule] | None = None
+    ) -> list[UnsupportedModuleError]:
+        """What is wrong with it.
+
+        Args:
+            module: In training mode.
+            strict: Whether to raise what is wrong, if anything is, instead.
+            rules: Rules for further kinds of layer.
+        """
+        found = list[UnsupportedModuleError]()
+        if not module.training:
+            found.append(IllegalModuleConfigurationError("the module is in evaluation mode; expected training mode: module.train()"))
+        for name, layer in module.named_modules():
+            label = f"layer {name or type(layer).__name__!r} is a {type(layer).__name__}"
+            if isinstance(layer, BATCH_NORMS):
+                if layer.training or layer.running_mean is None:
+                    found.append(
+                        ShouldReplaceModuleError(f"{label}, which mixes the examples of a batch; use GroupNorm (ModuleValidator.fix)")
+                    )
+            elif isinstance(layer, INSTANCE_NORMS) and layer.training and layer.running_mean is not None:
+                text = f"{label} that writes running statistics without noise; expected track_running_stats=False (ModuleValidator.fix)"
+                found.append(IllegalModuleConfigurationError(text))
+        if not found:
+            found = _without_rules(module, rules)
+        if strict and found:
+            raise found[0] if len(found) == 1 else UnsupportedModuleError("; ".join(map(str, found)))
+        return found
+
+    @classmethod
+    def is_valid(cls, module: nn.Module) -> bool:
+        """Whether nothing is wrong with it."""
+        return not cls.validate(module)
+
+    @classmethod
+    def fix(cls, module: nn.Module, *, num_groups: int = GROUPS, replace_bn_with_in: bool = False) -> nn.Module:
+        """A copy in which batch norms are group norms, and instance norms keep no statistics; recurrent and attention layers stay.
+
+        A batch norm with C channels becomes a GroupNorm of gcd(``num_groups``, C) groups, or an InstanceNorm, with its weights. The copy
+        needs an optimiser over its own parameters.
+        """
+        fixed = copy.deepcopy(module)
+        if isinstance(fixed, BATCH_NORMS + INSTANCE_NORMS):
+            return _fixed(fixed, num_groups, replace_bn_with_in)
+        for parent in list(fixed.modules()):
+            for name, child in list(parent.named_children()):
+                if isinstance(child, BATCH_NORMS + INSTANCE_NORMS):
+                    setattr(parent, name, _fixed(child, num_groups, replace_bn_with_in))
+        return fixed
+
+    @classmethod
+    def fix_and_validate(cls, module: nn.Module, **settings: Any) -> nn.Module:
+        """``fix``, and raise if that did not suffice."""
+        fixed = cls.fix(module, **settings)
+        cls.validate(fixed, strict=True)
+        return fixed
+
+
+def _without_rules(module: nn.Module, rules: Mapping[type[nn.Module], Rule] | None) -> list[UnsupportedModuleError]:
+    """What a capture would refuse."""
+    try:
+        Capture(module, rules=rules).remove()
+    except PrivacyError as error:
+        return [NotYetSupportedModuleError(str(error))]
+    return []
+
+
+def _fixed(layer: nn.Module, num_groups: int, instance: bool) -> nn.Module:
+    """The private form of a norm; its place, format, mode and weights are kept."""
+    if isinstance(layer, INSTANCE_NORMS):
+        layer.track_running_stats = False
+        layer.running_mean = layer.running_var = layer.num_batches_tracked = None
+        return layer
+    assert isinstance(layer, BATCH_NORMS)
+    channels, affine = layer.num_features, layer.affine
+    if instance:
+        kind = next((norm for batch, norm in MATCHING.items() if isinstance(layer, batch)), None)
+        if kind is None:
+            raise UnsupportableModuleError(f"got a {type(layer).__name__} to replace by InstanceNorm; expected a BatchNorm1d, 2d or 3d")
+        made: nn.Module = kind(channels, eps=layer.eps, affine=affine)
+    else:
+        made = nn.GroupNorm(gcd(num_groups, channels), channels, eps=layer.eps, affine=affine)
+    if affine:
+        made.weight, made.bias = layer.weight, layer.bias
+    return made.train(layer.training)

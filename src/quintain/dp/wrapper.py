@@ -1,0 +1,161 @@
+"""The module that ``make_private`` returns: the user's own in a thin wrapper, with per-example gradients."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor, nn
+
+from quintain.core.errors import PrivacyError, SettingError
+from quintain.dp.capture import CAPTURES, Capture
+from quintain.dp.guards import is_mean
+from quintain.dp.rules import RULES, Rule, register_rule
+from quintain.dp.samples import Samples
+
+GradSampler = Callable[[nn.Module, list[Tensor], Tensor], Mapping[nn.Parameter, Tensor]]
+"""From a layer, its inputs (in a list) and the gradient at its output to the gradients (B, *shape) of its parameters."""
+
+
+class GradSampleModule(nn.Module):
+    """A module whose parameters carry ``grad_sample``, the gradients of single examples, after ``backward()`` in training mode.
+
+    Attributes, methods and items are those of the module inside; names in its ``state_dict`` begin with ``_module.``.
+
+    Args:
+        m: The module to wrap.
+        batch_first: Whether the batch is the first dimension of what layers take and give, or the second.
+        loss_reduction: Whether losses are means over the batch, or sums.
+        strict: True; what cannot be trained privately is always refused.
+        force_functorch: Accepted; there is one way to the gradients of each layer, and the numbers are the same.
+        capture: What catches the gradients, if something does already.
+
+    Raises:
+        PrivacyError: If a layer cannot be private.
+        SettingError: If ``strict`` is False.
+    """
+
+    GRAD_SAMPLERS: ClassVar[Mapping[type[nn.Module], Rule]] = RULES
+    _module: nn.Module
+
+    def __init__(
+        self,
+        m: nn.Module,
+        *,
+        batch_first: bool = True,
+        loss_reduction: Literal["mean", "sum"] = "mean",
+        strict: bool = True,
+        force_functorch: bool = False,  # noqa: ARG002
+        capture: Capture | None = None,
+    ) -> None:
+        if not strict:
+            raise SettingError("got strict=False; expected True: a layer that cannot be private is refused, never skipped")
+        super().__init__()
+        self.training = m.training
+        self.add_module("_module", m)
+        if capture is None:
+            Samples(m, mean=is_mean(loss_reduction), batch_first=batch_first)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self._module(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name == "_module":
+                raise
+            return getattr(self._module, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Modules and parameters go to the module inside, where a change of what is trained is noticed."""
+        if isinstance(value, (nn.Module, nn.Parameter)) and name != "_module":
+            setattr(self._module, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def __getitem__(self, key: Any) -> Any:
+        inside: Any = self._module
+        return inside[key]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        inside: Any = self._module
+        inside[key] = value
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._module)  # type: ignore[call-overload]
+
+    @property
+    def capture(self) -> Capture | None:
+        """What catches the gradients of the module inside, if anything does."""
+        found = (CAPTURES.get(child) for child in self._module.modules())
+        return next((capture for capture in found if capture is not None and capture.root is self._module), None)
+
+    @property
+    def hooks_enabled(self) -> bool:
+        """Whether gradients of single examples are caught."""
+        return self.capture is not None and self.capture.enabled
+
+    def enable_hooks(self) -> None:
+        """Catch the gradients of single examples again."""
+        self._caught().enabled = True
+
+    def disable_hooks(self) -> None:
+        """Train plainly for a while; a private step on what that leaves in ``grad`` is refused."""
+        self._caught().enabled = False
+
+    def remove_hooks(self) -> None:
+        """Train plainly from now on."""
+        self._caught().remove()
+
+    def cleanup(self) -> None:
+        """Take off everything that was put on the module inside."""
+        self.del_grad_sample()
+        if self.capture is not None:
+            self.remove_hooks()
+
+    def to_standard_module(self) -> nn.Module:
+        """The module inside, as it was before."""
+        self.cleanup()
+        return self._module
+
+    def set_grad_sample_to_none(self) -> None:
+        """Drop the gradients of single examples that are shown."""
+        if isinstance(self.capture, Samples):
+            self.capture.clear()
+
+    def del_grad_sample(self) -> None:
+        """Take ``grad_sample`` off the parameters."""
+        self.set_grad_sample_to_none()
+        for parameter in self.parameters():
+            vars(parameter).pop("grad_sample", None)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: ARG002
+        """Drop all gradients, those of single examples too; they become None."""
+        self.set_grad_sample_to_none()
+        if self.capture is not None:
+            self.capture.take()
+        self._module.zero_grad(set_to_none=True)
+
+    def _caught(self) -> Capture:
+        if self.capture is None:
+            raise PrivacyError("got a module whose hooks are off; expected GradSampleModule(module) or make_private anew")
+        return self.capture
+
+
+def register_grad_sampler(kinds: type[nn.Module] | Sequence[type[nn.Module]]) -> Callable[[GradSampler], GradSampler]:
+    """Teach every module that is wrapped from now on how some kinds of layer give the gradients of single examples.
+
+    ::
+
+        @register_grad_sampler(Scale)
+        def of_scale(layer, activations, backprops):
+            return {layer.weight: activations[0] * backprops}
+
+    Args:
+        kinds: The layers, by exact type.
+    """
+
+    def register(sampler: GradSampler) -> GradSampler:
+        register_rule(*((kinds,) if isinstance(kinds, type) else kinds))(lambda layer, a, g: sampler(layer, [a], g))
+        return sampler
+
+    return register

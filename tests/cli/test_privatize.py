@@ -1,0 +1,223 @@
+"""``quintain privatize``: what it says, what it refuses, and how it goes on."""
+
+import shutil
+import signal
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from quintain.cli.progress import Bars
+from quintain.core.errors import ExitCode
+from quintain.core.store import sha256_file
+from quintain.dp import ledger
+from quintain.evaluate import privatizing
+from quintain.results.codec import load
+
+WORDS = ("--model", "net.py:make", "--batch", 50, "--steps", 6)
+
+
+@pytest.fixture
+def private(call, small, tmp_path):
+    """Train a small net of the user's own privately."""
+    (tmp_path / "net.py").write_text("from torch import nn\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(784, 2))\n")
+    return lambda *words: call("privatize", "--data", small, *WORDS, *words)
+
+
+def result(folder):
+    return load(Path(folder) / "result.json")
+
+
+def weights(folder):
+    return sha256_file(Path(folder) / "models" / "private.safetensors")
+
+
+def test_it_states_the_cost_in_accuracy_and_what_epsilon_rests_on(private, monkeypatch):
+    monkeypatch.setattr(privatizing, "EPSILONS", (1.0, 3.0))
+    code, out, _ = private("--curve", "--batches", "20,50", "--out", "p")
+    assert code == ExitCode.HOLDS
+    assert "of accuracy against the plain run of the same net (2 to 10 points are usual)" in out or "costs no accuracy" in out
+    body = result("p").body
+    assert [round(one.plan.epsilon, 1) for one in body.curve] == [1.0, 3.0]
+    assert [one.plan.expected_batch_size for one in body.batches] == [20, 50]
+    assert body.together > body.plan.epsilon
+    assert f"choosing among these 3 private trainings by their accuracies costs up to epsilon {body.together:.2f}" in out
+    found = body.assurance
+    assert (found.adjacency, found.unit, found.sampling, found.reproducible) == ("add/remove", "record", "poisson", False)
+    assert "operating system's entropy" in found.noise
+    assert found.least <= body.plan.epsilon
+    assert 0.5 < found.telling < 0.7
+    assert found.assumes
+    assert not Path("p/unfinished").exists()
+    assert [path for path in Path("p").rglob("*") if path.name == "key"] == []
+
+
+def test_a_delta_of_one_over_the_records_is_warned_of_in_the_result(private):
+    code, out, _ = private("--delta", 0.01, "--out", "p")
+    assert code == ExitCode.HOLDS
+    assert "delta = 0.01 is not below 1/200" in " ".join(out.split())
+    assert result("p").body.assurance.warnings
+
+
+def test_a_plan_trains_nothing(private, monkeypatch):
+    monkeypatch.setattr(privatizing, "fit", lambda *_args, **_words: pytest.fail("trained"))
+    code, out, _ = private("--plan", "--out", "p")
+    assert code == ExitCode.HOLDS
+    body = result("p").body
+    assert body.fitting >= 6
+    assert body.noise[body.batches.index(50)][body.steps.index(6)] == body.plan.noise_multiplier
+    assert body.cost[body.batches.index(50)][body.steps.index(6)] == body.plan.epsilon <= 3
+    assert "Noise multiplier for epsilon 3.00" in out
+    assert not Path("p/models").exists()
+
+
+def test_a_plan_asks_about_other_noise_and_batches(private):
+    assert private("--plan", "--noise-multiplier", 2, "--batches", "20,100", "--out", "p")[0] == ExitCode.HOLDS
+    body = result("p").body
+    assert body.batches == (20, 50, 100)
+    assert body.plan.noise_multiplier == 2
+    assert body.fitting > 6
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--epsilon", "0"), "got epsilon 0"),
+        (("--epsilon", "-1"), "got epsilon -1"),
+        (("--epsilon", "nan"), "got epsilon nan"),
+        (("--epsilon", "inf"), "got epsilon inf"),
+        (("--epsilon", "three"), "'--epsilon'"),
+        (("--delta", "0"), "got delta 0"),
+        (("--delta", "1"), "got delta 1"),
+        (("--delta", "nan"), "got delta nan"),
+        (("--batch", "0"), "got batch 0"),
+        (("--batch", "201"), "got batch 201 out of 200 records"),
+        (("--batch", "1.5"), "'--batch'"),
+        (("--steps", "0"), "got steps 0"),
+        (("--steps", "-3"), "got steps -3"),
+        (("--max-grad-norm", "0"), "got max-grad-norm 0"),
+        (("--max-grad-norm", "inf"), "got max-grad-norm inf"),
+        (("--rate", "0"), "got rate 0"),
+        (("--rate", "nan"), "got rate nan"),
+        (("--batches", "20,x"), "got --batches 20,x"),
+        (("--batches", "0"), "got --batches 0"),
+        (("--batches", "20,201"), "got batch 201 out of 200 records"),
+        (("--plan", "--batches", "201"), "201 out of 200 records"),
+        (("--plan", "--curve"), "got --plan, which trains nothing, and --curve"),
+        (("--plan", "--noise-multiplier", "0"), "got noise-multiplier 0"),
+        (("--noise-multiplier", "1"), "without --plan"),
+        (("--seed", "-1"), "--seed"),
+        (("--require", "epsilon < 3"), "cannot be read"),
+        (("--model", "xray-cn"), "Did you mean xray-cnn?"),
+        (("--data", "xray"), "Did you mean xrays?"),
+    ],
+)
+def test_a_bad_value_is_one_message_and_a_usage_error(private, tmp_path, words, told):
+    code, _, err = private("--out", "p", *words)
+    assert code == ExitCode.USAGE
+    assert told in " ".join(err.split())
+    assert "Traceback" not in err
+    assert not (tmp_path / "p").exists()
+
+
+def interrupting(monkeypatch, step):
+    """Ctrl-C at a step."""
+    calls, real = [], ledger.Ledger.record
+
+    def record(self, release):
+        calls.append(release)
+        if len(calls) == step:
+            raise KeyboardInterrupt
+        real(self, release)
+
+    monkeypatch.setattr(ledger.Ledger, "record", record)
+    return real
+
+
+def test_ctrl_c_leaves_a_marked_partial_result_and_the_command_that_goes_on(private, monkeypatch):
+    real = interrupting(monkeypatch, 4)
+    code, out, err = private("--out", "p")
+    assert code == ExitCode.INTERRUPTED
+    assert "run folder p; if it is cut off, this goes on: " in out
+    assert "goes on, with the same noise" in err
+    partial = result("p")
+    assert partial.body.broke_off == "interrupted after 3 of 6 steps"
+    assert partial.body.plan.steps == 3
+    assert partial.body.plain is None
+    assert partial.notes[0] == "PARTIAL: interrupted after 3 of 6 steps"
+    assert 0 < partial.body.plan.epsilon < 3
+    monkeypatch.setattr(ledger.Ledger, "record", real)
+    assert private("--out", "p")[0] == ExitCode.HOLDS
+    whole = result("p").body
+    assert (whole.broke_off, whole.plan.steps) == ("", 6)
+    assert not Path("p/unfinished").exists()
+
+
+def test_ctrl_c_before_the_first_step_leaves_no_result(private, monkeypatch):
+    interrupting(monkeypatch, 1)
+    assert private("--out", "p")[0] == ExitCode.INTERRUPTED
+    assert not Path("p/result.json").exists()
+
+
+@pytest.mark.parametrize("words", [("--epsilon", 2), ("--steps", 7), ("--batch", 40), ("--seed", 1)])
+def test_another_run_does_not_go_on_from_it(private, monkeypatch, words):
+    real = interrupting(monkeypatch, 4)
+    private("--out", "p")
+    monkeypatch.setattr(ledger.Ledger, "record", real)
+    code, _, err = private("--out", "p", *words)
+    assert code == ExitCode.USAGE
+    assert "belongs to an unfinished private run of other settings" in err
+
+
+KILLED = """
+import os, signal, sys
+from quintain.dp import ledger
+real, calls = ledger.Ledger.record, []
+def record(self, release):
+    real(self, release)
+    calls.append(release)
+    if len(calls) == int(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+ledger.Ledger.record = record
+from quintain.cli.main import app
+app(sys.argv[2:])
+"""
+
+
+def test_a_run_killed_in_the_curve_goes_on_with_the_noise_that_it_would_have_had(private, small, tmp_path):
+    words = ("privatize", "--data", small, *WORDS, "--batches", "20", "--out", "p")
+
+    def killed(step):
+        command = [sys.executable, "-c", KILLED, str(step), *map(str, words)]
+        assert subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode == -signal.SIGKILL
+
+    killed(3)
+    shutil.copytree("p", "q")
+    assert private("--batches", 20, "--out", "q")[0] == ExitCode.HOLDS
+    killed(8)
+    assert not Path("p/unfinished/main/key").exists()
+    assert Path("p/unfinished/batch-20/key").exists()
+    assert private("--batches", 20, "--out", "p")[0] == ExitCode.HOLDS
+    assert weights("p") == weights("q")
+    assert result("p").body.plan == result("q").body.plan
+    assert not Path("p/unfinished").exists()
+
+
+def test_a_finished_folder_is_not_trained_again(private):
+    assert private("--out", "p")[0] == ExitCode.HOLDS
+    code, _, err = private("--out", "p")
+    assert code == ExitCode.USAGE
+    assert "not an empty folder" in err
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_epsilon_and_accuracy_stand_beside_the_bar(width):
+    drawn = StringIO()
+    bars = Bars(Console(file=drawn, force_terminal=True, width=width, color_system=None))
+    with bars.loop("private training", 276) as advance:
+        advance(120)
+        bars.tell("epsilon 1.23, accuracy 81.2 %")
+    assert "epsilon 1.23, accuracy 81.2 %" in drawn.getvalue()

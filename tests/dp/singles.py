@@ -1,0 +1,58 @@
+"""Per-example gradients beside a loop over single examples, for tests of many layers."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from quintain.dp.capture import Capture, Pass
+from quintain.dp.clipping import Clipped, Flat, clip_into
+
+TIGHT = {"rtol": 1e-9, "atol": 1e-9}
+
+
+class Found(NamedTuple):
+    """What clipping gave."""
+
+    total: dict[nn.Parameter, Tensor]
+    norms: Tensor
+    factors: Tensor
+
+
+def losses(out: Tensor) -> Tensor:
+    """One loss an example, curved, so that no gradient is a constant."""
+    return (out.flatten(1) if out.dim() > 1 else out[:, None]).sin().sum(1) * 2
+
+
+def passes(net: nn.Module, x: Tensor, loss) -> list[Pass]:
+    capture = Capture(net, drawn=lambda: 1, finished=lambda _pass: None)
+    loss(losses(net(x))).backward()
+    capture.remove()
+    return capture.take()
+
+
+def clipped_sum(turn: Pass, bound: float, *, mean: bool) -> Found:
+    total = {parameter: torch.zeros_like(parameter) for parameter in turn.gradients}
+    clipped: Clipped = clip_into(total, turn, Flat(bound), mean=mean)
+    return Found(total, clipped.norms, clipped.factors)
+
+
+def one_by_one(net: nn.Module, x: Tensor) -> list[list[Tensor]]:
+    parameters = [p for p in net.parameters() if p.requires_grad]
+    return [list(torch.autograd.grad(losses(net(x[i : i + 1])).sum(), parameters)) for i in range(len(x))]
+
+
+def check_singles(net: nn.Module, x: Tensor, *, mean: bool) -> None:
+    """Norms, and sums clipped at their median, are those of the plain module on one example at a time."""
+    parameters = [p for p in net.parameters() if p.requires_grad]
+    single = one_by_one(net, x)
+    norms = torch.tensor([sum(g.square().sum() for g in gradients).sqrt() for gradients in single], dtype=torch.float64)
+    bound = (float(norms.median()) if len(x) else 0.0) or 1.0
+    (turn,) = passes(net, x, torch.mean if mean else torch.sum)
+    found = clipped_sum(turn, bound, mean=mean)
+    torch.testing.assert_close(found.norms, norms, **TIGHT)
+    assert set(found.total) == set(parameters)
+    for k, parameter in enumerate(parameters):
+        clipped = [torch.clamp(bound / n, max=1) * gradients[k] for n, gradients in zip(norms, single, strict=True)]
+        torch.testing.assert_close(found.total[parameter], sum(clipped, torch.zeros_like(parameter)), **TIGHT)
+        assert parameter.grad is None

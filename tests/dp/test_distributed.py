@@ -1,0 +1,125 @@
+"""Two processes train as one: one draw, one noise, one ledger."""
+
+import runpy
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from quintain.core.errors import PrivacyError
+from quintain.dp.distributed import ALONE, DifferentiallyPrivateDistributedDataParallel, Ranks, present, ranks_of
+from quintain.dp.noise import Stream
+
+PROGRAM = Path(__file__).with_name("together.py")
+Found = Mapping[str, np.ndarray]
+ALIKE = ("plain", "in pieces", "with units", "adaptive", "told by its sampler", "out of memory")
+
+
+@pytest.fixture(scope="module")
+def team(tmp_path_factory: pytest.TempPathFactory) -> tuple[Found, Found]:
+    """What two processes found."""
+    folder = tmp_path_factory.mktemp("team")
+    command = [sys.executable, str(PROGRAM)]
+    processes = [subprocess.Popen([*command, str(rank), "2", str(folder)], stderr=subprocess.PIPE, text=True) for rank in range(2)]
+    errors = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
+    first, second = (dict(np.load(folder / f"{rank}.npz")) for rank in range(2))
+    return first, second
+
+
+@pytest.fixture(scope="module")
+def alone() -> Found:
+    """What one process finds."""
+    cases = runpy.run_path(str(PROGRAM))["CASES"]
+    return {f"{name}/{key}": np.array(value) for name, case in cases.items() for key, value in case(False).items()}
+
+
+@pytest.mark.parametrize("case", ALIKE)
+def test_two_processes_train_as_one(team: tuple[Found, Found], alone: Found, case: str) -> None:
+    first, second = team
+    assert (first[f"{case}/weights"] == second[f"{case}/weights"]).all()
+    np.testing.assert_allclose(first[f"{case}/weights"], alone[f"{case}/weights"], rtol=1e-4, atol=1e-6)
+    assert first[f"{case}/bound"] == second[f"{case}/bound"] == pytest.approx(alone[f"{case}/bound"], rel=1e-9)
+    for found in team:
+        assert found[f"{case}/ledger"].tolist() == alone[f"{case}/ledger"].tolist()
+
+
+@pytest.mark.parametrize("case", ["plain", "in pieces", "told by its sampler"])
+def test_each_takes_its_part_of_one_draw(team: tuple[Found, Found], alone: Found, case: str) -> None:
+    parts = [{tuple(row) for row in found[f"{case}/rows"].tolist()} for found in team]
+    assert not parts[0] & parts[1]
+    assert parts[0] | parts[1] == {tuple(row) for row in alone[f"{case}/rows"].tolist()}
+    sizes = np.stack([found[f"{case}/sizes"] for found in team])
+    assert sizes.sum(0).tolist() == alone[f"{case}/sizes"].tolist()
+    assert (np.abs(sizes[0] - sizes[1]) <= 1).all()
+    assert case != "plain" or (sizes.min() == 0 and sizes.sum(0).max() > 1)
+
+
+def test_a_unit_is_in_one_process_alone(team: tuple[Found, Found]) -> None:
+    keys = runpy.run_path(str(PROGRAM))["KEYS"]
+    parts = [{(step, keys[row]) for step, row in found["with units/rows"].tolist()} for found in team]
+    assert parts[0]
+    assert not parts[0] & parts[1]
+
+
+def test_noise_is_added_once(team: tuple[Found, Found], alone: Found) -> None:
+    for found in (*team, alone):
+        z = found["noise/weights"]
+        assert z.var() == pytest.approx(1, rel=6 * np.sqrt(2 / len(z)))
+    np.testing.assert_allclose(team[0]["noise/weights"], alone["noise/weights"], rtol=1e-5, atol=1e-6)
+
+
+def test_a_process_that_is_not_the_first_adds_no_noise(made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Ranks, "add_up", lambda self, x: None)
+    monkeypatch.setattr(Ranks, "agree", lambda self, numbers, what: None)
+    for rank, spread in ((0, 1.5), (1, 0.0)):
+        net = nn.Linear(50, 40, bias=False)
+        optimizer, loader = made(net, torch.zeros(8, 50), batch=8, sigma=1.5)
+        loader.ranks = Ranks(rank, 2)
+        (x,) = next(iter(loader))
+        assert len(x) == 4
+        net(x).sum().backward()
+        optimizer.step()
+        assert float(net.weight.grad.std()) * 8 == pytest.approx(spread, rel=0.1)
+
+
+def test_secret_keys_and_first_weights_are_shared(team: tuple[Found, Found], alone: Found) -> None:
+    for case in ("secret", "discrete"):
+        first, second = (found[f"{case}/weights"] for found in team)
+        assert (first == second).all()
+    assert not np.allclose(first, alone["plain/weights"], atol=1e-3)
+
+
+def test_samplers_of_known_names_partition_one_draw(team: tuple[Found, Found]) -> None:
+    first, second = (found["known"] for found in team)
+    for part in (lambda rows: rows[rows[:, 0] < 100], lambda rows: rows[rows[:, 0] >= 100]):
+        mine, its = ({tuple(row) for row in part(rows).tolist()} for rows in (first, second))
+        assert mine
+        assert not mine & its
+
+
+def test_what_would_not_be_one_run_is_refused(team: tuple[Found, Found]) -> None:
+    for found in team:
+        lone, parallel, uneven, sampler = found["refused"].tolist()
+        assert "2 processes and a module of this one alone" in lone
+        assert "waits for plain gradients" in parallel
+        assert "differ in their records" in uneven
+        assert "for 3 processes, and training by 2" in sampler
+
+
+def test_one_process_needs_no_group() -> None:
+    assert present() == ranks_of(nn.Linear(2, 2)) == ALONE == Ranks(0, 1)
+    stream = Stream.seeded(0)
+    assert ALONE.shared(stream) is stream
+    assert ALONE.part(np.arange(3)).tolist() == [0, 1, 2]
+    sums = torch.ones(2)
+    ALONE.add_up(sums)
+    ALONE.agree([1], "steps")
+    assert sums.tolist() == [1, 1]
+    with pytest.raises(PrivacyError, match="torchrun"):
+        DifferentiallyPrivateDistributedDataParallel(nn.Linear(2, 2))

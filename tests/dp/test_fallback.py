@@ -1,0 +1,365 @@
+"""Modules without a rule: run again example by example, or refused."""
+
+import warnings
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+from torch.utils.data import DataLoader, TensorDataset
+
+from quintain.core.errors import PrivacyError
+from quintain.dp import PrivacyEngine, rules
+from quintain.dp.capture import Capture
+from quintain.dp.rules import BY_VMAP, register_rule
+from tests.dp.singles import check_singles, passes
+
+pytestmark = pytest.mark.filterwarnings("ignore:layer .* has no rule")
+
+
+@pytest.fixture
+def registry() -> Iterator[None]:
+    """Rules that a test registers go with it."""
+    kept = dict(rules._RULES)
+    yield
+    rules._RULES.clear()
+    rules._RULES.update(kept)
+
+
+class Scale(nn.Module):
+    """Broadcast weights."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.weight, self.shift = nn.Parameter(torch.randn(size)), nn.Parameter(torch.randn(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x * self.weight + self.shift).tanh()
+
+
+class Vision(nn.Module):
+    """A small vision transformer, the owner of class token and positions."""
+
+    def __init__(self, attention: bool = False) -> None:
+        super().__init__()
+        self.cut = nn.Conv2d(1, 4, 2, 2)
+        self.token, self.places = nn.Parameter(torch.randn(1, 1, 4)), nn.Parameter(torch.randn(1, 5, 4))
+        self.norm, self.mid, self.head = nn.LayerNorm(4), nn.Linear(4, 4), nn.Linear(4, 3)
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True) if attention else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.cut(x).flatten(2).mT
+        z = torch.cat([self.token.expand(len(x), -1, -1), z], 1) + self.places
+        if self.attention:
+            z = z + self.attention(z, z, z, need_weights=False)[0]
+        z = z + F.softmax(z @ z.mT, -1) @ self.mid(self.norm(z)).relu()
+        return self.head(z[:, 0])
+
+
+class Lists(nn.Module):
+    """Parameters in a list and a dictionary."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.several = nn.ParameterList([torch.randn(4, 4), torch.randn(4)])
+        self.named = nn.ParameterDict({"scale": torch.randn(4)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x @ self.several[0] + self.several[1]).tanh() * self.named["scale"]
+
+
+class Borrowed(nn.Module):
+    """Weights of a layer, also used without calling it."""
+
+    def __init__(self, own: bool) -> None:
+        super().__init__()
+        self.layer, self.unused = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.scale = nn.Parameter(torch.randn(4)) if own else 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * (self.layer(x).tanh() @ self.layer.weight) + self.layer(x.sin()) + self.layer.bias**2
+
+
+class Alone(Borrowed):
+    """A borrower without parameters of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(own=False)
+        del self.unused
+
+
+class Nested(nn.Module):
+    """An owner in an owner, beside a layer of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token, self.inner, self.last = nn.Parameter(torch.randn(4)), Borrowed(own=True), nn.Linear(4, 2)
+        del self.inner.unused
+
+    def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
+        y = self.inner(x + self.token)
+        return self.last(self.inner(y * self.token)) @ self.inner.layer.weight[:2, :3]
+
+
+class TwoInputs(nn.Module):
+    """Tensors by position and by name, beside numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4))
+
+    def forward(self, x: Tensor, scale: float, *, other: Tensor) -> Tensor:
+        return (x * self.weight * scale + other).sin()
+
+
+class Caller(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = TwoInputs()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x, 0.5, other=x.cos())
+
+
+NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "broadcast weights": (lambda: Scale(4), (4,)),
+    "broadcast weights on sequences": (lambda: nn.Sequential(nn.Linear(4, 4), Scale(4), nn.Linear(4, 2)), (3, 4)),
+    "vision transformer": (Vision, (1, 4, 4)),
+    "vision transformer with attention": (lambda: Vision(attention=True), (1, 4, 4)),
+    "lists": (Lists, (4,)),
+    "an owner in an owner": (Nested, (4,)),
+    "several inputs": (Caller, (4,)),
+    "weight norm": (lambda: nn.Sequential(weight_norm(nn.Linear(4, 3)), nn.Tanh()), (4,)),
+    "weight norm of a convolution": (lambda: weight_norm(nn.Conv1d(2, 3, 2, bias=False)), (2, 4)),
+}
+
+
+def build(kind: str) -> nn.Module:
+    torch.manual_seed(11)
+    return NETS[kind][0]().double()
+
+
+@pytest.mark.parametrize("batch", [0, 1, 5])
+@pytest.mark.parametrize("kind", NETS)
+def test_modules_without_a_rule_equal_single_examples(kind: str, batch: int) -> None:
+    x = torch.randn(batch, *NETS[kind][1], dtype=torch.float64, generator=torch.Generator().manual_seed(batch))
+    check_singles(build(kind), x, mean=True)
+
+
+def test_weights_used_outside_their_layer_count_with_the_owner() -> None:
+    torch.manual_seed(2)
+    net = Borrowed(own=True).double()
+    del net.unused
+    check_singles(net, torch.randn(3, 4, dtype=torch.float64), mean=False)
+
+
+def test_layers_that_an_owner_does_not_use_have_no_gradient() -> None:
+    net = Borrowed(own=True)
+    (turn,) = passes(net, torch.randn(3, 4), torch.sum)
+    assert net.unused.weight not in turn.gradients
+    assert {net.layer.weight, net.layer.bias, net.scale} == set(turn.gradients)
+
+
+@pytest.mark.usefixtures("registry")
+def test_an_owner_without_parameters_can_be_registered() -> None:
+    torch.manual_seed(2)
+    net, x = Alone().double(), torch.randn(3, 4, dtype=torch.float64)
+    plain = Capture(net)
+    net(x).sum().backward()
+    plain.remove()
+    assert net.layer.weight.grad is not None
+    net.zero_grad()
+    register_rule(Alone)(BY_VMAP)
+    check_singles(net, x, mean=False)
+
+
+def test_frozen_parameters_stay_out() -> None:
+    net = build("vision transformer")
+    net.token.requires_grad_(False)
+    net.mid.requires_grad_(False)
+    check_singles(net, torch.randn(3, 1, 4, 4, dtype=torch.float64), mean=True)
+
+
+def test_a_module_used_twice_counts_once() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = Scale(4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.scale(self.scale(x)) + self.scale(x**2)
+
+    torch.manual_seed(4)
+    check_singles(Twice().double(), torch.randn(3, 4, dtype=torch.float64), mean=False)
+
+
+@pytest.mark.parametrize("layer", [Scale(4), nn.Bilinear(4, 4, 2), nn.EmbeddingBag(4, 4)], ids=lambda layer: type(layer).__name__)
+def test_a_batch_that_is_not_first_is_refused(layer: nn.Module) -> None:
+    with pytest.raises(PrivacyError, match="batch must be the first dimension"):
+        Capture(nn.Sequential(nn.Linear(4, 4), layer), batch_first=False)
+
+
+def test_it_says_what_it_costs() -> None:
+    with pytest.warns(UserWarning, match=r"layer '1' is a Scale, which has no rule .* 5 numbers an example .*register_rule\(Scale\)"):
+        Capture(nn.Sequential(nn.Linear(4, 4), Scale(4))).remove()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Capture(nn.Sequential(nn.Linear(4, 4), nn.Conv2d(1, 1, 1))).remove()
+
+
+class Odd(Scale):
+    """A module whose forward does something that one example alone cannot repeat."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(4)
+        self.what, self.drop = what, nn.Dropout(0.5)
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        y = x * self.weight + self.shift
+        match self.what:
+            case "dropout":
+                return self.drop(y)
+            case "noise":
+                return y + torch.randn_like(y)
+            case "count":
+                self.count = self.count + 1
+                return y
+            case "mean":
+                self.count.mul_(0.9).add_(y.detach().mean())
+                return y
+            case "batch":
+                return y - y.mean(0)
+            case "tuple":
+                return y, y
+            case "value":
+                return y if float(y.detach().sum()) > 1e9 else 2 * y
+            case _:
+                return y.sum()
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("dropout", "no randomness"),
+        ("noise", "no randomness"),
+        ("count", "writes its buffers"),
+        ("mean", "no randomness inside|writes its buffers"),
+        ("batch", "another output alone than in its batch"),
+        ("tuple", "gives a tuple; expected one tensor"),
+        ("value", "fails one example at a time"),
+        ("number", "gives a Tensor; expected one tensor, the batch first"),
+    ],
+)
+def test_what_cannot_be_repeated_for_one_example_is_refused(what: str, message: str) -> None:
+    with pytest.raises(PrivacyError, match=f"a Odd without a rule.*({message})"):
+        passes(nn.Sequential(nn.Linear(4, 4), Odd(what)), torch.randn(3, 4), torch.sum)
+
+
+def test_inputs_that_are_not_examples_are_refused() -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = Gated()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.scale(x, torch.ones(4))
+
+    class Gated(Scale):
+        def __init__(self) -> None:
+            super().__init__(4)
+
+        def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+            return x * self.weight * mask
+
+    with pytest.raises(PrivacyError, match=r"takes tensors of shapes \[\(3, 4\), \(4,\)\]; expected tensors alone with 3 examples first"):
+        passes(Masked(), torch.randn(3, 4), torch.sum)
+
+
+def test_a_record_that_is_not_finite_stops_nothing() -> None:
+    net, x = Scale(4), torch.randn(3, 4)
+    x[1] = torch.nan
+    (turn,) = passes(net, x, torch.sum)
+    assert turn.gradients[net.weight].squared().isfinite().tolist() == [True, False, True]
+
+
+def test_a_transformer_with_a_class_token_trains_through_the_engine() -> None:
+    torch.manual_seed(0)
+    data = TensorDataset(torch.randn(40, 1, 4, 4), torch.arange(40) % 3)
+    net, optimizer, loader = PrivacyEngine(seed=0).make_private(
+        module=(inner := Vision()),
+        optimizer=torch.optim.SGD(inner.parameters(), lr=0.1),
+        data_loader=DataLoader(data, batch_size=10),
+        noise_multiplier=1.0,
+        max_grad_norm=1.0,
+    )
+    before = [p.detach().clone() for p in inner.parameters()]
+    seen = 0
+    for x, y in loader:
+        optimizer.zero_grad()
+        F.cross_entropy(net(x), y).backward()
+        optimizer.step()
+        seen += len(x)
+    assert optimizer.seen == seen > 0
+    assert all((p != q).any() for p, q in zip(inner.parameters(), before, strict=True))
+
+
+def test_weights_borrowed_without_an_owner_are_refused_at_the_step() -> None:
+    data = TensorDataset(torch.randn(20, 4), torch.arange(20) % 3)
+    net, optimizer, loader = PrivacyEngine(seed=0).make_private(
+        module=(inner := Alone()), optimizer=torch.optim.SGD(inner.parameters(), lr=0.1), data_loader=DataLoader(data, batch_size=10)
+    )
+    x, y = next(iter(loader))
+    F.cross_entropy(net(x), y).backward()
+    with pytest.raises(PrivacyError, match="plain gradient"):
+        optimizer.step()
+
+
+@pytest.mark.usefixtures("registry")
+@pytest.mark.parametrize("key", ["name", "parameter", "names asked for"])
+def test_a_registered_rule_is_used(key: str) -> None:
+    class Gate(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight, self.bias = nn.Parameter(torch.randn(4)), nn.Parameter(torch.randn(4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * self.weight + self.bias
+
+    if key == "names asked for":
+
+        @register_rule(Gate)
+        def rule(layer, activations, backprops, names):
+            return {name: backprops * activations if name == "weight" else backprops for name in names}
+    else:
+
+        @register_rule(Gate)
+        def rule(layer, activations, backprops):
+            return {
+                ("weight" if key == "name" else layer.weight): activations * backprops,
+                ("bias" if key == "name" else layer.bias): backprops,
+            }
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for frozen in (False, True):
+            net = Gate().double()
+            net.bias.requires_grad_(not frozen)
+            check_singles(net, torch.randn(3, 4, dtype=torch.float64), mean=True)
+
+
+@pytest.mark.usefixtures("registry")
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ({"weigth": torch.zeros(3, 4)}, "expected its own parameters"),
+        ({"weight": torch.zeros(3, 4)}, "expected all of them"),
+        ({"weight": torch.zeros(3, 5), "shift": torch.zeros(3, 1)}, "of shape"),
+    ],
+)
+def test_a_registered_rule_that_is_wrong_is_refused(found: dict[str, Tensor], message: str) -> None:
+    register_rule(Scale)(lambda _layer, _a, _g: found)
+    with pytest.raises(PrivacyError, match=message):
+        passes(Scale(4), torch.randn(3, 4), torch.sum)

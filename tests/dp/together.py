@@ -1,0 +1,151 @@
+"""What each process of a team does. Run by ``test_distributed``, which also runs it alone, in its own process."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import distributed, nn
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
+
+from quintain.core.errors import PrivacyError, SettingError
+from quintain.dp import PrivacyEngine
+from quintain.dp.adaptive import Adaptive
+from quintain.dp.distributed import DifferentiallyPrivateDistributedDataParallel
+from quintain.dp.loaders import DistributedUniformWithReplacementSampler, DPDataLoader
+from quintain.dp.memory import halving
+from quintain.dp.units import Units
+
+RECORDS, KEYS = 40, np.arange(40) // 3
+
+
+def data() -> TensorDataset:
+    generator = torch.Generator().manual_seed(1)
+    return TensorDataset(torch.randn(RECORDS, 6, generator=generator), torch.arange(RECORDS))
+
+
+def trained(
+    together: bool,
+    *,
+    seed: int | None = 5,
+    batch: int = 5,
+    clip: object = 0.4,
+    sampler: bool = False,
+    starve: int = 0,
+    secure: bool = False,
+    **settings,
+):
+    """Weights after two passes, the rows that this process had, its ledger, and the bound."""
+    torch.manual_seed(0 if seed is not None else int(distributed.get_rank()))
+    net: nn.Module = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 2))
+    if together:
+        net = DifferentiallyPrivateDistributedDataParallel(net)
+    size = distributed.get_world_size() if together else 1
+    shared = DistributedSampler(data(), num_replicas=size, rank=0) if sampler else None
+    net, optimizer, loader = PrivacyEngine(seed=seed, secure_mode=secure).make_private(
+        module=net,
+        optimizer=torch.optim.SGD(net.parameters(), lr=0.2, momentum=0.5),
+        data_loader=DataLoader(data(), batch_size=batch // size if sampler else batch, sampler=shared),
+        noise_multiplier=0.7,
+        max_grad_norm=clip,
+        **settings,
+    )
+    rows: list[tuple[int, int]] = []
+    sizes: list[int] = []
+
+    def step(x: torch.Tensor) -> None:
+        optimizer.zero_grad()
+        net(x).square().sum(1).mean().backward()
+        if starve and len(x) > starve:
+            raise torch.OutOfMemoryError("out of memory")
+        optimizer.step()
+
+    work = halving(step, loader=loader, optimizer=optimizer) if starve else step
+    for _ in range(2):
+        for x, index in loader:
+            work(x)
+            if not starve:
+                rows.extend((loader.draws, int(row)) for row in index)
+            if loader.piece.last:
+                sizes.append(loader.size)
+    (release,) = optimizer.ledger.releases
+    told = (release.steps, release.expected_batch_size, release.records, len(loader))
+    weights = torch.cat([p.detach().flatten() for p in net.parameters()]).numpy()
+    return {"weights": weights, "rows": np.array(rows), "sizes": sizes, "ledger": told, "bound": optimizer.max_grad_norm}
+
+
+def noise(together: bool, **settings):
+    """What one step on records without gradient makes of 20,000 weights."""
+    torch.manual_seed(0)
+    net: nn.Module = nn.Linear(200, 100, bias=False)
+    if together:
+        net = DifferentiallyPrivateDistributedDataParallel(net)
+    net, optimizer, loader = PrivacyEngine(seed=3).make_private(
+        module=net,
+        optimizer=torch.optim.SGD(net.parameters(), lr=1.0),
+        data_loader=DataLoader(TensorDataset(torch.zeros(16, 200)), batch_size=8),
+        noise_multiplier=1.5,
+        max_grad_norm=2.0,
+    )
+    (x,) = next(iter(loader))
+    net(x).sum().backward()
+    optimizer.step()
+    return {"weights": optimizer.params[0].grad.flatten().numpy() * 8 / 3.0}
+
+
+CASES = {
+    "plain": trained,
+    "in pieces": lambda together: trained(together, batch=20, max_physical_batch=4),
+    "with units": lambda together: trained(together, batch=10, units=Units(KEYS, at_most=2)),
+    "adaptive": lambda together: trained(together, batch=20, clip=Adaptive(0.4, count_std=3.0)),
+    "told by its sampler": lambda together: trained(together, batch=10, sampler=True),
+    "out of memory": lambda together: trained(together, batch=20, starve=6),
+    "noise": noise,
+}
+
+
+def alone_in_a_team() -> Iterator[str]:
+    """Messages of what is refused."""
+    net = nn.Linear(2, 2)
+    settings = {"data_loader": DataLoader(data(), batch_size=4), "noise_multiplier": 1.0, "max_grad_norm": 1.0}
+    for module in (net, nn.parallel.DistributedDataParallel(net)):
+        try:
+            PrivacyEngine().make_private(module=module, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), **settings)
+        except PrivacyError as error:
+            yield str(error)
+    wrapped = DifferentiallyPrivateDistributedDataParallel(nn.Linear(2, 2))
+    sampler = DistributedSampler(data(), num_replicas=3, rank=0)
+    uneven = DataLoader(TensorDataset(torch.zeros(8 + distributed.get_rank(), 2)), batch_size=4)
+    for loader in (uneven, DataLoader(data(), batch_size=4, sampler=sampler)):
+        try:
+            PrivacyEngine().make_private(
+                module=wrapped, optimizer=torch.optim.SGD(wrapped.parameters(), lr=0.1), **{**settings, "data_loader": loader}
+            )
+        except (PrivacyError, SettingError) as error:
+            yield str(error)
+
+
+def known_names() -> np.ndarray:
+    """Rows that the samplers of known names give this process."""
+    lists = list(DistributedUniformWithReplacementSampler(total_size=50, sample_rate=0.1, steps=20))
+    loader = DPDataLoader(data(), sample_rate=0.1, distributed=True)
+    rows = [(step, row) for step, some in enumerate(lists) for row in some]
+    rows += [(100 + step, int(row)) for step, (_, index) in enumerate(loader) for row in index]
+    return np.array(rows)
+
+
+def main(rank: int, size: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=size)
+    found = {f"{name}/{key}": value for name, case in CASES.items() for key, value in case(True).items()}
+    secret = trained(True, seed=None)
+    discrete = trained(True, seed=None, secure=True, batch=10, units=Units(KEYS))
+    found |= {"secret/weights": secret["weights"], "discrete/weights": discrete["weights"]}
+    found |= {"refused": list(alone_in_a_team()), "known": known_names()}
+    np.savez(folder / f"{rank}.npz", **found)
+    distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

@@ -1,0 +1,102 @@
+"""Private training beside the plain one: what is shown on the way, what is compared, and what is kept of a run that broke off."""
+
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+import torch
+
+from quintain.core.errors import SettingError
+from quintain.dp import Ledger
+from quintain.dp.resume import Unfinished
+from quintain.evaluate.private_plans import Budget, planned_outcome
+from quintain.evaluate.privatizing import broken_off_outcome, privatized_outcome
+from quintain.results.tally import Tally
+
+from .test_privacy import data, net
+
+BUDGET = Budget(epsilon=3.0, batch=60, steps=20)
+
+
+class Watched:
+    """Progress that keeps what it is told, and stops the run once it was told so often."""
+
+    def __init__(self, stop: int = 1000) -> None:
+        self.told: list[str] = []
+        self.stop = stop
+
+    @contextmanager
+    def loop(self, label, total):
+        yield lambda _done: None
+
+    def tell(self, text):
+        self.told.append(text)
+        if len(self.told) == self.stop:
+            raise KeyboardInterrupt
+
+
+def test_epsilon_so_far_stands_beside_accuracy(tmp_path):
+    progress = Watched()
+    plain = Tally((40, 50), (48, 52))
+    outcome = privatized_outcome(
+        net(), data(), data(100), BUDGET, folder=tmp_path, plain=plain, unfinished=tmp_path / "u", held_out=data(50), progress=progress
+    )
+    spent = [float(text.split()[1].rstrip(",")) for text in progress.told]
+    assert len(spent) == 20
+    assert spent == sorted(spent)
+    assert spent[-1] == pytest.approx(outcome.body.plan.epsilon, abs=0.005)
+    assert all("accuracy " in text for text in progress.told)
+    assert outcome.body.plain == plain
+
+
+def test_without_a_place_for_its_state_nothing_is_shown_and_nothing_kept(tmp_path):
+    progress = Watched()
+    privatized_outcome(net(), data(), data(100), BUDGET, folder=tmp_path, plain=Tally((1, 1), (2, 2)), progress=progress)
+    assert progress.told == []
+    assert [path.name for path in tmp_path.iterdir()] == ["models"]
+
+
+def test_trainings_are_compared_in_order_and_the_asked_one_is_done_once(tmp_path):
+    outcome = privatized_outcome(net(), data(), data(100), BUDGET, folder=tmp_path, epsilons=(1.0, 3.0, 8.0), batches=(30, 60))
+    body = outcome.body
+    epsilons = [one.plan.epsilon for one in body.curve]
+    assert epsilons == sorted(epsilons)
+    assert [one.plan.expected_batch_size for one in body.batches] == [30, 60]
+    assert body.curve[1] == body.batches[1]
+    assert body.curve[1].clean == body.training.clean
+    assert max(epsilons) < body.together < sum(epsilons) + body.batches[0].plan.epsilon
+    assert any("choosing among these 4 private trainings" in note for note in outcome.notes)
+
+
+def test_what_is_left_of_a_run_that_broke_off_speaks_of_the_steps_that_are_safe(tmp_path):
+    words = {"folder": tmp_path, "unfinished": tmp_path / "u"}
+    with pytest.raises(KeyboardInterrupt):
+        privatized_outcome(net(), data(), data(100), BUDGET, progress=Watched(stop=7), **words)
+    kept, model = Unfinished(tmp_path / "u" / "main"), net()
+    ledger = Ledger()
+    ledger.load_state_dict(kept.ledger)
+    outcome = broken_off_outcome(model, data(), data(100), BUDGET, why="interrupted", **words)
+    assert kept.steps == 7
+    assert outcome.body.broke_off == "interrupted after 7 of 20 steps"
+    assert outcome.claims[1].bracket.upper.value == outcome.body.plan.epsilon == ledger.epsilon(1e-5)
+    assert not outcome.claims[1].delivered
+    assert torch.equal(model.weight, kept.weights["weight"])
+    assert outcome.body.clipped == kept.clipped_share
+
+
+def test_nothing_is_left_of_a_run_that_did_no_step(tmp_path):
+    assert broken_off_outcome(net(), data(), data(), BUDGET, folder=tmp_path, unfinished=tmp_path / "u", why="interrupted") is None
+
+
+def test_more_noise_buys_more_steps():
+    few, many = (planned_outcome(BUDGET, 600, noise=noise).body for noise in (1.0, 2.0))
+    assert few.fitting < many.fitting
+    assert few.plan.epsilon > many.plan.epsilon
+    assert few.noise == many.noise
+    assert all(row == tuple(sorted(row)) for row in (*few.noise, *few.cost))
+
+
+@pytest.mark.parametrize("change", [{"epsilon": 0}, {"delta": 1}, {"batch": 0}, {"steps": 0}, {"clip": 0}, {"rate": float("inf")}])
+def test_a_budget_out_of_range_is_refused(change):
+    with pytest.raises(SettingError, match=r"got .*; expected"):
+        replace(BUDGET, **change)
