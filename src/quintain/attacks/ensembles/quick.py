@@ -41,7 +41,7 @@ class Quick(Combined):
     serves: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
 
     steps: int = 100
-    questions: int = 1000
+    questions: int = 2000
     hope: float = 0.5
 
     def __post_init__(self) -> None:
@@ -63,6 +63,6 @@ class Quick(Combined):
         )
 
 
-def quick(*, steps: int = 100, questions: int = 1000, hope: float = 0.5) -> Quick:
+def quick(*, steps: int = 100, questions: int = 2000, hope: float = 0.5) -> Quick:
     """The quick ensemble; see ``Quick`` for its settings."""
     return Quick(steps, questions, hope)

@@ -1,0 +1,57 @@
+"""How much of an attack's time is the model's own: forward and backward passes of the LeNet, over all of it."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+
+import quintain as q
+from benchmarks.evasion.shared import lenet, mnist
+from benchmarks.harness import Told
+
+THREAT = q.Linf(0.3)
+POINTS = 100
+
+
+class Clocked(nn.Module):
+    """A net that adds up the seconds of its forward passes, and of the backward passes through it."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        self.seconds = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.timed(self.net, x)
+
+    def timed(self, work: Any, *arguments: Any, **words: Any) -> Any:
+        """Do it, and count how long it took."""
+        clock = time.perf_counter()
+        result = work(*arguments, **words)
+        self.seconds += time.perf_counter() - clock
+        return result
+
+
+def run() -> Iterator[Told]:
+    """Attack by attack, on pictures that stand where they were."""
+    x, y = mnist().batch(torch.arange(POINTS))
+    attacks = {
+        "APGD on the cross-entropy": q.attacks.APGD(),
+        "APGD towards nine classes": q.attacks.APGD(loss="dlr", targets=9),
+        "FAB": q.attacks.FAB(targets=3),
+        "Square": q.attacks.Square(),
+    }
+    grad = torch.autograd.grad
+    for name, attack in attacks.items():
+        net = Clocked(lenet("adv")).eval()
+        clock = time.perf_counter()
+        with mock.patch("torch.autograd.grad", lambda *a, net=net, **k: net.timed(grad, *a, **k)):
+            outcome = attack(q.Classifier(net), x, y, THREAT, seed=0)
+        total = time.perf_counter() - clock
+        yield Told(
+            f"{name}, {POINTS} pictures, {THREAT.token}",
+            f"{100 * net.seconds / total:.0f} % of {total:.1f} s in the model; {int((~outcome.broken).sum())} left",
+        )
