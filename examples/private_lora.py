@@ -6,17 +6,18 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import quintain as q
 from quintain.dp import PrivacyEngine
+from quintain.dp.ema import EMA
 from quintain.dp.lora import lora, merge
 from quintain.models.nets import xray_cnn
 from quintain.training import Recipe, fit
 
 
 def main() -> None:
-    """The first 500 X-rays stand for public ones, the next 2,000 are private."""
+    """The first 200 X-rays stand for public ones, the next 2,000 are private."""
     train = q.load_data("xrays").part("train")
     net = xray_cnn()
-    fit(net, train.subset(range(500)), Recipe(epochs=15))
-    x, y = train.batch(torch.arange(500, 2500))
+    fit(net, train.subset(range(200)), Recipe(epochs=20, batch=32, rate=2e-3))
+    x, y = train.batch(torch.arange(200, 2200))
     whole = sum(parameter.numel() for parameter in net.parameters())
     print(f"before: accuracy {(net(x).argmax(1) == y).float().mean():.1%}")
 
@@ -28,14 +29,17 @@ def main() -> None:
         module=net.train(),
         optimizer=torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.5, momentum=0.9),
         data_loader=DataLoader(TensorDataset(x, y), batch_size=500),
-        noise_multiplier=2.0,
-        max_grad_norm=0.5,
+        noise_multiplier=3.0,
+        max_grad_norm=1.0,
     )
-    for _ in range(5):
+    average = EMA(net, decay=0.9)
+    for _ in range(30):
         for images, labels in loader:
             optimizer.zero_grad()
             F.cross_entropy(private(images), labels).backward()
             optimizer.step()
+            average.update()
+    average.apply()
     optimizer.capture.remove()
     merge(net).eval()
     print(f"after: accuracy {(net(x).argmax(1) == y).float().mean():.1%} for epsilon {engine.get_epsilon(delta=1e-5):.2f} at delta 1e-5")

@@ -1,13 +1,13 @@
 """Nets and loops that several of these tests share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from quintain.dp import PoissonLoader, PrivacyEngine, PrivateOptimizer
+from quintain.dp import PoissonLoader, PrivacyEngine, PrivateOptimizer, rules
 from quintain.dp.capture import Capture
 from quintain.dp.clipping import Clip
 from quintain.dp.noise import Stream
@@ -15,6 +15,15 @@ from quintain.dp.optimizer import DPOptimizer
 from quintain.dp.units import Units
 
 Made = tuple[nn.Module, PrivateOptimizer, PoissonLoader, PrivacyEngine]
+
+
+@pytest.fixture
+def registry() -> Iterator[None]:
+    """Rules that a test registers go with it."""
+    kept = dict(rules._RULES)
+    yield
+    rules._RULES.clear()
+    rules._RULES.update(kept)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from quintain.dp.capture import Capture, Pass
 from quintain.dp.clipping import Clipped, Flat, clip_into
 
 TIGHT = {"rtol": 1e-9, "atol": 1e-9}
+EXACT = {"rtol": 1e-12, "atol": 1e-12}
 
 
 class Found(NamedTuple):
@@ -19,13 +20,26 @@ class Found(NamedTuple):
     factors: Tensor
 
 
+def built(net: nn.Module) -> nn.Module:
+    """In float64, with random weights, biases included."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in net.double().parameters():
+            parameter.normal_(0, 0.6, generator=generator)
+    return net
+
+
+def captured(net: nn.Module) -> Capture:
+    return Capture(net, drawn=lambda: 1, finished=lambda _pass: None)
+
+
 def losses(out: Tensor) -> Tensor:
     """One loss an example, curved, so that no gradient is a constant."""
     return (out.flatten(1) if out.dim() > 1 else out[:, None]).sin().sum(1) * 2
 
 
 def passes(net: nn.Module, x: Tensor, loss) -> list[Pass]:
-    capture = Capture(net, drawn=lambda: 1, finished=lambda _pass: None)
+    capture = captured(net)
     loss(losses(net(x))).backward()
     capture.remove()
     return capture.take()

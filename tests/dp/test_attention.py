@@ -8,15 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import PrivacyError, SettingError
-from quintain.dp import PrivacyEngine
-from quintain.dp.capture import CAPTURES, Capture
+from quintain.dp.capture import CAPTURES
 from quintain.dp.layers import DPMultiheadAttention
-from tests.dp.singles import TIGHT, check_singles, clipped_sum, one_by_one, passes
-
-EXACT = {"rtol": 1e-12, "atol": 1e-12}
+from tests.dp.singles import EXACT, TIGHT, built, captured, check_singles, clipped_sum, one_by_one, passes
 
 
 class Attend(nn.Module):
@@ -97,21 +93,8 @@ CASES: dict[str, dict[str, object]] = {
 }
 
 
-def built(net: nn.Module) -> nn.Module:
-    """In float64, with random weights, biases included."""
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in net.double().parameters():
-            parameter.normal_(0, 0.6, generator=generator)
-    return net
-
-
 def batch(examples: int, *shape: int) -> Tensor:
     return torch.randn(examples, *(shape or (5, 4)), generator=torch.Generator().manual_seed(examples), dtype=torch.float64)
-
-
-def captured(net: nn.Module) -> Capture:
-    return Capture(net, drawn=lambda: 1, finished=lambda _pass: None)
 
 
 @pytest.mark.parametrize("kind", CASES)
@@ -271,88 +254,11 @@ def test_second_derivatives_are_refused() -> None:
         torch.autograd.grad(net(x).sum(), x, create_graph=True)
 
 
-class Decode(nn.Module):
-    """A causal decoder that looks at all of the input."""
-
-    def __init__(self, first: bool) -> None:
-        super().__init__()
-        self.first = first
-        layer = nn.TransformerDecoderLayer(4, 2, 7, dropout=0.0, batch_first=first, norm_first=True)
-        self.decoder = nn.TransformerDecoder(layer, 2, norm=nn.LayerNorm(4))
-
-    def forward(self, x: Tensor) -> Tensor:
-        target, memory = x[:, :3], x[:, 2:]
-        mask = nn.Transformer.generate_square_subsequent_mask(3, dtype=x.dtype)
-        if self.first:
-            return self.decoder(target, memory, tgt_mask=mask, tgt_is_causal=True)
-        return self.decoder(target.transpose(0, 1), memory.transpose(0, 1), tgt_mask=mask).transpose(0, 1)
-
-
-class Encode(nn.Module):
-    def __init__(self, first: bool) -> None:
-        super().__init__()
-        self.first = first
-        layer = nn.TransformerEncoderLayer(4, 2, 7, dropout=0.0, activation="gelu", batch_first=first)
-        self.encoder = nn.TransformerEncoder(layer, 2, norm=nn.LayerNorm(4))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.encoder(x) if self.first else self.encoder(x.transpose(0, 1)).transpose(0, 1)
-
-
-class Whole(nn.Module):
-    def __init__(self, first: bool) -> None:
-        super().__init__()
-        self.first = first
-        self.net = nn.Transformer(4, 2, 1, 1, 6, dropout=0.0, batch_first=first)
-
-    def forward(self, x: Tensor) -> Tensor:
-        target = x[:, :2]
-        return self.net(x, target) if self.first else self.net(x.transpose(0, 1), target.transpose(0, 1)).transpose(0, 1)
-
-
-@pytest.mark.parametrize("examples", [1, 5])
-@pytest.mark.parametrize("first", [True, False])
-@pytest.mark.parametrize("kind", [Encode, Decode, Whole])
-@pytest.mark.filterwarnings("ignore:enable_nested_tensor")
-def test_transformers_work_whole_and_also_with_as_many_positions_as_examples(kind: type[nn.Module], first: bool, examples: int) -> None:
-    net, x = built(kind(first)), batch(examples)
-    plain = copy.deepcopy(net)
-    capture = captured(net)
-    torch.testing.assert_close(net(x), plain(x), **EXACT)
-    capture.remove()
-    check_singles(net, x, mean=True)
-
-
 def test_the_name_that_scripts_import_is_the_same_layer() -> None:
     net = Attend(**PLAIN)
     net.layer = DPMultiheadAttention(4, 2, batch_first=True)
     assert net.layer.state_dict().keys() == nn.MultiheadAttention(4, 2).state_dict().keys()
     check_singles(built(net), batch(2), mean=True)
-
-
-def test_a_small_transformer_trains_privately() -> None:
-    torch.manual_seed(0)
-    x = torch.randn(48, 6, 8)
-    y = (x[:, 0, 0] > 0).long()
-    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
-    net = nn.Sequential(nn.TransformerEncoder(layer, 2, enable_nested_tensor=False), nn.Flatten(), nn.Linear(48, 2))
-    before = [parameter.clone() for parameter in net.parameters()]
-    engine = PrivacyEngine(seed=0)
-    module, optimizer, loader = engine.make_private(
-        module=net,
-        optimizer=torch.optim.Adam(net.parameters(), lr=0.01),
-        data_loader=DataLoader(TensorDataset(x, y), batch_size=16),
-        noise_multiplier=1.0,
-        max_grad_norm=1.0,
-    )
-    for _ in range(2):
-        for rows, labels in loader:
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(module(rows), labels).backward()
-            optimizer.step()
-    assert engine.get_epsilon(1e-3) > 0
-    assert all(not torch.equal(parameter, old) for parameter, old in zip(net.parameters(), before, strict=True))
-    assert module.eval()(x).shape == (48, 2)
 
 
 def test_single_gradients_that_are_missed_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

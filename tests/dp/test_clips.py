@@ -1,6 +1,7 @@
 """Ways to clip by name, bounds and noise that are scheduled, and a bound that is learnt."""
 
 import math
+from fractions import Fraction
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp import PrivacyEngine
 from quintain.dp.adaptive import Adaptive
 from quintain.dp.clipping import Automatic, Flat, PerLayer
+from quintain.dp.discrete import VARIANCE
+from quintain.dp.noising import noisy_votes
 from quintain.dp.schedulers import ExponentialGradClip, ExponentialNoise, LambdaGradClip, LambdaNoise, StepGradClip, StepNoise
 
 
@@ -197,8 +200,28 @@ def test_the_bound_moves_on_an_empty_batch_too_and_resumes(private) -> None:
 
 def test_the_noise_of_the_count_has_its_size(private) -> None:
     _, optimizer, _, _ = private(batch=20, noise_multiplier=1.0, clipping="adaptive", unclipped_num_std=3.0)
-    drawn = []
-    for optimizer.steps in range(2000):
-        drawn.append(optimizer._count_noise(optimizer.clip))
-    spread = torch.tensor(drawn).std()
-    assert spread == pytest.approx(2 * 3.0, rel=5 / math.sqrt(2 * 2000))
+    for secure in (False, True):
+        drawn = [noisy_votes(7, optimizer.clip.count_std, optimizer.stream, secure=secure) - 7 for _ in range(2000)]
+        assert torch.tensor(drawn).std() == pytest.approx(2 * 3.0, rel=5 / math.sqrt(2 * 2000))
+
+
+def test_count_and_noise_are_added_as_whole_numbers(blobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    moved = Adaptive.moved
+    monkeypatch.setattr(Adaptive, "moved", lambda self, votes, batch: seen.append(votes) or moved(self, votes, batch))
+    net = nn.Linear(6, 2)
+    net, optimizer, loader = PrivacyEngine(secure_mode=True).make_private(
+        module=net,
+        optimizer=torch.optim.SGD(net.parameters(), lr=0.1),
+        data_loader=DataLoader(TensorDataset(*blobs), batch_size=20),
+        noise_multiplier=1.0,
+        clipping="adaptive",
+    )
+    grid = math.isqrt(int(VARIANCE / Fraction(2 * optimizer.clip.count_std) ** 2))
+    for _ in range(20):
+        for x, y in loader:
+            optimizer.zero_grad()
+            F.cross_entropy(net(x), y).backward()
+            optimizer.step()
+    assert len(seen) == 40
+    assert all(votes == round(votes * grid) / grid for votes in seen)

@@ -510,10 +510,10 @@ def test_half_precision_is_refused(blobs, how: str) -> None:
 
 
 def test_making_private_twice_is_refused(private, blobs) -> None:
-    net, optimizer, loader, _ = private()
+    net, optimizer, _, _ = private()
     plain, engine = DataLoader(TensorDataset(*blobs), batch_size=8), PrivacyEngine(seed=0)
     with refused("expected an ordinary DataLoader", SettingError):
-        engine.make_private(module=net, optimizer=optimizer.inner, data_loader=loader)
+        engine.make_private(module=net, optimizer=optimizer.inner, data_loader=blobs)
     with refused("private already"):
         engine.make_private(module=net, optimizer=optimizer, data_loader=plain)
     _, second, loader = engine.make_private(module=net, optimizer=optimizer.inner, data_loader=plain)

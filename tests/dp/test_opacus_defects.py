@@ -242,7 +242,7 @@ def test_adaptive_steps_on_empty_batches_and_counts_whole_ones(blobs) -> None:
         optimizer.zero_grad()
         F.cross_entropy(net(x), y).backward()
         optimizer.clip_and_accumulate()
-        votes.append(optimizer._votes)
+        votes.append(optimizer.gathered.votes)
         optimizer.step()
         sizes.append(loader.size)
     assert 0 in sizes

@@ -72,9 +72,9 @@ class Adaptive:
             )
         return 0.0 if noise_multiplier == 0 else (noise_multiplier**-2 - (2 * self.count_std) ** -2) ** -0.5
 
-    def votes(self, norms: Tensor) -> float:
+    def votes(self, norms: Tensor) -> int:
         """Twice the sum over examples of whether they are not clipped, less a half: a whole number that one record moves by 1."""
-        return float(2 * int((norms <= self.max_grad_norm).sum()) - len(norms))
+        return 2 * int((norms <= self.max_grad_norm).sum()) - len(norms)
 
     def moved(self, votes: float, expected_batch_size: int) -> "Adaptive":
         """The bound for the next step, from noisy votes."""

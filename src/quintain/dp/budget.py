@@ -1,11 +1,11 @@
 """The end of training before its budget breaks."""
 
+import math
 from dataclasses import dataclass, field, replace
 
 from quintain.core.errors import SettingError
 from quintain.dp.ledger import Ledger, Release
-
-MOST = 1 << 40
+from quintain.dp.planning import MOST_STEPS, steps_left
 
 
 @dataclass(slots=True)
@@ -16,7 +16,7 @@ class Budget:
         epsilon, delta: What all steps together may cost.
 
     Raises:
-        SettingError: If epsilon is not positive.
+        SettingError: If epsilon is not positive and finite.
     """
 
     epsilon: float
@@ -24,8 +24,10 @@ class Budget:
     _known: tuple[tuple[Release, ...], Release, int] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if not self.epsilon > 0:
-            raise SettingError(f"got stop_at_epsilon = ({self.epsilon}, {self.delta}); expected a positive epsilon, such as (3.0, 1e-5)")
+        if not 0 < self.epsilon < math.inf:
+            raise SettingError(
+                f"got stop_at_epsilon = ({self.epsilon}, {self.delta}); expected a positive finite epsilon, such as (3.0, 1e-5)"
+            )
 
     def affords(self, ledger: Ledger, release: Release) -> bool:
         """Whether ``release`` may follow; how many of its kind fit is worked out once, while no other kind comes in between."""
@@ -38,7 +40,11 @@ class Budget:
         return fit > 0
 
     def _fit(self, ledger: Ledger, release: Release) -> int:
-        """How many of ``release`` fit after what is spent, by doubling and bisection."""
+        """How many of ``release`` fit after what is spent; of a pass, no more than it has steps."""
+        if all((one.sampling, one.mechanism) == ("poisson", "gaussian") for one in (*ledger.releases, release)):
+            spent = [(one.noise_multiplier, one.sample_rate, one.steps) for one in ledger.releases]
+            sigma, rate = release.noise_multiplier, release.sample_rate
+            return steps_left(spent, epsilon=self.epsilon, delta=self.delta, noise_multiplier=sigma, sample_rate=rate)
 
         def within(steps: int) -> bool:
             trial = Ledger(ledger.releases)
@@ -47,9 +53,11 @@ class Budget:
 
         if not within(1):
             return 0
+        most = release.steps_per_epoch or MOST_STEPS
         low, high = 1, 2
-        while high < MOST and within(high):
+        while high <= most and within(high):
             low, high = high, 2 * high
+        high = min(high, most + 1)
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if within(middle) else (low, middle)

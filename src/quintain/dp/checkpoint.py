@@ -4,13 +4,18 @@ import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+from torch import nn
 
-from quintain.core.errors import PrivacyError
+from quintain.core.errors import PrivacyError, SettingError
 from quintain.core.store import read_bytes, write_atomically
 from quintain.dp.ledger import Ledger
+
+if TYPE_CHECKING:
+    from quintain.dp.optimizer import DPOptimizer
+    from quintain.dp.schedulers import Scheduler
 
 OWNER_ALONE = 0o600
 SPENT = "privacy_accountant_state_dict"
@@ -72,3 +77,53 @@ def restore(content: dict[str, Any], ledger: Ledger, *parts: Part | None) -> dic
         if part is not None and name in states:
             part.load_state_dict(states[name])
     return content
+
+
+class Checkpoints:
+    """Writes and reads whole runs, with what they have spent."""
+
+    ledger: Ledger
+
+    def save_checkpoint(
+        self,
+        *,
+        path: str | os.PathLike[str],
+        module: nn.Module,
+        optimizer: "DPOptimizer | None" = None,
+        noise_scheduler: "Scheduler | None" = None,
+        grad_clip_scheduler: "Scheduler | None" = None,
+        checkpoint_dict: dict[str, Any] | None = None,
+        module_state_dict_kwargs: dict[str, Any] | None = None,
+        torch_save_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        """Write weights, optimiser, schedulers and what was spent to one file, readable by its owner alone."""
+        if torch_save_kwargs:
+            raise SettingError(f"got torch_save_kwargs = {torch_save_kwargs}; expected none: the file has one form")
+        content = {**(checkpoint_dict or {}), "module_state_dict": module.state_dict(**(module_state_dict_kwargs or {}))}
+        save(path, content, self.ledger, optimizer, noise_scheduler, grad_clip_scheduler)
+
+    def load_checkpoint(
+        self,
+        *,
+        path: str | os.PathLike[str],
+        module: nn.Module,
+        optimizer: "DPOptimizer | None" = None,
+        noise_scheduler: "Scheduler | None" = None,
+        grad_clip_scheduler: "Scheduler | None" = None,
+        module_load_dict_kwargs: dict[str, Any] | None = None,
+        torch_load_kwargs: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Go on from a file of ``save_checkpoint``; nothing in it is run.
+
+        Returns:
+            What else the file holds.
+
+        Raises:
+            PrivacyError: If it does not say what was spent, or has the state of an optimiser and none is given, or the other way round.
+        """
+        options = dict(torch_load_kwargs or {})
+        if not options.pop("weights_only", True) or set(options) - {"map_location"}:
+            raise SettingError(f"got torch_load_kwargs = {torch_load_kwargs}; expected map_location alone: no code of a file is run")
+        content = load(path, has_optimizer=optimizer is not None, **options)
+        module.load_state_dict(content["module_state_dict"], **(module_load_dict_kwargs or {}))
+        return restore(content, self.ledger, optimizer, noise_scheduler, grad_clip_scheduler)

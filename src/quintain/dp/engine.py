@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from quintain.core.errors import SettingError
-from quintain.dp import checkpoint, guards
+from quintain.dp import guards
 from quintain.dp.budget import Budget
-from quintain.dp.capture import Capture
+from quintain.dp.checkpoint import Checkpoints
 from quintain.dp.clipping import Clip
 from quintain.dp.clips import clip_named
 from quintain.dp.criterion import PrivateCriterion
@@ -22,25 +22,21 @@ from quintain.dp.noise import Stream, seeded_key
 from quintain.dp.optimizer import DPOptimizer
 from quintain.dp.record import PrivacyRecord, RunRecord
 from quintain.dp.rules import Rule
-from quintain.dp.samples import Samples
+from quintain.dp.samples import Mode, capturing
 from quintain.dp.sampling import PoissonLoader, SamplingLoader
-from quintain.dp.schedulers import Scheduler
-from quintain.dp.shuffling import ShuffledLoader
+from quintain.dp.shuffling import private_loader
 from quintain.dp.spent import Spent, noise_for_epochs
 from quintain.dp.units import Units
-from quintain.dp.validator import ModuleValidator
+from quintain.dp.validator import Validates
 from quintain.dp.wrapper import GradSampleModule
 
 KEY = 32
 Private = tuple[nn.Module, DPOptimizer, SamplingLoader]
 Reduction = Literal["mean", "sum"]
 Clipping = Literal["flat", "per_layer", "adaptive", "automatic"]
-Mode = Literal["auto", "hooks", "functorch", "ew", "ghost"]
-SHOWN = ("hooks", "functorch", "ew")
-"""Modes that leave ``grad_sample`` on the parameters."""
 
 
-class PrivacyEngine:
+class PrivacyEngine(Checkpoints, Validates):
     """Makes the ordinary loop (``zero_grad``, ``loss.backward()``, ``step``) train with differential privacy, and counts what it spends.
 
     ::
@@ -56,10 +52,12 @@ class PrivacyEngine:
 
     Guarantee: (epsilon, delta) for adding or removing one record (or unit) of the loader's data, against an adversary who sees every
     iterate; the number of records, the sampling rate, the divisor and the steps are public. It assumes what a hook cannot see: the loss is
-    a mean or sum of one term an example, and no term or layer looks at the other examples of the batch (the first step is probed for
-    both); every batch drawn is stepped on, an empty one too. What is not covered: the losses, batch sizes and shares of clipped examples
-    that a loop may show, the choice of settings on the same data, and, without ``secure_mode``, rounding in the noise (see
-    ``noise.Stream``). ``record`` states all of it.
+    a mean or sum of one term an example, and no term or layer looks at other examples, be it of the batch (the first step is probed for
+    that) or kept from earlier ones; each row of a pass is one record of the batch drawn, unmixed; every batch drawn is stepped on, an
+    empty one too. What is not covered: the losses, batch sizes and shares of clipped examples that a loop may show, the choice of settings
+    on the same data, and rounding: that in the noise, without ``secure_mode`` (see ``noise.Stream``), and that in the gradients of the
+    *other* records, whose last digits follow the size of their batch; each record by itself adds at most the bound, whatever its digits.
+    ``record`` states all of it.
 
     Args:
         accountant: How epsilon is computed: "pld" (tightest), "rdp" or "prv"; "gdp" is answered with PLD, since it tells too little.
@@ -108,7 +106,7 @@ class PrivacyEngine:
         module: nn.Module,
         optimizer: torch.optim.Optimizer,
         criterion: Callable[..., Tensor] | None = None,
-        data_loader: "DataLoader[Any]",
+        data_loader: "DataLoader[Any] | SamplingLoader",
         noise_multiplier: float = 1.1,
         max_grad_norm: float | Sequence[float] | Clip = 1.0,
         batch_first: bool = True,
@@ -121,7 +119,7 @@ class PrivacyEngine:
         rand_on_empty: bool = False,
         allow_no_privacy: bool = False,
         max_physical_batch: int | None = None,
-        units: Units | None = None,
+        units: Units | Iterable[Hashable] | None = None,
         stop_at_epsilon: tuple[float, float] | None = None,
         **adaptive: float,
     ) -> Any:
@@ -131,7 +129,7 @@ class PrivacyEngine:
             module: What to train; parts may be frozen.
             optimizer: Holds exactly the module's trainable parameters.
             criterion: For "ghost" alone, where it is returned in a thin wrapper; the plain one clips as well.
-            data_loader: Its batch size becomes the expected one, its length stays.
+            data_loader: Its batch size becomes the expected one, its length stays; or a private one, such as a ``DPDataLoader``, as it is.
             noise_multiplier: Standard deviation of the noise, in units of ``max_grad_norm``.
             max_grad_norm: Bound of one example's gradient, over all parameters together; for "per_layer" one for each parameter, in the
                 order of the optimiser, or a number that they come to together; or another way to clip.
@@ -147,7 +145,7 @@ class PrivacyEngine:
             rand_on_empty: False: empty batches have a first dimension of 0, and are stepped on with noise alone.
             allow_no_privacy: Whether a noise multiplier of 0 is meant; epsilon is then infinite.
             max_physical_batch: Rows that the loader yields at once; larger batches come in pieces, and ``step()`` acts at the last.
-            units: Who the records belong to, if each person has several: these are then hidden together.
+            units: Who the records belong to, if each person has several: these are then hidden together. One key a record will do.
             stop_at_epsilon: (epsilon, delta): the loader ends, and ``step()`` raises ``BudgetSpent``, before more is spent.
 
         Raises:
@@ -156,13 +154,13 @@ class PrivacyEngine:
         """
         if rand_on_empty:
             raise SettingError("got rand_on_empty=True; expected False: an empty batch is a batch, and a step of noise alone")
-        ranks = ranks_of(module)
-        loader = (PoissonLoader if poisson_sampling else ShuffledLoader).like(
+        loader = private_loader(
             data_loader,
-            ranks.shared(self._stream("sampling")),
+            lambda: self._stream("sampling"),
+            poisson=poisson_sampling,
             max_physical_batch=max_physical_batch,
             units=units,
-            ranks=ranks,
+            ranks=ranks_of(module),
         )
         held = sum(parameter.requires_grad for group in optimizer.param_groups for parameter in group["params"])
         made, private, _ = self.attach(
@@ -189,7 +187,7 @@ class PrivacyEngine:
         *,
         module: nn.Module,
         optimizer: torch.optim.Optimizer,
-        data_loader: "DataLoader[Any]",
+        data_loader: "DataLoader[Any] | SamplingLoader",
         target_epsilon: float,
         target_delta: float,
         epochs: int,
@@ -205,7 +203,9 @@ class PrivacyEngine:
             raise SettingError(f"{self.ledger.steps} steps are already spent; expected a fresh engine to plan a whole budget")
         for tolerance in ("eps_error", "epsilon_tolerance", "alphas"):
             settings.pop(tolerance, None)
-        plan = PoissonLoader.like(data_loader, Stream.secret(), units=settings.get("units"), ranks=ranks_of(module))
+        plan = data_loader
+        if not isinstance(plan, SamplingLoader):
+            plan = PoissonLoader.like(plan, Stream.secret(), units=settings.get("units"), ranks=ranks_of(module))
         return self.make_private(
             module=module,
             optimizer=optimizer,
@@ -256,11 +256,6 @@ class PrivacyEngine:
                 "got noise_multiplier = 0: no privacy at all; expected a positive number, such as 1.1, or allow_no_privacy=True if that is "
                 "meant: epsilon is then infinite"
             )
-        if grad_sample_mode not in (*SHOWN, "auto", "ghost"):
-            raise SettingError(
-                f"got grad_sample_mode = {grad_sample_mode!r}; expected auto, hooks, functorch, ew or ghost: models that are sharded over "
-                "machines are not trained here, and a mode without clipping is never private"
-            )
         if isinstance(module, GradSampleModule):
             module = module.to_standard_module()
         guards.check_inner(optimizer)
@@ -268,10 +263,7 @@ class PrivacyEngine:
             stream, noise = self._stream("noise"), "a seed" if self._seed is not None else "the operating system's entropy"
         else:
             stream, noise = guards.noise_stream(noise_generator, secure=self.secure_mode), "a torch.Generator"
-        if grad_sample_mode in SHOWN:
-            capture: Capture = Samples(module, mean=mean, rules=self._rules, batch_first=batch_first)
-        else:
-            capture = Capture(module, rules=self._rules, batch_first=batch_first)
+        capture = capturing(module, grad_sample_mode, mean=mean, rules=self._rules, batch_first=batch_first)
         loader.reproducible = loader.reproducible or self._seed is not None or noise_generator is not None
         try:
             private = DPOptimizer(
@@ -313,67 +305,6 @@ class PrivacyEngine:
             steps=self.ledger.steps,
             runs=tuple(RunRecord.of(optimizer, noise) for optimizer, noise in self._made),
         )
-
-    @classmethod
-    def get_compatible_module(cls, module: nn.Module) -> nn.Module:
-        """A copy in which what cannot be private is replaced (see ``ModuleValidator.fix``)."""
-        return ModuleValidator.fix_and_validate(module)
-
-    def validate(self, *, module: nn.Module, optimizer: Any = None, data_loader: Any = None) -> None:  # noqa: ARG002
-        """Raise if the module cannot be private as it is.
-
-        Raises:
-            UnsupportedModuleError: With what to do.
-        """
-        ModuleValidator.validate(module, strict=True, rules=self._rules)
-
-    def is_compatible(self, *, module: nn.Module, optimizer: Any = None, data_loader: Any = None) -> bool:  # noqa: ARG002
-        """Whether the module can be private as it is."""
-        return not ModuleValidator.validate(module, rules=self._rules)
-
-    def save_checkpoint(
-        self,
-        *,
-        path: str | os.PathLike[str],
-        module: nn.Module,
-        optimizer: DPOptimizer | None = None,
-        noise_scheduler: Scheduler | None = None,
-        grad_clip_scheduler: Scheduler | None = None,
-        checkpoint_dict: dict[str, Any] | None = None,
-        module_state_dict_kwargs: dict[str, Any] | None = None,
-        torch_save_kwargs: dict[str, Any] | None = None,
-    ) -> None:
-        """Write weights, optimiser, schedulers and what was spent to one file, readable by its owner alone."""
-        if torch_save_kwargs:
-            raise SettingError(f"got torch_save_kwargs = {torch_save_kwargs}; expected none: the file has one form")
-        content = {**(checkpoint_dict or {}), "module_state_dict": module.state_dict(**(module_state_dict_kwargs or {}))}
-        checkpoint.save(path, content, self.ledger, optimizer, noise_scheduler, grad_clip_scheduler)
-
-    def load_checkpoint(
-        self,
-        *,
-        path: str | os.PathLike[str],
-        module: nn.Module,
-        optimizer: DPOptimizer | None = None,
-        noise_scheduler: Scheduler | None = None,
-        grad_clip_scheduler: Scheduler | None = None,
-        module_load_dict_kwargs: dict[str, Any] | None = None,
-        torch_load_kwargs: dict[str, Any] | None = None,
-    ) -> dict[str, Any]:
-        """Go on from a file of ``save_checkpoint``; nothing in it is run.
-
-        Returns:
-            What else the file holds.
-
-        Raises:
-            PrivacyError: If it does not say what was spent, or has the state of an optimiser and none is given, or the other way round.
-        """
-        options = dict(torch_load_kwargs or {})
-        if not options.pop("weights_only", True) or set(options) - {"map_location"}:
-            raise SettingError(f"got torch_load_kwargs = {torch_load_kwargs}; expected map_location alone: no code of a file is run")
-        content = checkpoint.load(path, has_optimizer=optimizer is not None, **options)
-        module.load_state_dict(content["module_state_dict"], **(module_load_dict_kwargs or {}))
-        return checkpoint.restore(content, self.ledger, optimizer, noise_scheduler, grad_clip_scheduler)
 
     def _stream(self, purpose: str) -> Stream:
         """A stream of its own for each purpose and each call: no noise is ever drawn twice."""

@@ -15,6 +15,9 @@ KEPT = 1 << 20
 PIECE = 256
 """Numbers whose squares are added in the numbers' own format."""
 
+SMALL = 1e-12
+"""Below it, a weight is given to both sides of a product."""
+
 
 class PerExample(Protocol):
     """The gradients :math:`G_i` of B examples for one parameter."""
@@ -105,20 +108,29 @@ class Outer:
             return (joined(built, self.a).sqrt() + self.rounding()).square()
 
         def products(a: Tensor, g: Tensor) -> Tensor:
-            return dots(torch.bmm(a, a.mT), torch.bmm(g, g.mT))
+            return crossed(torch.bmm(a, a.mT), torch.bmm(g, g.mT))
 
-        quick = joined([in_range(products, self.a[cut], self.g[cut]) for cut in pieces(batch, 2 * positions**2)], self.a)
-        terms = inputs + outputs + positions
-        return quick.clamp(min=0) + terms * torch.finfo(self.a.dtype).eps * self.reach().square()
+        return self.raised(in_range(products, self.a[cut], self.g[cut]) for cut in pieces(batch, 2 * positions**2))
+
+    def raised(self, found: Iterable[Tensor]) -> Tensor:
+        """Squared norms from what ``crossed`` gave for the pieces of the batch, no less than the true ones."""
+        batch, positions, inputs = self.a.shape
+        rows = list(found)
+        quick, reach = (torch.cat(rows) if rows else self.a.new_zeros(batch, 2, dtype=torch.float64)).unbind(1)
+        terms = inputs + self.g.shape[2] + positions
+        precision = torch.finfo(self.a.dtype)
+        return quick.clamp(min=0) + terms * (precision.eps * reach.square() + precision.tiny * reach + precision.tiny)
 
     def reach(self) -> Tensor:
         """Sum over the positions of the norms of their products, (B,) float64: what the norm could be if none cancelled."""
         return dots(lengths(self.a), lengths(self.g))
 
     def add_to(self, into: Tensor, weights: Tensor) -> None:
-        """Each side gets the root of the weight, which no number format rounds to zero."""
-        root = weights.sqrt().to(self.g.dtype)[:, None, None]
-        into.addmm_((self.g * root).flatten(0, 1).mT, (self.a * root).flatten(0, 1))
+        sides = weighted(self.a, self.g, weights)
+        if all(x.transpose(0, 1).is_contiguous() for x in sides):
+            sides = sides[0].transpose(0, 1), sides[1].transpose(0, 1)
+        a, g = (x.flatten(0, 1) for x in sides)
+        into.addmm_(g.mT, a)
 
     def plus(self, other: PerExample) -> PerExample:
         if isinstance(other, Outer):
@@ -303,8 +315,10 @@ def square(x: Tensor) -> Tensor:
         return torch.linalg.vector_norm(part, dim=-1).double().square()
 
     def work(rows: Tensor) -> Tensor:
-        rest = summed(rows[:, even:])
-        return rest + summed(rows[:, :even].unflatten(1, (-1, PIECE))).sum(1) if even else rest
+        if not even:
+            return summed(rows)
+        whole = summed(rows[:, :even].unflatten(1, (-1, PIECE))).sum(1)
+        return whole if even == rows.shape[1] else whole + summed(rows[:, even:])
 
     return in_range(work, rows) + rows.shape[1] * precision.tiny / precision.eps
 
@@ -323,6 +337,29 @@ def in_range(work: Callable[..., Tensor], *rows: Tensor) -> Tensor:
 def dots(one: Tensor, other: Tensor) -> Tensor:
     """Inner product of each row, (B,)."""
     return torch.linalg.vecdot(one.flatten(1), other.flatten(1))
+
+
+def crossed(one: Tensor, other: Tensor) -> Tensor:
+    r"""From the products of each two positions of both sides, (B, T, T): the squared norms, and what they could be at most, (B, 2).
+
+    The second is :math:`\sum_t \|a_t\| \|g_t\|`, from the diagonals; squares too small to be told are taken as the least that can be.
+    """
+    precision = torch.finfo(one.dtype)
+    sides = (products.diagonal(dim1=1, dim2=2).clamp(min=precision.tiny / precision.eps).sqrt() for products in (one, other))
+    return torch.stack([dots(one, other), dots(*sides)], 1)
+
+
+def weighted(a: Tensor, g: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Both sides of products, which take the weights (B,): the smaller side all, or each side their roots where some are small."""
+    if ((weights > 0) & (weights < SMALL)).any():
+        root = per_row(weights.sqrt(), a)
+        return a * root, g * per_row(root, g)
+    return (a * per_row(weights, a), g) if a.numel() <= g.numel() else (a, g * per_row(weights, g))
+
+
+def per_row(weights: Tensor, x: Tensor) -> Tensor:
+    """Numbers (B,) in the format of ``x`` (B, ...), to multiply it by."""
+    return weights.to(x.dtype).view(-1, *(1 for _ in x.shape[1:]))
 
 
 def cleared(x: Tensor, gone: Tensor) -> Tensor:
@@ -344,6 +381,7 @@ def sum_of(parts: Iterable[Tensor]) -> Tensor:
 
 
 def pieces(batch: int, numbers: int) -> Iterator[slice]:
-    """Cuts of a batch whose examples need ``numbers`` each, so that no piece keeps more than ``KEPT``."""
-    size = max(1, KEPT // max(1, math.ceil(numbers)))
-    return (slice(start, start + size) for start in range(0, batch, size))
+    """Even cuts of a batch whose examples need ``numbers`` each, so that no piece keeps more than ``KEPT``."""
+    count = math.ceil(batch / max(1, KEPT // max(1, math.ceil(numbers))))
+    size = math.ceil(batch / max(1, count))
+    return (slice(start, start + size) for start in range(0, batch, max(1, size)))

@@ -28,7 +28,7 @@ class Release:
         reproducible: Whether noise and sampling follow from a seed, so that privacy holds only against those who do not know it.
 
     Raises:
-        SettingError: If a name is unknown, or a pass of balls-in-bins has no bins.
+        SettingError: If a name is unknown, a number is out of its range, or a pass of balls-in-bins has no bins.
     """
 
     noise_multiplier: float
@@ -46,6 +46,11 @@ class Release:
         for kind, name in ((Sampling, self.sampling), (Mechanism, self.mechanism), (Unit, self.unit)):
             if name not in get_args(kind):
                 raise SettingError(f"got {name!r} in a release; expected one of {', '.join(get_args(kind))}")
+        if not (self.noise_multiplier >= 0 and 1 <= self.expected_batch_size <= self.records and self.steps >= 1):
+            raise SettingError(
+                f"got a release of {self.steps} steps on {self.expected_batch_size} out of {self.records} with noise "
+                f"{self.noise_multiplier}; expected at least one step, a batch from 1 to all, and noise of 0 or more"
+            )
         if self.sampling == "balls-in-bins" and self.steps_per_epoch < 1:
             raise SettingError(f"got {self.steps_per_epoch} bins for a pass of balls-in-bins; expected steps_per_epoch of at least one")
 

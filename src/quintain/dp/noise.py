@@ -16,7 +16,7 @@ from quintain.core.errors import PrivacyError
 
 BLOCK = 16
 WORD = 1 << 64
-AT_ONCE = 1 << 17
+AT_ONCE = 1 << 18
 """Bytes of cipher that are worked on together: few enough to stay in the processor's caches, and even in pairs of words."""
 ZEROS = bytes(AT_ONCE)
 
@@ -74,23 +74,16 @@ class Stream:
         From uniforms of 53 bits in float64; in float32 from 31 bits for the radius (so that none is beyond 6.66) and 32 for the angle.
         """
         half = -(-count // 2)
-        if dtype == torch.float64:
-            words = torch.from_numpy(((self.words(2 * half) >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53)
-            radius, angle = words[:half], words[half:].mul_(2 * math.pi)
-        else:
-            words = torch.frombuffer(self._bytes(8 * half), dtype=torch.int32, count=2 * half).to(torch.float32)
-            radius, angle = words[:half].abs_().add_(0.5).mul_(2.0**-31), words[half:].mul_(math.pi * 2.0**-31)
-        radius.log_().mul_(-2).sqrt_()
-        result = torch.empty(2 * half, dtype=dtype)
-        torch.cos(angle, out=result[:half])
-        torch.sin(angle, out=result[half:])
-        result.view(2, half).mul_(radius)
-        return result[:count]
+        return self._normal(torch.empty(2, half, dtype=dtype), torch.empty(2, half, dtype=dtype), bytearray()).view(-1)[:count]
 
     def add_normal(self, into: Tensor, scale: float) -> None:
-        """Add independent normal numbers of standard deviation ``scale`` to a flat tensor."""
-        for piece in into.split(AT_ONCE // into.element_size()):
-            piece.add_(self.normal(len(piece), piece.dtype).to(piece.device), alpha=scale)
+        """Add independent normal numbers of standard deviation ``scale`` to a flat tensor, in pieces that are drawn in the same memory."""
+        size = AT_ONCE // into.element_size()
+        room, bits = torch.empty(2, 2 * -(-min(size, len(into)) // 2), dtype=into.dtype), bytearray()
+        for piece in into.split(size):
+            drawn, words = room[:, : 2 * -(-len(piece) // 2)].unflatten(1, (2, -1))
+            normal = self._normal(drawn, words, bits).view(-1)
+            piece.add_(normal[: len(piece)].to(piece.device), alpha=scale)
 
     def chosen(self, records: int, expected: int) -> npt.NDArray[np.int64]:
         """Which of ``records`` are in, each by itself with probability ``expected / records``, exact to 2^-64 and never above."""
@@ -98,17 +91,41 @@ class Stream:
             return np.arange(records)
         return np.flatnonzero(self.words(records) < np.uint64(expected * WORD // records))
 
+    def _normal(self, drawn: Tensor, words: Tensor, bits: bytearray) -> Tensor:
+        """Normal numbers in all of ``drawn`` (2, half), by way of ``words``, of the same shape, and ``bits``, which grows as it must."""
+        count = words.numel()
+        if not count:
+            return drawn
+        self._fill(bits, count * words.element_size())
+        if words.dtype == torch.float64:
+            uniform = np.frombuffer(bits, dtype="<u8", count=count) >> np.uint64(11)
+            words.view(-1).copy_(torch.from_numpy((uniform.astype(np.float64) + 0.5) * 2.0**-53))
+            radius, angle = words[0], words[1].mul_(2 * math.pi)
+        else:
+            words.view(-1).copy_(torch.frombuffer(bits, dtype=torch.int32, count=count))
+            radius, angle = words[0].abs_().add_(0.5).mul_(2.0**-31), words[1].mul_(math.pi * 2.0**-31)
+        radius.log_().mul_(-2).sqrt_()
+        torch.cos(angle, out=drawn[0])
+        torch.sin(angle, out=drawn[1])
+        return drawn.mul_(radius)
+
     def _bytes(self, count: int) -> bytearray:
         """At least so many."""
+        out = bytearray()
+        self._fill(out, count)
+        return out
+
+    def _fill(self, out: bytearray, count: int) -> None:
+        """Put at least so many bytes at the beginning of ``out``."""
         blocks = -(-count // BLOCK)
         cipher = Cipher(algorithms.AES(self._key), modes.CTR(self._position.to_bytes(BLOCK, "big"))).encryptor()
         self._position += blocks
-        out = bytearray(blocks * BLOCK)
-        view = memoryview(out)
-        for start in range(0, len(out), AT_ONCE):
+        if len(out) < blocks * BLOCK:
+            out.extend(bytes(blocks * BLOCK - len(out)))
+        view = memoryview(out)[: blocks * BLOCK]
+        for start in range(0, len(view), AT_ONCE):
             piece = view[start : start + AT_ONCE]
-            cipher.update_into(ZEROS[: len(piece)], piece)
-        return out
+            cipher.update_into(ZEROS if len(piece) == AT_ONCE else ZEROS[: len(piece)], piece)
 
 
 def seeded_key(seed: int) -> bytes:

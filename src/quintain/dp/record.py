@@ -10,7 +10,9 @@ if TYPE_CHECKING:
 
 ASSUMED = (
     "the loss is a mean or sum of one term an example, as loss_reduction says",
-    "no term and no layer looks at the other examples of its batch",
+    "no term and no layer looks at other examples, of its batch or kept from earlier ones",
+    "each row of a pass is one record of the batch drawn, in the same order for all layers, and not mixed with others",
+    "a gradient does not depend on the size of its batch, of which its last digits in floating point do",
     "the number of records, the expected batch, the steps and all settings are public, and were not chosen on these data",
     "losses, batch sizes, clipped shares and accuracies on the training data that a loop shows are not covered",
     "each record is in the data set once",

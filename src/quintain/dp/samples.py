@@ -1,15 +1,19 @@
 """Per-example gradients left on the parameters as ``grad_sample``, for those who ask for them by name."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from quintain.core.errors import PrivacyError
+from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp.capture import CAPTURES, Capture, Layer, Pass
 from quintain.dp.forms import PerExample
 from quintain.dp.rules import Rule
+
+Mode = Literal["auto", "hooks", "functorch", "ew", "ghost"]
+SHOWN = ("hooks", "functorch", "ew")
+"""Modes that leave ``grad_sample`` on the parameters."""
 
 Shown = tuple[Pass | None, Tensor, int]
 """The pass, while it may get more gradients, what is shown of it, and the version of that."""
@@ -93,6 +97,29 @@ class Samples(Capture):
         self._known[parameter] = [*known, (turn, rows, rows._version)]
         shown = [entry[1] for entry in self._known[parameter]]
         parameter.grad_sample = shown if known else rows  # type: ignore[attr-defined]
+
+
+def capturing(module: nn.Module, mode: Mode, *, mean: bool, rules: Mapping[type[nn.Module], Rule] | None, batch_first: bool) -> Capture:
+    """What catches the gradients of a module, and shows them if the mode is one that does."""
+    if mode not in (*SHOWN, "auto", "ghost"):
+        raise SettingError(
+            f"got grad_sample_mode = {mode!r}; expected auto, hooks, functorch, ew or ghost: models that are sharded over machines are not "
+            "trained here, and a mode without clipping is never private"
+        )
+    if mode in SHOWN:
+        return Samples(module, mean=mean, rules=rules, batch_first=batch_first)
+    return Capture(module, rules=rules, batch_first=batch_first)
+
+
+def pending_samples(turns: Sequence[Pass], parameters: Sequence[nn.Parameter], *, mean: bool) -> list[Tensor]:
+    """Of each parameter, the gradients (B, *shape) of the examples of some passes, of the sum of their losses."""
+    scales = [float(turn.batch or 0) if mean else 1.0 for turn in turns]
+    return [
+        torch.cat([scale * turn.gradients[p].dense() for scale, turn in zip(scales, turns, strict=True) if p in turn.gradients])
+        if any(p in turn.gradients for turn in turns)
+        else p.new_zeros(0, *p.shape)
+        for p in parameters
+    ]
 
 
 def _same(parts: list[Any], known: list[Shown]) -> bool:

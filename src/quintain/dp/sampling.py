@@ -3,7 +3,8 @@
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sized
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+from weakref import ref
 
 import numpy as np
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, RandomSampler, SequentialSampler
@@ -12,12 +13,16 @@ from quintain.core.errors import DataError, PrivacyError, SettingError
 from quintain.dp.accounting.guarantee import Sampling
 from quintain.dp.batches import Fetched, Source, of_loader
 from quintain.dp.distributed import ALONE, Ranks
+from quintain.dp.fixed import Fixed
 from quintain.dp.noise import Stream
 from quintain.dp.pieces import NOTHING, Indices, Piece, Shares
 from quintain.dp.units import Units
 
+if TYPE_CHECKING:
+    from quintain.dp.optimizer import DPOptimizer
 
-class SamplingLoader:
+
+class SamplingLoader(Fixed):
     """Batches of secret rows, whole or in pieces that fit into memory.
 
     Each draw is addressable: it follows from the stream and its own number. So workers may be ahead; ``draws`` and ``size`` are those of
@@ -39,6 +44,7 @@ class SamplingLoader:
         DataError: If there are no records.
     """
 
+    FIXED: ClassVar = frozenset({"records", "expected_batch_size", "stream", "units"})
     sampling: ClassVar[Sampling]
 
     def __init__(
@@ -77,6 +83,7 @@ class SamplingLoader:
         self.ended: Callable[[], bool] = lambda: False
         self.source: Source = Fetched(fetch)
         self._within = stream.child("within")
+        self._stepped: Callable[[], DPOptimizer | None] = lambda: None
 
     @classmethod
     def like(
@@ -162,6 +169,20 @@ class SamplingLoader:
                 if self.draws < piece.draw:
                     left += 1
                     break
+
+    def serve(self, optimizer: "DPOptimizer") -> None:
+        """Let one optimiser step on the batches.
+
+        Raises:
+            PrivacyError: If another still does: two steps on one draw cost more than two on draws of their own.
+        """
+        other = self._stepped()
+        if other is not None and other.capture.alive:
+            raise PrivacyError(
+                "got a loader whose batches another private optimiser steps on; expected one for each: two steps on the same draw cost "
+                "more than is counted for two draws"
+            )
+        self._stepped = ref(optimizer)
 
     def again(self) -> None:
         """Go back to the beginning of the batch in hand: the iteration goes on with the same rows, cut anew."""

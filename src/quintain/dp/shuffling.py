@@ -2,17 +2,24 @@
 
 import warnings
 from abc import abstractmethod
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 import numpy as np
+from torch.utils.data import DataLoader
 
+from quintain.core.errors import SettingError
+from quintain.dp.distributed import Ranks
+from quintain.dp.noise import Stream
 from quintain.dp.pieces import Indices
-from quintain.dp.sampling import SamplingLoader
+from quintain.dp.sampling import PoissonLoader, SamplingLoader
+from quintain.dp.units import Units
 
 
 class _Passes(SamplingLoader):
     """Each record, or unit, is in exactly one of the ``steps_per_epoch`` batches of a pass; passes follow one another without a gap."""
 
+    FIXED = SamplingLoader.FIXED | {"steps_per_epoch"}
     warning: str
 
     def __init__(self, *args: Any, **named: Any) -> None:
@@ -61,3 +68,30 @@ class BallsInBinsLoader(_Passes):
 
     def _steps(self) -> Indices:
         return (self.stream.words(self.records) % np.uint64(self.steps_per_epoch)).astype(np.int64)
+
+
+def private_loader(
+    given: "DataLoader[Any] | SamplingLoader",
+    stream: Callable[[], Stream],
+    *,
+    poisson: bool,
+    max_physical_batch: int | None,
+    units: Units | Iterable[Hashable] | None,
+    ranks: Ranks,
+) -> SamplingLoader:
+    """The private twin of an ordinary loader, or a private one as it is.
+
+    Raises:
+        SettingError: If a private one draws otherwise than is asked for, or an ordinary one has no twin.
+    """
+    if not isinstance(given, SamplingLoader):
+        kind = PoissonLoader if poisson else ShuffledLoader
+        return kind.like(given, ranks.shared(stream()), max_physical_batch=max_physical_batch, units=units, ranks=ranks)
+    if units is not None or poisson != (given.sampling == "poisson") or (given.ranks.rank, given.ranks.size) != (ranks.rank, ranks.size):
+        raise SettingError(
+            f"got a {type(given).__name__}, which has its way to draw ({given.sampling}), and units, poisson_sampling or processes that do "
+            "not fit it; expected them told when it was made, or an ordinary DataLoader"
+        )
+    if max_physical_batch is not None:
+        given.max_physical_batch = max_physical_batch
+    return given

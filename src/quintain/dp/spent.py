@@ -7,7 +7,7 @@ from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp.accountants import create_accountant, get_noise_multiplier
 from quintain.dp.accounting import noise_for
 from quintain.dp.ledger import Ledger, Release
-from quintain.dp.sampling import PoissonLoader
+from quintain.dp.sampling import SamplingLoader
 
 PLAIN = ("poisson", "gaussian")
 MOST_NOISE = 1e6
@@ -89,7 +89,7 @@ def least_noise(cost: Callable[[float], float], target: float, start: float) -> 
 
 
 def noise_for_epochs(
-    epsilon: float, delta: float, plan: PoissonLoader, epochs: int, *, accountant: str, poisson: bool, secure: bool
+    epsilon: float, delta: float, plan: SamplingLoader, epochs: int, *, accountant: str, poisson: bool, secure: bool
 ) -> float:
     """The least noise whose epochs over a loader cost at most ``epsilon``, by the accountant that will be asked for it."""
     rate, steps = plan.sample_rate, epochs * len(plan)

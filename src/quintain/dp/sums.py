@@ -11,7 +11,7 @@ from quintain.dp.noise import Stream
 
 
 class FloatSums:
-    """One flat buffer for the sums of all parameters, kept from step to step.
+    """One flat buffer for the sums of all parameters.
 
     Args:
         parameters: In the order of the optimiser.
@@ -26,6 +26,7 @@ class FloatSums:
             raise PrivacyError(f"got trainable parameters on {', '.join(sorted(devices))}; expected all on one device")
         self._parameters = parameters
         self._flat: Tensor | None = None
+        self._means: Tensor | None = None
 
     @property
     def flat(self) -> Tensor:
@@ -39,8 +40,7 @@ class FloatSums:
     @property
     def by_parameter(self) -> dict[nn.Parameter, Tensor]:
         """Each in the shape of its parameter."""
-        parts = self.flat.split([parameter.numel() for parameter in self._parameters])
-        return {parameter: part.view_as(parameter) for parameter, part in zip(self._parameters, parts, strict=True)}
+        return self._parts(self.flat)
 
     def add(self, found: Mapping[nn.Parameter, PerExample], factors: Sequence[Tensor]) -> None:
         """Add each example's gradient times its factor, (B,) for each parameter; those that a pass did not use stay."""
@@ -49,16 +49,23 @@ class FloatSums:
                 found[parameter].add_to(into, factor)
 
     def clear(self) -> None:
-        """Back to zero; gradients that were written from here are gone."""
-        self.flat.zero_()
+        """Back to zero."""
         for parameter in self._parameters:
             parameter.grad = None
+        if self._flat is not None:
+            self._flat.zero_()
 
     def add_noise(self, stream: Stream, scale: float) -> None:
         """Independent Gaussian noise for every parameter."""
         stream.add_normal(self.flat, scale)
 
     def divided(self, by: int) -> dict[nn.Parameter, Tensor]:
-        """The sums over a number, in the parameters' own formats."""
-        self.flat.div_(by)
-        return {parameter: part.to(parameter.dtype) for parameter, part in self.by_parameter.items()}
+        """The sums over a number, in the parameters' own formats; in memory of their own, which no sum without noise ever enters."""
+        if self._means is None or self._means.device != self.flat.device:
+            self._means = torch.empty_like(self.flat)
+        torch.div(self.flat, by, out=self._means)
+        return {parameter: part.to(parameter.dtype) for parameter, part in self._parts(self._means).items()}
+
+    def _parts(self, flat: Tensor) -> dict[nn.Parameter, Tensor]:
+        parts = flat.split([parameter.numel() for parameter in self._parameters])
+        return {parameter: part.view_as(parameter) for parameter, part in zip(self._parameters, parts, strict=True)}

@@ -27,7 +27,7 @@ class Units:
     .. math:: S = \sum_{u \in B_t} \mathrm{clip}_C \Big( \sum_{i \in u} w_u\, g_i \Big)
 
     Guarantee: that of the run, for adding or removing one unit with all its records. The number of units is public, instead of that of
-    records; one unit's records are nobody else's.
+    records; one unit's records are nobody else's. Rows of a batch are told apart by their order alone, so collation and the loop keep it.
 
     Args:
         keys: One hashable key a record, in the order of the data set; equal keys, one unit.

@@ -38,4 +38,7 @@ class Unsampled:
     @property
     def size(self) -> int:
         """Whatever was seen."""
-        return self._optimizer._examples or 0
+        return self._optimizer.gathered.examples or 0
+
+    def serve(self, optimizer: "DPOptimizer") -> None:
+        """It has its optimiser from the beginning."""

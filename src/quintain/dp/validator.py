@@ -133,3 +133,26 @@ def _fixed(layer: nn.Module, num_groups: int, instance: bool) -> nn.Module:
     if affine:
         made.weight, made.bias = layer.weight, layer.bias
     return made.train(layer.training)
+
+
+class Validates:
+    """Asks the validator on behalf of an engine with rules of its own."""
+
+    _rules: Mapping[type[nn.Module], Rule] | None
+
+    @classmethod
+    def get_compatible_module(cls, module: nn.Module) -> nn.Module:
+        """A copy in which what cannot be private is replaced (see ``ModuleValidator.fix``)."""
+        return ModuleValidator.fix_and_validate(module)
+
+    def validate(self, *, module: nn.Module, optimizer: Any = None, data_loader: Any = None) -> None:  # noqa: ARG002
+        """Raise if the module cannot be private as it is.
+
+        Raises:
+            UnsupportedModuleError: With what to do.
+        """
+        ModuleValidator.validate(module, strict=True, rules=self._rules)
+
+    def is_compatible(self, *, module: nn.Module, optimizer: Any = None, data_loader: Any = None) -> bool:  # noqa: ARG002
+        """Whether the module can be private as it is."""
+        return not ModuleValidator.validate(module, rules=self._rules)

@@ -36,7 +36,7 @@ _RULES: dict[type[nn.Module], Rule] = {
     **dict.fromkeys((nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d), transposed_convolution),
     nn.Bilinear: Whole(bilinear),
     nn.PReLU: prelu,
-    nn.GroupNorm: group_norm,
+    nn.GroupNorm: Fused(group_norm),
     **dict.fromkeys((nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d), Fused(instance_norm)),
     nn.LayerNorm: layer_norm,
     nn.RMSNorm: rms_norm,

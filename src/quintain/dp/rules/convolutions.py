@@ -12,7 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from quintain.core.errors import PrivacyError
 from quintain.dp import cost, forms
-from quintain.dp.forms import Dense, PerExample, cleared, dots, in_range, pieces, square
+from quintain.dp.forms import Dense, PerExample, cleared, dots, in_range, pieces, square, sum_of, weighted
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +115,7 @@ class Filters:
         return quick.clamp(min=0) + rounded * torch.finfo(self.a.dtype).eps * self._reach()
 
     def add_to(self, into: Tensor, weights: Tensor) -> None:
-        root = weights.sqrt().to(self.g.dtype).view(-1, *(1 for _ in self.g.shape[1:]))
-        into.add_(self._backward(self.a * root, self.g * root, 1))
+        into.add_(self._backward(*weighted(self.a, self.g, weights), 1))
 
     def plus(self, other: PerExample) -> PerExample:
         return Dense(self.dense() + other.dense())
@@ -158,7 +157,7 @@ class Filters:
     def _backward(self, a: Tensor, g: Tensor, fold: int) -> Tensor:
         """Of the weight only the shape is looked at."""
         window, none = self.window, [0] * len(self.window.stride)
-        weight = a.new_zeros(()).expand(fold * self.shape[0], *self.shape[1:])
+        weight = a.new_empty(fold * self.shape[0], *self.shape[1:])
         settings = (window.stride, window.padding, window.dilation, False, none, fold * window.groups, [False, True, False])
         found: Tensor = torch.ops.aten.convolution_backward(g, a, weight, None, *settings)[1]
         return found
@@ -189,13 +188,8 @@ def _by_pixels(window: Window, a: Tensor) -> Tensor:
     seen = torch.bmm(x.mT, x).view(-1, *sizes, *sizes)
     for axis, (kernel, stride, dilation) in enumerate(zip(window.shape[2:], window.stride, window.dilation, strict=True), 1):
         span = sizes[axis - 1] - dilation * (kernel - 1)
-        total = None
-        for tap in range(0, dilation * kernel, dilation):
-            there = (slice(None),) * axis + (slice(tap, tap + span, stride),)
-            part = seen[there + (slice(None),) * (len(sizes) - 1) + there[-1:]]
-            total = part.clone() if total is None else total.add_(part)
-        assert total is not None
-        seen = total
+        there = [(slice(None),) * axis + (slice(tap, tap + span, stride),) for tap in range(0, dilation * kernel, dilation)]
+        seen = sum_of(seen[(*here, *(slice(None),) * (len(sizes) - 1), here[-1])] for here in there)
     return seen.flatten(1, len(sizes)).flatten(2)
 
 

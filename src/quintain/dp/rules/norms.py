@@ -1,7 +1,8 @@
 """Layers that normalise, then scale and shift: sums over positions of normalised input times gradient, and of gradient."""
 
+import math
 from collections.abc import Collection
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -13,10 +14,10 @@ from quintain.dp.forms import Dense, PerExample
 from quintain.dp.rules.protocol import Use
 
 
-def group_norm(layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]) -> dict[str, PerExample]:
-    """``nn.GroupNorm``."""
+def group_norm(layer: nn.Module, use: Use, input: Tensor) -> Tensor:
+    """``nn.GroupNorm.forward``."""
     norm = cast(nn.GroupNorm, layer)
-    return _folded(a, g, norm.num_groups, norm.eps, names)
+    return _grouped(norm, use, input, norm.num_groups)
 
 
 def instance_norm(layer: nn.Module, use: Use, input: Tensor) -> Tensor:
@@ -34,18 +35,38 @@ def instance_norm(layer: nn.Module, use: Use, input: Tensor) -> Tensor:
         )
     if input.dim() == norm._get_no_batch_dim():
         raise PrivacyError(f"a {type(norm).__name__} got an input of shape {tuple(input.shape)}; expected the batch as first dimension")
-    a, channels = input.detach(), input.shape[1]
-    output = F.group_norm(input, channels, norm.weight.detach(), norm.bias.detach(), norm.eps)
-    output = output if output.requires_grad else output + use.needs.sum()
-    version = a._version
+    return _grouped(norm, use, input, input.shape[1])
 
-    def arrived(g: Tensor) -> None:
-        if a._version != version:
-            raise PrivacyError(f"the input of a {type(norm).__name__} was changed in place; expected it left alone until backward()")
-        use.note(len(g), g, lambda: _folded(a, g, channels, norm.eps, use.names))
 
-    output.register_hook(arrived)
+def _grouped(norm: nn.GroupNorm | _InstanceNorm, use: Use, x: Tensor, groups: int) -> Tensor:
+    output: Tensor = _Grouped.apply(norm, use, groups, use.needs, x)
     return output
+
+
+class _Grouped(torch.autograd.Function):
+    """A GroupNorm whose one backward call, on the batch folded into channels and groups, gives all three gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, norm: nn.GroupNorm | _InstanceNorm, use: Use, groups: int, _needs: Tensor, x: Tensor) -> Tensor:
+        ctx.use, ctx.groups = use, groups
+        a = x.contiguous()
+        (batch, channels), size = a.shape[:2], math.prod(a.shape[2:])
+        output, mean, scale = torch.native_group_norm(a, norm.weight, norm.bias, batch, channels, size, groups, norm.eps)
+        ctx.save_for_backward(a, mean, scale, None if norm.weight is None else norm.weight.detach())
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        a, mean, scale, weight = ctx.saved_tensors
+        names, (batch, channels) = ctx.use.names, a.shape[:2]
+        rows, size = batch * channels, math.prod(a.shape[2:])
+        weight = a.new_ones(rows) if weight is None else weight.repeat(batch)
+        whole = [x.contiguous().view(1, rows, size) for x in (g, a)] + [x.view(1, batch * ctx.groups) for x in (mean, scale)]
+        wanted = [ctx.needs_input_grad[4], "weight" in names, "bias" in names]
+        back, *found = torch.ops.aten.native_group_norm_backward(*whole, weight, 1, rows, size, batch * ctx.groups, wanted)
+        known = dict(zip(("weight", "bias"), found, strict=True))
+        ctx.use.note(batch, g, lambda: {name: Dense(known[name].view(batch, channels)) for name in names})
+        return None, None, None, None, back.view_as(a) if ctx.needs_input_grad[4] else None
 
 
 def layer_norm(layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]) -> dict[str, PerExample]:
@@ -71,17 +92,3 @@ def rms_norm(layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]) -> 
 def _over_positions(x: Tensor, dimensions: int) -> Dense:
     middle = tuple(range(1, x.dim() - dimensions))
     return Dense(x.sum(middle) if middle else x)
-
-
-def _folded(a: Tensor, g: Tensor, groups: int, eps: float, names: Collection[str]) -> dict[str, PerExample]:
-    """One backward call on the batch folded into the channels, with as many groups more."""
-    batch, channels = a.shape[:2]
-    size = a[0, 0].numel()
-    a, g = a.contiguous(), g.contiguous()
-    _, mean, scale = torch.ops.aten.native_group_norm(a, None, None, batch, channels, size, groups, eps)
-    whole = [x.view(1, -1, size) for x in (g, a)] + [x.view(1, -1) for x in (mean, scale)]
-    wanted = [False, "weight" in names, "bias" in names]
-    found = torch.ops.aten.native_group_norm_backward(
-        *whole, a.new_ones(batch * channels), 1, batch * channels, size, batch * groups, wanted
-    )
-    return {name: Dense(rows.view(batch, channels)) for name, rows in zip(("weight", "bias"), found[1:], strict=True) if name in names}

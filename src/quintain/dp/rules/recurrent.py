@@ -89,7 +89,7 @@ class _Steps:
     def examples(self, rows: Tensor) -> Tensor:
         """(B, steps, width) from (N, width); zero where a sequence has ended."""
         if self.place is None:
-            return rows.unflatten(0, (len(self.sizes), self.batch)).transpose(0, 1).contiguous()
+            return rows.unflatten(0, (len(self.sizes), self.batch)).transpose(0, 1)
         whole = rows.new_zeros(self.batch * len(self.sizes), rows.shape[1])
         whole[self.place] = rows
         return whole.unflatten(0, (self.batch, len(self.sizes)))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from quintain.dp import cost, forms
-from quintain.dp.forms import Dense, Outer, PerExample, dots, lengths
+from quintain.dp.forms import Dense, Outer, PerExample, crossed, dots, lengths
 
 
 class Shared:
@@ -21,7 +21,6 @@ class Shared:
         self.g = g
         batch, positions, outputs = g.shape
         self.ghost = positions > 1 and batch * positions**2 <= forms.KEPT and cost.ghost(positions, inputs, outputs)
-        self._weighted: tuple[Tensor, Tensor] | None = None
 
     def outer(self, a: Tensor) -> PerExample:
         """Gradients of a matrix whose inputs are ``a`` (B, T, inputs): built at once where that is the way to their norms, and they fit."""
@@ -43,15 +42,9 @@ class Shared:
         """Gradients of a bias."""
         return Dense(self.g.sum(1))
 
-    def times(self, root: Tensor) -> Tensor:
-        """Each example's times its number (B,), position after position."""
-        if self._weighted is None or not torch.equal(self._weighted[0], root):
-            self._weighted = root, (self.g * root[:, None, None]).flatten(0, 1)
-        return self._weighted[1]
-
 
 class SharedOuter(Outer):
-    """As ``Outer``; its ghost norm, and its sum, take what they can from what is shared.
+    """As ``Outer``; its norm takes what it can from what is shared.
 
     Args:
         a: Inputs (B, T, inputs).
@@ -65,15 +58,8 @@ class SharedOuter(Outer):
     def squared(self) -> Tensor:
         if not self._shared.ghost:
             return super().squared()
-        quick = dots(torch.bmm(self.a, self.a.mT), self._shared.products)
-        if not quick.isfinite().all():
-            return super().squared()
-        terms = self.a.shape[1] + sum(self.shape)
-        return quick.double().clamp(min=0) + terms * torch.finfo(self.a.dtype).eps * self.reach().square()
+        found = crossed(torch.bmm(self.a, self.a.mT), self._shared.products).double()
+        return self.raised([found]) if found.isfinite().all() else super().squared()
 
     def reach(self) -> Tensor:
         return dots(lengths(self.a), self._shared.lengths)
-
-    def add_to(self, into: Tensor, weights: Tensor) -> None:
-        root = weights.sqrt().to(self.g.dtype)
-        into.addmm_(self._shared.times(root).mT, (self.a * root[:, None, None]).flatten(0, 1))

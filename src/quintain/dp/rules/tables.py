@@ -31,15 +31,23 @@ def embedding_bag(layer: nn.Module, given: Mapping[str, Any], g: Tensor, names: 
     ids, share = ids.flatten(), given.get("per_sample_weights")
     real = torch.ones_like(ids, dtype=torch.bool) if table.padding_idx is None else ids != table.padding_idx
     owner, ids = owner[real], ids[real]
+    if table.mode == "mean":
+        g = g / torch.bincount(owner, minlength=batch).clamp(min=1)[:, None]
+    if table.mode != "max" and share is None:
+        return {"weight": _repeated(owner, ids, g, table.weight.shape)}
+    gradient = g[owner]
+    if share is not None:
+        gradient = gradient * share.flatten()[real][:, None]
     if table.mode == "max":
-        gradient = g[owner] * _largest(table.weight.detach()[ids], owner, batch)
-    else:
-        gradient = g[owner]
-        if share is not None:
-            gradient = gradient * share.flatten()[real][:, None]
-        if table.mode == "mean":
-            gradient = gradient / torch.bincount(owner, minlength=batch)[owner, None]
+        gradient = gradient * _largest(table.weight.detach()[ids], owner, batch)
     return {"weight": Rows.merged(owner, ids, gradient, batch, table.weight.shape)}
+
+
+def _repeated(owner: Tensor, ids: Tensor, g: Tensor, shape: torch.Size) -> Rows:
+    """As ``Rows.merged``, of ids whose gradients are all that of their bag."""
+    unique, times = (owner * shape[0] + ids).unique(return_counts=True)
+    owner = unique // shape[0]
+    return Rows(owner, unique % shape[0], g[owner] * times[:, None], len(g), shape)
 
 
 def _owners(ids: Tensor, offsets: Tensor | None, batch: int, *, last: bool) -> Tensor:

@@ -1,0 +1,174 @@
+"""Ways to break the noise or the count through the public interface: each is refused, or does no harm."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from quintain.core.errors import PrivacyError, QuintainError
+from quintain.dp import BatchMemoryManager, PrivacyEngine, Release
+
+
+def refused(message: str):
+    return pytest.raises(PrivacyError, match=message)
+
+
+def step(net, optimizer, x, y) -> None:
+    optimizer.zero_grad()
+    F.cross_entropy(net(x), y).backward()
+    optimizer.step()
+
+
+def test_a_batch_that_was_stepped_on_is_not_drawn_again(private) -> None:
+    net, optimizer, loader, engine = private()
+    for x, y in loader:
+        step(net, optimizer, x, y)
+    loader.draws = 0
+    with refused("already used"):
+        step(net, optimizer, *next(iter(loader)))
+    assert engine.ledger.steps == 5
+
+
+def test_the_state_of_another_optimiser_does_not_rewind_the_noise(blobs) -> None:
+    engine, made = PrivacyEngine(), []
+    for steps in (3, 1):
+        net = nn.Linear(6, 2)
+        net, optimizer, loader = engine.make_private(
+            module=net,
+            optimizer=torch.optim.SGD(net.parameters(), lr=0.1),
+            data_loader=DataLoader(TensorDataset(*blobs), batch_size=8),
+        )
+        for (x, y), _ in zip(loader, range(steps), strict=False):
+            step(net, optimizer, x, y)
+        made.append(optimizer)
+    with refused("drawn already"):
+        made[0].load_state_dict(made[1].state_dict())
+    assert made[0].steps == 3
+
+
+def test_an_old_state_forgets_nothing(private) -> None:
+    net, optimizer, loader, engine = private()
+    step(net, optimizer, *next(iter(loader)))
+    old = copy.deepcopy(optimizer.state_dict())
+    step(net, optimizer, *next(iter(loader)))
+    with refused("lacks 1 of those"):
+        optimizer.load_state_dict(old)
+    assert (engine.ledger.steps, optimizer.steps, loader.draws) == (2, 2, 2)
+
+
+@pytest.mark.parametrize("name", ["loader", "ledger", "stream", "capture", "inner", "secure_mode", "budget", "steps"])
+def test_what_the_account_rests_on_is_not_exchanged(private, name: str) -> None:
+    net, optimizer, loader, _ = private()
+    step(net, optimizer, *next(iter(loader)))
+    with pytest.raises((PrivacyError, AttributeError)):
+        setattr(optimizer, name, getattr(optimizer, name))
+    step(net, optimizer, *next(iter(loader)))
+
+
+@pytest.mark.parametrize(("name", "value"), [("records", 10**6), ("expected_batch_size", 1), ("stream", None), ("units", None)])
+def test_how_batches_are_drawn_is_not_changed(private, name: str, value: object) -> None:
+    _, _, loader, _ = private()
+    with refused(name):
+        setattr(loader, name, value)
+
+
+@pytest.mark.filterwarnings("ignore:batches of shuffled data")
+def test_passes_over_shuffled_data_do_not_get_longer(private) -> None:
+    _, optimizer, loader, _ = private(poisson_sampling=False)
+    with refused("steps_per_epoch"):
+        loader.steps_per_epoch = 10**6
+    assert optimizer.release.steps_per_epoch == 5
+
+
+@pytest.mark.parametrize("change", [{"steps": -3}, {"noise_multiplier": -1.0}, {"records": 0}, {"expected_batch_size": 41}])
+def test_a_release_that_cannot_be_is_not_recorded(change: dict[str, float]) -> None:
+    with pytest.raises(QuintainError, match="got"):
+        Release(**{"noise_multiplier": 1.0, "expected_batch_size": 8, "records": 40, **change})
+
+
+def test_an_error_within_a_step_leaves_it_counted_and_the_batch_used(private, monkeypatch: pytest.MonkeyPatch) -> None:
+    net, optimizer, loader, engine = private()
+    x, y = next(iter(loader))
+    F.cross_entropy(net(x), y).backward()
+    with monkeypatch.context() as patch:
+        patch.setattr(type(optimizer.stream), "add_normal", lambda *_: (_ for _ in ()).throw(MemoryError))
+        with pytest.raises(MemoryError):
+            optimizer.step()
+    assert engine.ledger.steps == 1
+    assert all(p.grad is None for p in net.parameters())
+    for again in (optimizer.step, optimizer.scale_grad, optimizer.add_noise, optimizer.original_optimizer.step):
+        with refused("expected"):
+            again()
+    step(net, optimizer, *next(iter(loader)))
+    assert engine.ledger.steps == 2
+
+
+def test_a_gradient_scaler_cannot_skip_a_step_in_silence(private) -> None:
+    net, optimizer, loader, engine = private(batch=20)
+    scaler = torch.amp.GradScaler("cpu")
+    x, y = next(iter(loader))
+    scaler.scale(F.cross_entropy(net(x), y)).backward()
+    with pytest.raises(AssertionError):
+        scaler.step(optimizer)
+    assert engine.ledger.steps == 0
+
+
+def test_every_batch_holds_all_at_a_rate_of_one_and_costs_as_much(private) -> None:
+    net, optimizer, loader, engine = private(batch=40, noise_multiplier=2.0)
+    x, y = next(iter(loader))
+    assert len(x) == 40
+    step(net, optimizer, x, y)
+    assert engine.get_epsilon(1e-5) == pytest.approx(1.9931, rel=2e-3)
+
+
+def test_empty_batches_in_pieces_are_steps_of_noise(private) -> None:
+    net, optimizer, loader, engine = private(batch=1, noise_multiplier=1.0)
+    sizes = []
+    with BatchMemoryManager(data_loader=loader, max_physical_batch_size=1, optimizer=optimizer) as pieces:
+        for x, y in pieces:
+            sizes.append(loader.size)
+            step(net, optimizer, x, y)
+            if not len(x):
+                assert all((p.grad != 0).all() for p in net.parameters())
+    assert 0 in sizes
+    assert engine.ledger.steps == loader.draws == 40
+
+
+def test_a_list_of_batches_gives_one_step(private) -> None:
+    net, optimizer, loader, engine = private(batch=40)
+    batches = list(loader) + list(loader)
+    step(net, optimizer, *batches[0])
+    with refused("already used"):
+        step(net, optimizer, *batches[1])
+    assert engine.ledger.steps == 1
+
+
+def test_two_iterations_at_a_time_share_their_draws(private) -> None:
+    net, optimizer, loader, engine = private(batch=20)
+    for (x, y), _ in zip(loader, loader, strict=False):
+        if len(x) == loader.size:
+            step(net, optimizer, x, y)
+        with refused("expected"):
+            step(net, optimizer, x, y)
+        optimizer.zero_grad()
+    assert engine.ledger.steps <= loader.draws
+
+
+def test_two_optimisers_do_not_step_on_one_draw(blobs) -> None:
+    engine, data = PrivacyEngine(), DataLoader(TensorDataset(*blobs), batch_size=8)
+
+    def made(loader):
+        net = nn.Linear(6, 2)
+        return engine.make_private(module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=loader)
+
+    _, first, loader = made(data)
+    with refused("another private optimiser steps on"):
+        made(loader)
+    first.capture.remove()
+    net, second, same = made(loader)
+    assert same is loader
+    step(net, second, *next(iter(loader)))
+    assert engine.ledger.steps == 1
