@@ -233,3 +233,26 @@ def test_the_refusal_of_a_borrowed_weight_says_what_to_register(private) -> None
     F.cross_entropy(net(x), y).backward()
     with refused(r"'0.inside.weight' has a plain gradient.*register_rule\(Borrows\)\(BY_VMAP\)"):
         optimizer.step()
+
+
+def test_a_pass_that_was_interrupted_is_forgotten(private, blobs) -> None:
+    class Interrupted(nn.Linear):
+        now = True
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if self.now:
+                raise KeyboardInterrupt
+            return super().forward(x)
+
+    layer = Interrupted(6, 2)
+    with pytest.warns(UserWarning, match="vmap"):
+        net, optimizer, loader, _ = private(nn.Sequential(nn.Linear(6, 6), layer))
+    for x, y in loader:
+        with pytest.raises(KeyboardInterrupt):
+            net(x)
+        Interrupted.now = False
+        nn.functional.cross_entropy(net(x), y).backward()
+        optimizer.step()
+        break
+    assert layer.weight.requires_grad
+    assert optimizer.steps == 1

@@ -190,6 +190,8 @@ def test_a_budget_of_queries_is_kept_also_by_the_signs():
 
 
 def test_scores_and_labels_alone_are_asked_for_no_gradient():
+    trained = net()
+
     class Asked:
         name, classes, hash, parameters, device, dtype = "m", 2, "h", 0, torch.device("cpu"), torch.float32
 
@@ -198,7 +200,7 @@ def test_scores_and_labels_alone_are_asked_for_no_gradient():
 
         def __call__(self, x):
             with torch.no_grad():
-                logits = net()(x)
+                logits = trained(x)
             return nn.functional.one_hot(logits.argmax(1), 2).float() if self.access == "labels" else logits.softmax(1)
 
     for access, doubts in (("scores", {"outputs that look like probabilities"}), ("labels", set())):

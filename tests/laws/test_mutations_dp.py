@@ -10,7 +10,7 @@ from quintain.core.errors import PrivacyError, SpecificationFailure
 from quintain.dp import PoissonLoader, PrivacyEngine, PrivatePlan, clipping, forms, measure, noise
 
 PLAN = PrivatePlan(noise_multiplier=1.5, max_grad_norm=0.7, expected_batch_size=32, steps=250, rate=0.1)
-CHOSEN, NORMAL, DENSE = noise.Stream.chosen, noise.Stream.normal, forms.Dense.squared
+CHOSEN, NORMAL, DENSE = noise.Stream.chosen, noise.Stream._normal, forms.Dense.squared
 
 
 def per_parameter(flat, norms, precision):
@@ -54,10 +54,10 @@ def never_empty(stream, records, expected):
     return rows if len(rows) else never_empty(stream, records, expected)
 
 
-def stuck(stream, count, dtype):
+def stuck(stream, *drawn):
     """The same noise at each step."""
     stream.seek(0)
-    return NORMAL(stream, count, dtype)
+    return NORMAL(stream, *drawn)
 
 
 MUTATIONS = {
@@ -70,22 +70,22 @@ MUTATIONS = {
     "per-layer clip called flat": ("quintain.dp.clipping.Flat.factors", per_parameter, "moves the sum"),
     "bias not counted": ("quintain.dp.forms.Dense.squared", only_matrices, "moves the sum"),
     "no cross terms between positions": ("quintain.dp.forms.Outer.squared", apart, "moves the sum"),
-    "halved noise": ("quintain.dp.noise.Stream.normal", lambda self, count, dtype: NORMAL(self, count, dtype) / 2, "standard deviation"),
+    "halved noise": ("quintain.dp.noise.Stream._normal", lambda *drawn: NORMAL(*drawn) / 2, "standard deviation"),
     "noise 2 % short": (
-        "quintain.dp.noise.Stream.normal",
-        lambda self, count, dtype: NORMAL(self, count, dtype) * 0.98,
+        "quintain.dp.noise.Stream._normal",
+        lambda *drawn: NORMAL(*drawn) * 0.98,
         "standard deviation",
     ),
-    "no noise": ("quintain.dp.noise.Stream.normal", lambda self, count, dtype: NORMAL(self, count, dtype) * 0, "standard deviation"),
+    "no noise": ("quintain.dp.noise.Stream._normal", lambda *drawn: NORMAL(*drawn) * 0, "standard deviation"),
     "noise of another shape": (
-        "quintain.dp.noise.Stream.normal",
-        lambda self, count, dtype: NORMAL(self, count, dtype).sign() * 1.0,
+        "quintain.dp.noise.Stream._normal",
+        lambda *drawn: NORMAL(*drawn).sign() * 1.0,
         "Gaussian",
     ),
-    "the same noise each step": ("quintain.dp.noise.Stream.normal", stuck, "two steps"),
+    "the same noise each step": ("quintain.dp.noise.Stream._normal", stuck, "two steps"),
     "one noise for all layers": (
         "quintain.dp.noise.Stream.add_normal",
-        lambda self, into, scale: into.view(2, -1).add_(NORMAL(self, len(into) // 2), alpha=scale),
+        lambda self, into, scale: into.view(2, -1).add_(self.normal(len(into) // 2), alpha=scale),
         "two layers",
     ),
     "fixed batches": ("quintain.dp.noise.Stream.chosen", fixed_size, "spread of batch sizes"),

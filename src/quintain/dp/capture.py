@@ -156,6 +156,7 @@ class Capture:
         self._root = module
         self._trainable = _trainable(module)
         self._needs = torch.ones(0, requires_grad=True)
+        self._hidden: set[nn.Parameter] = set()
         refuse_mixing(self._mixing)
         self._handles = list(self._hooks())
         for layer in self.layers:
@@ -272,6 +273,7 @@ class Capture:
         if module is not self._root or not module.training or not torch.is_grad_enabled() or not self.enabled:
             return
         refuse_mixing(self._mixing)
+        self._uncover(*self._hidden)
         if _trainable(module) != self._trainable:
             raise PrivacyError(
                 "the module's trainable parameters are not those that were made private; expected no freezing, unfreezing or replacing "
@@ -308,13 +310,19 @@ class Capture:
         self._current(layer)
         for parameter in layer.parameters.values():
             parameter.requires_grad_(False)
+        self._hidden.update(layer.parameters.values())
+
+    def _uncover(self, *parameters: nn.Parameter) -> None:
+        """Let parameters need gradients again; those of a layer that was interrupted wait for the next pass."""
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        self._hidden.difference_update(parameters)
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         layer = self._caught(module)
         if layer is None:
             return output
-        for parameter in layer.parameters.values():
-            parameter.requires_grad_(True)
+        self._uncover(*layer.parameters.values())
         if output is None or self._turn is None or isinstance(layer.rule, Fused):
             return output
         return self.watch(layer, args, kwargs, output)
