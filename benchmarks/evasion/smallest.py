@@ -43,10 +43,10 @@ def run() -> Iterator[Told]:
 
     pairs = (
         ("DDN", "l2", q.attacks.DDN(steps=90), peers.DDNAttack(steps=100)),
-        ("FMN", "l2", q.attacks.FMN(steps=80), peers.L2FMNAttack(steps=100)),
-        ("FMN", "linf", q.attacks.FMN(steps=80), peers.LInfFMNAttack(steps=100)),
-        ("FMN", "l1", q.attacks.FMN(steps=80), peers.L1FMNAttack(steps=100)),
-        ("FMN", "l0", q.attacks.FMN(steps=80), peers.L0FMNAttack(steps=100)),
+        ("FMN", "l2", q.attacks.FMN(steps=75), peers.L2FMNAttack(steps=100)),
+        ("FMN", "linf", q.attacks.FMN(steps=75), peers.LInfFMNAttack(steps=100)),
+        ("FMN", "l1", q.attacks.FMN(steps=75), peers.L1FMNAttack(steps=100)),
+        ("FMN", "l0", q.attacks.FMN(steps=75), peers.L0FMNAttack(steps=100)),
         ("C&W", "l2", q.attacks.CarliniWagner(), peers.L2CarliniWagnerAttack(steps=1000)),
         ("DeepFool", "l2", q.attacks.DeepFool(), peers.L2DeepFoolAttack()),
     )
