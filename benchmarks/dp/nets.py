@@ -27,7 +27,7 @@ class Task:
     noisy: bool = False
 
 
-def mnist_cnn() -> nn.Module:
+def mnist_cnn(classes: int = 10) -> nn.Module:
     """The CNN of Tramer and Boneh (2021, arXiv:2011.11660), 26 k weights."""
     return nn.Sequential(
         nn.Conv2d(1, 16, 8, 2, 2),
@@ -39,7 +39,7 @@ def mnist_cnn() -> nn.Module:
         nn.Flatten(),
         nn.Linear(512, 32),
         nn.Tanh(),
-        nn.Linear(32, 10),
+        nn.Linear(32, classes),
     )
 
 

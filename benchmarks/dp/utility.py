@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import quintain as q
+from benchmarks.dp.nets import mnist_cnn
 from benchmarks.evasion.shared import path
 from benchmarks.harness import Told
 from quintain.dp.features import Features, Records, frozen_features
@@ -66,19 +67,7 @@ def linear(classes: int, seed: int) -> nn.Module:
 
 def tanh_cnn(classes: int, seed: int) -> nn.Module:
     """The small net of Papernot et al., 2020, arXiv:2007.14191, which Tramer & Boneh quote."""
-    net = nn.Sequential(
-        nn.Conv2d(1, 16, 8, 2, padding=2),
-        nn.Tanh(),
-        nn.MaxPool2d(2, 1),
-        nn.Conv2d(16, 32, 4, 2),
-        nn.Tanh(),
-        nn.MaxPool2d(2, 1),
-        nn.Flatten(),
-        nn.Linear(512, 32),
-        nn.Tanh(),
-        nn.Linear(32, classes),
-    )
-    return nn.Sequential(Normalise([0.1307], [0.3081]), initialise(net, seed))
+    return nn.Sequential(Normalise([0.1307], [0.3081]), initialise(mnist_cnn(classes), seed))
 
 
 XRAYS = Case("scattering + linear", linear, batch=1024, epochs=50, rates={8.0: 8.0, 3.0: 4.0, 1.0: 2.0}, ema=0.9)

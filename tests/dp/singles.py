@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from quintain.dp.capture import Capture, Pass
-from quintain.dp.clipping import Clipped, Flat, clip_into
+from quintain.dp.clipping import Flat, weighed
+from quintain.dp.sums import FloatSums
 
 TIGHT = {"rtol": 1e-9, "atol": 1e-9}
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
@@ -46,9 +47,10 @@ def passes(net: nn.Module, x: Tensor, loss) -> list[Pass]:
 
 
 def clipped_sum(turn: Pass, bound: float, *, mean: bool) -> Found:
-    total = {parameter: torch.zeros_like(parameter) for parameter in turn.gradients}
-    clipped: Clipped = clip_into(total, turn, Flat(bound), mean=mean)
-    return Found(total, clipped.norms, clipped.factors)
+    sums = FloatSums(list(turn.gradients))
+    found, weights, clipped = weighed(list(turn.gradients), turn, Flat(bound), mean=mean)
+    sums.add(found, weights)
+    return Found(sums.by_parameter, clipped.norms, clipped.factors)
 
 
 def one_by_one(net: nn.Module, x: Tensor) -> list[list[Tensor]]:

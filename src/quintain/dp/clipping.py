@@ -152,32 +152,23 @@ def factors(norms: Tensor, max_grad_norm: float, precision: torch.finfo) -> Tens
     return torch.where(norms.isfinite() & (shrunk >= precision.tiny), shrunk, 0)
 
 
-def clip_into(sums: Mapping[nn.Parameter, Tensor], turn: Pass, clip: Clip, *, mean: bool) -> Clipped:
-    r"""Clip each example's gradient and add them up.
+def weighed(
+    parameters: Sequence[nn.Parameter], turn: Pass, clip: Clip, *, mean: bool
+) -> tuple[Mapping[nn.Parameter, PerExample], list[Tensor], Clipped]:
+    r"""Each example's gradients by parameter, and for each parameter what they count in the clipped sum, (B,) float64.
 
-    .. math:: S \mathrel{+}= \sum_i f_i\, g_i
+    .. math:: S = \sum_i f_i\, g_i
 
-    A record whose gradient is not finite adds nothing.
+    A record whose gradient is not finite counts nothing.
 
     Args:
-        sums: What to add to, by parameter, in the order of the optimiser; those that the pass did not use stay.
+        parameters: In the order of the optimiser; those that the pass did not use are not among the gradients.
         turn: A pass after its backward pass.
         clip: How to bound.
         mean: Whether the loss was a mean over the pass' examples, so that their gradients arrive divided by their number.
 
     Source: Abadi et al., 2016, arXiv:1607.00133; norms without gradients: Goodfellow, 2015, arXiv:1510.01799.
     """
-    found, weights, clipped = weighed(list(sums), turn, clip, mean=mean)
-    for (parameter, into), weight in zip(sums.items(), weights, strict=True):
-        if parameter in found:
-            found[parameter].add_to(into, weight)
-    return clipped
-
-
-def weighed(
-    parameters: Sequence[nn.Parameter], turn: Pass, clip: Clip, *, mean: bool
-) -> tuple[Mapping[nn.Parameter, PerExample], list[Tensor], Clipped]:
-    """Each example's gradients by parameter, and for each parameter what they count in the clipped sum, (B,) float64."""
     batch = turn.batch or 0
     scale = float(batch) if mean else 1.0
     found = turn.gradients

@@ -12,6 +12,7 @@ class Scheduler:
 
     Args:
         optimizer: Whose setting it is.
+        factor: h.
         last_epoch: t before the first step, which making it takes.
 
     Raises:
@@ -20,16 +21,12 @@ class Scheduler:
 
     sets: ClassVar[Literal["noise_multiplier", "max_grad_norm"]]
 
-    def __init__(self, optimizer: DPOptimizer, *, last_epoch: int = -1) -> None:
+    def __init__(self, optimizer: DPOptimizer, factor: Callable[[int], float], last_epoch: int) -> None:
         if not isinstance(optimizer, DPOptimizer):
             raise SettingError(f"got a {type(optimizer).__name__}; expected the private optimiser that make_private returned")
-        self.optimizer, self.last_epoch = optimizer, last_epoch
+        self.optimizer, self.factor, self.last_epoch = optimizer, factor, last_epoch
         self.base: float = getattr(optimizer, self.sets)
         self.step()
-
-    def factor(self, epoch: int) -> float:
-        """h."""
-        raise NotImplementedError
 
     def step(self) -> None:
         """Go on to the next epoch."""
@@ -51,20 +48,12 @@ class Scheduler:
 
 class _Exponential(Scheduler):
     def __init__(self, optimizer: DPOptimizer, *, gamma: float, last_epoch: int = -1) -> None:
-        self.gamma = gamma
-        super().__init__(optimizer, last_epoch=last_epoch)
-
-    def factor(self, epoch: int) -> float:
-        return self.gamma**epoch
+        super().__init__(optimizer, lambda epoch: gamma**epoch, last_epoch)
 
 
 class _Step(Scheduler):
     def __init__(self, optimizer: DPOptimizer, *, step_size: int, gamma: float, last_epoch: int = -1) -> None:
-        self.step_size, self.gamma = step_size, gamma
-        super().__init__(optimizer, last_epoch=last_epoch)
-
-    def factor(self, epoch: int) -> float:
-        return self.gamma ** (epoch // self.step_size)
+        super().__init__(optimizer, lambda epoch: gamma ** (epoch // step_size), last_epoch)
 
 
 class ExponentialNoise(_Exponential):
@@ -85,11 +74,7 @@ class LambdaNoise(Scheduler):
     sets = "noise_multiplier"
 
     def __init__(self, optimizer: DPOptimizer, *, noise_lambda: Callable[[int], float], last_epoch: int = -1) -> None:
-        self._function = noise_lambda
-        super().__init__(optimizer, last_epoch=last_epoch)
-
-    def factor(self, epoch: int) -> float:
-        return self._function(epoch)
+        super().__init__(optimizer, noise_lambda, last_epoch)
 
 
 class ExponentialGradClip(_Exponential):
@@ -110,8 +95,4 @@ class LambdaGradClip(Scheduler):
     sets = "max_grad_norm"
 
     def __init__(self, optimizer: DPOptimizer, *, scheduler_function: Callable[[int], float], last_epoch: int = -1) -> None:
-        self._function = scheduler_function
-        super().__init__(optimizer, last_epoch=last_epoch)
-
-    def factor(self, epoch: int) -> float:
-        return self._function(epoch)
+        super().__init__(optimizer, scheduler_function, last_epoch)
