@@ -6,8 +6,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import quintain as q
 from quintain.dp import PrivacyEngine
-from quintain.dp.ema import EMA
-from quintain.dp.lora import lora, merge
+from quintain.dp.training.ema import EMA
+from quintain.dp.training.lora import lora, merge
 from quintain.models.nets import xray_cnn
 from quintain.training import Recipe, fit
 

@@ -6,7 +6,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import quintain as q
 from quintain.dp import PrivacyEngine
-from quintain.dp.units import Units
+from quintain.dp.draws.units import Units
 from quintain.models.nets import xray_cnn
 
 

@@ -1,4 +1,4 @@
-"""What the ways to per-example gradients cost on this machine, and how far the rules in ``quintain.dp.cost`` are from the best choice."""
+"""What the ways to a norm cost, and how far the choice that ``gradients.cost`` makes from its constants is from the best."""
 
 import itertools
 import time
@@ -9,8 +9,8 @@ import torch
 from scipy.optimize import nnls
 
 from benchmarks.harness import Told
-from quintain.dp import cost
-from quintain.dp.forms import Outer
+from quintain.dp.gradients import cost
+from quintain.dp.gradients.forms import Outer
 from quintain.dp.rules.convolutions import Filters, Window
 
 BATCH, ROUNDS = 32, 7

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import quintain as q
 from benchmarks.dp.nets import TASKS, Recurrent, Task
 from benchmarks.harness import Told
-from quintain.dp.noise import Stream
+from quintain.dp.step.noise import Stream
 
 SIGMA, CLIP, RATE = 1.1, 1.0, 0.01
 ROUNDS = 15

@@ -15,9 +15,9 @@ import quintain as q
 from benchmarks.dp.nets import mnist_cnn
 from benchmarks.evasion.shared import path
 from benchmarks.harness import Told
-from quintain.dp.features import Features, Records, frozen_features
-from quintain.dp.plan import PrivatePlan
-from quintain.dp.scattering import Scattering
+from quintain.dp.training.features import Features, Records, frozen_features
+from quintain.dp.training.plan import PrivatePlan
+from quintain.dp.training.scattering import Scattering
 from quintain.models.nets import Normalise, initialise, xray_cnn
 from quintain.training import Recipe, fit
 

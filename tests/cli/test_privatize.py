@@ -13,7 +13,7 @@ from rich.console import Console
 from quintain.cli.progress import Bars
 from quintain.core.errors import ExitCode
 from quintain.core.store import sha256_file
-from quintain.dp import ledger
+from quintain.dp.accounting import ledger
 from quintain.evaluate import privatizing
 from quintain.results.codec import load
 
@@ -174,7 +174,7 @@ def test_another_run_does_not_go_on_from_it(private, monkeypatch, words):
 
 KILLED = """
 import os, signal, sys
-from quintain.dp import ledger
+from quintain.dp.accounting import ledger
 real, calls = ledger.Ledger.record, []
 def record(self, release):
     real(self, release)

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from quintain.dp import PoissonLoader, PrivacyEngine, PrivateOptimizer, rules
-from quintain.dp.capture import Capture
-from quintain.dp.clipping import Clip
-from quintain.dp.noise import Stream
-from quintain.dp.optimizer import DPOptimizer
-from quintain.dp.units import Units
+from quintain.dp.draws.units import Units
+from quintain.dp.gradients.capture import Capture
+from quintain.dp.step.clipping import Clip
+from quintain.dp.step.noise import Stream
+from quintain.dp.step.optimizer import DPOptimizer
 
 Made = tuple[nn.Module, PrivateOptimizer, PoissonLoader, PrivacyEngine]
 

@@ -16,7 +16,10 @@ import torch
 from torch import nn
 
 from quintain.data import from_arrays
-from quintain.dp import PrivatePlan, fit, ledger, noise, optimizer, resume
+from quintain.dp import PrivatePlan, fit
+from quintain.dp.accounting import ledger
+from quintain.dp.step import noise, optimizer
+from quintain.dp.training import resume
 
 STEPS, EVERY = 5, 2
 PLAN = PrivatePlan(1.5, 1.0, 12, STEPS, rate=0.3, momentum=0.5)

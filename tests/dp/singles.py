@@ -5,9 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from quintain.dp.capture import Capture, Pass
-from quintain.dp.clipping import Flat, weighed
-from quintain.dp.sums import FloatSums
+from quintain.dp.gradients.capture import Capture, Pass
+from quintain.dp.step.clipping import Flat, weighed
+from quintain.dp.step.sums import FloatSums
 
 TIGHT = {"rtol": 1e-9, "atol": 1e-9}
 EXACT = {"rtol": 1e-12, "atol": 1e-12}

@@ -6,9 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from quintain.core.errors import PrivacyError, SettingError, UnknownName
-from quintain.dp import accountants
-from quintain.dp.accountants import create_accountant, get_noise_multiplier, register_accountant
-from quintain.dp.accounting import epsilon
+from quintain.dp.accounting import accountants, epsilon
+from quintain.dp.accounting.accountants import create_accountant, get_noise_multiplier, register_accountant
 
 NAMES = ("pld", "prv", "rdp", "gdp")
 pytestmark = pytest.mark.filterwarnings("ignore:accountant:UserWarning")

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from quintain.core.errors import SettingError
-from quintain.dp.adam import DPAdam
+from quintain.dp.training.adam import DPAdam
 
 
 def test_under_pure_noise_the_corrected_second_moment_is_zero_on_average() -> None:

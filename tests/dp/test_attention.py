@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError, SettingError
-from quintain.dp.capture import CAPTURES
+from quintain.dp.gradients.capture import CAPTURES
 from quintain.dp.layers import DPMultiheadAttention
 from tests.dp.singles import EXACT, TIGHT, built, captured, check_singles, clipped_sum, one_by_one, passes
 

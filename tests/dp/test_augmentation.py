@@ -2,8 +2,8 @@
 
 import torch
 
-from quintain.dp.augmentation import shifted
-from quintain.dp.noise import Stream
+from quintain.dp.step.noise import Stream
+from quintain.dp.training.augmentation import shifted
 
 
 def test_each_picture_is_a_window_of_itself_with_its_edge_repeated() -> None:

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from quintain.dp import cost
-from quintain.dp.clipping import factors
-from quintain.dp.forms import Blocks, Dense, Outer, PerExample, Rows, Sum
+from quintain.dp.gradients import cost
+from quintain.dp.gradients.forms import Blocks, Dense, Outer, PerExample, Rows, Sum
 from quintain.dp.rules.convolutions import Filters, Window
+from quintain.dp.step.clipping import factors
 
 BATCH, POSITIONS, INPUTS, OUTPUTS = 6, 64, 12, 10
 IDS = torch.arange(BATCH * 8).view(BATCH, 8) % 7

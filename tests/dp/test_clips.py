@@ -11,11 +11,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp import PrivacyEngine
-from quintain.dp.adaptive import Adaptive
-from quintain.dp.clipping import Automatic, Flat, PerLayer
-from quintain.dp.discrete import VARIANCE
-from quintain.dp.noising import noisy_votes
-from quintain.dp.schedulers import ExponentialGradClip, ExponentialNoise, LambdaGradClip, LambdaNoise, StepGradClip, StepNoise
+from quintain.dp.step.adaptive import Adaptive
+from quintain.dp.step.clipping import Automatic, Flat, PerLayer
+from quintain.dp.step.discrete import VARIANCE
+from quintain.dp.step.noising import noisy_votes
+from quintain.dp.training.schedulers import ExponentialGradClip, ExponentialNoise, LambdaGradClip, LambdaNoise, StepGradClip, StepNoise
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from scipy import stats
 from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError, SettingError
-from quintain.dp import discrete
-from quintain.dp.discrete import DiscreteSums, discrete_gaussian
-from quintain.dp.forms import Dense
-from quintain.dp.noise import Stream
+from quintain.dp.gradients.forms import Dense
+from quintain.dp.step import discrete
+from quintain.dp.step.discrete import DiscreteSums, discrete_gaussian
+from quintain.dp.step.noise import Stream
 
 
 @pytest.fixture

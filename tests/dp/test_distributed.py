@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from quintain.core.errors import PrivacyError
-from quintain.dp.distributed import ALONE, DifferentiallyPrivateDistributedDataParallel, Ranks, present, ranks_of
-from quintain.dp.noise import Stream
+from quintain.dp.draws.distributed import ALONE, DifferentiallyPrivateDistributedDataParallel, Ranks, present, ranks_of
+from quintain.dp.step.noise import Stream
 
 PROGRAM = Path(__file__).with_name("together.py")
 Found = Mapping[str, np.ndarray]

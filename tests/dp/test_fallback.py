@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import PrivacyError
 from quintain.dp import PrivacyEngine
-from quintain.dp.capture import Capture
+from quintain.dp.gradients.capture import Capture
 from quintain.dp.rules import BY_VMAP, register_rule
 from tests.dp.owners import NETS, Alone, Borrowed, Scale, Vision
 from tests.dp.singles import check_singles, passes

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import SettingError
 from quintain.dp import PrivacyEngine
-from quintain.dp.lora import LowRank, lora, merge
+from quintain.dp.training.lora import LowRank, lora, merge
 
 
 class Net(nn.Module):

@@ -9,9 +9,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.data import from_arrays
 from quintain.dp import PrivatePlan, fit
-from quintain.dp.memory import BatchMemoryManager, halving, out_of_memory
-from quintain.dp.noise import Stream
-from quintain.dp.sampling import PoissonLoader
+from quintain.dp.draws.memory import BatchMemoryManager, halving, out_of_memory
+from quintain.dp.draws.sampling import PoissonLoader
+from quintain.dp.step.noise import Stream
 
 
 @pytest.fixture
@@ -320,7 +320,7 @@ def test_pieces_are_cut_before_they_are_fetched() -> None:
 
 
 def test_the_count_of_adaptive_clipping_is_over_the_whole_batch(made, x: torch.Tensor) -> None:
-    from quintain.dp.adaptive import Adaptive
+    from quintain.dp.step.adaptive import Adaptive
 
     bounds = []
     for most in (None, 6):

@@ -9,7 +9,7 @@ from scipy.stats import kstest
 
 from quintain.core.errors import DataError, SettingError
 from quintain.dp import PoissonLoader
-from quintain.dp.noise import AT_ONCE, Stream
+from quintain.dp.step.noise import AT_ONCE, Stream
 
 
 def test_words_are_aes_256_in_counter_mode() -> None:

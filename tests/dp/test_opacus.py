@@ -20,7 +20,7 @@ from quintain.dp import PrivacyEngine, epsilon
 from quintain.dp import validator as errors
 from quintain.dp.criterion import PrivateCriterion
 from quintain.dp.opacus import PATHS
-from quintain.dp.schedulers import ExponentialNoise
+from quintain.dp.training.schedulers import ExponentialNoise
 from quintain.dp.validator import ModuleValidator
 from quintain.dp.wrapper import GradSampleModule
 

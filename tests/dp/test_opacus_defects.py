@@ -10,11 +10,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import PrivacyError
 from quintain.dp import PrivacyEngine
-from quintain.dp.accountants import create_accountant, get_noise_multiplier
-from quintain.dp.loaders import UniformWithReplacementSampler
-from quintain.dp.memory import BatchMemoryManager
-from quintain.dp.optimizer import DPOptimizer
-from quintain.dp.schedulers import ExponentialGradClip
+from quintain.dp.accounting.accountants import create_accountant, get_noise_multiplier
+from quintain.dp.draws.loaders import UniformWithReplacementSampler
+from quintain.dp.draws.memory import BatchMemoryManager
+from quintain.dp.step.optimizer import DPOptimizer
+from quintain.dp.training.schedulers import ExponentialGradClip
 from quintain.dp.wrapper import GradSampleModule
 
 

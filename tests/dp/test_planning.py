@@ -5,8 +5,7 @@ import math
 import pytest
 
 from quintain.core.errors import SettingError
-from quintain.dp import planning
-from quintain.dp.accounting import composed_epsilon, epsilon, noise_for
+from quintain.dp.accounting import composed_epsilon, epsilon, noise_for, planning
 
 
 @pytest.mark.parametrize(("sigma", "rate", "budget"), [(1.1, 256 / 60000, 1.134), (2.0, 0.1, 3.0), (0.5, 0.01, 2.0)])

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from quintain.core.errors import PrivacyError
-from quintain.dp.probe import Watched
+from quintain.dp.gradients.probe import Watched
 
 FINE = "no dependence found between examples"
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import DataError, PrivacyError
-from quintain.dp import PrivacyEngine, cost
-from quintain.dp.capture import CAPTURES
+from quintain.dp import PrivacyEngine
+from quintain.dp.gradients import cost
+from quintain.dp.gradients.capture import CAPTURES
 from quintain.dp.layers import DPGRU, DPLSTM, DPRNN
 from quintain.dp.rules import cells
 from tests.dp.sequences import CASES, KINDS, Run, batch, made

@@ -14,7 +14,7 @@ from torch import nn
 from quintain.core.errors import RunFolderError
 from quintain.data import from_arrays
 from quintain.dp import Ledger, PrivatePlan, fit
-from quintain.dp.resume import KEY, STATE, Unfinished, forget
+from quintain.dp.training.resume import KEY, STATE, Unfinished, forget
 
 from . import killed
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError
-from quintain.dp import cost, forms
-from quintain.dp.capture import Capture
+from quintain.dp.gradients import cost, numbers
+from quintain.dp.gradients.capture import Capture
 from tests.dp.singles import TIGHT, check_singles, clipped_sum, one_by_one, passes
 
 
@@ -139,14 +139,14 @@ CONVOLUTIONS = [kind for kind in LAYERS if "conv" in kind]
 
 @pytest.mark.parametrize("ghost", [True, False])
 @pytest.mark.parametrize("patches", [True, False])
-@pytest.mark.parametrize("kept", [200, forms.KEPT])
+@pytest.mark.parametrize("kept", [200, numbers.KEPT])
 @pytest.mark.parametrize("kind", CONVOLUTIONS)
 def test_every_way_through_a_convolution_gives_the_same(
     kind: str, kept: int, patches: bool, ghost: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cost, "ghost", lambda *_: ghost)
     monkeypatch.setattr(cost, "patches", lambda *_: patches)
-    monkeypatch.setattr("quintain.dp.forms.KEPT", kept)
+    monkeypatch.setattr("quintain.dp.gradients.numbers.KEPT", kept)
     check_singles(build(kind), inputs(kind, 3), mean=True)
 
 
@@ -164,7 +164,7 @@ def test_a_frozen_half_does_not_count(kind: str, frozen: str) -> None:
 def test_large_layers_in_pieces_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     net, x = build("conv in groups, dilated"), inputs("conv in groups, dilated", 5)
     kept = clipped_sum(passes(net, x, torch.mean)[0], 1.0, mean=True)
-    monkeypatch.setattr(forms, "KEPT", 200)
+    monkeypatch.setattr(numbers, "KEPT", 200)
     pieces = clipped_sum(passes(net, x, torch.mean)[0], 1.0, mean=True)
     torch.testing.assert_close(kept.norms, pieces.norms, **TIGHT)
     for parameter in net.parameters():
@@ -180,11 +180,11 @@ def test_both_ways_to_a_norm_give_the_same(ghost: bool, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("ghost", [True, False])
-@pytest.mark.parametrize("kept", [1, forms.KEPT])
+@pytest.mark.parametrize("kept", [1, numbers.KEPT])
 @pytest.mark.parametrize("seed", range(5))
 def test_positions_that_cancel_do_not_pass_the_bound(ghost: bool, kept: int, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cost, "ghost", lambda *_: ghost)
-    monkeypatch.setattr(forms, "KEPT", kept)
+    monkeypatch.setattr(numbers, "KEPT", kept)
     generator = torch.Generator().manual_seed(seed)
     half = torch.rand(1, 64, 5, generator=generator) * 1e8
     x = torch.cat([half, half[:, torch.randperm(64, generator=generator)]], 1)

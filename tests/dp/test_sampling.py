@@ -14,12 +14,12 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDa
 
 from quintain.core.errors import DataError, SettingError
 from quintain.dp import PrivacyEngine, epsilon
-from quintain.dp.batches import emptied
-from quintain.dp.distributed import Ranks
-from quintain.dp.loaders import DistributedUniformWithReplacementSampler, DPDataLoader, UniformWithReplacementSampler
-from quintain.dp.noise import Stream
-from quintain.dp.sampling import PoissonLoader, SamplingLoader
-from quintain.dp.shuffling import BallsInBinsLoader, ShuffledLoader
+from quintain.dp.draws.batches import emptied
+from quintain.dp.draws.distributed import Ranks
+from quintain.dp.draws.loaders import DistributedUniformWithReplacementSampler, DPDataLoader, UniformWithReplacementSampler
+from quintain.dp.draws.sampling import PoissonLoader, SamplingLoader
+from quintain.dp.draws.shuffling import BallsInBinsLoader, ShuffledLoader
+from quintain.dp.step.noise import Stream
 
 LEVEL = 1e-6
 

@@ -9,8 +9,8 @@ from torch import nn
 
 from quintain.core.errors import ModelError, SettingError
 from quintain.dp import PrivatePlan, fit
-from quintain.dp.features import Features, frozen_features
-from quintain.dp.scattering import Scattering, filters
+from quintain.dp.training.features import Features, frozen_features
+from quintain.dp.training.scattering import Scattering, filters
 
 
 def circular(x: torch.Tensor, spectrum: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import SettingError
 from quintain.dp import DPDataLoader, Ledger, PrivacyEngine, Release
-from quintain.dp.budget import Budget
+from quintain.dp.accounting.budget import Budget
 
 pytestmark = pytest.mark.filterwarnings("ignore:batches of shuffled data", "ignore:accountant .gdp", "ignore:delta = ")
 

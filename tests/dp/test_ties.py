@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from quintain.dp import cost, forms
-from quintain.dp.forms import Dense, Outer, Rows, Sum
+from quintain.dp.gradients import cost, numbers
+from quintain.dp.gradients.forms import Dense, Outer, Rows, Sum
 from tests.dp.singles import check_singles, passes
 
 IDS = torch.tensor([[0, 2, 2, 1], [4, 4, 4, 4], [2, 3, 2, 3], [1, 1, 0, 1], [3, 0, 4, 2]])
@@ -69,9 +69,9 @@ def test_tied_layers_have_the_norm_of_their_sum(kind: str, batch: int, ghost: bo
     check_singles(make().double(), x[:batch].double() if x.is_floating_point() else x[:batch], mean=True)
 
 
-@pytest.mark.parametrize("kept", [1, 20, forms.KEPT])
+@pytest.mark.parametrize("kept", [1, 20, numbers.KEPT])
 def test_an_embedding_tied_to_the_head_builds_no_table_an_example(kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forms, "KEPT", kept)
+    monkeypatch.setattr(numbers, "KEPT", kept)
     net = Language().double()
     gradient = passes(net, IDS, torch.sum)[0].gradients[net.table.weight]
     assert isinstance(gradient, Sum)

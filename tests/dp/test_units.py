@@ -10,11 +10,11 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import DataError, PrivacyError, SettingError
-from quintain.dp.distributed import Ranks
-from quintain.dp.forms import Blocks, Dense, Outer, PerExample, Rows, Sum
-from quintain.dp.grouping import gathered
-from quintain.dp.noise import Stream
-from quintain.dp.units import Units, augmented
+from quintain.dp.draws.distributed import Ranks
+from quintain.dp.draws.units import Units, augmented
+from quintain.dp.gradients.forms import Blocks, Dense, Outer, PerExample, Rows, Sum
+from quintain.dp.gradients.grouping import gathered
+from quintain.dp.step.noise import Stream
 
 SEED = 3
 
@@ -191,7 +191,7 @@ def test_one_unit_moves_the_sum_by_at_most_the_bound(made, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["huge", "equal"])
 def test_records_clipped_by_themselves_would_break_the_bound(made, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quintain.dp.optimizer.grouped", lambda turn, counts, shares, *, mean: turn)
+    monkeypatch.setattr("quintain.dp.step.optimizer.grouped", lambda turn, counts, shares, *, mean: turn)
     assert moved(made, kind) > 0.6
 
 
@@ -269,7 +269,7 @@ def test_a_data_set_may_change_its_records_itself(made) -> None:
 
 
 def test_the_share_of_units_is_that_of_records() -> None:
-    from quintain.dp.sampling import PoissonLoader
+    from quintain.dp.draws.sampling import PoissonLoader
 
     keys = np.repeat(np.arange(30), 4)
     plain = DataLoader(TensorDataset(torch.zeros(120, 2)), batch_size=16)

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp import PrivacyEngine, rules
-from quintain.dp.optimizer import DPOptimizer
+from quintain.dp.step.optimizer import DPOptimizer
 from quintain.dp.wrapper import GradSampleModule, register_grad_sampler
 
 

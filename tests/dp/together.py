@@ -11,11 +11,11 @@ from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp import PrivacyEngine
-from quintain.dp.adaptive import Adaptive
-from quintain.dp.distributed import DifferentiallyPrivateDistributedDataParallel
-from quintain.dp.loaders import DistributedUniformWithReplacementSampler, DPDataLoader
-from quintain.dp.memory import halving
-from quintain.dp.units import Units
+from quintain.dp.draws.distributed import DifferentiallyPrivateDistributedDataParallel
+from quintain.dp.draws.loaders import DistributedUniformWithReplacementSampler, DPDataLoader
+from quintain.dp.draws.memory import halving
+from quintain.dp.draws.units import Units
+from quintain.dp.step.adaptive import Adaptive
 
 RECORDS, KEYS = 40, np.arange(40) // 3
 

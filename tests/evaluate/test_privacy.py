@@ -99,7 +99,7 @@ def test_the_clean_run_sounds_no_alarm(audited):
 
 
 def test_mutant_halved_noise_is_a_specification_failure(monkeypatch):
-    from quintain.dp import optimizer
+    from quintain.dp.step import optimizer
 
     real = optimizer.PrivateOptimizer.__init__
 
@@ -112,7 +112,7 @@ def test_mutant_halved_noise_is_a_specification_failure(monkeypatch):
 
 
 def test_mutant_of_a_ledger_that_counts_every_other_step(monkeypatch):
-    from quintain.dp import ledger
+    from quintain.dp.accounting import ledger
 
     real, calls = ledger.Ledger.record, []
 
@@ -127,7 +127,7 @@ def test_mutant_of_a_ledger_that_counts_every_other_step(monkeypatch):
 
 
 def test_mutant_of_batches_drawn_twice_as_often_shows_in_the_claim(monkeypatch, tmp_path):
-    from quintain.dp import sampling
+    from quintain.dp.draws import sampling
 
     real = sampling.PoissonLoader.__iter__
 
@@ -141,7 +141,7 @@ def test_mutant_of_batches_drawn_twice_as_often_shows_in_the_claim(monkeypatch, 
 
 
 def test_mutant_no_noise_at_all_shows_in_the_audit_too(monkeypatch):
-    from quintain.dp import optimizer
+    from quintain.dp.step import optimizer
 
     real = optimizer.PrivateOptimizer.__init__
 

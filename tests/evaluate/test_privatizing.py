@@ -8,7 +8,7 @@ import torch
 
 from quintain.core.errors import SettingError
 from quintain.dp import Ledger
-from quintain.dp.resume import Unfinished
+from quintain.dp.training.resume import Unfinished
 from quintain.evaluate.private_plans import Budget, planned_outcome
 from quintain.evaluate.privatizing import broken_off_outcome, privatized_outcome
 from quintain.results.tally import Tally

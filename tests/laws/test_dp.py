@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from quintain.core.registry import entries
 from quintain.data import from_arrays
 from quintain.dp import PrivacyEngine, PrivateFit, PrivatePlan, measure
-from quintain.dp.clipping import weighed
-from quintain.dp.forms import PerExample
+from quintain.dp.gradients.forms import PerExample
 from quintain.dp.rules import RULES
+from quintain.dp.step.clipping import weighed
 
 
 class Pairs(nn.Module):

@@ -7,7 +7,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import PrivacyError, SpecificationFailure
-from quintain.dp import PoissonLoader, PrivacyEngine, PrivatePlan, clipping, forms, measure, noise
+from quintain.dp import PoissonLoader, PrivacyEngine, PrivatePlan, measure
+from quintain.dp.gradients import forms
+from quintain.dp.step import clipping, noise
 
 PLAN = PrivatePlan(noise_multiplier=1.5, max_grad_norm=0.7, expected_batch_size=32, steps=250, rate=0.1)
 CHOSEN, NORMAL, DENSE = noise.Stream.chosen, noise.Stream._normal, forms.Dense.squared
@@ -61,37 +63,37 @@ def stuck(stream, *drawn):
 
 
 MUTATIONS = {
-    "skipped clipping": ("quintain.dp.clipping.factors", lambda norms, *_: torch.ones_like(norms), "moves the sum"),
+    "skipped clipping": ("quintain.dp.step.clipping.factors", lambda norms, *_: torch.ones_like(norms), "moves the sum"),
     "clipped a little less": (
-        "quintain.dp.clipping.factors",
+        "quintain.dp.step.clipping.factors",
         lambda norms, c, _: (1.001 * c / norms).clamp(max=1).nan_to_num(0),
         "moves the sum",
     ),
-    "per-layer clip called flat": ("quintain.dp.clipping.Flat.factors", per_parameter, "moves the sum"),
-    "bias not counted": ("quintain.dp.forms.Dense.squared", only_matrices, "moves the sum"),
-    "no cross terms between positions": ("quintain.dp.forms.Outer.squared", apart, "moves the sum"),
-    "halved noise": ("quintain.dp.noise.Stream._normal", lambda *drawn: NORMAL(*drawn) / 2, "standard deviation"),
+    "per-layer clip called flat": ("quintain.dp.step.clipping.Flat.factors", per_parameter, "moves the sum"),
+    "bias not counted": ("quintain.dp.gradients.forms.Dense.squared", only_matrices, "moves the sum"),
+    "no cross terms between positions": ("quintain.dp.gradients.forms.Outer.squared", apart, "moves the sum"),
+    "halved noise": ("quintain.dp.step.noise.Stream._normal", lambda *drawn: NORMAL(*drawn) / 2, "standard deviation"),
     "noise 2 % short": (
-        "quintain.dp.noise.Stream._normal",
+        "quintain.dp.step.noise.Stream._normal",
         lambda *drawn: NORMAL(*drawn) * 0.98,
         "standard deviation",
     ),
-    "no noise": ("quintain.dp.noise.Stream._normal", lambda *drawn: NORMAL(*drawn) * 0, "standard deviation"),
+    "no noise": ("quintain.dp.step.noise.Stream._normal", lambda *drawn: NORMAL(*drawn) * 0, "standard deviation"),
     "noise of another shape": (
-        "quintain.dp.noise.Stream._normal",
+        "quintain.dp.step.noise.Stream._normal",
         lambda *drawn: NORMAL(*drawn).sign() * 1.0,
         "Gaussian",
     ),
-    "the same noise each step": ("quintain.dp.noise.Stream._normal", stuck, "two steps"),
+    "the same noise each step": ("quintain.dp.step.noise.Stream._normal", stuck, "two steps"),
     "one noise for all layers": (
-        "quintain.dp.noise.Stream.add_normal",
+        "quintain.dp.step.noise.Stream.add_normal",
         lambda self, into, scale: into.view(2, -1).add_(self.normal(len(into) // 2), alpha=scale),
         "two layers",
     ),
-    "fixed batches": ("quintain.dp.noise.Stream.chosen", fixed_size, "spread of batch sizes"),
-    "shuffled batches": ("quintain.dp.noise.Stream.chosen", Shuffle().draw, "how often a record is drawn"),
+    "fixed batches": ("quintain.dp.step.noise.Stream.chosen", fixed_size, "spread of batch sizes"),
+    "shuffled batches": ("quintain.dp.step.noise.Stream.chosen", Shuffle().draw, "how often a record is drawn"),
     "twice as many records": (
-        "quintain.dp.noise.Stream.chosen",
+        "quintain.dp.step.noise.Stream.chosen",
         lambda self, records, expected: CHOSEN(self, records, min(records, 2 * expected)),
         "mean size",
     ),
@@ -119,7 +121,7 @@ def test_a_broken_engine_fails_its_specification(name: str, monkeypatch: pytest.
 def test_empty_batches_drawn_again_fail_the_specification(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = PrivatePlan(1.0, 1.0, 1, 2000, 0.1)
     assert measure(plan, 50, seed=0).require().passed
-    monkeypatch.setattr("quintain.dp.noise.Stream.chosen", never_empty)
+    monkeypatch.setattr("quintain.dp.step.noise.Stream.chosen", never_empty)
     with pytest.raises(SpecificationFailure, match="mean size"):
         measure(plan, 50, seed=0).require()
 

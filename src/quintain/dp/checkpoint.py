@@ -11,11 +11,11 @@ from torch import nn
 
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.core.store import read_bytes, write_atomically
-from quintain.dp.ledger import Ledger
+from quintain.dp.accounting.ledger import Ledger
 
 if TYPE_CHECKING:
-    from quintain.dp.optimizer import DPOptimizer
-    from quintain.dp.schedulers import Scheduler
+    from quintain.dp.step.optimizer import DPOptimizer
+    from quintain.dp.training.schedulers import Scheduler
 
 OWNER_ALONE = 0o600
 SPENT = "privacy_accountant_state_dict"

@@ -10,23 +10,23 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from quintain.core.errors import SettingError
-from quintain.dp import guards
-from quintain.dp.budget import Budget
+from quintain.dp.accounting.budget import Budget
+from quintain.dp.accounting.ledger import Ledger
+from quintain.dp.accounting.spent import Spent, noise_for_epochs
 from quintain.dp.checkpoint import Checkpoints
-from quintain.dp.clipping import Clip
-from quintain.dp.clips import clip_named
 from quintain.dp.criterion import PrivateCriterion
-from quintain.dp.distributed import ranks_of
-from quintain.dp.ledger import Ledger
-from quintain.dp.noise import Stream, seeded_key
-from quintain.dp.optimizer import DPOptimizer
+from quintain.dp.draws.distributed import ranks_of
+from quintain.dp.draws.sampling import PoissonLoader, SamplingLoader
+from quintain.dp.draws.shuffling import private_loader
+from quintain.dp.draws.units import Units
+from quintain.dp.gradients.samples import Mode, capturing
 from quintain.dp.record import PrivacyRecord, RunRecord
 from quintain.dp.rules import Rule
-from quintain.dp.samples import Mode, capturing
-from quintain.dp.sampling import PoissonLoader, SamplingLoader
-from quintain.dp.shuffling import private_loader
-from quintain.dp.spent import Spent, noise_for_epochs
-from quintain.dp.units import Units
+from quintain.dp.step import guards
+from quintain.dp.step.clipping import Clip
+from quintain.dp.step.clips import clip_named
+from quintain.dp.step.noise import Stream, seeded_key
+from quintain.dp.step.optimizer import DPOptimizer
 from quintain.dp.validator import Validates
 from quintain.dp.wrapper import GradSampleModule
 
@@ -55,7 +55,7 @@ class PrivacyEngine(Checkpoints, Validates):
     a mean or sum of one term an example, and no term or layer looks at other examples, be it of the batch (the first step is probed for
     that) or kept from earlier ones; each row of a pass is one record of the batch drawn, unmixed; every batch drawn is stepped on, an
     empty one too. What is not covered: the losses, batch sizes and shares of clipped examples that a loop may show, the choice of settings
-    on the same data, and rounding: that in the noise, without ``secure_mode`` (see ``noise.Stream``), and that in the gradients of the
+    on the same data, and rounding: that in the noise, without ``secure_mode`` (see ``step.noise.Stream``), and that in the gradients of the
     *other* records, whose last digits follow the size of their batch; each record by itself adds at most the bound, whatever its digits.
     ``record`` states all of it.
 

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from quintain.dp.probe import Probed
+from quintain.dp.gradients.probe import Probed
 
 if TYPE_CHECKING:
-    from quintain.dp.optimizer import DPOptimizer
+    from quintain.dp.step.optimizer import DPOptimizer
 
 ASSUMED = (
     "the loss is a mean or sum of one term an example, as loss_reduction says",

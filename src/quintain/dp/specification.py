@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from quintain.core.errors import SpecificationFailure
 from quintain.core.seeds import derive
 from quintain.dp.engine import PrivacyEngine
-from quintain.dp.plan import PrivatePlan
+from quintain.dp.training.plan import PrivatePlan
 from quintain.results.privacy_records import SpecificationTest
 
 LEVEL = 1e-6

@@ -8,9 +8,9 @@ from typing import Any
 from torch import nn
 
 from quintain.core.errors import PrivacyError
-from quintain.dp.capture import Capture
+from quintain.dp.gradients.capture import Capture
+from quintain.dp.gradients.validation import BATCH_NORMS, INSTANCE_NORMS
 from quintain.dp.rules import Rule
-from quintain.dp.validation import BATCH_NORMS, INSTANCE_NORMS
 
 GROUPS = 32
 MATCHING: Mapping[type[nn.Module], type[nn.Module]] = {

@@ -6,10 +6,10 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError, SettingError
-from quintain.dp.capture import CAPTURES, Capture
-from quintain.dp.guards import is_mean
+from quintain.dp.gradients.capture import CAPTURES, Capture
+from quintain.dp.gradients.samples import Samples
 from quintain.dp.rules import RULES, Rule, register_rule
-from quintain.dp.samples import Samples
+from quintain.dp.step.guards import is_mean
 
 GradSampler = Callable[[nn.Module, list[Tensor], Tensor], Mapping[nn.Parameter, Tensor]]
 """From a layer, its inputs (in a list) and the gradient at its output to the gradients (B, *shape) of its parameters."""

@@ -8,7 +8,7 @@ from functools import partial
 from quintain.core.errors import SettingError
 from quintain.data.dataset import Dataset
 from quintain.dp import PrivatePlan, accounting
-from quintain.dp.planning import grid, steps_left
+from quintain.dp.accounting.planning import grid, steps_left
 from quintain.evaluate.outcome import Outcome
 from quintain.results.bounds import Bound
 from quintain.results.privacy_records import Planned, PrivacyPlan

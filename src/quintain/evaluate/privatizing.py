@@ -12,7 +12,7 @@ from quintain.core.progress import Progress, silent
 from quintain.data.dataset import Dataset
 from quintain.dp import Ledger, PrivateFit, PrivatePlan, Release, accounting, fit
 from quintain.dp.record import ASSUMED
-from quintain.dp.resume import Unfinished
+from quintain.dp.training.resume import Unfinished
 from quintain.evaluate.brackets import clean_claim
 from quintain.evaluate.outcome import Outcome
 from quintain.evaluate.private_plans import Budget, accounted, delta_warnings, describe

@@ -58,7 +58,7 @@ def run(
 def _trained(session: "Session", budget: "Budget", sizes: tuple[int, ...], *, curve: bool) -> int:
     """Train, or go on where a run was cut off."""
     from quintain.cli.session import command_line
-    from quintain.dp.resume import forget
+    from quintain.dp.training.resume import forget
     from quintain.evaluate.privatizing import EPSILONS, broken_off_outcome, privatized_outcome
 
     folder = session.folder

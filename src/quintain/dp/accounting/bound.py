@@ -14,7 +14,7 @@ from quintain.dp.accounting.losses import History
 from quintain.dp.accounting.pld import check_delta, checked, composed_epsilon, noisy
 
 if TYPE_CHECKING:
-    from quintain.dp.ledger import Release
+    from quintain.dp.accounting.ledger import Release
 
 PLD, RDP = "PLD (dp-accounting)", "RDP at whole orders"
 

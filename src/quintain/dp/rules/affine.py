@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError
-from quintain.dp.forms import Dense, Outer, PerExample
+from quintain.dp.gradients.forms import Dense, Outer, PerExample
 
 
 def linear(layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]) -> dict[str, PerExample]:

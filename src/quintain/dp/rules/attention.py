@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError, SettingError
-from quintain.dp.forms import Blocks, PerExample, sum_of
+from quintain.dp.gradients.forms import Blocks, PerExample
+from quintain.dp.gradients.numbers import sum_of
 from quintain.dp.rules.protocol import Found, Use
 from quintain.dp.rules.shared import Shared
 

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from quintain.core.errors import PrivacyError
-from quintain.dp import cost, forms
-from quintain.dp.forms import Dense, PerExample, cleared, dots, in_range, pieces, square, sum_of, weighted
+from quintain.dp.gradients import cost, numbers
+from quintain.dp.gradients.forms import Dense, PerExample
+from quintain.dp.gradients.numbers import cleared, dots, in_range, pieces, square, sum_of, weighted
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class Filters:
         by_pixels = pixels**2 < self.window.taps * positions**2
         terms = inputs * (pixels / positions) ** 2 if by_pixels else inputs * self.window.taps
         if self.window.groups > 1 or not cost.ghost(positions, self.shape[1:].numel(), outputs, terms):
-            built = forms.joined([square(self._of(cut)) for cut in self._cuts()], self.a)
+            built = numbers.joined([square(self._of(cut)) for cut in self._cuts()], self.a)
             return (built.sqrt() + self.rounding()).square()
 
         def products(a: Tensor, g: Tensor) -> Tensor:
@@ -108,9 +109,9 @@ class Filters:
             seen = _by_pixels(self.window, a) if patches is None else torch.bmm(patches, patches.mT)
             return dots(seen, torch.bmm(g.mT, g))
 
-        numbers = pixels**2 if by_pixels else positions * inputs * self.window.taps
-        cuts = pieces(len(self.a), numbers + 2 * positions**2)
-        quick = forms.joined([in_range(products, self.a[cut], self.g[cut].flatten(2)) for cut in cuts], self.a)
+        room = pixels**2 if by_pixels else positions * inputs * self.window.taps
+        cuts = pieces(len(self.a), room + 2 * positions**2)
+        quick = numbers.joined([in_range(products, self.a[cut], self.g[cut].flatten(2)) for cut in cuts], self.a)
         rounded = inputs * self.window.taps + outputs + positions
         return quick.clamp(min=0) + rounded * torch.finfo(self.a.dtype).eps * self._reach()
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from quintain.core.errors import PrivacyError
-from quintain.dp.forms import Dense, PerExample
+from quintain.dp.gradients.forms import Dense, PerExample
 from quintain.dp.rules.protocol import Use
 
 

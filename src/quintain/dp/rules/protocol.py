@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from quintain.dp.forms import PerExample
+from quintain.dp.gradients.forms import PerExample
 
 Found = Mapping[str, PerExample | Tensor]
 """Gradients of single examples by the parameter's name: a form, or a plain tensor (B, *shape)."""

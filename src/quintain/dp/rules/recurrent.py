@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from quintain.core.errors import DataError, PrivacyError
-from quintain.dp.forms import PerExample, sum_of
+from quintain.dp.gradients.forms import PerExample
+from quintain.dp.gradients.numbers import sum_of
 from quintain.dp.rules.cells import Back, Cell, Elman, Gru, Lstm, Weights
 from quintain.dp.rules.protocol import Found, Use
 from quintain.dp.rules.shared import Shared

@@ -5,8 +5,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from quintain.dp import cost, forms
-from quintain.dp.forms import Dense, Outer, PerExample, crossed, dots, lengths
+from quintain.dp.gradients import cost, numbers
+from quintain.dp.gradients.forms import Dense, Outer, PerExample
+from quintain.dp.gradients.numbers import crossed, dots, lengths
 
 
 class Shared:
@@ -20,11 +21,11 @@ class Shared:
     def __init__(self, g: Tensor, inputs: int) -> None:
         self.g = g
         batch, positions, outputs = g.shape
-        self.ghost = positions > 1 and batch * positions**2 <= forms.KEPT and cost.ghost(positions, inputs, outputs)
+        self.ghost = positions > 1 and batch * positions**2 <= numbers.KEPT and cost.ghost(positions, inputs, outputs)
 
     def outer(self, a: Tensor) -> PerExample:
         """Gradients of a matrix whose inputs are ``a`` (B, T, inputs): built at once where that is the way to their norms, and they fit."""
-        fits = self.g.shape[1] > 1 and len(a) * a.shape[2] * self.g.shape[2] <= forms.KEPT
+        fits = self.g.shape[1] > 1 and len(a) * a.shape[2] * self.g.shape[2] <= numbers.KEPT
         return SharedOuter(a, self) if self.ghost or not fits else Dense(torch.bmm(self.g.mT, a))
 
     @cached_property

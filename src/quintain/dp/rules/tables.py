@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError
-from quintain.dp.forms import PerExample, Rows
+from quintain.dp.gradients.forms import PerExample, Rows
 
 
 def embedding(layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]) -> dict[str, PerExample]:

@@ -1,0 +1,74 @@
+"""The end of training before its budget breaks."""
+
+import math
+from dataclasses import dataclass, field, replace
+
+from quintain.core.errors import SettingError
+from quintain.dp.accounting.ledger import Ledger, Release
+from quintain.dp.accounting.planning import MOST_STEPS, steps_left
+
+
+@dataclass(slots=True)
+class Budget:
+    """The most that a ledger may come to.
+
+    Args:
+        epsilon, delta: What all steps together may cost.
+
+    Raises:
+        SettingError: If epsilon is not positive and finite.
+    """
+
+    epsilon: float
+    delta: float
+    _known: tuple[tuple[Release, ...], Release, int] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.epsilon < math.inf:
+            raise SettingError(
+                f"got stop_at_epsilon = ({self.epsilon}, {self.delta}); expected a positive finite epsilon, such as (3.0, 1e-5)"
+            )
+
+    def affords(self, ledger: Ledger, release: Release) -> bool:
+        """Whether ``release`` may follow; how many of its kind fit is worked out once, while no other kind comes in between."""
+        if self._known is not None:
+            before, kind, fit = self._known
+            if kind == release and ledger.releases in (before, *_after(before, release, ledger.steps)):
+                return ledger.steps - sum(done.steps for done in before) < fit
+        fit = self._fit(ledger, release)
+        self._known = (ledger.releases, release, fit)
+        return fit > 0
+
+    def _fit(self, ledger: Ledger, release: Release) -> int:
+        """How many of ``release`` fit after what is spent; of a pass, no more than it has steps."""
+        if all((one.sampling, one.mechanism) == ("poisson", "gaussian") for one in (*ledger.releases, release)):
+            spent = [(one.noise_multiplier, one.sample_rate, one.steps) for one in ledger.releases]
+            sigma, rate = release.noise_multiplier, release.sample_rate
+            return steps_left(spent, epsilon=self.epsilon, delta=self.delta, noise_multiplier=sigma, sample_rate=rate)
+
+        def within(steps: int) -> bool:
+            trial = Ledger(ledger.releases)
+            trial.record(replace(release, steps=steps))
+            return trial.epsilon(self.delta) <= self.epsilon
+
+        if not within(1):
+            return 0
+        most = release.steps_per_epoch or MOST_STEPS
+        low, high = 1, 2
+        while high <= most and within(high):
+            low, high = high, 2 * high
+        high = min(high, most + 1)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if within(middle) else (low, middle)
+        return low
+
+
+def _after(before: tuple[Release, ...], release: Release, steps: int) -> tuple[tuple[Release, ...], ...]:
+    """What the ledger holds if all since ``before`` were of this kind."""
+    added = steps - sum(done.steps for done in before)
+    if added < 1:
+        return ()
+    grown = Ledger(before)
+    grown.record(replace(release, steps=added))
+    return (grown.releases,)

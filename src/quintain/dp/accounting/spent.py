@@ -1,0 +1,114 @@
+"""What an engine has spent, by the accountant of its choice: the ledger is what counts."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from quintain.core.errors import PrivacyError, SettingError
+from quintain.dp.accounting import noise_for
+from quintain.dp.accounting.accountants import create_accountant, get_noise_multiplier
+from quintain.dp.accounting.ledger import Ledger, Release
+from quintain.dp.draws.sampling import SamplingLoader
+
+PLAIN = ("poisson", "gaussian")
+MOST_NOISE = 1e6
+TOLERANCE = 5e-3
+
+
+class Spent:
+    """An accountant that reads a ledger, and cannot forget what it holds.
+
+    Args:
+        name: "pld", "rdp", "prv" or "gdp"; other steps than Poisson batches with Gaussian noise are accounted in their own way.
+        ledger: What was released.
+    """
+
+    def __init__(self, name: str, ledger: Ledger) -> None:
+        self._counter, self._ledger = create_accountant(name), ledger
+
+    def mechanism(self) -> str:
+        """The accountant's name."""
+        return self._counter.mechanism()
+
+    @property
+    def history(self) -> list[tuple[float, float, int]]:
+        """Runs (noise multiplier, sample rate, steps), in order."""
+        return [(release.noise_multiplier, release.sample_rate, release.steps) for release in self._ledger.releases]
+
+    def __len__(self) -> int:
+        return len(self.history)
+
+    def get_epsilon(self, delta: float, **kwargs: Any) -> float:
+        """What all steps so far cost, at ``delta``."""
+        if self.mechanism() in ("pld", "gdp") or any((r.sampling, r.mechanism) != PLAIN for r in self._ledger.releases):
+            return self._ledger.epsilon(delta)
+        self._counter.history = self.history
+        return self._counter.get_epsilon(delta, **kwargs)
+
+    def step(self, *, noise_multiplier: float, sample_rate: float) -> None:
+        """Refused: the private optimiser records its steps itself."""
+        raise PrivacyError(
+            f"got a step of noise {noise_multiplier} at rate {sample_rate} told by hand; expected none: the engine's optimisers record "
+            "each step themselves, and it would count twice"
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The history, the accountant's name, and the ledger."""
+        return {"history": self.history, "mechanism": self.mechanism(), "ledger": self._ledger.state_dict()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over what an earlier part of the run has spent.
+
+        Raises:
+            PrivacyError: If ``state_dict`` holds no ledger, or lacks steps that were spent here.
+        """
+        if "ledger" not in state_dict:
+            raise PrivacyError("got an accountant's state without a ledger; expected what engine.accountant.state_dict() gave")
+        self._ledger.load_state_dict(state_dict["ledger"])
+
+
+def least_noise(cost: Callable[[float], float], target: float, start: float) -> float:
+    """The smallest noise multiplier, up to half a percent, that costs at most ``target``.
+
+    Args:
+        cost: Epsilon of a noise multiplier; falls.
+        target: Never exceeded.
+        start: Where to look first.
+
+    Raises:
+        SettingError: If there is none.
+    """
+    short, enough = start / 2, start
+    while cost(enough) > target:
+        short, enough = enough, 2 * enough
+        if enough > MOST_NOISE:
+            raise SettingError(f"no noise multiplier up to {MOST_NOISE:g} reaches epsilon = {target}; expected a larger epsilon")
+    while enough - short > TOLERANCE * enough:
+        middle = (short + enough) / 2
+        short, enough = (middle, enough) if cost(middle) > target else (short, middle)
+    return enough
+
+
+def noise_for_epochs(
+    epsilon: float, delta: float, plan: SamplingLoader, epochs: int, *, accountant: str, poisson: bool, secure: bool
+) -> float:
+    """The least noise whose epochs over a loader cost at most ``epsilon``, by the accountant that will be asked for it."""
+    rate, steps = plan.sample_rate, epochs * len(plan)
+    if not poisson:
+        rate, steps = 1.0, epochs
+    if not secure and (not poisson or accountant in ("pld", "gdp")):
+        return noise_for(epsilon, delta, rate, steps)
+    if not secure:
+        return get_noise_multiplier(
+            target_epsilon=epsilon,
+            target_delta=delta,
+            sample_rate=rate,
+            steps=steps,
+            accountant=accountant,
+            epsilon_tolerance=1e-3 * epsilon,
+        )
+    batch = plan.expected_batch_size if poisson else plan.records
+
+    def cost(sigma: float) -> float:
+        return Ledger([Release(sigma, batch, plan.records, steps, mechanism="discrete gaussian")]).epsilon(delta)
+
+    return least_noise(cost, epsilon, noise_for(epsilon, delta, rate, steps))

@@ -1,0 +1,1 @@
+"""Which records each batch holds, and how they reach the model."""

@@ -1,0 +1,132 @@
+"""Batches of given rows: from a function, or by the workers and the collation of a user's DataLoader."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler, TensorDataset, default_collate
+
+from quintain.core.errors import DataError, SettingError
+from quintain.dp.draws.pieces import Indices
+from quintain.dp.step.noise import Stream
+
+
+class Source(Protocol):
+    """Where batches come from."""
+
+    def run(self, rows: Iterator[Indices], turn: int) -> Iterator[Any]:
+        """One batch for each array of rows, in order; rows may be asked for ahead of time.
+
+        Args:
+            rows: May hold empty arrays, whose batches have a first dimension of 0.
+            turn: Number of the first draw among them.
+        """
+
+
+class Fetched:
+    """Batches that a function makes.
+
+    Args:
+        fetch: Rows to a batch; must accept none.
+    """
+
+    def __init__(self, fetch: Callable[[Indices], Any]) -> None:
+        self._fetch = fetch
+
+    def run(self, rows: Iterator[Indices], turn: int) -> Iterator[Any]:  # noqa: ARG002
+        return map(self._fetch, rows)
+
+
+class Workers:
+    """Batches that a DataLoader makes, with its data set, collation, workers and pinned memory, of rows that are not its own choice.
+
+    Args:
+        loader: What to take over; its generator is not used.
+        stream: Where the workers' own seeds come from, one for each iteration.
+    """
+
+    def __init__(self, loader: "DataLoader[Any]", stream: Stream) -> None:
+        self._stream, self._generator, self._given = stream, torch.Generator(), _Given()
+        self._inner: DataLoader[Any] = DataLoader(
+            loader.dataset,
+            batch_sampler=self._given,
+            num_workers=loader.num_workers,
+            collate_fn=loader.collate_fn,
+            pin_memory=loader.pin_memory,
+            timeout=loader.timeout,
+            worker_init_fn=loader.worker_init_fn,
+            multiprocessing_context=loader.multiprocessing_context,
+            generator=self._generator,
+            prefetch_factor=loader.prefetch_factor,
+            persistent_workers=loader.persistent_workers,
+        )
+
+    def run(self, rows: Iterator[Indices], turn: int) -> Iterator[Any]:
+        """An empty batch is that of the first record, cut to none.
+
+        Raises:
+            SettingError: If an iteration goes on after another has begun.
+        """
+        empty: deque[bool] = deque()
+
+        def indices() -> Iterator[list[int]]:
+            for some in rows:
+                empty.append(not len(some))
+                yield some.tolist() or [0]
+
+        self._stream.seek(turn)
+        self._generator.manual_seed(int(self._stream.words(1)[0] >> np.uint64(1)))
+        self._given.batches = mine = indices()
+        batches = iter(self._inner)
+        while True:
+            if self._given.batches is not mine:
+                raise SettingError("got two iterations over one private loader at a time; expected the first to end before the next")
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            yield emptied(batch) if empty.popleft() else batch
+
+
+class _Given(Sampler[list[int]]):
+    """Whatever it is told."""
+
+    batches: Iterator[list[int]] = iter(())
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return self.batches
+
+
+def of_loader(loader: "DataLoader[Any]", stream: Stream) -> Source:
+    """The source that a loader describes; plain tensors are indexed at once, which no worker beats."""
+    dataset = loader.dataset
+    if type(dataset) is not TensorDataset or loader.collate_fn is not default_collate or loader.num_workers:
+        return Workers(loader, stream)
+    pinned = loader.pin_memory and torch.cuda.is_available()
+
+    def fetch(rows: Indices) -> list[Tensor]:
+        batch = [tensor[torch.from_numpy(rows)] for tensor in dataset.tensors]
+        return [tensor.pin_memory() for tensor in batch] if pinned else batch
+
+    return Fetched(fetch)
+
+
+def emptied(batch: Any) -> Any:
+    """A batch of the same form with no rows.
+
+    Raises:
+        DataError: If the form is not known.
+    """
+    if isinstance(batch, (Tensor, np.ndarray)):
+        return batch[:0]
+    if isinstance(batch, Mapping):
+        return cast(Any, type(batch))({key: emptied(value) for key, value in batch.items()})
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*map(emptied, batch))
+    if isinstance(batch, (list, tuple)):
+        nested = batch and isinstance(batch[0], (Tensor, np.ndarray, Mapping, list, tuple))
+        return cast(Any, type(batch))(map(emptied, batch) if nested else ())
+    raise DataError(f"got a batch of {type(batch).__name__}, whose empty form is not known; expected tensors, or dicts and lists of them")

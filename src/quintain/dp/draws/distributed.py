@@ -1,0 +1,121 @@
+"""Several processes on one private run, as ``torchrun`` starts them: one draw and one noise for all, each clips its own records."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+
+from quintain.core.errors import PrivacyError
+from quintain.dp.step.noise import Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """This process among those that train together; messages go through their default group.
+
+    Args:
+        rank: Its number; 0 adds the noise.
+        size: How many there are.
+        device: Where their messages are made.
+    """
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def part(self, chosen: Any) -> Any:
+        """This process' share of one draw: they go round."""
+        return chosen[self.rank :: self.size]
+
+    def add_up(self, x: Tensor) -> None:
+        """Replace a tensor, in place, by its sum over all processes: the same bits for each."""
+        if self.size > 1:
+            distributed.all_reduce(x)
+
+    def shared(self, stream: Stream) -> Stream:
+        """The stream of the first process."""
+        return stream if self.size == 1 else stream.keyed(self._heard)
+
+    def agree(self, numbers: Sequence[int], what: str) -> None:
+        """Check that all processes say the same.
+
+        Raises:
+            PrivacyError: In each of them, if they do not.
+        """
+        if self.size == 1:
+            return
+        mine = torch.tensor(numbers, dtype=torch.long, device=self.device)
+        all_of_them = [torch.empty_like(mine) for _ in range(self.size)]
+        distributed.all_gather(all_of_them, mine)
+        said = [tuple(numbers.tolist()) for numbers in all_of_them]
+        if len(set(said)) > 1:
+            raise PrivacyError(f"the processes differ in their {what}: {said}; expected all to run the same program on the same data")
+
+    def _heard(self, data: bytes) -> bytes:
+        message = torch.tensor(list(data), dtype=torch.uint8, device=self.device)
+        distributed.broadcast(message, src=0)
+        return bytes(message.tolist())
+
+
+ALONE = Ranks()
+
+
+class DifferentiallyPrivateDistributedDataParallel(nn.Module):
+    r"""A module that all processes of a ``torchrun`` train together; its weights and buffers become those of the first.
+
+    Each process clips its part of one Poisson draw, :math:`B_t = \bigcup_r B_t^r`; the sums are added over the processes, noise is added
+    once, and every process makes the same step:
+
+    .. math:: \tilde g = \frac{1}{b} \Big( \sum_r \sum_{i \in B_t^r} \mathrm{clip}_C(g_i) + \sigma C\, \mathcal{N}(0, I) \Big)
+
+    ``expected_batch_size`` and the ledger are those of the whole run. Processes trust each other: they share the secret key.
+
+    Args:
+        module: What to train; on the device of its process.
+
+    Raises:
+        PrivacyError: If there is no process group.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        if not (distributed.is_available() and distributed.is_initialized()):
+            raise PrivacyError(
+                "got no process group; expected torchrun --nproc-per-node N script.py, and torch.distributed.init_process_group() in it"
+            )
+        self.module = module
+        with torch.no_grad():
+            for tensor in (*module.parameters(), *module.buffers()):
+                distributed.broadcast(tensor.data, src=0)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.module(*args, **kwargs)
+
+
+def present() -> Ranks:
+    """All processes of the default group, or this one alone."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return ALONE
+    own = torch.device("cuda", torch.cuda.current_device()) if distributed.get_backend() == "nccl" else torch.device("cpu")
+    return Ranks(distributed.get_rank(), distributed.get_world_size(), own)
+
+
+def ranks_of(module: nn.Module) -> Ranks:
+    """The processes that train ``module`` together.
+
+    Raises:
+        PrivacyError: If there are several, and it is not told how they share the work.
+    """
+    if isinstance(module, nn.parallel.DistributedDataParallel):
+        raise PrivacyError(
+            "got a DistributedDataParallel, which waits for plain gradients; expected DifferentiallyPrivateDistributedDataParallel(module)"
+        )
+    ranks = present()
+    if ranks.size > 1 and not isinstance(module, DifferentiallyPrivateDistributedDataParallel):
+        raise PrivacyError(
+            f"got {ranks.size} processes and a module of this one alone; expected "
+            "DifferentiallyPrivateDistributedDataParallel(module): each process by itself would spend its own epsilon on the same records"
+        )
+    return ranks

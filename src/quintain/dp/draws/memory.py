@@ -1,0 +1,109 @@
+"""Big batches in little memory: the pieces of one batch add up to one step, and pieces get smaller when memory runs out."""
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+
+from quintain.core.errors import SettingError
+from quintain.dp.draws.sampling import SamplingLoader
+
+if TYPE_CHECKING:
+    from quintain.dp.step.optimizer import DPOptimizer
+
+Result = TypeVar("Result")
+
+
+class BatchMemoryManager:
+    """Within it, the loader yields pieces of at most so many rows, and the optimiser steps at the last piece of each batch.
+
+    The same as ``max_physical_batch`` of the loader, under the name that scripts know. A batch that is left half way (``break``) is
+    dropped whole: the next step is on the next batch alone.
+
+    Args:
+        data_loader: A private loader.
+        max_physical_batch_size: Rows of a piece.
+        optimizer: The private optimiser that goes with it.
+
+    Raises:
+        SettingError: If the two do not belong together.
+    """
+
+    def __init__(self, *, data_loader: SamplingLoader, max_physical_batch_size: int, optimizer: "DPOptimizer") -> None:
+        _check_pair(data_loader, optimizer)
+        self._loader, self._most = data_loader, max_physical_batch_size
+        self._before: int | None = None
+
+    def __enter__(self) -> SamplingLoader:
+        self._before, self._loader.max_physical_batch = self._loader.max_physical_batch, self._most
+        return self._loader
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._loader.max_physical_batch = self._before
+
+
+def halving(work: Callable[[Any], Result], *, loader: SamplingLoader, optimizer: "DPOptimizer") -> Callable[[Any], Result | None]:
+    """``work``, which redoes a batch in smaller pieces when memory runs out.
+
+    ::
+
+        train = halving(train, loader=loader, optimizer=optimizer)
+        for batch in loader:
+            train(batch)                   # zero_grad, forward, backward, step
+
+    The batch's pieces so far are dropped, and the loader yields the same rows again from the beginning, half as many at a time, now
+    and from then on; nothing is released or counted in between. Random layers draw anew: so not for a run that is to be resumed with its
+    key, where a step that is repeated with the same noise must be the same, bit for bit.
+
+    Args:
+        work: Takes what the loader yields; one call ends with ``optimizer.step()``.
+        loader: A private loader.
+        optimizer: The private optimiser that goes with it.
+
+    Returns:
+        A function of the same batch; it gives None for a piece that memory did not suffice for.
+
+    Raises:
+        SettingError: If the two do not belong together.
+    """
+    _check_pair(loader, optimizer)
+
+    def attempt(batch: Any) -> Result | None:
+        try:
+            return work(batch)
+        except RuntimeError as error:
+            if not out_of_memory(error) or optimizer.spent:
+                raise
+            most = _smaller(loader)
+            if most is None:
+                raise
+        loader.max_physical_batch = most
+        optimizer.drop()
+        loader.again()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return None
+
+    return attempt
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on whatever device."""
+    return isinstance(error, torch.OutOfMemoryError) or (isinstance(error, RuntimeError) and "out of memory" in str(error).lower())
+
+
+def _smaller(loader: SamplingLoader) -> int | None:
+    """Half the rows of the piece in hand, or those of its largest unit; None if that is no less."""
+    counts, rows = loader.piece.counts, len(loader.piece.rows)
+    whole = 1 if counts is None or not len(counts) else int(counts.max())
+    most = max(rows // 2, whole)
+    return most if most < rows else None
+
+
+def _check_pair(loader: object, optimizer: "DPOptimizer") -> None:
+    if not isinstance(loader, SamplingLoader) or getattr(optimizer, "loader", None) is not loader:
+        raise SettingError(
+            f"got a {type(loader).__name__} and a {type(optimizer).__name__} that do not belong together; expected the loader and the "
+            "optimiser that one make_private returned"
+        )

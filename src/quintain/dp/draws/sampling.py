@@ -1,0 +1,283 @@
+"""Poisson sampling: each step holds each record with the same probability, by itself."""
+
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sized
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+from weakref import ref
+
+import numpy as np
+from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, RandomSampler, SequentialSampler
+
+from quintain.core.errors import DataError, PrivacyError, SettingError
+from quintain.dp.accounting.guarantee import Sampling
+from quintain.dp.draws.batches import Fetched, Source, of_loader
+from quintain.dp.draws.distributed import ALONE, Ranks
+from quintain.dp.draws.pieces import NOTHING, Indices, Piece, Shares
+from quintain.dp.draws.units import Units
+from quintain.dp.step.fixed import Fixed
+from quintain.dp.step.noise import Stream
+
+if TYPE_CHECKING:
+    from quintain.dp.step.optimizer import DPOptimizer
+
+
+class SamplingLoader(Fixed):
+    """Batches of secret rows, whole or in pieces that fit into memory.
+
+    Each draw is addressable: it follows from the stream and its own number. So workers may be ahead; ``draws`` and ``size`` are those of
+    the batch in the user's hands.
+
+    Args:
+        fetch: Rows (int64 indices) to a batch; must accept none.
+        records: n, taken as public; units, if there are ``units``.
+        expected_batch_size: b, between 1 and n: also what the sum of gradients is divided by.
+        steps_per_epoch: Batches of one iteration over the loader.
+        stream: Where the draws come from.
+        max_physical_batch: Rows that a piece holds at most; each batch is then yielded piece by piece, and ``optimizer.step()`` acts at the
+            last one of a batch.
+        units: Who the records belong to, if not each to somebody else.
+        ranks: The processes that share each draw.
+
+    Raises:
+        SettingError: If the constants do not fit together.
+        DataError: If there are no records.
+    """
+
+    FIXED: ClassVar = frozenset({"records", "expected_batch_size", "stream", "units"})
+    sampling: ClassVar[Sampling]
+
+    def __init__(
+        self,
+        fetch: Callable[[Indices], Any],
+        *,
+        records: int,
+        expected_batch_size: int,
+        steps_per_epoch: int,
+        stream: Stream,
+        max_physical_batch: int | None = None,
+        units: Units | None = None,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        if records < 1:
+            raise DataError("got an empty data set; expected at least one record")
+        if not 1 <= expected_batch_size <= records:
+            raise SettingError(
+                f"got an expected batch of {expected_batch_size} out of {records} records; expected 1 to {records}: lower the batch size"
+            )
+        if steps_per_epoch < 1:
+            raise SettingError(f"got {steps_per_epoch} steps an epoch; expected at least one (drop_last=True drops the only batch?)")
+        if units is not None and units.count != records:
+            raise SettingError(f"got {records} records and {units.count} units; expected records = units: they are what is drawn")
+        ranks.agree((records, expected_batch_size, steps_per_epoch), "records, expected batch and steps an epoch")
+        self.records = records
+        self.expected_batch_size = expected_batch_size
+        self.steps_per_epoch = steps_per_epoch
+        self.stream, self.units, self.ranks = stream, units, ranks
+        self.max_physical_batch = max_physical_batch
+        self.dataset: Any = None
+        self.reproducible = False
+        self.draws = 0
+        self.piece = NOTHING
+        self.copies = 1
+        self.ended: Callable[[], bool] = lambda: False
+        self.source: Source = Fetched(fetch)
+        self._within = stream.child("within")
+        self._stepped: Callable[[], DPOptimizer | None] = lambda: None
+
+    @classmethod
+    def like(
+        cls,
+        loader: "DataLoader[Any]",
+        stream: Stream,
+        *,
+        max_physical_batch: int | None = None,
+        units: Units | Iterable[Hashable] | None = None,
+        ranks: Ranks = ALONE,
+    ) -> Self:
+        """The private twin of an ordinary loader: its data, collation, workers, length, and batch size, now the expected one.
+
+        Args:
+            loader: Its generator and order are not used. With ``units``, as large a share of them is expected in a batch as its batch
+                size is of the records. With a DistributedSampler, its batch size is that of one process.
+            stream: Where the draws come from.
+            max_physical_batch, ranks: As for the class.
+            units: Who the records belong to; or just one key a record.
+
+        Raises:
+            SettingError: If it is no DataLoader, streams, or has a sampler of its own or no batch size.
+        """
+        dataset, batch = _checked(loader, ranks)
+        records = len(dataset)
+        if units is not None:
+            units = units if isinstance(units, Units) else Units(units)
+            units.check(records)
+            records, batch = units.count, max(1, (2 * batch * units.count + records) // (2 * records))
+        made = cls(
+            lambda _rows: None,
+            records=records,
+            expected_batch_size=batch,
+            steps_per_epoch=len(loader),
+            stream=stream,
+            max_physical_batch=max_physical_batch,
+            units=units,
+            ranks=ranks,
+        )
+        made.dataset, made.source = dataset, of_loader(loader, stream.child("workers"))
+        return made
+
+    @property
+    def sample_rate(self) -> float:
+        """q, the share of the records that is expected in a batch; of Poisson sampling, the probability of each to be in it."""
+        return self.expected_batch_size / self.records
+
+    @property
+    def size(self) -> int:
+        """Rows of the whole batch in the user's hands, of this process; private."""
+        return self.piece.size
+
+    @property
+    def owners(self) -> Indices | None:
+        """Unit of each row in the user's hands (see ``Piece``)."""
+        return self.piece.owners
+
+    @property
+    def max_physical_batch(self) -> int | None:
+        """Rows that a piece holds at most; a change acts from the next iteration on."""
+        return self._most
+
+    @max_physical_batch.setter
+    def max_physical_batch(self, most: int | None) -> None:
+        if most is not None and most < 1:
+            raise SettingError(f"got a physical batch of at most {most}; expected at least 1")
+        self._most = most
+
+    def __len__(self) -> int:
+        return self.steps_per_epoch
+
+    def __iter__(self) -> Iterator[Any]:
+        left = self.steps_per_epoch
+        while left:
+            for piece, batch in self._ahead(left):
+                if self.draws != piece.draw - piece.first or not (piece.first or piece.follows(self.piece)):
+                    break
+                left -= piece.first
+                self.piece, self.draws = piece, piece.draw
+                if piece.first and self.ended():
+                    return
+                yield batch
+                if self.draws < piece.draw:
+                    left += 1
+                    break
+
+    def serve(self, optimizer: "DPOptimizer") -> None:
+        """Let one optimiser step on the batches.
+
+        Raises:
+            PrivacyError: If another still does: two steps on one draw cost more than two on draws of their own.
+        """
+        other = self._stepped()
+        if other is not None and other.capture.alive:
+            raise PrivacyError(
+                "got a loader whose batches another private optimiser steps on; expected one for each: two steps on the same draw cost "
+                "more than is counted for two draws"
+            )
+        self._stepped = ref(optimizer)
+
+    def again(self) -> None:
+        """Go back to the beginning of the batch in hand: the iteration goes on with the same rows, cut anew."""
+        self.draws = self.piece.draw - 1
+
+    @abstractmethod
+    def _chosen(self, turn: int) -> Indices:
+        """The records, or units, of draw number ``turn``, in order; the stream is at the beginning of that turn."""
+
+    def _ahead(self, batches: int) -> Iterator[tuple[Piece, Any]]:
+        """The next batches in pieces, as soon as a source asks for them."""
+        start, waiting = self.draws, deque[Piece]()
+
+        def rows() -> Iterator[Indices]:
+            for turn in range(start, start + batches):
+                for piece in self._cut(turn):
+                    waiting.append(piece)
+                    yield piece.rows
+
+        for batch in self.source.run(rows(), start):
+            yield waiting.popleft(), batch
+
+    def _cut(self, turn: int) -> Iterator[Piece]:
+        """The pieces of one batch; each holds whole units."""
+        rows, counts, shares = self._drawn(turn)
+        ends = np.arange(1, len(rows) + 1) if counts is None else np.cumsum(counts)
+        size, most = len(rows), self.max_physical_batch
+        if most is None or size <= most:
+            yield Piece(turn + 1, rows, size, size, counts, shares)
+            return
+        start = unit = 0
+        while start < size:
+            stop = int(np.searchsorted(ends, start + most, side="right"))
+            if stop == unit:
+                raise PrivacyError(
+                    f"a unit of {ends[unit] - start} rows does not fit into a physical batch of {most}, and must not be cut: its records "
+                    "are clipped together; expected a larger max_physical_batch, or Units(..., at_most=)"
+                )
+            end, part = int(ends[stop - 1]), slice(unit, stop)
+            groups = (None, None) if counts is None or shares is None else (counts[part], shares[part])
+            yield Piece(turn + 1, rows[start:end], end, size, *groups)
+            start, unit = end, stop
+
+    def _drawn(self, turn: int) -> tuple[Indices, Indices | None, Shares | None]:
+        """This process' rows of one batch, the rows of each unit in turn, and what each row counts."""
+        self.stream.seek(turn)
+        chosen = self._chosen(turn)
+        if self.units is None:
+            rows = self.ranks.part(chosen)
+            counts = np.ones(len(rows), dtype=np.int64)
+            shares = np.ones(len(rows))
+            if self.copies == 1:
+                return rows, None, None
+        else:
+            self._within.seek(turn)
+            rows, counts, shares = self.units.rows(chosen, self._within, self.ranks)
+        return np.repeat(rows, self.copies), counts * self.copies, shares / self.copies
+
+
+class PoissonLoader(SamplingLoader):
+    r"""Batches in which each of ``records`` takes part with probability ``expected_batch_size / records``, independently.
+
+    .. math:: q = b / n, \qquad |B_t| \sim \mathrm{Bin}(n, q)
+
+    The size of a batch is random and private; the constants are public, integers kept exact. An empty batch is a batch: it is
+    yielded with a first dimension of 0, and its step, pure noise, counts like any other. With an expected batch of all records, each
+    batch holds them all.
+    """
+
+    sampling = "poisson"
+
+    def _chosen(self, turn: int) -> Indices:  # noqa: ARG002
+        return self.stream.chosen(self.records, self.expected_batch_size)
+
+
+def _checked(loader: "DataLoader[Any]", ranks: Ranks) -> tuple[Any, int]:
+    """The data set of a loader that Poisson sampling can replace, and its expected batch, over all processes."""
+    if not isinstance(loader, DataLoader):
+        raise SettingError(f"got a {type(loader).__name__}; expected an ordinary DataLoader, to make the private one from")
+    if isinstance(loader.dataset, IterableDataset) or not isinstance(loader.dataset, Sized):
+        raise SettingError("got a data set that streams; Poisson sampling draws records by index: expected one with a length")
+    if loader.batch_size is None:
+        raise SettingError("got a loader without a batch size; expected DataLoader(dataset, batch_size=...), its expected batch")
+    sampler = loader.sampler
+    shared = isinstance(sampler, DistributedSampler)
+    if isinstance(sampler, DistributedSampler) and sampler.num_replicas != ranks.size:
+        raise SettingError(
+            f"got a DistributedSampler for {sampler.num_replicas} processes, and training by {ranks.size}; expected as many: wrap the "
+            "module in DifferentiallyPrivateDistributedDataParallel, or leave the sampler out"
+        )
+    if not isinstance(sampler, (RandomSampler, SequentialSampler, DistributedSampler)):
+        raise SettingError(
+            f"got a loader with a {type(sampler).__name__}, which Poisson sampling replaces; expected none: "
+            "for a part of the data, use torch.utils.data.Subset(dataset, rows)"
+        )
+    if not len(loader.dataset):
+        raise DataError("got an empty data set; expected at least one record")
+    return loader.dataset, loader.batch_size * (ranks.size if shared else 1)

@@ -1,0 +1,97 @@
+"""Batches that are not Poisson's, but hold each record once in a pass: chosen by name, warned of, and accounted as what they are."""
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader
+
+from quintain.core.errors import SettingError
+from quintain.dp.draws.distributed import Ranks
+from quintain.dp.draws.pieces import Indices
+from quintain.dp.draws.sampling import PoissonLoader, SamplingLoader
+from quintain.dp.draws.units import Units
+from quintain.dp.step.noise import Stream
+
+
+class _Passes(SamplingLoader):
+    """Each record, or unit, is in exactly one of the ``steps_per_epoch`` batches of a pass; passes follow one another without a gap."""
+
+    FIXED = SamplingLoader.FIXED | {"steps_per_epoch"}
+    warning: str
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        warnings.warn(f"{self.warning}; prefer PoissonLoader", UserWarning, stacklevel=3)
+        self._pass: tuple[int, Indices] | None = None
+
+    def _chosen(self, turn: int) -> Indices:
+        number, step = divmod(turn, self.steps_per_epoch)
+        if self._pass is None or self._pass[0] != number:
+            self.stream.seek(number)
+            self._pass = number, self._steps()
+        return np.flatnonzero(self._pass[1] == step)
+
+    @abstractmethod
+    def _steps(self) -> Indices:
+        """Which step of the pass at hand each record is in."""
+
+
+class ShuffledLoader(_Passes):
+    r"""Batches of a shuffled data set, as even as can be; drawn anew for each pass.
+
+    Guarantee: no more than that of one step on all records for each pass. Its true epsilon can be many times Poisson's of the same batch
+    size (2403.17673), and is never told as Poisson's.
+
+    Source: Chua et al., 2024, arXiv:2403.17673; Annamalai et al., 2024, arXiv:2411.10614.
+    """
+
+    sampling = "shuffle"
+    warning = "batches of shuffled data cost many times the epsilon of Poisson sampling, and are accounted without amplification"
+
+    def _steps(self) -> Indices:
+        steps = np.empty(self.records, dtype=np.int64)
+        steps[np.argsort(self.stream.words(self.records), kind="stable")] = np.arange(self.records) * self.steps_per_epoch // self.records
+        return steps
+
+
+class BallsInBinsLoader(_Passes):
+    """Each record in one batch of each pass, chosen uniformly and by itself: batches vary in size.
+
+    Source: Chua et al., 2024, arXiv:2412.16802.
+    """
+
+    sampling = "balls-in-bins"
+    warning = "balls-in-bins sampling has an accounting of its own"
+
+    def _steps(self) -> Indices:
+        return (self.stream.words(self.records) % np.uint64(self.steps_per_epoch)).astype(np.int64)
+
+
+def private_loader(
+    given: "DataLoader[Any] | SamplingLoader",
+    stream: Callable[[], Stream],
+    *,
+    poisson: bool,
+    max_physical_batch: int | None,
+    units: Units | Iterable[Hashable] | None,
+    ranks: Ranks,
+) -> SamplingLoader:
+    """The private twin of an ordinary loader, or a private one as it is.
+
+    Raises:
+        SettingError: If a private one draws otherwise than is asked for, or an ordinary one has no twin.
+    """
+    if not isinstance(given, SamplingLoader):
+        kind = PoissonLoader if poisson else ShuffledLoader
+        return kind.like(given, ranks.shared(stream()), max_physical_batch=max_physical_batch, units=units, ranks=ranks)
+    if units is not None or poisson != (given.sampling == "poisson") or (given.ranks.rank, given.ranks.size) != (ranks.rank, ranks.size):
+        raise SettingError(
+            f"got a {type(given).__name__}, which has its way to draw ({given.sampling}), and units, poisson_sampling or processes that do "
+            "not fit it; expected them told when it was made, or an ordinary DataLoader"
+        )
+    if max_physical_batch is not None:
+        given.max_physical_batch = max_physical_batch
+    return given

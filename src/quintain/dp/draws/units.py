@@ -1,0 +1,109 @@
+"""What is protected, if not one record: all records of a patient, or all augmented copies of a record, clipped together."""
+
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from torch import Tensor
+
+from quintain.core.errors import DataError, SettingError
+from quintain.dp.accounting.guarantee import Unit
+from quintain.dp.draws.distributed import Ranks
+from quintain.dp.draws.pieces import Indices, Shares
+from quintain.dp.step.noise import Stream
+
+if TYPE_CHECKING:
+    from quintain.dp.draws.batches import Source
+    from quintain.dp.draws.sampling import SamplingLoader
+
+Loader = TypeVar("Loader", bound="SamplingLoader")
+
+
+class Units:
+    r"""Who each record belongs to: a patient, a user, a household.
+
+    Units are drawn, each with all its records, and the gradient of a unit is bounded as a whole:
+
+    .. math:: S = \sum_{u \in B_t} \mathrm{clip}_C \Big( \sum_{i \in u} w_u\, g_i \Big)
+
+    Guarantee: that of the run, for adding or removing one unit with all its records. The number of units is public, instead of that of
+    records; one unit's records are nobody else's. Rows of a batch are told apart by their order alone, so collation and the loop keep it.
+
+    Args:
+        keys: One hashable key a record, in the order of the data set; equal keys, one unit.
+        name: What a unit is, for the ledger.
+        at_most: Records of one unit that a batch holds at most, drawn anew each time; None for all.
+        average: Whether w is one over the unit's records in the batch (else 1), so that many records do not weigh more.
+
+    Raises:
+        DataError: If a record has no key.
+    """
+
+    def __init__(self, keys: Iterable[Hashable], *, name: Unit = "patient", at_most: int | None = None, average: bool = False) -> None:
+        if at_most is not None and at_most < 1:
+            raise SettingError(f"got at most {at_most} records a unit; expected at least 1")
+        listed = keys.tolist() if isinstance(keys, (Tensor, np.ndarray)) else list(keys)
+        number: dict[Hashable, int] = {}
+        for at, key in enumerate(listed):
+            if key is None or key != key:  # noqa: PLR0124
+                raise DataError(f"record {at} has the key {key}; expected each to say whom it belongs to")
+            number.setdefault(key, len(number))
+        owner = np.array([number[key] for key in listed], dtype=np.int64)
+        self.name, self.at_most, self.average = name, at_most, average
+        self.records, self.count = len(owner), len(number)
+        self._order = np.argsort(owner, kind="stable")
+        self._counts = np.bincount(owner, minlength=self.count)
+        self._starts = np.cumsum(self._counts) - self._counts
+
+    def check(self, records: int) -> None:
+        """Raise unless there is a key for each record."""
+        if self.records != records:
+            raise SettingError(f"got {self.records} keys of units for {records} records; expected one each")
+
+    def rows(self, chosen: Indices, stream: Stream, ranks: Ranks) -> tuple[Indices, Indices, Shares]:
+        """The records of some units, how many each of these has, and what each of its records counts; those of this process."""
+        counts = self._counts[chosen]
+        ends = np.cumsum(counts)
+        place = np.arange(counts.sum()) - np.repeat(ends - counts, counts)
+        rows = self._order[np.repeat(self._starts[chosen], counts) + place]
+        owner = np.repeat(np.arange(len(chosen)), counts)
+        kept = owner % ranks.size == ranks.rank
+        if self.at_most is not None:
+            drawn = np.lexsort((stream.words(len(rows)), owner))
+            few = np.empty(len(rows), dtype=bool)
+            few[drawn] = place < self.at_most
+            kept, counts = kept & few, np.minimum(counts, self.at_most)
+        counts = ranks.part(counts)
+        return rows[kept], counts, 1 / counts if self.average else np.ones(len(counts))
+
+
+def augmented(loader: Loader, copies: int, transform: Callable[[Any], Any] | None = None) -> Loader:
+    r"""Let each record be in its batch ``copies`` times, changed at random, and be clipped as one: the mean of the copies' gradients.
+
+    .. math:: S = \sum_{i \in B_t} \mathrm{clip}_C \Big( \frac{1}{K} \sum_{k=1}^K \nabla \ell(T_k(x_i)) \Big)
+
+    One record still adds at most C: the guarantee is the same as without copies.
+
+    Args:
+        loader: Changed in place, and returned.
+        copies: K; the copies of a record follow one another in the batch.
+        transform: A batch to a batch, each row changed by itself; by default the data set changes its records whenever one is asked for.
+
+    Source: De et al., 2022, arXiv:2204.13650.
+    """
+    if copies < 1:
+        raise SettingError(f"got {copies} copies of each record; expected at least 1")
+    if loader.copies > 1:
+        raise SettingError("got a loader that is augmented already; expected a plain private one")
+    loader.copies = copies
+    if transform is not None:
+        loader.source = _Transformed(loader.source, transform)
+    return loader
+
+
+class _Transformed:
+    def __init__(self, source: "Source", transform: Callable[[Any], Any]) -> None:
+        self._source, self._transform = source, transform
+
+    def run(self, rows: Iterator[Indices], turn: int) -> Iterator[Any]:
+        return map(self._transform, self._source.run(rows, turn))

@@ -1,0 +1,1 @@
+"""One private step: clipped, summed, noised, and nothing else let through."""

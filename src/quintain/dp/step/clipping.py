@@ -1,0 +1,185 @@
+"""The clipped sum of per-example gradients: the one place where a record's influence is bounded."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from quintain.core.errors import SettingError
+from quintain.dp.gradients.capture import Pass
+from quintain.dp.gradients.forms import PerExample
+from quintain.dp.gradients.numbers import sum_of
+
+
+class Clip(Protocol):
+    """How gradients are brought down to a bound."""
+
+    @property
+    def sensitivity(self) -> float:
+        """Euclidean bound of what one record adds to the sum, over all parameters together: what the noise is scaled to."""
+
+    def at(self, sensitivity: float) -> "Clip":
+        """The same with another bound, for what is scheduled: the noise is scaled to the new one too."""
+
+    def factors(self, norms: Sequence[Tensor], precision: torch.finfo) -> Sequence[Tensor]:
+        """What each example's gradient is multiplied by, (B,) float64 for each parameter, from its norms in the order of the optimiser."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """The gradient over all parameters together.
+
+    Args:
+        max_grad_norm: C.
+
+    Source: Abadi et al., 2016, arXiv:1607.00133.
+    """
+
+    max_grad_norm: float
+
+    def __post_init__(self) -> None:
+        check_bound(self.max_grad_norm)
+
+    @property
+    def sensitivity(self) -> float:
+        return self.max_grad_norm
+
+    def at(self, sensitivity: float) -> "Flat":
+        return replace(self, max_grad_norm=sensitivity)
+
+    def factors(self, norms: Sequence[Tensor], precision: torch.finfo) -> Sequence[Tensor]:
+        return [factors(whole(norms), self.max_grad_norm, precision)] * len(norms)
+
+
+@dataclass(frozen=True, slots=True)
+class PerLayer:
+    r"""Each parameter by itself; one record adds at most :math:`\sqrt{\sum_k C_k^2}`.
+
+    Args:
+        max_grad_norms: C for each parameter, in the order of the optimiser.
+    """
+
+    max_grad_norms: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        for bound in self.max_grad_norms:
+            check_bound(bound)
+
+    @property
+    def sensitivity(self) -> float:
+        return math.hypot(*self.max_grad_norms)
+
+    def at(self, sensitivity: float) -> "PerLayer":
+        return PerLayer(tuple(bound * sensitivity / self.sensitivity for bound in self.max_grad_norms))
+
+    def factors(self, norms: Sequence[Tensor], precision: torch.finfo) -> Sequence[Tensor]:
+        return [factors(norm, bound, precision) for norm, bound in zip(norms, self.max_grad_norms, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Automatic:
+    r"""Every gradient normalised, :math:`f_i = C / (n_i + \gamma)`: C then scales the step like the learning rate, and needs no search.
+
+    Args:
+        max_grad_norm: C, which no clipped gradient reaches.
+        stability: gamma.
+
+    Source: Bu et al., 2023, arXiv:2206.07136.
+    """
+
+    max_grad_norm: float
+    stability: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_bound(self.max_grad_norm)
+        if not self.stability > 0:
+            raise SettingError(f"got stability = {self.stability}; expected a positive number, such as 0.01")
+
+    @property
+    def sensitivity(self) -> float:
+        return self.max_grad_norm
+
+    def at(self, sensitivity: float) -> "Automatic":
+        return replace(self, max_grad_norm=sensitivity)
+
+    def factors(self, norms: Sequence[Tensor], precision: torch.finfo) -> Sequence[Tensor]:
+        shrunk = self.max_grad_norm * (1 - 4 * precision.eps) / (whole(norms) + self.stability)
+        return [torch.where(shrunk.isfinite() & (shrunk >= precision.tiny), shrunk, 0)] * len(norms)
+
+
+@dataclass(frozen=True, slots=True)
+class Clipped:
+    """What a pass has added to the step.
+
+    Args:
+        norms: Euclidean norm of each example's gradient before clipping, (B,) float64; private.
+        factors: The least that a part of it was multiplied by, (B,) float64; private.
+    """
+
+    norms: Tensor
+    factors: Tensor
+
+
+def clip_of(max_grad_norm: float | Sequence[float] | Clip) -> Clip:
+    """Another way to say it: a number bounds all parameters together, several bound each by itself."""
+    if isinstance(max_grad_norm, (int, float)):
+        return Flat(max_grad_norm)
+    return PerLayer(tuple(max_grad_norm)) if isinstance(max_grad_norm, Sequence) else max_grad_norm
+
+
+def check_bound(bound: float) -> None:
+    """Raise unless ``bound`` is positive."""
+    if not bound > 0:
+        raise SettingError(f"got max_grad_norm = {bound}; expected a positive number, such as 1.0")
+
+
+def whole(norms: Sequence[Tensor]) -> Tensor:
+    """The norm over all parameters."""
+    return sum_of(norm.square() for norm in norms).sqrt()
+
+
+def factors(norms: Tensor, max_grad_norm: float, precision: torch.finfo) -> Tensor:
+    r"""What brings gradients of these norms down to ``max_grad_norm``, (B,) float64.
+
+    .. math:: f_i = \min(1, C / n_i), \qquad f_i = 0 \text{ where } n_i \text{ is not finite}
+
+    Rounded down by a few units of ``precision`` (that of the gradients), so that no norm comes out above C (1 + 1e-6); also 0 where it
+    is too small to be told exactly in that precision.
+    """
+    shrunk = (max_grad_norm * (1 - 4 * precision.eps) / norms).clamp(max=1)
+    return torch.where(norms.isfinite() & (shrunk >= precision.tiny), shrunk, 0)
+
+
+def weighed(
+    parameters: Sequence[nn.Parameter], turn: Pass, clip: Clip, *, mean: bool
+) -> tuple[Mapping[nn.Parameter, PerExample], list[Tensor], Clipped]:
+    r"""Each example's gradients by parameter, and for each parameter what they count in the clipped sum, (B,) float64.
+
+    .. math:: S = \sum_i f_i\, g_i
+
+    A record whose gradient is not finite counts nothing.
+
+    Args:
+        parameters: In the order of the optimiser; those that the pass did not use are not among the gradients.
+        turn: A pass after its backward pass.
+        clip: How to bound.
+        mean: Whether the loss was a mean over the pass' examples, so that their gradients arrive divided by their number.
+
+    Source: Abadi et al., 2016, arXiv:1607.00133; norms without gradients: Goodfellow, 2015, arXiv:1510.01799.
+    """
+    batch = turn.batch or 0
+    scale = float(batch) if mean else 1.0
+    found = turn.gradients
+    none = torch.zeros(batch, dtype=torch.float64, device=parameters[0].device)
+    norms = [scale * found[parameter].squared().sqrt() if parameter in found else none for parameter in parameters]
+    precision = max((torch.finfo(parameter.dtype) for parameter in parameters), key=lambda info: info.eps)
+    multipliers = clip.factors(norms, precision)
+    total = whole(norms)
+    broken = ~total.isfinite()
+    if broken.any():
+        found = {parameter: gradient.without(broken) for parameter, gradient in found.items()}
+        multipliers = [multiplier.masked_fill(broken, 0) for multiplier in multipliers]
+    return found, [scale * multiplier for multiplier in multipliers], Clipped(total, torch.stack(list(multipliers)).amin(0))

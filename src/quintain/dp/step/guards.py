@@ -1,0 +1,126 @@
+"""What private training refuses: optimisers beside it, buffers that are written, settings and modules that do not fit."""
+
+import inspect
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from quintain.core.errors import PrivacyError, SettingError
+from quintain.dp.gradients.capture import Capture
+from quintain.dp.step.clipping import Clip
+from quintain.dp.step.noise import Stream
+
+if TYPE_CHECKING:
+    from quintain.dp.step.optimizer import DPOptimizer
+
+_GUARDED: "WeakSet[DPOptimizer]" = WeakSet()
+
+
+def guard(private: "DPOptimizer") -> None:
+    """Let no other optimiser step on these parameters, as long as their gradients are captured."""
+    _GUARDED.add(private)
+
+
+def _before_any_step(optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
+    for private in tuple(_GUARDED):
+        private.admit(optimizer)
+
+
+register_optimizer_step_pre_hook(_before_any_step)
+
+
+class Buffers:
+    """Refuses buffers that a training pass writes, as long as gradients are captured: they are released without noise.
+
+    Args:
+        capture: Of the module to train.
+    """
+
+    def __init__(self, capture: Capture) -> None:
+        self._capture = capture
+        self._before: dict[str, tuple[Tensor, int]] = {}
+        root = capture.root
+        self._held = [(name, module._buffers) for name, module in root.named_modules()]
+        capture.keep(
+            root.register_forward_pre_hook(lambda module, _args: self._open() if module is root else None),
+            root.register_forward_hook(lambda module, _args, _output: self._close() if module is root else None),
+        )
+
+    def _open(self) -> None:
+        self._before = {name: (buffer, buffer._version) for name, buffer in self._watched()}
+
+    def _close(self) -> None:
+        for name, buffer in self._watched():
+            before = self._before.get(name)
+            if before is None or before[0] is not buffer or before[1] != buffer._version:
+                raise PrivacyError(
+                    f"buffer {name!r} was written by a pass in training mode, and no noise is added to buffers; expected none to change: "
+                    "use a layer without running statistics, or keep it in evaluation mode"
+                )
+
+    def _watched(self) -> Iterator[tuple[str, Tensor]]:
+        if not self._capture.root.training or not self._capture.alive:
+            return iter(())
+        return ((f"{name}.{key}" if name else key, x) for name, held in self._held if held for key, x in held.items() if x is not None)
+
+
+def check_settings(noise_multiplier: float, clip: Clip) -> None:
+    """Raise unless the noise can be drawn for the bound."""
+    if not 0 <= noise_multiplier < math.inf:
+        raise SettingError(f"got noise_multiplier = {noise_multiplier}; expected a finite number, 0 (no privacy) or more, such as 1.1")
+    if math.isinf(clip.sensitivity) and noise_multiplier:
+        raise SettingError("got max_grad_norm = inf with noise; expected a finite bound: noise is scaled to it")
+
+
+def check_inner(optimizer: torch.optim.Optimizer) -> None:
+    """Raise unless the optimiser is a plain one that takes one gradient a step."""
+    from quintain.dp.step.optimizer import DPOptimizer
+
+    if isinstance(optimizer, DPOptimizer):
+        raise PrivacyError("got an optimiser that is private already; expected a plain one, over a module that no other holds")
+    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
+    if isinstance(optimizer, torch.optim.LBFGS) or (closure is not None and closure.default is inspect.Parameter.empty):
+        raise PrivacyError(
+            f"got {type(optimizer).__name__}, which asks its closure for several gradients a step, each of which would have to be clipped, "
+            "noised and paid for; expected one that takes one gradient, such as SGD or Adam"
+        )
+
+
+def is_mean(loss_reduction: str) -> bool:
+    """Whether the loss is a mean, or a sum."""
+    if loss_reduction not in ("mean", "sum"):
+        raise SettingError(f'got loss_reduction = {loss_reduction!r}; expected "mean" or "sum"')
+    return loss_reduction == "mean"
+
+
+def noise_stream(generator: torch.Generator | None, *, secure: bool) -> Stream:
+    """A stream of noise keyed by a generator of torch, or else by the operating system."""
+    if generator is None:
+        return Stream.secret()
+    if secure:
+        raise SettingError("got a noise generator in secure mode; expected none: who knows its seed can subtract the noise")
+    words = torch.randint(0, 256, (32,), generator=generator, dtype=torch.uint8, device=generator.device)
+    return Stream(bytes(words.tolist()))
+
+
+def matched(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, nn.Parameter]:
+    """The trainable parameters by name, in the optimiser's order."""
+    names = {parameter: name for name, parameter in module.named_parameters()}
+    held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if any(parameter not in names for parameter in held):
+        shapes = [tuple(parameter.shape) for parameter in held if parameter not in names]
+        raise PrivacyError(
+            f"the optimiser holds {len(shapes)} parameters (shapes {shapes[:3]}) that the module does not; expected its own alone"
+        )
+    missing = [name for parameter, name in names.items() if parameter.requires_grad and not any(parameter is other for other in held)]
+    if missing:
+        raise PrivacyError(
+            f"the optimiser does not hold trainable parameter {missing[0]!r} ({len(missing)} in all); expected every one: "
+            "build it from module.parameters(), or freeze the rest (requires_grad=False)"
+        )
+    return {names[parameter]: parameter for parameter in held if parameter.requires_grad}

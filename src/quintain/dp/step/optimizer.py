@@ -1,0 +1,350 @@
+"""The optimiser's step made private: clip, sum, noise, divide, and only then the user's own step."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from quintain.core.errors import BudgetSpent, PrivacyError
+from quintain.dp.accounting.budget import Budget
+from quintain.dp.accounting.ledger import Ledger, Release
+from quintain.dp.draws.pieces import NOTHING, Piece
+from quintain.dp.draws.sampling import SamplingLoader
+from quintain.dp.gradients.capture import Capture, Pass
+from quintain.dp.gradients.grouping import grouped
+from quintain.dp.gradients.probe import Probe
+from quintain.dp.gradients.samples import Samples, pending_samples
+from quintain.dp.step import guards
+from quintain.dp.step.adaptive import Adaptive
+from quintain.dp.step.bounded import Bounded
+from quintain.dp.step.clipping import Clip, clip_of, weighed
+from quintain.dp.step.discrete import DiscreteSums
+from quintain.dp.step.fixed import Fixed
+from quintain.dp.step.gathered import Gathered
+from quintain.dp.step.noise import Stream
+from quintain.dp.step.noising import noisy_votes, release_of, whole_sums
+from quintain.dp.step.standing import Standing
+from quintain.dp.step.sums import FloatSums
+from quintain.dp.step.unsampled import Unsampled
+from quintain.dp.step.written import Written
+
+
+class DPOptimizer(Fixed, Bounded, Standing):
+    r"""A user's optimiser whose gradients are noisy sums of clipped ones.
+
+    .. math:: \tilde g = \frac{1}{b}\Big(\sum_{i \in B_t} \mathrm{clip}_C(g_i) + \sigma C\, \mathcal{N}(0, I)\Big)
+
+    Noise is drawn at every step, for every parameter: one without a gradient in this batch, and all of them on an empty batch, get noise
+    alone. One batch may be cut into several passes, each with its backward, before one step; their clipped sums add up (do not divide the
+    loss by their number).
+
+    On its own, over the parameters of a ``GradSampleModule``, it does not know how batches are drawn: its ledger then counts each step as
+    one on all records, the most that it can cost as long as no record is in two passes of one step.
+
+    Args:
+        optimizer: The optimiser to step.
+        noise_multiplier: sigma.
+        max_grad_norm: How one record's gradient is bounded: C over all parameters, one for each, or another way to clip.
+        expected_batch_size: b, which the sum is divided by; a ``loader`` tells it.
+        loss_reduction: Whether losses are means over the batch of their pass, or sums.
+        generator: Keys the noise, which is then reproducible; never in ``secure_mode``.
+        secure_mode: Whether noise is discrete, on a grid, so that rounding tells nothing.
+        capture: What catches the gradients; by default that of the ``GradSampleModule`` which holds the parameters.
+        loader: Where the batches come from.
+        ledger: Where each step is recorded, before it is applied.
+        stream: Where the noise comes from; by default keyed by the operating system.
+        budget: What may be spent.
+
+    Raises:
+        PrivacyError: If optimiser and module do not hold the same trainable parameters, or a layer cannot be private.
+        SettingError: If a number is out of its range.
+    """
+
+    FIXED: ClassVar = frozenset({"inner", "capture", "parameters", "loader", "ledger", "stream", "secure_mode", "budget", "gathered"})
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        *,
+        noise_multiplier: float,
+        max_grad_norm: float | Sequence[float] | Clip,
+        expected_batch_size: int | None = None,
+        loss_reduction: Literal["mean", "sum"] = "mean",
+        generator: torch.Generator | None = None,
+        secure_mode: bool = False,
+        capture: Capture | None = None,
+        loader: SamplingLoader | None = None,
+        ledger: Ledger | None = None,
+        stream: Stream | None = None,
+        budget: Budget | None = None,
+    ) -> None:
+        guards.check_inner(optimizer)
+        self.inner = optimizer
+        self.capture = Samples.over(optimizer) if capture is None else capture
+        self.parameters = guards.matched(self.capture.root, optimizer)
+        self._clip = clip_of(max_grad_norm)
+        guards.check_settings(noise_multiplier, self._clip)
+        self._noise_multiplier, self._mean = noise_multiplier, guards.is_mean(loss_reduction)
+        self.loader = Unsampled(self, expected_batch_size, reproducible=generator is not None) if loader is None else loader
+        self.ledger = Ledger() if ledger is None else ledger
+        self.stream = guards.noise_stream(generator, secure=secure_mode) if stream is None else stream
+        self.secure_mode, self.budget = secure_mode, budget
+        self.seen = self.clipped = 0
+        self._steps = 0
+        self._float_sums = FloatSums(self.params)
+        self._sums: FloatSums | DiscreteSums = self._empty()
+        self.gathered = Gathered(self.loader.draws)
+        self._written = Written(self.capture.root, self.parameters)
+        self._noised = self._ready = self._is_last_step_skipped = False
+        self._skips: list[bool] = []
+        self._hooks: list[Callable[[DPOptimizer], None]] = []
+        self.loader.serve(self)
+        self.capture.serve(drawn=self._drawn, finished=self._accumulate)
+        guards.Buffers(self.capture)
+        guards.guard(self)
+        self.probe = Probe(self.capture, batch_dim=0 if self.capture.batch_first else 1)
+
+    def __repr__(self) -> str:
+        return f"DPOptimizer({self.inner!r}, noise_multiplier={self.noise_multiplier}, max_grad_norm={self.max_grad_norm})"
+
+    @property
+    def params(self) -> list[nn.Parameter]:
+        """The trainable parameters, in the optimiser's order."""
+        return list(self.parameters.values())
+
+    @property
+    def steps(self) -> int:
+        """Steps taken, each with noise of its own."""
+        return self._steps
+
+    @property
+    def expected_batch_size(self) -> int:
+        """b, which the sum is divided by: public, unlike the size of the batch."""
+        return self.loader.expected_batch_size
+
+    @property
+    def loss_reduction(self) -> Literal["mean", "sum"]:
+        """Whether losses are means over the batch of their pass, or sums."""
+        return "mean" if self._mean else "sum"
+
+    @property
+    def grad_samples(self) -> list[Tensor]:
+        """Of each parameter, the gradients (B, *shape) of all examples that wait to be clipped, of the sum of their losses."""
+        return pending_samples(self.capture.pending, self.params, mean=self._mean)
+
+    @property
+    def accumulated_iterations(self) -> int:
+        """Batches in a step: one, in however many pieces."""
+        return 1
+
+    def attach_step_hook(self, fn: "Callable[[DPOptimizer], None]") -> None:
+        """Call ``fn`` with this optimiser in each step, after the noise and before the update; several may be attached."""
+        self._hooks.append(fn)
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One private step: recorded first, then applied.
+
+        Raises:
+            PrivacyError: If no gradients were captured since the last step, or some that cannot be bounded are there.
+            BudgetSpent: If the step would cost more than the budget; nothing has changed.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        if self.pre_step():
+            self.inner.step()
+            self._ready = False
+            self._written.remember()
+        return loss
+
+    def signal_skip_step(self, do_skip: bool = True) -> None:
+        """Let the next step, or not, only clip and add up; without a signal, steps within a batch in pieces do so until its last."""
+        self._skips.append(do_skip)
+
+    def pre_step(self) -> bool:
+        """All of a step but the inner optimiser's; whether that is due."""
+        self.clip_and_accumulate()
+        self._is_last_step_skipped = self._check_skip_next_step()
+        if self._is_last_step_skipped:
+            self.gathered.kept = self.gathered.examples
+            return False
+        self.add_noise()
+        self.scale_grad()
+        for hook in self._hooks:
+            hook(self)
+        self._written.remember()
+        return True
+
+    def clip_and_accumulate(self) -> None:
+        """Clip the gradients of all passes since the last time, and add them up."""
+        for turn in self.capture.take():
+            self._accumulate(turn)
+
+    def add_noise(self) -> None:
+        """Record the step, and add its noise to the sum of clipped gradients; nothing of that sum can be seen before."""
+        self._written.check_others(self.inner)
+        self._written.check()
+        self.gathered.check(self.loader)
+        if self.broke and self.budget is not None:
+            raise BudgetSpent(
+                f"one more step would cost more than epsilon = {self.budget.epsilon} at delta = {self.budget.delta} "
+                f"({self.ledger.steps} steps are spent); expected training to end here, with the weights of the last step"
+            )
+        self.loader.ranks.agree((self.loader.draws, self.steps), "batches and steps")
+        self.ledger.record(self.release)
+        self.gathered.spent = self.loader.draws
+        for group in self.inner.param_groups:
+            if "noise_std" in group:
+                group["noise_std"] = self.noise_scale / self.loader.expected_batch_size
+        self.probe.stepped()
+        self._release()
+        self.gathered.forget()
+        self._noised = True
+
+    def scale_grad(self) -> None:
+        """Divide the noisy sum by the expected batch, and write it into the parameters' gradients."""
+        if not self._noised:
+            raise PrivacyError("scale_grad() before add_noise(); expected clip_and_accumulate(), add_noise(), scale_grad(), or just step()")
+        for parameter, mean in self._sums.divided(self.loader.expected_batch_size).items():
+            parameter.grad = mean
+        self._noised, self._ready = False, True
+        self._written.remember()
+
+    @property
+    def release(self) -> Release:
+        """What the next step gives out, as the ledger records it."""
+        return release_of(self.loader, self.noise_multiplier, secure=self.secure_mode)
+
+    @property
+    def broke(self) -> bool:
+        """Whether one more step would cost more than the budget."""
+        return self.budget is not None and not self.budget.affords(self.ledger, self.release)
+
+    def admit(self, optimizer: torch.optim.Optimizer) -> None:
+        """Called before any optimiser's step: none may step on private parameters but the inner one, once on each private gradient.
+
+        Raises:
+            PrivacyError: If another does.
+        """
+        if optimizer is self.inner and self._ready:
+            self._written.check()
+            self._ready = False
+            return
+        if self.capture.hands_to(self._accumulate) and self._written.moves(optimizer):
+            raise PrivacyError(
+                f"{type(optimizer).__name__} is about to step on parameters that are trained privately, past the clip and the noise; "
+                "expected the optimiser that make_private returned to step alone"
+            )
+
+    def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: ARG002
+        """Drop all gradients, captured ones too; they become None. Sums of the earlier pieces of the batch in hand stay."""
+        if isinstance(self.capture, Samples):
+            self.capture.clear()
+        self.capture.take()
+        if self.gathered.examples != self.gathered.kept:
+            self.gathered.forget()
+        self._noised = self._ready = False
+        self.inner.zero_grad(set_to_none=True)
+
+    @property
+    def spent(self) -> bool:
+        """Whether the batch in hand was stepped on, so that it must not be used again."""
+        return self.gathered.spent == self.loader.draws
+
+    def drop(self) -> None:
+        """Drop the batch in hand with all its pieces so far: it begins anew, or the next one does."""
+        self.zero_grad()
+        self.gathered.forget()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The inner optimiser's state, and under ``"privacy"`` the ledger and the places in the random streams (never their keys)."""
+        privacy = {
+            "ledger": self.ledger.state_dict(),
+            "steps": self.steps,
+            "draws": self.loader.draws,
+            "noise_multiplier": self.noise_multiplier,
+            "max_grad_norm": self.max_grad_norm,
+        }
+        return {**self.inner.state_dict(), "privacy": privacy}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from ``state_dict``; a seeded run then draws as if it had never stopped.
+
+        Raises:
+            PrivacyError: If the state does not say what was spent, or is earlier than what was spent here.
+        """
+        if "privacy" not in state_dict:
+            raise PrivacyError("got a plain optimiser's state; expected one with its ledger, or the steps already spent would be forgotten")
+        privacy = state_dict["privacy"]
+        self.gathered.check_none()
+        self.ledger.load_state_dict(privacy["ledger"])
+        if privacy["steps"] < self.steps or privacy["draws"] < self.gathered.spent:
+            raise PrivacyError(
+                f"got a state of {privacy['steps']} steps and {privacy['draws']} batches after {self.steps} and {self.gathered.spent}; "
+                "expected none that is earlier: its noise was drawn already, and would be drawn again for other gradients"
+            )
+        self._steps, self.loader.draws = privacy["steps"], privacy["draws"]
+        self.gathered.spent = self.loader.draws
+        self.noise_multiplier = privacy.get("noise_multiplier", self.noise_multiplier)
+        self.max_grad_norm = privacy.get("max_grad_norm", self.max_grad_norm)
+        self.inner.load_state_dict({key: value for key, value in state_dict.items() if key != "privacy"})
+
+    def _accumulate(self, turn: Pass) -> None:
+        self._written.check()
+        piece = turn.draw
+        if self.gathered.left(piece):
+            self.gathered.forget()
+        if self.gathered.examples is None:
+            self._sums = self._empty()
+            self._sums.clear()
+        self.gathered.begin(turn.batch or 0)
+        mean = self._mean
+        if piece.counts is not None and piece.shares is not None:
+            turn, mean = grouped(turn, piece.counts, piece.shares, mean=mean), False
+        found, weights, part = weighed(self.params, turn, self._clip, mean=mean)
+        self._sums.add(found, weights)
+        self.gathered.add(piece, self._clip.votes(part.norms) if isinstance(self._clip, Adaptive) else 0)
+        self.seen += len(part.norms)
+        self.clipped += int((part.factors < 1).sum())
+
+    def _release(self) -> None:
+        """Add the noise of this step to the sums, once for all processes; the step is theirs together."""
+        ranks = self.loader.ranks
+        if self.noise_scale and not ranks.rank:
+            self.stream.seek(self.steps)
+            self._sums.add_noise(self.stream, self.noise_scale)
+        ranks.add_up(self._sums.flat)
+        if isinstance(self._clip, Adaptive):
+            votes = torch.tensor(self.gathered.votes, dtype=torch.int64, device=ranks.device)
+            ranks.add_up(votes)
+            self._clip = self._clip.moved(self._noisy(int(votes), self._clip.count_std), self.loader.expected_batch_size)
+        self._steps += 1
+
+    def _noisy(self, votes: int, count_std: float) -> float:
+        """Twice the count, with noise from a stream of its own."""
+        if not self.noise_multiplier:
+            return votes
+        stream = self.stream.child("count")
+        stream.seek(self.steps)
+        return noisy_votes(votes, count_std, stream, secure=self.secure_mode)
+
+    def _empty(self) -> "FloatSums | DiscreteSums":
+        """What this step's gradients are added up in."""
+        return whole_sums(self.params, self._clip, self.noise_multiplier) if self.secure_mode else self._float_sums
+
+    def _check_skip_next_step(self, pop_next: bool = True) -> bool:
+        if self._skips:
+            return self._skips.pop(0) if pop_next else self._skips[0]
+        return not self.loader.piece.last
+
+    def _drawn(self) -> Piece:
+        if isinstance(self.loader, Unsampled):
+            self.loader.draws = self.gathered.spent + 1
+            return replace(NOTHING, draw=self.loader.draws)
+        return self.loader.piece
+
+
+PrivateOptimizer = DPOptimizer

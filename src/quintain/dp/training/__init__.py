@@ -1,0 +1,1 @@
+"""A whole private run, what helps it, and what it resumes from."""
