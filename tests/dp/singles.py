@@ -5,7 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from quintain.dp.gradients.capture import Capture, Pass
+from quintain.dp.gradients.capture import Capture
+from quintain.dp.gradients.passes import Pass
 from quintain.dp.step.clipping import Flat, weighed
 from quintain.dp.step.sums import FloatSums
 

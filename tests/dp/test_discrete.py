@@ -97,6 +97,11 @@ def test_acceptance_probabilities_are_probabilities() -> None:
     assert (logs <= 0).all()
 
 
+def released(sums: DiscreteSums, by: int, stream: Stream | None = None) -> dict[torch.nn.Parameter, torch.Tensor]:
+    sums.release(stream, 1.0, by)
+    return sums.handed_over()
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 2**16),
@@ -131,7 +136,7 @@ def test_sums_are_those_of_floating_point_to_the_grid() -> None:
     sums.add({p: Dense(row) for p, row in zip(held, rows, strict=True)}, [factors, factors])
     for p, row in zip(held, rows, strict=True):
         exact = torch.einsum("b,b...->...", factors, row) / 9
-        assert (sums.divided(9)[p] - exact).abs().max() <= sums.unit
+        assert (released(sums, 9)[p] - exact).abs().max() <= sums.unit
     assert sums.unit < 1.5 * 1.1 * 1e-6
 
 
@@ -141,8 +146,8 @@ def test_gradients_longer_than_they_were_said_to_be_add_nothing() -> None:
     rows = torch.tensor([[2.0, 0, 0, 0], [0.5, 0, 0, 0], [math.nan, 0, 0, 0], [math.inf, 0, 0, 0], [1e30, -1e30, 0, 0], [-0.0, -0.0, 0, 0]])
     left_out = sums.add({held[0]: Dense(rows)}, [torch.ones(6, dtype=torch.float64)])
     assert left_out.tolist() == [True, False, True, True, True, False]
-    assert sums.divided(1)[held[0]].tolist() == pytest.approx([0.5, 0, 0, 0], abs=1e-6)
-    assert not torch.signbit(sums.divided(1)[held[0]]).any()
+    assert released(sums, 1)[held[0]].tolist() == pytest.approx([0.5, 0, 0, 0], abs=1e-6)
+    assert not torch.signbit(released(sums, 1)[held[0]]).any()
 
 
 def test_the_sum_does_not_depend_on_order() -> None:
@@ -162,10 +167,10 @@ def test_an_empty_batch_and_an_unused_parameter_get_noise_of_the_right_size() ->
     sums = DiscreteSums(held, noise_multiplier=1.3, sensitivity=0.7)
     sums.add({held[1]: Dense(torch.zeros(0, 10))}, [torch.zeros(0, dtype=torch.float64)] * 2)
     assert not sums.flat.any()
-    sums.add_noise(Stream.seeded(6))
-    noise = sums.divided(1)[held[0]].double()
+    means = released(sums, 1, Stream.seeded(6))
+    noise = means[held[0]].double()
     assert abs(float(noise.square().mean()) / (1.3 * 0.7) ** 2 - 1) < 5 * math.sqrt(2 / noise.numel())
-    assert sums.divided(1)[held[1]].all()
+    assert means[held[1]].all()
     sums.clear()
     assert not sums.flat.any()
 
@@ -174,8 +179,7 @@ def test_what_is_released_is_whole_multiples_of_the_grid() -> None:
     held = parameters((100,), dtype=torch.float64)
     sums = DiscreteSums(held, noise_multiplier=2.0, sensitivity=1.0)
     sums.add({held[0]: Dense(torch.randn(3, 100, dtype=torch.float64) / 100)}, [torch.ones(3, dtype=torch.float64)])
-    sums.add_noise(Stream.seeded(7))
-    steps = sums.divided(1)[held[0]] / sums.unit
+    steps = released(sums, 1, Stream.seeded(7))[held[0]] / sums.unit
     assert (steps - steps.round()).abs().max() < 1e-6
     assert sums.flat.dtype == torch.int64
 

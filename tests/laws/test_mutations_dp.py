@@ -87,7 +87,7 @@ MUTATIONS = {
     "the same noise each step": ("quintain.dp.step.noise.Stream._normal", stuck, "two steps"),
     "one noise for all layers": (
         "quintain.dp.step.noise.Stream.add_normal",
-        lambda self, into, scale: into.view(2, -1).add_(self.normal(len(into) // 2), alpha=scale),
+        lambda self, into, scale, by: into.view(2, -1).add_(self.normal(len(into) // 2), alpha=scale).div_(by),
         "two layers",
     ),
     "fixed batches": ("quintain.dp.step.noise.Stream.chosen", fixed_size, "spread of batch sizes"),

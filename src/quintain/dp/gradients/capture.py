@@ -5,11 +5,9 @@ gradient at the layer's output is all that is needed.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import partial
-from inspect import signature
 from types import MethodType
-from typing import Any, cast
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -19,93 +17,16 @@ from torch.utils.hooks import RemovableHandle
 
 from quintain.core.errors import PrivacyError
 from quintain.dp.draws.pieces import NOTHING, Piece
-from quintain.dp.gradients.forms import Dense, PerExample
-from quintain.dp.gradients.validation import mixing, refuse_mixing, refuse_without_rule
-from quintain.dp.rules import RULES, Fused, Rule, Use, Whole
-from quintain.dp.rules.attention import sequence_first
-from quintain.dp.rules.fallback import fallback, held, passive, running_again
+from quintain.dp.gradients.forms import PerExample
+from quintain.dp.gradients.layers import Layer, layers_of, reading
+from quintain.dp.gradients.passes import Pass
+from quintain.dp.gradients.validation import mixing, refuse_mixing
+from quintain.dp.rules import RULES, Fused, Rule, Use
+from quintain.dp.rules.fallback import running_again
 from quintain.dp.rules.protocol import Found
-
-COARSEST = 1e-6
-"""The largest rounding unit of gradients that are clipped."""
 
 CAPTURES: "WeakKeyDictionary[nn.Module, Capture]" = WeakKeyDictionary()
 """Which capture each trainable layer is under."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Layer:
-    """A layer with parameters to train: its name in the module, its rule, these parameters by name, and which dimension is the batch."""
-
-    name: str
-    module: nn.Module
-    rule: Rule
-    parameters: Mapping[str, nn.Parameter]
-    batch_dim: int = 0
-
-    def examples(self, x: Tensor) -> Tensor:
-        """``x`` with the batch first."""
-        return x.transpose(0, self.batch_dim) if self.batch_dim and (x.dim() > 2 or not x.is_floating_point()) else x
-
-
-@dataclass(slots=True, eq=False)
-class Pass:
-    """One forward pass of the whole module, with what its backward pass has brought so far."""
-
-    draw: Piece
-    gradients: dict[nn.Parameter, PerExample] = field(default_factory=dict)
-    batch: int | None = None
-    taken: bool = False
-
-    def add(self, layer: Layer, found: Found) -> None:
-        """Take note of one use of ``layer``.
-
-        Raises:
-            PrivacyError: If the rule does not give all trainable parameters, and these alone, in their shapes.
-        """
-        if not {name for name in layer.parameters if "." not in name} <= set(found) <= set(layer.parameters):
-            raise PrivacyError(
-                f"the rule of layer {layer.name!r} gives gradients of {sorted(found)}, and its trainable parameters are "
-                f"{sorted(layer.parameters)}; expected all of them and no others"
-            )
-        for name, given in found.items():
-            parameter = layer.parameters[name]
-            gradient: PerExample = Dense(given) if isinstance(given, Tensor) else given
-            if gradient.shape != parameter.shape:
-                raise PrivacyError(
-                    f"the rule of layer {layer.name!r} gives gradients of {name!r} of shape {tuple(gradient.shape)} an example; "
-                    f"expected {tuple(parameter.shape)}"
-                )
-            known = self.gradients.get(parameter)
-            self.gradients[parameter] = gradient if known is None else known.plus(gradient)
-
-    def admit(self, layer: Layer, batch: int, precision: torch.dtype) -> None:
-        """Check that gradients of so many examples may be added.
-
-        Raises:
-            PrivacyError: If they are of another batch, rounded too coarsely, or the pass was handed over.
-        """
-        if self.taken:
-            raise PrivacyError(
-                "backward() through a forward pass whose gradients were already clipped or dropped; expected all of its backward passes "
-                "before the module's next forward pass, step() or zero_grad()"
-            )
-        if torch.is_grad_enabled():
-            raise PrivacyError(
-                "got a backward pass that is itself to be differentiated (create_graph=True); expected a plain one: second derivatives "
-                "have no per-example gradients here"
-            )
-        if torch.finfo(precision).eps > COARSEST:
-            raise PrivacyError(
-                f"layer {layer.name!r} got gradients in {precision}, in which sums of clipped gradients are not exact enough for the "
-                "bound; expected float32 or float64: no half precision, no autocast"
-            )
-        if self.batch not in (None, batch):
-            raise PrivacyError(
-                f"layer {layer.name!r} got {batch} examples in a pass over {self.batch}; "
-                "expected the batch as first dimension of every trainable layer's input"
-            )
-        self.batch = batch
 
 
 class _Source(torch.autograd.Function):
@@ -146,7 +67,9 @@ class Capture:
         rules: Mapping[type[nn.Module], Rule] | None = None,
         batch_first: bool = True,
     ) -> None:
-        self.layers = _layers(module, {**RULES, **(rules or {})}, batch_first=batch_first)
+        self.layers = layers_of(module, {**RULES, **(rules or {})}, batch_first=batch_first)
+        for layer in self.layers:
+            _check_own(layer)
         self._drawn, self._finished = drawn, finished
         self._of = {layer.module: layer for layer in self.layers}
         self._mixing = mixing(module)
@@ -232,7 +155,7 @@ class Capture:
     def watch(self, layer: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Tensor) -> Tensor:
         """The layer's output, whose backward pass brings the gradients of the layer's parameters."""
         turn = self._current(layer)
-        read, rule = _read(layer, args, kwargs)
+        read, rule = reading(layer, args, kwargs)
         versions = [x._version for x in read]
         if not output.requires_grad:
             output = _Source.apply((output,), self._needs)
@@ -334,56 +257,12 @@ def _forward(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
     return capture.run(module, args, kwargs) if capture else type(module).forward(module, *args, **kwargs)
 
 
-def _read(layer: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[Tensor], Callable[[Tensor], Callable[[], Found]]]:
-    """The tensors that a layer is called with, and what its rule makes of them once the gradient at its output is known."""
-    module, rule, names = layer.module, layer.rule, layer.parameters.keys()
-    assert not isinstance(rule, Fused)
-    if isinstance(rule, Whole):
-        whole, bound = rule.rule, signature(type(module).forward).bind(module, *args, **kwargs).arguments
-        given = {name: x.detach() if isinstance(x, Tensor) else x for name, x in list(bound.items())[1:]}
-        return [x for x in given.values() if isinstance(x, Tensor)], lambda g: lambda: whole(module, given, g, names)
-    simple, first = rule, cast(Tensor, next(iter((*args, *kwargs.values())))).detach()
-    a = layer.examples(first)
-
-    def sized(g: Tensor) -> Callable[[], Found]:
-        if not a.dim() or len(a) != len(g):
-            raise PrivacyError(
-                f"layer {layer.name!r} got an input of shape {tuple(first.shape)} in a pass over {len(g)} examples; "
-                "expected the batch as first dimension of every trainable layer's input"
-            )
-        return lambda: simple(module, a, g, names)
-
-    return [first], sized
-
-
-def _layers(module: nn.Module, rules: Mapping[type[nn.Module], Rule], *, batch_first: bool) -> tuple[Layer, ...]:
-    layers: list[Layer] = []
-    columns, held_elsewhere = sequence_first(module), passive(module)
-    for name, child in module.named_modules():
-        if child in held_elsewhere:
-            continue
-        rule, own = rules.get(type(child)), held(child)
-        fused = isinstance(rule, Fused) and any(parameter.requires_grad for parameter in child.parameters())
-        if not own and not fused:
-            continue
-        label = name or type(child).__name__
-        if rule is None:
-            refuse_without_rule(label, child)
-            rule = fallback(label, child)
-        if isinstance(rule, Fused) and rule.inside:
-            own = {key: parameter for key, parameter in child.named_parameters() if parameter.requires_grad}
-            fused = True
-        if not batch_first and (isinstance(rule, Whole) or (isinstance(rule, Fused) and rule.inside)):
-            raise PrivacyError(
-                f"layer {label!r} is a {type(child).__name__}, whose batch must be the first dimension; expected batch_first=True"
-            )
-        if fused and "forward" in vars(child) and getattr(child.forward, "__func__", None) is not _forward:
-            raise PrivacyError(f"layer {label!r} has a forward of its own; expected that of its class, {type(child).__name__}")
-        layers.append(Layer(label, child, rule, own, batch_dim=int(child in columns or not batch_first)))
-    if not layers:
-        raise PrivacyError("the module has no trainable parameter; expected at least one with requires_grad=True")
-    return tuple(layers)
-
-
 def _trainable(module: nn.Module) -> set[nn.Parameter]:
     return {parameter for parameter in module.parameters() if parameter.requires_grad}
+
+
+def _check_own(layer: Layer) -> None:
+    """Raise if the forward of a fused layer was replaced, but by one of these."""
+    module = layer.module
+    if isinstance(layer.rule, Fused) and "forward" in vars(module) and getattr(module.forward, "__func__", None) is not _forward:
+        raise PrivacyError(f"layer {layer.name!r} has a forward of its own; expected that of its class, {type(module).__name__}")

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError
 from quintain.dp.draws.pieces import Indices, Shares
-from quintain.dp.gradients.capture import Pass
 from quintain.dp.gradients.forms import Blocks, Dense, Outer, PerExample, Rows, Sum
 from quintain.dp.gradients.numbers import KEPT
+from quintain.dp.gradients.passes import Pass
 
 
 def grouped(turn: Pass, counts: Indices, shares: Shares, *, mean: bool) -> Pass:

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError, SettingError
-from quintain.dp.gradients.capture import CAPTURES, Capture, Layer, Pass
+from quintain.dp.gradients.capture import CAPTURES, Capture
 from quintain.dp.gradients.forms import PerExample
+from quintain.dp.gradients.layers import Layer
+from quintain.dp.gradients.passes import Pass
 from quintain.dp.rules import Rule
 
 Mode = Literal["auto", "hooks", "functorch", "ew", "ghost"]

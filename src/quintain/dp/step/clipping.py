@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from quintain.core.errors import SettingError
-from quintain.dp.gradients.capture import Pass
 from quintain.dp.gradients.forms import PerExample
 from quintain.dp.gradients.numbers import sum_of
+from quintain.dp.gradients.passes import Pass
 
 
 class Clip(Protocol):

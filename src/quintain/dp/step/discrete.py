@@ -97,6 +97,7 @@ class DiscreteSums:
             )
         self.unit = sensitivity / (room * SLACK)
         self._flat = torch.zeros(total, dtype=torch.int64, device=parameters[0].device)
+        self._by = 1
 
     @property
     def flat(self) -> Tensor:
@@ -138,14 +139,19 @@ class DiscreteSums:
                 into[parameter].view(-1)[columns] += whole.sum(0).to(torch.int64)
         return ~kept
 
-    def add_noise(self, stream: Stream, scale: float | None = None) -> None:  # noqa: ARG002
-        """Independent discrete Gaussian noise for every number; its size is the grid's own."""
+    def release(self, stream: Stream | None, scale: float, by: int) -> None:  # noqa: ARG002
+        """Add independent discrete Gaussian noise to every number, if there is a stream for it; its size is the grid's own, whatever
+        ``scale``. What is handed over is divided."""
+        self._by = by
+        if stream is None:
+            return
         for piece in self._flat.split(AT_ONCE):
             piece += torch.from_numpy(discrete_gaussian(len(piece), stream)).to(piece.device)
 
-    def divided(self, by: int) -> dict[nn.Parameter, Tensor]:
-        """The sums over a number, in the parameters' own units and formats."""
-        return {parameter: (part.double() * (self.unit / by)).to(parameter.dtype) for parameter, part in self.by_parameter.items()}
+    def handed_over(self) -> dict[nn.Parameter, Tensor]:
+        """The sums, divided, in the parameters' own units and formats."""
+        step = self.unit / self._by
+        return {parameter: (part.double() * step).to(parameter.dtype) for parameter, part in self.by_parameter.items()}
 
     def _rounded(self, gradients: PerExample, factors: Tensor, kept: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """Pieces of the rows of whole numbers, float64, in which their squares and sums are exact; zero where not kept."""

@@ -77,14 +77,14 @@ class Stream:
         half = -(-count // 2)
         return self._normal(torch.empty(2, half, dtype=dtype), torch.empty(2, half, dtype=dtype), bytearray()).view(-1)[:count]
 
-    def add_normal(self, into: Tensor, scale: float) -> None:
-        """Add independent normal numbers of standard deviation ``scale`` to a flat tensor, in pieces that are drawn in the same memory."""
+    def add_normal(self, into: Tensor, scale: float, by: int = 1) -> None:
+        """Add independent normal numbers of standard deviation ``scale`` to a flat tensor, and divide it, in pieces that a cache holds."""
         size = AT_ONCE // into.element_size()
         room, bits = torch.empty(2, 2 * -(-min(size, len(into)) // 2), dtype=into.dtype), bytearray()
         for piece in into.split(size):
             drawn, words = room[:, : 2 * -(-len(piece) // 2)].unflatten(1, (2, -1))
             normal = self._normal(drawn, words, bits).view(-1)
-            piece.add_(normal[: len(piece)].to(piece.device), alpha=scale)
+            piece.add_(normal[: len(piece)].to(piece.device), alpha=scale).div_(by)
 
     def chosen(self, records: int, expected: int) -> npt.NDArray[np.int64]:
         """Which of ``records`` are in, each by itself with probability ``expected / records``, exact to 2^-64 and never above."""

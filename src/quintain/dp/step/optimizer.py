@@ -12,8 +12,9 @@ from quintain.dp.accounting.budget import Budget
 from quintain.dp.accounting.ledger import Ledger, Release
 from quintain.dp.draws.pieces import NOTHING, Piece
 from quintain.dp.draws.sampling import SamplingLoader
-from quintain.dp.gradients.capture import Capture, Pass
+from quintain.dp.gradients.capture import Capture
 from quintain.dp.gradients.grouping import grouped
+from quintain.dp.gradients.passes import Pass
 from quintain.dp.gradients.probe import Probe
 from quintain.dp.gradients.samples import Samples, pending_samples
 from quintain.dp.step import guards
@@ -205,10 +206,10 @@ class DPOptimizer(Fixed, Bounded, Standing):
         self._noised = True
 
     def scale_grad(self) -> None:
-        """Divide the noisy sum by the expected batch, and write it into the parameters' gradients."""
+        """Write the noisy sum over the expected batch into the parameters' gradients."""
         if not self._noised:
             raise PrivacyError("scale_grad() before add_noise(); expected clip_and_accumulate(), add_noise(), scale_grad(), or just step()")
-        for parameter, mean in self._sums.divided(self.loader.expected_batch_size).items():
+        for parameter, mean in self._sums.handed_over().items():
             parameter.grad = mean
         self._noised, self._ready = False, True
         self._written.remember()
@@ -313,9 +314,8 @@ class DPOptimizer(Fixed, Bounded, Standing):
     def _release(self) -> None:
         """Add the noise of this step to the sums, once for all processes; the step is theirs together."""
         ranks = self.loader.ranks
-        if self.noise_scale and not ranks.rank:
-            self.stream.seek(self.steps)
-            self._sums.add_noise(self.stream, self.noise_scale)
+        self.stream.seek(self.steps)
+        self._sums.release(self.stream if self.noise_scale and not ranks.rank else None, self.noise_scale, self.expected_batch_size)
         ranks.add_up(self._sums.flat)
         if isinstance(self._clip, Adaptive):
             votes = torch.tensor(self.gathered.votes, dtype=torch.int64, device=ranks.device)

@@ -11,7 +11,8 @@ from quintain.dp.step.noise import Stream
 
 
 class FloatSums:
-    """One flat buffer for the sums of all parameters.
+    """One flat buffer for the sums of all parameters, which become their gradients once the noise is in: no sum without noise ever enters
+    memory that a gradient was handed out in.
 
     Args:
         parameters: In the order of the optimiser.
@@ -26,7 +27,6 @@ class FloatSums:
             raise PrivacyError(f"got trainable parameters on {', '.join(sorted(devices))}; expected all on one device")
         self._parameters = parameters
         self._flat: Tensor | None = None
-        self._means: Tensor | None = None
 
     @property
     def flat(self) -> Tensor:
@@ -40,7 +40,8 @@ class FloatSums:
     @property
     def by_parameter(self) -> dict[nn.Parameter, Tensor]:
         """Each in the shape of its parameter."""
-        return self._parts(self.flat)
+        parts = self.flat.split([parameter.numel() for parameter in self._parameters])
+        return {parameter: part.view_as(parameter) for parameter, part in zip(self._parameters, parts, strict=True)}
 
     def add(self, found: Mapping[nn.Parameter, PerExample], factors: Sequence[Tensor]) -> None:
         """Add each example's gradient times its factor, (B,) for each parameter; those that a pass did not use stay."""
@@ -49,23 +50,20 @@ class FloatSums:
                 found[parameter].add_to(into, factor)
 
     def clear(self) -> None:
-        """Back to zero."""
+        """Begin anew, in other memory than what was handed over."""
         for parameter in self._parameters:
             parameter.grad = None
-        if self._flat is not None:
-            self._flat.zero_()
+        self._flat = None
 
-    def add_noise(self, stream: Stream, scale: float) -> None:
-        """Independent Gaussian noise for every parameter."""
-        stream.add_normal(self.flat, scale)
+    def release(self, stream: Stream | None, scale: float, by: int) -> None:
+        """Add independent Gaussian noise to every number, if there is a stream for it, and divide."""
+        if stream is None:
+            self.flat.div_(by)
+        else:
+            stream.add_normal(self.flat, scale, by)
 
-    def divided(self, by: int) -> dict[nn.Parameter, Tensor]:
-        """The sums over a number, in the parameters' own formats; in memory of their own, which no sum without noise ever enters."""
-        if self._means is None or self._means.device != self.flat.device:
-            self._means = torch.empty_like(self.flat)
-        torch.div(self.flat, by, out=self._means)
-        return {parameter: part.to(parameter.dtype) for parameter, part in self._parts(self._means).items()}
-
-    def _parts(self, flat: Tensor) -> dict[nn.Parameter, Tensor]:
-        parts = flat.split([parameter.numel() for parameter in self._parameters])
-        return {parameter: part.view_as(parameter) for parameter, part in zip(self._parameters, parts, strict=True)}
+    def handed_over(self) -> dict[nn.Parameter, Tensor]:
+        """What was released, in the parameters' own formats; the sums then begin anew."""
+        found = {parameter: part.to(parameter.dtype) for parameter, part in self.by_parameter.items()}
+        self._flat = None
+        return found
