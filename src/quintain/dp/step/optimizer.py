@@ -249,6 +249,7 @@ class DPOptimizer(Fixed, Bounded, Standing):
             self.gathered.forget()
         self._noised = self._ready = False
         self.inner.zero_grad(set_to_none=True)
+        self._written.remember()
 
     @property
     def spent(self) -> bool:
