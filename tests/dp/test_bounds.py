@@ -136,3 +136,19 @@ def test_a_form_that_took_no_account_of_rounding_would_be_caught(monkeypatch: py
             gradient.add_to(into, torch.where(torch.arange(BATCH) == record, weights, 0))
             broken += float(into.double().norm()) > 1e-3 * (1 + 1e-6)
     assert broken
+
+
+@pytest.mark.parametrize("batch", [0, BATCH])
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_there_is_added_to_or_overwritten(form: str, batch: int) -> None:
+    generator = torch.Generator().manual_seed(7)
+    a = torch.randn(BATCH, POSITIONS, INPUTS, generator=generator)
+    g = torch.randn(BATCH, POSITIONS, OUTPUTS, generator=generator)
+    gradient = FORMS[form](a, g) if batch else Dense(torch.zeros(0, OUTPUTS, INPUTS))
+    weights = torch.linspace(0.5, 1, batch, dtype=torch.float64)
+    alone, added, over = torch.zeros(gradient.shape), torch.ones(gradient.shape), torch.full(gradient.shape, torch.nan)
+    gradient.add_to(alone, weights)
+    gradient.add_to(added, weights)
+    gradient.add_to(over, weights, 0)
+    torch.testing.assert_close(added, alone + 1, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(over, alone, atol=1e-4, rtol=1e-4)

@@ -17,7 +17,7 @@ CHOSEN, NORMAL, DENSE = noise.Stream.chosen, noise.Stream._normal, forms.Dense.s
 
 def per_parameter(flat, norms, precision):
     """Clips each parameter by itself and calls it flat."""
-    return [clipping.factors(norm, flat.max_grad_norm, precision) for norm in norms]
+    return torch.stack([clipping.factors(norm, flat.max_grad_norm, precision) for norm in norms])
 
 
 def apart(outer):

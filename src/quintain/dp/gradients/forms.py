@@ -20,8 +20,8 @@ class PerExample(Protocol):
     def squared(self) -> Tensor:
         """Squared Euclidean norms, (B,) float64: never below those of what ``add_to`` adds up, whatever the order of summation."""
 
-    def add_to(self, into: Tensor, weights: Tensor) -> None:
-        """Add all, each times its weight (B,), to a tensor of the parameter's shape, which is contiguous."""
+    def add_to(self, into: Tensor, weights: Tensor, beta: int = 1) -> None:
+        """Add all, each times its weight (B,), to ``beta`` times a contiguous tensor of the parameter's shape; 0 overwrites."""
 
     def plus(self, other: "PerExample") -> "PerExample":
         """The gradients of a parameter that was used twice."""
@@ -53,8 +53,8 @@ class Dense:
     def squared(self) -> Tensor:
         return square(self.rows)
 
-    def add_to(self, into: Tensor, weights: Tensor) -> None:
-        into.view(-1).addmv_(self.rows.flatten(1).mT, weights.to(self.rows.dtype))
+    def add_to(self, into: Tensor, weights: Tensor, beta: int = 1) -> None:
+        into.view(-1).addmv_(self.rows.flatten(1).mT, weights.to(self.rows.dtype), beta=beta)
 
     def plus(self, other: PerExample) -> PerExample:
         return Dense(self.rows + other.dense())
@@ -116,12 +116,12 @@ class Outer:
         """Sum over the positions of the norms of their products, (B,) float64: what the norm could be if none cancelled."""
         return dots(lengths(self.a), lengths(self.g))
 
-    def add_to(self, into: Tensor, weights: Tensor) -> None:
+    def add_to(self, into: Tensor, weights: Tensor, beta: int = 1) -> None:
         sides = weighted(self.a, self.g, weights)
         if all(x.transpose(0, 1).is_contiguous() for x in sides):
             sides = sides[0].transpose(0, 1), sides[1].transpose(0, 1)
         a, g = (x.flatten(0, 1) for x in sides)
-        into.addmm_(g.mT, a)
+        into.addmm_(g.mT, a, beta=beta)
 
     def plus(self, other: PerExample) -> PerExample:
         if isinstance(other, Outer):
@@ -169,7 +169,9 @@ class Rows:
         result = torch.zeros(self.batch, dtype=torch.float64, device=self.gradient.device)
         return result.index_add(0, self.owner, square(self.gradient))
 
-    def add_to(self, into: Tensor, weights: Tensor) -> None:
+    def add_to(self, into: Tensor, weights: Tensor, beta: int = 1) -> None:
+        if not beta:
+            into.zero_()
         into.index_add_(0, self.row, self.gradient * weights.to(into.dtype)[self.owner, None])
 
     def plus(self, other: PerExample) -> PerExample:
@@ -207,9 +209,9 @@ class Blocks:
     def squared(self) -> Tensor:
         return sum_of(part.squared() for part in self.parts)
 
-    def add_to(self, into: Tensor, weights: Tensor) -> None:
+    def add_to(self, into: Tensor, weights: Tensor, beta: int = 1) -> None:
         for part, rows in zip(self.parts, into.split([part.shape[0] for part in self.parts]), strict=True):
-            part.add_to(rows, weights)
+            part.add_to(rows, weights, beta)
 
     def plus(self, other: PerExample) -> PerExample:
         if isinstance(other, Blocks) and [part.shape for part in other.parts] == [part.shape for part in self.parts]:
@@ -248,9 +250,10 @@ class Sum:
         quick = self._tied() if self._table() else square(self.dense())
         return (quick.sqrt() + self.rounding()).square()
 
-    def add_to(self, into: Tensor, weights: Tensor) -> None:
+    def add_to(self, into: Tensor, weights: Tensor, beta: int = 1) -> None:
         for part in self.parts:
-            part.add_to(into, weights)
+            part.add_to(into, weights, beta)
+            beta = 1
 
     def plus(self, other: PerExample) -> PerExample:
         for at, part in enumerate(self.parts):

@@ -13,7 +13,7 @@ from torch.nn.modules.conv import _ConvNd
 from quintain.core.errors import PrivacyError
 from quintain.dp.gradients import cost, numbers
 from quintain.dp.gradients.forms import Dense, PerExample
-from quintain.dp.gradients.numbers import cleared, dots, in_range, pieces, square, sum_of, weighted
+from quintain.dp.gradients.numbers import cleared, dots, in_range, pieces, square, weighted
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +97,11 @@ class Filters:
 
     def squared(self) -> Tensor:
         positions, (outputs, inputs) = self._positions(), self.shape[:2]
-        pixels = _pixels(self.window, self.a)
+        pixels = math.prod(self.a.shape[2:])
         by_pixels = pixels**2 < self.window.taps * positions**2
         terms = inputs * (pixels / positions) ** 2 if by_pixels else inputs * self.window.taps
         if self.window.groups > 1 or not cost.ghost(positions, self.shape[1:].numel(), outputs, terms):
-            built = numbers.joined([square(self._of(cut)) for cut in self._cuts()], self.a)
+            built = numbers.joined([square(self._built(cut)) for cut in self._cuts()], self.a)
             return (built.sqrt() + self.rounding()).square()
 
         def products(a: Tensor, g: Tensor) -> Tensor:
@@ -115,8 +115,12 @@ class Filters:
         rounded = inputs * self.window.taps + outputs + positions
         return quick.clamp(min=0) + rounded * torch.finfo(self.a.dtype).eps * self._reach()
 
-    def add_to(self, into: Tensor, weights: Tensor) -> None:
-        into.add_(self._backward(*weighted(self.a, self.g, weights), 1))
+    def add_to(self, into: Tensor, weights: Tensor, beta: int = 1) -> None:
+        found = self._backward(*weighted(self.a, self.g, weights), 1)
+        if beta:
+            into.add_(found)
+        else:
+            into.copy_(found)
 
     def plus(self, other: PerExample) -> PerExample:
         return Dense(self.dense() + other.dense())
@@ -148,10 +152,15 @@ class Filters:
         return pieces(len(self.a), self.shape.numel() + patches)
 
     def _of(self, cut: slice) -> Tensor:
-        """Some of the gradients, from patches, or by one backward call on the batch folded into the channels with as many groups more."""
+        """Some of the gradients, in the shape of the weight."""
+        built = self._built(cut)
+        return built.unflatten(2, (*self.shape[2:], self.shape[1])).movedim(-1, 2) if self._by_patches() else built
+
+    def _built(self, cut: slice) -> Tensor:
+        """Some of the gradients, from patches, (B, outputs, taps x inputs), or by one backward call on the batch folded into the channels
+        with as many groups more."""
         if self._by_patches():
-            matrix = torch.bmm(self.g[cut].flatten(2), _patches(self.window, self.a[cut]))
-            return matrix.unflatten(2, (*self.shape[2:], self.shape[1])).movedim(-1, 2)
+            return torch.bmm(self.g[cut].flatten(2), _patches(self.window, self.a[cut]))
         a, g = self.a[cut], self.g[cut]
         return self._backward(a.reshape(1, -1, *a.shape[2:]), g.reshape(1, -1, *g.shape[2:]), len(a)).view(len(a), *self.shape)
 
@@ -173,25 +182,39 @@ def _batched(layer: nn.Module, a: Tensor) -> _ConvNd:
     return conv
 
 
-def _pixels(window: Window, a: Tensor) -> int:
-    """Pixels of an input with its padding."""
-    return math.prod(size + 2 * padding for size, padding in zip(a.shape[2:], window.padding, strict=True))
-
-
 def _around(window: Window, a: Tensor) -> Tensor:
     return F.pad(a, [side for size in reversed(window.padding) for side in (size, size)])
 
 
 def _by_pixels(window: Window, a: Tensor) -> Tensor:
     """Inner products of what the filter sees at any two positions, (B, positions, positions)."""
-    x = _around(window, a)
-    sizes, x = x.shape[2:], x.flatten(2)
+    sizes, x = a.shape[2:], a.flatten(2)
     seen = torch.bmm(x.mT, x).view(-1, *sizes, *sizes)
-    for axis, (kernel, stride, dilation) in enumerate(zip(window.shape[2:], window.stride, window.dilation, strict=True), 1):
-        span = sizes[axis - 1] - dilation * (kernel - 1)
-        there = [(slice(None),) * axis + (slice(tap, tap + span, stride),) for tap in range(0, dilation * kernel, dilation)]
-        seen = sum_of(seen[(*here, *(slice(None),) * (len(sizes) - 1), here[-1])] for here in there)
+    for axis in range(len(sizes)):
+        seen = _along(window, seen, axis, len(sizes))
     return seen.flatten(1, len(sizes)).flatten(2)
+
+
+def _along(window: Window, products: Tensor, axis: int, axes: int) -> Tensor:
+    """Products of pixels (B, *sizes, *sizes), summed over the taps along one axis: there are then positions, in place of pixels."""
+    size, stride, padding, dilation = products.shape[1 + axis], window.stride[axis], window.padding[axis], window.dilation[axis]
+    reach = dilation * (window.shape[2 + axis] - 1)
+    positions = (size + 2 * padding - reach - 1) // stride + 1
+    shape = list(products.shape)
+    shape[1 + axis] = shape[1 + axis + axes] = positions
+    summed = products.new_zeros(shape)
+    for offset in range(-padding, reach - padding + 1, dilation):
+        first, last = max(0, math.ceil(-offset / stride)), min(positions - 1, (size - 1 - offset) // stride)
+        if first <= last:
+            seen = slice(first * stride + offset, last * stride + offset + 1, stride)
+            summed[_both(slice(first, last + 1), axis, axes)] += products[_both(seen, axis, axes)]
+    return summed
+
+
+def _both(cut: slice, axis: int, axes: int) -> tuple[slice, ...]:
+    """The same cut of an axis in either of two positions."""
+    others = (slice(None),) * axis
+    return (slice(None), *others, cut, *(slice(None),) * (axes - axis - 1), *others, cut)
 
 
 def _patches(window: Window, a: Tensor) -> Tensor:

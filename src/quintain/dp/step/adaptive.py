@@ -1,7 +1,6 @@
 """A bound that follows a quantile of the norms, learnt privately on the way."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -60,8 +59,8 @@ class Adaptive:
     def at(self, sensitivity: float) -> "Adaptive":
         return replace(self, max_grad_norm=sensitivity)
 
-    def factors(self, norms: Sequence[Tensor], precision: torch.finfo) -> Sequence[Tensor]:
-        return [factors(whole(norms), self.max_grad_norm, precision)] * len(norms)
+    def factors(self, norms: Tensor, precision: torch.finfo) -> Tensor:
+        return factors(whole(norms), self.max_grad_norm, precision)
 
     def gradient_noise(self, noise_multiplier: float) -> float:
         """sigma_g for a cost of ``noise_multiplier`` in all."""

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from quintain.core.errors import SettingError
 from quintain.dp.gradients.forms import PerExample
-from quintain.dp.gradients.numbers import sum_of
 from quintain.dp.gradients.passes import Pass
 
 
@@ -24,8 +23,9 @@ class Clip(Protocol):
     def at(self, sensitivity: float) -> "Clip":
         """The same with another bound, for what is scheduled: the noise is scaled to the new one too."""
 
-    def factors(self, norms: Sequence[Tensor], precision: torch.finfo) -> Sequence[Tensor]:
-        """What each example's gradient is multiplied by, (B,) float64 for each parameter, from its norms in the order of the optimiser."""
+    def factors(self, norms: Tensor, precision: torch.finfo) -> Tensor:
+        """What gradients of these norms (P, B) are multiplied by, float64: (P, B) by parameter in the order of the optimiser, or
+        (B,) alike for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,8 @@ class Flat:
     def at(self, sensitivity: float) -> "Flat":
         return replace(self, max_grad_norm=sensitivity)
 
-    def factors(self, norms: Sequence[Tensor], precision: torch.finfo) -> Sequence[Tensor]:
-        return [factors(whole(norms), self.max_grad_norm, precision)] * len(norms)
+    def factors(self, norms: Tensor, precision: torch.finfo) -> Tensor:
+        return factors(whole(norms), self.max_grad_norm, precision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,8 @@ class PerLayer:
     def at(self, sensitivity: float) -> "PerLayer":
         return PerLayer(tuple(bound * sensitivity / self.sensitivity for bound in self.max_grad_norms))
 
-    def factors(self, norms: Sequence[Tensor], precision: torch.finfo) -> Sequence[Tensor]:
-        return [factors(norm, bound, precision) for norm, bound in zip(norms, self.max_grad_norms, strict=True)]
+    def factors(self, norms: Tensor, precision: torch.finfo) -> Tensor:
+        return torch.stack([factors(norm, bound, precision) for norm, bound in zip(norms, self.max_grad_norms, strict=True)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +105,9 @@ class Automatic:
     def at(self, sensitivity: float) -> "Automatic":
         return replace(self, max_grad_norm=sensitivity)
 
-    def factors(self, norms: Sequence[Tensor], precision: torch.finfo) -> Sequence[Tensor]:
+    def factors(self, norms: Tensor, precision: torch.finfo) -> Tensor:
         shrunk = self.max_grad_norm * (1 - 4 * precision.eps) / (whole(norms) + self.stability)
-        return [torch.where(shrunk.isfinite() & (shrunk >= precision.tiny), shrunk, 0)] * len(norms)
+        return torch.where(shrunk.isfinite() & (shrunk >= precision.tiny), shrunk, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +136,9 @@ def check_bound(bound: float) -> None:
         raise SettingError(f"got max_grad_norm = {bound}; expected a positive number, such as 1.0")
 
 
-def whole(norms: Sequence[Tensor]) -> Tensor:
-    """The norm over all parameters."""
-    return sum_of(norm.square() for norm in norms).sqrt()
+def whole(norms: Tensor) -> Tensor:
+    """The norm over all parameters, (B,), from those of each, (P, B)."""
+    return norms.square().sum(0).sqrt()
 
 
 def factors(norms: Tensor, max_grad_norm: float, precision: torch.finfo) -> Tensor:
@@ -155,8 +155,8 @@ def factors(norms: Tensor, max_grad_norm: float, precision: torch.finfo) -> Tens
 
 def weighed(
     parameters: Sequence[nn.Parameter], turn: Pass, clip: Clip, *, mean: bool
-) -> tuple[Mapping[nn.Parameter, PerExample], list[Tensor], Clipped]:
-    r"""Each example's gradients by parameter, and for each parameter what they count in the clipped sum, (B,) float64.
+) -> tuple[Mapping[nn.Parameter, PerExample], Tensor, Clipped]:
+    r"""Each example's gradients by parameter, and for each of P parameters what they count in the clipped sum, (P, B) float64.
 
     .. math:: S = \sum_i f_i\, g_i
 
@@ -174,12 +174,12 @@ def weighed(
     scale = float(batch) if mean else 1.0
     found = turn.gradients
     none = torch.zeros(batch, dtype=torch.float64, device=parameters[0].device)
-    norms = [scale * found[parameter].squared().sqrt() if parameter in found else none for parameter in parameters]
+    norms = scale * torch.stack([found[parameter].squared() if parameter in found else none for parameter in parameters]).sqrt()
     precision = max((torch.finfo(parameter.dtype) for parameter in parameters), key=lambda info: info.eps)
-    multipliers = clip.factors(norms, precision)
+    multipliers = clip.factors(norms, precision).expand(len(parameters), -1)
     total = whole(norms)
     broken = ~total.isfinite()
     if broken.any():
         found = {parameter: gradient.without(broken) for parameter, gradient in found.items()}
-        multipliers = [multiplier.masked_fill(broken, 0) for multiplier in multipliers]
-    return found, [scale * multiplier for multiplier in multipliers], Clipped(total, torch.stack(list(multipliers)).amin(0))
+        multipliers = multipliers.masked_fill(broken, 0)
+    return found, scale * multipliers, Clipped(total, multipliers.amin(0))

@@ -116,12 +116,13 @@ class DiscreteSums:
         for parameter in self._parameters:
             parameter.grad = None
 
-    def add(self, found: Mapping[nn.Parameter, PerExample], factors: Sequence[Tensor]) -> Tensor:
+    def add(self, found: Mapping[nn.Parameter, PerExample], factors: Tensor) -> Tensor:
         """Add each example's gradient times its factor, rounded to the grid.
 
         Args:
             found: By parameter; those that the pass did not use may be missing.
-            factors: For each parameter, (B,) float64, such that the products' norms over all parameters are at most ``sensitivity``.
+            factors: (P, B) float64, in the order of the parameters, such that the products' norms over all of these are at most
+                ``sensitivity``.
 
         Returns:
             Which examples were left out because they were longer than that, or not finite, (B,) bool.

@@ -1,6 +1,6 @@
 """Sums of clipped gradients, and their noise, in floating point."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -31,23 +31,24 @@ class FloatSums:
     @property
     def flat(self) -> Tensor:
         """All sums, in the widest of the parameters' formats."""
-        device, count = self._parameters[0].device, sum(parameter.numel() for parameter in self._parameters)
-        if self._flat is None or self._flat.device != device:
-            dtype = max((parameter.dtype for parameter in self._parameters), key=lambda dtype: torch.finfo(dtype).bits)
-            self._flat = torch.zeros(count, dtype=dtype, device=device)
+        if self._flat is None:
+            self._flat = self._room().zero_()
         return self._flat
 
     @property
     def by_parameter(self) -> dict[nn.Parameter, Tensor]:
         """Each in the shape of its parameter."""
-        parts = self.flat.split([parameter.numel() for parameter in self._parameters])
-        return {parameter: part.view_as(parameter) for parameter, part in zip(self._parameters, parts, strict=True)}
+        return self._parts(self.flat)
 
-    def add(self, found: Mapping[nn.Parameter, PerExample], factors: Sequence[Tensor]) -> None:
-        """Add each example's gradient times its factor, (B,) for each parameter; those that a pass did not use stay."""
-        for (parameter, into), factor in zip(self.by_parameter.items(), factors, strict=True):
+    def add(self, found: Mapping[nn.Parameter, PerExample], factors: Tensor) -> None:
+        """Add each example's gradient times its factor, (P, B) in the order of the parameters; those that a pass did not use stay."""
+        beta = 0 if self._flat is None else 1
+        self._flat = self._room() if self._flat is None else self._flat
+        for (parameter, into), factor in zip(self._parts(self._flat).items(), factors, strict=True):
             if parameter in found:
-                found[parameter].add_to(into, factor)
+                found[parameter].add_to(into, factor, beta)
+            elif not beta:
+                into.zero_()
 
     def clear(self) -> None:
         """Begin anew, in other memory than what was handed over."""
@@ -67,3 +68,12 @@ class FloatSums:
         found = {parameter: part.to(parameter.dtype) for parameter, part in self.by_parameter.items()}
         self._flat = None
         return found
+
+    def _room(self) -> Tensor:
+        dtype = max((parameter.dtype for parameter in self._parameters), key=lambda dtype: torch.finfo(dtype).bits)
+        count = sum(parameter.numel() for parameter in self._parameters)
+        return torch.empty(count, dtype=dtype, device=self._parameters[0].device)
+
+    def _parts(self, flat: Tensor) -> dict[nn.Parameter, Tensor]:
+        parts = flat.split([parameter.numel() for parameter in self._parameters])
+        return {parameter: part.view_as(parameter) for parameter, part in zip(self._parameters, parts, strict=True)}
