@@ -10,16 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import PrivacyError, QuintainError
 from quintain.dp import BatchMemoryManager, PrivacyEngine, Release
-
-
-def refused(message: str):
-    return pytest.raises(PrivacyError, match=message)
-
-
-def step(net, optimizer, x, y) -> None:
-    optimizer.zero_grad()
-    F.cross_entropy(net(x), y).backward()
-    optimizer.step()
+from tests.dp.loops import refused, step
 
 
 def test_a_batch_that_was_stepped_on_is_not_drawn_again(private) -> None:

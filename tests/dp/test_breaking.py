@@ -11,16 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import PrivacyError
 from quintain.dp import PrivacyEngine
-
-
-def refused(message: str):
-    return pytest.raises(PrivacyError, match=message)
-
-
-def step(net, optimizer, x, y) -> None:
-    optimizer.zero_grad()
-    F.cross_entropy(net(x), y).backward()
-    optimizer.step()
+from tests.dp.loops import refused, step
 
 
 def released(optimizer) -> torch.Tensor:
