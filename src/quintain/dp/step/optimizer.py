@@ -19,20 +19,20 @@ from quintain.dp.gradients.probe import Probe
 from quintain.dp.gradients.samples import Samples, pending_samples
 from quintain.dp.step import guards
 from quintain.dp.step.adaptive import Adaptive
-from quintain.dp.step.bounded import Bounded
 from quintain.dp.step.clipping import Clip, clip_of, weighed
 from quintain.dp.step.discrete import DiscreteSums
 from quintain.dp.step.fixed import Fixed
 from quintain.dp.step.gathered import Gathered
 from quintain.dp.step.noise import Stream
 from quintain.dp.step.noising import noisy_votes, release_of, whole_sums
+from quintain.dp.step.saved import Saved
 from quintain.dp.step.standing import Standing
 from quintain.dp.step.sums import FloatSums
 from quintain.dp.step.unsampled import Unsampled
 from quintain.dp.step.written import Written
 
 
-class DPOptimizer(Fixed, Bounded, Standing):
+class DPOptimizer(Fixed, Saved, Standing):
     r"""A user's optimiser whose gradients are noisy sums of clipped ones.
 
     .. math:: \tilde g = \frac{1}{b}\Big(\sum_{i \in B_t} \mathrm{clip}_C(g_i) + \sigma C\, \mathcal{N}(0, I)\Big)
@@ -260,39 +260,6 @@ class DPOptimizer(Fixed, Bounded, Standing):
         """Drop the batch in hand with all its pieces so far: it begins anew, or the next one does."""
         self.zero_grad()
         self.gathered.forget()
-
-    def state_dict(self) -> dict[str, Any]:
-        """The inner optimiser's state, and under ``"privacy"`` the ledger and the places in the random streams (never their keys)."""
-        privacy = {
-            "ledger": self.ledger.state_dict(),
-            "steps": self.steps,
-            "draws": self.loader.draws,
-            "noise_multiplier": self.noise_multiplier,
-            "max_grad_norm": self.max_grad_norm,
-        }
-        return {**self.inner.state_dict(), "privacy": privacy}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from ``state_dict``; a seeded run then draws as if it had never stopped.
-
-        Raises:
-            PrivacyError: If the state does not say what was spent, or is earlier than what was spent here.
-        """
-        if "privacy" not in state_dict:
-            raise PrivacyError("got a plain optimiser's state; expected one with its ledger, or the steps already spent would be forgotten")
-        privacy = state_dict["privacy"]
-        self.gathered.check_none()
-        self.ledger.load_state_dict(privacy["ledger"])
-        if privacy["steps"] < self.steps or privacy["draws"] < self.gathered.spent:
-            raise PrivacyError(
-                f"got a state of {privacy['steps']} steps and {privacy['draws']} batches after {self.steps} and {self.gathered.spent}; "
-                "expected none that is earlier: its noise was drawn already, and would be drawn again for other gradients"
-            )
-        self._steps, self.loader.draws = privacy["steps"], privacy["draws"]
-        self.gathered.spent = self.loader.draws
-        self.noise_multiplier = privacy.get("noise_multiplier", self.noise_multiplier)
-        self.max_grad_norm = privacy.get("max_grad_norm", self.max_grad_norm)
-        self.inner.load_state_dict({key: value for key, value in state_dict.items() if key != "privacy"})
 
     def _accumulate(self, turn: Pass) -> None:
         self._written.check()

@@ -1,0 +1,53 @@
+"""A private step's state, which cannot be restored without what it has cost."""
+
+from typing import Any
+
+import torch
+
+from quintain.core.errors import PrivacyError
+from quintain.dp.accounting.ledger import Ledger
+from quintain.dp.draws.sampling import SamplingLoader
+from quintain.dp.step.bounded import Bounded
+from quintain.dp.step.unsampled import Unsampled
+
+
+class Saved(Bounded):
+    """The inner optimiser's state, the ledger, and the places in the random streams."""
+
+    inner: torch.optim.Optimizer
+    loader: SamplingLoader | Unsampled
+    ledger: Ledger
+    _steps: int
+
+    def state_dict(self) -> dict[str, Any]:
+        """The inner optimiser's state, and under ``"privacy"`` the ledger and the places in the random streams (never their keys)."""
+        privacy = {
+            "ledger": self.ledger.state_dict(),
+            "steps": self._steps,
+            "draws": self.loader.draws,
+            "noise_multiplier": self.noise_multiplier,
+            "max_grad_norm": self.max_grad_norm,
+        }
+        return {**self.inner.state_dict(), "privacy": privacy}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from ``state_dict``; a seeded run then draws as if it had never stopped.
+
+        Raises:
+            PrivacyError: If the state does not say what was spent, or is earlier than what was spent here.
+        """
+        if "privacy" not in state_dict:
+            raise PrivacyError("got a plain optimiser's state; expected one with its ledger, or the steps already spent would be forgotten")
+        privacy = state_dict["privacy"]
+        self.gathered.check_none()
+        self.ledger.load_state_dict(privacy["ledger"])
+        if privacy["steps"] < self._steps or privacy["draws"] < self.gathered.spent:
+            raise PrivacyError(
+                f"got a state of {privacy['steps']} steps and {privacy['draws']} batches after {self._steps} and {self.gathered.spent}; "
+                "expected none that is earlier: its noise was drawn already, and would be drawn again for other gradients"
+            )
+        self._steps, self.loader.draws = privacy["steps"], privacy["draws"]
+        self.gathered.spent = self.loader.draws
+        self.noise_multiplier = privacy.get("noise_multiplier", self.noise_multiplier)
+        self.max_grad_norm = privacy.get("max_grad_norm", self.max_grad_norm)
+        self.inner.load_state_dict({key: value for key, value in state_dict.items() if key != "privacy"})
