@@ -1,7 +1,7 @@
 """The clipped sum of per-example gradients: the one place where a record's influence is bounded."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -155,7 +155,7 @@ def factors(norms: Tensor, max_grad_norm: float, precision: torch.finfo) -> Tens
 
 def weighed(
     parameters: Sequence[nn.Parameter], turn: Pass, clip: Clip, *, mean: bool
-) -> tuple[Mapping[nn.Parameter, PerExample], Tensor, Clipped]:
+) -> tuple[dict[nn.Parameter, PerExample], Tensor, Clipped]:
     r"""Each example's gradients by parameter, and for each of P parameters what they count in the clipped sum, (P, B) float64.
 
     .. math:: S = \sum_i f_i\, g_i

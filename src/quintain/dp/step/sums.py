@@ -1,6 +1,6 @@
 """Sums of clipped gradients, and their noise, in floating point."""
 
-from collections.abc import Mapping
+from collections.abc import MutableMapping
 
 import torch
 from torch import Tensor, nn
@@ -40,15 +40,19 @@ class FloatSums:
         """Each in the shape of its parameter."""
         return self._parts(self.flat)
 
-    def add(self, found: Mapping[nn.Parameter, PerExample], factors: Tensor) -> None:
-        """Add each example's gradient times its factor, (P, B) in the order of the parameters; those that a pass did not use stay."""
+    def add(self, found: MutableMapping[nn.Parameter, PerExample], factors: Tensor) -> None:
+        """Add each example's gradient times its factor, (P, B) in the order of the parameters; those that a pass did not use stay.
+
+        What was added is taken out of ``found``, so that its memory is free for the next.
+        """
         beta = 0 if self._flat is None else 1
         self._flat = self._room() if self._flat is None else self._flat
         for (parameter, into), factor in zip(self._parts(self._flat).items(), factors, strict=True):
-            if parameter in found:
-                found[parameter].add_to(into, factor, beta)
+            if (gradient := found.pop(parameter, None)) is not None:
+                gradient.add_to(into, factor, beta)
             elif not beta:
                 into.zero_()
+            del gradient
 
     def clear(self) -> None:
         """Begin anew, in other memory than what was handed over."""
