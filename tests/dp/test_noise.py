@@ -16,7 +16,7 @@ def test_words_are_aes_256_in_counter_mode() -> None:
     """NIST SP 800-38A, F.5.5: encrypting zeros gives the output blocks."""
     key = bytes.fromhex("603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4")
     stream = Stream(key)
-    stream._position = 0xF0F1F2F3F4F5F6F7F8F9FAFBFCFDFEFF
+    stream._begin(0xF0F1F2F3F4F5F6F7F8F9FAFBFCFDFEFF)
     assert stream.words(2).tobytes().hex() == "0bdf7df1591716335e9a8b15c860c502"
 
 

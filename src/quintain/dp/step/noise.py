@@ -35,7 +35,7 @@ class Stream:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
-        self._position = 0
+        self._begin(0)
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         """Refuse copies: two runs with one stream draw the same noise, and the difference of what they release has none."""
@@ -63,7 +63,7 @@ class Stream:
 
     def seek(self, turn: int) -> None:
         """Go to the beginning of a turn, which must be new unless what it was drawn for is repeated bit for bit."""
-        self._position = turn << 64
+        self._begin(turn << 64)
 
     def words(self, count: int) -> npt.NDArray[np.uint64]:
         """``count`` words, uniform in [0, 2^64)."""
@@ -116,17 +116,18 @@ class Stream:
         self._fill(out, count)
         return out
 
+    def _begin(self, counter: int) -> None:
+        self._cipher = Cipher(algorithms.AES(self._key), modes.CTR(counter.to_bytes(BLOCK, "big"))).encryptor()
+
     def _fill(self, out: bytearray, count: int) -> None:
         """Put at least so many bytes at the beginning of ``out``."""
         blocks = -(-count // BLOCK)
-        cipher = Cipher(algorithms.AES(self._key), modes.CTR(self._position.to_bytes(BLOCK, "big"))).encryptor()
-        self._position += blocks
         if len(out) < blocks * BLOCK:
             out.extend(bytes(blocks * BLOCK - len(out)))
         view = memoryview(out)[: blocks * BLOCK]
         for start in range(0, len(view), AT_ONCE):
             piece = view[start : start + AT_ONCE]
-            cipher.update_into(ZEROS if len(piece) == AT_ONCE else ZEROS[: len(piece)], piece)
+            self._cipher.update_into(ZEROS if len(piece) == AT_ONCE else ZEROS[: len(piece)], piece)
 
 
 def seeded_key(seed: int) -> bytes:
