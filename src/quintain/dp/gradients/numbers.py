@@ -44,7 +44,7 @@ def lengths(x: Tensor) -> Tensor:
 def in_range(work: Callable[..., Tensor], *rows: Tensor) -> Tensor:
     """The result as float64, worked out in the numbers' own format unless that overflows."""
     quick = work(*rows).double()
-    return quick if quick.isfinite().all() else work(*(x.double() for x in rows))
+    return quick if math.isfinite(quick.sum()) else work(*(x.double() for x in rows))
 
 
 def dots(one: Tensor, other: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ class _Grouped(torch.autograd.Function):
         a, mean, scale, weight = ctx.saved_tensors
         names, (batch, channels) = ctx.use.names, a.shape[:2]
         rows, size = batch * channels, math.prod(a.shape[2:])
-        weight = a.new_ones(rows) if weight is None else weight.repeat(batch)
+        weight = a.new_ones(rows) if weight is None else weight.expand(batch, channels).reshape(rows)
         whole = [x.contiguous().view(1, rows, size) for x in (g, a)] + [x.view(1, batch * ctx.groups) for x in (mean, scale)]
         wanted = [ctx.needs_input_grad[4], "weight" in names, "bias" in names]
         back, *found = torch.ops.aten.native_group_norm_backward(*whole, weight, 1, rows, size, batch * ctx.groups, wanted)

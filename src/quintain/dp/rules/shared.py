@@ -1,5 +1,6 @@
 """Gradients of several parameters that share one side of their outer products, such as those at the gates of a recurrent layer."""
 
+import math
 from functools import cached_property
 
 import torch
@@ -60,7 +61,7 @@ class SharedOuter(Outer):
         if not self._shared.ghost:
             return super().squared()
         found = crossed(torch.bmm(self.a, self.a.mT), self._shared.products).double()
-        return self.raised([found]) if found.isfinite().all() else super().squared()
+        return self.raised([found]) if math.isfinite(found.sum()) else super().squared()
 
     def reach(self) -> Tensor:
         return dots(lengths(self.a), self._shared.lengths)
