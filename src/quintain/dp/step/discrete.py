@@ -1,7 +1,7 @@
 """Noise that floating point cannot give away: whole multiples of a grid step, summed exactly, with discrete Gaussian noise."""
 
 import math
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal, localcontext
 from fractions import Fraction
 
@@ -116,7 +116,7 @@ class DiscreteSums:
         for parameter in self._parameters:
             parameter.grad = None
 
-    def add(self, found: MutableMapping[nn.Parameter, PerExample], factors: Tensor) -> Tensor:
+    def add(self, found: Mapping[nn.Parameter, PerExample], factors: Tensor) -> Tensor:
         """Add each example's gradient times its factor, rounded to the grid.
 
         Args:

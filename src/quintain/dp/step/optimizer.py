@@ -263,6 +263,11 @@ class DPOptimizer(Fixed, Saved, Standing):
 
     def _accumulate(self, turn: Pass) -> None:
         self._written.check()
+        if self._noised:
+            raise PrivacyError(
+                "got gradients to clip between add_noise() and scale_grad(), which have no noise yet; expected scale_grad() first, or "
+                "zero_grad() to drop the step"
+            )
         piece = turn.draw
         if self.gathered.left(piece):
             self.gathered.forget()
