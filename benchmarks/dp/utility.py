@@ -72,7 +72,7 @@ def tanh_cnn(classes: int, seed: int) -> nn.Module:
 
 XRAYS = Case("scattering + linear", linear, batch=1024, epochs=50, rates={8.0: 8.0, 3.0: 4.0, 1.0: 2.0}, ema=0.9)
 DIGITS_LINEAR = Case("scattering + linear", linear, batch=4096, epochs=120, rates={1.2: 1.5, 2.36: 3.0}, ema=0.97)
-DIGITS_CNN = Case("tanh CNN, four shifted copies", tanh_cnn, batch=2048, epochs=20, rates={1.2: 3.0, 2.36: 4.0}, ema=0.98, copies=4, shift=1)
+DIGITS_CNN = Case("tanh CNN, 4 shifted copies", tanh_cnn, batch=2048, epochs=20, rates={1.2: 3.0, 2.36: 4.0}, ema=0.98, copies=4, shift=1)
 
 
 def scattered(data: Records) -> Features:

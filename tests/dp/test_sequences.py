@@ -55,35 +55,23 @@ class Loop:
 
     def act(self, what: str) -> None:
         optimizer = self.optimizer
-        match what:
-            case "draw":
-                self.draw()
-            case "backward":
-                F.cross_entropy(self.net(self.x), self.y).backward()
-            case "clip":
-                optimizer.clip_and_accumulate()
-            case "noise":
-                optimizer.add_noise()
-            case "scale":
-                optimizer.scale_grad()
-            case "inner step":
-                optimizer.original_optimizer.step()
-            case "step":
-                optimizer.step()
-            case "zero":
-                optimizer.zero_grad()
-            case "plain zero":
-                self.net.zero_grad()
-            case "skip":
-                optimizer.signal_skip_step()
-            case "drop":
-                optimizer.drop()
-            case "load":
-                optimizer.load_state_dict(optimizer.state_dict())
-            case "bound":
-                optimizer.max_grad_norm = 0.9 * optimizer.max_grad_norm
-            case "look on":
-                self.net(self.x)
+        acts = {
+            "draw": self.draw,
+            "backward": lambda: F.cross_entropy(self.net(self.x), self.y).backward(),
+            "clip": optimizer.clip_and_accumulate,
+            "noise": optimizer.add_noise,
+            "scale": optimizer.scale_grad,
+            "inner step": optimizer.original_optimizer.step,
+            "step": optimizer.step,
+            "zero": optimizer.zero_grad,
+            "plain zero": self.net.zero_grad,
+            "skip": optimizer.signal_skip_step,
+            "drop": optimizer.drop,
+            "load": lambda: optimizer.load_state_dict(optimizer.state_dict()),
+            "bound": lambda: setattr(optimizer, "max_grad_norm", 0.9 * optimizer.max_grad_norm),
+            "look on": lambda: self.net(self.x),
+        }
+        acts[what]()
 
     def look(self) -> None:
         """At gradients and weights: each is as it was, or carries noise, and there are no more of them than steps in the ledger."""
