@@ -63,7 +63,7 @@ class FloatSums:
     def release(self, stream: Stream | None, scale: float, by: int) -> None:
         """Add independent Gaussian noise to every number, if there is a stream for it, and divide."""
         if stream is None:
-            self.flat.div_(by)
+            self.flat.mul_(1 / by)
         else:
             stream.add_normal(self.flat, scale, by)
 
