@@ -31,6 +31,7 @@ class Budget:
         steps: Noisy steps.
         clip: C.
         rate, momentum: Of the descent; free in privacy.
+        ema: Decay of the mean of the weights, which is what training ends with: free too, and it evens out the noise of the last steps.
 
     Raises:
         SettingError: If a number is out of its range.
@@ -43,6 +44,7 @@ class Budget:
     clip: float = 1.0
     rate: float = 1.0
     momentum: float = 0.5
+    ema: float = 0.9
 
     def __post_init__(self) -> None:
         ranges = {
@@ -68,7 +70,7 @@ class Budget:
             raise SettingError(f"got batch {self.batch} out of {records} records; expected 1 to {records}")
         if noise is None:
             noise = accounting.noise_for(self.epsilon, self.delta, self.batch / records, self.steps)
-        return PrivatePlan(noise, self.clip, self.batch, self.steps, self.rate, self.momentum, self.delta)
+        return PrivatePlan(noise, self.clip, self.batch, self.steps, self.rate, self.momentum, self.delta, self.ema)
 
 
 def describe(plan: PrivatePlan, records: int) -> PrivacyPlan:
