@@ -15,6 +15,7 @@ from quintain.dp.gradients import cost
 from quintain.dp.gradients.capture import CAPTURES
 from quintain.dp.layers import DPGRU, DPLSTM, DPRNN
 from quintain.dp.rules import cells
+from tests.dp.loops import step
 from tests.dp.sequences import CASES, KINDS, Run, batch, made
 from tests.dp.singles import EXACT, TIGHT, built, captured, check_singles, clipped_sum, passes
 
@@ -250,9 +251,7 @@ def test_a_small_lstm_trains_privately() -> None:
     )
     for _ in range(2):
         for rows, labels in loader:
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(module(rows), labels).backward()
-            optimizer.step()
+            step(module, optimizer, rows, labels)
     assert engine.get_epsilon(1e-3) > 0
     assert all(not torch.equal(parameter, old) for parameter, old in zip(net.parameters(), before, strict=True))
 

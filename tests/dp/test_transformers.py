@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.dp import PrivacyEngine
+from tests.dp.loops import step
 from tests.dp.singles import EXACT, built, captured, check_singles
 
 
@@ -80,9 +81,7 @@ def test_a_small_transformer_trains_privately() -> None:
     )
     for _ in range(2):
         for rows, labels in loader:
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(module(rows), labels).backward()
-            optimizer.step()
+            step(module, optimizer, rows, labels)
     assert engine.get_epsilon(1e-3) > 0
     assert all(not torch.equal(parameter, old) for parameter, old in zip(net.parameters(), before, strict=True))
     assert module.eval()(x).shape == (48, 2)

@@ -84,7 +84,9 @@ class Stream:
         for piece in into.split(size):
             drawn, words = room[:, : 2 * -(-len(piece) // 2)].unflatten(1, (2, -1))
             normal = self._normal(drawn, words, bits).view(-1)
-            piece.add_(normal[: len(piece)].to(piece.device), alpha=scale).mul_(1 / by)
+            piece.add_(normal[: len(piece)].to(piece.device), alpha=scale)
+            if by != 1:
+                piece.mul_(1 / by)
 
     def chosen(self, records: int, expected: int) -> npt.NDArray[np.int64]:
         """Which of ``records`` are in, each by itself with probability ``expected / records``, exact to 2^-64 and never above."""
