@@ -1,11 +1,11 @@
 """Data sets of N and N - 1 records with equal public constants: a release differs by one clipped gradient over b, and by nothing else.
 
-Implementations that divide by the batch that was drawn tell its size by the scale of their noise (arXiv:2605.15648); here the divisor is the
-public expected batch.
+Implementations that divide by the batch that was drawn tell its size by the scale of their noise (arXiv:2605.15648).
+Here the divisor is the public expected batch.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -153,10 +153,9 @@ def test_an_audit_of_neighbors_stays_below_epsilon(
 
 
 @pytest.fixture
-def drawn_divisor(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def drawn_divisor(monkeypatch: pytest.MonkeyPatch) -> None:
     """The mistake: sums are divided by the batch that was drawn."""
     monkeypatch.setattr(DPOptimizer, "expected_batch_size", property(lambda optimizer: max(1, optimizer.loader.size)))
-    yield
 
 
 @pytest.mark.usefixtures("drawn_divisor")
