@@ -162,3 +162,19 @@ def test_the_model_hash_covers_names_values_and_buffers():
     assert model_hash(net) == model_hash(copy.deepcopy(net))
     assert len({model_hash(net), model_hash(changed), model_hash(buffered)}) == 3
     assert len(model_hash(net)) == hashlib.sha256().digest_size
+
+
+def test_the_model_hash_covers_shapes_and_buffers_that_are_not_saved():
+    from quintain.federated.loop import model_hash
+
+    wide, tall = nn.Linear(3, 2, bias=False), nn.Linear(2, 3, bias=False)
+    with torch.no_grad():
+        tall.weight.copy_(wide.weight.reshape(3, 2))
+    assert model_hash(wide) != model_hash(tall)
+
+    first, second = (nn.Linear(2, 2, bias=False) for _ in range(2))
+    second.load_state_dict(first.state_dict())
+    assert model_hash(first) == model_hash(second)
+    for net, value in ((first, 0.0), (second, 1.0)):
+        net.register_buffer("offset", torch.full((2,), value), persistent=False)
+    assert model_hash(first) != model_hash(second)

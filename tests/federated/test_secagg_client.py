@@ -35,7 +35,7 @@ from quintain.federated.secagg.messages import (
     server_body,
     site_body,
 )
-from quintain.federated.secagg.policy import Policy, default_threshold
+from quintain.federated.secagg.policy import Policy, Task, default_threshold
 from quintain.federated.secagg.primitives import derive_key, exchange, exchange_public, seal
 from quintain.federated.secagg.secret import Secret
 from tests.federated.rounds import federation
@@ -60,6 +60,11 @@ OFFERS = {
     "weight cap": lambda p: replace(p, encoding=replace(p.encoding, cap=10)),
     "roster": lambda p: replace(p, roster=Roster(p.roster.names, (p.roster.keys[1], p.roster.keys[0], *p.roster.keys[2:]))),
     "model hash": lambda p: replace(p, model_hash=bytes(32)),
+    "round counter": lambda p: replace(p, task=Task(counter=1)),
+    "federation": lambda p: replace(p, task=Task(federation="another")),
+    "recipe": lambda p: replace(p, task=Task(recipe="Recipe(epochs=2)")),
+    "objective": lambda p: replace(p, task=Task(objective="Recipe(epochs=2)")),
+    "data": lambda p: replace(p, task=Task(data="Recipe(epochs=2)")),
 }
 
 
@@ -401,6 +406,35 @@ def test_rosters_and_policies_that_do_not_fit_are_refused():
     for change in ({"minimum": 2}, {"minimum": 4}, {"round_id": b"x"}, {"model_hash": b"x"}, {"encoding": Encoding(3, 1.0, 10, 4)}):
         with pytest.raises(SettingError, match=r"expected|must be equal"):
             replace(party.policy, **change)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"roster": ("site-0", "site-1")},
+        {"round_id": "0" * 16},
+        {"threshold": 3.0},
+        {"threshold": True},
+        {"minimum": None},
+        {"minimum": "3"},
+        {"encoding": 3},
+        {"model_hash": list(range(32))},
+        {"corrupt": 0.5},
+        {"task": "train"},
+    ],
+)
+def test_a_policy_of_wrong_types_is_refused_by_name(change):
+    (name,) = change
+    with pytest.raises(SettingError, match=f"{name} = .*; expected .*, not one of type"):
+        replace(federation(3).policy, **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"), [({"counter": -1}, "counter = -1"), ({"counter": 0.0}, "counter"), ({"recipe": None}, "recipe")]
+)
+def test_a_task_of_wrong_types_is_refused_by_name(change, match):
+    with pytest.raises(SettingError, match=match):
+        Task(**change)
 
 
 def test_terms_of_equal_value_are_one_policy_however_they_are_typed():

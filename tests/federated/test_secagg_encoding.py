@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quintain.core.errors import DataError, SettingError
+from quintain.core.errors import DataError, ProtocolError, SettingError
 from quintain.federated.secagg.encoding import HALF, WORD, Encoding, finest
 
 finite = st.floats(-4, 4, allow_nan=False)
@@ -91,6 +91,12 @@ def test_clipped_entries_are_counted():
         {"clip": 5e-324},
         {"clip": 1e308},
         {"clip": 1e-9, "scale": 2**54},
+        {"length": 3.0},
+        {"scale": 10.5},
+        {"parties": "4"},
+        {"cap": True},
+        {"clip": "1.0"},
+        {"clip": None},
     ],
 )
 def test_settings_that_could_wrap_or_say_nothing_are_refused(settings):
@@ -118,5 +124,53 @@ def test_there_is_no_grid_for_numbers_out_of_all_proportion(clip):
 
 @pytest.mark.parametrize(("cap", "weight"), [(0, 1), (5, None), (5, 6), (5, -1), (5, 2.5), (5, math.nan)])
 def test_a_weight_that_does_not_fit_the_cap_is_refused(cap, weight):
-    with pytest.raises(SettingError, match="cap"):
+    with pytest.raises(SettingError, match=r"cap|an integer"):
         Encoding(3, 1.0, 10, 2, cap).quantise([0, 0, 0], weight)
+
+
+def test_finest_refuses_wrong_types_by_name():
+    for wrong in ({"length": 3.0}, {"clip": "1"}, {"parties": None}, {"cap": 1.5}):
+        with pytest.raises(SettingError, match=f"{next(iter(wrong))} = .*; expected .*, not one of type"):
+            finest(**{"length": 3, "clip": 1.0, "parties": 4, "cap": 0, **wrong})
+
+
+# -- sums that cannot be ---------------------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=200)
+@given(data=st.data(), sites=st.integers(2, 6), cap=st.sampled_from([0, 1, 7, 128]), clip=st.sampled_from([1e-9, 0.3, 1.0, 77.7]))
+def test_every_sum_of_honest_vectors_passes(data, sites, cap, clip):
+    encoding = finest(3, clip, sites, cap)
+    extreme = st.sampled_from([-2 * clip, -clip, 0.0, clip, 2 * clip])
+    total = np.zeros(encoding.words, np.int64)
+    for _ in range(sites):
+        weight = data.draw(st.integers(0, cap)) if cap else None
+        vector = data.draw(st.lists(st.one_of(extreme, st.floats(-clip, clip)), min_size=3, max_size=3))
+        total += encoding.integers(encoding.quantise(vector, weight))
+    encoding.check_sum(total, sites)
+
+
+@pytest.mark.parametrize("weights", [(3, 3, 3), (0, 1, 4), (4, 4, 4), (1, 0, 0)])
+def test_the_bound_is_what_the_largest_honest_vectors_add_up_to_but_for_rounding(weights):
+    encoding = Encoding(1, 1.0, 1000, 3, cap=4)
+    reached = sum(int(encoding.integers(encoding.quantise([9.0], weight))[0]) for weight in weights)
+    bound = encoding.largest_sum(3, sum(weights))
+    assert reached <= bound <= reached + 3
+    for sign in (1, -1):
+        encoding.check_sum(np.array([sign * bound, sum(weights)]), 3)
+        with pytest.raises(ProtocolError, match=f"entry 0 .* expected at most {bound} in magnitude"):
+            encoding.check_sum(np.array([sign * (bound + 1), sum(weights)]), 3)
+
+
+def test_a_plain_sum_is_bounded_by_the_vectors_that_are_in_it():
+    encoding = Encoding(2, 1.0, 1000, 5)
+    encoding.check_sum(np.array([0, -3000]), 3)
+    with pytest.raises(ProtocolError, match="entry 1 of the sum of 3 vectors is -3001 grid steps; expected at most 3000"):
+        encoding.check_sum(np.array([0, -3001]), 3)
+
+
+@pytest.mark.parametrize("weight", [-1, 21])
+def test_a_sum_of_weights_that_no_sites_have_is_refused(weight):
+    with pytest.raises(ProtocolError, match=f"sum to {weight}; expected 0 to 2 x the cap of 10"):
+        Encoding(1, 1.0, 1000, 5, cap=10).check_sum(np.array([0, weight]), 2)
+    Encoding(1, 1.0, 1000, 5, cap=10).check_sum(np.array([0, 20]), 2)

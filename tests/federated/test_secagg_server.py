@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 
 from quintain.core.errors import ProtocolError
+from quintain.federated.aggregate import sum_words
 from quintain.federated.secagg import client, server
+from quintain.federated.secagg.encoding import finest
+from quintain.federated.secagg.keys import Identity, Roster
 from quintain.federated.secagg.messages import Kind, from_site, pack_keys, pack_unmask, parse_keys, parse_unmask, site_body
+from quintain.federated.secagg.policy import Policy
 from tests.federated.rounds import federation, total
 
 
@@ -111,3 +115,19 @@ def test_the_server_holds_sums_of_masked_vectors_only():
     assert isinstance(state, server.Collecting)
     for hidden in (*party.words, total(party.words)):
         assert np.mean(state.masked_sum == hidden) == 0
+
+
+@pytest.mark.parametrize(
+    ("lie", "match"), [({0: 2**30}, "entry 0 of the sum"), ({2: -(2**30)}, "entry 2 of the sum"), ({-1: 2**20}, "weights")]
+)
+def test_a_sum_that_one_site_made_impossible_is_refused(lie, match):
+    given = {f"site-{i}": np.full(4, 0.5) for i in range(5)}
+    identities = {name: Identity.create(name) for name in given}
+    encoding = finest(4, 1.0, 5, cap=8)
+    terms = Policy(Roster.of(*identities.values()), bytes(16), 4, 4, encoding, bytes(32))
+    words = {name: encoding.quantise(vector, 2) for name, vector in given.items()}
+    assert sum_words(terms, identities, words, {}).mean == pytest.approx(np.full(4, 0.5))
+    for place, value in lie.items():
+        words["site-3"][place] = np.int64(value).astype(np.uint32)
+    with pytest.raises(ProtocolError, match=match):
+        sum_words(terms, identities, words, {})

@@ -1,7 +1,6 @@
 """Federated averaging: broadcast, train at each site, add the updates up securely, step."""
 
 import copy
-import hashlib
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from quintain.federated.aggregate import SecureSum, public_cap, sum_words
 from quintain.federated.secagg.encoding import Encoding, finest
 from quintain.federated.secagg.keys import Identity, Roster
 from quintain.federated.secagg.policy import ROUND_BYTES, Policy, default_threshold
+from quintain.federated.secagg.primitives import bind
 from quintain.federated.transport import Stage
 from quintain.training import Objective, Plain, Recipe, fit
 
@@ -194,13 +194,13 @@ def train(
 
 
 def model_hash(net: nn.Module) -> bytes:
-    """SHA-256 over the names, shapes, dtypes and values of all parameters and buffers."""
-    digest = hashlib.sha256()
-    for name, value in net.state_dict().items():
+    """A hash of the names, shapes, dtypes and values of all parameters and buffers, of those too that ``state_dict`` leaves out."""
+    parts = []
+    for name, value in (*net.named_parameters(), *net.named_buffers()):
         plain = value.detach().cpu().contiguous()
-        digest.update(f"{name} {tuple(plain.shape)} {plain.dtype}\n".encode())
-        digest.update(plain.flatten().view(torch.uint8).numpy().tobytes() if plain.numel() else b"")
-    return digest.digest()
+        content = plain.flatten().view(torch.uint8).numpy().tobytes() if plain.numel() else b""
+        parts += [name.encode(), str(tuple(plain.shape)).encode(), str(plain.dtype).encode(), content]
+    return bind("model", *parts)
 
 
 def _trained(net: nn.Module) -> list[tuple[str, nn.Parameter]]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from quintain.federated.secagg.keys import Identity as Identity
     from quintain.federated.secagg.keys import Roster as Roster
     from quintain.federated.secagg.policy import Policy as Policy
+    from quintain.federated.secagg.policy import Task as Task
     from quintain.federated.secagg.policy import default_threshold as default_threshold
 
 __getattr__, __dir__ = lazy_exports(
@@ -30,6 +31,7 @@ __getattr__, __dir__ = lazy_exports(
         "Identity": "quintain.federated.secagg.keys",
         "Roster": "quintain.federated.secagg.keys",
         "Policy": "quintain.federated.secagg.policy",
+        "Task": "quintain.federated.secagg.policy",
         "default_threshold": "quintain.federated.secagg.policy",
     },
 )

@@ -2,16 +2,19 @@
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
+from numbers import Integral, Real
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from quintain.core.errors import DataError, SettingError
+from quintain.core.errors import DataError, ProtocolError, SettingError
 
 WORD = np.dtype("<u4")
 Words = NDArray[np.uint32]
 HALF = 2**31
 FINEST = 2**53
+_NUMBERS: dict[type, str] = {Integral: "an integer", Real: "a number"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ class Encoding:
     cap: int = 0
 
     def __post_init__(self) -> None:
+        check_types(Integral, length=self.length, scale=self.scale, parties=self.parties, cap=self.cap)
+        check_types(Real, clip=self.clip)
         if self.length < 1 or self.parties < 2 or self.cap < 0 or not 1 <= self.scale <= FINEST:
             raise SettingError(
                 f"length = {self.length}, parties = {self.parties}, scale = {self.scale}, cap = {self.cap}; "
@@ -83,7 +88,8 @@ class Encoding:
         clipped = np.clip(exact, -self.clip, self.clip)
         if weight is None:
             return _wrap(clipped * self.scale)
-        if weight % 1 or not 0 <= weight <= self.cap:
+        check_types(Integral, weight=weight)
+        if not 0 <= weight <= self.cap:
             raise SettingError(f"weight = {weight}; expected an integer in [0, {self.cap}], the public cap")
         return np.append(_wrap(clipped * (weight / self.cap) * self.scale), WORD.type(weight)).astype(WORD)
 
@@ -103,6 +109,46 @@ class Encoding:
         """The summed weight; 0 for a plain sum."""
         return int(integers[-1]) if self.cap else 0
 
+    def largest_sum(self, summands: int, weight: int) -> int:
+        """The largest magnitude that an entry of a sum can have: of so many honest vectors, whose weights sum to ``weight``.
+
+        An honest entry is at most :math:`\\mathrm{round}(sC\\, w_i / W)` in magnitude; the three floating-point operations that lead
+        there add less than 2^-50 of it, and each rounding at most 1/2.
+        """
+        most = summands * self.largest
+        if not self.cap:
+            return most
+        exact = Fraction(float(self.clip)) * int(self.scale) * Fraction(int(weight), int(self.cap))
+        return min(most, math.floor(exact * (1 + Fraction(1, 2**50)) + Fraction(summands, 2)))
+
+    def check_sum(self, integers: NDArray[np.int64], summands: int) -> None:
+        """Refuse a sum that no honest sites can have made.
+
+        Args:
+            integers: (words,) the sum.
+            summands: How many vectors it is of.
+
+        Raises:
+            ProtocolError: Unless 0 <= summed weight <= summands x cap and each entry is within ``largest_sum``.
+
+        Guarantee: what passes has a mean within the clip, :math:`|mean| \\le C + m W / (2 s \\sum w)` for m vectors. Not promised: that
+        nobody lied. A site may still send any vector and weight that keep the sum within these bounds, and so may move the mean anywhere
+        within the clip; and since each word hides in the sum, the site that made a sum impossible cannot be named.
+        """
+        weight = self.weight(integers)
+        if not 0 <= weight <= summands * self.cap:
+            raise ProtocolError(
+                f"the weights of {summands} sites sum to {weight}; expected 0 to {summands} x the cap of {self.cap}: "
+                "a site lied about its weight, discard this sum"
+            )
+        entries = np.abs(integers[: self.length])
+        worst, bound = int(entries.argmax()), self.largest_sum(summands, weight)
+        if entries[worst] > bound:
+            raise ProtocolError(
+                f"entry {worst} of the sum of {summands} vectors is {integers[worst]} grid steps; expected at most {bound} in magnitude, "
+                f"as a clip of {self.clip:g} allows: a site lied about its vector, discard this sum"
+            )
+
     def _checked(self, vector: ArrayLike) -> NDArray[np.float64]:
         given = np.asarray(vector)
         if given.shape != (self.length,) or given.dtype.kind not in "fiu":
@@ -119,8 +165,22 @@ class Encoding:
         return exact
 
 
+def check_types(kind: type, **settings: object) -> None:
+    """Refuse settings of another type, naming the first.
+
+    Raises:
+        SettingError: For anything but ``kind``, to which NumPy's numbers may belong; True and False are no numbers.
+    """
+    for name, value in settings.items():
+        if not isinstance(value, kind) or isinstance(value, bool):
+            expected = _NUMBERS.get(kind, f"a value of type {kind.__name__}")
+            raise SettingError(f"{name} = {value!r}; expected {expected}, not one of type {type(value).__name__}")
+
+
 def finest(length: int, clip: float, parties: int, cap: int = 0) -> Encoding:
     """The encoding with the largest scale, a power of two, whose sums cannot wrap."""
+    check_types(Integral, length=length, parties=parties, cap=cap)
+    check_types(Real, clip=clip)
     if not (math.isfinite(clip) and clip > 0 and parties >= 2):
         return Encoding(length, clip, 1, parties, cap)
     power = max(0, math.floor(min(math.log2(FINEST), math.log2((HALF - 1) / parties / clip))))

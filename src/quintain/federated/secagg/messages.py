@@ -18,11 +18,11 @@ from quintain.federated.secagg.policy import Policy
 from quintain.federated.secagg.primitives import KEY_BYTES, SIGNATURE_BYTES, TAG_BYTES, bind, is_canonical, is_small_order, sign, verify
 from quintain.federated.secagg.shamir import SHARE_BYTES
 
-MAGIC = b"QSA1"
+MAGIC = b"QSA2"
 SERVER = 2**32 - 1
 HASH_BYTES = 32
 _HEADER = struct.Struct(">4sB16sI")
-_OFFER = struct.Struct(">IIIIQdQQ32s32s")
+_OFFER = struct.Struct(">IIIIQdQQ32s32sQ32s32s32s32s")
 _SHARE = struct.Struct(f">II16s{SHARE_BYTES}s{SHARE_BYTES}s")
 SEALED_BYTES = _SHARE.size + TAG_BYTES
 
@@ -143,13 +143,15 @@ def pack_offer(policy: Policy) -> bytes:
     """The terms that the server intends."""
     e = policy.encoding
     numbers = (len(policy.roster), policy.threshold, policy.minimum, policy.corrupt, e.length, e.clip, e.scale, e.cap)
-    return _OFFER.pack(*numbers, policy.roster.digest, policy.model_hash)
+    task = policy.task
+    return _OFFER.pack(*numbers, policy.roster.digest, policy.model_hash, task.counter, *task.digests.values())
 
 
 def check_offer(body: bytes, policy: Policy) -> None:
     """Refuse an offer that differs from this site's own policy, naming the first term that does."""
     _expect_length(body, _OFFER.size, "an offer")
-    names = ("sites", "threshold", "minimum", "corrupt", "length", "clip", "scale", "weight cap", "roster", "model hash")
+    sizes = ("sites", "threshold", "minimum", "corrupt", "length", "clip", "scale", "weight cap")
+    names = (*sizes, "roster", "model hash", "round counter", *policy.task.digests)
     for name, got, own in zip(names, _OFFER.unpack(body), _OFFER.unpack(pack_offer(policy)), strict=True):
         if got != own:
             shown = (got.hex()[:16], own.hex()[:16]) if isinstance(got, bytes) else (got, own)

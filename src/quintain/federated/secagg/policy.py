@@ -1,9 +1,10 @@
 """What a site insists on. It lives at the site: the server may repeat it, never change it."""
 
 from dataclasses import dataclass
+from numbers import Integral
 
 from quintain.core.errors import SettingError
-from quintain.federated.secagg.encoding import Encoding
+from quintain.federated.secagg.encoding import Encoding, check_types
 from quintain.federated.secagg.keys import Roster
 from quintain.federated.secagg.primitives import bind
 
@@ -17,6 +18,46 @@ def default_threshold(parties: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Task:
+    """What the sites have agreed to compute in this round, in words that all of them spell alike; a bare sum leaves it empty.
+
+    Every field is bound into the keys of the round: sites that differ in one of them get masks that do not cancel, and are told which.
+
+    Args:
+        federation: Which federation this is.
+        counter: The round's number in it.
+        recipe: How each site trains.
+        objective: The local loss.
+        data: Which data a site trains on: how it is chosen and prepared.
+
+    Raises:
+        SettingError: If a field is no text, or the counter no integer in [0, 2^63).
+    """
+
+    federation: str = ""
+    counter: int = 0
+    recipe: str = ""
+    objective: str = ""
+    data: str = ""
+
+    def __post_init__(self) -> None:
+        check_types(Integral, counter=self.counter)
+        if not 0 <= self.counter < 2**63:
+            raise SettingError(f"counter = {self.counter}; expected the round's number, 0 or more")
+        check_types(str, **self.texts)
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The fields that are text, by name."""
+        return {"federation": self.federation, "recipe": self.recipe, "objective": self.objective, "data": self.data}
+
+    @property
+    def digests(self) -> dict[str, bytes]:
+        """A hash of each text, by name: what an offer shows of it."""
+        return {name: bind("task", name.encode(), text.encode()) for name, text in self.texts.items()}
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     r"""The terms of one round, equal at all sites.
 
@@ -26,8 +67,10 @@ class Policy:
         threshold: t: shares that rebuild a secret, and sites that must agree on who survived.
         minimum: Fewest survivors whose sum may be opened.
         encoding: How vectors become words.
-        model_hash: 32 bytes: hash of the model that this site received; sites with different models get masks that do not cancel.
+        model_hash: 32 bytes: hash of the model that this site received, buffers included; sites with different models get masks that do
+            not cancel.
         corrupt: Sites that may side with the server.
+        task: What is computed with that model.
 
     Raises:
         SettingError: Unless :math:`2t > n + corrupt`, so that two different survivor lists cannot both win, and t, minimum <= n; or if
@@ -41,8 +84,14 @@ class Policy:
     encoding: Encoding
     model_hash: bytes
     corrupt: int = 1
+    task: Task = Task()
 
     def __post_init__(self) -> None:
+        check_types(Roster, roster=self.roster)
+        check_types(bytes, round_id=self.round_id, model_hash=self.model_hash)
+        check_types(Encoding, encoding=self.encoding)
+        check_types(Task, task=self.task)
+        check_types(Integral, threshold=self.threshold, minimum=self.minimum, corrupt=self.corrupt)
         parties = len(self.roster)
         check_threshold(self.threshold, parties, self.corrupt)
         if not max(2, self.threshold) <= self.minimum <= parties:
@@ -61,10 +110,11 @@ class Policy:
 
     def digest(self) -> bytes:
         """The first link of the transcript: every term, each with its length in front."""
-        encoding = self.encoding
-        numbers = (self.threshold, self.minimum, self.corrupt, encoding.length, encoding.scale, encoding.parties, encoding.cap)
-        terms = (*(str(number).encode() for number in numbers), float(encoding.clip).hex().encode())
-        return bind("policy", self.round_id, self.roster.digest, self.model_hash, *terms)
+        encoding, task = self.encoding, self.task
+        sizes = (encoding.length, encoding.scale, encoding.parties, encoding.cap)
+        numbers = (self.threshold, self.minimum, self.corrupt, *sizes, task.counter)
+        terms = (*(str(int(number)).encode() for number in numbers), float(encoding.clip).hex().encode())
+        return bind("policy", self.round_id, self.roster.digest, self.model_hash, *terms, *task.digests.values())
 
 
 def check_threshold(threshold: int, parties: int, corrupt: int) -> None:

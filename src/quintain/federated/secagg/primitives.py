@@ -43,7 +43,7 @@ _ED25519_SMALL = frozenset(
 def bind(label: str, *parts: bytes) -> bytes:
     """A hash of a label and parts, each with its length in front: no two different lists collide."""
     digest = hashlib.sha256()
-    for part in (b"quintain secure aggregation 1: " + label.encode(), *parts):
+    for part in (b"quintain secure aggregation 2: " + label.encode(), *parts):
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
     return digest.digest()

@@ -90,7 +90,7 @@ def step(state: Collecting, messages: Messages) -> tuple[State, dict[int, bytes]
     """The next state and the messages to send, from what arrived in time.
 
     Raises:
-        ProtocolError: If too few good messages arrived: the round is abandoned.
+        ProtocolError: If too few good messages arrived, or if the sum is one that no honest vectors have: the round is abandoned.
     """
     return _STEPS[state.awaits](state, messages)
 
@@ -199,6 +199,7 @@ def _unmask(state: Collecting, messages: Messages) -> tuple[State, dict[int, byt
             for survivor in state.survivors:
                 masks.add_pair_mask(total, private, state.keys[survivor].mask, link, survivor, site, remove=True)
         liars.update(point - 1 for point in false)
+    policy.encoding.check_sum(policy.encoding.integers(total), len(state.survivors))
     dropped = tuple(name for i, name in enumerate(roster.names) if i not in state.survivors)
     return Finished(policy, total, roster.spell(state.survivors), dropped, refused, roster.spell(tuple(sorted(liars)))), {}
 
