@@ -1,4 +1,10 @@
-"""The stream against the cipher's test vector and against statistics."""
+"""The stream against the cipher's test vector and against statistics; one process and one thread at a time draw from it."""
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -6,10 +12,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from quintain.core.errors import DataError, SettingError
-from quintain.dp import PoissonLoader
+from quintain.dp import PoissonLoader, PrivacyEngine
 from quintain.dp.step.noise import AT_ONCE, Stream
+
+from .loops import step
 
 
 def test_words_are_aes_256_in_counter_mode() -> None:
@@ -68,3 +78,152 @@ def test_a_loader_with_constants_that_do_not_fit_is_refused() -> None:
     for records, batch, steps, error in ((0, 1, 1, DataError), (5, 6, 1, SettingError), (5, 0, 1, SettingError), (5, 1, 0, SettingError)):
         with pytest.raises(error, match="expected"):
             PoissonLoader(lambda rows: rows, records=records, expected_batch_size=batch, steps_per_epoch=steps, stream=Stream.secret())
+
+
+def in_a_fork(*works: Callable[[], object]) -> list[str]:
+    """What a real fork of this process says of each of ``works``: its error, or "done"."""
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if not child:
+        for work in works:
+            try:
+                work()
+                said = "done"
+            except BaseException as error:
+                said = f"{type(error).__name__}: {error}"
+            os.write(theirs, f"{said}\n".encode())
+        os._exit(0)
+    os.close(theirs)
+    with os.fdopen(ours) as file:
+        said = file.read().splitlines()
+    os.waitpid(child, 0)
+    return said
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+@pytest.mark.parametrize("seed", [None, 3])
+def test_a_fork_does_not_draw_the_batches_and_noise_of_the_process_that_made_them(private, seed: int | None) -> None:
+    net, optimizer, loader, engine = private(seed=seed)
+    batches = iter(loader)
+    step(net, optimizer, *next(batches))
+    x, y = next(batches)
+
+    def go_on() -> None:
+        step(net, optimizer, x, y)
+
+    def fork_again() -> None:
+        assert "made before a fork" in in_a_fork(lambda: optimizer.stream.words(1))[0]
+
+    def begin_anew() -> None:
+        net, optimizer, loader, _ = private(seed=seed)
+        step(net, optimizer, *next(iter(loader)))
+
+    uses = (lambda: next(batches), lambda: list(loader), lambda: engine._root.child("noise"), lambda: optimizer.stream.keyed(bytes), go_on)
+    *refused, twice, anew = in_a_fork(*uses, fork_again, begin_anew)
+    assert len(refused) == len(uses)
+    for said in refused:
+        assert said.startswith("PrivacyError: got a stream of batches or noise in process")
+        assert f"that process {os.getpid()} made before a fork" in said
+        assert "call make_private, after the fork" in said
+    assert (twice, anew) == ("done", "done")
+    go_on()
+    assert optimizer.steps == 2
+
+
+class Rows(Dataset):
+    """Records that only workers make."""
+
+    def __init__(self, x: Tensor, y: Tensor) -> None:
+        self.x, self.y = x, y
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
+        assert torch.utils.data.get_worker_info() is not None
+        return self.x[row], self.y[row]
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_forked_workers_of_a_loader_go_on_working(blobs) -> None:
+    net = torch.nn.Linear(6, 2)
+    plain = DataLoader(Rows(*blobs), batch_size=10, num_workers=2, multiprocessing_context="fork")
+    net, optimizer, loader = PrivacyEngine().make_private(
+        module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=plain, noise_multiplier=1.0, max_grad_norm=1.0
+    )
+    for _ in range(2):
+        for x, y in loader:
+            step(net, optimizer, x, y)
+    assert optimizer.steps == 8
+
+
+@pytest.fixture
+def hasty() -> Iterator[None]:
+    """Threads that are changed as often as can be."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def at_once(work: Callable[[int], object], threads: int) -> list:
+    """What ``work`` of each number gives, in threads that begin together."""
+    start = threading.Barrier(threads)
+
+    def begin(number: int) -> object:
+        start.wait()
+        return work(number)
+
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(begin, range(threads)))
+
+
+def test_threads_on_one_stream_draw_what_each_would_draw_alone(hasty: None) -> None:
+    stream, alone = Stream.seeded(1), Stream.seeded(1)
+
+    def words(of: Stream, turn: int) -> bytes:
+        of.seek(turn)
+        return b"".join(of.words(3).tobytes() for _ in range(4))
+
+    drawn = at_once(lambda number: [words(stream, turn) for turn in range(number, 800, 4)], 4)
+    for number, found in enumerate(drawn):
+        assert found == [words(alone, turn) for turn in range(number, 800, 4)]
+
+
+def test_threads_that_never_went_anywhere_get_different_words(hasty: None) -> None:
+    stream = Stream.seeded(1)
+    drawn = [block for found in at_once(lambda _number: [stream.words(2).tobytes() for _ in range(500)], 4) for block in found]
+    assert len(set(drawn)) == len(drawn) == 2000
+
+
+def test_threads_that_make_private_get_streams_of_their_own(hasty: None) -> None:
+    engine = PrivacyEngine(seed=0)
+
+    def keys(_number: int) -> list[bytes]:
+        return [engine._stream("noise").words(2).tobytes() for _ in range(200)]
+
+    drawn = [key for found in at_once(keys, 4) for key in found]
+    assert len(set(drawn)) == len(drawn) == 800
+
+
+def test_one_thread_at_a_time_records_and_noises_a_step(private, monkeypatch: pytest.MonkeyPatch) -> None:
+    net, optimizer, loader, engine = private()
+    seen: list[tuple[int, bool]] = []
+    with ThreadPoolExecutor(1) as pool:
+
+        def other() -> bool:
+            free = optimizer.stream.lock.acquire(blocking=False)
+            if free:
+                optimizer.stream.lock.release()
+            return free
+
+        draw = Stream.add_normal
+
+        def watched(stream: Stream, *drawn: object) -> None:
+            seen.append((engine.ledger.steps, pool.submit(other).result()))
+            draw(stream, *drawn)
+
+        monkeypatch.setattr(Stream, "add_normal", watched)
+        step(net, optimizer, *next(iter(loader)))
+        assert pool.submit(other).result()
+    assert seen == [(1, False)]

@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from itertools import count
 from typing import Any, Literal
 
 import torch
@@ -93,7 +94,7 @@ class PrivacyEngine(Checkpoints, Validates):
         self._seed, self._rules = seed, rules
         self._root = Stream((key or os.urandom(KEY)) if seed is None else seeded_key(seed))
         self._made: list[tuple[DPOptimizer, str]] = []
-        self._streams = 0
+        self._streams = count(1)
 
     @property
     def reproducible(self) -> bool:
@@ -307,6 +308,5 @@ class PrivacyEngine(Checkpoints, Validates):
         )
 
     def _stream(self, purpose: str) -> Stream:
-        """A stream of its own for each purpose and each call: no noise is ever drawn twice."""
-        self._streams += 1
-        return self._root.child(purpose, self._streams)
+        """A stream of its own for each purpose and each call, in whatever thread: no noise is ever drawn twice."""
+        return self._root.child(purpose, next(self._streams))

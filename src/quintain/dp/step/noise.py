@@ -3,8 +3,10 @@
 import hashlib
 import math
 import os
+import threading
 from collections.abc import Callable
-from typing import NoReturn
+from functools import wraps
+from typing import Any, Concatenate, NoReturn, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,31 @@ WORD = 1 << 64
 AT_ONCE = 1 << 18
 """Bytes of cipher that are worked on together: few enough to stay in the processor's caches, and even in pairs of words."""
 ZEROS = bytes(AT_ONCE)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _Process:
+    """This process: its number, and how many forks lie between it and the one that imported this module (numbers are used again)."""
+
+    forks = 0
+
+    def __call__(self) -> tuple[int, int]:
+        return os.getpid(), self.forks
+
+    def forked(self) -> None:
+        self.forks += 1
+
+
+PROCESS = _Process()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=PROCESS.forked)
+
+
+class _Place(threading.local):
+    """Where a thread is in a stream; None until it goes somewhere."""
+
+    cipher: Any = None
 
 
 class Stream:
@@ -29,13 +56,18 @@ class Stream:
     leak (Mironov, 2012, CCS); in float32 no number is beyond 6.66 standard deviations, which adds up to 3e-11 a step to delta; nor is the
     time of a draw constant. A seeded stream protects nobody who can guess the seed.
 
+    It belongs to the process that made it: a fork holds the same key and would draw the same noise, so there every use is refused. Each
+    thread has a place of its own, so that none moves another's between ``seek`` and what it draws; threads that never went anywhere take
+    turns at one place, and get different words.
+
     Args:
         key: 32 bytes.
     """
 
     def __init__(self, key: bytes) -> None:
-        self._key = key
-        self._begin(0)
+        self._key, self._made_in = key, PROCESS()
+        self.lock = threading.RLock()
+        self._place, self._common = _Place(), self._cipher_at(0)
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         """Refuse copies: two runs with one stream draw the same noise, and the difference of what they release has none."""
@@ -55,14 +87,16 @@ class Stream:
 
     def child(self, *path: str | int) -> "Stream":
         """A stream of its own for a place of use; it tells nothing of this one or of other places."""
+        self._check_process()
         return Stream(hashlib.blake2b("/".join(map(str, path)).encode(), key=self._key, digest_size=32).digest())
 
     def keyed(self, told: Callable[[bytes], bytes]) -> "Stream":
         """The stream of whose key ``told`` answers with, given this one's: how processes that train together come to share one."""
+        self._check_process()
         return Stream(told(self._key))
 
     def seek(self, turn: int) -> None:
-        """Go to the beginning of a turn, which must be new unless what it was drawn for is repeated bit for bit."""
+        """Take this thread to the beginning of a turn, which must be new unless what it was drawn for is repeated bit for bit."""
         self._begin(turn << 64)
 
     def words(self, count: int) -> npt.NDArray[np.uint64]:
@@ -119,17 +153,53 @@ class Stream:
         return out
 
     def _begin(self, counter: int) -> None:
-        self._cipher = Cipher(algorithms.AES(self._key), modes.CTR(counter.to_bytes(BLOCK, "big"))).encryptor()
+        self._place.cipher = self._cipher_at(counter)
+
+    def _cipher_at(self, counter: int) -> Any:
+        return Cipher(algorithms.AES(self._key), modes.CTR(counter.to_bytes(BLOCK, "big"))).encryptor()
 
     def _fill(self, out: bytearray, count: int) -> None:
         """Put at least so many bytes at the beginning of ``out``."""
+        self._check_process()
         blocks = -(-count // BLOCK)
         if len(out) < blocks * BLOCK:
             out.extend(bytes(blocks * BLOCK - len(out)))
         view = memoryview(out)[: blocks * BLOCK]
-        for start in range(0, len(view), AT_ONCE):
-            piece = view[start : start + AT_ONCE]
-            self._cipher.update_into(ZEROS if len(piece) == AT_ONCE else ZEROS[: len(piece)], piece)
+        with self.lock:
+            cipher = self._place.cipher or self._common
+            for start in range(0, len(view), AT_ONCE):
+                piece = view[start : start + AT_ONCE]
+                cipher.update_into(ZEROS if len(piece) == AT_ONCE else ZEROS[: len(piece)], piece)
+
+    def _check_process(self) -> None:
+        """Raise in a fork of the process that the stream was made in."""
+        if self._made_in != (here := PROCESS()):
+            raise PrivacyError(
+                f"got a stream of batches or noise in process {here[0]} that process {self._made_in[0]} made before a fork: both would "
+                "draw the same, and what they release would differ by no noise; expected each process to have its own: make the "
+                "PrivacyEngine, and call make_private, after the fork"
+            )
+
+
+class _Draws(Protocol):
+    """Something that draws from a stream."""
+
+    @property
+    def stream(self) -> Stream: ...
+
+
+D = TypeVar("D", bound=_Draws)
+
+
+def one_at_a_time(method: Callable[Concatenate[D, P], R]) -> Callable[Concatenate[D, P], R]:
+    """A method that one thread at a time is in: what it checks, counts and draws then belongs to one step."""
+
+    @wraps(method)
+    def alone(self: D, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self.stream.lock:
+            return method(self, *args, **kwargs)
+
+    return alone
 
 
 def seeded_key(seed: int) -> bytes:

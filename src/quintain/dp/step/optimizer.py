@@ -23,7 +23,7 @@ from quintain.dp.step.clipping import Clip, clip_of, weighed
 from quintain.dp.step.discrete import DiscreteSums
 from quintain.dp.step.fixed import Fixed
 from quintain.dp.step.gathered import Gathered
-from quintain.dp.step.noise import Stream
+from quintain.dp.step.noise import Stream, one_at_a_time
 from quintain.dp.step.noising import noisy_votes, release_of, whole_sums
 from quintain.dp.step.saved import Saved
 from quintain.dp.step.standing import Standing
@@ -184,6 +184,7 @@ class DPOptimizer(Fixed, Saved, Standing):
         for turn in self.capture.take():
             self._accumulate(turn)
 
+    @one_at_a_time
     def add_noise(self) -> None:
         """Record the step, and add its noise to the sum of clipped gradients; nothing of that sum can be seen before."""
         self._written.check_others(self.inner)
