@@ -1,0 +1,115 @@
+"""Which of torch's settings let float32 products run in fewer bits than float32 has."""
+
+import os
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from quintain.core.errors import ModelError
+
+Operation = Literal["matmul", "conv", "rnn"]
+OPERATIONS: tuple[Operation, ...] = ("matmul", "conv", "rnn")
+FULL = {"none", "ieee"}
+"""What ``fp32_precision`` says where nothing is lowered; torch's own getters resolve what an operation inherits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """A setting that lowers the precision of float32 products.
+
+    Args:
+        setting: Its name, as it is read.
+        value: What it is.
+        remedy: The line that switches it off.
+    """
+
+    setting: str
+    value: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.setting} is {self.value!r}; switch it off with `{self.remedy}`"
+
+
+def lowered_precision(device: torch.device | str, operations: Collection[Operation] = OPERATIONS) -> tuple[Lowered, ...]:
+    """The settings that lower the precision of float32 products on a device; nothing is changed, and no GPU is needed to ask.
+
+    The CPU obeys oneDNN's settings, CUDA those of cuBLAS and cuDNN (whose convolutions run in TF32 unless told otherwise); another
+    device may obey either, so both are read.
+
+    Args:
+        device: Where the products run.
+        operations: Which of them: ``matmul``, ``conv``, ``rnn``. Convolutions and recurrent layers may be computed as matrix products.
+    """
+    kind = torch.device(device).type
+    asked = [one for one in OPERATIONS if one in operations or one == "matmul"]
+    found: list[Lowered] = []
+    if kind != "cuda":
+        found += [*_onednn(asked), *_environment()]
+    if kind != "cpu":
+        found += _cuda(asked)
+    return tuple(found)
+
+
+def require_full_precision(device: torch.device | str, operations: Collection[Operation] = OPERATIONS, *, why: str) -> None:
+    """Refuse to go on while a setting lowers the precision of float32 products.
+
+    Args:
+        device, operations: As for ``lowered_precision``.
+        why: What needs full precision, such as ``interval bounds count float32 roundings``.
+
+    Raises:
+        ModelError: If there is one, with its name and how to switch it off.
+    """
+    found = lowered_precision(device, operations)
+    if found:
+        raise ModelError(f"float32 products on {torch.device(device).type} may run in fewer bits, and {why}: {'; '.join(map(str, found))}")
+
+
+def _onednn(operations: Collection[Operation]) -> Iterator[Lowered]:
+    """oneDNN on the CPU may take bfloat16 or TF32 products."""
+    if not _has_fp32_precision():
+        yield from _legacy_matmul()
+        return
+    for operation in operations:
+        value = str(getattr(torch.backends.mkldnn, operation).fp32_precision)
+        name = f"torch.backends.mkldnn.{operation}.fp32_precision"
+        if value not in FULL:
+            yield Lowered(name, value, f'{name} = "ieee"')
+
+
+def _cuda(operations: Collection[Operation]) -> Iterator[Lowered]:
+    """cuBLAS and cuDNN may take TF32 products."""
+    if not _has_fp32_precision():
+        yield from _legacy_matmul()
+        if torch.backends.cudnn.allow_tf32 and set(operations) - {"matmul"}:
+            yield Lowered("torch.backends.cudnn.allow_tf32", "True", "torch.backends.cudnn.allow_tf32 = False")
+        return
+    for operation in operations:
+        place = "cuda.matmul" if operation == "matmul" else f"cudnn.{operation}"
+        holder = torch.backends.cuda.matmul if operation == "matmul" else getattr(torch.backends.cudnn, operation)
+        value, name = str(holder.fp32_precision), f"torch.backends.{place}.fp32_precision"
+        if value not in FULL:
+            yield Lowered(name, value, f'{name} = "ieee"')
+
+
+def _legacy_matmul() -> Iterator[Lowered]:
+    """Before torch 2.9 one setting spoke of the matrix products of all devices; ``cuda.matmul.allow_tf32`` is the same one."""
+    value = torch.get_float32_matmul_precision()
+    if value != "highest":
+        yield Lowered("torch.get_float32_matmul_precision()", value, 'torch.set_float32_matmul_precision("highest")')
+
+
+def _environment() -> Iterator[Lowered]:
+    """oneDNN's own default, read from the environment when it is loaded."""
+    for name in ("ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE"):
+        value = os.environ.get(name, "strict")
+        if value.lower() != "strict":
+            yield Lowered(f"the environment variable {name}", value, f"unset {name} before Python starts")
+
+
+def _has_fp32_precision() -> bool:
+    """Whether torch has one setting for each operation (2.9 and later)."""
+    return hasattr(torch.backends, "fp32_precision")
