@@ -24,7 +24,7 @@ def audited(mechanism: Mechanism, *, canaries: int, delta: float, runs: int) -> 
         rng = np.random.default_rng([run, canaries])
         coins = rng.random(canaries) < 0.5
         scores = mechanism(rng, coins)
-        yield one_run.audit_one_run(scores[coins], scores[~coins], delta=delta, seed=run).epsilon
+        yield one_run.audit_one_run(scores, coins, delta=delta, seed=run).epsilon
 
 
 def check_level(mechanism: Mechanism, epsilon: float, *, canaries: int = 200, delta: float = 1e-5, runs: int = RUNS) -> None:

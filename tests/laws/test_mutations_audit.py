@@ -45,8 +45,15 @@ def test_arms_swapped(monkeypatch):
     caught(lambda: check_power(gaussian(1.666), 2.0))
 
 
-def test_ties_broken_by_the_order_of_the_array(monkeypatch):
-    monkeypatch.setattr(one_run, "_tie_breakers", lambda canaries, seed: -np.arange(canaries))
+def test_ties_broken_by_the_order_of_an_array_that_was_put_together_by_membership(monkeypatch):
+    original = one_run.right_guesses
+
+    def members_last(scores, included, seed):
+        order = np.argsort(included, kind="stable")
+        return original(scores[order], included[order], seed=seed)
+
+    monkeypatch.setattr(one_run, "right_guesses", members_last)
+    monkeypatch.setattr(one_run, "_tie_breakers", lambda canaries, seed: np.arange(canaries))
     caught(lambda: check_level(NULLS["all equal"], 0.0))
     caught(lambda: check_level(NULLS["three levels"], 0.0))
 

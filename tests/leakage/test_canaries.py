@@ -69,6 +69,30 @@ def test_a_canary_pushes_its_own_coordinate_alone_and_by_more_than_the_clip_norm
     assert torch.allclose(twin.norms().float(), each[12:].norm(dim=1))
 
 
+@pytest.mark.parametrize("classes", [2, 3, 1000])
+@pytest.mark.parametrize("start", [-15.0, -20.0, -26.0])
+def test_norms_are_those_of_the_gradients_for_any_number_of_classes_where_the_wrong_one_is_not_sure(classes, start):
+    """The other K - 1 classes have a share of the probability, so that the push falls below the clip norm earlier with more of them."""
+    twin = CanaryNet(nn.Linear(3, classes), canaries=3, clip=CLIP)
+    nn.init.constant_(twin.canary.weight, start / twin.gain)
+    with pytest.raises(ModelError, match="number of classes is not known"):
+        twin.norms()
+    x, y = plant(from_arrays(np.zeros((2, 3), dtype=np.float32), [0, 1]), np.ones(3, dtype=bool)).batch([2, 3, 4])
+    found = gradients(twin, x, y).norm(dim=1)
+    assert torch.allclose(twin.norms().float(), found, rtol=1e-4)
+    assert torch.allclose(twin.norms(torch.full((3,), start / twin.gain)), twin.norms())
+
+
+def test_a_canary_that_was_weak_in_the_middle_of_the_run_is_told():
+    def train(net, data, observe):
+        net(data.batch([0])[0])
+        for step, weight in enumerate((0.0, -30.0, 0.0)):
+            nn.init.constant_(net.canary.weight, weight)
+            observe(step, torch.zeros(9))
+
+    assert one_run_experiment(train, small_net(3), small_data(classes=3), canaries=9, clip=CLIP, seed=0).weakest < CLIP
+
+
 @settings(max_examples=20)
 @given(height=st.floats(-4.0, 100.0))
 def test_the_push_stays_the_same_wherever_training_takes_the_weight(height):
@@ -122,7 +146,7 @@ def test_a_run_without_noise_reaches_the_ceiling_and_one_with_much_noise_shows_n
     for sigma, expected in ((0.0, None), (20.0, 0.0)):
         train = private_descent(steps=12, rate=0.5, sigma=sigma)
         run = one_run_experiment(train, small_net(), small_data(), canaries=80, clip=CLIP, seed=3)
-        audit = audit_one_run(*run.scores(rate=0.5, noise_multiplier=max(sigma, 1.0), unit=unit))
+        audit = audit_one_run(run.scores(rate=0.5, noise_multiplier=max(sigma, 1.0), unit=unit), run.included)
         assert audit.epsilon == (audit.ceiling if expected is None else expected)
         assert run.weakest >= CLIP
         assert run.seen.shape == (12, 80)
@@ -167,7 +191,7 @@ def test_power_at_the_plan_of_epsilon_three():
     for run in range(30):
         seen, coins = simulated(np.random.default_rng(run), rate=512 / 4708, sigma=2.4, steps=276, canaries=500)
         scores = log_likelihood_ratio(seen, rate=512 / 4708, noise_multiplier=2.4)
-        found.append(audit_one_run(scores[coins], scores[~coins]).epsilon)
+        found.append(audit_one_run(scores, coins).epsilon)
     assert np.median(found) > 0.6
     assert min(found) > 0
     assert max(found) < 3
@@ -178,7 +202,7 @@ def test_the_likelihood_sees_more_than_the_sum_where_noise_is_small():
     for run in range(10):
         seen, coins = simulated(np.random.default_rng(run), rate=0.02, sigma=0.7, steps=500, canaries=500)
         best, plain = (log_likelihood_ratio(seen, rate=0.02, noise_multiplier=s) for s in (0.7, 0.0))
-        gain.append(audit_one_run(best[coins], best[~coins]).epsilon - audit_one_run(plain[coins], plain[~coins]).epsilon)
+        gain.append(audit_one_run(best, coins).epsilon - audit_one_run(plain, coins).epsilon)
     assert np.mean(gain) > 0.4
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linprog
 
 from quintain.core.errors import DataError, SettingError
 from quintain.leakage import audit_one_run, ceiling
@@ -20,6 +21,75 @@ def reference(canaries, guesses, correct, odds, delta):
     tail = [sum(law[k:], Fraction(0)) for k in range(guesses + 1)]
     slope = max(((tail[correct - i] - tail[correct]) / i for i in range(1, correct + 1)), default=Fraction(0))
     return min(Fraction(1), tail[correct] + 2 * canaries * delta * slope)
+
+
+def joined(inside, outside, seed=0):
+    """Scores and coins of both groups, in an order that has nothing to do with them."""
+    order = np.random.default_rng(seed).permutation(len(inside) + len(outside))
+    return np.concatenate([inside, outside])[order], (np.arange(len(order)) < len(inside))[order]
+
+
+def largest_chance(guesses, correct, epsilon, delta):
+    """The largest probability of so many right guesses of as many coins, over all private mechanisms: a linear program.
+
+    Flipping all coins of some canaries with their guesses, or permuting canaries, leaves the problem as it is, so that a mechanism that
+    treats all alike is among the best: it is given by P(k right), k = 0 .. m. Two neighbors differ in guesses that are right at one coin.
+    """
+    m, odds = guesses, math.exp(epsilon)
+    right, wrong = np.zeros((m, m + 1)), np.zeros((m, m + 1))
+    right[np.arange(m), np.arange(1, m + 1)] = np.arange(1, m + 1) / m  # with this coin guessed right, and k of the others
+    wrong[np.arange(m), np.arange(m)] = 1 - np.arange(m) / m
+    beyond = np.eye(m)
+    limits = np.block(
+        [
+            [right - odds * wrong, -beyond, 0 * beyond],
+            [wrong - odds * right, 0 * beyond, -beyond],
+            [np.zeros((1, m + 1)), np.ones((1, 2 * m))],
+        ]
+    )
+    value = np.concatenate([-(np.arange(m + 1) >= correct).astype(float), np.zeros(2 * m)])
+    total = np.concatenate([np.ones(m + 1), np.zeros(2 * m)])[None]
+    found = linprog(value, A_ub=limits, b_ub=[0] * (2 * m) + [delta], A_eq=total, b_eq=[1], bounds=(0, None), method="highs")
+    return -found.fun
+
+
+@pytest.mark.parametrize("guesses", [1, 2, 3, 7, 16])
+@pytest.mark.parametrize("epsilon", [0.0, 1.0, 3.0])
+@pytest.mark.parametrize(("delta", "of"), [(1e-5, 1), (0.01, 1), (0.003, 8)])
+def test_up_to_one_half_the_chance_is_a_bound_for_every_private_mechanism(guesses, epsilon, delta, of):
+    allowed = [chance(of * guesses, guesses, v, epsilon, delta) for v in range(guesses + 1)]
+    small = [v for v in range(1, guesses + 1) if allowed[v] <= 0.5]
+    assert small or guesses == 1 or epsilon
+    for v in small:
+        assert largest_chance(guesses, v, epsilon, of * delta) <= allowed[v] + 1e-9
+
+
+def test_near_one_the_chance_is_no_bound_and_is_not_used_there():
+    assert largest_chance(3, 1, 0.0, 0.01) == pytest.approx(0.88375)
+    assert chance(3, 3, 1, 0.0, 0.01) == pytest.approx(0.8825)
+    with pytest.raises(SettingError, match=r"error of 0\.6.*confidence of at least"):
+        epsilon_at(3, 3, 1, 0.01, 0.6)
+    with pytest.raises(SettingError, match="confidence of at least"):
+        audit_one_run([1.0, 0.0], [True, False], confidence=0.1)
+
+
+@pytest.mark.parametrize("seed", [0, 37])
+def test_constant_scores_show_nothing_whatever_the_seed_of_the_ties(seed):
+    """With the members first, seed 37 happened to sort them to one side, in almost every run."""
+    shown = []
+    for run in range(200):
+        coins = np.random.default_rng(run).random(500) < 0.5
+        shown.append(audit_one_run(np.zeros(500), coins, seed=seed).epsilon > 0)
+    assert sum(shown) <= 10
+
+
+def test_scores_put_together_by_membership_are_refused_where_they_tie():
+    coins = np.arange(100) < 50
+    with pytest.raises(DataError, match="the order in which the canaries were made"):
+        audit_one_run(np.zeros(100), coins)
+    with pytest.raises(DataError, match="the order in which the canaries were made"):
+        audit_one_run(np.zeros(100), ~coins)
+    assert audit_one_run(np.arange(100.0), coins).epsilon == 0
 
 
 @given(odds=st.fractions(1, 50), delta=st.fractions(0, Fraction(1, 10)), sizes=st.lists(st.integers(0, 12), min_size=3, max_size=3))
@@ -76,20 +146,20 @@ def test_the_chance_rises_with_epsilon_so_that_there_is_one_root(delta):
 
 def test_the_best_split_is_read_at_the_ceiling():
     coins = np.random.default_rng(3).random(500) < 0.5
-    audit = audit_one_run(np.full(coins.sum(), 7.0), np.full((~coins).sum(), -1.0))
+    audit = audit_one_run(np.where(coins, 7.0, -1.0), coins)
     assert audit.epsilon == audit.ceiling == ceiling(500) == pytest.approx(4.887, abs=1e-3)
     assert (audit.canaries, audit.guesses, audit.correct) == (500, 500, 500)
     assert audit.ceiling == epsilon_at(500, 500, 500, 1e-5, 0.025)
 
 
 def test_swapped_arms_show_nothing():
-    assert audit_one_run(np.zeros(240), np.ones(260)).epsilon == 0
+    assert audit_one_run(*joined(np.zeros(240), np.ones(260))).epsilon == 0
 
 
 def test_the_bound_says_what_it_is():
     of = Quantity(Kind.EPSILON, delta=1e-9, adjacency="add/remove", unit="image", released="all iterates")
     rng = np.random.default_rng(0)
-    audit = audit_one_run(rng.normal(2, 1, 260), rng.normal(0, 1, 240), delta=1e-9, confidence=0.99, of=of)
+    audit = audit_one_run(*joined(rng.normal(2, 1, 260), rng.normal(0, 1, 240)), delta=1e-9, confidence=0.99, of=of)
     bound = audit.bound
     assert (bound.of, bound.side, bound.basis) == (of, Side.LOWER, Basis.STATISTICAL)
     assert bound.value == bound.at(0.99) == bound.at(0.95) > bound.at(0.999) > bound.at(1 - 1e-6) > 0
@@ -99,12 +169,12 @@ def test_the_bound_says_what_it_is():
 
 def test_the_bound_at_a_higher_confidence_is_that_of_an_audit_at_it():
     rng = np.random.default_rng(0)
-    inside, outside = rng.normal(2, 1, 260), rng.normal(0, 1, 240)
-    assert audit_one_run(inside, outside).bound.at(0.999) == audit_one_run(inside, outside, confidence=0.999).epsilon
+    scores, coins = joined(rng.normal(2, 1, 260), rng.normal(0, 1, 240))
+    assert audit_one_run(scores, coins).bound.at(0.999) == audit_one_run(scores, coins, confidence=0.999).epsilon
 
 
 def test_nothing_is_shown_beyond_what_delta_allows():
-    audit = audit_one_run(np.ones(250), np.zeros(250), delta=1e-5)
+    audit = audit_one_run(*joined(np.ones(250), np.zeros(250)), delta=1e-5)
     assert audit.bound.at(0.999) > 3
     assert audit.bound.at(1 - 1e-6) == 0
     assert chance(500, 500, 500, 0.0, 1e-5) > 3e-5
@@ -113,9 +183,10 @@ def test_nothing_is_shown_beyond_what_delta_allows():
 def test_scale_shift_and_order_of_the_scores_change_nothing():
     rng = np.random.default_rng(0)
     inside, outside = rng.normal(1, 1, 260), rng.normal(0, 1, 240)
-    shown = audit_one_run(inside, outside).epsilon
-    assert audit_one_run(rng.permutation(inside) * 1e-200, outside * 1e-200).epsilon == shown
-    assert audit_one_run(inside * 1e200, outside * 1e200).epsilon == shown
+    scores, coins = joined(inside, outside)
+    shown, order = audit_one_run(scores, coins).epsilon, rng.permutation(500)
+    assert audit_one_run(scores[order] * 1e-200, coins[order]).epsilon == shown
+    assert audit_one_run(scores * 1e200, coins).epsilon == shown
 
 
 @given(st.integers(2, 3000))
@@ -136,26 +207,30 @@ def test_guesses_do_not_depend_on_membership():
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_scores_that_are_no_numbers_are_refused(bad):
     with pytest.raises(DataError, match="1 NaN or infinite"):
-        audit_one_run([1.0, bad], [0.0, 0.0])
+        audit_one_run([1.0, bad, 0.0, 0.0], [True, True, False, False])
 
 
-def test_an_empty_arm_is_refused():
-    with pytest.raises(DataError, match="scores_out"):
-        audit_one_run([1.0], [])
+def test_coins_that_are_none_are_refused():
+    with pytest.raises(DataError, match="1 canaries in and 0 out"):
+        audit_one_run([1.0], [True])
+    with pytest.raises(DataError, match="one boolean for each score"):
+        audit_one_run([1.0, 0.0], [1, 0])
+    with pytest.raises(DataError, match="3 scores and 2 coins"):
+        audit_one_run([1.0, 0.0, 0.0], [True, False])
 
 
 def test_sizes_that_fair_coins_do_not_give_are_refused():
     rng = np.random.default_rng(0)
     with pytest.raises(DataError, match="500 canaries in and 50 out"):
-        audit_one_run(rng.normal(size=500), rng.normal(size=50))
+        audit_one_run(rng.normal(size=550), np.arange(550) < 500)
 
 
 def test_settings_out_of_range_are_refused():
     with pytest.raises(SettingError, match="confidence"):
-        audit_one_run([1.0], [0.0], confidence=95)
+        audit_one_run([1.0, 0.0], [True, False], confidence=95)
     with pytest.raises(SettingError, match="delta = 2"):
-        audit_one_run([1.0], [0.0], delta=2)
+        audit_one_run([1.0, 0.0], [True, False], delta=2)
     with pytest.raises(SettingError, match="give the same one"):
-        audit_one_run([1.0], [0.0], of=Quantity(Kind.EPSILON, delta=1e-6))
+        audit_one_run([1.0, 0.0], [True, False], of=Quantity(Kind.EPSILON, delta=1e-6))
     with pytest.raises(SettingError, match="7 right of 5 guesses"):
         epsilon_at(10, 5, 7, 0.0, 0.05)

@@ -96,13 +96,13 @@ def _accounting(plan: PrivatePlan, claimed: float, spent: PrivateFit, releases: 
 
 def _judged(title: str, seen: Canaried, plan: PrivatePlan, of: Quantity, records: int, confidence: float, seed: int) -> AuditRun:
     """What a run shows of the mechanism that it ran; the scores are the plan's, also for the control."""
-    inside, outside = seen.scores(
+    scores = seen.scores(
         rate=plan.sample_rate(records),
         noise_multiplier=plan.noise_multiplier,
         unit=plan.max_grad_norm / plan.expected_batch_size,
     )
-    audit = audit_one_run(inside, outside, delta=plan.delta, confidence=confidence, seed=seed, of=of)
-    edges = np.histogram_bin_edges(np.concatenate([inside, outside]), bins=BINS)
+    audit = audit_one_run(scores, seen.included, delta=plan.delta, confidence=confidence, seed=seed, of=of)
+    edges = np.histogram_bin_edges(scores, bins=BINS)
     return AuditRun(
         title,
         audit.bound,
@@ -112,6 +112,6 @@ def _judged(title: str, seen: Canaried, plan: PrivatePlan, of: Quantity, records
         audit.correct,
         confidence,
         tuple(float(edge) for edge in edges),
-        tuple(int(count) for count in np.histogram(inside, edges)[0]),
-        tuple(int(count) for count in np.histogram(outside, edges)[0]),
+        tuple(int(count) for count in np.histogram(scores[seen.included], edges)[0]),
+        tuple(int(count) for count in np.histogram(scores[~seen.included], edges)[0]),
     )

@@ -10,6 +10,7 @@ Everything is built from Linear layers and plain arithmetic, so that the engine 
 noise, and knows nothing of canaries.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -57,6 +58,7 @@ class CanaryNet(nn.Module):
         self.net = net
         self.canary = nn.Linear(canaries, 1, bias=False)
         self.gain = _STEEPNESS * clip
+        self.classes: int | None = None
         nn.init.zeros_(self.canary.weight)
 
     @property
@@ -70,6 +72,7 @@ class CanaryNet(nn.Module):
         logits: Tensor = self.net(pictures)
         if logits.ndim != 2 or logits.shape[1] < 2:
             raise ModelError(f"the net gave logits of shape {tuple(logits.shape)}; a canary needs (B, K) with at least two classes")
+        self.classes = logits.shape[1]
         mark = nn.functional.one_hot(number, self.canaries + 2)[:, 1:-1].to(logits.dtype)
         wrong = _OFFSET + self.gain * self.canary(mark)
         own = torch.cat([torch.zeros_like(wrong), wrong, torch.zeros_like(logits[:, 2:])], dim=1)
@@ -81,10 +84,22 @@ class CanaryNet(nn.Module):
             return release.flatten()[-self.canaries :]
         return next(part for name, part in release.items() if name.endswith("canary.weight")).flatten()
 
-    def norms(self) -> Tensor:
-        """Each canary's gradient norm (m,) under cross-entropy as things stand, before clipping: below the clip norm it audits less."""
-        weight = self.canary.weight.detach().flatten().double()
-        return self.gain * torch.sigmoid(_OFFSET + self.gain * weight)
+    def norms(self, weight: Tensor | None = None) -> Tensor:
+        r"""Each canary's gradient norm under cross-entropy before clipping (m,): below the clip norm it audits less.
+
+        With z on the wrong one of K classes and 0 on the others that one has the probability :math:`1 / (1 + (K - 1) e^{-z})`, which
+        times 2 C is the slope of the loss. It rises with the canary's weight.
+
+        Args:
+            weight: At these weights (m,), in place of the present ones.
+
+        Raises:
+            ModelError: If the net has given no logits yet, so that K is not known.
+        """
+        if self.classes is None:
+            raise ModelError("the net has given no logits yet, so that its number of classes is not known; expected a forward pass first")
+        weight = self.canary.weight.detach().flatten() if weight is None else weight
+        return self.gain * torch.sigmoid(_OFFSET + self.gain * weight.double() - math.log(self.classes - 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +109,17 @@ class Canaried:
     Args:
         seen: What each step released on each canary's coordinate, (T, m) float64.
         included: Whether each canary was trained on, (m,).
-        weakest: The smallest gradient norm of a canary before and after training; at least the clip norm, or the audit is not at full
-            strength (it stays valid).
+        weakest: The smallest gradient norm of a canary at any step; at least the clip norm, or the audit is not at full strength (it
+            stays valid).
     """
 
     seen: NDArray[np.float64]
     included: NDArray[np.bool_]
     weakest: float
 
-    def scores(self, *, rate: float, noise_multiplier: float, unit: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The scores of the canaries trained on and of those left out: see ``log_likelihood_ratio``."""
-        scores = log_likelihood_ratio(self.seen / unit, rate=rate, noise_multiplier=noise_multiplier)
-        return scores[self.included], scores[~self.included]
+    def scores(self, *, rate: float, noise_multiplier: float, unit: float) -> NDArray[np.float64]:
+        """Each canary's score (m,), whether it was trained on or not: see ``log_likelihood_ratio``."""
+        return log_likelihood_ratio(self.seen / unit, rate=rate, noise_multiplier=noise_multiplier)
 
 
 def log_likelihood_ratio(seen: NDArray[np.float64], *, rate: float, noise_multiplier: float) -> NDArray[np.float64]:
@@ -142,20 +156,22 @@ def one_run_experiment(train: Train, net: nn.Module, data: Dataset, *, canaries:
         seed: Of the coins.
 
     Returns:
-        The run; give its ``scores`` to ``audit_one_run``. A run of the same plan without noise is its positive control.
+        The run; give its ``scores`` and ``included`` to ``audit_one_run``. A run of the same plan without noise is its positive control.
     """
     twin = CanaryNet(net, canaries=canaries, clip=clip).to(next(net.parameters()).device)
     included = fair_coins(canaries, seed=seed)
     seen: list[NDArray[np.float64]] = []
+    lowest = twin.canary.weight.detach().min()
 
     def observe(_step: int, release: Release) -> None:
+        nonlocal lowest
         seen.append(twin.coordinates(release).detach().double().cpu().numpy().copy())
+        lowest = torch.minimum(lowest, twin.canary.weight.detach().min().to(lowest.device))
 
-    before = twin.norms().min()
     train(twin, plant(data, included), observe)
     if not seen:
         raise SettingError("the trainer released nothing; it must call observe(step, release) once a step")
-    return Canaried(np.stack(seen), included, float(torch.minimum(before, twin.norms().min().to(before.device))))
+    return Canaried(np.stack(seen), included, float(twin.norms(lowest)))
 
 
 def fair_coins(count: int, *, seed: int) -> NDArray[np.bool_]:

@@ -30,6 +30,12 @@ STORED = (0.95, 0.99, 0.999, 1 - 1e-6, 1 - 1e-8)
 UNFAIR = 1e-9
 """Arms whose sizes fair coins give with less probability than this are refused."""
 
+SORTED = 40
+"""So many coins or more never come out sorted: the probability is below 1e-10."""
+
+LARGEST_ERROR = 0.5
+"""Errors above this are refused: there ``chance`` need not be a bound."""
+
 _HIGHEST = 64.0
 
 _FLOOR = 1e-6
@@ -63,15 +69,15 @@ class OneRunAudit:
 
 
 def audit_one_run(
-    scores_in: ArrayLike,
-    scores_out: ArrayLike,
+    scores: ArrayLike,
+    included: ArrayLike,
     *,
     delta: float = 1e-5,
     confidence: float = 0.95,
     seed: int = 0,
     of: Quantity | None = None,
 ) -> OneRunAudit:
-    r"""A lower bound on epsilon from the scores of the canaries that were trained on and of those that were left out.
+    r"""A lower bound on epsilon from each canary's score, and from whether it was trained on.
 
     The bound is the largest :math:`\varepsilon` at which the right guesses are too many for an :math:`(\varepsilon, \delta)`-private
     mechanism (see ``chance``), over the fixed numbers of guesses of ``GRID``; half of the error goes to the guess of all coins, the rest
@@ -80,10 +86,11 @@ def audit_one_run(
     the middle.
 
     Args:
-        scores_in: Scores of the canaries trained on; larger means more likely trained on.
-        scores_out: Scores of the canaries left out, computed in the same way.
+        scores: One for each canary (m,), all computed in the same way; larger means more likely trained on.
+        included: Whether each canary was trained on (m,) bool, in the order of the scores. That order must not depend on the coins (the
+            order in which canaries were made): sorted by membership, the order would break ties in favour of the guesser.
         delta: The delta of the epsilon; keep ``m * delta`` far below ``1 - confidence``.
-        confidence: One-sided: the bound exceeds the true epsilon with probability at most ``1 - confidence``.
+        confidence: One-sided: the bound exceeds the true epsilon with probability at most ``1 - confidence``; at least 1/2.
         seed: Breaks ties, by noise that membership has no part in; choose it before the scores are seen.
         of: The quantity that is bounded; add/remove adjacency of one record if not given.
 
@@ -94,29 +101,30 @@ def audit_one_run(
     choice of canaries by their scores, is another experiment.
 
     Raises:
-        DataError: For NaN or infinite scores, an empty arm, or arms of sizes that fair coins do not give.
+        DataError: For NaN or infinite scores, coins that are no list of as many booleans, or groups of sizes that fair coins do not give.
         SettingError: For a delta or confidence out of range, or a quantity with another delta.
 
     Source: Steinke, Nasr and Jagielski, 2023, arXiv:2305.08846, theorem 5.2.
     """
     check_confidence(confidence)
-    inside, outside = _scores(scores_in, "scores_in"), _scores(scores_out, "scores_out")
-    _check_coins(len(inside), len(outside))
+    values, coins = _scores(scores), _coins(included)
+    if len(values) != len(coins):
+        raise DataError(f"{len(values)} scores and {len(coins)} coins; expected one of each for every canary, in the same order")
+    _check_order(values, coins)
     quantity = Quantity(Kind.EPSILON, delta=delta, adjacency="add/remove", unit="record") if of is None else of
     if quantity.delta != delta:
         raise SettingError(f"delta = {delta}, but the quantity has delta = {quantity.delta}; give the same one to both")
-    included = np.repeat([True, False], [len(inside), len(outside)])
-    counts = tuple(right_guesses(np.concatenate([inside, outside]), included, seed=seed))
-    m = len(included)
+    counts = tuple(right_guesses(values, coins, seed=seed))
+    m = len(coins)
     confidences = (confidence, *(level for level in STORED if level > confidence))
-    values = tuple(_best(m, counts, delta, level)[0] for level in confidences)
+    levels = tuple(_best(m, counts, delta, level)[0] for level in confidences)
     value, guesses, correct = _best(m, counts, delta, confidence)
     bound = Bound(
         quantity,
         Side.LOWER,
         value,
         Basis.STATISTICAL,
-        Levels(confidences, values),
+        Levels(confidences, levels),
         method=f"one-run audit, {m} canaries",
         assumes=("inclusion coins fair and independent", "scores computed from what is released alone"),
     )
@@ -144,7 +152,7 @@ def right_guesses(scores: NDArray[np.float64], included: NDArray[np.bool_], *, s
 
 
 def chance(canaries: int, guesses: int, correct: int, epsilon: float, delta: float) -> float:
-    r"""The largest probability of at least ``correct`` right guesses under :math:`(\varepsilon, \delta)`-privacy.
+    r"""A bound on the probability of at least ``correct`` right guesses under :math:`(\varepsilon, \delta)`-privacy, where it is small.
 
     .. math:: B(v) + 2 m \delta \max_{1 \le i \le v} \frac{B(v - i) - B(v)}{i},
               \quad B(j) = P[\mathrm{Bin}(r, \tfrac{1}{1 + e^{-\varepsilon}}) \ge j]
@@ -155,7 +163,12 @@ def chance(canaries: int, guesses: int, correct: int, epsilon: float, delta: flo
         correct: v.
         epsilon, delta: The privacy that is put to the test.
 
-    Source: Steinke, Nasr and Jagielski, 2023, arXiv:2305.08846, theorem 5.2.
+    Guarantee: no private mechanism exceeds a value of 1/2 or less. Near 1 the formula falls short: of three coins at epsilon = 0 and
+    delta = 0.01, at least one is guessed right with probability up to 0.88375, where it gives 0.8825. Audits use it at
+    ``1 - confidence`` and below alone, and ask for a confidence of at least 1/2.
+
+    Source: Steinke, Nasr and Jagielski, 2023, arXiv:2305.08846, theorem 5.2; the largest probability there is, for a comparison, is a
+    linear program over mechanisms that treat all canaries alike (``tests/leakage``).
     """
     if correct == 0:
         return 1.0
@@ -175,12 +188,17 @@ def epsilon_at(canaries: int, guesses: int, correct: int, delta: float, error: f
         error: The probability with which the result may exceed the true epsilon.
 
     Raises:
-        SettingError: For counts that are not ``0 <= correct <= guesses <= canaries``, or a delta outside [0, 1).
+        SettingError: For counts that are not ``0 <= correct <= guesses <= canaries``, a delta outside [0, 1), or an error above 1/2, where
+            ``chance`` is no bound.
     """
     if not 0 <= correct <= guesses <= canaries or guesses == 0:
         raise SettingError(f"{correct} right of {guesses} guesses on {canaries} canaries; expected 0 <= right <= guesses <= canaries")
     if not 0 <= delta < 1:
         raise SettingError(f"delta = {delta}; expected a probability far below 1 / canaries, such as 1e-5")
+    if error > LARGEST_ERROR:
+        raise SettingError(
+            f"an error of {error:g}; expected at most {LARGEST_ERROR:g}, that is, a confidence of at least as much: 0.95 is usual"
+        )
     if chance(canaries, guesses, correct, 0.0, delta) > error:
         return 0.0
     refuted, open_ = 0.0, _HIGHEST
@@ -210,7 +228,7 @@ def _shares(tests: int) -> tuple[float, ...]:
 
 
 def _tie_breakers(canaries: int, seed: int) -> NDArray[np.float64]:
-    """Noise that orders equal scores; it knows nothing of membership, as the order of an array would."""
+    """Noise that orders equal scores, in the order of the canaries: it knows nothing of membership, as long as their order does not."""
     return np.random.default_rng(derive(seed, "one-run", "ties")).random(canaries)
 
 
@@ -233,17 +251,38 @@ def _cut(ordered: NDArray[np.float64]) -> int:
     return int(below[np.argmin(low + high)])
 
 
-def _scores(values: ArrayLike, name: str) -> NDArray[np.float64]:
+def _scores(values: ArrayLike) -> NDArray[np.float64]:
     scores = np.asarray(values, dtype=np.float64)
     if scores.ndim != 1 or not len(scores):
-        raise DataError(f"{name} has shape {scores.shape}; expected a list of at least one score")
+        raise DataError(f"scores of shape {scores.shape}; expected a list of at least one score")
     if not np.isfinite(scores).all():
         wrong = int((~np.isfinite(scores)).sum())
-        raise DataError(f"{name} holds {wrong} NaN or infinite scores; give each canary a finite score, whether it was trained on or not")
+        raise DataError(f"{wrong} NaN or infinite scores; give each canary a finite score, whether it was trained on or not")
     return scores
 
 
+def _coins(values: ArrayLike) -> NDArray[np.bool_]:
+    """Booleans, both of which occur as often as fair coins give them."""
+    coins = np.asarray(values)
+    if coins.dtype != np.bool_ or coins.ndim != 1:
+        raise DataError(f"included of type {coins.dtype} and shape {coins.shape}; expected one boolean for each score")
+    _check_coins(int(coins.sum()), int((~coins).sum()))
+    return coins
+
+
+def _check_order(scores: NDArray[np.float64], coins: NDArray[np.bool_]) -> None:
+    """Refuse lists that were put together by membership, where equal scores would be told apart by their places."""
+    sorted_by_membership = np.count_nonzero(coins[1:] != coins[:-1]) == 1 and len(coins) >= SORTED
+    if sorted_by_membership and len(np.unique(scores)) < len(scores):
+        raise DataError(
+            f"{len(coins)} canaries sorted by whether they were trained on, with equal scores among them; expected the order in which the "
+            "canaries were made, whatever their coins: ties are broken by place"
+        )
+
+
 def _check_coins(inside: int, outside: int) -> None:
+    if not inside or not outside:
+        raise DataError(f"{inside} canaries in and {outside} out; expected some of each, by fair coins")
     low, high = binomial_interval(inside, inside + outside, 1 - UNFAIR)
     if not low <= 0.5 <= high:
         raise DataError(
