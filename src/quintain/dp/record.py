@@ -16,6 +16,7 @@ ASSUMED = (
     "the number of records, the expected batch, the steps and all settings are public, and were not chosen on these data",
     "losses, batch sizes, clipped shares and accuracies on the training data that a loop shows are not covered",
     "each record is in the data set once",
+    "a run that goes on from a state has the same records in the same order; compare a hash of the data set",
 )
 
 CHECKED = (

@@ -51,14 +51,14 @@ def guarantee_of(releases: "Sequence[Release]", delta: float) -> Guarantee:
     adding or removing a unit, else by blanking one out.
     """
     epsilon, accountant = epsilon_of(releases, delta), _claim(releases, delta)[1]
-    plain = all(not _in_passes(release) and release.mechanism == "gaussian" for release in releases)
+    plain = all(not release.in_passes and release.mechanism == "gaussian" for release in releases)
     first = releases[0] if releases else None
     return Guarantee(
         epsilon=epsilon,
         delta=delta,
         lower=bracket(_steps(releases), delta).lower if plain else None,
         accountant=accountant,
-        adjacency="zero-out" if any(map(_in_passes, releases)) else "add/remove",
+        adjacency="zero-out" if any(release.in_passes for release in releases) else "add/remove",
         unit=first.unit if first else "record",
         sampling=" and ".join(sorted({release.sampling for release in releases})) or "poisson",
         noise=" and ".join(sorted({"float gaussian" if r.mechanism == "gaussian" else r.mechanism for r in releases})) or "float gaussian",
@@ -104,13 +104,9 @@ def _divergences(steps: History, passes: "Sequence[_Pass]") -> rdp.Floats:
     return total
 
 
-def _in_passes(release: "Release") -> bool:
-    return release.sampling in ("shuffle", "balls-in-bins")
-
-
 def _steps(releases: "Sequence[Release]") -> list[tuple[float, float, int]]:
     """Steps that draw anew, or hold everybody."""
-    kept = [release for release in releases if not _in_passes(release)]
+    kept = [release for release in releases if not release.in_passes]
     return prv.merged([(r.noise_multiplier, 1.0 if r.sampling == "full batch" else r.sample_rate, r.steps) for r in kept])
 
 
@@ -118,7 +114,7 @@ def _passes(releases: "Sequence[Release]") -> list[_Pass]:
     """Each pass once, however many of its steps were taken."""
     found: dict[tuple[str, int], _Pass] = {}
     for release in releases:
-        if _in_passes(release):
+        if release.in_passes:
             key = (release.sampling, release.epoch)
             before = found.get(key, _Pass(math.inf, release.steps_per_epoch, release.sampling))
             sigma, bins = min(before.sigma, release.noise_multiplier), min(before.bins, release.steps_per_epoch)

@@ -22,8 +22,8 @@ class Release:
         sampling: How the units of a step are chosen.
         mechanism: The noise.
         unit: Whose presence the noise hides.
-        epoch: Which pass over the data the steps belong to, if a unit is in at most one step of a pass ("shuffle", "balls-in-bins"); a
-            pass that was broken off and begun anew is another one. Poisson steps know no passes and leave it 0.
+        epoch: Which pass over the data the steps belong to, if a unit is in at most one step of a pass ("shuffle", "balls-in-bins"), as
+            the ledger numbers them (see ``Ledger.pass_at``). Poisson steps know no passes and leave it 0.
         steps_per_epoch: Bins of a pass, for "balls-in-bins".
         reproducible: Whether noise and sampling follow from a seed, so that privacy holds only against those who do not know it.
 
@@ -55,9 +55,29 @@ class Release:
             raise SettingError(f"got {self.steps_per_epoch} bins for a pass of balls-in-bins; expected steps_per_epoch of at least one")
 
     @property
+    def in_passes(self) -> bool:
+        """Whether a unit is in at most one step of a pass."""
+        return self.sampling in ("shuffle", "balls-in-bins")
+
+    @property
     def sample_rate(self) -> float:
         """Probability that a unit takes part in a step."""
         return self.expected_batch_size / self.records
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a step is among passes that hold each unit at most once.
+
+    Args:
+        order: Names the random order, or bins, of all passes of one stream over so many units; nothing follows from it.
+        number: Of the pass in that stream, from 0.
+        batch: Of the stream, from 1.
+    """
+
+    order: str
+    number: int
+    batch: int
 
 
 class Ledger:
@@ -68,6 +88,7 @@ class Ledger:
 
     def __init__(self, releases: Sequence[Release] = ()) -> None:
         self._releases: list[Release] = []
+        self._open: dict[str, tuple[Place, int]] = {}
         for release in releases:
             self.record(release)
 
@@ -96,6 +117,24 @@ class Ledger:
             release = replace(release, steps=release.steps + self._releases.pop().steps)
         self._releases.append(release)
 
+    def pass_at(self, place: Place | None) -> int:
+        """The pass that a step belongs to: the one that its stream is in, if it goes on there, and else a new one.
+
+        Units are used once within a pass only if its steps follow one another in one and the same order. Passes of other streams, of a
+        stream that is drawn again from an earlier place, or of other sizes, are further ones. Steps without a place have no pass.
+        """
+        if place is None:
+            return 0
+        latest, epoch = self._open.get(place.order, (None, 0))
+        if latest is not None and latest.number == place.number and latest.batch < place.batch:
+            return epoch
+        return max((release.epoch + 1 for release in self._releases if release.in_passes), default=0)
+
+    def enter(self, place: Place | None, epoch: int) -> None:
+        """Take note that a step at ``place`` was recorded in a pass."""
+        if place is not None:
+            self._open[place.order] = (place, epoch)
+
     def epsilon(self, delta: float) -> float:
         """The privacy spent so far, at ``delta``, under the adjacency that ``guarantee`` states."""
         return bound.epsilon_of(self._releases, delta)
@@ -106,7 +145,10 @@ class Ledger:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on counting; plain numbers and names."""
-        return {"releases": [asdict(release) for release in self._releases]}
+        return {
+            "releases": [asdict(release) for release in self._releases],
+            "passes": [[place.order, place.number, place.batch, epoch] for place, epoch in self._open.values()],
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what an earlier part of the run has spent.
@@ -116,7 +158,9 @@ class Ledger:
         """
         try:
             loaded = Ledger([Release(**release) for release in state["releases"]])
-        except (KeyError, TypeError, SettingError) as error:
+            for order, number, batch, epoch in state.get("passes", ()):
+                loaded.enter(Place(order, number, batch), epoch)
+        except (KeyError, TypeError, ValueError, SettingError) as error:
             raise PrivacyError(f"got a ledger without readable releases ({error}); expected what Ledger.state_dict() gave") from error
         missing = self._counts() - loaded._counts()
         if missing:
@@ -124,7 +168,7 @@ class Ledger:
                 f"got a ledger of {loaded.steps} steps that lacks {missing.total()} of those already spent here; expected them all: "
                 "steps once released stay spent, so load a state into a fresh engine"
             )
-        self._releases = loaded._releases
+        self._releases, self._open = loaded._releases, loaded._open
 
     def _counts(self) -> "Counter[Release]":
         """Steps of each kind."""

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, Ra
 
 from quintain.core.errors import DataError, PrivacyError, SettingError
 from quintain.dp.accounting.guarantee import Sampling
+from quintain.dp.accounting.ledger import Place
 from quintain.dp.draws.batches import Fetched, Source, of_loader
 from quintain.dp.draws.distributed import ALONE, Ranks
 from quintain.dp.draws.pieces import NOTHING, Indices, Piece, Shares
@@ -140,6 +141,11 @@ class SamplingLoader(Fixed):
     def owners(self) -> Indices | None:
         """Unit of each row in the user's hands (see ``Piece``)."""
         return self.piece.owners
+
+    @property
+    def place(self) -> Place | None:
+        """Where the batch in hand is among passes that hold each unit once; None if batches are drawn by themselves."""
+        return None
 
     @property
     def max_physical_batch(self) -> int | None:

@@ -9,6 +9,7 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from quintain.core.errors import SettingError
+from quintain.dp.accounting.ledger import Place
 from quintain.dp.draws.distributed import Ranks
 from quintain.dp.draws.pieces import Indices
 from quintain.dp.draws.sampling import PoissonLoader, SamplingLoader
@@ -26,6 +27,11 @@ class _Passes(SamplingLoader):
         super().__init__(*args, **named)
         warnings.warn(f"{self.warning}; prefer PoissonLoader", UserWarning, stacklevel=3)
         self._pass: tuple[int, Indices] | None = None
+        self._order = self.stream.child("order", self.sampling, self.records, self.steps_per_epoch).words(2).tobytes().hex()
+
+    @property
+    def place(self) -> Place:
+        return Place(self._order, (self.draws - 1) // self.steps_per_epoch, self.draws)
 
     def _chosen(self, turn: int) -> Indices:
         number, step = divmod(turn, self.steps_per_epoch)

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from torch import nn
 
-from quintain.dp.accounting.ledger import Release
+from quintain.dp.accounting.ledger import Ledger, Release
 from quintain.dp.draws.sampling import SamplingLoader
 from quintain.dp.step.adaptive import Adaptive
 from quintain.dp.step.clipping import Clip
@@ -38,9 +38,8 @@ def noisy_votes(votes: int, count_std: float, stream: Stream, *, secure: bool) -
     return (votes * steps + int(discrete_gaussian(1, stream)[0])) / steps
 
 
-def release_of(loader: SamplingLoader | Unsampled, noise_multiplier: float, *, secure: bool) -> Release:
-    """What a step on the loader's batch gives out."""
-    passes = loader.sampling in ("shuffle", "balls-in-bins")
+def release_of(loader: SamplingLoader | Unsampled, ledger: Ledger, noise_multiplier: float, *, secure: bool) -> Release:
+    """What a step on the loader's batch gives out, as the next one of a ledger."""
     return Release(
         noise_multiplier,
         loader.expected_batch_size,
@@ -48,7 +47,7 @@ def release_of(loader: SamplingLoader | Unsampled, noise_multiplier: float, *, s
         sampling=loader.sampling,
         mechanism="discrete gaussian" if secure else "gaussian",
         unit="record" if loader.units is None else loader.units.name,
-        epoch=(loader.draws - 1) // loader.steps_per_epoch if passes else 0,
-        steps_per_epoch=loader.steps_per_epoch if passes else 0,
+        epoch=ledger.pass_at(loader.place),
+        steps_per_epoch=loader.steps_per_epoch if loader.place else 0,
         reproducible=loader.reproducible,
     )

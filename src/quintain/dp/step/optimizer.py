@@ -196,7 +196,9 @@ class DPOptimizer(Fixed, Saved, Standing):
                 f"({self.ledger.steps} steps are spent); expected training to end here, with the weights of the last step"
             )
         self.loader.ranks.agree((self.loader.draws, self.steps), "batches and steps")
-        self.ledger.record(self.release)
+        release = self.release
+        self.ledger.record(release)
+        self.ledger.enter(self.loader.place, release.epoch)
         self.gathered.spent = self.loader.draws
         for group in self.inner.param_groups:
             if "noise_std" in group:
@@ -218,7 +220,7 @@ class DPOptimizer(Fixed, Saved, Standing):
     @property
     def release(self) -> Release:
         """What the next step gives out, as the ledger records it."""
-        return release_of(self.loader, self.noise_multiplier, secure=self.secure_mode)
+        return release_of(self.loader, self.ledger, self.noise_multiplier, secure=self.secure_mode)
 
     @property
     def broke(self) -> bool:
