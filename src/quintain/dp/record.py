@@ -13,6 +13,8 @@ ASSUMED = (
     "no term and no layer looks at other examples, of its batch or kept from earlier ones",
     "each row of a pass is one record of the batch drawn, in the same order for all layers, and not mixed with others",
     "a gradient does not depend on the size of its batch, of which its last digits in floating point do",
+    "no pass writes state that is no tensor or array held by a module or its attributes, such as numbers, files and globals: read each "
+    "forward() for what it assigns, or compare copy.deepcopy(vars(module)) before and after a pass",
     "the number of records, the expected batch, the steps and all settings are public, and were not chosen on these data",
     "losses, batch sizes, clipped shares and accuracies on the training data that a loop shows are not covered",
     "each record is in the data set once",
@@ -21,7 +23,8 @@ ASSUMED = (
 
 CHECKED = (
     "layers without a rule, or that mix examples or keep running statistics, are refused",
-    "buffers that a training pass writes are refused",
+    "parameters, buffers and tensors in attributes that a pass writes are refused by their values: small ones at each pass, those of more "
+    "than 4096 numbers at the first three and one in 64, at random, and at the others as far as torch counts writes",
     "gradients past the clip, edited gradients, and other optimisers on the same parameters are refused",
     "parameters that are frozen, unfrozen, added or replaced afterwards are refused",
     "half precision and autocast are refused",

@@ -1,17 +1,15 @@
-"""What private training refuses: optimisers beside it, buffers that are written, settings and modules that do not fit."""
+"""What private training refuses: optimisers beside it, settings and modules that do not fit."""
 
 import inspect
 import math
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from quintain.core.errors import PrivacyError, SettingError
-from quintain.dp.gradients.capture import Capture
 from quintain.dp.step.clipping import Clip
 from quintain.dp.step.noise import Stream
 
@@ -32,41 +30,6 @@ def _before_any_step(optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any)
 
 
 register_optimizer_step_pre_hook(_before_any_step)
-
-
-class Buffers:
-    """Refuses buffers that a training pass writes, as long as gradients are captured: they are released without noise.
-
-    Args:
-        capture: Of the module to train.
-    """
-
-    def __init__(self, capture: Capture) -> None:
-        self._capture = capture
-        self._before: dict[str, tuple[Tensor, int]] = {}
-        root = capture.root
-        self._held = [(name, module._buffers) for name, module in root.named_modules()]
-        capture.keep(
-            root.register_forward_pre_hook(lambda module, _args: self._open() if module is root else None),
-            root.register_forward_hook(lambda module, _args, _output: self._close() if module is root else None),
-        )
-
-    def _open(self) -> None:
-        self._before = {name: (buffer, buffer._version) for name, buffer in self._watched()}
-
-    def _close(self) -> None:
-        for name, buffer in self._watched():
-            before = self._before.get(name)
-            if before is None or before[0] is not buffer or before[1] != buffer._version:
-                raise PrivacyError(
-                    f"buffer {name!r} was written by a pass in training mode, and no noise is added to buffers; expected none to change: "
-                    "use a layer without running statistics, or keep it in evaluation mode"
-                )
-
-    def _watched(self) -> Iterator[tuple[str, Tensor]]:
-        if not self._capture.root.training or not self._capture.alive:
-            return iter(())
-        return ((f"{name}.{key}" if name else key, x) for name, held in self._held if held for key, x in held.items() if x is not None)
 
 
 def check_settings(noise_multiplier: float, clip: Clip) -> None:

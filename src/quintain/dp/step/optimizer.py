@@ -26,7 +26,9 @@ from quintain.dp.step.gathered import Gathered
 from quintain.dp.step.noise import Stream, one_at_a_time
 from quintain.dp.step.noising import noisy_votes, release_of, whole_sums
 from quintain.dp.step.saved import Saved
+from quintain.dp.step.spot_checks import SpotChecks
 from quintain.dp.step.standing import Standing
+from quintain.dp.step.state import StateGuard
 from quintain.dp.step.sums import FloatSums
 from quintain.dp.step.unsampled import Unsampled
 from quintain.dp.step.written import Written
@@ -103,7 +105,7 @@ class DPOptimizer(Fixed, Saved, Standing):
         self._hooks: list[Callable[[DPOptimizer], None]] = []
         self.loader.serve(self)
         self.capture.serve(drawn=self._drawn, finished=self._accumulate)
-        guards.Buffers(self.capture)
+        self._state = StateGuard(self.capture, SpotChecks(self.stream.child("state")))
         guards.guard(self)
         self.probe = Probe(self.capture, batch_dim=0 if self.capture.batch_first else 1)
 
@@ -266,6 +268,7 @@ class DPOptimizer(Fixed, Saved, Standing):
 
     def _accumulate(self, turn: Pass) -> None:
         self._written.check()
+        self._state.check()
         if self._noised:
             raise PrivacyError(
                 "got gradients to clip between add_noise() and scale_grad(), which have no noise yet; expected scale_grad() first, or "

@@ -1,0 +1,29 @@
+"""Which passes are looked at closely: the first ones, and then some at random, which nobody can foretell without the run's key."""
+
+from collections import deque
+
+from quintain.dp.step.noise import Stream
+
+FIRST = 3
+ONE_IN = 64
+AHEAD = 256
+
+
+class SpotChecks:
+    """Answers, pass by pass, whether this one is looked at closely.
+
+    Args:
+        stream: Of the run, for this purpose alone: under a seed the same passes are chosen again.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream, self._passes = stream, 0
+        self._ahead: deque[bool] = deque()
+
+    def __call__(self) -> bool:
+        self._passes += 1
+        if self._passes <= FIRST:
+            return True
+        if not self._ahead:
+            self._ahead.extend((self._stream.words(AHEAD) % ONE_IN == 0).tolist())
+        return self._ahead.popleft()

@@ -1,0 +1,249 @@
+"""State of the module that a pass writes: it would be released, or reach the next batch, without noise."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from quintain.core.errors import PrivacyError
+from quintain.dp.gradients.capture import Capture
+
+SMALL = 4096
+"""Numbers of a tensor up to which its values are compared at every pass; larger ones are, where the pass is looked at closely."""
+
+FEW = 64
+"""Entries up to which lists and dicts are gone through at every pass."""
+
+PIECE = 1 << 18
+"""Numbers that are hashed at a time."""
+
+Place = tuple[str, str]
+"""A module's name and the name in it."""
+
+OWN = frozenset(vars(nn.Module()))
+OPAQUE = (type, ModuleType, FunctionType, MethodType, BuiltinFunctionType, torch.Generator)
+PLAIN = frozenset({int, float, bool, str, bytes, type(None), torch.dtype, torch.device, torch.Size})
+INTEGERS = {1: torch.int8, 2: torch.int16}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """The module's tensors before a pass.
+
+    Args:
+        close: Whether every value counts, and not only those of small tensors.
+        tensors: By place, each once.
+        versions: How often each had been written in place, as far as torch knows.
+        small: Values of the small ones, joined by format.
+        hashes: Of the large ones, if the look is close.
+    """
+
+    close: bool
+    tensors: Mapping[Place, Tensor]
+    versions: Mapping[Place, int]
+    small: tuple[tuple[tuple[Place, ...], Tensor], ...]
+    hashes: Mapping[Place, Tensor]
+
+
+class StateGuard:
+    """Refuses a pass that writes parameters, buffers, or tensors that modules hold as plain attributes, also in lists, dicts and objects.
+
+    Values are compared before the forward pass, after it, and before the step, whatever way they were written: ``.data`` and views of
+    NumPy included. Small tensors are compared at every pass; large ones at the first passes and then at random, and else by what torch
+    itself knows of writes. Passes in training mode count, and those in evaluation mode with gradients on; one that ends with an
+    exception counts too, and is refused afterwards. What was written stays written, so that a refusal is final: see the message.
+
+    Args:
+        capture: Of the module to train.
+        close: Whether the next pass is looked at closely.
+    """
+
+    def __init__(self, capture: Capture, close: Callable[[], bool]) -> None:
+        self._capture, self._look_closely = capture, close
+        self._before: Snapshot | None = None
+        self._running = False
+        self._refusal: str | None = None
+        self._root = root = capture.root
+        self._modules = list(root.named_modules())
+        self._weights: dict[torch.device, Tensor] = {}
+        capture.keep(
+            root.register_forward_pre_hook(lambda module, _args: self._open() if module is root else None),
+            root.register_forward_hook(
+                lambda module, _args, output: self._close(failed=output is None) if module is root else None, always_call=True
+            ),
+        )
+
+    def check(self) -> None:
+        """Raise if the latest pass, its backward pass included, has written anything, or an earlier one did."""
+        if self._refusal is None and self._before is not None:
+            self._refusal = self._found(self._before)
+        if self._refusal is not None:
+            raise PrivacyError(self._refusal)
+
+    def _open(self) -> None:
+        capture = self._capture
+        if not (capture.alive and capture.enabled and (self._root.training or torch.is_grad_enabled())):
+            return
+        if self._refusal is not None and self._root.training:
+            raise PrivacyError(self._refusal)
+        close = self._look_closely()
+        if close:
+            self._modules = list(self._root.named_modules())
+        self._before, self._running = self._snapshot(close), True
+
+    def _close(self, *, failed: bool) -> None:
+        """Errors that are raised while another is on its way are lost: they wait for the next pass or step."""
+        if not (self._running and self._capture.enabled and self._before is not None):
+            return
+        self._running = False
+        self._refusal = self._found(self._before)
+        if self._refusal is not None and not failed:
+            raise PrivacyError(self._refusal)
+
+    def _snapshot(self, close: bool) -> Snapshot:
+        tensors = self._tensors(close)
+        formats: dict[tuple[torch.device, torch.dtype], list[Place]] = {}
+        for place, x in tensors.items():
+            if x.numel() <= SMALL:
+                formats.setdefault((x.device, x.dtype), []).append(place)
+        with torch.no_grad():
+            small = tuple((tuple(places), _joined([tensors[place] for place in places])) for places in formats.values())
+            hashes = {place: self._hash(x) for place, x in tensors.items() if x.numel() > SMALL} if close else {}
+        return Snapshot(close, tensors, {place: _version(x) for place, x in tensors.items()}, small, hashes)
+
+    @torch.no_grad()
+    def _found(self, before: Snapshot) -> str | None:
+        """What to say of the first tensor that is not what it was, if there is one."""
+        after = self._tensors(before.close)
+        for place, x in after.items():
+            known = before.tensors.get(place)
+            if known is None or (x is not known and not _same(x, known)):
+                return self._said(place, x)
+        for place in before.tensors.keys() - after.keys():
+            return self._said(place, before.tensors[place])
+        for places, values in before.small:
+            now = _joined([before.tensors[place] for place in places])
+            if not torch.equal(now, values):
+                sizes = [before.tensors[place].numel() for place in places]
+                parts = zip(places, now.split(_widths(now, sizes)), values.split(_widths(now, sizes)), strict=True)
+                return self._said(place := next(p for p, one, other in parts if not torch.equal(one, other)), before.tensors[place])
+        for place, x in before.tensors.items():
+            if x.numel() > SMALL and _version(x) != before.versions[place]:
+                return self._said(place, x)
+        for place, value in before.hashes.items():
+            if not torch.equal(self._hash(before.tensors[place]), value):
+                return self._said(place, before.tensors[place])
+        return None
+
+    def _said(self, place: Place, x: Tensor) -> str:
+        prefix, key = place
+        name = f"{prefix}.{key}" if prefix else key
+        owner = dict(self._modules).get(prefix)
+        final = "what was written is in the model now: go back to a state of before, and call make_private again"
+        if owner is not None and key in owner._buffers:
+            return (
+                f"buffer {name!r} was written by a pass, and no noise is added to buffers; expected none to change: use a layer without "
+                f"running statistics, or keep it in evaluation mode; {final}"
+            )
+        if isinstance(x, nn.Parameter):
+            return (
+                f"parameter {name!r} was written by a pass, past the clip and the noise; expected none to change before the step: "
+                f"initialise it before make_private, from public numbers; {final}"
+            )
+        return (
+            f"attribute {name!r}, a tensor of shape {tuple(x.shape)}, was written by a pass: it could carry records, past the noise, into "
+            "the saved module or the next batch; expected none to change: return it, or keep it outside the module; fill a table that "
+            "does not depend on records (positions, masks) before training, by a pass over made-up inputs of the largest size in "
+            f"evaluation mode under torch.no_grad(); {final}"
+        )
+
+    def _tensors(self, close: bool) -> dict[Place, Tensor]:
+        """All that can be compared, each once: parameters and buffers first, so that those in lists too keep their names."""
+        found: dict[Place, Tensor] = {}
+        seen: set[int] = set()
+        for prefix, module in self._modules:
+            for held in (module._parameters, module._buffers):
+                for key, x in held.items():
+                    if x is not None and id(x) not in seen and _readable(x):
+                        seen.add(id(x))
+                        found[prefix, key] = x
+        reached = {id(module) for _, module in self._modules}
+        for prefix, module in self._modules:
+            for key in vars(module).keys() - OWN:
+                value = vars(module)[key]
+                if type(value) in PLAIN:
+                    continue
+                for inner, x in _held(key, value, reached, close=close, objects=int(close)):
+                    if id(x) not in seen:
+                        seen.add(id(x))
+                        found[prefix, inner] = x
+        return found
+
+    def _hash(self, x: Tensor) -> Tensor:
+        """A number for each piece, of sums with secret odd weights: one change always shows, several but for a chance of about 2^-32."""
+        weights = self._weights.get(x.device)
+        if weights is None:
+            weights = torch.from_numpy(np.frombuffer(os.urandom(4 * PIECE), dtype=np.int32) | 1).to(x.device)
+            self._weights[x.device] = weights
+        return torch.stack([(piece.int() * weights[: len(piece)]).sum() for piece in _bits(x.detach().reshape(-1)).split(PIECE)])
+
+
+def _held(name: str, value: Any, reached: set[int], *, close: bool, objects: int) -> Iterator[tuple[str, Tensor]]:
+    """Tensors in an attribute: itself, what lists and dicts in it hold, and, in a close look, the attributes of an object."""
+    if isinstance(value, Tensor):
+        if _readable(value):
+            yield name, value
+        return
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind in "biufc" and value.flags.writeable:
+            yield name, torch.from_numpy(value)
+        return
+    if type(value) in PLAIN or id(value) in reached:
+        return
+    inside: list[tuple[Any, Any]]
+    if isinstance(value, (list, tuple, deque, set, frozenset)):
+        inside = list(enumerate(value)) if close or len(value) <= FEW else []
+    elif isinstance(value, Mapping):
+        inside = list(value.items()) if close or len(value) <= FEW else []
+    elif objects and hasattr(value, "__dict__") and not isinstance(value, OPAQUE):
+        inside, objects = list(vars(value).items()), objects - 1
+    else:
+        return
+    reached.add(id(value))
+    for key, part in inside:
+        yield from _held(f"{name}.{key}", part, reached, close=close, objects=objects)
+
+
+def _version(x: Tensor) -> int:
+    return 0 if x.is_inference() else x._version
+
+
+def _readable(x: Tensor) -> bool:
+    return x.layout == torch.strided and x.device.type != "meta" and not nn.parameter.is_lazy(x)
+
+
+def _bits(flat: Tensor) -> Tensor:
+    """The bits of a flat tensor as integers: NaN is then equal to itself."""
+    return flat.contiguous().view(INTEGERS.get(flat.element_size(), torch.int32))
+
+
+def _joined(tensors: list[Tensor]) -> Tensor:
+    """A copy of all values, flat, as integers."""
+    return _bits(torch.cat([x.reshape(-1) for x in tensors]))
+
+
+def _widths(joined: Tensor, sizes: list[int]) -> list[int]:
+    """The same sizes in the integers of ``joined``."""
+    per = len(joined) // max(1, sum(sizes))
+    return [size * per for size in sizes]
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors hold the same numbers."""
+    return (one.shape, one.dtype) == (other.shape, other.dtype) and torch.equal(_joined([one]), _joined([other.to(one.device)]))
