@@ -176,6 +176,20 @@ def test_a_point_both_proved_and_broken_is_a_contradiction_even_if_the_counts_do
     assert claims[1].bracket.status is Status.CONTRADICTION
 
 
+def test_a_proof_of_an_example_that_is_answered_wrongly_is_a_contradiction(subject):
+    data = points()
+    attacked = attack_models(subject, data, SIZES, {"fgsm": FGSM()})
+    proved = prove(subject, data, SIZES, IntervalBounds(), method="interval bounds")
+    wrong = np.flatnonzero(np.array(proved.examples.predicted) != data.labels)
+    assert len(wrong)
+    radii = [0.1 if row in wrong else radius for row, radius in enumerate(proved.examples.safe_radius)]
+    mutant = replace(proved, examples=replace(proved.examples, safe_radius=tuple(radii)))
+    for sides in ({"attacked": attacked}, {}):
+        _, claims = bracket_claims(subject, data, SIZES, proved=mutant, **sides)
+        assert all(claim.bracket.crossed == len(wrong) for claim in claims)
+        assert all(claim.bracket.status is Status.CONTRADICTION for claim in claims)
+
+
 class Sometimes(nn.Module):
     """No number where the first feature is above 0.9."""
 

@@ -88,6 +88,22 @@ def test_a_crossing_that_chance_explains_is_suspect_and_one_that_it_does_not_con
     assert [smoothed(k) for k in (0, 1, 20)] == [Status.CONSISTENT, Status.SUSPECT, Status.CONTRADICTION]
 
 
+def test_a_suspect_crossing_never_passes_and_may_fail():
+    low, high = (counted(side, 90, 100, Basis.STATISTICAL, 0.001) for side in (Side.LOWER, Side.UPPER))
+    suspect = Bracket(low, high, crossed=1)
+    assert suspect.status is Status.SUSPECT
+    for population in (True, False):
+        assert Bracket(low, high).at_least(0.5, population=population).answer is Answer.PASS
+        verdict = suspect.at_least(0.5, population=population)
+        assert verdict.answer is Answer.UNDECIDED
+        assert "rerun" in verdict.why
+        assert suspect.at_least(0.99, population=population).answer is Answer.FAIL
+    audit = Bracket(audited(3.2, (3.2, 2.9, 2.0)), accounted(3.0))
+    assert audit.status is Status.SUSPECT
+    assert audit.at_most(4.0).answer is Answer.UNDECIDED
+    assert audit.at_most(3.1).answer is Answer.FAIL
+
+
 @pytest.mark.parametrize("comparisons", [1, 50])
 def test_chance_raises_the_alarm_less_than_once_in_a_million_runs(comparisons):
     def status(crossed, hits):

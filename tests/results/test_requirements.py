@@ -125,6 +125,15 @@ def test_a_contradiction_is_worse_than_anything_else():
     assert exit_code([judged], [crossed]) == ExitCode.ALARM
 
 
+def test_a_suspect_crossing_leaves_a_requirement_open():
+    bracket = CLAIMS[1].bracket
+    votes = replace(bracket.lower, basis=Basis.STATISTICAL, evidence=Counted(800, 1000, 0.001))
+    sides = [replace(CLAIMS[1], bracket=replace(bracket, lower=votes, crossed=crossed)) for crossed in (0, 1)]
+    judged = [judge(Requirement.parse("robust_accuracy(linf:4/255) >= 0.75"), [one]) for one in sides]
+    assert [one.verdict.answer for one in judged] == [Answer.PASS, Answer.UNDECIDED]
+    assert exit_code(judged[1:], sides[1:]) == ExitCode.UNDECIDED
+
+
 @pytest.mark.parametrize(
     ("a", "b", "same"),
     [

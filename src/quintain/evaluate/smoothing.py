@@ -82,7 +82,7 @@ def smoothed_bracket(
     assert radius is not None
     votes = smooth.predict(x, seed=derive(seed, "clean"), draws=plan.judged).numpy()
     wrong = (votes >= 0) & (votes != labels)
-    answered = np.where(wrong & (radius.numpy() == 0), votes, labels)
+    answered = np.where(wrong, votes, labels)
     attacked, broken = _attack(smooth, some, threats, plan, wrong, seed, progress)
     failed = certificate.error.numpy()
     subject = Subject(

@@ -114,7 +114,7 @@ class Bracket:
         """Whether the two sides cross, when this is one of several comparisons.
 
         A crossing of proofs and witnesses is a contradiction. Where a side rests on draws it is one only if chance would bring it about
-        with a probability below ``CHANCE`` over all comparisons; else it is suspect and wants a rerun.
+        with a probability below ``CHANCE`` over all comparisons; else it is suspect: no requirement passes on it, and it wants a rerun.
         """
         if self.lower.value <= self.upper.value and not self.crossed:
             return Status.CONSISTENT
@@ -149,9 +149,11 @@ class Bracket:
             return Verdict(Answer.UNDECIDED, f"the two sides contradict each other, so neither can be trusted: {why}")
         if fails:
             return Verdict(Answer.FAIL, why)
-        if passes and not self.errors:
-            return Verdict(Answer.PASS, why)
-        return Verdict(Answer.UNDECIDED, f"{self.errors} examples gave no number: {why}" if passes else why)
+        if passes and self.status is Status.SUSPECT:
+            return Verdict(Answer.UNDECIDED, f"the two sides cross, which chance may explain, so that a rerun has to decide: {why}")
+        if passes and self.errors:
+            return Verdict(Answer.UNDECIDED, f"{self.errors} examples gave no number: {why}")
+        return Verdict(Answer.PASS if passes else Answer.UNDECIDED, why)
 
     def _unlikely(self, chance: float) -> bool:
         """Whether a crossing has less than this chance: of so many false verdicts, or of sides that still cross at that confidence."""

@@ -70,12 +70,19 @@ class PerExample:
         return self._tally(classes, kept)
 
     def crossed(self, eps: float) -> tuple[int, ...]:
-        """Ids of the examples broken by a change of at most ``eps`` that was proved harmless: an alarm."""
-        return tuple(
-            self.ids[row]
-            for row, broken in enumerate(self.broken_radius)
-            if self._right(row) and broken <= min(eps, self.safe_radius[row]) and self.safe_radius[row] > 0
-        )
+        """Ids of the examples at which the two sides cross when changes up to ``eps`` are allowed: an alarm.
+
+        Each has a proved radius above 0, and is either answered wrongly as it is or broken by a change inside that radius. No number
+        and no answer (-1) refute nothing.
+        """
+        return tuple(name for row, name in enumerate(self.ids) if self._refuted(row, eps))
+
+    def _refuted(self, row: int, eps: float) -> bool:
+        if self.failed[row] or not self.safe_radius[row] > 0:
+            return False
+        if self.predicted[row] != self.labels[row]:
+            return self.predicted[row] >= 0
+        return self.broken_radius[row] <= min(eps, self.safe_radius[row])
 
     def _proved(self, row: int, eps: float) -> bool:
         """Whether a proof of this size is there; a radius of 0 is none, also at size 0."""
