@@ -18,8 +18,15 @@ def test_a_batch_that_was_stepped_on_is_not_drawn_again(private) -> None:
     for x, y in loader:
         step(net, optimizer, x, y)
     loader.draws = 0
-    with refused("already used"):
-        step(net, optimizer, *next(iter(loader)))
+    batch = next(iter(loader))
+    assert loader.draws == 6
+    loader.draws = 3
+    with refused("another batch|already used"):
+        step(net, optimizer, *batch)
+    with refused("earlier"):
+        loader.use_up(0)
+    with pytest.raises(AttributeError):
+        loader.spent = 0
     assert engine.ledger.steps == 5
 
 

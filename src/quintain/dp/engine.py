@@ -55,9 +55,10 @@ class PrivacyEngine(Checkpoints, Validates):
     iterate; the number of records, the sampling rate, the divisor and the steps are public. It assumes what a hook cannot see: the loss is
     a mean or sum of one term an example, and no term or layer looks at other examples, be it of the batch (the first step is probed for
     that) or kept from earlier ones; each row of a pass is one record of the batch drawn, unmixed; every batch drawn is stepped on, an
-    empty one too. What is not covered: the losses, batch sizes and shares of clipped examples that a loop may show, the choice of settings
-    on the same data, and rounding: that in the noise, without ``secure_mode`` (see ``step.noise.Stream``), and that in the gradients of the
-    *other* records, whose last digits follow the size of their batch; each record by itself adds at most the bound, whatever its digits.
+    empty one too (a step after one that was left out is refused; a new iteration begins with what had no step yet). What is not covered:
+    the losses, batch sizes and shares of clipped examples that a loop may show, the choice of settings on the same data, and rounding:
+    that in the noise, without ``secure_mode`` (see ``step.noise.Stream``), and that in the gradients of the *other* records, whose last
+    digits follow the size of their batch; each record by itself adds at most the bound, whatever its digits.
     ``record`` states all of it.
 
     Args:
@@ -287,14 +288,26 @@ class PrivacyEngine(Checkpoints, Validates):
         return module, private, loader
 
     def get_epsilon(self, delta: float) -> float:
-        """What all steps so far cost, at ``delta``; a delta of one over the records or more is warned of."""
+        """What all steps so far cost, at ``delta``; a delta of one over the records or more is warned of.
+
+        Batches that training went past without a step count as if they had had one, and are warned of.
+        """
         fewest = min((release.records for release in self.ledger.releases), default=0)
         if fewest and delta >= 1 / fewest:
             warnings.warn(
                 f"delta = {delta:g} is not below 1/{fewest}: publishing one random record in full would pass; choose a smaller one",
                 stacklevel=2,
             )
-        return self.accountant.get_epsilon(delta)
+        ledger = self.ledger.copy()
+        passed = sum(optimizer.count_passed(ledger) for optimizer, _ in self._made)
+        if not passed:
+            return self.accountant.get_epsilon(delta)
+        warnings.warn(
+            f"the loop went past {passed} batches without a step, which are counted as if they had had one; expected a step on every "
+            "batch, or a module in evaluation mode while batches are only looked at: what is left out can tell of a record",
+            stacklevel=2,
+        )
+        return Spent(self.accountant.mechanism(), ledger).get_epsilon(delta)
 
     @property
     def record(self) -> PrivacyRecord:

@@ -28,7 +28,7 @@ CHECKED = (
     "gradients past the clip, edited gradients, and other optimisers on the same parameters are refused",
     "parameters that are frozen, unfrozen, added or replaced afterwards are refused",
     "half precision and autocast are refused",
-    "a step on anything but each record of the loader's latest batch once is refused",
+    "a step after a batch that was drawn and left out, on another batch than the loader's latest, or on another number of rows is refused",
     "a step without noise in a private run, and one past stop_at_epsilon, is refused",
     "a state without its ledger is refused",
 )

@@ -102,6 +102,11 @@ class Ledger:
         """Steps recorded."""
         return sum(release.steps for release in self._releases)
 
+    @property
+    def passes(self) -> int:
+        """Passes begun: the number of the next one."""
+        return max((release.epoch + 1 for release in self._releases if release.in_passes), default=0)
+
     def record(self, release: Release) -> None:
         """Count a release that is about to happen.
 
@@ -128,12 +133,19 @@ class Ledger:
         latest, epoch = self._open.get(place.order, (None, 0))
         if latest is not None and latest.number == place.number and latest.batch < place.batch:
             return epoch
-        return max((release.epoch + 1 for release in self._releases if release.in_passes), default=0)
+        return self.passes
 
-    def enter(self, place: Place | None, epoch: int) -> None:
-        """Take note that a step at ``place`` was recorded in a pass."""
+    def step(self, release: Release, place: Place | None) -> None:
+        """Record a step of the pass that ``pass_at`` gave for its place."""
+        self.record(release)
         if place is not None:
-            self._open[place.order] = (place, epoch)
+            self._open[place.order] = (place, release.epoch)
+
+    def copy(self) -> "Ledger":
+        """Another with the same content, to see what further releases would cost."""
+        made = Ledger()
+        made.load_state_dict(self.state_dict())
+        return made
 
     def epsilon(self, delta: float) -> float:
         """The privacy spent so far, at ``delta``, under the adjacency that ``guarantee`` states."""
@@ -159,7 +171,7 @@ class Ledger:
         try:
             loaded = Ledger([Release(**release) for release in state["releases"]])
             for order, number, batch, epoch in state.get("passes", ()):
-                loaded.enter(Place(order, number, batch), epoch)
+                loaded._open[order] = (Place(order, number, batch), epoch)
         except (KeyError, TypeError, ValueError, SettingError) as error:
             raise PrivacyError(f"got a ledger without readable releases ({error}); expected what Ledger.state_dict() gave") from error
         missing = self._counts() - loaded._counts()

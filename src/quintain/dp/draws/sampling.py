@@ -29,6 +29,9 @@ class SamplingLoader(Fixed):
     Each draw is addressable: it follows from the stream and its own number. So workers may be ahead; ``draws`` and ``size`` are those of
     the batch in the user's hands.
 
+    Once an optimiser steps on the batches, an iteration begins after the last batch that was stepped on: what was only looked at, or left
+    by ``break``, comes again. So steps are on the batches 1, 2, 3, ..., and which batch is used tells nothing of what it holds.
+
     Args:
         fetch: Rows (int64 indices) to a batch; must accept none.
         records: n, taken as public; units, if there are ``units``.
@@ -78,13 +81,13 @@ class SamplingLoader(Fixed):
         self.max_physical_batch = max_physical_batch
         self.dataset: Any = None
         self.reproducible = False
-        self.draws = 0
+        self.draws = self.passed = self._spent = 0
         self.piece = NOTHING
         self.copies = 1
         self.ended: Callable[[], bool] = lambda: False
         self.source: Source = Fetched(fetch)
         self._within = stream.child("within")
-        self._stepped: Callable[[], DPOptimizer | None] = lambda: None
+        self._stepped: Callable[[], DPOptimizer | None] | None = None
 
     @classmethod
     def like(
@@ -133,6 +136,11 @@ class SamplingLoader(Fixed):
         return self.expected_batch_size / self.records
 
     @property
+    def spent(self) -> int:
+        """Number of the latest batch that was stepped on."""
+        return self._spent
+
+    @property
     def size(self) -> int:
         """Rows of the whole batch in the user's hands, of this process; private."""
         return self.piece.size
@@ -142,9 +150,8 @@ class SamplingLoader(Fixed):
         """Unit of each row in the user's hands (see ``Piece``)."""
         return self.piece.owners
 
-    @property
-    def place(self) -> Place | None:
-        """Where the batch in hand is among passes that hold each unit once; None if batches are drawn by themselves."""
+    def place(self, batch: int) -> Place | None:  # noqa: ARG002
+        """Where a batch is among passes that hold each unit once; None if batches are drawn by themselves."""
         return None
 
     @property
@@ -163,6 +170,8 @@ class SamplingLoader(Fixed):
 
     def __iter__(self) -> Iterator[Any]:
         left = self.steps_per_epoch
+        if self._stepped is not None:
+            self.draws = self.spent
         while left:
             for piece, batch in self._ahead(left):
                 if self.draws != piece.draw - piece.first or not (piece.first or piece.follows(self.piece)):
@@ -175,6 +184,7 @@ class SamplingLoader(Fixed):
                 if self.draws < piece.draw:
                     left += 1
                     break
+                self._pass_by(piece)
 
     def serve(self, optimizer: "DPOptimizer") -> None:
         """Let one optimiser step on the batches.
@@ -182,7 +192,7 @@ class SamplingLoader(Fixed):
         Raises:
             PrivacyError: If another still does: two steps on one draw cost more than two on draws of their own.
         """
-        other = self._stepped()
+        other = self._optimizer
         if other is not None and other.capture.alive:
             raise PrivacyError(
                 "got a loader whose batches another private optimiser steps on; expected one for each: two steps on the same draw cost "
@@ -190,9 +200,26 @@ class SamplingLoader(Fixed):
             )
         self._stepped = ref(optimizer)
 
+    def use_up(self, draws: int) -> None:
+        """Take note that all batches up to this one were stepped on, or never will be: the next iteration begins after it."""
+        if draws < self._spent:
+            raise PrivacyError(f"got a place of {draws} batches after {self._spent}; expected none that is earlier: a batch is used once")
+        self.draws = self._spent = draws
+
     def again(self) -> None:
         """Go back to the beginning of the batch in hand: the iteration goes on with the same rows, cut anew."""
         self.draws = self.piece.draw - 1
+
+    @property
+    def _optimizer(self) -> "DPOptimizer | None":
+        """Whatever steps on the batches."""
+        return None if self._stepped is None else self._stepped()
+
+    def _pass_by(self, piece: Piece) -> None:
+        """The loop asks for more: note the batch it is done with, if training has left that without a step."""
+        optimizer = self._optimizer
+        if optimizer is not None and piece.last and piece.draw > self.spent and optimizer.capture.root.training:
+            self.passed = piece.draw
 
     @abstractmethod
     def _chosen(self, turn: int) -> Indices:

@@ -29,9 +29,8 @@ class _Passes(SamplingLoader):
         self._pass: tuple[int, Indices] | None = None
         self._order = self.stream.child("order", self.sampling, self.records, self.steps_per_epoch).words(2).tobytes().hex()
 
-    @property
-    def place(self) -> Place:
-        return Place(self._order, (self.draws - 1) // self.steps_per_epoch, self.draws)
+    def place(self, batch: int) -> Place:
+        return Place(self._order, (batch - 1) // self.steps_per_epoch, batch)
 
     def _chosen(self, turn: int) -> Indices:
         number, step = divmod(turn, self.steps_per_epoch)

@@ -16,7 +16,6 @@ class Gathered:
     """The passes since the last step, as far as they were clipped.
 
     Args:
-        spent: Number of the latest batch that was stepped on; no earlier one may be used again.
         examples: Rows of the passes; None if there was none.
         kept: Of these, those up to the latest step that was left out.
         held: The piece of the latest pass.
@@ -24,7 +23,6 @@ class Gathered:
         votes: What they say about an adaptive bound.
     """
 
-    spent: int
     examples: int | None = None
     kept: int | None = None
     held: Piece = NOTHING
@@ -47,9 +45,9 @@ class Gathered:
         self.draws, self.votes = set(), 0
 
     def left(self, piece: Piece) -> bool:
-        """Whether what was gathered is the beginning of a batch that the loop has left for this piece."""
+        """Whether what was gathered is the beginning of a batch that the loop has left for this piece, be it of the same batch."""
         stepped = self.examples is not None and self.examples == self.kept
-        return stepped and self.held.size != self.kept and piece.draw != self.held.draw
+        return stepped and self.held.size != self.kept and piece is not self.held and not piece.follows(self.held)
 
     def check_none(self) -> None:
         """Raise if clipped gradients wait for their noise."""
@@ -66,10 +64,17 @@ class Gathered:
                 "step() without captured gradients; expected a forward pass of the private module in training mode and loss.backward() "
                 "since the last step()"
             )
-        if self.draws != {loader.draws} or loader.draws <= self.spent:
+        if self.draws != {loader.draws} or loader.draws <= loader.spent:
             raise PrivacyError(
                 "step() on another batch than the private loader's latest, on one already used, or on several; expected one step for each "
                 "batch it yields: to accumulate, cut one batch into pieces, and ask the loader for a larger one"
+            )
+        skipped = loader.draws - loader.spent - 1
+        if skipped:
+            raise PrivacyError(
+                f"step() on a batch after {skipped} that were drawn and not stepped on; expected a step on every batch that the loader "
+                "yields, a small or an empty one too: which batches are left out can tell of a record in them. A new iteration over the "
+                "loader begins with those; batches may be looked at before it"
             )
         if self.examples != loader.size:
             raise PrivacyError(

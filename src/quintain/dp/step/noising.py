@@ -40,6 +40,7 @@ def noisy_votes(votes: int, count_std: float, stream: Stream, *, secure: bool) -
 
 def release_of(loader: SamplingLoader | Unsampled, ledger: Ledger, noise_multiplier: float, *, secure: bool) -> Release:
     """What a step on the loader's batch gives out, as the next one of a ledger."""
+    place = loader.place(loader.draws)
     return Release(
         noise_multiplier,
         loader.expected_batch_size,
@@ -47,7 +48,7 @@ def release_of(loader: SamplingLoader | Unsampled, ledger: Ledger, noise_multipl
         sampling=loader.sampling,
         mechanism="discrete gaussian" if secure else "gaussian",
         unit="record" if loader.units is None else loader.units.name,
-        epoch=ledger.pass_at(loader.place),
-        steps_per_epoch=loader.steps_per_epoch if loader.place else 0,
+        epoch=ledger.pass_at(place),
+        steps_per_epoch=loader.steps_per_epoch if place else 0,
         reproducible=loader.reproducible,
     )

@@ -98,7 +98,7 @@ class DPOptimizer(Fixed, Saved, Standing):
         self._steps = 0
         self._float_sums = FloatSums(self.params)
         self._sums: FloatSums | DiscreteSums = self._empty()
-        self.gathered = Gathered(self.loader.draws)
+        self.gathered = Gathered()
         self._written = Written(self.capture.root, self.parameters)
         self._noised = self._ready = self._is_last_step_skipped = False
         self._skips: list[bool] = []
@@ -198,10 +198,8 @@ class DPOptimizer(Fixed, Saved, Standing):
                 f"({self.ledger.steps} steps are spent); expected training to end here, with the weights of the last step"
             )
         self.loader.ranks.agree((self.loader.draws, self.steps), "batches and steps")
-        release = self.release
-        self.ledger.record(release)
-        self.ledger.enter(self.loader.place, release.epoch)
-        self.gathered.spent = self.loader.draws
+        self.ledger.step(self.release, self.loader.place(self.loader.draws))
+        self.loader.use_up(self.loader.draws)
         for group in self.inner.param_groups:
             if "noise_std" in group:
                 group["noise_std"] = self.noise_scale / self.loader.expected_batch_size
@@ -223,6 +221,14 @@ class DPOptimizer(Fixed, Saved, Standing):
     def release(self) -> Release:
         """What the next step gives out, as the ledger records it."""
         return release_of(self.loader, self.ledger, self.noise_multiplier, secure=self.secure_mode)
+
+    def count_passed(self, ledger: Ledger) -> int:
+        """Record in ``ledger`` the batches that training went past without a step since the last one, as if they had had one."""
+        passed = range(self.loader.spent + 1, self.loader.passed + 1)
+        for batch in passed:
+            place = self.loader.place(batch)
+            ledger.step(replace(self.release, epoch=ledger.pass_at(place)), place)
+        return len(passed)
 
     @property
     def broke(self) -> bool:
@@ -259,7 +265,7 @@ class DPOptimizer(Fixed, Saved, Standing):
     @property
     def spent(self) -> bool:
         """Whether the batch in hand was stepped on, so that it must not be used again."""
-        return self.gathered.spent == self.loader.draws
+        return self.loader.spent == self.loader.draws
 
     def drop(self) -> None:
         """Drop the batch in hand with all its pieces so far: it begins anew, or the next one does."""
@@ -321,7 +327,7 @@ class DPOptimizer(Fixed, Saved, Standing):
 
     def _drawn(self) -> Piece:
         if isinstance(self.loader, Unsampled):
-            self.loader.draws = self.gathered.spent + 1
+            self.loader.draws = self.loader.spent + 1
             return replace(NOTHING, draw=self.loader.draws)
         return self.loader.piece
 

@@ -24,7 +24,7 @@ class Saved(Bounded):
         privacy = {
             "ledger": self.ledger.state_dict(),
             "steps": self._steps,
-            "draws": self.loader.draws,
+            "draws": self.loader.spent,
             "noise_multiplier": self.noise_multiplier,
             "max_grad_norm": self.max_grad_norm,
         }
@@ -41,13 +41,13 @@ class Saved(Bounded):
         privacy = state_dict["privacy"]
         self.gathered.check_none()
         self.ledger.load_state_dict(privacy["ledger"])
-        if privacy["steps"] < self._steps or privacy["draws"] < self.gathered.spent:
+        if privacy["steps"] < self._steps or privacy["draws"] < self.loader.spent:
             raise PrivacyError(
-                f"got a state of {privacy['steps']} steps and {privacy['draws']} batches after {self._steps} and {self.gathered.spent}; "
+                f"got a state of {privacy['steps']} steps and {privacy['draws']} batches after {self._steps} and {self.loader.spent}; "
                 "expected none that is earlier: its noise was drawn already, and would be drawn again for other gradients"
             )
-        self._steps, self.loader.draws = privacy["steps"], privacy["draws"]
-        self.gathered.spent = self.loader.draws
+        self._steps = privacy["steps"]
+        self.loader.use_up(privacy["draws"])
         self.noise_multiplier = privacy.get("noise_multiplier", self.noise_multiplier)
         self.max_grad_norm = privacy.get("max_grad_norm", self.max_grad_norm)
         self.inner.load_state_dict({key: value for key, value in state_dict.items() if key != "privacy"})

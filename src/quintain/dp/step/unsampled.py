@@ -26,19 +26,27 @@ class Unsampled:
     sampling: Sampling = "full batch"
     piece, ranks = NOTHING, ALONE
     steps_per_epoch = 1
-    units = place = None
+    units = None
 
     def __init__(self, optimizer: "DPOptimizer", expected_batch_size: int | None, *, reproducible: bool) -> None:
         if expected_batch_size is None or expected_batch_size < 1:
             raise SettingError(f"got expected_batch_size = {expected_batch_size}; expected the mean size of a batch, at least 1")
         self.expected_batch_size = self.records = expected_batch_size
-        self.draws, self.reproducible = 0, reproducible
+        self.draws = self.spent = self.passed = 0
+        self.reproducible = reproducible
         self._optimizer = optimizer
 
     @property
     def size(self) -> int:
         """Whatever was seen."""
         return self._optimizer.gathered.examples or 0
+
+    def place(self, batch: int) -> None:
+        """Nothing is known of passes."""
+
+    def use_up(self, draws: int) -> None:
+        """Take note of a step."""
+        self.draws = self.spent = draws
 
     def serve(self, optimizer: "DPOptimizer") -> None:
         """It has its optimiser from the beginning."""
