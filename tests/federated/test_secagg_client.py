@@ -12,14 +12,13 @@ import numpy as np
 import pytest
 
 from quintain.core.errors import ProtocolError, SettingError, StorageError
-from quintain.federated.secagg import client, server, transcript
+from quintain.federated.secagg import client, dealing, server
+from quintain.federated.secagg.dealing import DEALT_BYTES, Dealt, Share
 from quintain.federated.secagg.encoding import WORD, Encoding
 from quintain.federated.secagg.journal import FolderJournal, MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster, RoundKeys
 from quintain.federated.secagg.messages import (
-    SEALED_BYTES,
     Kind,
-    Share,
     SignedKeys,
     from_server,
     pack_consent,
@@ -36,7 +35,7 @@ from quintain.federated.secagg.messages import (
     site_body,
 )
 from quintain.federated.secagg.policy import Policy, Task, default_threshold
-from quintain.federated.secagg.primitives import derive_key, exchange, exchange_public, seal
+from quintain.federated.secagg.primitives import exchange_public
 from quintain.federated.secagg.secret import Secret
 from tests.federated.rounds import federation
 
@@ -84,22 +83,27 @@ def test_an_offer_of_another_round_is_a_replay():
 def tampered_keys(party, listed, how):
     entropy = random.Random(9).randbytes
     entry = listed[1]
+    channel = entry.keys.channel
     if how == "own":
-        listed[0] = SignedKeys(listed[1].keys, listed[0].signature)
+        listed[0] = SignedKeys(RoundKeys(listed[1].keys.mask, listed[0].keys.channel), listed[0].signature)
         del listed[1]
     elif how == "twice":
-        listed[1] = SignedKeys(RoundKeys(listed[2].keys.channel, entry.keys.mask), entry.signature)
+        listed[1] = SignedKeys(RoundKeys(entry.keys.mask, {**channel, 0: listed[2].keys.channel[0]}), entry.signature)
     elif how == "stranger":
-        listed[1] = SignedKeys(RoundKeys(exchange_public(entropy(32)), exchange_public(entropy(32))), entry.signature)
+        listed[1] = SignedKeys(RoundKeys(exchange_public(entropy(32)), channel), entry.signature)
+    elif how == "channel of a stranger":
+        listed[1] = SignedKeys(RoundKeys(entry.keys.mask, {**channel, 3: exchange_public(entropy(32))}), entry.signature)
     elif how == "borrowed signature":
         listed[1] = SignedKeys(entry.keys, listed[2].signature)
     elif how == "small order":
-        listed[1] = SignedKeys(RoundKeys(SMALL, entry.keys.mask), entry.signature)
-    elif how == "equal pair":
-        listed[1] = SignedKeys(RoundKeys(entry.keys.mask, entry.keys.mask), entry.signature)
+        listed[1] = SignedKeys(RoundKeys(entry.keys.mask, {**channel, 2: SMALL}), entry.signature)
+    elif how == "equal":
+        listed[1] = SignedKeys(RoundKeys(entry.keys.mask, {**channel, 2: entry.keys.mask}), entry.signature)
+    elif how == "off the curve":
+        listed[1] = SignedKeys(RoundKeys((2).to_bytes(32, "little"), channel), entry.signature)
     elif how == "spelled otherwise":
-        copied = listed[2].keys.channel
-        listed[1] = SignedKeys(RoundKeys(copied[:31] + bytes([copied[31] | 128]), entry.keys.mask), entry.signature)
+        copied = listed[2].keys.mask
+        listed[1] = SignedKeys(RoundKeys(entry.keys.mask, {**channel, 2: copied[:31] + bytes([copied[31] | 128])}), entry.signature)
     elif how == "left out":
         del listed[0]
     elif how == "too few":
@@ -115,7 +119,9 @@ def tampered_keys(party, listed, how):
         ("stranger", "signature of 'site-1'"),
         ("borrowed signature", "signature of 'site-1'"),
         ("small order", "small order"),
-        ("equal pair", "equal, of small order"),
+        ("channel of a stranger", "signature of 'site-1'"),
+        ("equal", "equal, of small order"),
+        ("off the curve", "off the curve"),
         ("spelled otherwise", "not canonical"),
         ("left out", "this site is missing"),
         ("too few", "2 sites take part; .* asks for 3"),
@@ -136,25 +142,18 @@ def test_keys_of_another_round_are_refused():
     refuses(second, 0, Kind.KEY_LIST, server_body(old[0]), "signature")
 
 
-def sealed_by(party, sender, receiver, share):
-    """What a dishonest sender could seal."""
-    state = party.sites[sender]
-    shared = exchange(state.channel.peek(), state.keys[receiver].channel)
-    binding = transcript.channel(state.link, sender, receiver)
-    return seal(derive_key(shared, binding), share.pack(), binding)
-
-
 @pytest.mark.parametrize(
     ("how", "match"),
     [
-        ("swapped", "does not open"),
-        ("flipped", "does not open"),
+        ("swapped", "signature of 'site-1' on the shares"),
+        ("sealed text flipped", "signature of 'site-1' on the shares"),
+        ("hash flipped", "signature of 'site-1' on the shares"),
+        ("signature flipped", "signature of 'site-1' on the shares"),
+        ("for another site", "signature of 'site-1' on the shares"),
+        ("of another round", "signature of 'site-1' on the shares"),
         ("not listed", "not listed before"),
         ("left out", "this site is missing"),
         ("too few", "2 sites have shared"),
-        ("other receiver", "names another pair"),
-        ("other round", "names another pair"),
-        ("outside", "outside the field"),
     ],
 )
 def test_a_dishonest_delivery_is_refused(how, match):
@@ -163,24 +162,24 @@ def test_a_dishonest_delivery_is_refused(how, match):
     state, outgoing = server.step(state, party.deliver({i: outgoing[i] for i in range(4 if how != "not listed" else 3)}))
     state, outgoing = server.step(state, party.deliver(outgoing))
     members, sealed = parse_delivery(server_body(outgoing[0]), 0, 4)
-    forged = {
-        "other receiver": Share(1, 2, party.policy.round_id, 1, 1),
-        "other round": Share(1, 0, b"y" * 16, 1, 1),
-        "outside": Share(1, 0, party.policy.round_id, 2**257, 1),
-    }
+    places = {"hash flipped": 0, "sealed text flipped": 64, "signature flipped": DEALT_BYTES - 1}
     if how == "swapped":
         sealed[1], sealed[2] = sealed[2], sealed[1]
-    elif how == "flipped":
-        sealed[1] = sealed[1][:-1] + bytes([sealed[1][-1] ^ 1])
+    elif how in places:
+        packed = bytearray(sealed[1].pack())
+        packed[places[how]] ^= 1
+        sealed[1] = Dealt.parse(bytes(packed))
+    elif how in ("for another site", "of another round"):
+        state = party.sites[1]
+        link, holder = (state.link, 2) if how == "for another site" else (bytes(32), 0)
+        sealed[1] = dealing.deal(state.site.identity, link, 1, holder, bytes(32), Share(1, holder, party.policy.round_id, 1, 1))
     elif how == "not listed":
         members, sealed[3] = (0, 1, 2, 3), sealed[1]
     elif how == "left out":
         members, sealed[0] = (1, 2, 3), sealed[1]
     elif how == "too few":
         members = (0, 1)
-    else:
-        sealed[1] = sealed_by(party, 1, 0, forged[how])
-    body = pack_set(members, 4) + b"".join(sealed[i] for i in members if i != 0)
+    body = pack_set(members, 4) + b"".join(sealed[i].pack() for i in members if i != 0)
     refuses(party, 0, Kind.DELIVERY, body, match)
     assert isinstance(client.step(party.sites[0], outgoing[0])[0], client.Masked)
 
@@ -357,6 +356,41 @@ def test_a_secret_is_moved_not_copied():
     assert repr(secret) == "Secret(erased)"
 
 
+@pytest.mark.parametrize("message", [None, "QSA2", 7, [b"QSA2"], np.zeros(40, np.uint8)])
+@pytest.mark.parametrize("state", [client.Ready, client.Joined, client.Shared, client.Masked, client.Agreed, client.Done])
+def test_a_message_of_another_type_is_refused_and_changes_nothing(state, message):
+    party = federation(3)
+    _, outgoing = party.run(state)
+    with pytest.raises(ProtocolError):
+        client.step(party.sites[0], message)
+    if state is not client.Done:
+        client.step(party.sites[0], outgoing[0])
+
+
+def test_a_site_of_wrong_types_is_refused_by_name():
+    party = federation(3)
+    policy, identity, words = party.policy, party.identities[0], party.words[0]
+    with pytest.raises(SettingError, match="policy = None; expected a value of type Policy"):
+        client.ready(None, identity, words, MemoryJournal())
+    with pytest.raises(SettingError, match="identity = 'site-0'; expected a value of type Identity"):
+        client.ready(policy, "site-0", words, MemoryJournal())
+    with pytest.raises(ProtocolError, match=r"words of type list; expected \(3,\) of uint32"):
+        client.ready(policy, identity, words.tolist(), MemoryJournal())
+    with pytest.raises(ProtocolError, match="this site is str and takes no further message"):
+        client.step("ready", b"")
+
+
+def test_an_identity_whose_halves_do_not_belong_together_is_refused():
+    one, other = (Identity.create(name, random.Random(name).randbytes) for name in ("one", "other"))
+    with pytest.raises(ProtocolError, match="two halves of the identity of 'one' do not belong together"):
+        replace(one, public=other.public)
+    with pytest.raises(ProtocolError, match="do not belong together"):
+        replace(one, private=Secret(bytes(31)))
+    for change in ({"name": 1}, {"public": "key"}, {"private": bytes(32)}):
+        with pytest.raises(SettingError, match=f"{next(iter(change))} = .*; expected"):
+            replace(one, **change)
+
+
 def test_a_site_that_does_not_fit_its_roster_is_refused():
     party = federation(3)
     stranger = Identity.create("site-0", random.Random(5).randbytes)
@@ -400,7 +434,13 @@ def test_rosters_and_policies_that_do_not_fit_are_refused():
     ):
         with pytest.raises(SettingError):
             Roster(names, keys)
-    for key in (SMALL, b"short"):
+    with pytest.raises(SettingError, match=r"names = .*; expected a value of type tuple"):
+        Roster(list(roster.names), roster.keys)
+    for names, keys in ((("site-0", 1), roster.keys[:2]), (roster.names[:2], ("a" * 32, "b" * 32))):
+        with pytest.raises(SettingError, match="expected a value of type"):
+            Roster(names, keys)
+    off_curve, above_field = (2).to_bytes(32, "little"), (2**255 - 19 + 3).to_bytes(32, "little")
+    for key in (SMALL, b"short", off_curve, above_field):
         with pytest.raises(ProtocolError, match="signing key of 'site-0'"):
             Roster(roster.names, (key, *roster.keys[1:]))
     for change in ({"minimum": 2}, {"minimum": 4}, {"round_id": b"x"}, {"model_hash": b"x"}, {"encoding": Encoding(3, 1.0, 10, 4)}):
@@ -455,7 +495,7 @@ def test_layouts_read_what_they_write():
     signatures = parse_consent(server_body(outgoing[0]), 4)
     assert pack_consent(signatures, 4) == server_body(outgoing[0])
     assert parse_unmask(pack_unmask({0: 5, 2: 7}), (0, 2)) == {0: 5, 2: 7}
-    members, sealed = (0, 1), {0: b"a" * SEALED_BYTES, 1: b"b" * SEALED_BYTES}
+    members, sealed = (0, 1), {i: Dealt.parse(bytes([i]) * DEALT_BYTES) for i in range(2)}
     assert parse_delivery(pack_delivery(sealed, members, 1, 4), 1, 4) == (members, {0: sealed[0]})
 
 

@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 
 from quintain.core.errors import ProtocolError
 from quintain.federated.secagg import client, server
+from quintain.federated.secagg.dealing import Dealt, Share
 from quintain.federated.secagg.messages import (
-    Share,
     pack_set,
+    parse_complaint,
     parse_consent,
     parse_delivery,
     parse_key_list,
@@ -21,7 +22,7 @@ from quintain.federated.secagg.messages import (
 from tests.federated.rounds import federation
 
 PARSERS = {
-    "keys": parse_keys,
+    "keys": lambda body: parse_keys(body, 1, 5),
     "key list": lambda body: parse_key_list(body, 5),
     "shares": lambda body: parse_shares(body, 5),
     "delivery": lambda body: parse_delivery(body, 1, 5),
@@ -30,12 +31,14 @@ PARSERS = {
     "unmask": lambda body: parse_unmask(body, (0, 2)),
     "set": lambda body: parse_set(body, 5),
     "share": Share.parse,
+    "dealt": Dealt.parse,
+    "complaint": parse_complaint,
 }
 
 
 @pytest.mark.parametrize("name", PARSERS)
 @settings(deadline=None, max_examples=50)
-@given(body=st.one_of(st.binary(max_size=300), st.integers(0, 1200).map(bytes), st.integers(0, 1200).map(lambda n: b"\xff" * n)))
+@given(body=st.one_of(st.binary(max_size=300), st.integers(0, 2000).map(bytes), st.integers(0, 2000).map(lambda n: b"\xff" * n)))
 def test_any_bytes_are_read_or_refused_by_name(name, body):
     with suppress(ProtocolError):
         assert PARSERS[name](body) is not None

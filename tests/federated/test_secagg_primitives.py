@@ -12,6 +12,7 @@ from quintain.federated.secagg.primitives import (
     derive_key,
     exchange,
     exchange_public,
+    is_on_curve,
     is_small_order,
     keystream,
     seal,
@@ -162,6 +163,26 @@ def test_small_order_signing_keys_vanish_under_the_cofactor_and_are_refused(publ
         assert is_small_order(spelled, signing=True)
     forged = h("01" + "00" * 31) + bytes(32)
     assert not verify(public, b"anything", forged)
+
+
+def has_root(square):
+    return (root(square) ** 2 - square) % FIELD == 0
+
+
+def test_public_keys_lie_on_their_curve_and_half_of_all_other_numbers_do_not():
+    d = -121665 * pow(121666, -1, FIELD)
+    lying = {True: 0, False: 0}
+    for k in range(2, 200):
+        assert is_on_curve(exchange_public(bytes([k]) * 32), signing=False)
+        assert is_on_curve(signing_public(bytes([k]) * 32), signing=True)
+        on_edwards = has_root((k * k - 1) * pow(d * k * k + 1, -1, FIELD) % FIELD)
+        on_montgomery = has_root((k**3 + 486662 * k * k + k) % FIELD)
+        for signing, expected in ((True, on_edwards), (False, on_montgomery)):
+            assert is_on_curve(k.to_bytes(32, "little"), signing=signing) == expected
+            lying[signing] += expected
+    assert all(60 < count < 140 for count in lying.values())
+    assert is_on_curve((9).to_bytes(32, "little"), signing=False)  # RFC 7748's base point
+    assert not is_on_curve((FIELD + 9).to_bytes(32, "little"), signing=False)
 
 
 def test_ordinary_keys_are_not_of_small_order():

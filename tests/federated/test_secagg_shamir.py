@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quintain.core.errors import ProtocolError, SettingError
-from quintain.federated.secagg.shamir import PRIME, interpolate, rebuild, split
+from quintain.core.errors import SettingError
+from quintain.federated.secagg.shamir import PRIME, combine, interpolate, split, weights
 
 
 def probably_prime(n: int) -> bool:
@@ -68,19 +68,13 @@ def test_any_subset_rebuilds_any_secret(secret, data):
     assert interpolate({x: shares[x] for x in subset}) == secret
 
 
-def test_a_false_share_is_stepped_around_and_its_giver_named():
-    shares = split(42, 3, range(1, 6), random.Random(0).randbytes)
-    shares[2] = (shares[2] + 1) % PRIME
-    assert rebuild(shares, 3, lambda value: value == 42) == (42, (2,))
-
-
-def test_a_false_share_without_spares_is_noticed():
-    shares = split(42, 3, range(1, 4), random.Random(0).randbytes)
-    shares[2] = 0
-    with pytest.raises(ProtocolError, match="a share is false"):
-        rebuild(shares, 3, lambda value: value == 42)
-    with pytest.raises(ProtocolError, match="2 shares; 3 are needed"):
-        rebuild({1: 1, 3: 1}, 3, lambda value: value == 42)
+@pytest.mark.parametrize("at", [0, 7])
+def test_one_set_of_weights_serves_all_secrets_at_the_same_points(at):
+    factors = weights([2, 3, 5], at)
+    assert sum(factors.values()) % PRIME == 1  # the constant polynomial
+    for secret in (0, 1, 2**256 - 1):
+        shares = split(secret, 3, range(1, 8), random.Random(secret % 97).randbytes)
+        assert combine(factors, shares) == (shares[7] if at == 7 else secret)
 
 
 @pytest.mark.parametrize(

@@ -202,7 +202,7 @@ def test_a_lowered_threshold_is_refused_by_the_offer_and_by_the_transcript(monke
     with pytest.raises(ProtocolError, match="signature of 'site-0'"):
         lowered()
     monkeypatch.setattr(policy.Policy, "digest", lambda self: bytes(32))
-    with pytest.raises(ProtocolError, match="a share is false"):
+    with pytest.raises(ProtocolError, match="do not give the self-mask seed that it committed to"):
         lowered()  # and with neither, the sites' own polynomials still ask for four shares
 
 

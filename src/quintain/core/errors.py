@@ -19,6 +19,7 @@
     │   │           ├── IllegalModuleConfigurationError  a layer that another setting makes private
     │   │           └── NotYetSupportedModuleError       a layer without a rule
     │   ├── ProtocolError                   a peer or a message that breaks secure aggregation
+    │   │   └── SabotageError                   a site that is proven to break it
     │   └── StorageError                    full disk, no permission
     └── Alarm                      exit 4   some code is wrong
         ├── Contradiction                   two bounds on one quantity cross
@@ -96,6 +97,14 @@ class BudgetSpent(PrivacyError):
 
 class ProtocolError(TargetError):
     """A peer or a message that breaks the rules of secure aggregation."""
+
+
+class SabotageError(ProtocolError):
+    """Sites that are proven to break secure aggregation so that the round cannot go on; ``accused`` names them."""
+
+    def __init__(self, message: str, accused: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.accused = accused
 
 
 class StorageError(TargetError):

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from quintain.core.errors import ProtocolError, UnknownName
 from quintain.federated.secagg import client
-from quintain.federated.secagg.messages import Kind
+from quintain.federated.secagg.messages import Kind, kind_of
 from quintain.federated.secagg.policy import Policy
 from quintain.federated.view import Letter, ServerView
 
@@ -84,10 +84,10 @@ class InProcess:
             if reply is None:
                 continue
             if silent:
-                late.append(Letter(site, asked, reply))
+                late.append(Letter(site, kind_of(reply), reply))
             else:
                 replies[site] = reply
-        self._received += [Letter(site, asked, reply) for site, reply in replies.items()] + late
+        self._received += [Letter(site, kind_of(reply), reply) for site, reply in replies.items()] + late
         return replies
 
     def _step(self, site: int, message: bytes) -> bytes | None:

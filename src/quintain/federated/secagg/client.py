@@ -3,14 +3,15 @@
 ========  ==============  ==================================================================  ==============================
 state     server's word   checked before anything leaves                                      reply
 ========  ==============  ==================================================================  ==============================
-Ready     OFFER           every term equals this site's policy                                KEYS: two fresh public keys
+Ready     OFFER           every term equals this site's policy                                KEYS: fresh public keys
 Joined    KEY_LIST        >= t sites, pinned signatures, no key twice, own keys unchanged      SHARES: sealed, for each site
-Shared    DELIVERY        listed sites only, >= t, every seal opens and names this pair       MASKED: the vector
+Shared    DELIVERY        listed sites only, >= t, each share signed, opens and has its hash  MASKED: the vector, or COMPLAINT
 Masked    SURVIVORS       sharing sites only, this one too, >= t and >= the policy's minimum   AGREE: signature on the list
 Agreed    CONSENT         >= t signatures of survivors on this very list                      UNMASK: one share a site
 ========  ==============  ==================================================================  ==============================
 
-A secret leaves its state when the step is taken, so that an old state cannot be stepped again; a refused message changes nothing.
+A secret leaves its state when the step is taken, so that an old state cannot be stepped again; a refused message changes nothing. A site
+that was dealt a bad share sends no vector: it proves who dealt it (``secagg.dealing`` says how), and leaves the round.
 Source: Bonawitz et al., 2017, ePrint 2017/281, the variant for a malicious server.
 """
 
@@ -22,18 +23,21 @@ from functools import singledispatch
 import numpy as np
 
 from quintain.core.errors import ProtocolError
-from quintain.federated.secagg import masks, transcript
-from quintain.federated.secagg.encoding import WORD, Words
+from quintain.federated.secagg import dealing, masks, transcript
+from quintain.federated.secagg.dealing import Dealt, Hashes, Pair, Share
+from quintain.federated.secagg.encoding import WORD, Words, check_types
 from quintain.federated.secagg.journal import Journal
 from quintain.federated.secagg.keys import Identity, RoundKeys, fresh_key, public_half
 from quintain.federated.secagg.messages import (
+    Complaint,
     Kind,
     Members,
-    Share,
+    Sharing,
     check_offer,
     check_signature,
     from_site,
     open_server,
+    pack_complaint,
     pack_keys,
     pack_shares,
     pack_unmask,
@@ -44,11 +48,9 @@ from quintain.federated.secagg.messages import (
     parse_set,
 )
 from quintain.federated.secagg.policy import Policy
-from quintain.federated.secagg.primitives import KEY_BYTES, derive_key, exchange, seal, unseal
+from quintain.federated.secagg.primitives import KEY_BYTES, exchange_public
 from quintain.federated.secagg.secret import Secret, wipe
-from quintain.federated.secagg.shamir import PRIME, SHARE_BYTES, Entropy, split
-
-Pair = tuple[int, int]
+from quintain.federated.secagg.shamir import SHARE_BYTES, Entropy, split
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Has sent its keys."""
+    """Has sent its keys; ``channel`` is the seed of its private channel keys."""
 
     site: Site
     words: Secret
@@ -121,7 +123,7 @@ class Agreed:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Has answered; nothing secret is left."""
+    """Has answered or complained; nothing secret is left."""
 
     site: Site
 
@@ -141,21 +143,21 @@ def ready(policy: Policy, identity: Identity, words: Words, journal: Journal, *,
 
     Raises:
         ProtocolError: If the roster lists another key, the vector does not fit, or the round was answered before.
+        SettingError: If policy or identity are of another type.
     """
+    check_types(Policy, policy=policy)
+    check_types(Identity, identity=identity)
     index = policy.roster.index(identity.name)
     if policy.roster.keys[index] != identity.public:
         raise ProtocolError(f"the roster lists another key for {identity.name!r}; expected this site's own: enrol again")
-    if words.dtype != WORD or words.shape != (policy.encoding.words,):
-        raise ProtocolError(
-            f"words {words.shape} of {words.dtype}; expected ({policy.encoding.words},) of uint32, as Encoding.quantise makes them"
-        )
+    _check_words(words, policy.encoding.words)
     if journal.answered(policy.round_id):
         raise ProtocolError(f"round {policy.round_id.hex()} was unmasked before; join a new round with a new id")
     return Ready(Site(policy, identity, index, journal, entropy), Secret(words.tobytes()))
 
 
 @singledispatch
-def step(state: State, message: bytes) -> tuple[State, bytes]:
+def step(state: State, message: bytes) -> tuple[State, bytes]:  # noqa: ARG001
     """The next state and the reply to the server's message.
 
     Raises:
@@ -166,9 +168,7 @@ def step(state: State, message: bytes) -> tuple[State, bytes]:
     each site's entropy is uniform and that the roster is right. Not promised: constant time, a true sum if a site lies about its own
     vector, or that the sum itself tells nothing.
     """
-    raise ProtocolError(
-        f"this site is {type(state).__name__.lower()} and takes no further message ({len(message)} bytes): start a new round"
-    )
+    raise ProtocolError(f"this site is {type(state).__name__.lower()} and takes no further message: start a new round")
 
 
 @step.register
@@ -187,33 +187,40 @@ def _(state: Joined, message: bytes) -> tuple[Shared, bytes]:
     keys = _checked_keys(state, body)
     link = transcript.with_keys(policy, body)
     peers = tuple(i for i in keys if i != own)
-    sealing = {i: _channel_key(state.channel, keys[i], link, own, i) for i in peers}
+    sealing = {i: _channel_key(state.channel, keys[i], link, own=own, dealer=own, holder=i) for i in peers}
 
     seed = site.entropy(KEY_BYTES)
     points = [i + 1 for i in range(len(policy.roster))]
     key_shares = split(int.from_bytes(state.mask.peek(), "big"), policy.threshold, points, site.entropy)
     seed_shares = split(int.from_bytes(seed, "big"), policy.threshold, points, site.entropy)
-    shares = {i: Share(own, i, policy.round_id, key_shares[i + 1], seed_shares[i + 1]) for i in keys}
-    sealed = {i: seal(sealing[i], shares[i].pack(), transcript.channel(link, own, i)) for i in peers}
+    pairs = {i: (key_shares[i + 1], seed_shares[i + 1]) for i in keys}
+    dealt = {i: dealing.deal(site.identity, link, own, i, sealing[i], Share(own, i, policy.round_id, *pairs[i])) for i in peers}
 
-    reply = site.reply(Kind.SHARES, pack_shares(sealed, transcript.commitment(link, own, seed), len(policy.roster)), link)
-    kept = Secret(_pack_pair((shares[own].key_share, shares[own].seed_share)))
+    sharing = Sharing(dealing.commitment(link, own, seed), Hashes.of(link, own, own, pairs[own]), dealt)
+    reply = site.reply(Kind.SHARES, pack_shares(sharing, len(policy.roster)), link)
+    kept = Secret(_pack_pair(pairs[own]))
     return Shared(site, state.words.move(), state.channel.move(), state.mask.move(), Secret(seed), kept, keys, link), reply
 
 
 @step.register
-def _(state: Shared, message: bytes) -> tuple[Masked, bytes]:
+def _(state: Shared, message: bytes) -> tuple[Masked | Done, bytes]:
     site = state.site
     policy, own = site.policy, site.index
-    sharing, sealed = parse_delivery(open_server(message, Kind.DELIVERY, policy), own, len(policy.roster))
+    sharing, dealt = parse_delivery(open_server(message, Kind.DELIVERY, policy), own, len(policy.roster))
     _require_set("sites have shared", sharing, within=tuple(state.keys), least=policy.threshold, site=site)
-    held = {i: _opened_share(state, i, sealed[i]) for i in sealed} | {own: _unpack_pair(state.own.peek())}
+    _require_signed(state, dealt)
     link = transcript.with_shares(state.link, sharing, len(policy.roster))
+    held = {own: _unpack_pair(state.own.peek())}
+    for dealer in dealt:
+        try:
+            held[dealer] = _opened_pair(state, dealer, dealt[dealer])
+        except ProtocolError:
+            return _complain(state, dealer, link)
 
     words, mask, seed = state.words.take(), state.mask.take(), state.seed.take()
     vector = np.frombuffer(words, WORD)
     masks.add_self_mask(vector, seed, link, own)
-    for peer in sealed:
+    for peer in dealt:
         masks.add_pair_mask(vector, mask, state.keys[peer].mask, link, own, peer)
     reply = site.reply(Kind.MASKED, pack_words(vector), link)
     del vector
@@ -257,7 +264,7 @@ def _checked_keys(state: Joined, body: bytes) -> dict[int, RoundKeys]:
     _require_set("sites take part", tuple(listed), within=tuple(range(len(policy.roster))), least=policy.threshold, site=site)
     if listed[site.index].keys != _publics(state):
         raise ProtocolError("the server lists other keys for this site than it sent; expected its own: leave this round")
-    flat = [key for entry in listed.values() for key in (entry.keys.channel, entry.keys.mask)]
+    flat = [key for entry in listed.values() for key in entry.keys.all]
     if len(set(flat)) < len(flat):
         raise ProtocolError("a key stands twice in the list of keys; expected fresh keys from every site: leave this round")
     for i, entry in listed.items():
@@ -265,17 +272,31 @@ def _checked_keys(state: Joined, body: bytes) -> dict[int, RoundKeys]:
     return {i: entry.keys for i, entry in listed.items()}
 
 
-def _opened_share(state: Shared, sender: int, sealed: bytes) -> Pair:
-    """The pair of shares that a peer sealed for this site, if it says so inside as well."""
-    site = state.site
-    key = _channel_key(state.channel, state.keys[sender], state.link, sender, site.index)
-    share = Share.parse(unseal(key, sealed, transcript.channel(state.link, sender, site.index)))
-    name = site.policy.roster.names[sender]
-    if (share.sender, share.receiver, share.round_id) != (sender, site.index, site.policy.round_id):
-        raise ProtocolError(f"the share that {name!r} sealed names another pair of sites or another round: leave this round")
-    if max(share.key_share, share.seed_share) >= PRIME:
-        raise ProtocolError(f"the share that {name!r} sealed lies outside the field: leave this round")
-    return share.key_share, share.seed_share
+def _require_signed(state: Shared, dealt: Mapping[int, Dealt]) -> None:
+    """Refuse a delivery in which a pair of shares is not what its dealer signed: then nobody but the server is to blame."""
+    policy = state.site.policy
+    for dealer, pair in dealt.items():
+        if not dealing.is_signed(policy, state.link, dealer, state.site.index, pair):
+            raise ProtocolError(
+                f"the signature of {policy.roster.names[dealer]!r} on the shares that it dealt this site does not hold; "
+                "expected what it dealt, unchanged: leave this round"
+            )
+
+
+def _opened_pair(state: Shared, dealer: int, dealt: Dealt) -> Pair:
+    """The pair of shares that a peer dealt this site, if it is as it should be."""
+    own = state.site.index
+    key = _channel_key(state.channel, state.keys[dealer], state.link, own=own, dealer=dealer, holder=own)
+    return dealing.open_dealt(state.site.policy, state.link, dealer, own, key, dealt)
+
+
+def _complain(state: Shared, dealer: int, link: bytes) -> tuple[Done, bytes]:
+    """Reveal the one key that shows what a dealer sealed, and leave the round with everything else erased."""
+    private = dealing.channel_private(state.channel.peek(), dealer)
+    reply = state.site.reply(Kind.COMPLAINT, pack_complaint(Complaint(dealer, private)), link)
+    for secret in (state.words, state.channel, state.mask, state.seed, state.own):
+        secret.erase()
+    return Done(state.site), reply
 
 
 def _check_consent(state: Agreed, signatures: Mapping[int, bytes]) -> None:
@@ -299,12 +320,24 @@ def _require_set(what: str, members: Members, *, within: Members, least: int, si
         )
 
 
-def _channel_key(private: Secret, keys: RoundKeys, link: bytes, sender: int, receiver: int) -> bytes:
-    return derive_key(exchange(private.peek(), keys.channel), transcript.channel(link, sender, receiver))
+def _check_words(words: object, length: int) -> None:
+    """Refuse anything but an encoded vector of this length, without showing it."""
+    if not isinstance(words, np.ndarray) or words.dtype != WORD or words.shape != (length,):
+        got = f"{words.shape} of {words.dtype}" if isinstance(words, np.ndarray) else f"of type {type(words).__name__}"
+        raise ProtocolError(f"words {got}; expected ({length},) of uint32, as Encoding.quantise makes them")
+
+
+def _channel_key(seed: Secret, peer: RoundKeys, link: bytes, *, own: int, dealer: int, holder: int) -> bytes:
+    """The key that seals what goes from ``dealer`` to ``holder``, one of which is this site."""
+    other = holder if own == dealer else dealer
+    return dealing.channel_key(dealing.channel_private(seed.peek(), other), peer.channel[own], link, dealer, holder)
 
 
 def _publics(state: Joined) -> RoundKeys:
-    return RoundKeys(public_half(state.channel), public_half(state.mask))
+    """This site's public keys: of its mask key, and of its channel key for each other site in the roster."""
+    own, seed = state.site.index, state.channel.peek()
+    peers = (peer for peer in range(len(state.site.policy.roster)) if peer != own)
+    return RoundKeys(public_half(state.mask), {peer: exchange_public(dealing.channel_private(seed, peer)) for peer in peers})
 
 
 def _pack_pair(pair: Pair) -> bytes:

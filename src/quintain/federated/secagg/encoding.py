@@ -45,7 +45,7 @@ class Encoding:
     cap: int = 0
 
     def __post_init__(self) -> None:
-        check_types(Integral, length=self.length, scale=self.scale, parties=self.parties, cap=self.cap)
+        check_integers(length=self.length, scale=self.scale, parties=self.parties, cap=self.cap)
         check_types(Real, clip=self.clip)
         if self.length < 1 or self.parties < 2 or self.cap < 0 or not 1 <= self.scale <= FINEST:
             raise SettingError(
@@ -88,7 +88,7 @@ class Encoding:
         clipped = np.clip(exact, -self.clip, self.clip)
         if weight is None:
             return _wrap(clipped * self.scale)
-        check_types(Integral, weight=weight)
+        check_integers(weight=weight)
         if not 0 <= weight <= self.cap:
             raise SettingError(f"weight = {weight}; expected an integer in [0, {self.cap}], the public cap")
         return np.append(_wrap(clipped * (weight / self.cap) * self.scale), WORD.type(weight)).astype(WORD)
@@ -165,6 +165,15 @@ class Encoding:
         return exact
 
 
+def check_integers(**settings: object) -> None:
+    """Refuse settings that are no integers, naming the first.
+
+    Raises:
+        SettingError: For anything but an integer, of Python's or NumPy's.
+    """
+    check_types(Integral, **settings)
+
+
 def check_types(kind: type, **settings: object) -> None:
     """Refuse settings of another type, naming the first.
 
@@ -179,7 +188,7 @@ def check_types(kind: type, **settings: object) -> None:
 
 def finest(length: int, clip: float, parties: int, cap: int = 0) -> Encoding:
     """The encoding with the largest scale, a power of two, whose sums cannot wrap."""
-    check_types(Integral, length=length, parties=parties, cap=cap)
+    check_integers(length=length, parties=parties, cap=cap)
     check_types(Real, clip=clip)
     if not (math.isfinite(clip) and clip > 0 and parties >= 2):
         return Encoding(length, clip, 1, parties, cap)

@@ -1,22 +1,36 @@
 """Who takes part: signing identities, the roster that pins them, and the pair of fresh keys that a site makes for each round."""
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from quintain.core.errors import ProtocolError, SettingError
-from quintain.federated.secagg.primitives import KEY_BYTES, bind, exchange_public, is_small_order, signing_public
+from quintain.federated.secagg.encoding import check_types
+from quintain.federated.secagg.primitives import KEY_BYTES, bind, exchange_public, is_on_curve, is_small_order, signing_public
 from quintain.federated.secagg.secret import Secret
 from quintain.federated.secagg.shamir import Entropy
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A site's long-lived Ed25519 key; its public half stands in everybody's roster."""
+    """A site's long-lived Ed25519 key; its public half stands in everybody's roster.
+
+    Raises:
+        SettingError: If a part is of another type.
+        ProtocolError: If the two halves do not belong together: all that it signs would be refused.
+    """
 
     name: str
     public: bytes
     private: Secret = field(repr=False)
+
+    def __post_init__(self) -> None:
+        check_types(str, name=self.name)
+        check_types(bytes, public=self.public)
+        check_types(Secret, private=self.private)
+        if len(self.private.peek()) != KEY_BYTES or signing_public(self.private.peek()) != self.public:
+            raise ProtocolError(f"the two halves of the identity of {self.name!r} do not belong together; load them anew, or enrol again")
 
     @classmethod
     def create(cls, name: str, entropy: Entropy = secrets.token_bytes) -> "Identity":
@@ -35,20 +49,28 @@ class Roster:
 
     Raises:
         SettingError: If names or keys repeat or do not pair up, or fewer than two sites are listed.
-        ProtocolError: If a key is of small order: under it one signature is valid for many messages.
+        ProtocolError: If a key is no point of the curve, so that its site could never sign, or of small order: under it one signature is
+            valid for many messages.
     """
 
     names: tuple[str, ...]
     keys: tuple[bytes, ...]
 
     def __post_init__(self) -> None:
+        check_types(tuple, names=self.names, keys=self.keys)
+        for name, key in zip(self.names, self.keys, strict=False):
+            check_types(str, name=name)
+            check_types(bytes, key=key)
         if len(self.names) < 2 or len(self.names) != len(self.keys):
             raise SettingError(f"{len(self.names)} names and {len(self.keys)} keys; expected one key a site and at least two sites")
         if len(set(self.names)) < len(self.names) or len(set(self.keys)) < len(self.keys):
             raise SettingError("a name or a key stands twice in the roster; expected every site once")
         for name, key in zip(self.names, self.keys, strict=True):
-            if len(key) != KEY_BYTES or is_small_order(key, signing=True):
-                raise ProtocolError(f"the signing key of {name!r} is not an ordinary Ed25519 key of 32 bytes; ask that site for a new one")
+            if len(key) != KEY_BYTES or is_small_order(key, signing=True) or not is_on_curve(key, signing=True):
+                raise ProtocolError(
+                    f"the signing key of {name!r} is not an ordinary Ed25519 key: 32 bytes, on the curve, not of small order; "
+                    "ask that site for a new one"
+                )
 
     @classmethod
     def of(cls, *identities: Identity) -> "Roster":
@@ -80,10 +102,20 @@ class Roster:
 
 @dataclass(frozen=True, slots=True)
 class RoundKeys:
-    """The two X25519 public keys of one site in one round."""
+    """The X25519 public keys of one site in one round.
 
-    channel: bytes
+    Args:
+        mask: Behind the masks that it shares with its peers.
+        channel: By peer, behind the seals of the shares between the two: one a peer, so that one can be opened in a dispute.
+    """
+
     mask: bytes
+    channel: Mapping[int, bytes]
+
+    @property
+    def all(self) -> tuple[bytes, ...]:
+        """Every key, the mask key first, then by peer."""
+        return self.mask, *(self.channel[peer] for peer in sorted(self.channel))
 
 
 def fresh_key(entropy: Entropy) -> Secret:

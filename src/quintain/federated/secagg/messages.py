@@ -6,31 +6,43 @@ and the body. Sets of sites are bit maps over the roster, so that no site can st
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
 
 from quintain.core.errors import ProtocolError
+from quintain.federated.secagg.dealing import DEALT_BYTES, Dealt, Hashes
 from quintain.federated.secagg.encoding import WORD, Words
 from quintain.federated.secagg.keys import Identity, RoundKeys
-from quintain.federated.secagg.policy import Policy
-from quintain.federated.secagg.primitives import KEY_BYTES, SIGNATURE_BYTES, TAG_BYTES, bind, is_canonical, is_small_order, sign, verify
+from quintain.federated.secagg.policy import HASH_BYTES, Policy
+from quintain.federated.secagg.primitives import (
+    KEY_BYTES,
+    SIGNATURE_BYTES,
+    bind,
+    expect_length,
+    is_canonical,
+    is_on_curve,
+    is_small_order,
+    sign,
+    verify,
+)
 from quintain.federated.secagg.shamir import SHARE_BYTES
 
 MAGIC = b"QSA2"
 SERVER = 2**32 - 1
-HASH_BYTES = 32
 _HEADER = struct.Struct(">4sB16sI")
 _OFFER = struct.Struct(">IIIIQdQQ32s32sQ32s32s32s32s")
-_SHARE = struct.Struct(f">II16s{SHARE_BYTES}s{SHARE_BYTES}s")
-SEALED_BYTES = _SHARE.size + TAG_BYTES
+_COMPLAINT = struct.Struct(f">I{KEY_BYTES}s")
 
 Members = tuple[int, ...]
 
 
 class Kind(IntEnum):
-    """What a message is, in the order of the round: the server sends the even kinds, a site answers each with the next."""
+    """What a message is, in the order of the round: the server sends the even kinds, a site answers each with the next.
+
+    A site that was dealt a bad pair of shares answers the delivery with a complaint instead.
+    """
 
     OFFER = 0
     KEYS = 1
@@ -42,6 +54,10 @@ class Kind(IntEnum):
     AGREE = 7
     CONSENT = 8
     UNMASK = 9
+    COMPLAINT = 11
+
+
+_KINDS = frozenset(int(kind) for kind in Kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,31 +69,30 @@ class SignedKeys:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """One site's shares for another: of its mask key and of its self-mask seed."""
+class Sharing:
+    """What a site sends to share its secrets.
 
-    sender: int
-    receiver: int
-    round_id: bytes
-    key_share: int
-    seed_share: int
+    Args:
+        commitment: The hash that commits it to its self-mask seed.
+        own: The hashes of the shares that it keeps.
+        dealt: By holder, what it deals the others.
+    """
 
-    def pack(self) -> bytes:
-        """The layout inside the sealed text."""
-        return _SHARE.pack(
-            self.sender,
-            self.receiver,
-            self.round_id,
-            self.key_share.to_bytes(SHARE_BYTES, "big"),
-            self.seed_share.to_bytes(SHARE_BYTES, "big"),
-        )
+    commitment: bytes
+    own: Hashes
+    dealt: Mapping[int, Dealt]
 
-    @classmethod
-    def parse(cls, data: bytes) -> "Share":
-        """Read ``pack``'s layout; a seal keeps it whole, its sender may still have filled it with anything."""
-        _expect_length(data, _SHARE.size, "a share")
-        sender, receiver, round_id, key_share, seed_share = _SHARE.unpack(data)
-        return cls(sender, receiver, round_id, int.from_bytes(key_share, "big"), int.from_bytes(seed_share, "big"))
+    def hashes(self, holder: int) -> Hashes:
+        """The hashes of one holder's shares; those that it keeps itself where ``holder`` is nobody that it dealt to."""
+        return self.dealt[holder].hashes if holder in self.dealt else self.own
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """A site's word that what ``dealer`` dealt it is bad, and the private channel key for this pair that proves it."""
+
+    dealer: int
+    private: bytes = field(repr=False)
 
 
 # -- envelopes -------------------------------------------------------------------------------------------------------------------------
@@ -119,9 +134,11 @@ def check_signature(kind: Kind, policy: Policy, site: int, body: bytes, transcri
         )
 
 
-def kind_of(data: bytes) -> Kind:
+def kind_of(data: object) -> Kind:
     """What a message says it is."""
-    if len(data) < _HEADER.size or data[:4] != MAGIC or data[4] >= len(Kind):
+    if not isinstance(data, bytes):
+        raise ProtocolError(f"a {type(data).__name__} that is no message of this protocol; expected bytes")
+    if len(data) < _HEADER.size or data[:4] != MAGIC or data[4] not in _KINDS:
         raise ProtocolError(f"{len(data)} bytes that are no message of this protocol; expected the header {MAGIC!r} and a known kind")
     return Kind(data[4])
 
@@ -149,7 +166,7 @@ def pack_offer(policy: Policy) -> bytes:
 
 def check_offer(body: bytes, policy: Policy) -> None:
     """Refuse an offer that differs from this site's own policy, naming the first term that does."""
-    _expect_length(body, _OFFER.size, "an offer")
+    expect_length(body, _OFFER.size, "an offer")
     sizes = ("sites", "threshold", "minimum", "corrupt", "length", "clip", "scale", "weight cap")
     names = (*sizes, "roster", "model hash", "round counter", *policy.task.digests)
     for name, got, own in zip(names, _OFFER.unpack(body), _OFFER.unpack(pack_offer(policy)), strict=True):
@@ -159,18 +176,22 @@ def check_offer(body: bytes, policy: Policy) -> None:
 
 
 def pack_keys(keys: RoundKeys) -> bytes:
-    """A site's two public keys."""
-    return keys.channel + keys.mask
+    """A site's public keys: its mask key, then one channel key for each other site in the roster, in order."""
+    return b"".join(keys.all)
 
 
-def parse_keys(body: bytes) -> RoundKeys:
-    """Two X25519 keys, different from each other, of full order, and each in its one canonical form."""
-    _expect_length(body, 2 * KEY_BYTES, "a pair of keys")
-    keys = RoundKeys(body[:KEY_BYTES], body[KEY_BYTES:])
-    ordinary = all(is_canonical(key) and not is_small_order(key, signing=False) for key in (keys.channel, keys.mask))
-    if keys.channel == keys.mask or not ordinary:
+def parse_keys(body: bytes, site: int, parties: int) -> RoundKeys:
+    """X25519 keys, different from each other, of full order, and each in its one canonical form; the mask key is a point of the curve.
+
+    Whether a channel key is one costs a power a key and nobody but its own site could suffer: it could open no share.
+    """
+    first, *others = _entries(body, parties, KEY_BYTES, "a site's keys")
+    peers = (peer for peer in range(parties) if peer != site)
+    keys = RoundKeys(first, dict(zip(peers, others, strict=True)))
+    ordinary = all(is_canonical(key) and not is_small_order(key, signing=False) for key in keys.all)
+    if len(set(keys.all)) < parties or not ordinary or not is_on_curve(keys.mask, signing=False):
         raise ProtocolError(
-            "a pair of keys that are equal, of small order or not canonical; expected two ordinary X25519 keys: exclude that site"
+            "keys that are equal, of small order, not canonical or off the curve; expected ordinary X25519 keys: exclude that site"
         )
     return keys
 
@@ -183,35 +204,50 @@ def pack_key_list(listed: Mapping[int, SignedKeys], parties: int) -> bytes:
 
 def parse_key_list(body: bytes, parties: int) -> dict[int, SignedKeys]:
     """Read ``pack_key_list``'s layout; signatures are for the caller to check."""
-    members, entries = _split(body, parties, 2 * KEY_BYTES + SIGNATURE_BYTES, "a key list")
-    return {i: SignedKeys(parse_keys(entry[: 2 * KEY_BYTES]), entry[2 * KEY_BYTES :]) for i, entry in zip(members, entries, strict=True)}
+    size = parties * KEY_BYTES
+    members, entries = _split(body, parties, size + SIGNATURE_BYTES, "a key list")
+    return {i: SignedKeys(parse_keys(entry[:size], i, parties), entry[size:]) for i, entry in zip(members, entries, strict=True)}
 
 
-def pack_shares(sealed: Mapping[int, bytes], commitment: bytes, parties: int) -> bytes:
-    """A site's sealed shares by receiver, and the hash that it commits its self-mask seed to."""
-    members = tuple(sorted(sealed))
-    return commitment + pack_set(members, parties) + b"".join(sealed[i] for i in members)
+def pack_shares(sharing: Sharing, parties: int) -> bytes:
+    """A site's commitment, the hashes of its own shares, and what it deals, by holder."""
+    members = tuple(sorted(sharing.dealt))
+    dealt = b"".join(sharing.dealt[i].pack() for i in members)
+    return sharing.commitment + sharing.own.key + sharing.own.seed + pack_set(members, parties) + dealt
 
 
-def parse_shares(body: bytes, parties: int) -> tuple[dict[int, bytes], bytes]:
-    """Sealed shares by receiver, and the commitment."""
-    if len(body) < HASH_BYTES:
-        raise ProtocolError(f"a message of shares of {len(body)} bytes; expected at least {HASH_BYTES}")
-    members, entries = _split(body[HASH_BYTES:], parties, SEALED_BYTES, "a message of shares")
-    return dict(zip(members, entries, strict=True)), body[:HASH_BYTES]
+def parse_shares(body: bytes, parties: int) -> Sharing:
+    """Read ``pack_shares``' layout."""
+    head = 3 * HASH_BYTES
+    if len(body) < head:
+        raise ProtocolError(f"a message of shares of {len(body)} bytes; expected at least {head}")
+    commitment, key, seed = (body[k : k + HASH_BYTES] for k in range(0, head, HASH_BYTES))
+    members, entries = _split(body[head:], parties, DEALT_BYTES, "a message of shares")
+    return Sharing(commitment, Hashes(key, seed), dict(zip(members, map(Dealt.parse, entries), strict=True)))
 
 
-def pack_delivery(sealed: Mapping[int, bytes], members: Members, receiver: int, parties: int) -> bytes:
-    """Who has shared, and what each of them sealed for one receiver."""
-    return pack_set(members, parties) + b"".join(sealed[i] for i in members if i != receiver)
+def pack_delivery(dealt: Mapping[int, Dealt], members: Members, receiver: int, parties: int) -> bytes:
+    """Who has shared, and what each of them dealt one receiver."""
+    return pack_set(members, parties) + b"".join(dealt[i].pack() for i in members if i != receiver)
 
 
-def parse_delivery(body: bytes, receiver: int, parties: int) -> tuple[Members, dict[int, bytes]]:
-    """The sharing sites, and the sealed shares for this receiver by sender."""
+def parse_delivery(body: bytes, receiver: int, parties: int) -> tuple[Members, dict[int, Dealt]]:
+    """The sharing sites, and what they dealt this receiver, by dealer."""
     members = parse_set(body[: set_bytes(parties)], parties)
     senders = tuple(i for i in members if i != receiver)
-    entries = _entries(body[set_bytes(parties) :], len(senders), SEALED_BYTES, "a delivery")
-    return members, dict(zip(senders, entries, strict=True))
+    entries = _entries(body[set_bytes(parties) :], len(senders), DEALT_BYTES, "a delivery")
+    return members, dict(zip(senders, map(Dealt.parse, entries), strict=True))
+
+
+def pack_complaint(complaint: Complaint) -> bytes:
+    """Of whom a site complains, and its private key for this pair."""
+    return _COMPLAINT.pack(complaint.dealer, complaint.private)
+
+
+def parse_complaint(body: bytes) -> Complaint:
+    """Read ``pack_complaint``'s layout."""
+    expect_length(body, _COMPLAINT.size, "a complaint")
+    return Complaint(*_COMPLAINT.unpack(body))
 
 
 def pack_words(words: Words) -> bytes:
@@ -221,7 +257,7 @@ def pack_words(words: Words) -> bytes:
 
 def parse_words(body: bytes, length: int) -> Words:
     """A vector of the agreed length (a read-only view of the message)."""
-    _expect_length(body, 4 * length, "a masked vector")
+    expect_length(body, 4 * length, "a masked vector")
     return np.frombuffer(body, WORD)
 
 
@@ -260,7 +296,7 @@ def pack_set(members: Members, parties: int) -> bytes:
 
 def parse_set(data: bytes, parties: int) -> Members:
     """The sites of a bit map, in order."""
-    _expect_length(data, set_bytes(parties), "a set of sites")
+    expect_length(data, set_bytes(parties), "a set of sites")
     bits = int.from_bytes(data, "little")
     if bits >> parties:
         raise ProtocolError(f"a set names site {bits.bit_length() - 1}; the roster lists {parties}: leave this round")
@@ -291,10 +327,5 @@ def _split(body: bytes, parties: int, size: int, what: str) -> tuple[Members, li
 
 
 def _entries(data: bytes, count: int, size: int, what: str) -> list[bytes]:
-    _expect_length(data, count * size, what)
+    expect_length(data, count * size, what)
     return [data[k * size : (k + 1) * size] for k in range(count)]
-
-
-def _expect_length(data: bytes, length: int, what: str) -> None:
-    if len(data) != length:
-        raise ProtocolError(f"{what} of {len(data)} bytes; expected {length}: refuse it")

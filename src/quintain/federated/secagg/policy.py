@@ -1,10 +1,9 @@
 """What a site insists on. It lives at the site: the server may repeat it, never change it."""
 
 from dataclasses import dataclass
-from numbers import Integral
 
 from quintain.core.errors import SettingError
-from quintain.federated.secagg.encoding import Encoding, check_types
+from quintain.federated.secagg.encoding import Encoding, check_integers, check_types
 from quintain.federated.secagg.keys import Roster
 from quintain.federated.secagg.primitives import bind
 
@@ -41,7 +40,7 @@ class Task:
     data: str = ""
 
     def __post_init__(self) -> None:
-        check_types(Integral, counter=self.counter)
+        check_integers(counter=self.counter)
         if not 0 <= self.counter < 2**63:
             raise SettingError(f"counter = {self.counter}; expected the round's number, 0 or more")
         check_types(str, **self.texts)
@@ -91,7 +90,7 @@ class Policy:
         check_types(bytes, round_id=self.round_id, model_hash=self.model_hash)
         check_types(Encoding, encoding=self.encoding)
         check_types(Task, task=self.task)
-        check_types(Integral, threshold=self.threshold, minimum=self.minimum, corrupt=self.corrupt)
+        check_integers(threshold=self.threshold, minimum=self.minimum, corrupt=self.corrupt)
         parties = len(self.roster)
         check_threshold(self.threshold, parties, self.corrupt)
         if not max(2, self.threshold) <= self.minimum <= parties:

@@ -19,6 +19,7 @@ SIGNATURE_BYTES = 64
 TAG_BYTES = 16
 
 FIELD = 2**255 - 19
+_EDWARDS_D = -121665 * pow(121666, -1, FIELD) % FIELD
 # The points whose multiples by the cofactor vanish, as residues, so that an encoding above the prime is caught as well.
 _X25519_SMALL = frozenset(
     {
@@ -58,6 +59,21 @@ def is_small_order(public: bytes, *, signing: bool) -> bool:
 def is_canonical(public: bytes) -> bool:
     """Whether an X25519 key is spelled in its one shortest form: else two spellings would pass for two keys."""
     return int.from_bytes(public, "little") < FIELD
+
+
+def is_on_curve(public: bytes, *, signing: bool) -> bool:
+    r"""Whether a public key (Ed25519 if ``signing``, else X25519) is a canonical point of its curve, as every private key's is.
+
+    Ed25519 sends y, where :math:`x^2 = (y^2 - 1) / (d y^2 + 1)` needs a root (RFC 8032); X25519 sends u, where
+    :math:`v^2 = u^3 + 486662 u^2 + u` does (RFC 7748). Euler's criterion tells whether there is one.
+    """
+    value = int.from_bytes(public, "little")
+    if signing:
+        value &= 2**255 - 1
+        square = (value**2 - 1) * (_EDWARDS_D * value**2 + 1)
+    else:
+        square = value**3 + 486662 * value**2 + value
+    return value < FIELD and pow(square % FIELD, (FIELD - 1) // 2, FIELD) in (0, 1)
 
 
 def exchange_public(private: bytes | bytearray) -> bytes:
@@ -119,9 +135,15 @@ def unseal(key: bytes, sealed: bytes, envelope: bytes) -> bytes:
     try:
         return AESGCM(key).decrypt(bytes(12), sealed, envelope)
     except InvalidTag as error:
-        raise ProtocolError("a sealed share does not open; it was changed, or made for another round or site: leave this round") from error
+        raise ProtocolError("a sealed share does not open; it was changed, or made for another round or site") from error
 
 
 def keystream(key: bytes, counter: bytes = bytes(16)) -> CipherContext:
     """The AES-256-CTR key stream (NIST SP 800-38A) from a 16-byte counter block on: what it makes of zeros."""
     return Cipher(AES(key), CTR(counter)).encryptor()
+
+
+def expect_length(data: bytes, length: int, what: str) -> None:
+    """Refuse bytes of another length than their layout has."""
+    if len(data) != length:
+        raise ProtocolError(f"{what} of {len(data)} bytes; expected {length}: refuse it")

@@ -1,14 +1,12 @@
 """Shamir's secret sharing in a prime field: any ``threshold`` shares give the secret, fewer say nothing about it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import combinations, islice
 from math import prod
 
-from quintain.core.errors import ProtocolError, SettingError
+from quintain.core.errors import SettingError
 
 PRIME = 2**256 + 297
 SHARE_BYTES = 33
-SUBSETS = 4096
 
 Entropy = Callable[[int], bytes]
 
@@ -43,40 +41,29 @@ def split(secret: int, threshold: int, points: Sequence[int], entropy: Entropy, 
     return {x: _evaluate(coefficients, x, prime) for x in points}
 
 
-def interpolate(shares: Mapping[int, int], at: int = 0, *, prime: int = PRIME) -> int:
-    """The value at ``at`` of the polynomial through the shares; at 0 it is the secret."""
-    points = list(shares)
-    total = 0
+def weights(points: Sequence[int], at: int = 0, *, prime: int = PRIME) -> dict[int, int]:
+    r"""Lagrange's weights: what each share counts for in the value at ``at``.
+
+    .. math:: f(at) = \sum_x w_x f(x), \qquad w_x = \prod_{z \ne x} \frac{at - z}{x - z} \bmod p
+
+    They depend on the points alone, so that one set serves all secrets whose shares stand at the same points.
+    """
+    found = {}
     for x in points:
         above = prod((at - other) % prime for other in points if other != x) % prime
         below = prod((x - other) % prime for other in points if other != x) % prime
-        total += shares[x] * above * pow(below, -1, prime)
-    return total % prime
+        found[x] = above * pow(below, -1, prime) % prime
+    return found
 
 
-def rebuild(shares: Mapping[int, int], threshold: int, fits: Callable[[int], bool]) -> tuple[int, tuple[int, ...]]:
-    """The secret that passes ``fits``, and the points whose shares contradict it.
+def combine(weights: Mapping[int, int], shares: Mapping[int, int], *, prime: int = PRIME) -> int:
+    """The value that shares give under weights for their points."""
+    return sum(weight * shares[x] for x, weight in weights.items()) % prime
 
-    With spare shares a false one is stepped around and its giver named, who may have been dealt it; without, the failure is noticed.
 
-    Args:
-        shares: Point to value.
-        threshold: How many of them make a polynomial.
-        fits: Whether a candidate is the secret, for example by its public key.
-
-    Raises:
-        ProtocolError: If there are too few shares, or no tried subset gives a secret that fits.
-    """
-    if len(shares) < threshold:
-        raise ProtocolError(f"{len(shares)} shares; {threshold} are needed to rebuild a secret: abandon the round and start another")
-    for subset in islice(combinations(sorted(shares), threshold), SUBSETS):
-        chosen = {x: shares[x] for x in subset}
-        secret = interpolate(chosen)
-        if fits(secret):
-            return secret, tuple(x for x in sorted(shares) if x not in chosen and interpolate(chosen, x) != shares[x])
-    raise ProtocolError(
-        f"no {threshold} of {len(shares)} shares give the secret that was committed to: a share is false, abandon the round"
-    )
+def interpolate(shares: Mapping[int, int], at: int = 0, *, prime: int = PRIME) -> int:
+    """The value at ``at`` of the polynomial through the shares; at 0 it is the secret."""
+    return combine(weights(tuple(shares), at, prime=prime), shares, prime=prime)
 
 
 def _uniform(prime: int, entropy: Entropy) -> int:

@@ -23,13 +23,3 @@ def with_shares(after_keys: bytes, sharing: Members, parties: int) -> bytes:
 def with_survivors(after_shares: bytes, survivors: Members, parties: int) -> bytes:
     """Link 3: whose vectors make the sum."""
     return bind("survivors", after_shares, pack_set(survivors, parties))
-
-
-def channel(after_keys: bytes, sender: int, receiver: int) -> bytes:
-    """What the sealed shares from one site to another are bound to."""
-    return bind("channel", after_keys, sender.to_bytes(4, "big"), receiver.to_bytes(4, "big"))
-
-
-def commitment(after_keys: bytes, site: int, seed: bytes | bytearray) -> bytes:
-    """The hash that commits a site to its self-mask seed."""
-    return bind("seed", after_keys, site.to_bytes(4, "big"), bytes(seed))

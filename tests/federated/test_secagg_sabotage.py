@@ -1,0 +1,300 @@
+"""A site that cheats its peers is named, with a proof; its victims never are, and nobody can be framed."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from quintain.core.errors import ProtocolError, SabotageError
+from quintain.federated import InProcess, Stage, recover, run_round
+from quintain.federated.secagg import client, dealing, server
+from quintain.federated.secagg.dealing import Dealt, Hashes, Share
+from quintain.federated.secagg.messages import (
+    Complaint,
+    Kind,
+    from_server,
+    from_site,
+    pack_complaint,
+    pack_delivery,
+    pack_shares,
+    pack_unmask,
+    parse_complaint,
+    parse_delivery,
+    parse_shares,
+    parse_unmask,
+    server_body,
+    site_body,
+)
+from quintain.federated.secagg.primitives import exchange_public
+from quintain.federated.secagg.shamir import PRIME, interpolate, split
+from tests.federated.rounds import federation, total
+
+CULPRIT, VICTIM = 1, 0
+
+
+class Cheating(InProcess):
+    """A wire to sites of which one, a cheat, has its own messages rewritten before it signs them."""
+
+    def __init__(self, party, cheat, kind, rewrite, drop=None):
+        super().__init__(party.policy, party.sites, drop)
+        self.party, self.cheat, self.kind, self.rewrite = party, cheat, kind, rewrite
+
+    def _step(self, site, message):
+        reply = super()._step(site, message)
+        if site != self.cheat or reply is None or reply[4] != self.kind:
+            return reply
+        body, kind, link = self.rewrite(self._sites[site], site_body(reply))
+        return from_site(kind, self.party.policy, site, body, link, self.party.identities[site])
+
+
+def dealing_badly(change):
+    """A dealer that hands the victim something else."""
+
+    def rewrite(state, body):
+        sharing = parse_shares(body, len(state.site.policy.roster))
+        dealt = {**sharing.dealt, VICTIM: change(state, sharing.dealt[VICTIM])}
+        return pack_shares(replace(sharing, dealt=dealt), len(state.site.policy.roster)), Kind.SHARES, state.link
+
+    return rewrite
+
+
+def signed(state, hashes, sealed):
+    """What a dishonest dealer signs."""
+    given = dealing._signed(state.link, CULPRIT, VICTIM, hashes, sealed)
+    return Dealt(hashes, sealed, dealing.sign(state.site.identity.private.peek(), given))
+
+
+def sealing_key(state):
+    private = dealing.channel_private(state.channel.peek(), VICTIM)
+    return dealing.channel_key(private, state.keys[VICTIM].channel[CULPRIT], state.link, CULPRIT, VICTIM)
+
+
+def resealed(change):
+    """Sealed and hashed anew, properly but for what ``change`` does to the share."""
+
+    def bad(state, dealt):
+        envelope = dealing.channel(state.link, CULPRIT, VICTIM)
+        share = Share.parse(dealing.unseal(sealing_key(state), dealt.sealed, envelope))
+        changed = replace(share, **change(state, share))
+        return dealing.deal(state.site.identity, state.link, CULPRIT, VICTIM, sealing_key(state), changed)
+
+    return bad
+
+
+BAD_SHARES = {
+    "random bytes": lambda state, dealt: signed(state, dealt.hashes, bytes(len(dealt.sealed))),
+    "another key": lambda state, dealt: dealing.deal(
+        state.site.identity, state.link, CULPRIT, VICTIM, bytes(32), Share(CULPRIT, VICTIM, state.site.policy.round_id, 1, 1)
+    ),
+    "another receiver": resealed(lambda state, share: {"receiver": 2}),
+    "another sender": resealed(lambda state, share: {"sender": 2}),
+    "another round": resealed(lambda state, share: {"round_id": b"y" * 16}),
+    "outside the field": resealed(lambda state, share: {"seed_share": PRIME}),
+    "another hash of the key share": lambda state, dealt: signed(state, replace(dealt.hashes, key=bytes(32)), dealt.sealed),
+    "another hash of the seed share": lambda state, dealt: signed(state, replace(dealt.hashes, seed=bytes(32)), dealt.sealed),
+    "hashes exchanged": lambda state, dealt: signed(state, Hashes(dealt.hashes.seed, dealt.hashes.key), dealt.sealed),
+}
+
+
+@pytest.mark.parametrize("how", BAD_SHARES)
+def test_who_deals_a_bad_share_is_named_and_not_its_victim(how):
+    party = federation(4)
+    transport = Cheating(party, CULPRIT, Kind.SHARES, dealing_badly(BAD_SHARES[how]))
+    with pytest.raises(SabotageError, match=r"'site-1' dealt 'site-0' a bad pair of shares.*start another without site-1") as caught:
+        run_round(party.policy, transport)
+    assert caught.value.accused == ("site-1",)
+    assert not transport.refusals
+
+
+def test_a_dealer_whose_signature_on_a_share_does_not_hold_is_left_out():
+    party = federation(4)
+    unsigned = dealing_badly(lambda state, dealt: replace(dealt, signature=bytes(64)))
+    finished = run_round(party.policy, Cheating(party, CULPRIT, Kind.SHARES, unsigned))
+    assert finished.survivors == ("site-0", "site-2", "site-3")
+    assert "its signature on what it dealt" in finished.refused["site-1"]
+    assert np.array_equal(finished.total, total([party.words[i] for i in (0, 2, 3)]))
+
+
+def complaint_against(dealer, private):
+    """A site that complains, instead of sending its vector."""
+
+    def rewrite(state, _body):
+        return pack_complaint(Complaint(dealer, private)), Kind.COMPLAINT, state.link
+
+    return rewrite
+
+
+@pytest.mark.parametrize("reveals", ["its own key", "another key"])
+def test_who_complains_of_a_good_share_is_named_and_the_sum_of_the_others_is_exact(reveals):
+    party = federation(4)
+    party.run(client.Shared)
+    true = dealing.channel_private(party.sites[VICTIM].channel.peek(), CULPRIT)
+
+    party = federation(4)  # the same keys once more
+    private = true if reveals == "its own key" else bytes(32)
+    finished = run_round(party.policy, Cheating(party, VICTIM, Kind.MASKED, complaint_against(CULPRIT, private)))
+    assert finished.accused == ("site-0",)
+    assert finished.refused == {"site-0": "it complained of what 'site-1' dealt it, which is good"}
+    assert finished.survivors == ("site-1", "site-2", "site-3")
+    assert np.array_equal(finished.total, total(party.words[1:]))
+
+
+@pytest.mark.parametrize("dealer", [VICTIM, 3, 5, 2**32 - 1])
+def test_a_complaint_of_a_site_that_dealt_nothing_is_refused(dealer):
+    party = federation(5, threshold=3, corrupt=0)
+    transport = Cheating(party, VICTIM, Kind.MASKED, complaint_against(dealer, bytes(32)), {3: Stage.SHARES})
+    finished = run_round(party.policy, transport)
+    assert "which dealt it nothing" in finished.refused["site-0"]
+    assert finished.survivors == ("site-1", "site-2", "site-4")
+
+
+def test_a_complaint_opens_one_pair_and_is_the_last_word_of_its_site():
+    party = federation(4)
+    _, outgoing = party.run(client.Shared)
+    victim, culprit = party.sites[VICTIM], party.sites[CULPRIT]
+    bodies = {i: parse_delivery(server_body(outgoing[i]), i, 4) for i in range(4)}
+    bodies[VICTIM][1][CULPRIT] = BAD_SHARES["another round"](culprit, bodies[VICTIM][1][CULPRIT])
+    message = from_server(Kind.DELIVERY, party.policy.round_id, pack_delivery(bodies[VICTIM][1], bodies[VICTIM][0], VICTIM, 4))
+    secrets = {name: getattr(victim, name) for name in ("words", "channel", "mask", "seed", "own")}
+    public = victim.keys[VICTIM].channel
+    after, reply = client.step(victim, message)
+
+    assert reply[4] == Kind.COMPLAINT
+    complaint = parse_complaint(site_body(reply))
+    assert complaint.dealer == CULPRIT
+    assert [peer for peer in public if exchange_public(complaint.private) == public[peer]] == [CULPRIT]
+    assert all(secret._bytes is None for secret in secrets.values())
+    for state in (victim, after):
+        with pytest.raises(ProtocolError):
+            client.step(state, message)
+
+
+# -- false commitments -----------------------------------------------------------------------------------------------------------------
+
+
+def sharing_another(label):
+    """A dealer whose shares are of another secret than it advertised, hashed and sealed as they should be."""
+
+    def rewrite(state, body):
+        site, parties = state.site, len(state.site.policy.roster)
+        sharing = parse_shares(body, parties)
+        false = split(12345, site.policy.threshold, range(1, parties + 1), site.entropy)
+        own = client._unpack_pair(state.own.peek())
+        pairs = {}
+        for holder in (*sharing.dealt, CULPRIT):
+            true = (7, 7) if holder != CULPRIT else own  # the other kind is never asked for
+            pairs[holder] = (false[holder + 1], true[1]) if label == "mask key" else (true[0], false[holder + 1])
+        dealt = {}
+        for holder in sharing.dealt:
+            private = dealing.channel_private(state.channel.peek(), holder)
+            key = dealing.channel_key(private, state.keys[holder].channel[CULPRIT], state.link, CULPRIT, holder)
+            share = Share(CULPRIT, holder, site.policy.round_id, *pairs[holder])
+            dealt[holder] = dealing.deal(site.identity, state.link, CULPRIT, holder, key, share)
+        hashes = Hashes.of(state.link, CULPRIT, CULPRIT, pairs[CULPRIT])
+        return pack_shares(replace(sharing, own=hashes, dealt=dealt), parties), Kind.SHARES, state.link
+
+    return rewrite
+
+
+@pytest.mark.parametrize(("label", "stage"), [("mask key", "masked"), ("self-mask seed", "unmask")])
+def test_who_shares_another_secret_than_it_committed_to_is_named(label, stage):
+    party = federation(4)
+    transport = Cheating(party, CULPRIT, Kind.SHARES, sharing_another(label), {CULPRIT: Stage(stage)})
+    with pytest.raises(SabotageError, match=f"'site-1' dealt do not give the {label} that it committed to") as caught:
+        run_round(party.policy, transport)
+    assert caught.value.accused == ("site-1",)
+
+
+@pytest.mark.parametrize("label", ["key_share", "seed_share"])
+def test_a_share_off_the_polynomial_is_its_dealers_lie_though_another_reveals_it(label):
+    party = federation(4)
+    off = resealed(lambda state, share: {label: (getattr(share, label) + 1) % PRIME})
+    stage = Stage.MASKED if label == "key_share" else Stage.UNMASK
+    transport = Cheating(party, CULPRIT, Kind.SHARES, dealing_badly(off), {CULPRIT: stage})
+    with pytest.raises(SabotageError, match="start another without site-1") as caught:
+        run_round(party.policy, transport)
+    assert caught.value.accused == ("site-1",)
+
+
+# -- false shares revealed -------------------------------------------------------------------------------------------------------------
+
+
+def reveal_badly(party, liar, change):
+    """Play the round with a liar at the last step."""
+    state, outgoing = party.run(client.Agreed)
+    replies = party.deliver(outgoing)
+    shares = change(parse_unmask(site_body(replies[liar]), tuple(range(len(party.policy.roster)))))
+    replies[liar] = from_site(Kind.UNMASK, party.policy, liar, pack_unmask(shares), state.link, party.identities[liar])
+    return server.step(state, replies)[0]
+
+
+def test_seventeen_sites_and_a_false_share_of_the_first_need_one_set_of_weights_and_no_search(monkeypatch):
+    counts = {"weights": 0, "combine": 0}
+
+    def counted(name):
+        function = getattr(server, name)
+
+        def wrapper(*args, **kwargs):
+            counts[name] += 1
+            return function(*args, **kwargs)
+
+        return wrapper
+
+    for name in counts:
+        monkeypatch.setattr(server, name, counted(name))
+    party = federation(17)
+    finished = reveal_badly(party, 0, lambda shares: {**shares, 5: (shares[5] + 1) % PRIME})
+    assert np.array_equal(finished.total, total(party.words))
+    assert finished.accused == ("site-0",)
+    assert "it revealed shares that it was not dealt, of site-5" in finished.refused["site-0"]
+    assert counts == {"weights": 1, "combine": 17}
+
+
+def test_as_many_liars_as_the_threshold_spares_are_all_named():
+    party = federation(6, threshold=4, corrupt=0, minimum=4)
+    state, outgoing = party.run(client.Agreed)
+    replies = party.deliver(outgoing)
+    for liar in (0, 3):
+        shares = parse_unmask(site_body(replies[liar]), tuple(range(6)))
+        shares[liar] ^= 1
+        replies[liar] = from_site(Kind.UNMASK, party.policy, liar, pack_unmask(shares), state.link, party.identities[liar])
+    finished, _ = server.step(state, replies)
+    assert finished.accused == ("site-0", "site-3")
+    assert np.array_equal(finished.total, total(party.words))
+
+
+def test_the_two_kinds_of_share_are_told_apart():
+    """A site that gives the other kind of share than it was asked for is a liar too, and nothing is learned from it."""
+    party = federation(4)
+    party.run(client.Masked)
+    held = party.sites[2].held.peek()
+    key_shares = {i: int.from_bytes(held[66 * i : 66 * i + 33], "big") for i in range(4)}
+
+    party = federation(4)
+    finished = reveal_badly(party, 2, lambda shares: {**shares, 1: key_shares[1]})
+    assert finished.accused == ("site-2",)
+    assert np.array_equal(finished.total, total(party.words))
+
+
+def test_the_two_secrets_are_shared_by_two_polynomials():
+    party = federation(5)
+    party.run(client.Masked)
+    pairs = {}
+    for holder in range(5):
+        held = party.sites[holder].held.peek()
+        pairs[holder + 1] = [int.from_bytes(held[33 * k : 33 * k + 33], "big") for k in range(2)]
+    key, seed = ({x: pair[kind] for x, pair in pairs.items()} for kind in range(2))
+    gaps = {(key[x] - seed[x]) % PRIME for x in pairs}
+    assert len(gaps) == 5  # one polynomial would put the two secrets equally far apart at every site
+    t = party.policy.threshold
+    for shares in (key, seed):
+        subset = dict(list(shares.items())[: t - 1])
+        assert interpolate(subset) != interpolate(shares)  # and neither has fewer coefficients than the threshold
+
+
+def test_the_attack_from_the_servers_place_reads_a_round_with_a_complaint():
+    party = federation(4)
+    transport = Cheating(party, VICTIM, Kind.MASKED, complaint_against(CULPRIT, bytes(32)))
+    run_round(party.policy, transport)
+    assert set(transport.view.masked) == {"site-1", "site-2", "site-3"}
+    assert recover(transport.view, "site-1").agreement(party.words[1]) == 0
