@@ -126,6 +126,43 @@ def test_a_batch_left_in_its_middle_begins_again(private) -> None:
     torch.testing.assert_close(flat(net), flat(other))
 
 
+@pytest.mark.parametrize("how", ["in one pass", "in two passes", "in pieces", "as a dict", "as doubles"])
+def test_half_of_a_batch_twice_is_refused(private, how: str) -> None:
+    net, optimizer, loader, engine = private(nn.Linear(6, 2), batch=30, seed=None)
+    if how == "in pieces":
+        loader.max_physical_batch = 10
+    for x, y in loader:
+        half = len(x) // 2
+        x, y = torch.cat([x[:half], x[: len(x) - half]]), torch.cat([y[:half], y[: len(y) - half]])
+        optimizer.zero_grad()
+        if how == "in two passes":
+            for part in (slice(half), slice(half, None)):
+                F.cross_entropy(net(x[part]), y[part]).backward()
+        elif how == "as doubles":
+            F.cross_entropy(net(x.double().float()), y).backward()
+        else:
+            F.cross_entropy(net(input=x) if how == "as a dict" else net(x), y).backward()
+        with refused(r"rows of the batch twice or more, and \d+ others not at all"):
+            optimizer.step()
+        break
+    assert engine.ledger.steps == 0
+
+
+@pytest.mark.parametrize("how", ["shuffled", "cut", "augmented", "coarse", "on repeated data"])
+def test_batches_that_are_used_whole_pass(private, blobs, how: str) -> None:
+    if how in ("coarse", "on repeated data"):
+        blobs[0].copy_(blobs[0].sign() if how == "coarse" else blobs[0][:1].expand(40, 6))
+    net, optimizer, loader, engine = private(nn.Linear(6, 2), batch=30)
+    for x, y in loader:
+        optimizer.zero_grad()
+        parts = torch.randperm(len(x)).split(len(x) if how != "cut" else 7)
+        for rows in parts:
+            given = x[rows].roll(1, 1) if how == "augmented" else x[rows]
+            F.cross_entropy(net(given), y[rows]).backward()
+        optimizer.step()
+    assert engine.ledger.steps == 2
+
+
 def test_a_state_written_with_a_batch_in_hand_does_not_leave_it_out(private) -> None:
     net, optimizer, loader, _ = private(batch=8)
     batches = iter(loader)

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 ASSUMED = (
     "the loss is a mean or sum of one term an example, as loss_reduction says",
     "no term and no layer looks at other examples, of its batch or kept from earlier ones",
-    "each row of a pass is one record of the batch drawn, in the same order for all layers, and not mixed with others",
+    "each row of a pass is one record of the batch drawn, in the same order for all layers, not mixed with others, and each record is one "
+    "row of the passes of a step: where the loop changes its batch (augments, embeds), print what it hands to the module",
     "a gradient does not depend on the size of its batch, of which its last digits in floating point do",
     "no pass writes state that is no tensor or array held by a module or its attributes, such as numbers, files and globals: read each "
     "forward() for what it assigns, or compare copy.deepcopy(vars(module)) before and after a pass",
@@ -28,6 +29,8 @@ CHECKED = (
     "gradients past the clip, edited gradients, and other optimisers on the same parameters are refused",
     "parameters that are frozen, unfrozen, added or replaced afterwards are refused",
     "half precision and autocast are refused",
+    "a record twice in a step is refused, at the first three batches of eight records or more and one in 64, where the module's input "
+    "holds the numbers of the batch",
     "a step after a batch that was drawn and left out, on another batch than the loader's latest, or on another number of rows is refused",
     "a step without noise in a private run, and one past stop_at_epsilon, is refused",
     "a state without its ledger is refused",

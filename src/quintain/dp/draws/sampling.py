@@ -82,7 +82,7 @@ class SamplingLoader(Fixed):
         self.dataset: Any = None
         self.reproducible = False
         self.draws = self.passed = self._spent = 0
-        self.piece = NOTHING
+        self.piece, self.batch = NOTHING, None
         self.copies = 1
         self.ended: Callable[[], bool] = lambda: False
         self.source: Source = Fetched(fetch)
@@ -177,7 +177,7 @@ class SamplingLoader(Fixed):
                 if self.draws != piece.draw - piece.first or not (piece.first or piece.follows(self.piece)):
                     break
                 left -= piece.first
-                self.piece, self.draws = piece, piece.draw
+                self.piece, self.draws, self.batch = piece, piece.draw, batch
                 if piece.first and self.ended():
                     return
                 yield batch

@@ -98,6 +98,11 @@ class Capture:
         return tuple(self._pending)
 
     @property
+    def turn(self) -> Pass | None:
+        """The forward pass that is under way."""
+        return self._turn
+
+    @property
     def alive(self) -> bool:
         """Whether the hooks are on, and no later capture has taken over."""
         return any(CAPTURES.get(layer.module) is self for layer in self.layers)

@@ -17,12 +17,13 @@ COARSEST = 1e-6
 
 @dataclass(slots=True, eq=False)
 class Pass:
-    """One forward pass of the whole module, with what its backward pass has brought so far."""
+    """One forward pass of the whole module, with what its backward pass has brought so far; ``seen`` is for who looks at its input."""
 
     draw: Piece
     gradients: dict[nn.Parameter, PerExample] = field(default_factory=dict)
     batch: int | None = None
     taken: bool = False
+    seen: object = None
 
     def add(self, layer: Layer, found: Found) -> None:
         """Take note of one use of ``layer``.

@@ -25,6 +25,7 @@ from quintain.dp.step.fixed import Fixed
 from quintain.dp.step.gathered import Gathered
 from quintain.dp.step.noise import Stream, one_at_a_time
 from quintain.dp.step.noising import noisy_votes, release_of, whole_sums
+from quintain.dp.step.rows import Rows
 from quintain.dp.step.saved import Saved
 from quintain.dp.step.spot_checks import SpotChecks
 from quintain.dp.step.standing import Standing
@@ -106,6 +107,7 @@ class DPOptimizer(Fixed, Saved, Standing):
         self.loader.serve(self)
         self.capture.serve(drawn=self._drawn, finished=self._accumulate)
         self._state = StateGuard(self.capture, SpotChecks(self.stream.child("state")))
+        self._rows = Rows(self.capture, self.loader, SpotChecks(self.stream.child("rows")))
         guards.guard(self)
         self.probe = Probe(self.capture, batch_dim=0 if self.capture.batch_first else 1)
 
@@ -287,6 +289,7 @@ class DPOptimizer(Fixed, Saved, Standing):
             self._sums = self._empty()
             self._sums.clear()
         self.gathered.begin(turn.batch or 0)
+        self._rows.add(turn)
         mean = self._mean
         if piece.counts is not None and piece.shares is not None:
             turn, mean = grouped(turn, piece.counts, piece.shares, mean=mean), False
