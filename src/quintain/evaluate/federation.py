@@ -86,6 +86,12 @@ def federated_outcome(
         f"Bonawitz et al. 2017, {done.parties} clients, threshold {done.threshold}",
     )
     notes = tuple(f"round {facts.index + 1} was abandoned: {facts.abandoned}" for facts in done.rounds if facts.abandoned)
+    notes += tuple(
+        f"{name} is in one of the sums of rounds {facts.index} and {facts.index + 1} alone: their difference comes to a cosine of "
+        f"{near:.2f} to its update; secure sums do not hide that, differential privacy does"
+        for facts in done.rounds
+        for name, near in facts.simulated.exposed.items()
+    )
     if not spare:
         notes = (*notes, f"{sites} sites stand no dropout if one of them may side with the server: none was tried")
     return Outcome(body, (clean_claim(subject, test),), notes)
@@ -97,7 +103,7 @@ def _round(facts: Facts, reached: Tally) -> Round:
         reached,
         facts.survivors,
         facts.dropped,
-        facts.exact,
+        facts.simulated.exact,
         facts.masked_vectors,
         max(facts.bytes_up.values(), default=0),
         facts.seconds,

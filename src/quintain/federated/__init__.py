@@ -6,16 +6,18 @@ from quintain.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from quintain.federated import secagg as secagg
+    from quintain.federated.aggregate import RoundAbandonedError as RoundAbandonedError
     from quintain.federated.aggregate import SecureSum as SecureSum
     from quintain.federated.aggregate import run_round as run_round
     from quintain.federated.aggregate import secure_sum as secure_sum
-    from quintain.federated.loop import Federated as Federated
-    from quintain.federated.loop import FederatedPlan as FederatedPlan
-    from quintain.federated.loop import Round as Round
+    from quintain.federated.facts import Federated as Federated
+    from quintain.federated.facts import Round as Round
+    from quintain.federated.facts import Simulated as Simulated
+    from quintain.federated.hidden import verify_hidden as verify_hidden
     from quintain.federated.loop import train as train
+    from quintain.federated.plan import FederatedPlan as FederatedPlan
     from quintain.federated.recovery import Recovered as Recovered
     from quintain.federated.recovery import recover as recover
-    from quintain.federated.recovery import verify_hidden as verify_hidden
     from quintain.federated.sites import Split as Split
     from quintain.federated.sites import split as split
     from quintain.federated.transport import InProcess as InProcess
@@ -26,13 +28,15 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        "Federated": "quintain.federated.loop",
-        "FederatedPlan": "quintain.federated.loop",
+        "Federated": "quintain.federated.facts",
+        "FederatedPlan": "quintain.federated.plan",
         "InProcess": "quintain.federated.transport",
         "Recovered": "quintain.federated.recovery",
-        "Round": "quintain.federated.loop",
+        "Round": "quintain.federated.facts",
+        "RoundAbandonedError": "quintain.federated.aggregate",
         "SecureSum": "quintain.federated.aggregate",
         "ServerView": "quintain.federated.view",
+        "Simulated": "quintain.federated.facts",
         "Split": "quintain.federated.sites",
         "Stage": "quintain.federated.transport",
         "Transport": "quintain.federated.transport",
@@ -42,6 +46,6 @@ __getattr__, __dir__ = lazy_exports(
         "secure_sum": "quintain.federated.aggregate",
         "split": "quintain.federated.sites",
         "train": "quintain.federated.loop",
-        "verify_hidden": "quintain.federated.recovery",
+        "verify_hidden": "quintain.federated.hidden",
     },
 )

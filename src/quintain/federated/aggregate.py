@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from quintain.core.errors import SettingError
+from quintain.core.errors import DataError, ProtocolError, SettingError
 from quintain.federated.secagg import client, server
-from quintain.federated.secagg.encoding import WORD, Encoding, Words, finest
-from quintain.federated.secagg.journal import MemoryJournal
+from quintain.federated.secagg.encoding import WORD, Encoding, Words, check_integers, finest
+from quintain.federated.secagg.journal import Journal, MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster
 from quintain.federated.secagg.policy import ROUND_BYTES, Policy, default_threshold
 from quintain.federated.transport import InProcess, Stage, Transport
@@ -22,7 +22,7 @@ NO_MODEL = bytes(32)
 
 @dataclass(frozen=True, slots=True)
 class SecureSum:
-    """The sum of the survivors' vectors, and what it took.
+    """The sum of the survivors' vectors, and what it took; ``exact`` and ``left`` are known to a simulation alone.
 
     Args:
         total: (length,) the sum of x over the survivors, of w x where weights are given; exact on the grid of the encoding.
@@ -31,12 +31,13 @@ class SecureSum:
         survivors: Whose vectors are in it.
         dropped: Whose are not.
         exact: Whether ``integers`` equals the plain integer sum of the survivors' own words; worked out beside the server.
-        refused: Messages that did not hold up and sites that refused to go on: name to reason.
+        refused: Sites whose messages did not hold up: name to reason.
         accused: Sites that revealed a false share, whether they made it up or were dealt it.
         encoding: The grid.
         seen: Everything that the server saw.
         bytes_up: Bytes that each site sent.
         seconds: From the offer to the sum.
+        left: Sites that went silent by themselves, since they refused to go on or could not: name to reason.
     """
 
     total: NDArray[np.float64] = field(repr=False)
@@ -51,6 +52,7 @@ class SecureSum:
     seen: ServerView = field(repr=False)
     bytes_up: Mapping[str, int]
     seconds: float
+    left: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def mean(self) -> NDArray[np.float64]:
@@ -62,6 +64,23 @@ class SecureSum:
         if self.encoding.cap and self.weight < 1:
             raise SettingError(f"the weights of all survivors sum to {self.weight}; expected at least one site with examples")
         return self.total / (self.weight if self.encoding.cap else len(self.survivors))
+
+
+class RoundAbandonedError(ProtocolError):
+    """A round that came to no sum, or to an impossible one.
+
+    Args:
+        message: Why.
+        seen: Everything that the server saw of it.
+        left: Sites that went silent by themselves: name to reason.
+        seconds: What it took.
+    """
+
+    def __init__(self, message: str, seen: ServerView, left: Mapping[str, str], seconds: float) -> None:
+        super().__init__(message)
+        self.seen = seen
+        self.left = left
+        self.seconds = seconds
 
 
 def run_round(policy: Policy, transport: Transport) -> server.Finished:
@@ -98,7 +117,8 @@ def secure_sum(
     Args:
         vectors: Site to (length,) vector, in the order of the roster.
         drop: Site to the stage from which it is silent: keys, shares, masked, late, agree or unmask.
-        weights: Site to integer weight, at least one above 0; None for a plain sum.
+        weights: Site to integer weight, at least one above 0; None for a plain sum. The weights travel inside the sum and it tells
+            their sum, which is a single site's weight to whoever knows the others', or a second sum without that site.
         clip: C.
         scale: s; None for the largest power of two whose sums cannot wrap.
         threshold: t; None for floor(2n/3) + 1.
@@ -109,27 +129,24 @@ def secure_sum(
         round_id: 16 bytes; None for random ones.
 
     Raises:
-        ProtocolError: If so many sites fall silent that the round is abandoned; there is no partial answer.
+        RoundAbandonedError: A ``ProtocolError``: if so many sites fall silent that there is no sum, or the sum is impossible; there is
+            no partial answer.
         DataError: If an entry is not finite.
         SettingError: If the settings cannot hold.
 
-    Guarantee: see ``secagg.client.step``; here all sites live in one process, so only the server's view is separate.
+    Guarantee: see ``secagg.client.step``; here all sites live in one process, so only the server's view is separate. It speaks of one
+    call: sums of the same vectors over different sites subtract to the vectors of the sites in which they differ, and nothing here
+    remembers earlier calls (``train`` does, by each site's journal).
     Source: Bonawitz et al., 2017, ePrint 2017/281.
     """
-    names = tuple(vectors)
-    for what, given in (("drop", drop), ("weights", weights), ("identities", identities)):
-        strange = set(given or ()) - set(names)
-        missing = set(names) - set(given) if given is not None and what != "drop" else set()
-        if strange or missing:
-            raise SettingError(
-                f"{what} does not fit the sites {', '.join(names)}: {', '.join(sorted(strange | missing))} unknown or missing"
-            )
+    names = _checked_names(vectors, drop=drop, weights=weights, identities=identities)
+    check_integers(**{f"weight of {name!r}": weight for name, weight in (weights or {}).items()})
     silent = {names.index(name): Stage.of(stage) for name, stage in (drop or {}).items()}
     if len(names) < 2:
         raise SettingError(f"{len(names)} site; expected at least two, since a sum over one hides nothing")
-    keyring = identities or {name: Identity.create(name) for name in names}
+    keyring = _checked_keyring(identities) if identities else {name: Identity.create(name) for name in names}
     roster = Roster.of(*(keyring[name] for name in names))
-    length = np.asarray(vectors[names[0]]).size
+    length = _as_array(names[0], vectors[names[0]]).size
     cap = public_cap(weights.values()) if weights else 0
     encoding = Encoding(length, clip, scale, len(names), cap) if scale is not None else finest(length, clip, len(names), cap)
     needed = default_threshold(len(names)) if threshold is None else threshold
@@ -142,23 +159,45 @@ def secure_sum(
         model_hash,
         corrupt,
     )
-    words = {name: encoding.quantise(vectors[name], weights[name] if weights else None) for name in names}
-    return sum_words(policy, keyring, words, silent)
+    words = {name: encoding.quantise(_as_array(name, vectors[name]), weights[name] if weights else None) for name in names}
+    return sum_words(policy, keyring, {name: MemoryJournal() for name in names}, words, silent)
 
 
-def sum_words(policy: Policy, identities: Mapping[str, Identity], words: Mapping[str, Words], drop: Mapping[int, Stage]) -> SecureSum:
+def sum_words(
+    policy: Policy,
+    identities: Mapping[str, Identity],
+    journals: Mapping[str, Journal],
+    words: Mapping[str, Words],
+    drop: Mapping[int, Stage],
+    largest: Mapping[str, int] | None = None,
+) -> SecureSum:
     """One round in this process over encoded vectors (words,), under a policy that all sites share.
 
+    Args:
+        policy: The terms.
+        identities: Site to signing key.
+        journals: Site to its journal: one for all rounds of a run, so that a site remembers what it has masked and opened.
+        words: Site to encoded vector; a site without one is silent from the start.
+        drop: Site index to the stage from which it is silent.
+        largest: Site to the largest magnitude that an honest entry of its can have, where that is publicly below the encoding's.
+
     Raises:
-        ProtocolError: If the round is abandoned.
+        RoundAbandonedError: If there is no sum, or one that no honest sites can have made.
+        ProtocolError: If a site does not fit the policy.
     """
-    names = policy.roster.names
     started = time.perf_counter()
-    sites = {i: client.ready(policy, identities[name], words[name], MemoryJournal()) for i, name in enumerate(names)}
+    names = policy.roster.names
+    sites = {i: client.ready(policy, identities[name], words[name], journals[name]) for i, name in enumerate(names) if name in words}
     transport = InProcess(policy, sites, drop)
-    finished = run_round(policy, transport)
+    try:
+        finished = run_round(policy, transport)
+        integers = policy.encoding.integers(finished.total)
+        if largest is not None:
+            _check_entries(integers, sum(largest[name] for name in finished.survivors))
+    except ProtocolError as error:
+        reasons = "".join(f"; {name} left: {reason}" for name, reason in transport.refusals.items())
+        raise RoundAbandonedError(f"{error}{reasons}", transport.view, transport.refusals, time.perf_counter() - started) from error
     seconds = time.perf_counter() - started
-    integers = policy.encoding.integers(finished.total)
     return SecureSum(
         policy.encoding.real(integers),
         integers,
@@ -166,13 +205,24 @@ def sum_words(policy: Policy, identities: Mapping[str, Identity], words: Mapping
         finished.survivors,
         finished.dropped,
         bool(np.array_equal(integers, plain_sum(policy.encoding, {name: words[name] for name in finished.survivors}))),
-        {**finished.refused, **transport.refusals},
+        finished.refused,
         finished.accused,
         policy.encoding,
         transport.view,
         transport.view.bytes_up,
         seconds,
+        transport.refusals,
     )
+
+
+def _check_entries(integers: NDArray[np.int64], bound: int) -> None:
+    """Refuse a sum beyond what its survivors' public weights allow; the server's own check knows the clip alone."""
+    worst = int(np.abs(integers).argmax())
+    if abs(integers[worst]) > bound:
+        raise ProtocolError(
+            f"entry {worst} of the sum is {integers[worst]} grid steps; expected at most {bound} in magnitude, as clip and public weights "
+            "allow: a site lied about its vector, discard this sum"
+        )
 
 
 def public_cap(weights: Iterable[int]) -> int:
@@ -186,3 +236,39 @@ def plain_sum(encoding: Encoding, words: Mapping[str, Words]) -> NDArray[np.int6
     for vector in words.values():
         total += vector.astype(WORD).view(np.dtype("<i4")).astype(np.int64)
     return total
+
+
+def _checked_names(vectors: object, **by_site: object) -> tuple[str, ...]:
+    """The sites' names, if all else that is given by site is given for just these sites.
+
+    Raises:
+        SettingError: If something is no mapping or speaks of other sites.
+    """
+    for what, given in {"vectors": vectors, **by_site}.items():
+        by_name = isinstance(given, Mapping) and all(isinstance(name, str) for name in given)
+        if not by_name and (given is not None or what == "vectors"):
+            raise SettingError(f"{what} is a {type(given).__name__}; expected a mapping from each site's name to what is its own")
+    assert isinstance(vectors, Mapping)
+    names = tuple(vectors)
+    for what, given in by_site.items():
+        if isinstance(given, Mapping):
+            odd = set(given) - set(names) if what == "drop" else set(given) ^ set(names)
+            if odd:
+                raise SettingError(f"{what} does not fit the sites {', '.join(names)}: {', '.join(sorted(odd))} unknown or missing")
+    return names
+
+
+def _checked_keyring(identities: Mapping[str, Identity]) -> Mapping[str, Identity]:
+    """Refuse an identity that stands under another site's name: it would sign for the wrong one."""
+    for name, identity in identities.items():
+        if not isinstance(identity, Identity) or identity.name != name:
+            raise SettingError(f"identities holds {identity!r} for {name!r}; expected the Identity that was created under that name")
+    return identities
+
+
+def _as_array(name: str, vector: ArrayLike) -> NDArray[np.generic]:
+    """A site's vector, if it is an array at all."""
+    try:
+        return np.asarray(vector)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"the vector of {name!r} is no array of numbers: {error}; flatten the update first") from error

@@ -1,106 +1,34 @@
 """Federated averaging: broadcast, train at each site, add the updates up securely, step."""
 
-import copy
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from quintain.core.errors import ModelError, ProtocolError, SettingError
+from quintain.core.errors import ProtocolError, SettingError, TargetError
 from quintain.core.progress import Progress, silent
 from quintain.core.seeds import derive
 from quintain.data.dataset import Dataset
-from quintain.federated.aggregate import SecureSum, public_cap, sum_words
+from quintain.federated.aggregate import RoundAbandonedError, SecureSum, sum_words
+from quintain.federated.differencing import Opened, exposure
+from quintain.federated.facts import Federated, Round, Simulated
+from quintain.federated.hidden import verify_hidden
+from quintain.federated.local import Update, largest_entry, local_update, trainable
+from quintain.federated.plan import FederatedPlan
 from quintain.federated.secagg.encoding import Encoding, finest
+from quintain.federated.secagg.journal import Journal, MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster
-from quintain.federated.secagg.policy import ROUND_BYTES, Policy, default_threshold
+from quintain.federated.secagg.policy import ROUND_BYTES, Policy, Task, default_threshold
 from quintain.federated.secagg.primitives import bind
 from quintain.federated.transport import Stage
-from quintain.training import Objective, Plain, Recipe, fit
+from quintain.federated.view import ServerView
+from quintain.training import Objective, Plain
 
 PLAIN = Plain()
-
-
-@dataclass(frozen=True, slots=True)
-class FederatedPlan:
-    """The public settings of a federated training.
-
-    Args:
-        rounds: How often the sites train and average.
-        local: What each site does in a round.
-        clip: C: each entry of a site's update is cut to [-C, C].
-        scale: s: the grid's steps a unit; None for the finest that cannot wrap.
-        threshold: t of the secure aggregation; None for floor(2n/3) + 1.
-        minimum: Fewest sites that make a sum; None for the threshold.
-        corrupt: Sites that may side with the server.
-
-    Raises:
-        SettingError: If there are no rounds.
-    """
-
-    rounds: int
-    local: Recipe
-    clip: float = 1.0
-    scale: int | None = None
-    threshold: int | None = None
-    minimum: int | None = None
-    corrupt: int = 1
-
-    def __post_init__(self) -> None:
-        if self.rounds < 1:
-            raise SettingError(f"rounds = {self.rounds}; expected at least 1")
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """The facts of one round.
-
-    Args:
-        index: From 0.
-        survivors: Whose updates are in the average; empty if the round was abandoned.
-        dropped: Whose are not.
-        exact: Whether the secure sum equals the plain integer sum of the survivors' updates, worked out beside the server.
-        masked_vectors: How many masked vectors the server saw, unmasked ones: none; 0 if the round was abandoned.
-        bytes_up: Bytes that each site sent.
-        seconds: What the aggregation took.
-        examples: Training examples behind the average; the only count that the server learns.
-        clipped: Entries of all updates that the clip cut: where many, raise it.
-        losses: Each site's last local loss; it does not leave the site.
-        refused: Who was refused or refused to go on, and why.
-        abandoned: Why there is no average; empty if there is one.
-    """
-
-    index: int
-    survivors: tuple[str, ...]
-    dropped: tuple[str, ...]
-    exact: bool
-    masked_vectors: int
-    bytes_up: Mapping[str, int]
-    seconds: float
-    examples: int
-    clipped: int
-    losses: Mapping[str, float]
-    refused: Mapping[str, str] = field(default_factory=dict)
-    abandoned: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Federated:
-    """What a federated training tells of itself.
-
-    Args:
-        rounds: The facts of each.
-        parties: Size of the roster.
-        threshold: t that was in force.
-        encoding: The grid of the updates.
-    """
-
-    rounds: tuple[Round, ...]
-    parties: int
-    threshold: int
-    encoding: Encoding
+# What ends a site's part in a round, and nothing else: its data, its numbers, its disk, its memory.
+SITE_FAILURES = (TargetError, OSError, MemoryError, torch.OutOfMemoryError)
 
 
 def train(
@@ -118,8 +46,10 @@ def train(
 
     .. math:: \theta \leftarrow \theta + \frac{\sum_{i \in U} w_i\, \mathrm{clip}(\theta_i - \theta, -C, C)}{\sum_{i \in U} w_i}
 
-    with w_i the site's number of examples; numerator and denominator come out of one secure sum. A round that is abandoned leaves the
-    model as it was, and the next one starts with new keys. Only trainable parameters are averaged.
+    with public weights w_i, all equal unless the plan says otherwise; the numerator is a secure sum. Only trainable parameters are
+    averaged. A site whose training or journal fails is silent in that round. A round that is abandoned leaves the model as it was, and
+    the next one starts with new keys; over the same model the sites then open the sum of no other cohort than one that they have
+    helped to open before, even if the server says that it came to nothing. After each round the server's own view is attacked.
 
     Args:
         sites: Name to data, in the order of the roster.
@@ -133,64 +63,52 @@ def train(
 
     Raises:
         ProtocolError: If no round at all came to an average.
-        ModelError: If local training changes a buffer, such as BatchNorm's statistics, which must not be averaged, or ends in NaN.
+        ModelError: If local training changes a buffer, such as BatchNorm's statistics, which must not be averaged.
         SettingError: If settings cannot hold.
+        SpecificationFailure: If the server's view of a round gives a site's update away.
 
-    Guarantee: that of ``secagg.client.step`` on each round's sum. The averages themselves may tell of a site's data: that takes
-    differential privacy. Source: McMahan et al., 2017, arXiv:1602.05629; Bonawitz et al., 2017, ePrint 2017/281.
+    Guarantee: that of ``secagg.client.step`` on each round's sum, and at most one cohort's sums over one model. A sum may tell of a
+    site's data by itself. So may two: in neighbouring rounds over different models of which one site took part in only one, the sums
+    subtract to its update plus what the others' have changed by, which is little where the model moves little (full-batch descent at
+    small steps: cosine above 0.99 to the true update; ``Round.simulated.exposed`` measures it). A plan whose ``minimum`` is the number
+    of sites keeps that from happening between opened sums, differential privacy bounds both. Nor is it checked here that the next
+    model is the last one plus the sum: a server that moves it by a hair has another model, over which it may ask again.
+    Source: McMahan et al., 2017, arXiv:1602.05629; Bonawitz et al., 2017, ePrint 2017/281.
     """
-    names = tuple(sites)
-    silences = _check_drop(drop or {}, names, plan.rounds)
-    if len(names) < 2:
-        raise SettingError(f"{len(names)} site; expected at least two, since an average over one hides nothing")
-    identities = {name: Identity.create(name) for name in names}
-    roster = Roster.of(*identities.values())
-    length = sum(parameter.numel() for _, parameter in _trained(net))
-    cap = public_cap(len(data) for data in sites.values())
-    encoding = (
-        finest(length, plan.clip, len(names), cap) if plan.scale is None else Encoding(length, plan.clip, plan.scale, len(names), cap)
-    )
-    threshold = default_threshold(len(names)) if plan.threshold is None else plan.threshold
-    minimum = max(2, threshold) if plan.minimum is None else plan.minimum
-
+    federation = _Federation.of(sites, net, plan, objective)
+    silences = _check_drop(drop or {}, federation.roster.names, plan.rounds)
+    largest = {name: largest_entry(federation.encoding, federation.part(name)) for name in sites}
     rounds: list[Round] = []
-    with progress.loop("federate", plan.rounds * len(names)) as advance:
+    earlier: list[ServerView] = []
+    last: Opened | None = None
+    with progress.loop("federate", plan.rounds * len(sites)) as advance:
         for index in range(plan.rounds):
-            policy = Policy(roster, secrets.token_bytes(ROUND_BYTES), threshold, minimum, encoding, model_hash(net), plan.corrupt)
-            words, losses, clipped = {}, {}, 0
-            for name, data in sites.items():
-                update, losses[name] = _local_update(net, data, plan.local, objective, derive(seed, "federated", index, name), name)
-                values = update.numpy()
-                clipped += encoding.clipped(values)
-                words[name] = encoding.quantise(values, len(data))
-                advance(1)
+            policy = federation.policy(index, net)
+            updates, left = _train_sites(
+                federation, sites, net, objective, lambda name, index=index: derive(seed, "federated", index, name), advance
+            )
+            words = {name: update.words for name, update in updates.items()}
             summed: SecureSum | None = None
             try:
-                summed = sum_words(policy, identities, words, silences.get(index, {}))
-            except ProtocolError as error:
-                facts = Round(index, (), names, False, 0, {}, 0.0, 0, clipped, losses, abandoned=str(error))
-            else:
-                _apply(net, torch.from_numpy(summed.mean))
-                facts = Round(
-                    index,
-                    summed.survivors,
-                    summed.dropped,
-                    summed.exact,
-                    len(summed.seen.masked),
-                    summed.bytes_up,
-                    summed.seconds,
-                    summed.weight,
-                    clipped,
-                    losses,
-                    summed.refused,
+                summed = sum_words(
+                    policy, federation.identities, federation.journals, words, silences.get(index, {}), largest=largest
                 )
+            except RoundAbandonedError as error:
+                seen, facts = error.seen, _abandoned(index, federation, error, updates, left)
+            else:
+                exposed = exposure(last, (summed, words)) if last else {}
+                seen, facts = summed.seen, _facts(index, federation, summed, updates, left, exposed)
+                _apply(net, federation.mean(summed))
+                last = (summed, words)
+            verify_hidden(seen, words, earlier=earlier)
+            earlier.append(seen.without_vectors())
             rounds.append(facts)
             if on_round is not None:
                 on_round(facts, summed)
     net.eval()
     if all(one.abandoned for one in rounds):
         raise ProtocolError(f"all {plan.rounds} rounds were abandoned, the model is as it was; the last one: {rounds[-1].abandoned}")
-    return Federated(tuple(rounds), len(names), threshold, encoding)
+    return Federated(tuple(rounds), len(sites), federation.threshold, federation.encoding)
 
 
 def model_hash(net: nn.Module) -> bytes:
@@ -203,43 +121,156 @@ def model_hash(net: nn.Module) -> bytes:
     return bind("model", *parts)
 
 
-def _trained(net: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    return [(name, parameter) for name, parameter in net.named_parameters() if parameter.requires_grad]
+@dataclass(frozen=True, slots=True)
+class _Federation:
+    """What stays the same over all rounds."""
+
+    plan: FederatedPlan
+    identities: Mapping[str, Identity]
+    journals: Mapping[str, Journal]
+    roster: Roster
+    weights: Mapping[str, int]
+    encoding: Encoding
+    threshold: int
+    task: Task
+
+    @classmethod
+    def of(cls, sites: Mapping[str, Dataset], net: nn.Module, plan: FederatedPlan, objective: Objective) -> "_Federation":
+        shape = _check_sites(sites, plan)
+        identities = {name: Identity.create(name) for name in sites}
+        roster = Roster.of(*identities.values())
+        weights = dict.fromkeys(sites, 1) if plan.weights is None else {name: int(plan.weights[name]) for name in sites}
+        length = sum(parameter.numel() for _, parameter in trainable(net))
+        encoding = (
+            finest(length, plan.clip, len(sites)) if plan.scale is None else Encoding(length, plan.clip, plan.scale, len(sites))
+        )
+        task = Task(
+            federation=roster.digest.hex(),
+            recipe=f"{plan.local!r}, weights {weights}",
+            objective=repr(objective),
+            data=f"samples of shape {shape} in [0, 1]",
+        )
+        threshold = default_threshold(len(sites)) if plan.threshold is None else plan.threshold
+        return cls(plan, identities, {name: MemoryJournal() for name in sites}, roster, weights, encoding, threshold, task)
+
+    def policy(self, index: int, net: nn.Module) -> Policy:
+        """The terms of a round over this model, under an id of its own."""
+        minimum = max(2, self.threshold) if self.plan.minimum is None else self.plan.minimum
+        task = replace(self.task, counter=index)
+        return Policy(
+            self.roster,
+            secrets.token_bytes(ROUND_BYTES),
+            self.threshold,
+            minimum,
+            self.encoding,
+            model_hash(net),
+            self.plan.corrupt,
+            task,
+        )
+
+    def part(self, name: str) -> float:
+        """A site's weight over the largest one."""
+        return self.weights[name] / max(self.weights.values())
+
+    def mean(self, summed: SecureSum) -> Tensor:
+        """The weighted average (length,) of the survivors' updates."""
+        return torch.from_numpy(summed.total / sum(self.part(name) for name in summed.survivors))
 
 
-def _local_update(net: nn.Module, data: Dataset, recipe: Recipe, objective: Objective, seed: int, site: str) -> tuple[Tensor, float]:
-    """What a site's training changes, flat (length,) in float64, and its last loss."""
-    local = copy.deepcopy(net)
-    fitted = fit(local, data, recipe, objective=objective, seed=seed)
-    for (name, before), after in zip(net.named_buffers(), local.buffers(), strict=True):
-        if not torch.equal(before, after):
-            raise ModelError(
-                f"training at {site} changes the buffer {name!r}; expected trainable parameters alone, since running statistics do not "
-                "average: replace BatchNorm by GroupNorm"
-            )
-    parts = []
-    for (name, before), (_, after) in zip(_trained(net), _trained(local), strict=True):
-        change = (after.detach().double() - before.detach().double()).cpu().flatten()
-        if not change.isfinite().all():
-            raise ModelError(f"after training at {site}, {name!r} is not finite; lower the rate of the local recipe ({recipe.rate:g})")
-        parts.append(change)
-    return torch.cat(parts), fitted.losses[-1]
+def _train_sites(
+    federation: _Federation,
+    sites: Mapping[str, Dataset],
+    net: nn.Module,
+    objective: Objective,
+    seeds: Callable[[str], int],
+    advance: Callable[[int], None],
+) -> tuple[dict[str, Update], dict[str, str]]:
+    """Each site's update, and why a site has none: a failure is the site's own, unless all fail."""
+    updates: dict[str, Update] = {}
+    failures: dict[str, Exception] = {}
+    recipe, encoding = federation.plan.local, federation.encoding
+    for name, data in sites.items():
+        try:
+            updates[name] = local_update(net, data, recipe, objective, encoding, federation.part(name), seed=seeds(name))
+        except SITE_FAILURES as error:
+            failures[name] = error
+        advance(1)
+    if not updates:
+        raise next(iter(failures.values()))
+    return updates, {name: str(error) or type(error).__name__ for name, error in failures.items()}
+
+
+def _facts(
+    index: int,
+    federation: _Federation,
+    summed: SecureSum,
+    updates: Mapping[str, Update],
+    left: Mapping[str, str],
+    exposed: Mapping[str, float],
+) -> Round:
+    return Round(
+        index,
+        summed.survivors,
+        summed.dropped,
+        sum(federation.weights[name] for name in summed.survivors),
+        len(summed.seen.masked),
+        summed.bytes_up,
+        summed.seconds,
+        _simulated(summed.exact, updates, {**left, **summed.left}, exposed),
+        summed.refused,
+    )
+
+
+def _abandoned(
+    index: int, federation: _Federation, error: RoundAbandonedError, updates: Mapping[str, Update], left: Mapping[str, str]
+) -> Round:
+    seen = error.seen
+    simulated = _simulated(False, updates, {**left, **error.left}, {})
+    return Round(index, (), federation.roster.names, 0, len(seen.masked), seen.bytes_up, error.seconds, simulated, abandoned=str(error))
+
+
+def _simulated(exact: bool, updates: Mapping[str, Update], left: Mapping[str, str], exposed: Mapping[str, float]) -> Simulated:
+    losses = {name: update.loss for name, update in updates.items()}
+    clipped = {name: update.clipped for name, update in updates.items()}
+    return Simulated(exact, losses, clipped, left, exposed)
 
 
 @torch.no_grad()
 def _apply(net: nn.Module, mean: Tensor) -> None:
     """Add the averaged update (length,) to the weights."""
     start = 0
-    for _, parameter in _trained(net):
+    for _, parameter in trainable(net):
         change = mean[start : start + parameter.numel()].view_as(parameter)
         parameter.copy_((parameter.double() + change.to(parameter.device)).to(parameter.dtype))
         start += parameter.numel()
 
 
-def _check_drop(drop: Mapping[int, tuple[str, Stage | str]], names: tuple[str, ...], rounds: int) -> dict[int, dict[int, Stage]]:
+def _check_sites(sites: object, plan: object) -> tuple[int, ...]:
+    """The shape of the samples, which must be one at all sites."""
+    if not isinstance(sites, Mapping) or not all(isinstance(name, str) and isinstance(data, Dataset) for name, data in sites.items()):
+        raise SettingError(f"sites is a {type(sites).__name__}; expected a mapping from each site's name to its Dataset")
+    if not isinstance(plan, FederatedPlan):
+        raise SettingError(f"plan is a {type(plan).__name__}; expected a FederatedPlan")
+    if len(sites) < 2:
+        raise SettingError(f"{len(sites)} site; expected at least two, since an average over one hides nothing")
+    if plan.weights is not None and set(plan.weights) != set(sites):
+        odd = ", ".join(sorted(str(name) for name in set(plan.weights) ^ set(sites)))
+        raise SettingError(f"weights does not fit the sites {', '.join(sites)}: {odd} unknown or missing")
+    shapes = {name: data.shape for name, data in sites.items()}
+    if len(set(shapes.values())) > 1:
+        raise SettingError(f"the sites' samples have shapes {shapes}; expected one shape, since they train one model")
+    return next(iter(shapes.values()))
+
+
+def _check_drop(drop: object, names: tuple[str, ...], rounds: int) -> dict[int, dict[int, Stage]]:
+    if not isinstance(drop, Mapping):
+        raise SettingError(f"drop is a {type(drop).__name__}; expected a mapping from a round to a site and the stage of its silence")
     silences = {}
-    for index, (name, stage) in drop.items():
-        if name not in names or not 0 <= index < rounds:
+    for index, entry in drop.items():
+        if not (isinstance(entry, tuple) and len(entry) == 2):
+            raise SettingError(f"drop gives {entry!r} for round {index!r}; expected a site and a stage, such as ('site-1', 'masked')")
+        name, stage = entry
+        if name not in names or index not in range(rounds):
             raise SettingError(f"drop names {name!r} in round {index}; expected one of {', '.join(names)} in rounds 0 to {rounds - 1}")
         silences[index] = {names.index(name): Stage.of(stage)}
     return silences

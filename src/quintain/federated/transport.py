@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Protocol
 
-from quintain.core.errors import ProtocolError, UnknownName
+from quintain.core.errors import ProtocolError, StorageError, UnknownName
 from quintain.federated.secagg import client
 from quintain.federated.secagg.messages import Kind, kind_of
 from quintain.federated.secagg.policy import Policy
@@ -35,8 +35,8 @@ class Stage(StrEnum):
         Raises:
             UnknownName: If there is none.
         """
-        if name not in set(cls):
-            raise UnknownName("stage", name, cls)
+        if not isinstance(name, str) or name not in set(cls):
+            raise UnknownName("stage", str(name), cls)
         return cls(name)
 
     @property
@@ -46,7 +46,7 @@ class Stage(StrEnum):
 
 
 class InProcess:
-    """Sites inside this process; it keeps what the server sees, and the reasons of sites that refused to go on.
+    """Sites inside this process; it keeps what the server sees and, for the simulation alone, why sites left the round.
 
     Args:
         policy: The terms, for the record.
@@ -91,10 +91,10 @@ class InProcess:
         return replies
 
     def _step(self, site: int, message: bytes) -> bytes | None:
-        """The site's reply, or nothing once it has refused: it then leaves the round."""
+        """The site's reply, or nothing once it has refused or cannot write its journal: it then leaves the round."""
         try:
             self._sites[site], reply = client.step(self._sites[site], message)
-        except ProtocolError as error:
+        except (ProtocolError, StorageError) as error:
             del self._sites[site]
             self.refusals[self._policy.roster.names[site]] = str(error)
             return None

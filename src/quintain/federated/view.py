@@ -1,7 +1,7 @@
 """What the server saw in a round, kept so that it can be attacked and counted."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from quintain.federated.secagg import transcript
 from quintain.federated.secagg.encoding import Words
@@ -54,6 +54,10 @@ class ServerView:
         """The masked vectors (words,) by site: the only form in which the server ever meets one."""
         names, length = self.policy.roster.names, self.policy.encoding.words
         return {names[site]: parse_words(body, length) for site, body in self._received(Kind.MASKED)}
+
+    def without_vectors(self) -> "ServerView":
+        """The same without the masked vectors: small, and still all that an attack on a later round can use of this one."""
+        return replace(self, received=tuple(letter for letter in self.received if letter.kind is not Kind.MASKED))
 
     @property
     def keys(self) -> dict[int, RoundKeys]:

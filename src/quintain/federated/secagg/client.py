@@ -12,6 +12,7 @@ Agreed    CONSENT         >= t signatures of survivors on this very list        
 
 A secret leaves its state when the step is taken, so that an old state cannot be stepped again; a refused message changes nothing. A site
 that was dealt a bad share sends no vector: it proves who dealt it (``secagg.dealing`` says how), and leaves the round.
+Across rounds the journal stands guard: the update is claimed before MASKED leaves, the round and its survivors before UNMASK does.
 Source: Bonawitz et al., 2017, ePrint 2017/281, the variant for a malicious server.
 """
 
@@ -48,7 +49,7 @@ from quintain.federated.secagg.messages import (
     parse_set,
 )
 from quintain.federated.secagg.policy import Policy
-from quintain.federated.secagg.primitives import KEY_BYTES, exchange_public
+from quintain.federated.secagg.primitives import KEY_BYTES, bind, exchange_public
 from quintain.federated.secagg.secret import Secret, wipe
 from quintain.federated.secagg.shamir import SHARE_BYTES, Entropy, split
 
@@ -138,7 +139,7 @@ def ready(policy: Policy, identity: Identity, words: Words, journal: Journal, *,
         policy: This site's own terms.
         identity: Its signing key, which the policy's roster must list under its name.
         words: (encoding.words,) its encoded vector.
-        journal: Where it notes the rounds that it has answered.
+        journal: What it remembers beyond this round, one for the site's whole life: what it has masked and whose sums it has opened.
         entropy: Random bytes by number; the operating system's unless a test needs others.
 
     Raises:
@@ -164,7 +165,8 @@ def step(state: State, message: bytes) -> tuple[State, bytes]:  # noqa: ARG001
         ProtocolError: If the message is refused; the state is still good for a proper one, unless its secrets were used.
 
     Guarantee: if at most ``corrupt`` sites side with the server, then whatever it sends, it learns of the others at most one sum: over
-    those of them in one list of at least ``minimum`` survivors. Assumes that X25519, HKDF-SHA256, AES-256 and Ed25519 are secure, that
+    those of them in one list of at least ``minimum`` survivors; and over all rounds with one model hash, sums over one list only, so
+    that no two of them subtract to a few sites (``journal``; rounds over different models are not covered). Assumes that X25519, HKDF-SHA256, AES-256 and Ed25519 are secure, that
     each site's entropy is uniform and that the roster is right. Not promised: constant time, a true sum if a site lies about its own
     vector, or that the sum itself tells nothing.
     """
@@ -217,6 +219,7 @@ def _(state: Shared, message: bytes) -> tuple[Masked | Done, bytes]:
         except ProtocolError:
             return _complain(state, dealer, link)
 
+    site.journal.claim_update(policy.task.federation, policy.task.counter, policy.model_hash, policy.round_id)
     words, mask, seed = state.words.take(), state.mask.take(), state.seed.take()
     vector = np.frombuffer(words, WORD)
     masks.add_self_mask(vector, seed, link, own)
@@ -250,7 +253,7 @@ def _(state: Agreed, message: bytes) -> tuple[Done, bytes]:
     packed = state.held.take()
     pairs = {i: _unpack_pair(packed[k * 2 * SHARE_BYTES : (k + 1) * 2 * SHARE_BYTES]) for k, i in enumerate(state.sharing)}
     wipe(packed)
-    site.journal.claim(policy.round_id)
+    site.journal.claim_answer(policy.round_id, policy.model_hash, _cohort(policy, state.survivors))
     survived = set(state.survivors)
     answer = {i: seed_share if i in survived else key_share for i, (key_share, seed_share) in pairs.items()}
     return Done(site), site.reply(Kind.UNMASK, pack_unmask(answer), state.link)
@@ -325,6 +328,11 @@ def _check_words(words: object, length: int) -> None:
     if not isinstance(words, np.ndarray) or words.dtype != WORD or words.shape != (length,):
         got = f"{words.shape} of {words.dtype}" if isinstance(words, np.ndarray) else f"of type {type(words).__name__}"
         raise ProtocolError(f"words {got}; expected ({length},) of uint32, as Encoding.quantise makes them")
+
+
+def _cohort(policy: Policy, survivors: Members) -> bytes:
+    """A hash of who survived: the identities themselves, so that no other roster spells the same sites in another way."""
+    return bind("cohort", *sorted(policy.roster.keys[i] for i in survivors))
 
 
 def _channel_key(seed: Secret, peer: RoundKeys, link: bytes, *, own: int, dealer: int, holder: int) -> bytes:

@@ -1,45 +1,109 @@
-"""Which rounds a site has unmasked: each is answered once, also across restarts."""
+r"""What a site remembers beyond a round, and beyond its own life: what it has masked, and whose sum it has opened.
+
+Two sums over one model with different members subtract to the updates of the members in which they differ: to one site's own if they
+differ by one. Masks do not help, both sums are what the server may know. So a site keeps three rules, across rounds and restarts:
+
+1. One update is masked once: a second round of the same federation, counter and model is refused when the vector would leave.
+2. A round id is unmasked once.
+3. Over one model it helps to open one cohort only, that is, one set of survivors, under whatever round id, counter or roster.
+   Any two different cohorts are refused, not only those that differ by one site or two: several that differ by more give single
+   sites away in combination (Lam et al., 2021, arXiv:2106.06089).
+
+By the third rule at most one cohort is ever opened over a model, even by a server that calls an opened round abandoned: opening takes
+t answers, two cohorts would take t each, and since :math:`2t > n + \mathrm{corrupt}` some honest site would have answered for both.
+A round that was abandoned can thus be tried again over the same model, with a new id and counter: where no site has answered, with
+whatever sites are there; where some have, with the same survivors, or from another model.
+
+Not covered: sums over different models. Where the model hardly moves from one round to the next, updates hardly do either, and the
+difference of two neighbouring sums still tells, roughly, of a site that is in one of them alone. That takes differential privacy.
+"""
 
 import os
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Protocol
 
 from quintain.core.errors import ProtocolError, StorageError
+from quintain.federated.secagg.primitives import bind
 
 
-class Journal(Protocol):
-    """Remembers round ids."""
+class Journal(ABC):
+    """Notes that are written once, and the rules that rest on them."""
 
-    def answered(self, round_id: bytes) -> bool:
-        """Whether this round was claimed before."""
+    def claim_update(self, federation: str, counter: int, model_hash: bytes, round_id: bytes) -> None:
+        """Claim the update of a round, before it leaves in masked form.
 
-    def claim(self, round_id: bytes) -> None:
-        """Claim a round, before its answer leaves.
+        Args:
+            federation: Which federation it is.
+            counter: The round's number in the federation; an abandoned round is tried again under the next.
+            model_hash: Of the model that the update belongs to.
+            round_id: For the message only.
 
         Raises:
-            ProtocolError: If it was claimed before.
+            ProtocolError: If it was masked before, under whatever round id.
         """
+        update = bind("update", federation.encode(), str(counter).encode(), model_hash)
+        first = self._write_once(f"{update.hex()}.masked", round_id)
+        if first is not None:
+            raise ProtocolError(
+                f"the update of round {counter} over this model was masked before, in round id {first.hex() or 'unknown'}; "
+                "an update is masked once: try again under the next round counter"
+            )
+
+    def claim_answer(self, round_id: bytes, model_hash: bytes, cohort: bytes) -> None:
+        """Claim the unmasking of a round, before the shares leave.
+
+        Args:
+            round_id: The round's id.
+            model_hash: Of the round's model.
+            cohort: Hash of the survivors' identities.
+
+        Raises:
+            ProtocolError: If the round was unmasked before, or another cohort over the same model.
+        """
+        if self._write_once(_name_of(round_id), b"") is not None:
+            raise ProtocolError(f"round {round_id.hex()} was unmasked before; a round is answered once: start a new round with a new id")
+        first = self._write_once(f"{model_hash.hex()}.cohort", cohort)
+        if first not in (None, cohort):
+            raise ProtocolError(
+                "this site has helped to open the sum of other survivors over this very model; the two sums would subtract to the update "
+                "of the sites in which they differ: try again when the same sites are there, or go on from another model"
+            )
+
+    def answered(self, round_id: bytes) -> bool:
+        """Whether this round was unmasked before.
+
+        Raises:
+            StorageError: If the journal cannot be read.
+        """
+        return self._exists(_name_of(round_id))
+
+    @abstractmethod
+    def _write_once(self, name: str, content: bytes) -> bytes | None:
+        """Make a note, lasting when this returns; the content that stands there if it was made before, and nothing is changed then."""
+
+    @abstractmethod
+    def _exists(self, name: str) -> bool:
+        """Whether there is such a note."""
 
 
-class MemoryJournal:
+class MemoryJournal(Journal):
     """A journal that lives as long as its process."""
 
     def __init__(self) -> None:
-        self._claimed: set[bytes] = set()
+        self._notes: dict[str, list[bytes]] = {}
 
-    def answered(self, round_id: bytes) -> bool:
-        """Whether this round was claimed before."""
-        return round_id in self._claimed
+    def _write_once(self, name: str, content: bytes) -> bytes | None:
+        mine = [content]  # an object of its own, so that identity tells who came first, between threads as well
+        first = self._notes.setdefault(name, mine)
+        return None if first is mine else first[0]
 
-    def claim(self, round_id: bytes) -> None:
-        """Claim a round; a second time is refused."""
-        if round_id in self._claimed:
-            raise _claimed_before(round_id)
-        self._claimed.add(round_id)
+    def _exists(self, name: str) -> bool:
+        return name in self._notes
 
 
-class FolderJournal:
-    """A journal of one empty file a round, made exclusively and synced with its folder: a crash or a second process cannot answer again.
+class FolderJournal(Journal):
+    """A journal of one small file a note, made exclusively and synced with its folder: after a crash and between processes, a note
+    stands or does not. A crash in the middle of a note leaves it empty, which refuses more than need be, never less.
 
     Args:
         folder: Where; made if need be.
@@ -48,45 +112,39 @@ class FolderJournal:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def answered(self, round_id: bytes) -> bool:
-        """Whether this round was claimed before.
-
-        Raises:
-            StorageError: If the folder cannot be read.
-        """
-        try:
-            return self._place(round_id).exists()
-        except OSError as error:
-            raise StorageError(f"cannot read the journal in {self._folder}: {error.strerror}; check permissions") from error
-
-    def claim(self, round_id: bytes) -> None:
-        """Claim a round; a second time is refused.
-
-        Raises:
-            ProtocolError: If it was claimed before.
-            StorageError: If the folder cannot be written; the answer must not leave then.
-        """
-        if self.answered(round_id):
-            raise _claimed_before(round_id)
+    def _write_once(self, name: str, content: bytes) -> bytes | None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            note = (self._place(round_id), os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-            for target, flags in (note, (self._folder, os.O_RDONLY), (self._folder.parent, os.O_RDONLY)):
-                handle = os.open(target, flags, 0o600)
-                try:
-                    os.fsync(handle)
-                finally:
-                    os.close(handle)
+            try:
+                handle = os.open(self._folder / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            except FileExistsError:
+                return (self._folder / name).read_bytes()
+            with os.fdopen(handle, "wb") as note:
+                note.write(content)
+                note.flush()
+                os.fsync(note.fileno())
+            for folder in (self._folder, self._folder.parent):
+                _sync_folder(folder)
         except OSError as error:
-            if self.answered(round_id):
-                raise _claimed_before(round_id) from error
             raise StorageError(
                 f"cannot write the journal in {self._folder}: {error.strerror}; free some space or check permissions"
             ) from error
+        return None
 
-    def _place(self, round_id: bytes) -> Path:
-        return self._folder / f"{round_id.hex()}.unmasked"
+    def _exists(self, name: str) -> bool:
+        try:
+            return (self._folder / name).exists()
+        except OSError as error:
+            raise StorageError(f"cannot read the journal in {self._folder}: {error.strerror}; check permissions") from error
 
 
-def _claimed_before(round_id: bytes) -> ProtocolError:
-    return ProtocolError(f"round {round_id.hex()} was unmasked before; a round is answered once: start a new round with a new id")
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _name_of(round_id: bytes) -> str:
+    return f"{round_id.hex()}.unmasked"

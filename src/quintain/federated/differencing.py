@@ -1,0 +1,41 @@
+"""The server's subtraction: two sums whose cohorts differ by one site, and how near their difference comes to that site's update.
+
+Over one model it would be the update itself, which is why a site's journal refuses a second cohort there. Over the different models of
+neighbouring rounds it is the update plus what the others' updates changed by in between: exact where training hardly moves, a blur where
+it moves much. Secure sums do not hide that; differential privacy does, and so does a cohort that never changes.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quintain.federated.aggregate import SecureSum
+from quintain.federated.secagg.encoding import Words
+
+Opened = tuple[SecureSum, Mapping[str, Words]]  # a sum, and the words of all sites, which a simulation knows
+
+
+def single_difference(one: SecureSum, other: SecureSum) -> tuple[str, NDArray[np.float64]] | None:
+    """The site that is in exactly one of two sums, and the server's guess at its update; None unless it is exactly one site."""
+    apart = set(one.survivors) ^ set(other.survivors)
+    if len(apart) != 1:
+        return None
+    (site,) = apart
+    return site, (one.total - other.total) if site in one.survivors else (other.total - one.total)
+
+
+def exposure(before: Opened, now: Opened) -> dict[str, float]:
+    """How near the server's guess at a site that is in one of two sums alone comes to the truth: site to cosine; empty if no one is."""
+    found = single_difference(before[0], now[0])
+    if found is None:
+        return {}
+    site, guess = found
+    summed, words = before if site in before[0].survivors else now
+    return {site: cosine(guess, summed.encoding.real(summed.encoding.integers(words[site])))}
+
+
+def cosine(guess: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
+    """The cosine of the angle between a guess and the truth; 0 if one of them is zero."""
+    norms = float(np.linalg.norm(guess) * np.linalg.norm(truth))
+    return float(guess @ truth) / norms if norms else 0.0

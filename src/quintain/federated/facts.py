@@ -1,0 +1,72 @@
+"""What is told of a federated training: what its server knows, and apart from it what only a simulation can know."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from quintain.federated.secagg.encoding import Encoding
+
+
+@dataclass(frozen=True, slots=True)
+class Simulated:
+    """What only a simulation can know of a round, which holds all sites in one place: the server learns none of it.
+
+    Args:
+        exact: Whether the secure sum equals the plain integer sum of the survivors' updates; False if there is none.
+        losses: Each site's last local loss.
+        clipped: Entries of each site's update that the clip cut: where many, raise it.
+        left: Sites that went silent by themselves, since their training or their journal failed or they refused to go on: the reason.
+        exposed: A site that is in this sum or in that of the round before, but not in both, while all others are: the cosine between
+            its true update and the difference of the two sums, which is the server's guess at it.
+    """
+
+    exact: bool
+    losses: Mapping[str, float]
+    clipped: Mapping[str, int]
+    left: Mapping[str, str] = field(default_factory=dict)
+    exposed: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """The facts of one round: what the server knows, and apart from it what only a simulation can know.
+
+    Args:
+        index: From 0.
+        survivors: Whose updates are in the average; empty if the round was abandoned.
+        dropped: Whose are not.
+        weight: The summed public weight of the survivors.
+        masked_vectors: How many masked vectors the server saw; unmasked ones: none.
+        bytes_up: Bytes that each site sent.
+        seconds: What the aggregation took.
+        simulated: What the server does not know.
+        refused: Sites whose messages did not hold up, and why.
+        abandoned: Why there is no average; empty if there is one.
+    """
+
+    index: int
+    survivors: tuple[str, ...]
+    dropped: tuple[str, ...]
+    weight: int
+    masked_vectors: int
+    bytes_up: Mapping[str, int]
+    seconds: float
+    simulated: Simulated
+    refused: Mapping[str, str] = field(default_factory=dict)
+    abandoned: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Federated:
+    """What a federated training tells of itself.
+
+    Args:
+        rounds: The facts of each.
+        parties: Size of the roster.
+        threshold: t that was in force.
+        encoding: The grid of the updates.
+    """
+
+    rounds: tuple[Round, ...]
+    parties: int
+    threshold: int
+    encoding: Encoding

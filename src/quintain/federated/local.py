@@ -1,0 +1,84 @@
+"""A site's part of a round: train a copy of the model, and encode what that changed."""
+
+import copy
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from quintain.core.errors import ModelError
+from quintain.data.dataset import Dataset
+from quintain.federated.secagg.encoding import Encoding, Words
+from quintain.training import Objective, Recipe, fit
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What a site sends, in masked form only, and what stays with it.
+
+    Args:
+        words: (encoding.words,) its encoded update.
+        loss: Its last local loss; it does not leave the site.
+        clipped: Entries that the clip cut; neither does this.
+    """
+
+    words: Words = field(repr=False)
+    loss: float
+    clipped: int
+
+
+def local_update(
+    net: nn.Module, data: Dataset, recipe: Recipe, objective: Objective, encoding: Encoding, part: float, *, seed: int
+) -> Update:
+    """Train a copy of the model and encode the change.
+
+    Args:
+        net: The model of the round; it is not touched.
+        data: The site's own.
+        recipe: How to train.
+        objective: The local loss.
+        encoding: Clip and grid.
+        part: The site's public weight over the largest one, in (0, 1]: its clipped update is multiplied by it.
+        seed: Of the training.
+
+    Raises:
+        ModelError: If training changes a buffer or ends in NaN.
+    """
+    local = copy.deepcopy(net)
+    fitted = fit(local, data, recipe, objective=objective, seed=seed)
+    _check_buffers(net, local)
+    change = _change(net, local, recipe)
+    words = encoding.quantise(np.clip(change, -encoding.clip, encoding.clip) * part)
+    return Update(words, fitted.losses[-1], encoding.clipped(change))
+
+
+def largest_entry(encoding: Encoding, part: float) -> int:
+    """The largest magnitude of an encoded entry of ``local_update``, worked out by the same operations."""
+    return int(np.rint(encoding.clip * part * encoding.scale))
+
+
+def trainable(net: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """The parameters that are averaged."""
+    return [(name, parameter) for name, parameter in net.named_parameters() if parameter.requires_grad]
+
+
+def _check_buffers(net: nn.Module, local: nn.Module) -> None:
+    for (name, before), after in zip(net.named_buffers(), local.buffers(), strict=True):
+        if not torch.equal(before, after):
+            raise ModelError(
+                f"training changes the buffer {name!r}; expected trainable parameters alone, since running statistics do not "
+                "average: replace BatchNorm by GroupNorm"
+            )
+
+
+def _change(net: nn.Module, local: nn.Module, recipe: Recipe) -> NDArray[np.float64]:
+    """What training changed, flat (length,)."""
+    parts = []
+    for (name, before), (_, after) in zip(trainable(net), trainable(local), strict=True):
+        change = (after.detach().double() - before.detach().double()).cpu().flatten()
+        if not change.isfinite().all():
+            raise ModelError(f"after training, {name!r} is not finite; lower the rate of the local recipe ({recipe.rate:g})")
+        parts.append(change.numpy())
+    return np.concatenate(parts)

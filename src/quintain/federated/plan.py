@@ -1,0 +1,52 @@
+"""What all sites of a federated training agree on beforehand."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from quintain.core.errors import SettingError
+from quintain.federated.secagg.encoding import check_integers
+from quintain.training import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class FederatedPlan:
+    """The public settings of a federated training.
+
+    Args:
+        rounds: How often the sites train and average.
+        local: What each site does in a round.
+        clip: C: each entry of a site's update is cut to [-C, C].
+        scale: s: the grid's steps a unit; None for the finest that cannot wrap.
+        threshold: t of the secure aggregation; None for floor(2n/3) + 1.
+        minimum: Fewest sites that make a sum; None for the threshold. With the number of all sites, no two sums ever differ in their
+            sites: a round without one of them is abandoned.
+        corrupt: Sites that may side with the server.
+        weights: Site to positive integer weight in the average, known to everybody and the same in all rounds; None for equal ones.
+            Numbers of examples are good weights where they are no secret; as a hidden part of the sum they would be none either, since
+            the sums of two rounds subtract to the weight of a site that is in one of them alone.
+
+    Raises:
+        SettingError: If there are no rounds, or something is of another type.
+    """
+
+    rounds: int
+    local: Recipe
+    clip: float = 1.0
+    scale: int | None = None
+    threshold: int | None = None
+    minimum: int | None = None
+    corrupt: int = 1
+    weights: Mapping[str, int] | None = None
+
+    def __post_init__(self) -> None:
+        numbers = {name: getattr(self, name) for name in ("scale", "threshold", "minimum")}
+        check_integers(rounds=self.rounds, corrupt=self.corrupt, **{k: v for k, v in numbers.items() if v is not None})
+        if not isinstance(self.local, Recipe):
+            raise SettingError(f"local is a {type(self.local).__name__}; expected a Recipe, such as Recipe(epochs=1)")
+        if self.rounds < 1:
+            raise SettingError(f"rounds = {self.rounds}; expected at least 1")
+        if self.weights is not None and not isinstance(self.weights, Mapping):
+            raise SettingError(f"weights is a {type(self.weights).__name__}; expected a mapping from each site's name to an integer")
+        check_integers(**{f"weight of {name!r}": weight for name, weight in (self.weights or {}).items()})
+        if min((self.weights or {"": 1}).values()) < 1:
+            raise SettingError(f"weights = {self.weights}; expected 1 or more for each site")
