@@ -103,6 +103,22 @@ def test_federate(call, small):
     assert [one.exact for one in load_result("f").body.rounds] == [True, True]
 
 
+def test_masks_that_hide_too_little_are_an_alarm(call, small, monkeypatch):
+    from quintain.federated.secagg import masks
+
+    whole = masks.add_stream
+
+    def narrow(words, key, *, subtract=False):
+        stream = np.zeros_like(words)
+        whole(stream, key)
+        (np.subtract if subtract else np.add)(words, stream & 0x7FFF, out=words)
+
+    monkeypatch.setattr(masks, "add_stream", narrow)
+    code, out, err = call("federate", "--data", small, "--sites", 4, "--rounds", 1, "--out", "f")
+    assert code == ExitCode.ALARM
+    assert "gives away the vector of 'hospital-1'" in out + err
+
+
 def test_requirements_of_the_project_are_read_and_those_of_the_command_line_win(call, weights, small, tmp_path):
     (tmp_path / "pyproject.toml").write_text('[tool.quintain]\nrequire = ["robust_accuracy(linf:4/255) >= 0.99"]\n')
     arguments = ("attack", "--data", small, "--weights", weights, "--attack", "fgsm")

@@ -8,6 +8,7 @@ import pytest
 from quintain.core.errors import DataError, ProtocolError, SettingError, UnknownName
 from quintain.core.registry import find
 from quintain.federated import Stage, secure_sum
+from quintain.federated.secagg.keys import Identity
 
 
 def vectors(n=4, length=6, seed=0):
@@ -74,7 +75,11 @@ def test_abandoned_rounds_say_why():
         ({"drop": {"site-9": "masked"}}, SettingError, "site-9 unknown or missing"),
         ({"drop": {"site-1": "maskd"}}, UnknownName, "Did you mean masked"),
         ({"weights": {"site-0": 1}}, SettingError, "weights does not fit"),
-        ({"weights": {"site-0": 2.5, "site-1": 3, "site-2": 1, "site-3": 1}}, SettingError, "weight = 2.5; expected an integer"),
+        (
+            {"weights": {"site-0": 2.5, "site-1": 3, "site-2": 1, "site-3": 1}},
+            SettingError,
+            "weight of 'site-0' = 2.5; expected an integer",
+        ),
         ({"weights": {"site-0": -1, "site-1": 1, "site-2": 1, "site-3": 1}}, SettingError, "weight = -1"),
         ({"identities": {}}, SettingError, "identities does not fit"),
         ({"threshold": 2}, SettingError, "threshold = 2 of 4"),
@@ -96,6 +101,43 @@ def test_vectors_that_cannot_be_summed_are_refused():
         secure_sum({**vectors(), "site-1": np.zeros(5)})
     with pytest.raises(DataError, match="entry 1 is nan"):
         secure_sum({**vectors(), "site-1": np.array([0, np.nan, 0, 0, 0, 0])})
+
+
+def test_an_identity_under_another_name_is_refused():
+    own = {name: Identity.create(name) for name in vectors()}
+    swapped = {**own, "site-0": own["site-1"], "site-1": own["site-0"]}
+    with pytest.raises(SettingError, match="for 'site-0'; expected the Identity that was created under that name"):
+        secure_sum(vectors(), identities=swapped)
+    with pytest.raises(SettingError, match="for 'site-0'"):
+        secure_sum(vectors(), identities=dict.fromkeys(vectors(), "key"))
+    assert secure_sum(vectors(), identities=own).exact
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"vectors": [[1.0], [2.0]]}, "vectors is a list; expected a mapping"),
+        ({"vectors": {0: [1.0], 1: [2.0]}}, "expected a mapping from each site's name"),
+        ({"drop": ["site-0"]}, "drop is a list"),
+        ({"weights": 3}, "weights is a int"),
+        ({"weights": dict.fromkeys(vectors(), "3")}, "weight of 'site-0' = '3'"),
+        ({"identities": "keys"}, "identities is a str"),
+        ({"clip": "1"}, "clip = '1'"),
+        ({"threshold": 3.0}, "threshold = 3.0"),
+        ({"round_id": "id"}, "round_id = 'id'"),
+    ],
+)
+def test_settings_of_a_wrong_type_are_refused_by_name(settings, match):
+    with pytest.raises(SettingError, match=match):
+        secure_sum(**{"vectors": vectors(), **settings})
+
+
+def test_vectors_of_a_wrong_type_are_refused_by_name():
+    for odd in ("abc", [[1.0], [1.0, 2.0]], [None] * 6, np.ones(6) * 1j, {"a": 1}):
+        with pytest.raises(DataError, match=r"expected|flatten"):
+            secure_sum({**vectors(), "site-1": odd})
+    with pytest.raises(UnknownName, match="no stage is called '3'"):
+        secure_sum(vectors(), drop={"site-1": 3})
 
 
 def test_it_is_registered_and_runs_without_torch():

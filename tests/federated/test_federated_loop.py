@@ -1,14 +1,18 @@
 import copy
 import hashlib
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from quintain.core.errors import ModelError, ProtocolError, SettingError
+from quintain.core.errors import ModelError, ProtocolError, SettingError, StorageError
 from quintain.data.dataset import from_arrays
-from quintain.federated import FederatedPlan, split, train
+from quintain.federated import FederatedPlan, loop, split, train
+from quintain.federated.differencing import cosine
+from quintain.federated.secagg import client
+from quintain.federated.secagg.journal import MemoryJournal
 from quintain.training import Recipe, fit
 
 ONE_STEP = Recipe(epochs=1, batch=10_000, rate=0.5, optimizer="sgd", schedule="constant")
@@ -31,6 +35,11 @@ def weights(net):
     return torch.cat([p.detach().flatten() for p in net.parameters()])
 
 
+def sizes(sites):
+    """Public weights: the numbers of examples."""
+    return {name: len(data) for name, data in sites.items()}
+
+
 def accuracy(net, data):
     x, y = data.batch(np.arange(len(data)))
     with torch.no_grad():
@@ -42,17 +51,29 @@ def test_one_full_batch_step_is_the_pooled_step():
     sites = split(data, 4, alpha=1.0, least=10, least_per_class=1).sites
     pooled, federated = linear(), linear()
     fit(pooled, data, ONE_STEP)
-    result = train(sites, federated, FederatedPlan(1, ONE_STEP))
+    result = train(sites, federated, FederatedPlan(1, ONE_STEP, weights=sizes(sites)))
     assert (weights(pooled) - weights(linear())).abs().max() > 1e-2
     assert (weights(pooled) - weights(federated)).abs().max() < 1e-6
-    assert result.rounds[0].examples == len(data)
+    assert result.rounds[0].weight == len(data)
+
+
+def test_without_weights_every_site_counts_alike():
+    sites = split(blobs(), 4, alpha=None).sites
+    federated, alone = linear(), []
+    for data in sites.values():
+        alone.append(linear())
+        fit(alone[-1], data, ONE_STEP)
+    result = train(sites, federated, FederatedPlan(1, ONE_STEP))
+    mean = torch.stack([weights(net) for net in alone]).mean(0)
+    assert (mean - weights(federated)).abs().max() < 1e-6
+    assert result.rounds[0].weight == 4
 
 
 def test_a_round_without_one_site_is_the_pooled_step_of_the_others():
     data = blobs()
     sites = split(data, 4, alpha=None).sites
     federated, pooled = linear(), linear()
-    result = train(sites, federated, FederatedPlan(1, ONE_STEP), drop={0: ("hospital-2", "masked")})
+    result = train(sites, federated, FederatedPlan(1, ONE_STEP, weights=sizes(sites)), drop={0: ("hospital-2", "masked")})
     left = [name for name in sites if name != "hospital-2"]
     x, y = (torch.cat(parts).numpy() for parts in zip(*(sites[n].batch(np.arange(len(sites[n]))) for n in left), strict=True))
     fit(pooled, from_arrays(x, y, classes=2), ONE_STEP)
@@ -65,18 +86,18 @@ def test_rounds_learn_and_their_facts_are_told():
     data = blobs()
     net, told = linear(), []
     before = accuracy(net, data)
-    plan = FederatedPlan(4, Recipe(epochs=10, batch=32, rate=0.02))
     drop = {1: ("hospital-3", "masked"), 2: ("hospital-1", "late")}
     sites = split(data, 5, least=10, least_per_class=1).sites
+    plan = FederatedPlan(4, Recipe(epochs=10, batch=32, rate=0.02), weights=sizes(sites))
     result = train(sites, net, plan, seed=3, drop=drop, on_round=lambda facts, summed: told.append((facts, summed)))
     assert accuracy(net, data) > max(0.75, before)
     assert [facts for facts, _ in told] == list(result.rounds)
-    assert all(facts.exact for facts in result.rounds)
+    assert all(facts.simulated.exact for facts in result.rounds)
     assert [facts.dropped for facts in result.rounds] == [(), ("hospital-3",), ("hospital-1",), ()]
     assert [facts.masked_vectors for facts in result.rounds] == [5, 4, 5, 5]
-    assert result.rounds[1].examples == len(data) - len(sites["hospital-3"])
+    assert result.rounds[1].weight == len(data) - len(sites["hospital-3"])
     assert result.rounds[0].bytes_up["hospital-1"] > 4 * result.encoding.words
-    assert all(facts.clipped == 0 and set(facts.losses) == set(sites) for facts in result.rounds)
+    assert all(facts.simulated.clipped == dict.fromkeys(sites, 0) for facts in result.rounds)
     assert len({summed.seen.policy.round_id for _, summed in told}) == 4
     assert len({summed.seen.policy.model_hash for _, summed in told}) == 4
     assert (result.parties, result.threshold) == (5, 4)
@@ -116,8 +137,180 @@ def test_an_update_beyond_the_clip_is_cut_and_counted():
     net = linear()
     before = weights(net)
     result = train(sites, net, FederatedPlan(1, ONE_STEP, clip=1e-3))
-    assert result.rounds[0].clipped > 0
+    assert all(count > 0 for count in result.rounds[0].simulated.clipped.values())
     assert (weights(net) - before).abs().max() <= 1e-3 * (1 + 1e-4)
+
+
+# -- one site's trouble is its own -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Faulty:
+    """A loss that is NaN at the sites whose first feature is 1 throughout."""
+
+    def __call__(self, net, x, y, moment):
+        return nn.functional.cross_entropy(net(x), y) * (float("nan") if (x[:, 0] == 1).all() else 1.0)
+
+
+def marked(data):
+    """The same data, for ``Faulty`` to know."""
+    x, y = (part.numpy() for part in data.batch(np.arange(len(data))))
+    x[:, 0] = 1
+    return from_arrays(x, y, classes=2)
+
+
+def test_the_nan_of_one_site_is_its_dropout_and_that_of_all_is_the_end():
+    sites = dict(split(blobs(), 5, least=10, least_per_class=1).sites)
+    sites["hospital-2"] = marked(sites["hospital-2"])
+    net = linear()
+    result = train(sites, net, FederatedPlan(2, ONE_STEP), objective=Faulty())
+    for facts in result.rounds:
+        assert facts.dropped == ("hospital-2",)
+        assert facts.simulated.exact
+        assert "the loss is nan" in facts.simulated.left["hospital-2"]
+        assert "hospital-2" not in facts.simulated.losses
+        assert facts.refused == {}
+    assert weights(net).isfinite().all()
+    with pytest.raises(ModelError, match="the loss is nan"):
+        train({name: marked(data) for name, data in sites.items()}, linear(), FederatedPlan(2, ONE_STEP), objective=Faulty())
+
+
+@pytest.mark.parametrize("error", [StorageError("full"), OSError(28, "No space left on device"), MemoryError()])
+def test_a_full_disk_or_memory_of_one_site_is_its_dropout(error, monkeypatch):
+    train_one = loop.local_update
+
+    def failing(net, data, *args, **kwargs):
+        if data.name.endswith("hospital-3"):
+            raise error
+        return train_one(net, data, *args, **kwargs)
+
+    monkeypatch.setattr(loop, "local_update", failing)
+    result = train(split(blobs(), 5, least=10, least_per_class=1).sites, linear(), FederatedPlan(1, ONE_STEP))
+    assert result.rounds[0].dropped == ("hospital-3",)
+    assert result.rounds[0].simulated.left["hospital-3"]
+
+
+class FullJournal(MemoryJournal):
+    """A journal on a full disk."""
+
+    def _write_once(self, name, content):
+        raise StorageError("cannot write the journal: no space left")
+
+
+def test_a_journal_on_a_full_disk_is_a_dropout_at_the_masked_vector(monkeypatch):
+    journals = iter([MemoryJournal(), FullJournal(), *(MemoryJournal() for _ in range(3))])
+    monkeypatch.setattr(loop, "MemoryJournal", lambda: next(journals))
+    result = train(split(blobs(), 5, least=10, least_per_class=1).sites, linear(), FederatedPlan(2, ONE_STEP))
+    for facts in result.rounds:
+        assert facts.dropped == ("hospital-2",)
+        assert facts.masked_vectors == 4
+        assert "cannot write the journal" in facts.simulated.left["hospital-2"]
+
+
+def test_a_site_that_lies_beyond_its_bound_abandons_the_round_and_moves_no_model(monkeypatch):
+    """In grid steps, through ``train``: a word of 2^30 from one of five made the mean 8178 at clip 1.0, marked as exact."""
+    sites = split(blobs(), 5, least=10, least_per_class=1).sites
+    ready = client.ready
+    lie = {"hospital-4": 2**30}
+
+    def lying(policy, identity, words, journal, **kwargs):
+        sent = words.copy()
+        sent[:1] += np.uint32(lie.get(identity.name, 0))
+        return ready(policy, identity, sent, journal, **kwargs)
+
+    monkeypatch.setattr(client, "ready", lying)
+    net = linear()
+    before = weights(net)
+    plan = FederatedPlan(1, ONE_STEP, scale=1000)
+    with pytest.raises(ProtocolError, match=r"entry 0 of the sum .* a site lied about its vector"):
+        train(sites, net, plan)
+    assert torch.equal(weights(net), before)
+
+    # Within the clip of all sites but beyond what the public weights allow: the survivors' own bound refuses it.
+    lie["hospital-4"] = 3000
+    uneven = replace(plan, weights={name: 100 if name == "hospital-1" else 1 for name in sites})
+    assert not train(sites, linear(), plan).rounds[0].simulated.exact  # equal weights allow it: the clip bounds what a lie can do
+    with pytest.raises(ProtocolError, match="as clip and public weights allow"):
+        train(sites, linear(), uneven)
+
+
+# -- what rounds tell together -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_second_cohort_over_one_model_is_refused_until_the_first_is_back():
+    """Round 0 is answered by three and called abandoned; the same model is then asked of others, and of the same again."""
+    data = split(blobs(), 5, least=10, least_per_class=1).sites
+    sites = {**data, "hospital-5": marked(data["hospital-5"])}
+    plan, net = FederatedPlan(3, ONE_STEP), linear()
+    faulty = Sometimes(rounds=(0, 2))
+    start, same = weights(net), []
+    drop = {0: ("hospital-1", "unmask"), 1: ("hospital-2", "keys")}
+    result = train(sites, net, plan, drop=drop, objective=faulty, on_round=lambda *_: same.append(torch.equal(weights(net), start)))
+    assert "3 of 5 sites unmasked" in result.rounds[0].abandoned
+    assert "has helped to open the sum of other survivors" in result.rounds[1].abandoned
+    assert result.rounds[2].survivors == ("hospital-1", "hospital-2", "hospital-3", "hospital-4")
+    assert same == [True, True, False]
+
+
+class Sometimes(Faulty):
+    """``Faulty`` in some rounds only; it is called once a site and round here."""
+
+    def __init__(self, rounds):
+        object.__setattr__(self, "calls", [])
+        object.__setattr__(self, "rounds", rounds)
+
+    def __call__(self, net, x, y, moment):
+        bad = (x[:, 0] == 1).all() and len(self.calls) // 5 in self.rounds
+        self.calls.append(len(x))
+        return nn.functional.cross_entropy(net(x), y) * (float("nan") if bad else 1.0)
+
+
+def test_neighbouring_sums_over_models_that_hardly_move_still_tell_and_it_is_measured():
+    """What is left: full-batch descent at a small step, one dropout; the server's subtraction comes within 0.99 of the update."""
+    sites, sums = split(blobs(), 5, least=10, least_per_class=1).sites, []
+    recipe = Recipe(epochs=1, batch=10_000, rate=0.05, optimizer="sgd", schedule="constant")
+    drop = {1: ("hospital-3", "masked")}
+    result = train(sites, linear(), FederatedPlan(3, recipe), drop=drop, on_round=lambda _, summed: sums.append(summed))
+    assert [list(facts.simulated.exposed) for facts in result.rounds] == [[], ["hospital-3"], ["hospital-3"]]
+    assert all(facts.simulated.exposed["hospital-3"] > 0.99 for facts in result.rounds[1:])
+
+    lone = linear()
+    fit(lone, sites["hospital-3"], recipe)
+    guess = sums[0].total - sums[1].total
+    assert cosine(guess, (weights(lone) - weights(linear())).double().numpy()) > 0.99
+    # The weights travel nowhere: there is no slot to subtract.
+    assert sums[0].weight == sums[1].weight == 0
+    assert len(sums[0].integers) == len(weights(lone))
+
+
+def test_a_minimum_of_all_sites_opens_one_cohort_only():
+    sites = split(blobs(), 5, least=10, least_per_class=1).sites
+    drop = {1: ("hospital-3", "masked")}
+    result = train(sites, linear(), FederatedPlan(3, ONE_STEP, minimum=5), drop=drop)
+    assert [facts.survivors for facts in result.rounds] == [tuple(sites), (), tuple(sites)]
+    assert all(facts.simulated.exposed == {} for facts in result.rounds)
+
+
+def test_what_only_a_simulation_knows_stands_apart():
+    result = train(split(blobs(), 3, least=10, least_per_class=1).sites, linear(), FederatedPlan(1, ONE_STEP))
+    known = {"index", "survivors", "dropped", "weight", "masked_vectors", "bytes_up", "seconds", "refused", "abandoned"}
+    assert {field.name for field in fields(result.rounds[0])} == {*known, "simulated"}
+    assert {field.name for field in fields(result.rounds[0].simulated)} == {"exact", "losses", "clipped", "left", "exposed"}
+    assert all(loss > 0 for loss in result.rounds[0].simulated.losses.values())
+
+
+def test_the_terms_of_a_round_name_recipe_objective_data_and_counter():
+    seen = []
+    plan = FederatedPlan(2, ONE_STEP)
+    sites = split(blobs(), 3, least=10, least_per_class=1).sites
+    train(sites, linear(), plan, on_round=lambda _, summed: seen.append(summed.seen.policy.task))
+    assert [task.counter for task in seen] == [0, 1]
+    assert len({replace(task, counter=0) for task in seen}) == 1
+    assert repr(ONE_STEP) in seen[0].recipe
+    assert "'hospital-1': 1" in seen[0].recipe
+    assert seen[0].objective == "Plain()"
+    assert seen[0].data == "samples of shape (6,) in [0, 1]"
+    assert len(seen[0].federation) == 64
 
 
 def test_running_statistics_are_refused_by_name():
@@ -148,6 +341,51 @@ def test_plans_and_federations_that_cannot_be_are_refused():
         FederatedPlan(0, ONE_STEP)
     with pytest.raises(SettingError, match="at least two"):
         train({"alone": blobs()}, linear(), FederatedPlan(1, ONE_STEP))
+    for odd in ({"hospital-1": 1}, dict.fromkeys(["hospital-1", "hospital-2", "hospital-9"], 1)):
+        with pytest.raises(SettingError, match="weights does not fit"):
+            train(split(blobs(), 3).sites, linear(), FederatedPlan(1, ONE_STEP, weights=odd))
+    wide = from_arrays(np.zeros((20, 7), np.float32), [0, 1] * 10)
+    with pytest.raises(SettingError, match="expected one shape"):
+        train({"a": blobs(), "b": wide, "c": blobs()}, linear(), FederatedPlan(1, ONE_STEP))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"rounds": 2.0},
+        {"rounds": True},
+        {"local": {"epochs": 1}},
+        {"threshold": "4"},
+        {"corrupt": None},
+        {"scale": 1.5},
+        {"weights": [1, 2]},
+        {"weights": {"a": 0.5}},
+        {"weights": {"a": 0}},
+    ],
+)
+def test_plans_of_a_wrong_type_are_refused_by_name(settings):
+    with pytest.raises(SettingError, match=f"{next(iter(settings))}|weight of 'a'"):
+        FederatedPlan(**{"rounds": 1, "local": ONE_STEP, **settings})
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"sites": [blobs(), blobs()]}, "sites = "),
+        ({"sites": {"a": 1, "b": 2}}, "the data of 'a' = 1"),
+        ({"sites": {1: blobs(), 2: blobs()}}, "the name of a site = 1"),
+        ({"net": "cnn"}, "net = 'cnn'"),
+        ({"plan": 3}, "plan = 3"),
+        ({"drop": [(0, "a")]}, "drop = "),
+        ({"drop": {0: "hospital-1"}}, "a site and a stage"),
+        ({"drop": {"0": ("hospital-1", "masked")}}, "in rounds 0 to 0"),
+    ],
+)
+def test_arguments_of_a_wrong_type_are_refused_by_name(change, match):
+    arguments = {"sites": split(blobs(), 3).sites, "net": linear(), "plan": FederatedPlan(1, ONE_STEP), **change}
+    sites, net, plan = (arguments.pop(name) for name in ("sites", "net", "plan"))
+    with pytest.raises(SettingError, match=match):
+        train(sites, net, plan, **arguments)
 
 
 def test_the_model_hash_covers_names_values_and_buffers():

@@ -291,11 +291,11 @@ def test_a_round_is_answered_once_per_id_whatever_state_asks(make, tmp_path):
 
 
 def test_a_journal_outlives_its_process(tmp_path):
-    FolderJournal(tmp_path).claim(b"r" * 16)
+    FolderJournal(tmp_path).claim_answer(b"r" * 16, bytes(32), b"cohort")
     assert FolderJournal(tmp_path).answered(b"r" * 16)
     assert not FolderJournal(tmp_path).answered(b"s" * 16)
     with pytest.raises(ProtocolError, match="answered once"):
-        FolderJournal(tmp_path).claim(b"r" * 16)
+        FolderJournal(tmp_path).claim_answer(b"r" * 16, bytes(32), b"cohort")
 
 
 def test_no_answer_leaves_if_the_journal_cannot_be_written(tmp_path):
@@ -313,7 +313,7 @@ def test_a_journal_that_cannot_be_read_is_told(tmp_path, monkeypatch):
     def forbidden(_path):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(Path, "exists", forbidden)
+    monkeypatch.setattr(Path, "read_bytes", forbidden)
     with pytest.raises(StorageError, match="cannot read the journal"):
         FolderJournal(tmp_path).answered(b"r" * 16)
 
@@ -326,7 +326,7 @@ def test_a_claim_is_synced_with_its_folder_and_the_folders_own_entry(tmp_path, m
         sync(handle)
 
     monkeypatch.setattr(os, "fsync", noted)
-    FolderJournal(tmp_path / "journal").claim(b"r" * 16)
+    FolderJournal(tmp_path / "journal").claim_answer(b"r" * 16, bytes(32), b"cohort")
     assert synced == {path.stat().st_ino for path in (tmp_path, tmp_path / "journal", *(tmp_path / "journal").iterdir())}
 
 

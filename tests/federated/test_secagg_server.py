@@ -8,6 +8,7 @@ from quintain.core.errors import ProtocolError
 from quintain.federated.aggregate import sum_words
 from quintain.federated.secagg import client, server
 from quintain.federated.secagg.encoding import finest
+from quintain.federated.secagg.journal import MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster
 from quintain.federated.secagg.messages import Kind, from_site, pack_unmask, parse_unmask, site_body
 from quintain.federated.secagg.policy import Policy
@@ -117,11 +118,13 @@ def test_a_sum_that_one_site_made_impossible_is_refused(lie, match):
     encoding = finest(4, 1.0, 5, cap=8)
     terms = Policy(Roster.of(*identities.values()), bytes(16), 4, 4, encoding, bytes(32))
     words = {name: encoding.quantise(vector, 2) for name, vector in given.items()}
-    assert sum_words(terms, identities, words, {}).mean == pytest.approx(np.full(4, 0.5))
+    assert sum_words(terms, identities, words, {}, journals={name: MemoryJournal() for name in words}).mean == pytest.approx(
+        np.full(4, 0.5)
+    )
     for place, value in lie.items():
         words["site-3"][place] = np.int64(value).astype(np.uint32)
     with pytest.raises(ProtocolError, match=match):
-        sum_words(terms, identities, words, {})
+        sum_words(terms, identities, words, {}, journals={name: MemoryJournal() for name in words})
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,9 @@ def federated_outcome(
     """Split the data over sites, train by secure aggregation, and compare. One site falls silent in the middle round,
     where the threshold leaves room for that.
 
+    The sites' numbers of examples are their weights in the average; they are public, as the record shows them. The server's view of
+    each round is attacked, and what the difference of two neighbouring sums tells of a site is measured and noted.
+
     Each site alone, and the model on all data in one place, gets as many local epochs as a site has in all rounds together.
 
     Args:
@@ -70,7 +73,7 @@ def federated_outcome(
     done = train(
         parts.sites,
         net,
-        FederatedPlan(rounds, local),
+        FederatedPlan(rounds, local, weights={name: len(part) for name, part in parts.sites.items()}),
         seed=derive(seed, "federate"),
         drop={rounds // 2: (quiet, "masked")} if spare else {},
         progress=progress,

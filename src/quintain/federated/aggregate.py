@@ -4,13 +4,14 @@ import secrets
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from quintain.core.errors import DataError, ProtocolError, SettingError
+from quintain.core.errors import DataError, ProtocolError, SettingError, StorageError
 from quintain.federated.secagg import client, server
-from quintain.federated.secagg.encoding import WORD, Encoding, Words, check_integers, finest
+from quintain.federated.secagg.encoding import WORD, Encoding, Words, check_types, finest
 from quintain.federated.secagg.journal import Journal, MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster
 from quintain.federated.secagg.policy import ROUND_BYTES, Policy, default_threshold
@@ -140,7 +141,7 @@ def secure_sum(
     Source: Bonawitz et al., 2017, ePrint 2017/281.
     """
     names = _checked_names(vectors, drop=drop, weights=weights, identities=identities)
-    check_integers(**{f"weight of {name!r}": weight for name, weight in (weights or {}).items()})
+    check_types(Integral, **{f"weight of {name!r}": weight for name, weight in (weights or {}).items()})
     silent = {names.index(name): Stage.of(stage) for name, stage in (drop or {}).items()}
     if len(names) < 2:
         raise SettingError(f"{len(names)} site; expected at least two, since a sum over one hides nothing")
@@ -160,15 +161,16 @@ def secure_sum(
         corrupt,
     )
     words = {name: encoding.quantise(_as_array(name, vectors[name]), weights[name] if weights else None) for name in names}
-    return sum_words(policy, keyring, {name: MemoryJournal() for name in names}, words, silent)
+    return sum_words(policy, keyring, words, silent, journals={name: MemoryJournal() for name in names})
 
 
 def sum_words(
     policy: Policy,
     identities: Mapping[str, Identity],
-    journals: Mapping[str, Journal],
     words: Mapping[str, Words],
     drop: Mapping[int, Stage],
+    *,
+    journals: Mapping[str, Journal],
     largest: Mapping[str, int] | None = None,
 ) -> SecureSum:
     """One round in this process over encoded vectors (words,), under a policy that all sites share.
@@ -176,9 +178,9 @@ def sum_words(
     Args:
         policy: The terms.
         identities: Site to signing key.
-        journals: Site to its journal: one for all rounds of a run, so that a site remembers what it has masked and opened.
         words: Site to encoded vector; a site without one is silent from the start.
         drop: Site index to the stage from which it is silent.
+        journals: Site to its journal: one for all rounds of a run, so that a site remembers what it has masked and opened.
         largest: Site to the largest magnitude that an honest entry of its can have, where that is publicly below the encoding's.
 
     Raises:
@@ -187,7 +189,13 @@ def sum_words(
     """
     started = time.perf_counter()
     names = policy.roster.names
-    sites = {i: client.ready(policy, identities[name], words[name], journals[name]) for i, name in enumerate(names) if name in words}
+    sites: dict[int, client.State] = {}
+    left: dict[str, str] = {}
+    for name in words:
+        try:
+            sites[names.index(name)] = client.ready(policy, identities[name], words[name], journals[name])
+        except StorageError as error:
+            left[name] = str(error)
     transport = InProcess(policy, sites, drop)
     try:
         finished = run_round(policy, transport)
@@ -195,8 +203,9 @@ def sum_words(
         if largest is not None:
             _check_entries(integers, sum(largest[name] for name in finished.survivors))
     except ProtocolError as error:
-        reasons = "".join(f"; {name} left: {reason}" for name, reason in transport.refusals.items())
-        raise RoundAbandonedError(f"{error}{reasons}", transport.view, transport.refusals, time.perf_counter() - started) from error
+        left |= transport.refusals
+        reasons = "".join(f"; {name} left: {reason}" for name, reason in left.items())
+        raise RoundAbandonedError(f"{error}{reasons}", transport.view, left, time.perf_counter() - started) from error
     seconds = time.perf_counter() - started
     return SecureSum(
         policy.encoding.real(integers),
@@ -211,7 +220,7 @@ def sum_words(
         transport.view,
         transport.view.bytes_up,
         seconds,
-        transport.refusals,
+        left | transport.refusals,
     )
 
 

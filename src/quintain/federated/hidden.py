@@ -31,11 +31,11 @@ def verify_hidden(view: ServerView, truth: Mapping[str, Words], *, earlier: Sequ
         SpecificationFailure: If a sign is rarer than chance allows.
 
     Guarantee: a false alarm in one call with probability at most 1e-9, by a union over sites and signs, half of it for words that come
-    out right. Power, with five sites: it notices for certain 4 words in the clear among up to 10 million, one bit that no mask touches
-    (so masks on the 15 low bits alone, or the 17 high ones) and one word for all masks from 45 words on, and a stream that starts
-    again every 2^15 words from 2^15 + 10 words on and up to a million. A bit that is set with probability 0.6 is missed with
-    probability below 1e-6 from 4,000 words on. Not noticed: streams that look uniform and are not secret, a leak outside of the
-    vectors, and a single word in the clear; short vectors can only show it by words that come out right.
+    out right. Power, with five sites: it always notices 4 words in the clear among up to 10 million (2 among 60,000), and from 45 words
+    on the lowest bit without a mask, masks that reach only the 27 lowest bits or leave out any low ones, and one word for all masks;
+    from 2^15 + 10 words on a stream that starts again after 2^15. A bit that is set with probability 0.6 is missed with probability
+    below 1e-6 from 4,000 words on. Not noticed: a single word in the clear, streams that look uniform and are not secret, a stream
+    that starts again beyond the end of the vector, and what leaks outside of the vectors.
     """
     suspects = tuple(view.masked)
     for site in suspects:

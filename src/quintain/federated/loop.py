@@ -17,7 +17,7 @@ from quintain.federated.facts import Federated, Round, Simulated
 from quintain.federated.hidden import verify_hidden
 from quintain.federated.local import Update, largest_entry, local_update, trainable
 from quintain.federated.plan import FederatedPlan
-from quintain.federated.secagg.encoding import Encoding, finest
+from quintain.federated.secagg.encoding import Encoding, check_types, finest
 from quintain.federated.secagg.journal import Journal, MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster
 from quintain.federated.secagg.policy import ROUND_BYTES, Policy, Task, default_threshold
@@ -76,7 +76,7 @@ def train(
     Source: McMahan et al., 2017, arXiv:1602.05629; Bonawitz et al., 2017, ePrint 2017/281.
     """
     federation = _Federation.of(sites, net, plan, objective)
-    silences = _check_drop(drop or {}, federation.roster.names, plan.rounds)
+    silences = _check_drop({} if drop is None else drop, federation.roster.names, plan.rounds)
     largest = {name: largest_entry(federation.encoding, federation.part(name)) for name in sites}
     rounds: list[Round] = []
     earlier: list[ServerView] = []
@@ -84,14 +84,18 @@ def train(
     with progress.loop("federate", plan.rounds * len(sites)) as advance:
         for index in range(plan.rounds):
             policy = federation.policy(index, net)
-            updates, left = _train_sites(
-                federation, sites, net, objective, lambda name, index=index: derive(seed, "federated", index, name), advance
-            )
+            seeds = {name: derive(seed, "federated", index, name) for name in sites}
+            updates, left = _train_sites(federation, sites, net, objective, seeds, advance)
             words = {name: update.words for name, update in updates.items()}
             summed: SecureSum | None = None
             try:
                 summed = sum_words(
-                    policy, federation.identities, federation.journals, words, silences.get(index, {}), largest=largest
+                    policy,
+                    federation.identities,
+                    words,
+                    silences.get(index, {}),
+                    journals=federation.journals,
+                    largest=largest,
                 )
             except RoundAbandonedError as error:
                 seen, facts = error.seen, _abandoned(index, federation, error, updates, left)
@@ -136,14 +140,15 @@ class _Federation:
 
     @classmethod
     def of(cls, sites: Mapping[str, Dataset], net: nn.Module, plan: FederatedPlan, objective: Objective) -> "_Federation":
+        check_types(FederatedPlan, plan=plan)
+        check_types(nn.Module, net=net)
+        check_types(Mapping, sites=sites)
         shape = _check_sites(sites, plan)
         identities = {name: Identity.create(name) for name in sites}
         roster = Roster.of(*identities.values())
         weights = dict.fromkeys(sites, 1) if plan.weights is None else {name: int(plan.weights[name]) for name in sites}
         length = sum(parameter.numel() for _, parameter in trainable(net))
-        encoding = (
-            finest(length, plan.clip, len(sites)) if plan.scale is None else Encoding(length, plan.clip, plan.scale, len(sites))
-        )
+        encoding = finest(length, plan.clip, len(sites)) if plan.scale is None else Encoding(length, plan.clip, plan.scale, len(sites))
         task = Task(
             federation=roster.digest.hex(),
             recipe=f"{plan.local!r}, weights {weights}",
@@ -182,7 +187,7 @@ def _train_sites(
     sites: Mapping[str, Dataset],
     net: nn.Module,
     objective: Objective,
-    seeds: Callable[[str], int],
+    seeds: Mapping[str, int],
     advance: Callable[[int], None],
 ) -> tuple[dict[str, Update], dict[str, str]]:
     """Each site's update, and why a site has none: a failure is the site's own, unless all fail."""
@@ -191,7 +196,7 @@ def _train_sites(
     recipe, encoding = federation.plan.local, federation.encoding
     for name, data in sites.items():
         try:
-            updates[name] = local_update(net, data, recipe, objective, encoding, federation.part(name), seed=seeds(name))
+            updates[name] = local_update(net, data, recipe, objective, encoding, federation.part(name), seed=seeds[name])
         except SITE_FAILURES as error:
             failures[name] = error
         advance(1)
@@ -245,12 +250,11 @@ def _apply(net: nn.Module, mean: Tensor) -> None:
         start += parameter.numel()
 
 
-def _check_sites(sites: object, plan: object) -> tuple[int, ...]:
+def _check_sites(sites: Mapping[str, Dataset], plan: FederatedPlan) -> tuple[int, ...]:
     """The shape of the samples, which must be one at all sites."""
-    if not isinstance(sites, Mapping) or not all(isinstance(name, str) and isinstance(data, Dataset) for name, data in sites.items()):
-        raise SettingError(f"sites is a {type(sites).__name__}; expected a mapping from each site's name to its Dataset")
-    if not isinstance(plan, FederatedPlan):
-        raise SettingError(f"plan is a {type(plan).__name__}; expected a FederatedPlan")
+    for name, data in sites.items():
+        check_types(str, **{"the name of a site": name})
+        check_types(Dataset, **{f"the data of {name!r}": data})
     if len(sites) < 2:
         raise SettingError(f"{len(sites)} site; expected at least two, since an average over one hides nothing")
     if plan.weights is not None and set(plan.weights) != set(sites):
@@ -262,9 +266,8 @@ def _check_sites(sites: object, plan: object) -> tuple[int, ...]:
     return next(iter(shapes.values()))
 
 
-def _check_drop(drop: object, names: tuple[str, ...], rounds: int) -> dict[int, dict[int, Stage]]:
-    if not isinstance(drop, Mapping):
-        raise SettingError(f"drop is a {type(drop).__name__}; expected a mapping from a round to a site and the stage of its silence")
+def _check_drop(drop: Mapping[int, tuple[str, Stage | str]], names: tuple[str, ...], rounds: int) -> dict[int, dict[int, Stage]]:
+    check_types(Mapping, drop=drop)
     silences = {}
     for index, entry in drop.items():
         if not (isinstance(entry, tuple) and len(entry) == 2):

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral
 
 from quintain.core.errors import SettingError
-from quintain.federated.secagg.encoding import check_integers
+from quintain.federated.secagg.encoding import check_types
 from quintain.training import Recipe
 
 
@@ -40,13 +41,12 @@ class FederatedPlan:
 
     def __post_init__(self) -> None:
         numbers = {name: getattr(self, name) for name in ("scale", "threshold", "minimum")}
-        check_integers(rounds=self.rounds, corrupt=self.corrupt, **{k: v for k, v in numbers.items() if v is not None})
-        if not isinstance(self.local, Recipe):
-            raise SettingError(f"local is a {type(self.local).__name__}; expected a Recipe, such as Recipe(epochs=1)")
+        check_types(Integral, rounds=self.rounds, corrupt=self.corrupt, **{k: v for k, v in numbers.items() if v is not None})
+        check_types(Recipe, local=self.local)
         if self.rounds < 1:
             raise SettingError(f"rounds = {self.rounds}; expected at least 1")
-        if self.weights is not None and not isinstance(self.weights, Mapping):
-            raise SettingError(f"weights is a {type(self.weights).__name__}; expected a mapping from each site's name to an integer")
-        check_integers(**{f"weight of {name!r}": weight for name, weight in (self.weights or {}).items()})
+        if self.weights is not None:
+            check_types(Mapping, weights=self.weights)
+        check_types(Integral, **{f"weight of {name!r}": weight for name, weight in (self.weights or {}).items()})
         if min((self.weights or {"": 1}).values()) < 1:
             raise SettingError(f"weights = {self.weights}; expected 1 or more for each site")

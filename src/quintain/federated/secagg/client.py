@@ -12,7 +12,8 @@ Agreed    CONSENT         >= t signatures of survivors on this very list        
 
 A secret leaves its state when the step is taken, so that an old state cannot be stepped again; a refused message changes nothing. A site
 that was dealt a bad share sends no vector: it proves who dealt it (``secagg.dealing`` says how), and leaves the round.
-Across rounds the journal stands guard: the update is claimed before MASKED leaves, the round and its survivors before UNMASK does.
+Across rounds the journal stands guard: the update is claimed before MASKED leaves, survivors that it has opened others than are not
+signed, and the round with its survivors is claimed before UNMASK leaves.
 Source: Bonawitz et al., 2017, ePrint 2017/281, the variant for a malicious server.
 """
 
@@ -166,9 +167,9 @@ def step(state: State, message: bytes) -> tuple[State, bytes]:  # noqa: ARG001
 
     Guarantee: if at most ``corrupt`` sites side with the server, then whatever it sends, it learns of the others at most one sum: over
     those of them in one list of at least ``minimum`` survivors; and over all rounds with one model hash, sums over one list only, so
-    that no two of them subtract to a few sites (``journal``; rounds over different models are not covered). Assumes that X25519, HKDF-SHA256, AES-256 and Ed25519 are secure, that
-    each site's entropy is uniform and that the roster is right. Not promised: constant time, a true sum if a site lies about its own
-    vector, or that the sum itself tells nothing.
+    that no two of them subtract to a few sites (see ``journal``; rounds over different models are not covered). Assumes that X25519,
+    HKDF-SHA256, AES-256 and Ed25519 are secure, that each site's entropy is uniform, that its journal lasts, and that the roster is
+    right. Not promised: constant time, a true sum if a site lies about its own vector, or that the sum itself tells nothing.
     """
     raise ProtocolError(f"this site is {type(state).__name__.lower()} and takes no further message: start a new round")
 
@@ -240,6 +241,7 @@ def _(state: Masked, message: bytes) -> tuple[Agreed, bytes]:
     parties = len(site.policy.roster)
     survivors = parse_set(open_server(message, Kind.SURVIVORS, site.policy), parties)
     _require_set("sites survived", survivors, within=state.sharing, least=site.policy.minimum, site=site)
+    site.journal.check_cohort(site.policy.model_hash, _cohort(site.policy, survivors))
     link = transcript.with_survivors(state.link, survivors, parties)
     held = state.held.move()
     return Agreed(site, held, state.sharing, survivors, link), site.reply(Kind.AGREE, b"", link)

@@ -20,9 +20,11 @@ difference of two neighbouring sums still tells, roughly, of a site that is in o
 
 import os
 from abc import ABC, abstractmethod
+from numbers import Integral
 from pathlib import Path
 
 from quintain.core.errors import ProtocolError, StorageError
+from quintain.federated.secagg.encoding import check_types
 from quintain.federated.secagg.primitives import bind
 
 
@@ -40,8 +42,12 @@ class Journal(ABC):
 
         Raises:
             ProtocolError: If it was masked before, under whatever round id.
+            SettingError: If something is of another type.
         """
-        update = bind("update", federation.encode(), str(counter).encode(), model_hash)
+        check_types(str, federation=federation)
+        check_types(Integral, counter=counter)
+        check_types(bytes, model_hash=model_hash, round_id=round_id)
+        update = bind("update", federation.encode(), str(int(counter)).encode(), model_hash)
         first = self._write_once(f"{update.hex()}.masked", round_id)
         if first is not None:
             raise ProtocolError(
@@ -59,15 +65,22 @@ class Journal(ABC):
 
         Raises:
             ProtocolError: If the round was unmasked before, or another cohort over the same model.
+            SettingError: If something is of another type.
         """
-        if self._write_once(_name_of(round_id), b"") is not None:
+        check_types(bytes, round_id=round_id, model_hash=model_hash, cohort=cohort)
+        if self._write_once(_answer_note(round_id), b"") is not None:
             raise ProtocolError(f"round {round_id.hex()} was unmasked before; a round is answered once: start a new round with a new id")
-        first = self._write_once(f"{model_hash.hex()}.cohort", cohort)
-        if first not in (None, cohort):
-            raise ProtocolError(
-                "this site has helped to open the sum of other survivors over this very model; the two sums would subtract to the update "
-                "of the sites in which they differ: try again when the same sites are there, or go on from another model"
-            )
+        _check_same(self._write_once(_cohort_note(model_hash), cohort), cohort)
+
+    def check_cohort(self, model_hash: bytes, cohort: bytes) -> None:
+        """Refuse survivors that ``claim_answer`` would refuse; nothing is claimed.
+
+        Asked before a site signs the survivors: without t signatures nobody answers, so that a cohort which cannot be opened binds nobody.
+
+        Raises:
+            ProtocolError: If another cohort over the same model was claimed before.
+        """
+        _check_same(self._read(_cohort_note(model_hash)), cohort)
 
     def answered(self, round_id: bytes) -> bool:
         """Whether this round was unmasked before.
@@ -75,15 +88,15 @@ class Journal(ABC):
         Raises:
             StorageError: If the journal cannot be read.
         """
-        return self._exists(_name_of(round_id))
+        return self._read(_answer_note(round_id)) is not None
 
     @abstractmethod
     def _write_once(self, name: str, content: bytes) -> bytes | None:
         """Make a note, lasting when this returns; the content that stands there if it was made before, and nothing is changed then."""
 
     @abstractmethod
-    def _exists(self, name: str) -> bool:
-        """Whether there is such a note."""
+    def _read(self, name: str) -> bytes | None:
+        """What a note says; None if there is no such note."""
 
 
 class MemoryJournal(Journal):
@@ -97,8 +110,8 @@ class MemoryJournal(Journal):
         first = self._notes.setdefault(name, mine)
         return None if first is mine else first[0]
 
-    def _exists(self, name: str) -> bool:
-        return name in self._notes
+    def _read(self, name: str) -> bytes | None:
+        return self._notes[name][0] if name in self._notes else None
 
 
 class FolderJournal(Journal):
@@ -107,9 +120,13 @@ class FolderJournal(Journal):
 
     Args:
         folder: Where; made if need be.
+
+    Raises:
+        SettingError: If the folder is no path.
     """
 
     def __init__(self, folder: Path) -> None:
+        check_types(Path, folder=folder)
         self._folder = folder
 
     def _write_once(self, name: str, content: bytes) -> bytes | None:
@@ -131,9 +148,11 @@ class FolderJournal(Journal):
             ) from error
         return None
 
-    def _exists(self, name: str) -> bool:
+    def _read(self, name: str) -> bytes | None:
         try:
-            return (self._folder / name).exists()
+            return (self._folder / name).read_bytes()
+        except FileNotFoundError:
+            return None
         except OSError as error:
             raise StorageError(f"cannot read the journal in {self._folder}: {error.strerror}; check permissions") from error
 
@@ -146,5 +165,17 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _name_of(round_id: bytes) -> str:
+def _answer_note(round_id: bytes) -> str:
     return f"{round_id.hex()}.unmasked"
+
+
+def _cohort_note(model_hash: bytes) -> str:
+    return f"{model_hash.hex()}.cohort"
+
+
+def _check_same(first: bytes | None, cohort: bytes) -> None:
+    if first not in (None, cohort):
+        raise ProtocolError(
+            "this site has helped to open the sum of other survivors over this very model; the two sums would subtract to the update "
+            "of the sites in which they differ: try again when the same sites are there, or go on from another model"
+        )

@@ -1,0 +1,159 @@
+"""The test of the masks: its false alarms, its power, and its alarm on the path that users run."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from quintain.core.errors import SpecificationFailure
+from quintain.core.statistics import binomial_tail
+from quintain.federated import FederatedPlan, hidden, secure_sum, split, train, verify_hidden
+from quintain.federated.secagg import masks
+from quintain.federated.secagg.encoding import WORD
+from quintain.training import Recipe
+from tests.federated.test_federated_loop import blobs, linear
+
+
+def in_the_clear(share):
+    """No mask on the first words of a vector."""
+
+    def leak(stream):
+        stream[: max(2, int(share * len(stream)))] = 0
+        return stream
+
+    return leak
+
+
+def keep(bits):
+    return lambda stream: stream & WORD.type(bits)
+
+
+def one_word(stream):
+    return np.full_like(stream, stream[0])
+
+
+def again(stream):
+    """A counter that starts anew in every chunk."""
+    return np.resize(stream[: 2**15], len(stream))
+
+
+LEAKS = {
+    "no mask at all": in_the_clear(1.0),
+    "half of the words in the clear": in_the_clear(0.49),
+    "two words in the clear": in_the_clear(0),
+    "masks on 15 low bits": keep(2**15 - 1),
+    "masks on 27 low bits": keep(2**27 - 1),
+    "masks on 17 high bits": keep(2**32 - 2**15),
+    "the lowest bit in the clear": keep(2**32 - 2),
+    "one word for all masks": one_word,
+}
+
+
+def plant(monkeypatch, leak):
+    """Every mask, where it is put on and where it is taken off, goes through the leak: the sums stay exact."""
+    whole = masks.add_stream
+
+    def leaking(words, key, *, subtract=False):
+        stream = np.zeros(len(words), WORD)
+        whole(stream, key)
+        fold = np.subtract if subtract else np.add
+        fold(words, leak(stream), out=words)
+
+    monkeypatch.setattr(masks, "add_stream", leaking)
+
+
+def run(net, **drop):
+    """A training at its default settings, and whether its sums were exact."""
+    exact = []
+    plan = FederatedPlan(1, Recipe(epochs=1, batch=10_000, rate=0.1, optimizer="sgd"))
+    sites = split(blobs(), 5, least=10, least_per_class=1).sites
+    train(sites, net, plan, on_round=lambda facts, _: exact.append(facts.simulated.exact), **drop)
+    return exact
+
+
+@pytest.mark.parametrize("drop", [{}, {"drop": {0: ("hospital-2", "late")}}], ids=["all", "late"])
+@pytest.mark.parametrize("leak", list(LEAKS))
+def test_each_planted_leak_stops_the_training_that_users_run(leak, drop, monkeypatch):
+    assert run(linear(), **drop) == [True]
+    plant(monkeypatch, LEAKS[leak])
+    with pytest.raises(SpecificationFailure, match="gives away the vector of 'hospital-"):
+        run(linear(), **drop)
+
+
+def test_a_stream_that_starts_again_shows_in_a_vector_that_is_longer(monkeypatch):
+    def wide():
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return nn.Sequential(nn.Flatten(), nn.Linear(6, 4000), nn.Tanh(), nn.Linear(4000, 2))
+
+    assert run(wide()) == [True]
+    plant(monkeypatch, again)
+    with pytest.raises(SpecificationFailure, match="words of what is left repeat another"):
+        run(wide())
+
+
+def test_an_abandoned_round_is_attacked_as_well(monkeypatch):
+    plant(monkeypatch, LEAKS["no mask at all"])
+    with pytest.raises(SpecificationFailure, match="come out right"):
+        train(
+            split(blobs(), 3, least=10, least_per_class=1).sites,
+            linear(),
+            FederatedPlan(1, Recipe(epochs=1)),
+            drop={0: ("hospital-1", "unmask")},
+        )
+
+
+def smallest(left):
+    """The chance of the most telling sign, over its share of the false alarms."""
+    return min(chance / share for _, chance, share in hidden._signs(left))
+
+
+@pytest.mark.parametrize("size", [1, 3, 45, 300])
+def test_false_alarms_come_no_more_often_than_stated(size):
+    """At a level of 1 % in place of 1e-9, which no simulation reaches: the chances are exact, so the level only scales."""
+    rng = np.random.default_rng(size)
+    trials = 600
+    alarms = sum(smallest(rng.integers(0, 2**32, size, dtype=np.uint32)) < 0.01 for _ in range(trials))
+    assert alarms <= trials * 0.01 + 7 * np.sqrt(trials * 0.01)
+
+
+def test_repeats_of_honest_words_are_expected():
+    """Half a million words: 29 repeats are chance, and more than twice as many are not."""
+    left = np.random.default_rng(0).integers(0, 2**32, 500_000, dtype=np.uint32)
+    assert smallest(left) > 1e-6
+    left[:80] = left[-80:]
+    assert smallest(left) < hidden.FALSE_ALARM / 5
+
+
+@pytest.mark.parametrize(
+    ("size", "change"),
+    [
+        (1_000_000, lambda left, rng: left.__setitem__(slice(4), 0)),
+        (45, lambda left, rng: left.__iand__(np.uint32(2**32 - 2))),
+        (45, lambda left, rng: left.__setitem__(slice(None), left[0])),
+        (2**15 + 10, lambda left, rng: left.__setitem__(slice(2**15, None), left[:10])),
+        (4000, lambda left, rng: left.__ior__((rng.random(4000) < 0.2).astype(np.uint32) << np.uint32(9))),
+    ],
+    ids=["four words", "a low bit", "one word", "a stream again", "a bit at 0.6"],
+)
+def test_the_stated_power_is_there_at_the_stated_sizes(size, change):
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        left = rng.integers(0, 2**32, size, dtype=np.uint32)
+        change(left, rng)
+        assert smallest(left) < hidden.FALSE_ALARM / 5  # as with five sites
+
+
+def test_four_words_of_ten_million_are_no_chance_and_one_is():
+    assert binomial_tail(4, 10**7, 2.0**-32) < hidden.FALSE_ALARM / 2 / 5
+    assert binomial_tail(1, 100, 2.0**-32) > hidden.FALSE_ALARM
+
+
+def test_earlier_rounds_may_come_without_their_vectors():
+    given = {f"site-{i}": np.full(60, 0.1 * i) for i in range(4)}
+    result = secure_sum(given, drop={"site-1": "late"})
+    slim = result.seen.without_vectors()
+    assert slim.masked == {}
+    assert (slim.shares, slim.keys, slim.link) == (result.seen.shares, result.seen.keys, result.seen.link)
+    words = {name: result.encoding.quantise(vector) for name, vector in given.items()}
+    verify_hidden(result.seen, words, earlier=[slim])

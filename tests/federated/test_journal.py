@@ -1,0 +1,207 @@
+"""What a site remembers beyond a round: two sums over one model never differ in their sites."""
+
+import errno
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from quintain.core.errors import ProtocolError, SettingError, StorageError
+from quintain.federated import RoundAbandonedError, Stage
+from quintain.federated.aggregate import sum_words
+from quintain.federated.secagg import client, server
+from quintain.federated.secagg.encoding import Encoding
+from quintain.federated.secagg.journal import FolderJournal, MemoryJournal
+from quintain.federated.secagg.keys import Identity, Roster
+from quintain.federated.secagg.policy import Policy, Task
+from tests.federated.rounds import federation
+
+MODEL, OTHER = bytes(32), bytes([1]) * 32
+MAKERS = [lambda folder: MemoryJournal(), FolderJournal]
+
+
+class Sites:
+    """Five sites with their journals, a vector each, and a server that asks for sums."""
+
+    def __init__(self, n=5, weights=None):
+        self.names = tuple(f"site-{i}" for i in range(n))
+        self.identities = {name: Identity.create(name) for name in self.names}
+        self.journals = {name: MemoryJournal() for name in self.names}
+        self.encoding = Encoding(40, 1.0, 1000, n, 0 if weights is None else 64)
+        rng = np.random.default_rng(0)
+        given = weights or dict.fromkeys(self.names)
+        self.words = {name: self.encoding.quantise(rng.uniform(-1, 1, 40), given[name]) for name in self.names}
+        self.asked = 0
+
+    def sum(self, silent=(), *, counter=None, model=MODEL, stage=Stage.MASKED, cut=()):
+        """The sum without the silent ones; those in ``cut`` are silent when it comes to unmask."""
+        self.asked += 1
+        task = Task(federation="five", counter=self.asked if counter is None else counter)
+        roster = Roster.of(*self.identities.values())
+        terms = Policy(roster, self.asked.to_bytes(16, "big"), 4, 4, self.encoding, model, 1, task)
+        drop = {self.names.index(name): stage for name in silent} | {self.names.index(name): Stage.UNMASK for name in cut}
+        return sum_words(terms, self.identities, self.words, drop, journals=self.journals)
+
+
+def test_two_sums_over_one_model_do_not_subtract_to_a_sites_update(monkeypatch):
+    """The attack: the same vectors with everybody, then without one; their difference is that one's vector, to the last bit."""
+
+    def attack():
+        sites = Sites(weights={f"site-{i}": 10 + i for i in range(5)})
+        return sites, sites.sum().integers - sites.sum(["site-2"]).integers
+
+    with pytest.raises(RoundAbandonedError, match="has helped to open the sum of other survivors over this very model"):
+        attack()
+    monkeypatch.setattr(MemoryJournal, "check_cohort", lambda *args: None)
+    with pytest.raises(RoundAbandonedError, match=r"0 of 5 sites unmasked.*has helped to open the sum"):
+        attack()  # what it answers is claimed on its own
+    monkeypatch.setattr(MemoryJournal, "claim_answer", lambda *args: None)
+    sites, guess = attack()
+    assert np.array_equal(guess, sites.encoding.integers(sites.words["site-2"]))
+    assert guess[-1] == 12  # its weight with it
+
+
+@pytest.mark.parametrize("gone", [["site-0"], ["site-4"]])
+def test_a_first_sum_without_a_site_bars_the_sum_with_it_too(gone):
+    sites = Sites()
+    assert sites.sum(gone).exact
+    with pytest.raises(RoundAbandonedError, match="1 of 5 sites signed the survivors"):
+        sites.sum()
+    with pytest.raises(RoundAbandonedError, match="other survivors"):
+        sites.sum(["site-2"])  # two sites apart
+    assert sites.sum(gone).exact
+    assert sites.sum(model=OTHER).exact
+
+
+def test_a_round_that_the_server_calls_abandoned_is_not_opened_a_second_time_with_others():
+    """It may have the answers and deny it: three of the four that it needs were given here, the fourth may be in its hands."""
+    sites = Sites()
+    with pytest.raises(RoundAbandonedError, match="3 of 5 sites unmasked"):
+        sites.sum(cut=["site-3", "site-4"])
+    with pytest.raises(RoundAbandonedError, match="other survivors"):
+        sites.sum(["site-4"])
+    assert sites.sum().exact
+
+
+def test_a_cohort_that_cannot_be_opened_binds_nobody():
+    """One of five was unheard when three opened the first cohort; it is not lured into another one that bars the first for good."""
+    sites = Sites()
+    with pytest.raises(RoundAbandonedError, match="3 of 5 sites unmasked"):
+        sites.sum(["site-4"], cut=["site-0"])
+    with pytest.raises(RoundAbandonedError, match="2 of 5 sites signed the survivors"):
+        sites.sum(["site-1"])
+    assert sites.sum(["site-4"]).exact
+
+
+def test_a_round_that_nobody_answered_is_tried_again_with_whoever_is_there():
+    sites = Sites()
+    with pytest.raises(RoundAbandonedError, match="3 of 5 sites sent a masked vector"):
+        sites.sum(["site-0", "site-1"])
+    with pytest.raises(RoundAbandonedError, match="3 of 5 sites signed"):
+        sites.sum(["site-0", "site-1"], stage=Stage.AGREE)
+    assert sites.sum(["site-2"]).exact
+
+
+def test_an_update_is_masked_once_whatever_the_round_id():
+    sites = Sites()
+    sites.sum(counter=7)
+    with pytest.raises(RoundAbandonedError, match=r"the update of round 7 over this model was masked before, in round id 0+1;"):
+        sites.sum(counter=7)
+    assert sites.sum(counter=7, model=OTHER).exact
+    assert sites.sum(counter=8).exact
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_no_masked_vector_leaves_twice_and_the_refusal_costs_no_secret(make, tmp_path):
+    party = federation(4)
+    journal = make(tmp_path / "journal")
+    party.sites[0] = replace(party.sites[0], site=replace(party.sites[0].site, journal=journal))
+    journal.claim_update("", 0, party.policy.model_hash, b"earlier")
+    state, outgoing = server.open_round(party.policy)
+    for _ in range(2):
+        state, outgoing = server.step(state, party.deliver(outgoing))
+    before = party.sites[0]
+    with pytest.raises(ProtocolError, match=r"masked once: try again under the next round counter"):
+        client.step(before, outgoing[0])
+    assert len(before.words.peek()) == 4 * party.policy.encoding.words
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_claims_are_made_once(make, tmp_path):
+    journal = make(tmp_path)
+    journal.claim_update("f", 1, MODEL, b"a")
+    for other in (("g", 1, MODEL), ("f", 2, MODEL), ("f", 1, OTHER)):
+        journal.claim_update(*other, b"b")
+    with pytest.raises(ProtocolError, match="in round id 61"):
+        journal.claim_update("f", 1, MODEL, b"c")
+    journal.claim_answer(b"1" * 16, MODEL, b"cohort")
+    journal.claim_answer(b"2" * 16, MODEL, b"cohort")
+    with pytest.raises(ProtocolError, match="other survivors"):
+        journal.claim_answer(b"3" * 16, MODEL, b"others")
+    with pytest.raises(ProtocolError, match="answered once"):
+        journal.claim_answer(b"3" * 16, MODEL, b"cohort")  # a refused round is burnt
+
+
+def test_of_two_processes_that_claim_at_once_one_is_refused(tmp_path):
+    """Nothing is looked up beforehand: the exclusive making of the file decides, so that there is no moment between look and claim."""
+    one, other = FolderJournal(tmp_path), FolderJournal(tmp_path)
+    one.claim_answer(b"r" * 16, MODEL, b"cohort")
+    with pytest.raises(ProtocolError, match="answered once"):
+        other.claim_answer(b"r" * 16, MODEL, b"cohort")
+    one.claim_update("f", 0, MODEL, b"1")
+    with pytest.raises(ProtocolError, match="masked once"):
+        other.claim_update("f", 0, MODEL, b"2")
+    assert (tmp_path / f"{MODEL.hex()}.cohort").read_bytes() == b"cohort"
+
+
+def test_a_note_that_a_crash_cut_off_refuses(tmp_path):
+    (tmp_path / f"{MODEL.hex()}.cohort").write_bytes(b"")
+    with pytest.raises(ProtocolError, match="other survivors"):
+        FolderJournal(tmp_path).claim_answer(b"r" * 16, MODEL, b"cohort")
+
+
+@pytest.fixture
+def full(tmp_path, monkeypatch):
+    """A folder on a full disk."""
+    make = os.open
+
+    def no_space(path, flags, *args):
+        if flags & os.O_CREAT and Path(path).is_relative_to(tmp_path / "full"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return make(path, flags, *args)
+
+    monkeypatch.setattr(os, "open", no_space)
+    return tmp_path / "full"
+
+
+def test_no_masked_vector_leaves_if_the_journal_cannot_be_written(full):
+    with pytest.raises(StorageError, match=r"cannot write the journal in .*: No space left"):
+        FolderJournal(full).claim_update("f", 0, MODEL, b"r")
+    sites = Sites()
+    sites.journals["site-1"] = FolderJournal(full)
+    summed = sites.sum()
+    assert summed.survivors == ("site-0", "site-2", "site-3", "site-4")
+    assert "No space left" in summed.left["site-1"]
+    assert "site-1" not in summed.seen.masked
+    assert summed.refused == {}
+
+
+def test_a_journal_that_cannot_be_read_keeps_its_site_out(tmp_path):
+    (tmp_path / "file").write_text("")
+    sites = Sites()
+    sites.journals["site-1"] = FolderJournal(tmp_path / "file")
+    summed = sites.sum()
+    assert summed.dropped == ("site-1",)
+    assert "cannot read the journal" in summed.left["site-1"]
+
+
+@pytest.mark.parametrize(("update", "answer"), [((1, 0, MODEL, b""), ("r", MODEL, b"")), (("f", "0", MODEL, b""), (b"r", None, b""))])
+def test_claims_of_a_wrong_type_are_refused_by_name(update, answer):
+    with pytest.raises(SettingError, match="expected"):
+        MemoryJournal().claim_update(*update)
+    with pytest.raises(SettingError, match="expected"):
+        MemoryJournal().claim_answer(*answer)
+    with pytest.raises(SettingError, match="folder = 3"):
+        FolderJournal(3)
