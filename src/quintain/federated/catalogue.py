@@ -9,6 +9,6 @@ CATALOGUE: tuple[Entry, ...] = (
         "quintain.federated.aggregate:secure_sum",
         "exact sums of masked vectors, over sites that may fall silent at any stage (Bonawitz et al. 2017)",
         guarantee="the server learns the sum over at least `minimum` sites and nothing else of a site's vector, if 2t > n + corrupt and at "
-        "most `corrupt` sites side with it; the sum itself may still tell: add differential privacy",
+        "most `corrupt` sites side with it; a sum may still tell, and so may two that differ in their sites: add differential privacy",
     ),
 )

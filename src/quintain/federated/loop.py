@@ -48,8 +48,8 @@ def train(
 
     with public weights w_i, all equal unless the plan says otherwise; the numerator is a secure sum. Only trainable parameters are
     averaged. A site whose training or journal fails is silent in that round. A round that is abandoned leaves the model as it was, and
-    the next one starts with new keys; over the same model the sites then open the sum of no other cohort than one that they have
-    helped to open before, even if the server says that it came to nothing. After each round the server's own view is attacked.
+    the next one tries again with new keys. Should some sites have helped to open the abandoned sum, they open none of other survivors
+    over that model: the server may have the sum and deny it. After each round the server's own view is attacked (``verify_hidden``).
 
     Args:
         sites: Name to data, in the order of the roster.
@@ -63,16 +63,17 @@ def train(
 
     Raises:
         ProtocolError: If no round at all came to an average.
-        ModelError: If local training changes a buffer, such as BatchNorm's statistics, which must not be averaged.
+        ModelError: If local training fails at every site, since it changes a buffer, such as BatchNorm's statistics, which must not
+            be averaged, or ends in NaN; likewise whatever else the first site's failure is.
         SettingError: If settings cannot hold.
         SpecificationFailure: If the server's view of a round gives a site's update away.
 
-    Guarantee: that of ``secagg.client.step`` on each round's sum, and at most one cohort's sums over one model. A sum may tell of a
-    site's data by itself. So may two: in neighbouring rounds over different models of which one site took part in only one, the sums
-    subtract to its update plus what the others' have changed by, which is little where the model moves little (full-batch descent at
-    small steps: cosine above 0.99 to the true update; ``Round.simulated.exposed`` measures it). A plan whose ``minimum`` is the number
-    of sites keeps that from happening between opened sums, differential privacy bounds both. Nor is it checked here that the next
-    model is the last one plus the sum: a server that moves it by a hair has another model, over which it may ask again.
+    Guarantee: that of ``secagg.client.step`` on each round's sum, and over one model sums of one set of survivors only. What is left:
+    a sum may tell of a site's data by itself, and sums over different models may tell together. If one site is in only one of two
+    neighbouring sums, these subtract to its update plus what the others' updates have changed by, which is little where the model moves
+    little (full-batch descent at small steps: cosine above 0.99 to the true update; ``Round.simulated.exposed`` measures it). With a
+    ``minimum`` of all sites no two sums differ in their sites; differential privacy bounds what any sums tell. A server that chooses
+    the models itself may move one by a hair and ask again: here the next model is the last one plus the average, by construction.
     Source: McMahan et al., 2017, arXiv:1602.05629; Bonawitz et al., 2017, ePrint 2017/281.
     """
     federation = _Federation.of(sites, net, plan, objective)
@@ -105,7 +106,8 @@ def train(
                 _apply(net, federation.mean(summed))
                 last = (summed, words)
             verify_hidden(seen, words, earlier=earlier)
-            earlier.append(seen.without_vectors())
+            if set(seen.sharing) != set(seen.survivors):  # the keys of those in between were revealed; a later round may not use them
+                earlier.append(seen.without_vectors())
             rounds.append(facts)
             if on_round is not None:
                 on_round(facts, summed)

@@ -23,8 +23,8 @@ class FederatedPlan:
             sites: a round without one of them is abandoned.
         corrupt: Sites that may side with the server.
         weights: Site to positive integer weight in the average, known to everybody and the same in all rounds; None for equal ones.
-            Numbers of examples are good weights where they are no secret; as a hidden part of the sum they would be none either, since
-            the sums of two rounds subtract to the weight of a site that is in one of them alone.
+            Give numbers of examples only where they are no secret. A weight that travels inside the sums is none for long: the sums of
+            weights of two rounds subtract to that of a site which is in one of them alone.
 
     Raises:
         SettingError: If there are no rounds, or something is of another type.

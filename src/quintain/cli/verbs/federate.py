@@ -43,6 +43,6 @@ def run(
 VERB = Verb(
     "federate",
     run,
-    "Let sites train together under secure aggregation: the server sees masked vectors and their sum, nothing else.",
+    "Let sites train together under secure aggregation: the server sees masked vectors and each round's sum; its view is attacked.",
     ("--data xrays --sites 5", "--model net.py:make --data mine.npz --sites 8 --rounds 20"),
 )

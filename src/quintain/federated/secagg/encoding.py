@@ -24,8 +24,9 @@ class Encoding:
     .. math:: q = \mathrm{round}\big(s\, a\, \mathrm{clip}(x, -C, C)\big) \bmod 2^{32}, \qquad a = w / W
 
     Rounding and multiplication are monotone, so :math:`|q| \le Q = \mathrm{round}(sC)`; a sum of n of them is read back exactly since
-    :math:`nQ < 2^{31}` is checked in integers. With a weight cap W the integer weight w travels as one more word, so that nobody, the
-    server included, sees a single site's weight.
+    :math:`nQ < 2^{31}` is checked in integers. With a weight cap W the integer weight w travels as one more word, so that one
+    sum tells the sum of the weights alone. That is a single site's weight to whoever knows the others', and to the server once it has
+    the sum of the same weights without that site: where weights are secret, do not sum them twice.
 
     Args:
         length: Entries of the vector.

@@ -1,0 +1,20 @@
+"""``docs/federated.md``: each promise names a test that is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/federated.md").read_text(encoding="utf-8")
+PROMISES = re.findall(r"\| `(tests/\S+\.py)::(\w+)` \|", PAGE)
+
+
+@pytest.mark.parametrize(("path", "name"), PROMISES)
+def test_a_promise_is_held_by_a_test(path, name):
+    assert f"def {name}(" in (ROOT / path).read_text(encoding="utf-8")
+
+
+def test_every_line_of_the_table_names_its_test():
+    rows = [line for line in PAGE.splitlines() if line.startswith("| ")]
+    assert len(PROMISES) == len(rows) - 1 == 6
