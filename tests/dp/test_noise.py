@@ -1,23 +1,26 @@
-"""The stream against the cipher's test vector and against statistics; one process and one thread at a time draw from it."""
+"""The stream against the cipher's test vector, against statistics, and at the ends of its numbers; one process at a time draws from it."""
 
+import math
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal, localcontext
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import kstest
+from scipy.stats import kstest, norm
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from quintain.core.errors import DataError, SettingError
 from quintain.dp import PoissonLoader, PrivacyEngine
-from quintain.dp.step.noise import AT_ONCE, Stream
+from quintain.dp.step.noise import AT_ONCE, EDGE, Stream
+from quintain.dp.step.noising import noisy_votes
 
 from .loops import step
 
@@ -51,6 +54,101 @@ def test_noise_is_added_in_pieces_that_are_independent(dtype: torch.dtype) -> No
     assert kstest(z.numpy(), "norm").pvalue > 1e-6
     for lag in (1, AT_ONCE // 8, AT_ONCE // 4, AT_ONCE // 2):
         assert abs(float((z[lag:] * z[:-lag]).mean())) < 5 / count**0.5
+
+
+WIDTH = {torch.float32: 31, torch.float64: 63}
+"""Bits of a word that a radius comes from."""
+
+
+def by_hand(stream: Stream, *words: int, dtype: torch.dtype) -> Stream:
+    """A stream whose next numbers come from a radius word and the angle 0, and which goes on with the other words, then with small ones."""
+    first = np.array([words[0], 0], dtype=f"<i{dtype.itemsize}").tobytes()
+    said = iter([first, *(word.to_bytes(8, "little") for word in words[1:])])
+
+    def fill(out: bytearray, count: int) -> None:
+        out[:] = next(said, b"").ljust(max(count, len(out)), b"\1")
+
+    stream._fill = fill
+    return stream
+
+
+def radius(word: int, *words: int, dtype: torch.dtype) -> float:
+    """What comes of a radius word and further ones."""
+    z = by_hand(Stream.seeded(0), word, *words, dtype=dtype).normal(2, dtype)
+    assert z[1] == 0
+    return float(z[0])
+
+
+@pytest.mark.parametrize("dtype", WIDTH)
+@pytest.mark.parametrize("zeros", [0, 1, 4, 30])
+def test_radii_have_no_largest_and_no_smallest_value(dtype: torch.dtype, zeros: int) -> None:
+    """Of u = 2^-k and of u = 1 - 2^-k: as long as words are zero, more are drawn."""
+    further = (0,) * zeros + (1, 0)
+    k = WIDTH[dtype] + 64 * (zeros + 1)
+    assert radius(0, *further, dtype=dtype) == pytest.approx(math.sqrt(2 * k * math.log(2)), rel=1e-6)
+    if k < 250:
+        assert radius(1 << (WIDTH[dtype] - EDGE), *further, dtype=dtype) == pytest.approx(2 ** ((1 - k) / 2), rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", WIDTH)
+def test_radii_are_the_exact_ones_but_for_what_the_docstring_says(dtype: torch.dtype) -> None:
+    width, bound = WIDTH[dtype], {torch.float32: 2.0**-14, torch.float64: 2.0**-42}[dtype]
+    edge = 1 << (width - EDGE)
+    inside = np.random.default_rng(0).integers(2 * edge, 2**width, 50).tolist()
+    near = [2 * edge, 2 * edge + 1, 3 * edge, 2**width - 1, 2**width - edge, *(2 * edge + (1 << shift) for shift in range(width - 2))]
+    with localcontext() as context:
+        context.prec = 60
+        for word in inside + near:
+            for end in (0, 1):
+                exact = (-2 * (Decimal(word - edge + end) / 2**width).ln()).sqrt()
+                assert abs(radius(word, dtype=dtype) - float(exact)) <= bound * max(1, float(exact))
+        for word in (0, 1, edge - 1, edge, edge + 1, 2 * edge - 1):
+            share = Decimal((word % edge << 64) + 2**63) / 2 ** (width + 64)
+            exact = (-2 * (share if word < edge else 1 - share).ln()).sqrt()
+            assert radius(word, 2**63, dtype=dtype) == pytest.approx(float(exact), rel=1e-6 if dtype == torch.float32 else 1e-14)
+
+
+@pytest.mark.parametrize("dtype", WIDTH)
+def test_both_ends_follow_the_law(dtype: torch.dtype) -> None:
+    """Below u = 2^-20, -ln u is exponential from there on; above 1 - 2^-20, 1 - u is uniform."""
+    width, stream = WIDTH[dtype], Stream.seeded(4)
+    fill = stream._fill
+
+    def short(out: bytearray, count: int) -> None:
+        fill(out, count)
+        if count > 8:
+            words = np.frombuffer(out, dtype=f"<i{dtype.itemsize}")
+            words[: len(words) // 2] &= (2 << (width - EDGE)) - 1
+            words[len(words) // 2 :] = 0
+
+    stream._fill = short
+    exponential = stream.normal(4000, dtype)[:2000].double().square() / 2
+    low = exponential[exponential > 1] - EDGE * math.log(2)
+    high = -torch.expm1(-exponential[exponential < 1]) * 2**EDGE
+    assert abs(len(low) - 1000) < 5 * math.sqrt(500)
+    assert kstest(low.numpy(), "expon").pvalue > 1e-6
+    assert kstest(high.numpy(), "uniform").pvalue > 1e-6
+
+
+@pytest.mark.parametrize("dtype", WIDTH)
+@pytest.mark.parametrize("sigma", [0.3, 0.1, 0.06])
+def test_no_output_betrays_a_record_because_noise_cannot_reach_it(private, dtype: torch.dtype, sigma: float) -> None:
+    """A record moves a sum by 1 / sigma standard deviations. If noise ended, outputs beyond its end would have an infinite privacy loss:
+    with an end at 6.66 that is a delta of 4.4e-4 at sigma = 0.3, at any epsilon."""
+    assert norm.sf(6.66 - 1 / 0.3) == pytest.approx(4.4e-4, rel=0.02)
+    net, optimizer, loader, engine = private(torch.nn.Linear(6, 2).to(dtype), batch=40, noise_multiplier=sigma)
+    x, y = next(iter(loader))
+    torch.nn.functional.cross_entropy(net(torch.zeros_like(x, dtype=dtype)), y).backward()
+    by_hand(optimizer.stream, 0, *[0] * 10, 1, dtype=dtype)
+    optimizer.step()
+    end = float(net.weight.grad.flatten()[0]) * 40 / sigma
+    assert norm.sf(end - 1 / sigma) < 1e-12
+    assert engine.get_epsilon(1e-5) < math.inf
+
+
+def test_the_count_of_adaptive_clipping_has_noise_without_an_end() -> None:
+    stream = by_hand(Stream.seeded(0), 0, 0, 0, 1, 0, dtype=torch.float64)
+    assert noisy_votes(3, 0.5, stream, secure=False) == pytest.approx(3 + math.sqrt(2 * (63 + 3 * 64) * math.log(2)))
 
 
 def test_streams_differ_by_seed_and_place_and_secret_ones_always() -> None:

@@ -21,6 +21,10 @@ WORD = 1 << 64
 AT_ONCE = 1 << 18
 """Bytes of cipher that are worked on together: few enough to stay in the processor's caches, and even in pairs of words."""
 ZEROS = bytes(AT_ONCE)
+EDGE = 20
+"""Radii come from more bits than one word has where their uniform number is within 2^-20 of 0 or 1: once in half a million."""
+SIGNIFICANT = 1 << 64
+"""From where on a whole number says enough of a uniform one."""
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -52,9 +56,11 @@ class Stream:
     """An endless stream of random words for each turn 0, 1, 2, ...: AES-256 in counter mode, the turn in the counter's upper half.
 
     What it protects: who does not know the key cannot tell the stream from chance, nor continue or rewind it, however much of it the
-    released models show. What it does not: Gaussian noise is rounded to floating point, and the low bits of such a sum can
-    leak (Mironov, 2012, CCS); in float32 no number is beyond 6.66 standard deviations, which adds up to 3e-11 a step to delta; nor is the
-    time of a draw constant. A seeded stream protects nobody who can guess the seed.
+    released models show. Its normal numbers have no largest one, so that delta needs no term for a tail that is cut off, whatever the noise
+    multiplier: each pair lies within 2^-14 (float32) or 2^-42 (float64), or that share of its length, of a pair of exact ones.
+
+    What it does not: by as much is Gaussian noise rounded, and the low bits of such a sum can leak (Mironov, 2012, CCS); ``secure_mode``
+    draws whole numbers instead. Nor is the time of a draw constant. A seeded stream protects nobody who can guess the seed.
 
     It belongs to the process that made it: a fork holds the same key and would draw the same noise, so there every use is refused. Each
     thread has a place of its own, so that none moves another's between ``seek`` and what it draws; threads that never went anywhere take
@@ -104,9 +110,14 @@ class Stream:
         return np.frombuffer(self._bytes(8 * count), dtype="<u8", count=count)
 
     def normal(self, count: int, dtype: torch.dtype = torch.float64) -> Tensor:
-        """``count`` standard normal numbers, by the transform of Box and Muller.
+        r"""``count`` standard normal numbers, by the transform of Box and Muller.
 
-        From uniforms of 53 bits in float64; in float32 from 31 bits for the radius (so that none is beyond 6.66) and 32 for the angle.
+        .. math:: (z_1, z_2) = \sqrt{-2 \ln u}\, (\cos \varphi, \sin \varphi)
+
+        Words of 31 bits (float32) or 63 (float64) give u, whose digits are too few near 0 and 1, where the radius is largest and smallest;
+        there further words of the stream continue u until 64 digits follow its first one, or that of 1 - u. In between, the last digit of
+        u is a share of at most 2^-11 (2^-43) of it, and 1 - u is rounded by at most 2^-24 (2^-53), so that neither moves the radius by more
+        than 2^-14 (2^-42).
         """
         half = -(-count // 2)
         return self._normal(torch.empty(2, half, dtype=dtype), torch.empty(2, half, dtype=dtype), bytearray()).view(-1)[:count]
@@ -130,21 +141,34 @@ class Stream:
 
     def _normal(self, drawn: Tensor, words: Tensor, bits: bytearray) -> Tensor:
         """Normal numbers in all of ``drawn`` (2, half), by way of ``words``, of the same shape, and ``bits``, which grows as it must."""
-        count = words.numel()
+        count, half = words.numel(), words.numel() // 2
         if not count:
             return drawn
         self._fill(bits, count * words.element_size())
-        if words.dtype == torch.float64:
-            uniform = np.frombuffer(bits, dtype="<u8", count=count) >> np.uint64(11)
-            words.view(-1).copy_(torch.from_numpy((uniform.astype(np.float64) + 0.5) * 2.0**-53))
-            radius, angle = words[0], words[1].mul_(2 * math.pi)
-        else:
-            words.view(-1).copy_(torch.frombuffer(bits, dtype=torch.int32, count=count))
-            radius, angle = words[0].abs_().add_(0.5).mul_(2.0**-31), words[1].mul_(math.pi * 2.0**-31)
+        # The first half of the words becomes radii, without the sign; the second half becomes angles, with it.
+        single = words.dtype == torch.float32
+        raw = np.frombuffer(bits, dtype="<i4" if single else "<i8", count=count)
+        width = 31 if single else 63
+        np.bitwise_and(raw[:half], raw.dtype.type(2**width - 1), out=raw[:half])
+        words.view(-1).copy_(torch.from_numpy(raw if single else raw.astype(np.float64)))
+        # Words below 2 * edge stand for both ends of (0, 1), all others for what is between: 2 * edge is the cell next above the edge.
+        edge = 1 << (width - EDGE)
+        radius, angle = words[0].add_(0.5 - edge).mul_(2.0**-width), words[1].mul_(math.pi * 2.0**-width)
         radius.log_().mul_(-2).sqrt_()
+        if raw[:half].min() < 2 * edge:
+            for i in np.flatnonzero(raw[:half] < 2 * edge):
+                radius[i] = self._radius(int(raw[i]) % edge, width, near_one=bool(raw[i] >= edge))
         torch.cos(angle, out=drawn[0])
         torch.sin(angle, out=drawn[1])
         return drawn.mul_(radius)
+
+    def _radius(self, digits: int, width: int, *, near_one: bool) -> float:
+        """sqrt(-2 ln u) where the first ``width`` binary digits of u, or of 1 - u, are known to be so few that more must follow."""
+        while digits < SIGNIFICANT:
+            digits, width = digits << 64 | int(self.words(1)[0]), width + 64
+        if near_one:
+            return math.sqrt(-2 * math.log1p(-math.ldexp(digits, -width)))
+        return math.sqrt(2 * (width * math.log(2) - math.log(digits)))
 
     def _bytes(self, count: int) -> bytearray:
         """At least so many."""
