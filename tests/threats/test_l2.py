@@ -69,6 +69,14 @@ def test_projection_does_not_expand() -> None:
     assert (apart <= torch.linalg.vector_norm(a - b, dim=1) * (1 + 1e-9)).all()
 
 
+def test_a_sample_is_the_same_number_wherever_it_stands_in_the_batch() -> None:
+    x, draw = 0.4 + 0.2 * inputs(300, 1, 4, 4), Draw(5, torch.arange(300))
+    whole = L2(0.1).sample(x, draw)
+    for size in (1, 7, 64):
+        parts = torch.arange(300).split(size)
+        assert torch.equal(torch.cat([L2(0.1).sample(x[part], draw.of(part)) for part in parts]), whole)
+
+
 def test_huge_and_broken_points_stay_inside() -> None:
     x = inputs(4, 5, dtype=torch.float32)
     z = x.clone()

@@ -79,6 +79,8 @@ class L2(NormBall):
     def sample(self, x: Tensor, draw: Draw, room: Room | None = None) -> Tensor:  # noqa: ARG002
         """A uniform point of the ball, one per example, clamped to the box."""
         direction = self.ascend(draw.normal(x).double(), 1.0)
-        radius = draw.at("radius").uniform(x.new_empty((len(x), 1), dtype=torch.float64)) ** (1 / max(1, x[:1].numel()))
+        uniform = draw.at("radius").uniform(x.new_empty((len(x), 1), dtype=torch.float64))
+        # The root by exp and log: a tensor's pow rounds a number by where it stands in the batch (vector lanes and rest differ).
+        radius = (uniform.log() / max(1, x[:1].numel())).exp()
         change = self.eps * column(radius, x) * direction
         return self.project((x.double() + change).clamp(self.low, self.high).to(x.dtype), x)
