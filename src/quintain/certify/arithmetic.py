@@ -4,12 +4,15 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from quintain.core.errors import ModelError
 
 SPARE = 8
 """How many times over the float64 rounding of the bound itself is covered, so that every rule need not count its own operations."""
+
+PLAIN = (Tensor, nn.Parameter, nn.Buffer)
+"""Tensors that compute as torch documents it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +23,14 @@ class Arithmetic:
 
     .. math:: \gamma_n \sum_i |w_i h_i|, \qquad \gamma_n = \frac{n u}{1 - n u},
 
-    plus what the products lose below the smallest normal number.
+    plus what is lost below the smallest normal number t, which one device keeps in part and another takes for zero: t for each product,
+    t for each partial sum, and t |h_i| where a factor of :math:`h_i` is itself below t.
 
     Args:
         unit: Unit roundoff u of the model that runs (2^-24 for float32); 0 for exact arithmetic.
-        tiny: Smallest normal number of the model's type.
+        tiny: Smallest normal number t of the model's type.
         huge: Largest finite number of the model's type; a sum whose terms may exceed it is not bounded at all.
+        dtype: The model's type, None for exact arithmetic.
 
     Source: Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1.
     """
@@ -33,6 +38,7 @@ class Arithmetic:
     unit: float = 0.0
     tiny: float = 0.0
     huge: float = torch.inf
+    dtype: torch.dtype | None = None
 
     @property
     def rounds(self) -> bool:
@@ -45,13 +51,69 @@ class Arithmetic:
             return math.inf
         return terms * self.unit / (1 - terms * self.unit) + SPARE * (terms + 1) * 2.0**-53
 
-    def slack(self, terms: int, magnitude: Tensor) -> Tensor:
+    def lost(self, terms: int, factor: Tensor) -> Tensor:
+        """What ``terms`` products and their partial sums may lose below the smallest normal number.
+
+        Args:
+            terms: How many.
+            factor: Largest absolute value that is multiplied with a weight, which may itself be below the smallest normal number.
+        """
+        lost = 2 * terms * self.tiny
+        return lost + lost * factor
+
+    def slack(self, terms: int, magnitude: Tensor, factor: Tensor) -> Tensor:
         """Largest error of sums of ``terms`` products whose absolute values add up to ``magnitude``; infinite where it may overflow."""
         if not self.rounds:
             return torch.zeros_like(magnitude)
         gamma = self.gamma(terms)
-        error = gamma * magnitude + terms * self.tiny
+        error = gamma * magnitude
+        if terms:
+            error = error + self.lost(terms, factor)
         return torch.where(magnitude * (1 + gamma) < self.huge, error, torch.inf)
+
+    def number(self, value: float, name: str) -> float:
+        """A Python number as the model takes it: rounded to the model's type.
+
+        Raises:
+            ModelError: If it is not zero, but below the smallest normal number, where devices differ; or too large for the type.
+        """
+        if self.dtype is None:
+            return float(value)
+        rounded = float(torch.tensor(float(value), dtype=self.dtype))
+        if value != 0 and not self.tiny <= abs(value) <= self.huge:
+            raise ModelError(
+                f"{name} uses the number {value!r}, which {self.dtype} holds as {rounded:g}: expected 0, or a size from {self.tiny:.3g} to "
+                f"{self.huge:.3g}. Scale by a number inside that range"
+            )
+        return rounded
+
+    def inverse(self, divisor: Tensor) -> Tensor:
+        """``1 / divisor`` in the type of the bounds.
+
+        Raises:
+            ModelError: If the divisor or its inverse is zero, infinite or below the smallest normal number, where devices differ.
+        """
+        inverse, size = 1 / divisor, divisor.abs()
+        if self.rounds and not bool(((self.tiny <= size) & (size <= self.huge) & (inverse.abs() >= self.tiny)).all()):
+            raise ModelError(
+                f"a division by {float(size.min()):g} to {float(size.max()):g}; expected sizes from {self.tiny:.3g} to {1 / self.tiny:.3g}"
+            )
+        return inverse
+
+    def require_type(self, tensor: Tensor, name: str) -> None:
+        """Refuse a tensor of the net that is no plain one, or would make the model compute in another type.
+
+        Raises:
+            ModelError: With the type that it has and the one that it should have.
+        """
+        if type(tensor) not in PLAIN:
+            raise ModelError(
+                f"{name} uses a {type(tensor).__name__}, which may compute otherwise than a plain tensor; expected a plain one"
+            )
+        if self.dtype is not None and tensor.dtype != self.dtype and (tensor.is_floating_point() or tensor.is_complex()):
+            raise ModelError(
+                f"{name} uses a tensor of {tensor.dtype} in a model of {self.dtype}; expected one type: convert all with net.float()"
+            )
 
 
 EXACT = Arithmetic()
@@ -66,4 +128,4 @@ def deployed(dtype: torch.dtype) -> Arithmetic:
     if dtype not in {torch.float32, torch.float64}:
         raise ModelError(f"the model runs in {dtype}; interval bounds hold for float32 and float64. Convert it with net.float()")
     info = torch.finfo(dtype)
-    return Arithmetic(info.eps / 2, info.tiny, info.max)
+    return Arithmetic(info.eps / 2, info.tiny, info.max, dtype)

@@ -5,26 +5,33 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from quintain.certify.arithmetic import Arithmetic
 from quintain.certify.rules import LAYERS, bound_layer
-from quintain.certify.span import Span
+from quintain.certify.span import BatchSize, Span
 from quintain.core.errors import ModelError
 
 
 def add(a: Any, b: Any, arithmetic: Arithmetic) -> Span:
     """``a + b`` of two spans (a residual connection), or of a span and a constant."""
     if isinstance(a, Span) and isinstance(b, Span):
+        if a.center.ndim != b.center.ndim or len(a.center) != len(b.center):
+            raise ModelError(
+                f"values of shapes {tuple(a.center.shape)} and {tuple(b.center.shape)} meet, so that one example would meet another; "
+                "expected as many dimensions, the first for examples"
+            )
         return a.plus(b, arithmetic)
     span, constant = (a, b) if isinstance(a, Span) else (b, a)
-    return span.affine(span.center.new_ones(()), _constant(constant, span), arithmetic, terms=2)
+    return _shifted(span, _constant(constant, span, arithmetic), arithmetic)
 
 
 def subtract(a: Any, b: Any, arithmetic: Arithmetic) -> Span:
     """``a - b``."""
-    return add(a, multiply(b, -1.0, arithmetic) if isinstance(b, Span) else -b, arithmetic)
+    if isinstance(b, Span):
+        return add(a, multiply(b, -1.0, arithmetic), arithmetic)
+    return _shifted(a, -_constant(b, a, arithmetic), arithmetic)
 
 
 def multiply(a: Any, b: Any, arithmetic: Arithmetic) -> Span:
@@ -32,22 +39,35 @@ def multiply(a: Any, b: Any, arithmetic: Arithmetic) -> Span:
     if isinstance(a, Span) and isinstance(b, Span):
         raise ModelError("a product of two computed values has no bound rule; interval bounds know products with constants")
     span, constant = (a, b) if isinstance(a, Span) else (b, a)
-    return span.affine(_constant(constant, span), span.center.new_zeros(()), arithmetic, terms=2)
+    return span.affine(_constant(constant, span, arithmetic), span.center.new_zeros(()), arithmetic, terms=2)
 
 
 def divide(a: Any, b: Any, arithmetic: Arithmetic) -> Span:
     """``a / b`` by a constant, which some devices turn into a product with its inverse: three roundings."""
     if isinstance(b, Span):
         raise ModelError("a division by a computed value has no bound rule; interval bounds know divisions by constants")
-    return a.affine(1 / _constant(b, a), a.center.new_zeros(()), arithmetic, terms=3)
+    return a.affine(arithmetic.inverse(_constant(b, a, arithmetic)), a.center.new_zeros(()), arithmetic, terms=3)
 
 
-def _constant(value: Tensor | float, span: Span) -> Tensor:
-    """A constant as the bounds see it; a Python number is rounded by the model, which one of the terms covers."""
-    constant = torch.as_tensor(value, dtype=span.center.dtype, device=span.center.device)
-    if constant.ndim > span.center.ndim or (constant.ndim == span.center.ndim and len(constant) != 1):
-        raise ModelError(f"a constant of shape {tuple(constant.shape)} gives each example of a batch its own; expected one for all of them")
-    return constant
+def _shifted(span: Span, shift: Tensor, arithmetic: Arithmetic) -> Span:
+    return span.affine(span.center.new_ones(()), shift, arithmetic, terms=2)
+
+
+def _constant(value: Tensor | float, span: Span, arithmetic: Arithmetic) -> Tensor:
+    """A constant in the type of the bounds: a tensor of the net as it is, a Python number as the model rounds it."""
+    center = span.center
+    if not isinstance(value, Tensor):
+        if isinstance(value, BatchSize) or not isinstance(value, int | float):
+            raise ModelError(f"a value is combined with {_told(value)}; expected a number or a tensor of the net")
+        return center.new_tensor(arithmetic.number(value, "the forward"))
+    arithmetic.require_type(value, "the forward")
+    if value.ndim > center.ndim or (value.ndim == center.ndim and len(value) != 1):
+        raise ModelError(f"a constant of shape {tuple(value.shape)} gives each example of a batch its own; expected one for all of them")
+    return value.to(center.dtype)
+
+
+def _told(value: object) -> str:
+    return "the batch size, which is another number in the next call" if isinstance(value, BatchSize) else f"a {type(value).__name__}"
 
 
 ARITHMETIC: dict[Any, Callable[[Any, Any, Arithmetic], Span]] = {
@@ -83,7 +103,7 @@ RESHAPES = {"view", "reshape", "flatten", "contiguous"}
 
 CONSTANT = {operator.getitem, operator.add, operator.sub, operator.mul, operator.floordiv, operator.truediv, operator.neg}
 CONSTANT_METHODS = {"view", "reshape", "unsqueeze", "size"}
-"""What may be done to shapes and buffers: the same in each call, and nothing that draws or writes."""
+"""What may be done to shapes and to tensors of the net: the same in each call, and nothing that draws, writes or rounds."""
 
 
 def bound_function(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], arithmetic: Arithmetic, name: str) -> Any:
@@ -97,31 +117,67 @@ def bound_function(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], 
     if args and isinstance(args[0], Span):
         span, settings = args[0], args[1:]
         if target in FUNCTIONS:
-            return _kept(bound_layer(FUNCTIONS[target](*settings, **kwargs), span, arithmetic, name), span, name)
+            return bound_layer(FUNCTIONS[target](*settings, **kwargs), span, arithmetic, name)
         if target == "relu" and not settings:
             return bound_layer(nn.ReLU(), span, arithmetic, name)
+        if target in {"view", "reshape"}:
+            _require_apart(settings, kwargs, name)
         if target in RESHAPES:
             return _kept(span.reshape(lambda value: getattr(value, target)(*settings, **kwargs)), span, name)
-        if target in {"size", "dim"}:
-            return getattr(span.center, target)(*settings, **kwargs)
+        if target == "size" and not kwargs:
+            return span.shape[settings[0]] if settings else span.shape
+        if target == "dim":
+            return span.center.dim()
         if target is getattr and settings == ("shape",):
-            return span.center.shape
+            return span.shape
         if target is F.dropout and not kwargs.get("training", True):
             return span
     raise _unknown(target, name)
 
 
-def constant_function(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], name: str) -> Any:
-    """The value of a call on shapes and buffers alone.
+def constant_function(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], arithmetic: Arithmetic, name: str) -> Any:
+    """The value of a call on shapes and tensors of the net alone.
 
     Raises:
-        ModelError: If it is not known to give the same in each call.
+        ModelError: If it is not known to give the same in each call, on each device.
     """
+    if (target is operator.getitem or target is operator.add) and isinstance(args[0], tuple) and not _has(BatchSize, args[1:]):
+        return target(*args)  # a number of a shape, a part of it, or more behind it
+    if _has(BatchSize, (args, kwargs)):
+        raise ModelError(f"operation {name!r} computes with {_told(BatchSize())}; use x.shape[0] as the first size of a view alone")
     if target in CONSTANT:
+        if arithmetic.rounds and target is not operator.getitem and _has(Tensor, args):
+            raise ModelError(
+                f"operation {name!r} computes with the net's own tensors alone, which other devices may round otherwise; keep the result "
+                "in a buffer, or write it with the input in it, such as x + x * g for x * (1 + g)"
+            )
         return target(*args, **kwargs)
     if target in CONSTANT_METHODS:
         return getattr(args[0], target)(*args[1:], **kwargs)
     raise _unknown(target, name)
+
+
+def _has(kind: type, values: Any) -> bool:
+    """Whether a value of this type is among nested arguments."""
+    found: list[bool] = []
+    fx.node.map_aggregate(values, lambda value: found.append(isinstance(value, kind)))
+    return any(found)
+
+
+def _require_apart(settings: Sequence[Any], kwargs: Mapping[str, Any], name: str) -> None:
+    """Refuse a new shape that keeps examples apart in batches of one size alone.
+
+    Raises:
+        ModelError: If its first size is neither the batch size nor -1, or another one depends on the batch size.
+    """
+    sizes = settings[0] if settings and isinstance(settings[0], tuple | list) else settings
+    if kwargs or not sizes or not all(isinstance(size, int) for size in sizes):
+        raise ModelError(f"operation {name!r} has no bound rule with these arguments; write it with sizes alone, such as x.view(-1, 16)")
+    if not (isinstance(sizes[0], BatchSize) or sizes[0] == -1) or _has(BatchSize, tuple(sizes[1:])):
+        raise ModelError(
+            f"operation {name!r} takes the shape {tuple(map(int, sizes))}, in which examples must stay apart for every batch size: "
+            "begin it with x.shape[0] or -1, with fixed sizes behind, or use flatten(1)"
+        )
 
 
 def _unknown(target: Any, name: str) -> ModelError:
@@ -131,6 +187,6 @@ def _unknown(target: Any, name: str) -> ModelError:
 
 
 def _kept(result: Span, span: Span, name: str) -> Span:
-    if len(result.center) != len(span.center):
+    if not result.center.ndim or len(result.center) != len(span.center):
         raise ModelError(f"operation {name!r} turns a batch of {len(span.center)} into {len(result.center)}; examples must stay apart")
     return result

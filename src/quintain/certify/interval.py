@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from quintain.certify.arithmetic import EXACT, Arithmetic, deployed
+from quintain.certify.conditions import require_bounded_rounding, unchanged
 from quintain.certify.labels import require_labels
 from quintain.certify.network import Network
 from quintain.certify.outcome import CertificateOutcome
@@ -20,8 +21,11 @@ CHUNK = 64
 """Examples whose bounds are computed at once."""
 
 ASSUMES = (
-    "changes stay inside the data box",
-    "the model's own rounding is bounded for sums in any order: no TF32 or bfloat16 products, no autocast, no Winograd or FFT convolutions",
+    "changes stay inside the data box; check that inputs are clipped to it before the model sees them",
+    "sums and products round each to the model's type: autocast, settings that lower float32 precision, Winograd and FFT convolutions and "
+    "hooks were looked for here, and were not found; look again where the model is deployed, with "
+    "quintain.models.precision.lowered_precision(device)",
+    "the forward does the same for every batch: it was read twice, and reads no clock, file or global state; check its source",
 )
 
 
@@ -50,11 +54,13 @@ class IntervalBounds:
     Boxes ``center +- radius`` go through the layers in float64; to each radius is added the most that the deployed float32 operation may
     round, and the last linear layer is merged into margins. In L2 the first linear layer uses the dual norm.
 
-    Guarantee: if ``certified``, no input of the ball, of whatever type, makes the model answer another class, on any device that sums in
-    the model's type, in whatever order. Bounds that are not finite certify nothing.
+    Guarantee: if ``certified``, no input of the ball, of whatever type, makes the model answer another class, in whatever batch, on any
+    device that sums in the model's type, in whatever order, whether it keeps numbers below the smallest normal one or takes them for zero.
+    Bounds that are not finite certify nothing.
 
     Raises:
-        ModelError: For a layer or an operation without a rule, by name; a model in training mode or not in float32 or float64.
+        ModelError: For a layer or an operation without a rule, by name; a model in training mode, not in float32 or float64, or that
+            changes while it is certified; and for what lets operations round more than their type does (``require_bounded_rounding``).
         DataError: For inputs outside the data box, or labels that are no classes.
         SettingError: For a threat that is not ``Linf`` or ``L2``.
         Contradiction: If the model's answer at ``x`` itself lies outside its bounds, so that the bounds are of another function.
@@ -62,32 +68,42 @@ class IntervalBounds:
     Source: Gowal et al., 2018, arXiv:1810.12715; Mirman et al., 2018 (ICML).
     """
 
-    @torch.no_grad()
     def __call__(self, model: Target, x: Tensor, y: Tensor, threat: Ball, *, eps: Tensor | None = None) -> CertificateOutcome:
         """Bounds for inputs ``x`` (B, *S) with labels ``y`` (B,); ``eps`` (B,) replaces the threat's radius by one per example."""
         if not isinstance(model, Classifier):
             raise ModelError(f"interval bounds read the layers of a Classifier; got a {type(model).__name__}, whose layers are not seen")
         require_inside(threat, x)
-        arithmetic, network = deployed(model.dtype), Network.of(model.net)
-        if len(x):
-            require_labels(x, y, model(x[:1].clone()).shape[1])
-        bounds, clean = [], []
-        for rows in torch.arange(len(x), device=x.device).split(CHUNK) if len(x) else ():
-            clean.append(-margin(model(x[rows]).double(), y[rows]))
-            span = start(x[rows].to(model.device, torch.float64), threat, None if eps is None else eps[rows])
-            cast = span.affine(span.center.new_ones(()), span.center.new_zeros(()), arithmetic, terms=1)
-            bounds.append(_lowest(network, cast, y[rows].to(model.device), arithmetic).to(x.device))
-        lower, actual = torch.cat([x.new_zeros(0, dtype=torch.float64), *bounds]), torch.cat([x.new_zeros(0, dtype=torch.float64), *clean])
-        error = ~actual.isfinite()
-        crossed = ~error & (lower > actual)
-        if crossed.any():
-            row = int(crossed.nonzero()[0])
-            raise Contradiction(
-                f"interval bounds prove a margin of at least {lower[row]:g} for example {row}, but the model's own is {actual[row]:g}: "
-                "the bounds are not of the function that runs. Look for hooks, or layers that compute something else than their type says"
-            )
-        lower = torch.where(error, -torch.inf, lower)
-        return CertificateOutcome(lower > 0, lower, None, torch.full_like(y, 2), ASSUMES, error)
+        with torch.no_grad(), unchanged(model):
+            return _outcome(model, x, y, threat, eps)
+
+
+def _outcome(model: Classifier, x: Tensor, y: Tensor, threat: Ball, eps: Tensor | None) -> CertificateOutcome:
+    device, arithmetic = model.device, deployed(model.dtype)
+
+    def check() -> None:
+        require_bounded_rounding(model.net, device, model.dtype)
+
+    check()
+    network = Network.of(model.net, check)
+    if len(x):
+        require_labels(x, y, model(x[:1].clone()).shape[1])
+    bounds, clean = [], []
+    for rows in torch.arange(len(x), device=x.device).split(CHUNK) if len(x) else ():
+        clean.append(-margin(model(x[rows]).double(), y[rows]))
+        span = start(x[rows].to(model.device, torch.float64), threat, None if eps is None else eps[rows])
+        cast = span.affine(span.center.new_ones(()), span.center.new_zeros(()), arithmetic, terms=1)
+        bounds.append(_lowest(network, cast, y[rows].to(model.device), arithmetic).to(x.device))
+    lower, actual = torch.cat([x.new_zeros(0, dtype=torch.float64), *bounds]), torch.cat([x.new_zeros(0, dtype=torch.float64), *clean])
+    error = ~actual.isfinite()
+    crossed = ~error & (lower > actual)
+    if crossed.any():
+        row = int(crossed.nonzero()[0])
+        raise Contradiction(
+            f"interval bounds prove a margin of at least {lower[row]:g} for example {row}, but the model's own is {actual[row]:g}: "
+            "the bounds are not of the function that runs. Look for hooks, or layers that compute something else than their type says"
+        )
+    lower = torch.where(error, -torch.inf, lower)
+    return CertificateOutcome(lower > 0, lower, None, torch.full_like(y, 2), ASSUMES, error)
 
 
 def _lowest(network: Network, span: Span, y: Tensor, arithmetic: Arithmetic) -> Tensor:

@@ -1,7 +1,7 @@
 """Bounds through a whole network: its graph of operations, walked once with spans in place of values."""
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, cast
@@ -14,7 +14,7 @@ from quintain.certify.arithmetic import EXACT, Arithmetic
 from quintain.certify.functions import IN_PLACE, RESHAPES, bound_function, constant_function
 from quintain.certify.rules import LAYERS, bound_layer, require_plain
 from quintain.certify.span import Span
-from quintain.core.errors import ModelError
+from quintain.core.errors import ModelError, QuintainError
 from quintain.models.adapters import KEYS
 
 SHARING = (nn.Flatten, nn.Identity, nn.Dropout, nn.Dropout2d)
@@ -38,7 +38,19 @@ class _Value(fx.Proxy):
 
 
 class _Tracer(fx.Tracer):
-    """Sees every layer that has a rule as one operation, and looks into everything else."""
+    """Sees every layer that has a rule as one operation, and looks into everything else.
+
+    Args:
+        check: Called at every operation, where ``forward`` itself may have changed what holds around it.
+    """
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        super().__init__()
+        self.check = check
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        self.check()
+        return super().create_node(*args, **kwargs)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Value(node, self)
@@ -64,20 +76,28 @@ class Network:
     head: nn.Linear | None
 
     @staticmethod
-    def of(net: nn.Module) -> "Network":
+    def of(net: nn.Module, check: Callable[[], None] = lambda: None) -> "Network":
         """Read a net's operations.
 
+        Args:
+            net: The net.
+            check: Called before each of its operations: what it raises is passed on.
+
         Raises:
-            ModelError: If its ``forward`` cannot be read, because what it does depends on values.
+            ModelError: If its ``forward`` cannot be read, because what it does depends on values, or does other things each time.
         """
         root = nn.Sequential(net)
         try:
-            graph = _Tracer().trace(root)
+            graph, again = _Tracer(check).trace(root), _Tracer(check).trace(nn.Sequential(net))
+        except QuintainError:
+            raise
         except Exception as error:
             raise ModelError(
                 f"the forward of {type(net).__name__} cannot be read as a graph ({error}); expected layers and plain operations on one "
                 "input, without branches on values"
             ) from error
+        if str(graph) != str(again):
+            raise ModelError(f"the forward of {type(net).__name__} does not do the same each time; look for counters and random numbers")
         answer = _answer(next(node for node in graph.nodes if node.op == "output").args[0])
         last = root.get_submodule(str(answer.target)) if answer.op == "call_module" and len(answer.users) == 1 else None
         return Network(root, graph, answer, last if type(last) is nn.Linear else None)
@@ -96,7 +116,7 @@ class Network:
         if not isinstance(value, Span) or value.center.ndim != 2:
             raise ModelError("the net does not return a tensor of logits (B, K); interval bounds need one")
         if self.head is not None:
-            require_plain(self.head, str(self.answer.target).removeprefix("0."))
+            require_plain(self.head, str(self.answer.target).removeprefix("0."), arithmetic)
             return _merged(self.head, value, y, arithmetic)
         if value.center.shape[1] == 1:
             value = Span(F.pad(value.center, (1, 0)), F.pad(value.radius, (1, 0)))
@@ -146,9 +166,11 @@ class Network:
             return value.clone() if isinstance(value, Tensor) else value
         if node.op == "call_module":
             return bound_layer(self.root.get_submodule(str(target)), args[0], arithmetic, str(target).removeprefix("0."))
+        if target in IN_PLACE and not isinstance(args[0], Span):
+            raise ModelError(f"operation {node.name!r} writes into a tensor of the net; write it without += and its like")
         if any(isinstance(value, Span) for value in (*args, *kwargs.values())):
             return bound_function(target, args, kwargs, arithmetic, node.name)
-        return constant_function(target, args, kwargs, node.name)
+        return constant_function(target, args, kwargs, arithmetic, node.name)
 
 
 def _answer(output: Any) -> fx.Node:
@@ -192,7 +214,9 @@ def _merged(head: nn.Linear, span: Span, y: Tensor, arithmetic: Arithmetic) -> T
         reach = sums(2, ball.axes.square()).clamp(min=torch.finfo(weight.dtype).tiny).sqrt()
         bound = torch.maximum(bound, lead(F.linear(ball.center, weight, bias)) - reach - sums(1, ball.slack))
     if arithmetic.rounds:
-        slack = arithmetic.slack(head.in_features + 1, F.linear(span.magnitude, weight.abs(), bias.abs()))
+        magnitude = span.magnitude
+        sizes = F.linear(magnitude, weight.abs(), bias.abs())
+        slack = arithmetic.slack(head.in_features + 1, sizes, magnitude.amax(1, keepdim=True))
         bound = bound - slack - slack.gather(1, y[:, None])
     return bound.masked_fill(_is_true(y, len(weight)), 0.0)
 

@@ -4,6 +4,7 @@ Each rule takes the layer, the span of its input and the arithmetic, and returns
 layer may return, its own rounding included. A table is by exact type: a subclass may compute something else.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -48,9 +49,9 @@ def relu(_layer: nn.Module, span: Span, arithmetic: Arithmetic) -> Span:
 
 def leaky_relu(layer: nn.LeakyReLU, span: Span, arithmetic: Arithmetic) -> Span:
     """Bounds of max(h, slope h)."""
-    slope = layer.negative_slope
+    slope = arithmetic.number(layer.negative_slope, "LeakyReLU")
     if not 0 <= slope <= 1:
-        raise ModelError(f"LeakyReLU with slope {slope} has no bound rule; slopes in [0, 1] have")
+        raise ModelError(f"LeakyReLU with slope {layer.negative_slope} has no bound rule; slopes in [0, 1] have")
     return span.monotone(lambda h: F.leaky_relu(h, slope), arithmetic, terms=2)
 
 
@@ -64,7 +65,8 @@ def max_pool(layer: nn.MaxPool2d, span: Span, arithmetic: Arithmetic) -> Span:
         return F.max_pool2d(h, layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.ceil_mode)
 
     box = Span.between(f(span.low), f(span.high))
-    return Span(box.center, box.radius + arithmetic.slack(0, f(span.magnitude))) if arithmetic.rounds else box
+    largest = f(span.magnitude)
+    return box.widened(arithmetic.slack(0, largest, largest)) if arithmetic.rounds else box
 
 
 def average_pool(layer: nn.AvgPool2d | nn.AdaptiveAvgPool2d, span: Span, arithmetic: Arithmetic) -> Span:
@@ -72,8 +74,14 @@ def average_pool(layer: nn.AvgPool2d | nn.AdaptiveAvgPool2d, span: Span, arithme
     if getattr(layer, "divisor_override", None) is not None:
         raise ModelError("AvgPool2d with divisor_override has no bound rule; leave it out and scale with a layer that has one")
     terms = span.center.shape[-2:].numel() + 1
-    slack = arithmetic.slack(terms, layer(span.magnitude) * terms) / terms
+    window = terms if isinstance(layer, nn.AdaptiveAvgPool2d) else max(terms, math.prod(_pair(layer.kernel_size)))
+    mean = layer(span.magnitude)
+    slack = arithmetic.slack(terms, mean * window, mean * 0) / terms
     return Span(layer(span.center), layer(span.radius) + slack)
+
+
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else size
 
 
 def batch_norm(layer: nn.BatchNorm1d | nn.BatchNorm2d, span: Span, arithmetic: Arithmetic) -> Span:
@@ -81,14 +89,30 @@ def batch_norm(layer: nn.BatchNorm1d | nn.BatchNorm2d, span: Span, arithmetic: A
     if layer.training or layer.running_mean is None or layer.running_var is None:
         raise ModelError("BatchNorm has bounds in evaluation mode only, with running statistics: call net.eval()")
     shape = (-1, *[1] * (span.center.ndim - 2))
-    mean, variance = layer.running_mean.to(span.center.dtype), layer.running_var.to(span.center.dtype)
-    scale = (variance + layer.eps).rsqrt()
-    if layer.affine:
-        scale = scale * layer.weight.to(scale.dtype)
-    moved = span.affine(scale.reshape(shape), -(mean * scale).reshape(shape), arithmetic, terms=8)
-    if not layer.affine:
-        return moved
-    return moved.affine(torch.ones_like(scale).reshape(shape), layer.bias.to(scale.dtype).reshape(shape), arithmetic, terms=2)
+    mean, variance = (value.to(span.center.dtype).reshape(shape) for value in (layer.running_mean, layer.running_var))
+    variance = variance + arithmetic.number(layer.eps, "BatchNorm")
+    inverse = variance.rsqrt()
+    weight = layer.weight.to(inverse.dtype).reshape(shape) if layer.affine else torch.ones_like(inverse)
+    scale = inverse * weight
+    moved = span.affine(scale, -mean * scale, arithmetic, terms=12)
+    if arithmetic.rounds:
+        moved = moved.widened(_folded(span.magnitude + mean.abs(), variance, weight, arithmetic))
+    return moved.affine(torch.ones_like(scale), layer.bias.to(scale.dtype).reshape(shape), arithmetic, terms=2) if layer.affine else moved
+
+
+def _folded(distance: Tensor, variance: Tensor, weight: Tensor, arithmetic: Arithmetic) -> Tensor:
+    r"""What (h - mean) / sqrt(variance) * weight loses below the smallest normal number t, whichever two are multiplied first.
+
+    A loss of t in one factor is multiplied by the others: by |h - mean|, by the inverse deviation, by the weight or by their product.
+    Infinite where a partial product may overflow, or where the variance is so small that t is no rounding of it.
+    """
+    inverse, t = variance.rsqrt(), arithmetic.tiny
+    scale = inverse * weight.abs()
+    reach = distance * torch.maximum(inverse, scale).clamp(min=1)
+    regular = (
+        (reach < arithmetic.huge / 2) & (scale < arithmetic.huge / 2) & (variance * arithmetic.unit > t) & (variance < arithmetic.huge / 2)
+    )
+    return torch.where(regular, 8 * t * ((1 + inverse) * (1 + distance) + weight.abs() + scale), torch.inf)
 
 
 def normalise(layer: Normalise, span: Span, arithmetic: Arithmetic) -> Span:
@@ -96,7 +120,7 @@ def normalise(layer: Normalise, span: Span, arithmetic: Arithmetic) -> Span:
     shape = (-1, *[1] * (span.center.ndim - 2))
     mean, std = (value.to(span.center.dtype).view(shape) for value in (layer.mean, layer.std))
     centred = span.affine(torch.ones_like(mean), -mean, arithmetic, terms=1)
-    return centred.affine(1 / std, torch.zeros_like(std), arithmetic, terms=1)
+    return centred.affine(arithmetic.inverse(std), torch.zeros_like(std), arithmetic, terms=1)
 
 
 def flatten(layer: nn.Flatten, span: Span, _arithmetic: Arithmetic) -> Span:
@@ -110,6 +134,9 @@ def identity(layer: nn.Module, span: Span, _arithmetic: Arithmetic) -> Span:
         raise ModelError(f"{type(layer).__name__} has bounds in evaluation mode only: call net.eval()")
     return span
 
+
+POINTWISE = (nn.ReLU, nn.LeakyReLU, nn.Identity, nn.Dropout, nn.Dropout2d)
+"""Layers that look at each number alone."""
 
 LAYERS: dict[type[nn.Module], Rule] = {
     nn.Linear: dense,
@@ -129,27 +156,47 @@ LAYERS: dict[type[nn.Module], Rule] = {
 }
 
 
+RANKS: dict[type[nn.Module], tuple[int, ...]] = {
+    nn.Conv2d: (4,),
+    nn.MaxPool2d: (4,),
+    nn.AvgPool2d: (4,),
+    nn.AdaptiveAvgPool2d: (4,),
+    nn.BatchNorm2d: (4,),
+    nn.BatchNorm1d: (2, 3),
+}
+"""How many dimensions a layer takes examples in; with fewer, torch takes the examples for the channels of one. Others take two or more."""
+
+
 def bound_layer(layer: nn.Module, span: Span, arithmetic: Arithmetic, name: str) -> Span:
     """The span of a layer's output.
 
     Raises:
-        ModelError: If its type has no rule, or a hook may change what it computes.
+        ModelError: If its type has no rule, something may change what it computes, or it would mix examples.
     """
     kind = type(layer)
     if kind not in LAYERS:
         known = ", ".join(sorted(layer.__name__ for layer in LAYERS))
         raise ModelError(f"layer {name!r} is a {kind.__name__}, which has no bound rule; layers with one: {known}")
-    require_plain(layer, name)
-    return LAYERS[kind](layer, span, arithmetic)
+    require_plain(layer, name, arithmetic)
+    rank = span.center.ndim
+    if rank not in RANKS[kind] if kind in RANKS else rank < 2 and kind not in POINTWISE:
+        expected = " or ".join(map(str, RANKS.get(kind, ("2 or more",))))
+        raise ModelError(f"layer {name!r} ({kind.__name__}) gets values of {rank} dimensions, the first for examples; expected {expected}")
+    result = LAYERS[kind](layer, span, arithmetic)
+    if not result.center.ndim or len(result.center) != len(span.center):
+        raise ModelError(f"layer {name!r} turns a batch of {len(span.center)} into {len(result.center)}; examples must stay apart")
+    return result
 
 
-def require_plain(layer: nn.Module, name: str) -> None:
+def require_plain(layer: nn.Module, name: str, arithmetic: Arithmetic) -> None:
     """Refuse a layer whose output something else may change.
 
     Raises:
-        ModelError: If it has a hook, or a forward of its own.
+        ModelError: If it has a hook, a forward of its own, or tensors that are no plain ones of the model's type.
     """
     if layer._forward_hooks or layer._forward_pre_hooks:
         raise ModelError(f"layer {name!r} ({type(layer).__name__}) has a forward hook, which may change its output; remove the hook")
     if "forward" in vars(layer):
         raise ModelError(f"layer {name!r} ({type(layer).__name__}) has another forward than its type; write it as a type of its own")
+    for tensor in (*layer.parameters(recurse=False), *layer.buffers(recurse=False)):
+        arithmetic.require_type(tensor, f"layer {name!r} ({type(layer).__name__})")

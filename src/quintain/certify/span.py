@@ -16,6 +16,10 @@ Linear = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """``(values, weight, bias) -> values``, linear in the values and in the weight."""
 
 
+class BatchSize(int):
+    """How many examples there are: another number in the next call, so that no value may be computed from it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ellipsoid:
     """Points ``center + axes * u + e`` with |u|_2 <= 1 over each example and |e| <= slack coordinate by coordinate."""
@@ -57,25 +61,35 @@ class Span:
         """The box from ``low`` to ``high``."""
         return Span((low + high) * 0.5, (high - low) * 0.5)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape, whose first number may shape other values and be no number in them."""
+        return (BatchSize(len(self.center)), *self.center.shape[1:])
+
     def reshape(self, f: Callable[[Tensor], Tensor]) -> "Span":
         """The same values under another shape; ``f`` keeps the batch dimension."""
         return Span(f(self.center), f(self.radius), self.ball and self.ball.map(f))
 
     def monotone(self, f: Callable[[Tensor], Tensor], arithmetic: Arithmetic, terms: int = 0) -> "Span":
         """Values of a function with slopes in [0, 1] that the model rounds ``terms`` times."""
-        box = Span.between(f(self.low), f(self.high))
-        return Span(box.center, box.radius + arithmetic.slack(terms, self.magnitude)) if arithmetic.rounds else box
+        box, magnitude = Span.between(f(self.low), f(self.high)), self.magnitude
+        return box.widened(arithmetic.slack(terms, magnitude, magnitude)) if arithmetic.rounds else box
+
+    def widened(self, by: Tensor) -> "Span":
+        """The same values, each as far again from its center as ``by``."""
+        return Span(self.center, self.radius + by, self.ball and Ellipsoid(self.ball.center, self.ball.axes, self.ball.slack + by))
 
     def affine(self, scale: Tensor, shift: Tensor, arithmetic: Arithmetic, terms: int) -> "Span":
         """Values of ``scale * h + shift``, coordinate by coordinate; each term is rounded at most ``terms`` times."""
-        size, ball = scale.abs(), self.ball
-        slack = arithmetic.slack(terms, self.magnitude * size + shift.abs())
+        size, ball, magnitude = scale.abs(), self.ball, self.magnitude
+        slack = arithmetic.slack(terms, magnitude * size + shift.abs(), magnitude)
         image = ball and Ellipsoid(ball.center * scale + shift, ball.axes * size, ball.slack * size + slack)
         return Span(self.center * scale + shift, self.radius * size + slack, image)
 
     def plus(self, other: "Span", arithmetic: Arithmetic) -> "Span":
         """Values of a sum of two, which need not reach their extremes together."""
-        slack = arithmetic.slack(1, self.magnitude + other.magnitude)
+        magnitude = self.magnitude + other.magnitude
+        slack = arithmetic.slack(1, magnitude, torch.zeros_like(magnitude))
         return Span(self.center + other.center, self.radius + other.radius + slack)
 
     def linear(self, f: Linear, weight: Tensor, bias: Tensor | None, arithmetic: Arithmetic, terms: int) -> "Span":
@@ -89,8 +103,9 @@ class Span:
             """How far values of this radius reach, the rounding of the layer included; infinite where it may overflow."""
             if not arithmetic.rounds:
                 return f(radius, size, None)
-            offset = None if bias is None else gamma * bias.abs()
-            far = f(radius + gamma * self.magnitude, size, offset) + terms * arithmetic.tiny
+            magnitude = self.magnitude
+            far = f(radius + gamma * magnitude, size, None if bias is None else gamma * bias.abs())
+            far = far + arithmetic.lost(terms, magnitude.flatten(1).amax(1)).reshape(-1, *[1] * (far.ndim - 1))
             return torch.where(far * (1 + gamma) < arithmetic.huge * gamma, far, torch.inf)
 
         center, radius = f(self.center, weight, bias), reach(self.radius)

@@ -1,0 +1,80 @@
+"""What must hold around a model so that its roundings can be bounded; whatever can be looked at is looked at."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.nn.modules import module as torch_module
+
+from quintain.core.errors import ModelError
+from quintain.models.parts import parts
+from quintain.models.precision import Operation, require_full_precision
+from quintain.models.target import Target
+
+WHY = "interval bounds hold for sums and products that each round to the model's type"
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def require_bounded_rounding(net: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    """Refuse what lets a model's operations round more than their type does, or compute something else than their layers say.
+
+    Args:
+        net: The net.
+        device: Where it runs; nothing of that device is used, so that a GPU can be asked about on a machine without one.
+        dtype: What it runs in.
+
+    Raises:
+        ModelError: For autocast, settings that lower float32 precision, libraries whose convolutions may be Winograd's or FFTs, forward
+            hooks of all modules, compiled modules, and devices other than the CPU and CUDA; with what to do.
+    """
+    if device.type not in {"cpu", "cuda"}:
+        raise ModelError(f"the model runs on {device.type!r}, of whose rounding nothing is known; {WHY}. Move it to the CPU: net.cpu()")
+    if torch.is_autocast_enabled(device.type):
+        raise ModelError(f"autocast is on for {device.type}, so that layers run in fewer bits; {WHY}. Leave torch.autocast out")
+    if torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks:
+        raise ModelError("a forward hook of all modules is registered, which may change what any layer returns; remove it")
+    modules = parts(net)
+    if any(module._compiled_call_impl is not None for module in modules):
+        raise ModelError("the net is compiled, which may fuse and reorder its operations; certify the net as it was before compile()")
+    if dtype == torch.float32:
+        _require_plain_products(device, convolves=any(isinstance(module, CONVOLUTIONS) for module in modules))
+
+
+def _require_plain_products(device: torch.device, *, convolves: bool) -> None:
+    """Refuse libraries and settings under which a float32 product is not one."""
+    operations: tuple[Operation, ...] = ("matmul",)
+    if convolves and device.type == "cuda":
+        if torch.backends.cudnn.enabled:
+            raise ModelError(
+                f"cuDNN may compute convolutions in TF32, by Winograd's method or by FFT; {WHY}. "
+                "Set torch.backends.cudnn.enabled = False, or move the model to the CPU"
+            )
+    elif convolves:
+        operations = ("matmul", "conv")
+        if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled) and _nnpack():
+            raise ModelError(
+                f"without oneDNN, NNPACK computes convolutions by Winograd's method or by FFT; {WHY}. "
+                "Set torch.backends.mkldnn.enabled = True, or switch NNPACK off: torch.backends.nnpack.set_flags(False)"
+            )
+    require_full_precision(device, operations, why=WHY)
+
+
+def _nnpack() -> bool:
+    return bool(torch.backends.nnpack.is_available() and torch._C._get_nnpack_enabled())
+
+
+@contextmanager
+def unchanged(model: Target) -> Iterator[None]:
+    """Refuse a model whose weights or program differ after the block from before, so that what was found is of no one model.
+
+    Raises:
+        ModelError: If its hash differs.
+    """
+    before = model.hash
+    yield
+    if model.hash != before:
+        raise ModelError(
+            f"{model.name} changes while it is certified: its weights, buffers or attributes are others than before. Expected a forward "
+            "that leaves the model as it is; look for layers in training mode and for buffers that count or average"
+        )

@@ -1,0 +1,406 @@
+"""Ways in which certificates were false: what is bounded must be what runs, on every device and in every batch."""
+
+import random
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.modules import module as torch_module
+
+from quintain.certify import IntervalBounds, Network, worst_logits
+from quintain.certify.arithmetic import deployed
+from quintain.certify.conditions import require_bounded_rounding
+from quintain.certify.rules import bound_layer
+from quintain.certify.span import Span
+from quintain.core.errors import ModelError
+from quintain.models import Classifier
+from quintain.threats import Linf
+
+
+def dense(weight, bias):
+    layer = nn.Linear(len(weight[0]), len(weight))
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor(weight))
+        layer.bias.copy_(torch.tensor(bias))
+    return layer
+
+
+class Forward(nn.Module):
+    """A net of two small layers and a forward that is handed in."""
+
+    def __init__(self, forward, size=3, **tensors):
+        super().__init__()
+        self.a, self.b, self.body = nn.Linear(size, size), nn.Linear(size, 1), forward
+        for name, tensor in tensors.items():
+            self.register_buffer(name, tensor)
+
+    def forward(self, x):
+        return self.body(self, x)
+
+
+def certify(net, *shape, eps=0.1):
+    x = torch.full(shape or (3, 3), 0.5)
+    return IntervalBounds()(Classifier(net.eval()), x, torch.zeros(len(x), dtype=torch.long), Linf(eps))
+
+
+@contextmanager
+def restored(*undo):
+    try:
+        yield
+    finally:
+        for one in undo:
+            one()
+
+
+# Numbers that the model's type does not hold
+
+
+class Vanishing(nn.Module):
+    """Class 0 leads by 6e13 - 7.1e14 relu(x - 0.5) in the type of the model, whatever the numbers are in Python."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = dense([[1.0]], [-0.5]), dense([[-1.0], [0.0]], [6e13, 0.0])
+
+    def forward(self, x):
+        return self.b(F.relu(self.a(x)) * 1e-30 / 2e-45)
+
+
+def test_a_number_below_the_smallest_normal_one_is_refused():
+    net = Vanishing().eval()
+    assert Classifier(net).predict(torch.tensor([[0.5], [0.6]])).tolist() == [0, 1]
+    with pytest.raises(ModelError, match="2e-45"):
+        certify(net, 1, 1)
+
+
+@pytest.mark.parametrize("number", [1e-46, -1e-39, 1e39, float("inf"), float("nan")])
+@pytest.mark.parametrize("use", [lambda x, c: x + c, lambda x, c: c - x, lambda x, c: x * c, lambda x, c: x / c, F.leaky_relu])
+def test_a_number_that_the_type_does_not_hold_is_refused(number, use):
+    with pytest.raises(ModelError):
+        certify(Forward(lambda net, x: use(net.a(x), number)))
+
+
+def test_numbers_are_rounded_as_the_model_rounds_them():
+    assert deployed(torch.float32).number(0.1, "test") == float(torch.tensor(0.1))
+    assert deployed(torch.float64).number(0.1, "test") == 0.1
+    assert deployed(torch.float32).number(0, "test") == 0
+
+
+@pytest.mark.parametrize("divisor", [0.0, 1e-39, 1e38])
+def test_a_divisor_whose_inverse_devices_disagree_on_is_refused(divisor):
+    with pytest.raises(ModelError, match="division by"):
+        certify(Forward(lambda net, x: net.a(x) / net.scale, scale=torch.tensor([1.0, divisor, 1.0])))
+
+
+@pytest.mark.parametrize("tensor", [torch.ones(3, dtype=torch.float64), torch.ones(3).half()])
+def test_a_tensor_of_another_type_is_refused(tensor):
+    with pytest.raises(ModelError, match="expected one type"):
+        certify(Forward(lambda net, x: net.a(x) * net.scale, scale=tensor))
+    assert certify(Forward(lambda net, x: net.a(x) * net.scale, scale=torch.tensor([1, 2, 3]))).margin.isfinite().all()
+
+
+class Halved(torch.Tensor):
+    """Computes with half of what it shows."""
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        if function is F.linear:
+            weight = args[1].as_subclass(torch.Tensor)
+            return F.linear(args[0], weight * 0.5, args[2])
+        return super().__torch_function__(function, types, args, kwargs or {})
+
+
+def test_a_tensor_that_computes_in_its_own_way_is_refused():
+    net = Forward(lambda net, x: net.a(x))
+    net.a.weight = nn.Parameter(torch.eye(3).as_subclass(Halved), requires_grad=False)
+    with pytest.raises(ModelError, match="Halved"):
+        certify(net)
+
+
+def test_arithmetic_on_the_nets_own_tensors_is_refused_in_proofs_and_allowed_in_training():
+    net = Forward(lambda net, x: net.a(x) * (net.gain / 3.0))
+    net.gain = nn.Parameter(torch.ones(3))
+    with pytest.raises(ModelError, match="tensors alone"):
+        certify(net)
+    assert worst_logits(Network.of(net), torch.rand(2, 3), torch.tensor([0, 1]), Linf(0.1)).isfinite().all()
+
+
+# Numbers below the smallest normal one, kept or flushed to zero
+
+
+def flushed(model, x):
+    """The answer of a processor that takes denormal numbers for zero."""
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor cannot flush denormal numbers to zero")
+    with restored(lambda: torch.set_flush_denormal(False)):
+        return model.predict(x)
+
+
+def by_a_weight():
+    return nn.Sequential(dense([[1e36]], [0.0]), nn.ReLU(), dense([[5e-39]], [0.0]))
+
+
+def by_a_normalisation():
+    norm = nn.BatchNorm1d(1)
+    with torch.no_grad():
+        norm.weight.fill_(5e-20)
+    norm.running_var.fill_(1e38)
+    return nn.Sequential(dense([[1e36]], [0.0]), norm)
+
+
+def by_a_buffer():
+    return nn.Sequential(dense([[1e36]], [0.0]), Forward(lambda net, x: x * net.scale, scale=torch.tensor([5e-39])))
+
+
+@pytest.mark.parametrize("inner", [by_a_weight, by_a_normalisation, by_a_buffer])
+def test_a_denormal_factor_is_bounded_whether_it_is_kept_or_flushed(inner):
+    """Class 0 leads by 5 x - 1 where such factors are kept, and class 1 by 1 where they are taken for zero."""
+    net = nn.Sequential(inner(), dense([[1000.0], [0.0]], [-1.0, 0.0])).eval()
+    model, x, y = Classifier(net), torch.tensor([[0.7]]), torch.tensor([0])
+    assert model.predict(x) == 0
+    assert flushed(model, x) == 1
+    outcome = IntervalBounds()(model, x, y, Linf(1e-6))
+    assert not outcome.certified
+    assert outcome.margin.isfinite()
+    torch.set_flush_denormal(True)
+    with restored(lambda: torch.set_flush_denormal(False)):
+        assert not IntervalBounds()(model, x, 1 - y, Linf(1e-6)).certified
+
+
+def test_a_normalisation_whose_first_step_may_overflow_is_not_bounded():
+    norm = nn.BatchNorm1d(1).eval()
+    norm.running_var.fill_(1e30)
+    for mean, bounded in ((-5e37, True), (-3e38, False)):
+        norm.running_mean.fill_(mean)
+        span = Span(torch.full((1, 1), 5e37, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64))
+        assert bound_layer(norm, span, deployed(torch.float32), "norm").radius.isfinite().item() is bounded
+
+
+# Examples that meet others
+
+
+MIXING = {
+    "a view that is broadcast": lambda net, x: net.a(x) + net.b(x).view(-1),
+    "a rank more": lambda _, x: (x.view(x.shape[0], 1, 3) + x).flatten(1),
+    "the batch size added": lambda net, x: net.a(x) + (x.shape[0] - 1.0),
+    "the batch size itself": lambda net, x: net.a(x) + x.shape[0],
+    "size() multiplied": lambda net, x: net.a(x) * x.size(0),
+    "a size counted from behind": lambda net, x: net.a(x) / x.shape[-2],
+    "in a division": lambda net, x: net.a(x) * (1 / x.size()[0]),
+    "a table cut to the batch": lambda net, x: net.a(x) + net.table[: x.shape[0]],
+    "a table shaped by the batch": lambda net, x: net.a(x) + net.table.view(1, x.shape[0]),
+    "a fixed first size": lambda net, x: net.a(x).view(3, -1),
+    "the batch size behind": lambda net, x: net.a(x).view(-1, x.shape[0]),
+    "a dimension too few for a layer": lambda net, x: net.c(net.b(x).view(-1)).view(-1, 1),
+    "bits read as another type": lambda net, x: net.a(x).view(torch.int32),
+}
+
+
+@pytest.mark.parametrize("body", MIXING.values(), ids=MIXING)
+def test_a_forward_whose_examples_may_meet_is_refused(body):
+    net = Forward(body, table=torch.arange(3.0))
+    net.c = nn.Linear(3, 3)
+    with pytest.raises(ModelError):
+        certify(net)
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.Conv2d(1, 1, 1), nn.MaxPool2d(2), nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(1)], ids=lambda layer: type(layer).__name__
+)
+def test_three_dimensions_into_a_layer_of_pictures_are_refused(layer):
+    with pytest.raises(ModelError, match="of 3 dimensions"):
+        certify(nn.Sequential(layer, nn.Flatten()), 1, 4, 4)
+
+
+APART = {
+    "view": lambda net, x: net.a(x).view(x.shape[0], -1),
+    "two views": lambda net, x: net.a(x).view(x.size(0), 3, 1).reshape(-1, 3),
+    "a shape as one": lambda net, x: net.a(x).view(x.shape[:1] + x.shape[1:]),
+    "flatten": lambda net, x: torch.flatten(net.a(x).view(-1, 1, 3), 1),
+    "a size of an example": lambda net, x: net.a(x) / x.shape[1],
+    "a rank less": lambda net, x: net.a(x) + net.b(x),
+}
+
+
+@pytest.mark.parametrize("body", APART.values(), ids=APART)
+def test_a_forward_that_keeps_examples_apart_is_certified(body):
+    assert certify(Forward(body)).margin.isfinite().all()
+
+
+# What holds around the model
+
+
+def small_cnn():
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2)).eval()
+
+
+def precisely():
+    torch.set_float32_matmul_precision("highest")
+    if hasattr(torch.backends, "fp32_precision"):
+        torch.backends.mkldnn.matmul.fp32_precision = torch.backends.cuda.matmul.fp32_precision = "none"
+
+
+class Autocast(nn.Module):
+    """Class 0 leads by 0.02 x0, which is lost beside 1 in bfloat16, where class 1 leads."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = dense([[0.002, 0.0]], [1.0]), dense([[10.0], [0.0]], [-10.0, 0.001])
+
+    def forward(self, x):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return self.b(self.a(x))
+
+
+def test_autocast_is_refused_inside_and_around():
+    with pytest.raises(ModelError, match="autocast"):
+        certify(Autocast(), 1, 2)
+    with torch.autocast("cpu", dtype=torch.bfloat16), pytest.raises(ModelError, match="autocast"):
+        certify(nn.Linear(2, 2), 1, 2)
+
+
+def test_lowered_float32_precision_is_refused_around_and_inside():
+    class Lowering(Forward):
+        def forward(self, x):
+            torch.set_float32_matmul_precision("medium")
+            try:
+                return self.a(x)
+            finally:
+                precisely()
+
+    with restored(precisely):
+        with pytest.raises(ModelError, match=r"interval bounds hold.*switch it off"):
+            certify(Lowering(None))
+        torch.set_float32_matmul_precision("high")
+        with pytest.raises(ModelError, match="switch it off"):
+            certify(nn.Linear(2, 2), 1, 2)
+        assert certify(nn.Linear(2, 2).double(), 1, 2).margin.isfinite().all()
+    assert certify(nn.Linear(2, 2), 1, 2).margin.isfinite().all()
+
+
+def test_convolutions_without_onednn_are_refused_where_nnpack_would_take_them(monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
+    if torch.backends.nnpack.is_available():
+        with pytest.raises(ModelError, match="NNPACK"):
+            certify(small_cnn(), 1, 1, 4, 4)
+        with torch.backends.nnpack.flags(enabled=False):
+            assert certify(small_cnn(), 1, 1, 4, 4).margin.isfinite().all()
+    assert certify(small_cnn().double(), 1, 1, 4, 4).margin.isfinite().all()
+    assert certify(nn.Linear(2, 2), 1, 2).margin.isfinite().all()
+
+
+def test_what_nnpack_computes_is_no_sum_of_products(monkeypatch):
+    """The control: where all products are 0, Winograd's method gives what is left of its neighbours."""
+    if not torch.backends.nnpack.is_available():
+        pytest.skip("this build has no NNPACK")
+    layer = nn.Conv2d(8, 8, 3, padding=1, bias=False)
+    x = torch.rand(16, 8, 16, 16, generator=torch.Generator().manual_seed(1))
+    x[..., 1::8] = x[..., 2::8] = x[..., 3::8] = 0
+    assert not layer(x)[..., 2::8].any()
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
+    assert layer(x)[..., 2::8].any()
+
+
+def test_cuda_is_asked_without_a_gpu():
+    cuda, cnn, mlp = torch.device("cuda:0"), small_cnn(), nn.Linear(2, 2).eval()
+    with pytest.raises(ModelError, match=r"cudnn\.enabled = False"):
+        require_bounded_rounding(cnn, cuda, torch.float32)
+    require_bounded_rounding(cnn, cuda, torch.float64)
+    require_bounded_rounding(mlp, cuda, torch.float32)
+    with torch.backends.cudnn.flags(enabled=False, allow_tf32=True):
+        require_bounded_rounding(cnn, cuda, torch.float32)
+    with restored(precisely):
+        torch.set_float32_matmul_precision("high")
+        for net in (cnn, mlp):
+            with torch.backends.cudnn.flags(enabled=False), pytest.raises(ModelError, match="switch it off"):
+                require_bounded_rounding(net, cuda, torch.float32)
+    with pytest.raises(ModelError, match="nothing is known"):
+        require_bounded_rounding(mlp, torch.device("mps"), torch.float32)
+
+
+@pytest.mark.parametrize("register", ["register_module_forward_hook", "register_module_forward_pre_hook"])
+def test_hooks_of_all_modules_are_refused(register):
+    net = nn.Linear(2, 2)
+    handle = getattr(torch_module, register)(lambda *_: None)
+    with restored(handle.remove), pytest.raises(ModelError, match="hook of all modules"):
+        certify(net, 1, 2)
+    assert certify(net, 1, 2).margin.isfinite().all()
+
+
+def test_a_compiled_net_is_refused():
+    net = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    net[0].compile(backend="eager")
+    with pytest.raises(ModelError, match="compiled"):
+        certify(net, 1, 2)
+
+
+# A model that is another one each time
+
+
+class Counting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.calls = nn.Linear(2, 2), 1.0
+        self.register_buffer("seen", torch.ones(()))
+
+    def forward(self, x):
+        self.calls += 1.0
+        return self.a(x) * self.calls
+
+
+class Averaging(Counting):
+    def forward(self, x):
+        self.seen.mul_(0.5)
+        return self.a(x) * self.seen
+
+
+class Drawing(Counting):
+    def forward(self, x):
+        return self.a(x) * random.random()
+
+
+@pytest.mark.parametrize("kind", [Counting, Averaging, Drawing])
+def test_a_model_that_changes_between_calls_is_refused(kind):
+    with pytest.raises(ModelError, match=r"changes while|the same each time"):
+        certify(kind(), 1, 2)
+
+
+def test_writing_into_a_tensor_of_the_net_is_refused():
+    class Writing(Counting):
+        def __init__(self):
+            super().__init__()
+            self.gain = nn.Parameter(torch.ones(1, 2), requires_grad=False)
+
+        def forward(self, x):
+            gain = self.gain
+            gain += self.a(x)
+            return gain
+
+    with pytest.raises(ModelError, match="writes into"):
+        certify(Writing(), 1, 2)
+
+
+class Twice(nn.Module):
+    """One layer called twice, and one value used twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 3), nn.Linear(3, 2)
+
+    def forward(self, x):
+        h = F.relu(self.a(x))
+        return self.b(self.a(h) - h)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_layers_called_twice_are_bounded_at_each_call(seed):
+    generator = torch.Generator().manual_seed(seed)
+    net, x = Twice().eval(), torch.rand(8, 3, generator=generator)
+    model, y = Classifier(net), torch.zeros(8, dtype=torch.long)
+    lower = IntervalBounds()(model, x, y, Linf(0.2)).margin
+    for _ in range(50):
+        z = (x + (torch.rand(8, 3, generator=generator) * 2 - 1) * 0.2).clamp(0, 1)
+        logits = model(z).double()
+        assert (logits[:, 0] - logits[:, 1] >= lower).all()
