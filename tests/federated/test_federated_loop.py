@@ -409,6 +409,10 @@ def test_the_model_hash_covers_shapes_and_buffers_that_are_not_saved():
     with torch.no_grad():
         tall.weight.copy_(wide.weight.reshape(3, 2))
     assert model_hash(wide) != model_hash(tall)
+    for net, kind in ((wide, torch.float32), (tall, torch.int32)):
+        net.weight = None
+        net.register_buffer("steps", torch.zeros(3, dtype=kind))
+    assert model_hash(wide) != model_hash(tall)
 
     first, second = (nn.Linear(2, 2, bias=False) for _ in range(2))
     second.load_state_dict(first.state_dict())

@@ -376,8 +376,25 @@ def test_a_site_of_wrong_types_is_refused_by_name():
         client.ready(policy, "site-0", words, MemoryJournal())
     with pytest.raises(ProtocolError, match=r"words of type list; expected \(3,\) of uint32"):
         client.ready(policy, identity, words.tolist(), MemoryJournal())
+    with pytest.raises(SettingError, match="journal = None; expected a value of type Journal"):
+        client.ready(policy, identity, words, None)
+    with pytest.raises(SettingError, match="policy = None; expected a value of type Policy"):
+        server.open_round(None)
     with pytest.raises(ProtocolError, match="this site is str and takes no further message"):
         client.step("ready", b"")
+
+
+@pytest.mark.parametrize("drawn", [b"", bytes(31), bytes(40), bytearray(32), "0" * 32, None])
+def test_a_source_of_entropy_that_gives_less_than_asked_for_makes_no_secret(drawn):
+    with pytest.raises(SettingError, match="the source of entropy gave"):
+        Identity.create("site", lambda size: drawn)
+    for good in range(3):  # the mask key, the seed of the channel keys, the self-mask seed
+        party = federation(3)
+        source = iter([bytes([k + 1]) * 32 for k in range(good)])
+        site = replace(party.sites[0].site, entropy=lambda size, source=source: next(source, drawn))
+        party.sites[0] = replace(party.sites[0], site=site)
+        with pytest.raises(SettingError, match="the source of entropy gave"):
+            party.run(client.Shared)
 
 
 def test_an_identity_whose_halves_do_not_belong_together_is_refused():

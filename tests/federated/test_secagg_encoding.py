@@ -110,7 +110,7 @@ def test_the_edge_of_the_proof():
         Encoding(1, 1.0, (HALF - 1) // 3 + 1, 3)
 
 
-@pytest.mark.parametrize("vector", [[1.0, 2.0], [[1.0, 2.0, 3.0]], ["a", "b", "c"], [1j, 2, 3]])
+@pytest.mark.parametrize("vector", [[1.0, 2.0], [[1.0, 2.0, 3.0]], ["a", "b", "c"], [1j, 2, 3], [[1.0], [2.0, 3.0], 4.0], None])
 def test_a_vector_that_does_not_fit_is_refused(vector):
     with pytest.raises(DataError, match=r"expected \(3,\) real numbers"):
         Encoding(3, 1.0, 10, 2).quantise(vector)

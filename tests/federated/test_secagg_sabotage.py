@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from quintain.core.errors import ProtocolError, SabotageError
-from quintain.federated import InProcess, Stage, recover, run_round
+from quintain.federated import InProcess, RoundAbandonedError, Stage, recover, run_round, secure_sum
 from quintain.federated.secagg import client, dealing, server
 from quintain.federated.secagg.dealing import Dealt, Hashes, Share
 from quintain.federated.secagg.messages import (
@@ -298,3 +298,20 @@ def test_the_attack_from_the_servers_place_reads_a_round_with_a_complaint():
     run_round(party.policy, transport)
     assert set(transport.view.masked) == {"site-1", "site-2", "site-3"}
     assert recover(transport.view, "site-1").agreement(party.words[1]) == 0
+
+
+def test_who_trains_or_sums_is_told_the_name(monkeypatch):
+    """Through the entry point that users call: the error carries the name, and tells no victim's."""
+    true = dealing.deal
+
+    def bad(identity, link, dealer, holder, key, share):
+        cheats = identity.name == "site-2" and holder == 0
+        return true(identity, link, dealer, holder, bytes(32) if cheats else key, share)
+
+    given = {f"site-{i}": np.zeros(3) for i in range(4)}
+    assert secure_sum(given).accused == ()
+    monkeypatch.setattr(dealing, "deal", bad)
+    with pytest.raises(RoundAbandonedError, match="'site-2' dealt 'site-0' a bad pair of shares") as caught:
+        secure_sum(given)
+    assert caught.value.accused == ("site-2",)
+    assert not caught.value.left

@@ -9,7 +9,7 @@ from numbers import Integral
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from quintain.core.errors import DataError, ProtocolError, SettingError, StorageError
+from quintain.core.errors import DataError, ProtocolError, SabotageError, SettingError, StorageError
 from quintain.federated.secagg import client, server
 from quintain.federated.secagg.encoding import WORD, Encoding, Words, check_types, finest
 from quintain.federated.secagg.journal import Journal, MemoryJournal
@@ -33,7 +33,7 @@ class SecureSum:
         dropped: Whose are not.
         exact: Whether ``integers`` equals the plain integer sum of the survivors' own words; worked out beside the server.
         refused: Sites whose messages did not hold up: name to reason.
-        accused: Sites that revealed a false share, whether they made it up or were dealt it.
+        accused: Sites that are proven to have lied to the server: of a share that they were dealt.
         encoding: The grid.
         seen: Everything that the server saw.
         bytes_up: Bytes that each site sent.
@@ -75,13 +75,15 @@ class RoundAbandonedError(ProtocolError):
         seen: Everything that the server saw of it.
         left: Sites that went silent by themselves: name to reason.
         seconds: What it took.
+        accused: Sites that are proven to have ended it, by dealing bad shares.
     """
 
-    def __init__(self, message: str, seen: ServerView, left: Mapping[str, str], seconds: float) -> None:
+    def __init__(self, message: str, seen: ServerView, left: Mapping[str, str], seconds: float, accused: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.seen = seen
         self.left = left
         self.seconds = seconds
+        self.accused = accused
 
 
 def run_round(policy: Policy, transport: Transport) -> server.Finished:
@@ -205,7 +207,8 @@ def sum_words(
     except ProtocolError as error:
         left |= transport.refusals
         reasons = "".join(f"; {name} left: {reason}" for name, reason in left.items())
-        raise RoundAbandonedError(f"{error}{reasons}", transport.view, left, time.perf_counter() - started) from error
+        accused = error.accused if isinstance(error, SabotageError) else ()
+        raise RoundAbandonedError(f"{error}{reasons}", transport.view, left, time.perf_counter() - started, accused) from error
     seconds = time.perf_counter() - started
     return SecureSum(
         policy.encoding.real(integers),

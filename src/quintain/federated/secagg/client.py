@@ -52,7 +52,7 @@ from quintain.federated.secagg.messages import (
 from quintain.federated.secagg.policy import Policy
 from quintain.federated.secagg.primitives import KEY_BYTES, bind, exchange_public
 from quintain.federated.secagg.secret import Secret, wipe
-from quintain.federated.secagg.shamir import SHARE_BYTES, Entropy, split
+from quintain.federated.secagg.shamir import SHARE_BYTES, Entropy, draw, split
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +145,11 @@ def ready(policy: Policy, identity: Identity, words: Words, journal: Journal, *,
 
     Raises:
         ProtocolError: If the roster lists another key, the vector does not fit, or the round was answered before.
-        SettingError: If policy or identity are of another type.
+        SettingError: If policy, identity or journal are of another type.
     """
     check_types(Policy, policy=policy)
     check_types(Identity, identity=identity)
+    check_types(Journal, journal=journal)
     index = policy.roster.index(identity.name)
     if policy.roster.keys[index] != identity.public:
         raise ProtocolError(f"the roster lists another key for {identity.name!r}; expected this site's own: enrol again")
@@ -192,7 +193,7 @@ def _(state: Joined, message: bytes) -> tuple[Shared, bytes]:
     peers = tuple(i for i in keys if i != own)
     sealing = {i: _channel_key(state.channel, keys[i], link, own=own, dealer=own, holder=i) for i in peers}
 
-    seed = site.entropy(KEY_BYTES)
+    seed = draw(site.entropy, KEY_BYTES)
     points = [i + 1 for i in range(len(policy.roster))]
     key_shares = split(int.from_bytes(state.mask.peek(), "big"), policy.threshold, points, site.entropy)
     seed_shares = split(int.from_bytes(seed, "big"), policy.threshold, points, site.entropy)

@@ -151,7 +151,10 @@ class Encoding:
             )
 
     def _checked(self, vector: ArrayLike) -> NDArray[np.float64]:
-        given = np.asarray(vector)
+        try:
+            given = np.asarray(vector)
+        except ValueError as error:
+            raise DataError(f"the vector is no array: {error}; expected ({self.length},) real numbers") from error
         if given.shape != (self.length,) or given.dtype.kind not in "fiu":
             raise DataError(
                 f"got an array {given.shape} of {given.dtype}; expected ({self.length},) real numbers: flatten the update first"

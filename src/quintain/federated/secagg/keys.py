@@ -9,7 +9,7 @@ from quintain.core.errors import ProtocolError, SettingError
 from quintain.federated.secagg.encoding import check_types
 from quintain.federated.secagg.primitives import KEY_BYTES, bind, exchange_public, is_on_curve, is_small_order, signing_public
 from quintain.federated.secagg.secret import Secret
-from quintain.federated.secagg.shamir import Entropy
+from quintain.federated.secagg.shamir import Entropy, draw
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Identity:
     @classmethod
     def create(cls, name: str, entropy: Entropy = secrets.token_bytes) -> "Identity":
         """A new identity."""
-        private = entropy(KEY_BYTES)
+        private = draw(entropy, KEY_BYTES)
         return cls(name, signing_public(private), Secret(private))
 
 
@@ -120,7 +120,7 @@ class RoundKeys:
 
 def fresh_key(entropy: Entropy) -> Secret:
     """A private X25519 key for one round."""
-    return Secret(entropy(KEY_BYTES))
+    return Secret(draw(entropy, KEY_BYTES))
 
 
 def public_half(private: Secret) -> bytes:

@@ -16,7 +16,7 @@ import numpy as np
 
 from quintain.core.errors import ProtocolError, SabotageError
 from quintain.federated.secagg import dealing, masks, transcript
-from quintain.federated.secagg.encoding import WORD, Words
+from quintain.federated.secagg.encoding import WORD, Words, check_types
 from quintain.federated.secagg.keys import RoundKeys
 from quintain.federated.secagg.messages import (
     Kind,
@@ -86,7 +86,12 @@ State = Collecting | Finished
 
 
 def open_round(policy: Policy) -> tuple[Collecting, dict[int, bytes]]:
-    """The first state, and the offer to every site."""
+    """The first state, and the offer to every site.
+
+    Raises:
+        SettingError: If the policy is of another type.
+    """
+    check_types(Policy, policy=policy)
     offer = from_server(Kind.OFFER, policy.round_id, pack_offer(policy))
     return Collecting(policy, Kind.KEYS, transcript.opened(policy)), dict.fromkeys(range(len(policy.roster)), offer)
 

@@ -66,11 +66,24 @@ def interpolate(shares: Mapping[int, int], at: int = 0, *, prime: int = PRIME) -
     return combine(weights(tuple(shares), at, prime=prime), shares, prime=prime)
 
 
+def draw(entropy: Entropy, size: int) -> bytes:
+    """That many random bytes, or an error: a source that gives fewer would make secrets that can be guessed.
+
+    Raises:
+        SettingError: If the source gives anything but so many bytes.
+    """
+    drawn: object = entropy(size)
+    if not isinstance(drawn, bytes) or len(drawn) != size:
+        got = f"{len(drawn)} bytes" if isinstance(drawn, bytes) else f"a {type(drawn).__name__}"
+        raise SettingError(f"the source of entropy gave {got}; expected {size} bytes, as secrets.token_bytes gives them")
+    return drawn
+
+
 def _uniform(prime: int, entropy: Entropy) -> int:
     bits = prime.bit_length()
     size = (bits + 7) // 8
     while True:
-        drawn = int.from_bytes(entropy(size), "big") >> (8 * size - bits)
+        drawn = int.from_bytes(draw(entropy, size), "big") >> (8 * size - bits)
         if drawn < prime:
             return drawn
 
