@@ -49,6 +49,12 @@ def test_two_processes_train_as_one(team: tuple[Found, Found], alone: Found, cas
         assert found[f"{case}/ledger"].tolist() == alone[f"{case}/ledger"].tolist()
 
 
+def test_processes_that_share_a_kept_key_share_noise_that_follows_from_all_their_sums(team: tuple[Found, Found]) -> None:
+    first, second = team
+    assert (first["keyed/weights"] == second["keyed/weights"]).all()
+    assert first["keyed/bound"] == second["keyed/bound"] != 0.4
+
+
 @pytest.mark.parametrize("case", ["plain", "in pieces", "told by its sampler"])
 def test_each_takes_its_part_of_one_draw(team: tuple[Found, Found], alone: Found, case: str) -> None:
     parts = [{tuple(row) for row in found[f"{case}/rows"].tolist()} for found in team]

@@ -34,6 +34,7 @@ def trained(
     sampler: bool = False,
     starve: int = 0,
     secure: bool = False,
+    key: bytes | None = None,
     **settings,
 ):
     """Weights after two passes, the rows that this process had, its ledger, and the bound."""
@@ -43,7 +44,7 @@ def trained(
         net = DifferentiallyPrivateDistributedDataParallel(net)
     size = distributed.get_world_size() if together else 1
     shared = DistributedSampler(data(), num_replicas=size, rank=0) if sampler else None
-    net, optimizer, loader = PrivacyEngine(seed=seed, secure_mode=secure).make_private(
+    net, optimizer, loader = PrivacyEngine(seed=seed, secure_mode=secure, key=key).make_private(
         module=net,
         optimizer=torch.optim.SGD(net.parameters(), lr=0.2, momentum=0.5),
         data_loader=DataLoader(data(), batch_size=batch // size if sampler else batch, sampler=shared),
@@ -141,6 +142,8 @@ def main(rank: int, size: int, folder: Path) -> None:
     found = {f"{name}/{key}": value for name, case in CASES.items() for key, value in case(True).items()}
     secret = trained(True, seed=None)
     discrete = trained(True, seed=None, secure=True, batch=10, units=Units(KEYS))
+    keyed = trained(True, seed=None, key=bytes(32), batch=20, clip=Adaptive(0.4, count_std=3.0))
+    found |= {"keyed/weights": keyed["weights"], "keyed/bound": keyed["bound"]}
     found |= {"secret/weights": secret["weights"], "discrete/weights": discrete["weights"]}
     found |= {"refused": list(alone_in_a_team()), "known": known_names()}
     np.savez(folder / f"{rank}.npz", **found)

@@ -67,7 +67,8 @@ class PrivacyEngine(Checkpoints, Validates):
         seed: Draws batches and noise from this seed, for tests and papers: ``reproducible`` is then true, and who knows the seed can
             subtract the noise. By default both come from secret streams, keyed by the operating system.
         key: 32 secret bytes to draw from instead of fresh ones, so that a run that broke off can repeat its last step bit for bit; never
-            for another run.
+            for another run. Noise then follows from the key and the sum that it hides: where a step that was released is repeated with
+            other gradients, whatever they come from, its noise is another, too, and both releases were made but one is counted.
         rules: Rules for further kinds of layer (see ``rules.Rule``).
 
     Raises:
@@ -92,7 +93,7 @@ class PrivacyEngine(Checkpoints, Validates):
         self.ledger = Ledger()
         self.accountant = Spent(accountant, self.ledger)
         self.secure_mode = secure_mode
-        self._seed, self._rules = seed, rules
+        self._seed, self._rules, self._kept_key = seed, rules, key is not None
         self._root = Stream((key or os.urandom(KEY)) if seed is None else seeded_key(seed))
         self._made: list[tuple[DPOptimizer, str]] = []
         self._streams = count(1)
@@ -278,6 +279,7 @@ class PrivacyEngine(Checkpoints, Validates):
                 loader=loader,
                 ledger=self.ledger,
                 stream=loader.ranks.shared(stream),
+                kept_key=self._kept_key,
                 budget=None if stop_at_epsilon is None else Budget(*stop_at_epsilon),
             )
         except BaseException:

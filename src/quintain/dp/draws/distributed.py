@@ -38,6 +38,15 @@ class Ranks:
         """The stream of the first process."""
         return stream if self.size == 1 else stream.keyed(self._heard)
 
+    def gathered(self, data: bytes) -> bytes:
+        """What each process says, in their order; as long from each."""
+        if self.size == 1:
+            return data
+        mine = torch.tensor(list(data), dtype=torch.uint8, device=self.device)
+        said = [torch.empty_like(mine) for _ in range(self.size)]
+        distributed.all_gather(said, mine)
+        return b"".join(bytes(part.tolist()) for part in said)
+
     def agree(self, numbers: Sequence[int], what: str) -> None:
         """Check that all processes say the same.
 

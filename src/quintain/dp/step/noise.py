@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from torch import Tensor
 
 from quintain.core.errors import PrivacyError
@@ -21,6 +22,8 @@ WORD = 1 << 64
 AT_ONCE = 1 << 18
 """Bytes of cipher that are worked on together: few enough to stay in the processor's caches, and even in pairs of words."""
 ZEROS = bytes(AT_ONCE)
+MOST = 1 << 30
+"""Bytes that are tagged at once."""
 EDGE = 20
 """Radii come from more bits than one word has where their uniform number is within 2^-20 of 0 or 1: once in half a million."""
 SIGNIFICANT = 1 << 64
@@ -95,6 +98,17 @@ class Stream:
         """A stream of its own for a place of use; it tells nothing of this one or of other places."""
         self._check_process()
         return Stream(hashlib.blake2b("/".join(map(str, path)).encode(), key=self._key, digest_size=32).digest())
+
+    def tag(self, content: Tensor, *numbers: int) -> bytes:
+        """16 bytes that only the same bits and numbers have, but for a chance of 2^-100; secret, like the key.
+
+        The authentication tag of AES-GCM, under a key of its own.
+        """
+        self._check_process()
+        key = hashlib.blake2b(repr(numbers).encode(), key=self._key, person=b"tag", digest_size=32).digest()
+        data = content.detach().cpu().contiguous().view(torch.uint8).numpy().data
+        tags = [AESGCM(key).encrypt(at.to_bytes(12, "big"), b"", data[at : at + MOST]) for at in range(0, max(len(data), 1), MOST)]
+        return tags[0] if len(tags) == 1 else hashlib.blake2b(b"".join(tags), key=key, digest_size=16).digest()
 
     def keyed(self, told: Callable[[bytes], bytes]) -> "Stream":
         """The stream of whose key ``told`` answers with, given this one's: how processes that train together come to share one."""

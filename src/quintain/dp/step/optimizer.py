@@ -59,6 +59,8 @@ class DPOptimizer(Fixed, Saved, Standing):
         loader: Where the batches come from.
         ledger: Where each step is recorded, before it is applied.
         stream: Where the noise comes from; by default keyed by the operating system.
+        kept_key: Whether the stream's key outlives the process, so that a step may be repeated. Its noise then follows from the sum that it
+            hides, too: repeated for the same sum it is the same, for any other sum it is independent.
         budget: What may be spent.
 
     Raises:
@@ -82,6 +84,7 @@ class DPOptimizer(Fixed, Saved, Standing):
         loader: SamplingLoader | None = None,
         ledger: Ledger | None = None,
         stream: Stream | None = None,
+        kept_key: bool = False,
         budget: Budget | None = None,
     ) -> None:
         guards.check_inner(optimizer)
@@ -94,7 +97,7 @@ class DPOptimizer(Fixed, Saved, Standing):
         self.loader = Unsampled(self, expected_batch_size, reproducible=generator is not None) if loader is None else loader
         self.ledger = Ledger() if ledger is None else ledger
         self.stream = guards.noise_stream(generator, secure=secure_mode) if stream is None else stream
-        self.secure_mode, self.budget = secure_mode, budget
+        self.secure_mode, self.budget, self._kept_key = secure_mode, budget, kept_key
         self.seen = self.clipped = 0
         self._steps = 0
         self._float_sums = FloatSums(self.params)
@@ -301,23 +304,27 @@ class DPOptimizer(Fixed, Saved, Standing):
 
     def _release(self) -> None:
         """Add the noise of this step to the sums, once for all processes; the step is theirs together."""
-        ranks = self.loader.ranks
-        self.stream.seek(self.steps)
-        self._sums.release(self.stream if self.noise_scale and not ranks.rank else None, self.noise_scale, self.expected_batch_size)
+        ranks, turn = self.loader.ranks, self._steps
+        self._steps += 1
+        stream = self._noise(turn)
+        self._sums.release(stream if self.noise_scale and not ranks.rank else None, self.noise_scale, self.expected_batch_size)
         ranks.add_up(self._sums.flat)
         if isinstance(self._clip, Adaptive):
             votes = torch.tensor(self.gathered.votes, dtype=torch.int64, device=ranks.device)
             ranks.add_up(votes)
-            self._clip = self._clip.moved(self._noisy(int(votes), self._clip.count_std), self.loader.expected_batch_size)
-        self._steps += 1
+            count = stream.child("count")
+            count.seek(turn)
+            noisy = noisy_votes(int(votes), self._clip.count_std, count, secure=self.secure_mode) if self.noise_multiplier else int(votes)
+            self._clip = self._clip.moved(noisy, self.loader.expected_batch_size)
 
-    def _noisy(self, votes: int, count_std: float) -> float:
-        """Twice the count, with noise from a stream of its own."""
-        if not self.noise_multiplier:
-            return votes
-        stream = self.stream.child("count")
-        stream.seek(self.steps)
-        return noisy_votes(votes, count_std, stream, secure=self.secure_mode)
+    def _noise(self, turn: int) -> Stream:
+        """The stream at this turn, which a process reaches once; of a key that outlives it, at these sums, too."""
+        stream = self.stream
+        if self._kept_key:
+            tag = self.loader.ranks.gathered(stream.tag(self._sums.flat, turn, self.gathered.votes))
+            stream = stream.child("sums", tag.hex())
+        stream.seek(turn)
+        return stream
 
     def _empty(self) -> "FloatSums | DiscreteSums":
         """What this step's gradients are added up in."""

@@ -1,12 +1,15 @@
 """A private step's state, which cannot be restored without what it has cost."""
 
+from abc import abstractmethod
 from typing import Any
 
 import torch
+from torch import nn
 
 from quintain.core.errors import PrivacyError
 from quintain.dp.accounting.ledger import Ledger
 from quintain.dp.draws.sampling import SamplingLoader
+from quintain.dp.step import generators
 from quintain.dp.step.bounded import Bounded
 from quintain.dp.step.unsampled import Unsampled
 
@@ -19,19 +22,26 @@ class Saved(Bounded):
     ledger: Ledger
     _steps: int
 
+    @property
+    @abstractmethod
+    def params(self) -> list[nn.Parameter]: ...
+
     def state_dict(self) -> dict[str, Any]:
-        """The inner optimiser's state, and under ``"privacy"`` the ledger and the places in the random streams (never their keys)."""
+        """The inner optimiser's state, and under ``"privacy"`` the ledger, the places in the random streams (never their keys), and the
+        state of torch's own generators."""
         privacy = {
             "ledger": self.ledger.state_dict(),
             "steps": self._steps,
             "draws": self.loader.spent,
             "noise_multiplier": self.noise_multiplier,
             "max_grad_norm": self.max_grad_norm,
+            "generators": generators.states({parameter.device for parameter in self.params}),
         }
         return {**self.inner.state_dict(), "privacy": privacy}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from ``state_dict``; a seeded run then draws as if it had never stopped.
+        """Go on from ``state_dict``; a seeded run then draws as if it had never stopped, torch's own generators included: they are put back
+        to where they were, for layers such as dropout.
 
         Raises:
             PrivacyError: If the state does not say what was spent, or is earlier than what was spent here.
@@ -51,3 +61,4 @@ class Saved(Bounded):
         self.noise_multiplier = privacy.get("noise_multiplier", self.noise_multiplier)
         self.max_grad_norm = privacy.get("max_grad_norm", self.max_grad_norm)
         self.inner.load_state_dict({key: value for key, value in state_dict.items() if key != "privacy"})
+        generators.restore(privacy.get("generators", {}))

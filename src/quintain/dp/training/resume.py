@@ -133,8 +133,10 @@ class Unfinished:
     def keep(self, net: nn.Module, optimizer: DPOptimizer, average: EMA | None = None) -> None:
         """Write the state between two steps."""
         mean: dict[str, Any] = average.state_dict() if average is not None else {"steps": 0, "means": {}}
+        privacy = optimizer.state_dict()["privacy"]
+        del privacy["generators"]  # layers draw from the run's own stream
         run = {
-            "optimizer": optimizer.state_dict()["privacy"],
+            "optimizer": privacy,
             "seen": optimizer.seen,
             "clipped": optimizer.clipped,
             "averaged": mean["steps"],
