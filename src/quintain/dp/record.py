@@ -20,8 +20,8 @@ ASSUMED = (
     "losses, batch sizes, clipped shares and accuracies on the training data that a loop shows are not covered",
     "each record is in the data set once",
     "a run that goes on from a state has the same records in the same order; compare a hash of the data set",
-    "steps after the state that a run goes on from were not published, or are repeated bit for bit (with a key or seed, on the same machine, "
-    "where what a loop draws from elsewhere than torch is put back as well): compare the weights after them, or write a state at each step",
+    "steps after the state that a run goes on from were not published, or are repeated bit for bit (with a key or seed, on the same "
+    "machine, where what a loop draws from elsewhere than torch is put back as well): compare the weights after them",
 )
 
 CHECKED = (
