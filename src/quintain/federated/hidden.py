@@ -6,7 +6,7 @@ import numpy as np
 
 from quintain.core.errors import SpecificationFailure
 from quintain.core.statistics import binomial_tail
-from quintain.federated.recovery import recover
+from quintain.federated.recovery import Attacker
 from quintain.federated.secagg.encoding import Words
 from quintain.federated.view import ServerView
 
@@ -38,8 +38,9 @@ def verify_hidden(view: ServerView, truth: Mapping[str, Words], *, earlier: Sequ
     that starts again beyond the end of the vector, and what leaks outside of the vectors.
     """
     suspects = tuple(view.masked)
+    attacker = Attacker(view, earlier)
     for site in suspects:
-        left = recover(view, site, earlier=earlier).words - truth[site]
+        left = attacker.recover(site).words - truth[site]
         for sign, chance, share in _signs(left):
             if chance < FALSE_ALARM * share / len(suspects):
                 raise SpecificationFailure(

@@ -4,7 +4,7 @@ It is the test of the protocol from the other side. Where the self-mask is missi
 is laid open; where mask keys serve twice, what one round reveals opens the next. On the protocol as it is, at least one mask stays on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,6 +41,49 @@ class Recovered:
         return view.policy.encoding.real(view.policy.encoding.integers(self.words))
 
 
+class Attacker:
+    """All secrets that the server can derive from what it saw, once for every site.
+
+    Args:
+        view: The round.
+        earlier: Rounds before it: keys that they revealed are tried again.
+    """
+
+    def __init__(self, view: ServerView, earlier: Sequence[ServerView] = ()) -> None:
+        self._view = view
+        self._masked, self._keys, self._sharing, self._link = view.masked, view.keys, view.sharing, view.link
+        self._seeds = _rebuilt(view, set(view.survivors))
+        self._private = {public: private for seen in (*earlier, view) for public, private in _mask_keys(seen).items()}
+
+    def recover(self, site: str) -> Recovered:
+        """Take every mask off one site's vector that can be taken off.
+
+        Raises:
+            SettingError: If the server never saw a masked vector of that site; there is nothing to attack.
+        """
+        roster = self._view.policy.roster
+        own = roster.index(site)
+        if site not in self._masked:
+            raise SettingError(f"the server saw no masked vector of {site!r}; attack one of {', '.join(self._masked) or 'another round'}")
+        words = self._masked[site].astype(WORD, copy=True)
+        unknown = []
+        if own in self._seeds:
+            masks.add_self_mask(words, self._seeds[own], self._link, own, remove=True)
+        else:
+            unknown.append("self")
+        for peer in self._sharing:
+            if peer == own:
+                continue
+            mine, theirs = self._keys[own].mask, self._keys[peer].mask
+            if mine in self._private:
+                masks.add_pair_mask(words, self._private[mine], theirs, self._link, own, peer, remove=True)
+            elif theirs in self._private:
+                masks.add_pair_mask(words, self._private[theirs], mine, self._link, own, peer, remove=True)
+            else:
+                unknown.append(roster.names[peer])
+        return Recovered(site, words, tuple(unknown))
+
+
 def recover(view: ServerView, site: str, *, earlier: Sequence[ServerView] = ()) -> Recovered:
     """Attack one site.
 
@@ -52,54 +95,20 @@ def recover(view: ServerView, site: str, *, earlier: Sequence[ServerView] = ()) 
     Raises:
         SettingError: If the server never saw a masked vector of that site; there is nothing to attack.
     """
-    roster = view.policy.roster
-    own = roster.index(site)
-    if site not in view.masked:
-        raise SettingError(f"the server saw no masked vector of {site!r}; attack one of {', '.join(view.masked) or 'another round'}")
-    words = view.masked[site].astype(WORD, copy=True)
-    unknown = []
-
-    seed = _seed_of(view, own)
-    if seed is None:
-        unknown.append("self")
-    else:
-        masks.add_self_mask(words, seed, view.link, own, remove=True)
-
-    private = {public: secret for seen in (*earlier, view) for public, secret in _mask_keys(seen).items()}
-    for peer in view.sharing:
-        if peer == own:
-            continue
-        mine, theirs = view.keys[own].mask, view.keys[peer].mask
-        if mine in private:
-            masks.add_pair_mask(words, private[mine], theirs, view.link, own, peer, remove=True)
-        elif theirs in private:
-            masks.add_pair_mask(words, private[theirs], mine, view.link, own, peer, remove=True)
-        else:
-            unknown.append(roster.names[peer])
-    return Recovered(site, words, tuple(unknown))
-
-
-def _seed_of(view: ServerView, site: int) -> bytes | None:
-    """The self-mask seed of a survivor, if enough of its shares were revealed."""
-    secret = _rebuilt(view, site) if site in view.survivors else None
-    return None if secret is None else secret.to_bytes(KEY_BYTES, "big")
+    return Attacker(view, earlier).recover(site)
 
 
 def _mask_keys(view: ServerView) -> dict[bytes, bytes]:
     """Public to private mask keys of those that dropped out, as far as their shares were revealed."""
+    return {exchange_public(private): private for private in _rebuilt(view, set(view.sharing) - set(view.survivors)).values()}
+
+
+def _rebuilt(view: ServerView, sites: Set[int]) -> dict[int, bytes]:
+    """The secrets of which enough shares were revealed, by site: the seed of a survivor, the mask key of any other."""
     found = {}
-    for site in set(view.sharing) - set(view.survivors):
-        secret = _rebuilt(view, site)
-        if secret is not None:
-            private = secret.to_bytes(KEY_BYTES, "big")
-            found[exchange_public(private)] = private
+    for site, shares in (view.shares if sites else {}).items():
+        if site in sites and len(shares) >= view.policy.threshold:
+            secret = interpolate(dict(sorted(shares.items())[: view.policy.threshold]))
+            if secret < 1 << (8 * KEY_BYTES):
+                found[site] = secret.to_bytes(KEY_BYTES, "big")
     return found
-
-
-def _rebuilt(view: ServerView, site: int) -> int | None:
-    shares = view.shares.get(site, {})
-    if len(shares) < view.policy.threshold:
-        return None
-    chosen = dict(sorted(shares.items())[: view.policy.threshold])
-    secret = interpolate(chosen)
-    return secret if secret < 1 << (8 * KEY_BYTES) else None
