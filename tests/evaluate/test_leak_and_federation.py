@@ -66,4 +66,7 @@ def test_sites_that_train_together(train, tmp_path):
     assert sum(sum(site.classes) for site in body.sites) == len(train)
     assert len(body.sites) == 4
     assert "Bonawitz" in body.protocol
+    told = [note for note in seen.notes if note.startswith(f"{body.rounds[1].dropped[0]} is in one of the sums")]
+    assert len(told) == 2
+    assert all("secure sums do not hide that, differential privacy does" in note for note in told)
     assert (tmp_path / body.model.path).exists()

@@ -247,7 +247,9 @@ def test_a_second_cohort_over_one_model_is_refused_until_the_first_is_back():
     drop = {0: ("hospital-1", "unmask"), 1: ("hospital-2", "keys")}
     result = train(sites, net, plan, drop=drop, objective=faulty, on_round=lambda *_: same.append(torch.equal(weights(net), start)))
     assert "3 of 5 sites unmasked" in result.rounds[0].abandoned
-    assert "has helped to open the sum of other survivors" in result.rounds[1].abandoned
+    assert "sites signed the survivors" in result.rounds[1].abandoned
+    assert "hospital-3" not in result.rounds[1].abandoned  # why a site left is its own: the server sees it go silent
+    assert "has helped to open the sum of other survivors" in result.rounds[1].simulated.left["hospital-3"]
     assert result.rounds[2].survivors == ("hospital-1", "hospital-2", "hospital-3", "hospital-4")
     assert same == [True, True, False]
 

@@ -156,6 +156,20 @@ def test_bare_bodies_make_a_page(records: tuple[Record, ...], folder: Path) -> N
         assert "Record" in Page(render((record(body),), folder)).text
 
 
+def test_a_round_without_a_sum_is_told_and_is_no_wrong_sum(records: tuple[Record, ...], folder: Path) -> None:
+    federated = body_of(records, Federated).body
+    assert isinstance(federated, Federated)
+    first, second, *_ = federated.rounds
+    abandoned = replace(second, survivors=(), dropped=(*second.survivors, *second.dropped), exact=False)
+    text = Page(render((record(replace(federated, rounds=(first, abandoned))),), folder)).text
+    assert "The secure sum equals the plain one exactly in 1 of 1 round. 1 round came to no sum and left the model as it was." in text
+    assert "no sum" in text
+    assert not re.search(r"\bNO\b", text)
+    wrong = Page(render((record(replace(federated, rounds=(replace(first, exact=False),))),), folder)).text
+    assert "exactly in 0 of 1 round." in wrong
+    assert re.search(r"\bNO\b", wrong)
+
+
 def test_many_classes_and_errors_are_shown(folder: Path) -> None:
     tally = Tally((9, 8, 7), (10, 10, 10))
     claim = accuracy("net:linf:2/255", "Robust accuracy, net", 20, 24, trials=30, token="linf:2/255", standing=tally, proved=tally)

@@ -75,10 +75,11 @@ def _of_body(body: Body) -> Iterator[str]:
         case Federated():
             last, best = body.rounds[-1], max(site.alone.accuracy for site in body.sites)
             gone = ", ".join(f"{name} in round {one.number}" for one in body.rounds for name in one.dropped) or "nobody"
-            exact = sum(one.exact for one in body.rounds)
+            summed = [one for one in body.rounds if one.survivors]
+            exact = sum(one.exact for one in summed)
             yield (
                 f"{_accuracy(last.global_model)}; best alone {fmt.percent(best)}, pooled {fmt.percent(body.pooled.accuracy)}; "
-                f"dropped out: {gone}; {exact} of {len(body.rounds)} sums exact"
+                f"dropped out: {gone}; {exact} of {len(summed)} sums exact"
             )
 
 

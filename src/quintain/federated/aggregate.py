@@ -71,15 +71,16 @@ class RoundAbandonedError(ProtocolError):
     """A round that came to no sum, or to an impossible one.
 
     Args:
-        message: Why.
+        reason: Why, as the server knows it.
         seen: Everything that the server saw of it.
-        left: Sites that went silent by themselves: name to reason.
+        left: Sites that went silent by themselves: name to reason, which a simulation alone knows; the message tells both.
         seconds: What it took.
         accused: Sites that are proven to have ended it, by dealing bad shares.
     """
 
-    def __init__(self, message: str, seen: ServerView, left: Mapping[str, str], seconds: float, accused: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
+    def __init__(self, reason: str, seen: ServerView, left: Mapping[str, str], seconds: float, accused: tuple[str, ...] = ()) -> None:
+        super().__init__(reason + "".join(f"; {name} left: {why}" for name, why in left.items()))
+        self.reason = reason
         self.seen = seen
         self.left = left
         self.seconds = seconds
@@ -206,9 +207,8 @@ def sum_words(
             _check_entries(integers, sum(largest[name] for name in finished.survivors))
     except ProtocolError as error:
         left |= transport.refusals
-        reasons = "".join(f"; {name} left: {reason}" for name, reason in left.items())
         accused = error.accused if isinstance(error, SabotageError) else ()
-        raise RoundAbandonedError(f"{error}{reasons}", transport.view, left, time.perf_counter() - started, accused) from error
+        raise RoundAbandonedError(str(error), transport.view, left, time.perf_counter() - started, accused) from error
     seconds = time.perf_counter() - started
     return SecureSum(
         policy.encoding.real(integers),

@@ -113,7 +113,9 @@ def train(
                 on_round(facts, summed)
     net.eval()
     if all(one.abandoned for one in rounds):
-        raise ProtocolError(f"all {plan.rounds} rounds were abandoned, the model is as it was; the last one: {rounds[-1].abandoned}")
+        reasons = "".join(f"; {name} left: {why}" for name, why in rounds[-1].simulated.left.items())
+        told = f"{rounds[-1].abandoned}{reasons}"
+        raise ProtocolError(f"all {plan.rounds} rounds were abandoned, the model is as it was; the last one: {told}")
     return Federated(tuple(rounds), len(sites), federation.threshold, federation.encoding)
 
 
@@ -233,7 +235,7 @@ def _abandoned(
 ) -> Round:
     seen = error.seen
     simulated = _simulated(False, updates, {**left, **error.left}, {})
-    return Round(index, (), federation.roster.names, 0, len(seen.masked), seen.bytes_up, error.seconds, simulated, abandoned=str(error))
+    return Round(index, (), federation.roster.names, 0, len(seen.masked), seen.bytes_up, error.seconds, simulated, abandoned=error.reason)
 
 
 def _simulated(exact: bool, updates: Mapping[str, Update], left: Mapping[str, str], exposed: Mapping[str, float]) -> Simulated:

@@ -56,10 +56,12 @@ def _federated(run: Run, one: Federated) -> list[Block]:
     blocks: list[Block] = []
     if one.rounds:
         blocks.append(Pair((Drawings((_curve(one),)),), (Grid(_server(one)),)))
-        exact = sum(each.exact for each in one.rounds)
-        wrong = len(one.rounds) - exact
-        said = f"The secure sum equals the plain one exactly in {exact} of {fmt.count(len(one.rounds), 'round')}."
-        blocks.append(Text(f"{said} Protocol: {one.protocol}.", "bad" if wrong else ""))
+        summed = [each for each in one.rounds if each.survivors]
+        exact = sum(each.exact for each in summed)
+        said = f"The secure sum equals the plain one exactly in {exact} of {fmt.count(len(summed), 'round')}."
+        gone = len(one.rounds) - len(summed)
+        said += f" {fmt.count(gone, 'round')} came to no sum and left the model as it was." * bool(gone)
+        blocks.append(Text(f"{said} Protocol: {one.protocol}.", "bad" if exact < len(summed) else ""))
     blocks.append(Grid(_sites(run, one)))
     if one.rounds:
         blocks.append(Fold("round by round", (Grid(_rounds(one)),)))
@@ -83,16 +85,23 @@ def _curve(one: Federated) -> Drawing:
 
 def _server(one: Federated) -> Table:
     """What reached the server in the round that tested the protocol most: one with dropouts if there is one."""
-    each: Round = max(one.rounds, key=lambda each: (len(each.dropped), each.number))
+    each: Round = max(one.rounds, key=lambda each: (bool(each.survivors), len(each.dropped), each.number))
     rows = (
         ("masked vectors", f"{each.vectors_seen} of {len(each.survivors) + len(each.dropped)}"),
         ("dropped out", ", ".join(each.dropped) or "nobody"),
-        ("sum of the others is exact", "yes" if each.exact else "NO"),
+        ("sum of the others is exact", _exact(each)),
         ("sent by a hospital", fmt.size_in_bytes(each.bytes_up)),
         ("secure sum, all parties", fmt.seconds(each.seconds)),
     )
     lines = tuple((Cell(name), Cell(value, "bad" if value == "NO" else "")) for name, value in rows)
     return Table((f"what the server saw, round {each.number}", ""), lines, caption="What the server saw")
+
+
+def _exact(each: Round) -> str:
+    """Whether a round's sum is exact; an abandoned round has none, which is no fault of the sum."""
+    if not each.survivors:
+        return "no sum"
+    return "yes" if each.exact else "NO"
 
 
 def _sites(run: Run, one: Federated) -> Table:
@@ -113,7 +122,7 @@ def _rounds(one: Federated) -> Table:
             fmt.percent(each.global_model.accuracy),
             fmt.percent(each.global_model.balanced),
             str(each.vectors_seen),
-            "yes" if each.exact else "NO",
+            _exact(each),
             fmt.size_in_bytes(each.bytes_up),
             fmt.seconds(each.seconds),
         )

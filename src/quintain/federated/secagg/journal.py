@@ -14,6 +14,8 @@ t answers, two cohorts would take t each, and since :math:`2t > n + \mathrm{corr
 A round that was abandoned can thus be tried again over the same model, with a new id and counter: where no site has answered, with
 whatever sites are there; where some have, with the same survivors, or from another model.
 
+For sums without a model, ``Policy.model_hash`` is to name what is summed, or these rules take all of them for one thing.
+
 Not covered: sums over different models. Where the model hardly moves from one round to the next, updates hardly do either, and the
 difference of two neighbouring sums still tells, roughly, of a site that is in one of them alone. That takes differential privacy.
 """
