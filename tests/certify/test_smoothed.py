@@ -1,4 +1,5 @@
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from torch import nn
 
 from quintain.certify import Smoothed
 from quintain.certify.smoothed import PACK
-from quintain.core.errors import DataError, SettingError
+from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.core.statistics import binomial_lower
 from quintain.models import Classifier
 from quintain.threats import L2, Linf
@@ -24,12 +25,14 @@ def halfspace(weight, offset):
 
 
 class Counting(nn.Module):
+    """Keeps the sizes that it sees where its hash does not look: it computes the same each time."""
+
     def __init__(self):
         super().__init__()
-        self.sizes = []
+        self.seen = SimpleNamespace(sizes=[])
 
     def forward(self, x):
-        self.sizes.append(x.numel())
+        self.seen.sizes.append(x.numel())
         return torch.stack([x.flatten(1).mean(1), 1 - x.flatten(1).mean(1)], 1)
 
 
@@ -59,6 +62,8 @@ def test_a_ball_is_certified_exactly_where_the_radius_exceeds_it():
     assert torch.equal(outcome.certified, outcome.margin > 0)
     assert outcome.certified.any()
     assert not outcome.certified.all()
+    known = radius > 0
+    assert outcome.margin[known].abs().lt(1).all()
 
 
 def test_the_margin_bounds_the_gap_of_the_vote_over_the_ball():
@@ -75,7 +80,7 @@ def test_wrong_and_undecided_examples_get_nothing():
     assert not outcome.certified.any()
     assert outcome.radius is not None
     assert (outcome.radius == 0).all()
-    assert outcome.margin[0] == -1
+    assert outcome.margin[0] == -math.inf
     assert outcome.cost[0] == 100
     assert not outcome.error.any()
 
@@ -134,6 +139,81 @@ def test_nan_is_an_error_and_no_answer():
     assert smooth.predict(x).tolist() == [-1, -1]
 
 
+class Edge(nn.Module):
+    """Class 1 above the middle between two neighbours in float16, as a net in float32 or float16."""
+
+    def __init__(self, dtype):
+        super().__init__()
+        self.register_buffer("middle", torch.tensor(0.75, dtype=dtype))
+
+    def forward(self, x):
+        above = x.flatten(1)[:, 0] - self.middle
+        return torch.stack([-above, above], 1)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "least"), [(torch.float16, 16 * 2.0**-10), (torch.bfloat16, 16 * 2.0**-7), (torch.float32, 16 * 2.0**-23)]
+)
+def test_noise_that_the_type_of_inputs_or_model_would_round_away_is_refused(dtype, least):
+    x, y = torch.full((1, 1), 0.75), torch.tensor([1])
+    for base, inputs in ((torch.float32, dtype), (dtype, torch.float32)):
+        model = Classifier(Edge(base).eval())
+        for ask in (lambda smooth: smooth.certify(x.to(inputs), y), lambda smooth: smooth.predict(x.to(inputs), draws=50)):  # noqa: B023
+            with pytest.raises(SettingError, match="is lost in"):
+                ask(Smoothed(model, least * 0.99, draws=50))
+            ask(Smoothed(model, least, draws=50))
+
+
+def test_noise_is_added_to_half_precision_inputs_in_float32():
+    class Seeing(Edge):
+        def forward(self, x):
+            self.seen.inputs.append(x)
+            return super().forward(x)
+
+    x, y = torch.full((1, 1), 0.75, dtype=torch.float16), torch.tensor([1])
+    net = Seeing(torch.float32).eval()
+    net.seen = SimpleNamespace(inputs=[])
+    smooth = Smoothed(Classifier(net), 1 / 64, draws=1000)
+    for ask in (lambda: smooth.certify(x, y), lambda: smooth.predict(x, draws=1000), lambda: smooth(x)):
+        net.seen.inputs.clear()
+        ask()
+        noisy = torch.cat([value.flatten() for value in net.seen.inputs if len(value) > 1])
+        assert noisy.dtype == torch.float32
+        assert (noisy.half().float() != noisy).float().mean() > 0.9
+    wide = smooth.certify(x.float(), y)
+    assert torch.equal(wide.margin, smooth.certify(x, y).margin)
+
+
+@pytest.mark.parametrize(
+    "norm", [nn.BatchNorm1d(2), nn.BatchNorm1d(2, track_running_stats=False).eval()], ids=["training", "no statistics"]
+)
+def test_a_base_that_normalises_by_its_batch_is_refused_and_left_alone(norm):
+    model = Classifier(nn.Sequential(norm, nn.Linear(2, 2)), allow_train_mode=True)
+    before = model.hash
+    for ask in (
+        lambda: Smoothed(model, 0.25).certify(torch.rand(1, 2), torch.tensor([0])),
+        lambda: Smoothed(model, 0.25).predict(torch.rand(1, 2)),
+    ):
+        with pytest.raises(ModelError, match="statistics of each batch"):
+            ask()
+    assert model.hash == before
+
+
+def test_a_base_that_changes_while_it_is_certified_is_refused():
+    class Ageing(Edge):
+        def forward(self, x):
+            self.middle += 1e-6
+            return super().forward(x)
+
+    with pytest.raises(ModelError, match="changes while"):
+        Smoothed(Classifier(Ageing(torch.float32).eval()), 0.25, draws=50).certify(torch.rand(1, 1), torch.tensor([0]))
+
+
+def test_dropout_in_training_mode_is_a_base_like_any_other():
+    model = Classifier(nn.Sequential(nn.Dropout(0.1), nn.Linear(2, 2)), allow_train_mode=True)
+    assert Smoothed(model, 0.25, draws=50).certify(torch.rand(1, 2), torch.tensor([0])).error.eq(False).all()
+
+
 def test_nan_of_one_example_is_its_own():
     class Cliff(nn.Module):
         def forward(self, x):
@@ -161,8 +241,8 @@ def test_memory_is_bounded_by_the_pack():
     net = Counting().eval()
     x = torch.rand(1, 3, 40, 40)
     Smoothed(Classifier(net), 0.25, draws=500).certify(x, torch.tensor([int(x.mean() < 0.5)]))
-    assert max(net.sizes) <= PACK
-    assert sum(size // 4800 for size in net.sizes if size > 4800) >= 500
+    assert max(net.seen.sizes) <= PACK
+    assert sum(size // 4800 for size in net.seen.sizes if size > 4800) >= 500
 
 
 def test_a_net_that_needs_contiguous_inputs_is_served():

@@ -7,17 +7,24 @@ from hashlib import sha256
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from quintain.certify.conditions import unchanged
 from quintain.certify.labels import require_labels
 from quintain.certify.outcome import CertificateOutcome
 from quintain.core.errors import ModelError, SettingError
 from quintain.core.progress import Progress, silent
 from quintain.core.seeds import derive
 from quintain.core.statistics import binomial_lower, binomial_tail
+from quintain.models.classifier import Classifier
+from quintain.models.parts import parts
 from quintain.models.target import Target
 from quintain.threats.ball import require_inside
 from quintain.threats.draw import draws as streams
 from quintain.threats.l2 import L2
+
+FINE = 16
+"""How many spacings of the inputs' type, near 1, the noise must be wide."""
 
 PACK = 2**17
 """Numbers in one batch of noisy inputs (0.5 MiB in float32): bounds the memory, and keeps a small net's layers in the cache."""
@@ -30,7 +37,8 @@ class Smoothed:
     .. math:: g(x) = \arg\max_c\; P[f(x + \sigma u) = c], \qquad u \sim N(0, I)
 
     It is a model of its own: certified by ``certify``, asked by ``predict``, attacked by its ``__call__``. Noise is added to the raw
-    inputs, and nothing is clipped: the base model sees values outside [0, 1], as noise training shows it.
+    inputs, and nothing is clipped: the base model sees values outside [0, 1], as noise training shows it. Noise is drawn, and added, in
+    float32 or the wider type of the inputs; the base model then rounds each noisy input to its own type once, which is part of f.
 
     Args:
         model: The base classifier f, best one trained under the same noise.
@@ -112,6 +120,7 @@ class Smoothed:
 
         The draws are the same for each example and each call. An answer of it is not yet one of the vote: ``predict`` decides.
         """
+        x = x.to(self._sampled_in(x))
         generator = torch.Generator().manual_seed(derive(self.seed, "surrogate"))
         noise = torch.empty(self.surrogate, *x.shape[1:], dtype=torch.float32).normal_(generator=generator).to(x) * self.sigma
         parts = []
@@ -120,7 +129,6 @@ class Smoothed:
             parts.append(logits.unflatten(0, (len(x), len(block))).log_softmax(2))
         return torch.cat(parts, 1).logsumexp(1) - math.log(self.surrogate)
 
-    @torch.inference_mode()
     def certify(
         self, x: Tensor, y: Tensor, threat: L2 | None = None, *, seed: int = 0, ids: Tensor | None = None, progress: Progress = silent
     ) -> CertificateOutcome:
@@ -143,12 +151,19 @@ class Smoothed:
             progress: Shows a bar of examples.
 
         Returns:
-            An outcome whose ``margin`` bounds the gap between the chances of ``y`` and of any other answer, over the ball; -1 if unknown.
+            An outcome whose ``margin`` bounds the gap between the chances of ``y`` and of any other answer, over the ball; -inf where
+            the other draws picked another class, or an output was no number.
 
         Raises:
-            SettingError: If the threat is not ``L2`` or is larger than ``ceiling``, so that nothing could ever be certified.
+            SettingError: If the threat is not ``L2`` or is larger than ``ceiling``, so that nothing could ever be certified; or if sigma
+                is no wider than the spacing of the inputs' or the model's type, which would round the noise away.
             DataError: For inputs outside the data box, labels that are no classes, or ids that do not fit.
+            ModelError: If the base model answers by the statistics of the batch, or changes while it is certified.
         """
+        with torch.inference_mode(), unchanged(self.model):
+            return self._certified(x, y, threat, seed, ids, progress)
+
+    def _certified(self, x: Tensor, y: Tensor, threat: L2 | None, seed: int, ids: Tensor | None, progress: Progress) -> CertificateOutcome:
         eps, ids = self._checked(x, y, threat), streams(x, seed, ids).ids
         layout = self._layout(x)
         reach, cost = torch.full((len(x),), -torch.inf, dtype=torch.float64), torch.zeros(len(x), dtype=torch.long)
@@ -164,7 +179,8 @@ class Smoothed:
                         reach[row] = self._radius(binomial_lower(int(votes[label]), self.draws, 1 - self.alpha))
                 error[row] = votes is None
                 advance(1)
-        margin = 2 * torch.special.ndtr((reach - eps) / self.sigma) - 1
+        gap = 2 * torch.special.ndtr((reach - eps) / self.sigma) - 1
+        margin = torch.where(reach.isneginf(), reach, gap)
         return CertificateOutcome(
             certified=(margin > 0).to(x.device),
             margin=margin.to(x.device),
@@ -172,8 +188,9 @@ class Smoothed:
             cost=cost.to(x.device),
             assumes=(
                 f"each example's certificate is false with probability at most {self.alpha:g} over {self.draws:,} Gaussian draws",
-                "noise drawn as float32 stands for exact Gaussian noise",
-                "the claim is about the exact vote, which predictions estimate by sampling",
+                "noise drawn as float32 stands for exact Gaussian noise; check that the base model does not read its inputs' last bits",
+                "each noisy copy is answered by itself; check that an answer does not change with the rest of its batch (quintain check)",
+                "the claim is about the exact vote, which predictions estimate by sampling; check deployed answers with predict",
             ),
             error=error.to(x.device),
         )
@@ -186,12 +203,14 @@ class Smoothed:
         classes' counts (Cohen et al., 2019, proposition 2).
 
         Raises:
-            SettingError: If ``draws`` could never decide at ``alpha``.
+            SettingError: If ``draws`` could never decide at ``alpha``, or sigma is no wider than the spacing of the inputs' type.
             DataError: If the ids do not fit.
+            ModelError: If the base model answers by the statistics of the batch.
         """
         if 2 * 0.5**draws > self.alpha:
             least = math.ceil(1 - math.log2(self.alpha))
             raise SettingError(f"{draws} draws can never decide at alpha = {self.alpha:g}; give at least {least}")
+        self._require_steady(x)
         ids, layout = streams(x, seed, ids).ids, self._layout(x)
         answers = []
         for example, name in zip(x, ids.tolist(), strict=True):
@@ -207,6 +226,7 @@ class Smoothed:
     def _votes(self, example: Tensor, draws: int, seed: int, layout: torch.memory_format) -> Tensor | None:
         """How many of ``draws`` noisy copies each class gets (K,); None as soon as an output is not a number."""
         total: Tensor | None = None
+        example = example.to(self._sampled_in(example))
         for noise in self._noise(example, draws, seed):
             batch = noise.mul_(self.sigma).add_(example)
             logits = self.model(batch.to(memory_format=layout))
@@ -240,7 +260,29 @@ class Smoothed:
         exact = self.sigma * float(torch.special.ndtri(torch.tensor(probability * (1 - 1e-12), dtype=torch.float64)))
         return exact - 1e-12 * abs(exact) if math.isfinite(exact) else exact
 
+    @staticmethod
+    def _sampled_in(x: Tensor) -> torch.dtype:
+        """The type in which noise is added: that of the inputs, float32 at least."""
+        return torch.promote_types(x.dtype, torch.float32)
+
+    def _require_steady(self, x: Tensor) -> None:
+        """Refuse what makes the vote another one than that under Gaussian noise."""
+        coarsest = max((x.dtype, self.model.dtype), key=lambda dtype: torch.finfo(dtype).eps)
+        spacing = torch.finfo(coarsest).eps
+        if self.sigma < FINE * spacing:
+            raise SettingError(
+                f"sigma = {self.sigma:g} is lost in {coarsest}, whose numbers near 1 are {spacing:.3g} apart; expected at least "
+                f"{FINE * spacing:.3g}. Use a wider type, such as float32, for the inputs and the model, or a larger sigma"
+            )
+        for module in parts(self.model.net) if isinstance(self.model, Classifier) else ():
+            if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
+                raise ModelError(
+                    f"{self.model.name} has a {type(module).__name__} that normalises by the statistics of each batch, so that noisy "
+                    "copies are not answered one by one; expected running statistics in evaluation mode: call net.eval()"
+                )
+
     def _checked(self, x: Tensor, y: Tensor, threat: L2 | None) -> float:
+        self._require_steady(x)
         if threat is not None and not isinstance(threat, L2):
             raise SettingError(f"randomized smoothing with Gaussian noise proves L2 balls; got {threat!r}")
         eps = 0.0 if threat is None else threat.eps
