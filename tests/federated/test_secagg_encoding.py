@@ -174,3 +174,19 @@ def test_a_sum_of_weights_that_no_sites_have_is_refused(weight):
     with pytest.raises(ProtocolError, match=f"sum to {weight}; expected 0 to 2 x the cap of 10"):
         Encoding(1, 1.0, 1000, 5, cap=10).check_sum(np.array([0, weight]), 2)
     Encoding(1, 1.0, 1000, 5, cap=10).check_sum(np.array([0, 20]), 2)
+
+
+@settings(deadline=None, max_examples=300)
+@given(data=st.data(), cap=st.sampled_from([0, 1, 1000]), summands=st.integers(2, 5))
+def test_whatever_passes_has_a_mean_within_the_clip(data, cap, summands):
+    encoding = finest(1, 0.7, 5, cap)
+    words = st.one_of(st.integers(-HALF, HALF - 1), st.integers(-5000, 5000))
+    weight = data.draw(st.one_of(st.integers(-5000, 5000), words)) if cap else summands
+    integers = np.array([data.draw(words), weight][: encoding.words])
+    try:
+        encoding.check_sum(integers, summands)
+    except ProtocolError:
+        return
+    mean = Fraction(int(integers[0]), encoding.scale) * (cap or 1)
+    rounding = Fraction(summands * (cap or 1), 2 * encoding.scale)
+    assert abs(mean) <= weight * Fraction(0.7) * (1 + Fraction(1, 2**40)) + rounding

@@ -1,5 +1,6 @@
 """A site that cheats its peers is named, with a proof; its victims never are, and nobody can be framed."""
 
+import random
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from quintain.core.errors import ProtocolError, SabotageError
 from quintain.federated import InProcess, RoundAbandonedError, Stage, recover, run_round, secure_sum
-from quintain.federated.secagg import client, dealing, server
+from quintain.federated.secagg import client, dealing, server, transcript
 from quintain.federated.secagg.dealing import Dealt, Hashes, Share
 from quintain.federated.secagg.messages import (
     Complaint,
@@ -33,17 +34,21 @@ CULPRIT, VICTIM = 1, 0
 
 
 class Cheating(InProcess):
-    """A wire to sites of which one, a cheat, has its own messages rewritten before it signs them."""
+    """A wire to sites of which one, a cheat, has its messages of one kind rewritten before it signs them."""
 
     def __init__(self, party, cheat, kind, rewrite, drop=None):
         super().__init__(party.policy, party.sites, drop)
         self.party, self.cheat, self.kind, self.rewrite = party, cheat, kind, rewrite
 
     def _step(self, site, message):
+        before = self._sites[site]
         reply = super()._step(site, message)
         if site != self.cheat or reply is None or reply[4] != self.kind:
             return reply
-        body, kind, link = self.rewrite(self._sites[site], site_body(reply))
+        after = self._sites[site]
+        body, kind = self.rewrite(after, site_body(reply))
+        spoken = before if isinstance(after, client.Done) else after
+        link = transcript.opened(self.party.policy) if isinstance(after, client.Joined) else spoken.link
         return from_site(kind, self.party.policy, site, body, link, self.party.identities[site])
 
 
@@ -53,7 +58,7 @@ def dealing_badly(change):
     def rewrite(state, body):
         sharing = parse_shares(body, len(state.site.policy.roster))
         dealt = {**sharing.dealt, VICTIM: change(state, sharing.dealt[VICTIM])}
-        return pack_shares(replace(sharing, dealt=dealt), len(state.site.policy.roster)), Kind.SHARES, state.link
+        return pack_shares(replace(sharing, dealt=dealt), len(state.site.policy.roster)), Kind.SHARES
 
     return rewrite
 
@@ -118,8 +123,8 @@ def test_a_dealer_whose_signature_on_a_share_does_not_hold_is_left_out():
 def complaint_against(dealer, private):
     """A site that complains, instead of sending its vector."""
 
-    def rewrite(state, _body):
-        return pack_complaint(Complaint(dealer, private)), Kind.COMPLAINT, state.link
+    def rewrite(_state, _body):
+        return pack_complaint(Complaint(dealer, private)), Kind.COMPLAINT
 
     return rewrite
 
@@ -191,7 +196,7 @@ def sharing_another(label):
             share = Share(CULPRIT, holder, site.policy.round_id, *pairs[holder])
             dealt[holder] = dealing.deal(site.identity, state.link, CULPRIT, holder, key, share)
         hashes = Hashes.of(state.link, CULPRIT, CULPRIT, pairs[CULPRIT])
-        return pack_shares(replace(sharing, own=hashes, dealt=dealt), parties), Kind.SHARES, state.link
+        return pack_shares(replace(sharing, own=hashes, dealt=dealt), parties), Kind.SHARES
 
     return rewrite
 
@@ -290,6 +295,53 @@ def test_the_two_secrets_are_shared_by_two_polynomials():
     for shares in (key, seed):
         subset = dict(list(shares.items())[: t - 1])
         assert interpolate(subset) != interpolate(shares)  # and neither has fewer coefficients than the threshold
+
+
+# -- whatever a dishonest site signs ---------------------------------------------------------------------------------------------------
+
+
+def mutated(rng):
+    """One change of a body: a bit, a block of random bytes, two blocks exchanged, or another length."""
+
+    def change(body):
+        data, how = bytearray(body), rng.randrange(4)
+        at = rng.randrange(len(data)) if data else 0
+        if how == 0 and data:
+            data[at] ^= 1 << rng.randrange(8)
+        elif how == 1:
+            data[at : at + 32] = rng.randbytes(len(data[at : at + 32]))
+        elif how == 2:
+            data[at : at + 32], data[:32] = data[:32], data[at : at + 32]
+        else:
+            data = data[:at] if rng.randrange(2) else data + rng.randbytes(1)
+        return bytes(data)
+
+    return change
+
+
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind % 2])
+def test_whatever_one_site_signs_the_sum_is_exact_or_it_is_named_and_nobody_else(kind):
+    complaint = pack_complaint(Complaint(CULPRIT, bytes(32)))
+    own_vector = kind is Kind.MASKED  # nobody but the site itself knows it
+    for seed in range(12):
+        party, change = federation(5, seed=seed), mutated(random.Random(1000 * int(kind) + seed))
+        as_complaint = kind is Kind.COMPLAINT
+        told = Kind.MASKED if as_complaint else kind
+        transport = Cheating(party, 0, told, lambda _, body, c=change, x=as_complaint: (c(complaint if x else body), kind))
+        finished, accused = None, set()
+        try:
+            finished = run_round(party.policy, transport)
+            accused = {*finished.accused, *finished.refused}
+        except SabotageError as error:
+            accused = {*error.accused}
+        except ProtocolError as error:
+            assert own_vector, error  # noqa: PT017
+        assert accused <= {"site-0"}
+        assert set(transport.refusals) <= {"site-0"}
+        if finished is not None:
+            sound = [int(name[-1]) for name in finished.survivors]
+            assert {1, 2, 3, 4} <= set(sound)
+            assert np.array_equal(finished.total, total([party.words[i] for i in sound])) or (own_vector and 0 in sound)
 
 
 def test_the_attack_from_the_servers_place_reads_a_round_with_a_complaint():
