@@ -9,7 +9,7 @@ from torch import nn
 
 from quintain.core.errors import ModelError, ProtocolError, SettingError, StorageError
 from quintain.data.dataset import from_arrays
-from quintain.federated import FederatedPlan, loop, split, train
+from quintain.federated import FederatedPlan, RoundAbandonedError, loop, split, train
 from quintain.federated.differencing import cosine
 from quintain.federated.secagg import client
 from quintain.federated.secagg.journal import MemoryJournal
@@ -295,10 +295,25 @@ def test_a_minimum_of_all_sites_opens_one_cohort_only():
 
 def test_what_only_a_simulation_knows_stands_apart():
     result = train(split(blobs(), 3, least=10, least_per_class=1).sites, linear(), FederatedPlan(1, ONE_STEP))
-    known = {"index", "survivors", "dropped", "weight", "masked_vectors", "bytes_up", "seconds", "refused", "abandoned"}
+    known = {"index", "survivors", "dropped", "weight", "masked_vectors", "bytes_up", "seconds", "refused", "accused", "abandoned"}
     assert {field.name for field in fields(result.rounds[0])} == {*known, "simulated"}
     assert {field.name for field in fields(result.rounds[0].simulated)} == {"exact", "losses", "clipped", "left", "exposed"}
     assert all(loss > 0 for loss in result.rounds[0].simulated.losses.values())
+
+
+def test_who_is_proven_to_cheat_stands_in_the_facts(monkeypatch):
+    sites = split(blobs(), 3, least=10, least_per_class=1).sites
+    honest = loop.sum_words
+
+    def accusing(policy, *args, **kwargs):
+        if policy.task.counter:
+            raise RoundAbandonedError("sabotage", honest(policy, *args, **kwargs).seen, {}, 0.1, ("hospital-3",))
+        return replace(honest(policy, *args, **kwargs), accused=("hospital-2",))
+
+    monkeypatch.setattr(loop, "sum_words", accusing)
+    result = train(sites, linear(), FederatedPlan(2, ONE_STEP))
+    assert [facts.accused for facts in result.rounds] == [("hospital-2",), ("hospital-3",)]
+    assert result.rounds[1].abandoned == "sabotage"
 
 
 def test_the_terms_of_a_round_name_recipe_objective_data_and_counter():
@@ -378,6 +393,8 @@ def test_plans_of_a_wrong_type_are_refused_by_name(settings):
         ({"sites": {1: blobs(), 2: blobs()}}, "the name of a site = 1"),
         ({"net": "cnn"}, "net = 'cnn'"),
         ({"plan": 3}, "plan = 3"),
+        ({"seed": "1"}, "seed = '1'"),
+        ({"objective": "ce"}, "objective = 'ce'"),
         ({"drop": [(0, "a")]}, "drop = "),
         ({"drop": {0: "hospital-1"}}, "a site and a stage"),
         ({"drop": {"0": ("hospital-1", "masked")}}, "in rounds 0 to 0"),

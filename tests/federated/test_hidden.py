@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from quintain.core.errors import SpecificationFailure
+from quintain.core.errors import SettingError, SpecificationFailure
 from quintain.core.statistics import binomial_tail
 from quintain.federated import FederatedPlan, hidden, secure_sum, split, train, verify_hidden
 from quintain.federated.secagg import masks
@@ -158,3 +158,5 @@ def test_earlier_rounds_may_come_without_their_vectors():
     assert (slim.shares, slim.keys, slim.link) == (result.seen.shares, result.seen.keys, result.seen.link)
     words = {name: result.encoding.quantise(vector) for name, vector in given.items()}
     verify_hidden(result.seen, words, earlier=[slim])
+    with pytest.raises(SettingError, match="truth lacks site-3"):
+        verify_hidden(result.seen, {name: words[name] for name in list(words)[:3]})

@@ -56,3 +56,12 @@ def test_without_alpha_sizes_are_uneven_and_the_mix_is_one():
 def test_a_split_that_cannot_be_is_refused(settings_):
     with pytest.raises(SettingError, match=r"expected|raise alpha|fewer sites"):
         split(dataset(), **settings_)
+
+
+@pytest.mark.parametrize(
+    "settings_",
+    [{"sites": "5"}, {"sites": 2.0}, {"alpha": "1"}, {"alpha": True}, {"seed": None}, {"least": 1.5}, {"prefix": 3}, {"data": [1]}],
+)
+def test_settings_of_a_wrong_type_are_refused_by_name(settings_):
+    with pytest.raises(SettingError, match=f"{next(iter(settings_))} = .*; expected"):
+        split(**{"data": dataset(), **settings_})

@@ -40,6 +40,7 @@ class Round:
         seconds: What the aggregation took.
         simulated: What the server does not know.
         refused: Sites whose messages did not hold up, and why.
+        accused: Sites that are proven to have cheated, as in ``SecureSum.accused``.
         abandoned: Why there is no average; empty if there is one.
     """
 
@@ -52,6 +53,7 @@ class Round:
     seconds: float
     simulated: Simulated
     refused: Mapping[str, str] = field(default_factory=dict)
+    accused: tuple[str, ...] = ()
     abandoned: str = ""
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from quintain.core.errors import SpecificationFailure
+from quintain.core.errors import SettingError, SpecificationFailure
 from quintain.core.statistics import binomial_tail
 from quintain.federated.recovery import Attacker
 from quintain.federated.secagg.encoding import Words
@@ -29,6 +29,7 @@ def verify_hidden(view: ServerView, truth: Mapping[str, Words], *, earlier: Sequ
 
     Raises:
         SpecificationFailure: If a sign is rarer than chance allows.
+        SettingError: If the truth lacks a site that sent a masked vector.
 
     Guarantee: a false alarm in one call with probability at most 1e-9, by a union over sites and signs, half of it for words that come
     out right. Power, with five sites: it always notices 4 words in the clear among up to 10 million (2 among 60,000), and from 45 words
@@ -38,6 +39,9 @@ def verify_hidden(view: ServerView, truth: Mapping[str, Words], *, earlier: Sequ
     that starts again beyond the end of the vector, and what leaks outside of the vectors.
     """
     suspects = tuple(view.masked)
+    missing = set(suspects) - set(truth)
+    if missing:
+        raise SettingError(f"truth lacks {', '.join(sorted(missing))}; expected the own words of every site that sent a masked vector")
     attacker = Attacker(view, earlier)
     for site in suspects:
         left = attacker.recover(site).words - truth[site]

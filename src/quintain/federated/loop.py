@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +77,9 @@ def train(
     the models itself may move one by a hair and ask again: here the next model is the last one plus the average, by construction.
     Source: McMahan et al., 2017, arXiv:1602.05629; Bonawitz et al., 2017, ePrint 2017/281.
     """
+    check_types(Integral, seed=seed)
+    if not callable(objective):
+        raise SettingError(f"objective = {objective!r}; expected a loss as Objective says, such as Plain()")
     federation = _Federation.of(sites, net, plan, objective)
     silences = _check_drop({} if drop is None else drop, federation.roster.names, plan.rounds)
     largest = {name: largest_entry(federation.encoding, federation.part(name)) for name in sites}
@@ -227,6 +231,7 @@ def _facts(
         summed.seconds,
         _simulated(summed.exact, updates, {**left, **summed.left}, exposed),
         summed.refused,
+        summed.accused,
     )
 
 
@@ -235,7 +240,18 @@ def _abandoned(
 ) -> Round:
     seen = error.seen
     simulated = _simulated(False, updates, {**left, **error.left}, {})
-    return Round(index, (), federation.roster.names, 0, len(seen.masked), seen.bytes_up, error.seconds, simulated, abandoned=error.reason)
+    return Round(
+        index,
+        (),
+        federation.roster.names,
+        0,
+        len(seen.masked),
+        seen.bytes_up,
+        error.seconds,
+        simulated,
+        accused=error.accused,
+        abandoned=error.reason,
+    )
 
 
 def _simulated(exact: bool, updates: Mapping[str, Update], left: Mapping[str, str], exposed: Mapping[str, float]) -> Simulated:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from quintain.core.errors import SettingError
 from quintain.core.seeds import derive
 from quintain.data.dataset import Dataset
+from quintain.federated.secagg.encoding import check_types
 
 DRAWS = 1000
 
@@ -60,10 +62,14 @@ def split(
         prefix: Sites are called ``hospital-1`` and so on.
 
     Raises:
-        SettingError: If a setting is out of range or no draw has the minima.
+        SettingError: If a setting is out of range or of another type, or no draw has the minima.
 
     Source: Hsu et al., 2019, arXiv:1909.06335.
     """
+    check_types(Dataset, data=data)
+    check_types(Integral, sites=sites, seed=seed, least=least, least_per_class=least_per_class)
+    check_types(Real, **({} if alpha is None else {"alpha": alpha}))
+    check_types(str, prefix=prefix)
     if sites < 2 or (alpha is not None and not 0 < alpha < np.inf):
         raise SettingError(f"sites = {sites}, alpha = {alpha}; expected at least two sites and a positive alpha, or None")
     if sites * least > len(data):
