@@ -4,6 +4,7 @@ import math
 from types import SimpleNamespace
 
 import pytest
+from torch.utils.data import DataLoader
 
 from quintain.core.errors import PrivacyError, SettingError, UnknownName
 from quintain.dp.accounting import accountants, epsilon
@@ -134,3 +135,11 @@ def test_epochs_are_whole_numbers_of_steps() -> None:
 def test_settings_out_of_range_are_refused(setting: dict[str, float]) -> None:
     with pytest.raises(SettingError, match="expected"):
         get_noise_multiplier(**{"target_epsilon": 2.0, "target_delta": 1e-5, "sample_rate": 0.1, **setting})
+
+
+@pytest.mark.parametrize(("records", "batch"), [(40, 12), (100, 30), (93, 1), (60000, 256), (10, 10), (5000, 3)])
+def test_planned_epochs_have_as_many_steps_as_the_loader_makes(records: int, batch: int) -> None:
+    loader = DataLoader(range(records), batch_size=batch)
+    by_epochs = get_noise_multiplier(target_epsilon=3.0, target_delta=1e-7, sample_rate=batch / records, epochs=2)
+    by_steps = get_noise_multiplier(target_epsilon=3.0, target_delta=1e-7, sample_rate=batch / records, steps=2 * len(loader))
+    assert by_epochs == by_steps

@@ -1,6 +1,7 @@
 """The claimed accountant against closed forms and published values, and the noise that it is asked for."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -203,3 +204,38 @@ def test_settings_out_of_range_are_refused(arguments: tuple[float, float, int, f
 def test_targets_that_cannot_be_met_are_refused(target: float, steps: int) -> None:
     with pytest.raises(SettingError, match="expected"):
         noise_for(target, 1e-5, 1.0, steps)
+
+
+@pytest.mark.parametrize("sigma", [0.3, 1.0, 40.0, 5000.0])
+@pytest.mark.parametrize("steps", [1, 7, 10**6, 10**9])
+def test_full_batches_have_a_closed_form_however_many_there_are(sigma: float, steps: int) -> None:
+    for delta in (1e-3, 1e-10, 1e-18):
+        found, exact = epsilon(sigma, 1.0, steps, delta), gaussian_epsilon_in_logs(sigma / math.sqrt(steps), delta)
+        assert exact <= found <= exact * (1 + 1e-6) + 1e-12
+
+
+def gaussian_epsilon_in_logs(sigma: float, delta: float) -> float:
+    """By bisection over many magnitudes, apart from the code that is tested."""
+    low, high = 0.0, 1e14
+    for _ in range(400):
+        middle = (low + high) / 2
+        low, high = (middle, high) if gaussian_log_delta(middle, sigma) > math.log(delta) else (low, middle)
+    return low
+
+
+def test_full_batches_of_different_noise_compose_by_their_inverse_variances() -> None:
+    history = [(2.0, 1.0, 3), (5.0, 1.0, 10**6), (2.0, 1.0, 1)]
+    exact = gaussian_epsilon(1 / math.sqrt(4 / 4 + 10**6 / 25), 1e-5)
+    assert exact <= composed_epsilon(history, 1e-5) <= exact * (1 + 1e-6)
+    assert delta_curve(2.0, 1.0, 10**6)(0.0) == pytest.approx(1.0)
+    assert delta_curve(2.0, 1.0, 1)(1.0) == pytest.approx(math.exp(gaussian_log_delta(1.0, 2.0)))
+
+
+def test_a_million_full_batches_beside_sampled_ones_stay_small() -> None:
+    """The grid follows the noise of all full batches together, and not that of one."""
+    tracemalloc.start()
+    both = composed_epsilon([(1.0, 1.0, 10**6), (1.0, 0.01, 10)], 1e-5)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert epsilon(1.0, 1.0, 10**6, 1e-5) <= both <= 1.01 * epsilon(1.0, 1.0, 10**6, 1e-5)
+    assert peak < 5e8

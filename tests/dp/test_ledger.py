@@ -1,5 +1,6 @@
 """The record of releases, and the guarantee that follows from it."""
 
+import json
 import math
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp import Ledger, Release, epsilon
 from quintain.dp.accounting import rdp
+from quintain.dp.accounting.sealed import sealed
 from tests.dp.figures import gaussian_epsilon
 
 
@@ -40,16 +42,64 @@ def test_a_ledger_never_forgets() -> None:
         ledger.load_state_dict(state)
     with pytest.raises(PrivacyError, match="lacks 4 of those already spent"):
         ledger.load_state_dict(Ledger([Release(100.0, 10, 100, 9)]).state_dict())
-    longer = Ledger([Release(3.0, 10, 100), Release(2.0, 10, 100, 5)])
+    longer = Ledger()
+    longer.load_state_dict(ledger.state_dict())
+    longer.record(Release(3.0, 10, 100))
     ledger.load_state_dict(longer.state_dict())
     assert ledger.releases == longer.releases
-    with pytest.raises(PrivacyError, match="without readable releases"):
+    with pytest.raises(PrivacyError, match="without its seal"):
         fresh.load_state_dict({"history": []})
+    with pytest.raises(PrivacyError, match="without readable releases"):
+        fresh.load_state_dict(sealed({"history": []}))
+
+
+def test_a_ledger_of_another_run_does_not_replace_this_one() -> None:
+    """Also not one with more steps of the same kind, or one that parted from this one: both have forgotten some of its steps."""
+    ledger, other = Ledger([Release(2.0, 10, 100, 3)]), Ledger([Release(2.0, 10, 100, 9)])
+    with pytest.raises(PrivacyError, match="another run of 9 steps"):
+        ledger.load_state_dict(other.state_dict())
+    state, parted = ledger.state_dict(), Ledger()
+    parted.load_state_dict(state)
+    parted.record(Release(2.0, 10, 100, 4))
+    again = Ledger()
+    again.load_state_dict(state)
+    again.record(Release(2.0, 10, 100, 2))
+    with pytest.raises(PrivacyError, match="parted from this one before its 5"):
+        again.load_state_dict(parted.state_dict())
+    assert again.steps == 5
+
+
+@pytest.mark.parametrize("change", ["steps", "noise_multiplier", "records", "cut", "epoch", "seal"])
+def test_a_ledger_that_was_edited_is_refused(change: str) -> None:
+    state = Ledger([Release(2.0, 10, 100, 4), shuffled(0)]).state_dict()
+    if change == "cut":
+        state["releases"] = state["releases"][:1]
+    elif change == "seal":
+        del state["seal"]
+    else:
+        state["releases"][1][change] = 1
+    with pytest.raises(PrivacyError, match=r"its hash is another|without its seal"):
+        Ledger().load_state_dict(state)
+
+
+def test_a_ledger_whose_sum_is_not_its_releases_is_refused_even_if_sealed_anew() -> None:
+    state = Ledger([Release(2.0, 10, 100, 4)]).state_dict()
+    state["releases"][0]["steps"] = 1
+    del state["seal"]
+    with pytest.raises(PrivacyError, match="1 steps that says it has 4"):
+        Ledger().load_state_dict(sealed(state))
+
+
+def test_a_state_survives_json() -> None:
+    ledger, fresh = Ledger([Release(2, 10, 100, 4), Release(0.1 + 0.2, 1, 3), shuffled(0)]), Ledger()
+    fresh.load_state_dict(json.loads(json.dumps(ledger.state_dict())))
+    assert fresh.releases == ledger.releases
 
 
 def test_a_state_of_plain_numbers_is_read_as_poisson() -> None:
     ledger = Ledger()
-    ledger.load_state_dict({"releases": [{"noise_multiplier": 2.0, "expected_batch_size": 10, "records": 100, "steps": 3}]})
+    plain = {"noise_multiplier": 2.0, "expected_batch_size": 10, "records": 100, "steps": 3}
+    ledger.load_state_dict(sealed({"releases": [plain], "steps": 3, "passes": [], "parts": []}))
     assert ledger.releases == (Release(2.0, 10, 100, 3),)
     assert all(type(value) in (int, float, str, bool) for value in ledger.state_dict()["releases"][0].values())
 
@@ -151,5 +201,6 @@ def test_unknown_names_and_passes_without_bins_are_refused() -> None:
         Release(1.0, 1, 10, sampling="shuffled")  # type: ignore[arg-type]
     with pytest.raises(SettingError, match="bins"):
         Release(1.0, 1, 10, sampling="balls-in-bins")
+    unknown = {"noise_multiplier": 1, "expected_batch_size": 1, "records": 2, "mechanism": "laplace"}
     with pytest.raises(PrivacyError, match="readable"):
-        Ledger().load_state_dict({"releases": [{"noise_multiplier": 1, "expected_batch_size": 1, "records": 2, "mechanism": "laplace"}]})
+        Ledger().load_state_dict(sealed({"releases": [unknown], "steps": 1, "passes": [], "parts": []}))

@@ -1,6 +1,7 @@
 """Batches are drawn as the accountant is told, keep their form when empty, and come from the user's own workers."""
 
 import copy
+import warnings
 from collections import namedtuple
 from collections.abc import Iterator
 
@@ -10,7 +11,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDataset, TensorDataset, WeightedRandomSampler
+from torch.utils.data import (
+    ConcatDataset,
+    DataLoader,
+    Dataset,
+    DistributedSampler,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 from quintain.core.errors import DataError, SettingError
 from quintain.dp import PrivacyEngine, epsilon
@@ -366,3 +376,41 @@ def test_a_secret_loader_is_not_copied() -> None:
     loader = PoissonLoader.like(DataLoader(TensorDataset(torch.zeros(4)), batch_size=2), Stream.secret())
     with pytest.raises(PrivacyError, match="copy or pickle"):
         copy.deepcopy(loader)
+
+
+REPEATS = {
+    "subset": lambda data: Subset(data, [0] * 50 + [1, 2]),
+    "nested": lambda data: Subset(Subset(data, [3, 4, 4, 5]), [0, 1, 2, 3]),
+    "joined": lambda data: ConcatDataset([data, data]),
+    "joined subsets": lambda data: ConcatDataset([Subset(data, range(6)), Subset(data, torch.arange(5, 9))]),
+    "subset of joined": lambda data: Subset(ConcatDataset([data, Subset(data, [1, 2])]), [1, 5, 10]),
+}
+ONCE = {
+    "plain": lambda data: data,
+    "subset": lambda data: Subset(data, [3, 1, 2]),
+    "joined": lambda data: ConcatDataset([Subset(data, range(5)), Subset(data, range(5, 10)), TensorDataset(torch.arange(10))]),
+}
+
+
+@pytest.mark.parametrize("kind", REPEATS)
+def test_records_that_are_in_the_data_more_than_once_are_warned_of(kind: str) -> None:
+    data = REPEATS[kind](TensorDataset(torch.arange(10)))
+    for make in (
+        lambda: PoissonLoader.like(DataLoader(data, batch_size=2), Stream.seeded(0)),
+        lambda: DPDataLoader(data, sample_rate=0.5),
+    ):
+        with pytest.warns(UserWarning, match=r"records more than once, one of them \d+ times"):
+            make()
+    origin = [int(data[row][0]) for row in range(len(data))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        PoissonLoader.like(DataLoader(data, batch_size=1), Stream.seeded(0), units=origin)
+    with pytest.warns(UserWarning, match="more than once"):
+        PoissonLoader.like(DataLoader(data, batch_size=1), Stream.seeded(0), units=list(range(len(data))))
+
+
+@pytest.mark.parametrize("kind", ONCE)
+def test_records_that_are_there_once_are_not_warned_of(kind: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        PoissonLoader.like(DataLoader(ONCE[kind](TensorDataset(torch.arange(10))), batch_size=2), Stream.seeded(0))

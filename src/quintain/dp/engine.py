@@ -199,6 +199,8 @@ class PrivacyEngine(Checkpoints, Validates):
     ) -> Any:
         """As ``make_private``, with the least noise whose ``epochs`` over the loader cost at most ``target_epsilon``.
 
+        More than that is never spent: ``stop_at_epsilon`` is the target, unless it is given, for all runs of this engine together.
+
         Raises:
             SettingError: If something was already spent, or a number is out of its range.
         """
@@ -206,6 +208,7 @@ class PrivacyEngine(Checkpoints, Validates):
             raise SettingError(f"{self.ledger.steps} steps are already spent; expected a fresh engine to plan a whole budget")
         for tolerance in ("eps_error", "epsilon_tolerance", "alphas"):
             settings.pop(tolerance, None)
+        settings.setdefault("stop_at_epsilon", (target_epsilon, target_delta))
         plan = data_loader
         if not isinstance(plan, SamplingLoader):
             plan = PoissonLoader.like(plan, Stream.secret(), units=settings.get("units"), ranks=ranks_of(module))

@@ -18,7 +18,9 @@ ASSUMED = (
     "forward() for what it assigns, or compare copy.deepcopy(vars(module)) before and after a pass",
     "the number of records, the expected batch, the steps and all settings are public, and were not chosen on these data",
     "losses, batch sizes, clipped shares and accuracies on the training data that a loop shows are not covered",
-    "each record is in the data set once",
+    "each record is in the data set once (subsets and concatenations that repeat one are warned of; compare hashes of the records)",
+    "what stands in front of the private module and gives it its inputs learns nothing from these records: no plain optimiser trains it "
+    "on this loss or another; list the parameters of all optimisers",
     "a run that goes on from a state has the same records in the same order; compare a hash of the data set",
     "steps after the state that a run goes on from were not published, or are repeated bit for bit (with a key or seed, on the same "
     "machine, where what a loop draws from elsewhere than torch is put back as well): compare the weights after them",

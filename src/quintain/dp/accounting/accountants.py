@@ -15,6 +15,8 @@ from quintain.dp.accounting.rdp import rdp_epsilon
 
 MOST_NOISE = 1e6
 RESOLUTION = 1e-4
+ROUNDING = 1e-6
+"""Of one over a rate that is itself one over a whole number, with many records."""
 
 
 class IAccountant(ABC):
@@ -189,7 +191,7 @@ def get_noise_multiplier(
     Args:
         target_epsilon, target_delta: The budget, never exceeded.
         sample_rate: Probability that a record is in a step.
-        epochs, steps: One of them; an epoch is ``1 / sample_rate`` steps, rounded to the nearest whole number.
+        epochs, steps: One of them; an epoch is ``1 / sample_rate`` steps, rounded up, as a loader makes them of its last, smaller batch.
         accountant: Its name.
         epsilon_tolerance: How much of the budget may stay unspent.
         **kwargs: Passed on to the accountant's ``get_epsilon``.
@@ -202,7 +204,7 @@ def get_noise_multiplier(
     if not epsilon_tolerance > 0:
         raise SettingError(f"got epsilon_tolerance = {epsilon_tolerance}; expected a positive number, such as 0.01")
     checked([(1.0, sample_rate, 0)])
-    count = round((epochs or 0) / sample_rate) if steps is None else steps
+    count = (epochs or 0) * math.ceil(1 / sample_rate - ROUNDING) if steps is None else steps
     least = noise_for(target_epsilon, target_delta, sample_rate, count)
     counter = create_accountant(accountant)
 

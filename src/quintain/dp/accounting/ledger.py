@@ -1,5 +1,6 @@
 """What a run has released so far: the record that epsilon is computed from."""
 
+import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -8,6 +9,7 @@ from typing import Any, get_args
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp.accounting import bound
 from quintain.dp.accounting.guarantee import Guarantee, Mechanism, Sampling, Unit
+from quintain.dp.accounting.sealed import opened, sealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,8 @@ class Ledger:
     def __init__(self, releases: Sequence[Release] = ()) -> None:
         self._releases: list[Release] = []
         self._open: dict[str, tuple[Place, int]] = {}
+        self._own = secrets.token_hex(8)
+        self._parts: list[str] = []
         for release in releases:
             self.record(release)
 
@@ -118,6 +122,8 @@ class Ledger:
                 f"got a release that protects one {release.unit} in a ledger of releases that protect one {self._releases[0].unit}; "
                 "expected one unit throughout: use an engine for each"
             )
+        if self._own not in self._parts:
+            self._parts.append(self._own)
         if self._releases and replace(self._releases[-1], steps=release.steps) == release:
             release = replace(release, steps=release.steps + self._releases.pop().steps)
         self._releases.append(release)
@@ -157,30 +163,43 @@ class Ledger:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on counting; plain numbers and names."""
-        return {
-            "releases": [asdict(release) for release in self._releases],
-            "passes": [[place.order, place.number, place.batch, epoch] for place, epoch in self._open.values()],
-        }
+        return sealed(
+            {
+                "releases": [asdict(release) for release in self._releases],
+                "steps": self.steps,
+                "passes": [[place.order, place.number, place.batch, epoch] for place, epoch in self._open.values()],
+                "parts": list(self._parts),
+            }
+        )
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what an earlier part of the run has spent.
 
         Raises:
-            PrivacyError: If ``state`` is not what ``state_dict`` gave, or lacks steps that this ledger has recorded.
+            PrivacyError: If ``state`` is not what ``state_dict`` gave, lacks steps that this ledger has recorded, or is of another run.
         """
+        state = opened(state, "a ledger")
         try:
             loaded = Ledger([Release(**release) for release in state["releases"]])
-            for order, number, batch, epoch in state.get("passes", ()):
+            for order, number, batch, epoch in state["passes"]:
                 loaded._open[order] = (Place(order, number, batch), epoch)
+            loaded._parts = list(state["parts"])
         except (KeyError, TypeError, ValueError, SettingError) as error:
             raise PrivacyError(f"got a ledger without readable releases ({error}); expected what Ledger.state_dict() gave") from error
         missing = self._counts() - loaded._counts()
+        if loaded.steps != state["steps"]:
+            raise PrivacyError(f"got a ledger of {loaded.steps} steps that says it has {state['steps']}; expected all of its releases")
         if missing:
             raise PrivacyError(
                 f"got a ledger of {loaded.steps} steps that lacks {missing.total()} of those already spent here; expected them all: "
                 "steps once released stay spent, so load a state into a fresh engine"
             )
-        self._releases, self._open = loaded._releases, loaded._open
+        if loaded._parts[: len(self._parts)] != self._parts:
+            raise PrivacyError(
+                f"got the ledger of another run of {loaded.steps} steps, or of one that parted from this one before its {self.steps}; "
+                "expected one that goes on from them: steps once released stay spent, so load a state into a fresh engine"
+            )
+        self._releases, self._open, self._parts, self._own = loaded._releases, loaded._open, loaded._parts, loaded._own
 
     def _counts(self) -> "Counter[Release]":
         """Steps of each kind."""

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from quintain.core.errors import SettingError
+from quintain.dp.accounting.gaussian import gaussian_epsilon, log_delta, one_step
 from quintain.dp.accounting.losses import History
 from quintain.dp.accounting.prv import bracket, merged
 from quintain.dp.accounting.rdp import rdp_epsilon
@@ -49,7 +50,8 @@ def epsilon(noise_multiplier: float, sample_rate: float, steps: int, delta: floa
 def composed_epsilon(history: History, delta: float, *, interval: float | None = None) -> float:
     """``epsilon`` of several runs of steps (noise multiplier, sample rate, steps) after one another on the same records.
 
-    Where delta is so small that rounding could matter, the bound is the lesser of Renyi divergences and our own upper side (``prv``).
+    Steps on all records, with whatever noise, have a closed form, and count as one step among others. Where delta is so small that
+    rounding could matter, the bound is the lesser of Renyi divergences and our own upper side (``prv``).
 
     Args:
         history: In any order.
@@ -63,9 +65,13 @@ def composed_epsilon(history: History, delta: float, *, interval: float | None =
         return 0.0
     if not noisy(spent):
         return math.inf
+    spent = one_step(spent)
+    if spent[0][1] == 1:
+        return gaussian_epsilon(spent[0][0], delta)
     sure = delta - ROUNDING * (sum(steps for _, _, steps in spent) + 100)
-    found = float(_composed(tuple(spent), interval or _interval(spent)).get_epsilon_for_delta(sure)) if sure > delta / 2 else math.inf
-    return found if found < math.inf else min(rdp_epsilon(spent, delta), bracket(spent, delta).upper)
+    mesh = interval or _interval(spent)
+    found = float(_composed(tuple(spent), mesh).get_epsilon_for_delta(sure)) if sure > delta / 2 else math.inf
+    return found if found < math.inf and mesh <= 1 else min(found, rdp_epsilon(spent, delta), bracket(spent, delta).upper)
 
 
 def delta_curve(noise_multiplier: float, sample_rate: float, steps: int) -> Callable[[float], float]:
@@ -75,6 +81,9 @@ def delta_curve(noise_multiplier: float, sample_rate: float, steps: int) -> Call
         return lambda _epsilon: 0.0
     if not noisy(spent):
         return lambda _epsilon: 1.0
+    spent = one_step(spent)
+    if sample_rate == 1:
+        return lambda at: math.exp(log_delta(at, spent[0][0]))
     losses = _composed(tuple(spent), _interval(spent))
     return lambda at: min(float(losses.get_delta_for_epsilon(at)) + ROUNDING * (steps + 100), 1.0)
 
@@ -121,10 +130,7 @@ def _span(sigma: float, rate: float) -> float:
 @lru_cache(maxsize=8)
 def _composed(history: tuple[tuple[float, float, int], ...], interval: float) -> Any:
     """The distribution of the sum of all losses."""
-    whole = sum(steps / sigma**2 for sigma, rate, steps in history if rate == 1)
-    parts = [_step(sigma, rate, interval).self_compose(steps) for sigma, rate, steps in history if rate < 1]
-    if whole:
-        parts.append(_step(1 / math.sqrt(whole), 1.0, interval))
+    parts = [_step(sigma, rate, interval).self_compose(steps) for sigma, rate, steps in history]
     total = parts[0]
     for part in parts[1:]:
         total = total.compose(part)

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from scipy import fft
 from scipy.special import ndtri
 
+from quintain.dp.accounting.gaussian import one_step
 from quintain.dp.accounting.guarantee import Bracket
 from quintain.dp.accounting.losses import Cumulants, Floats, History, Loss
 
@@ -50,6 +51,7 @@ def bracket(history: History, delta: float, *, relative: float = FINE, most: int
         return Bracket(0.0, 0.0)
     if any(sigma == 0 for sigma, _, _ in history):
         return Bracket(math.inf, math.inf)
+    history = one_step(history)
     steps = sum(count for _, _, count in history)
     tail = max(6.0, -float(ndtri(min(0.1 * SHARE * delta / steps, 0.1))))
     try:

@@ -91,14 +91,14 @@ def least_noise(cost: Callable[[float], float], target: float, start: float) -> 
 def noise_for_epochs(
     epsilon: float, delta: float, plan: SamplingLoader, epochs: int, *, accountant: str, poisson: bool, secure: bool
 ) -> float:
-    """The least noise whose epochs over a loader cost at most ``epsilon``, by the accountant that will be asked for it."""
+    """The least noise whose epochs over a loader cost at most ``epsilon``, by the accountant that will be asked and by the ledger."""
     rate, steps = plan.sample_rate, epochs * len(plan)
     if not poisson:
         rate, steps = 1.0, epochs
     if not secure and (not poisson or accountant in ("pld", "gdp")):
         return noise_for(epsilon, delta, rate, steps)
     if not secure:
-        return get_noise_multiplier(
+        own = get_noise_multiplier(
             target_epsilon=epsilon,
             target_delta=delta,
             sample_rate=rate,
@@ -106,6 +106,7 @@ def noise_for_epochs(
             accountant=accountant,
             epsilon_tolerance=1e-3 * epsilon,
         )
+        return max(own, noise_for(epsilon, delta, rate, steps))
     batch = plan.expected_batch_size if poisson else plan.records
 
     def cost(sigma: float) -> float:

@@ -12,6 +12,7 @@ from quintain.core.errors import DataError, SettingError
 from quintain.dp.draws.batches import of_loader
 from quintain.dp.draws.distributed import ALONE, present
 from quintain.dp.draws.pieces import Indices
+from quintain.dp.draws.repeats import warn_of_repeats
 from quintain.dp.draws.sampling import PoissonLoader
 from quintain.dp.step.noise import WORD, Stream
 
@@ -123,6 +124,7 @@ class DPDataLoader(PoissonLoader):
                 f"got batch_first={batch_first}, rand_on_empty={rand_on_empty}; expected batches with the records first, and empty ones "
                 "empty: records that are made up would be clipped and counted"
             )
+        warn_of_repeats(dataset, None)
         records = len(dataset)
         _check_rate(records, sample_rate)
         ranks = present() if distributed else ALONE

@@ -15,6 +15,7 @@ from quintain.dp.accounting.ledger import Place
 from quintain.dp.draws.batches import Fetched, Source, of_loader
 from quintain.dp.draws.distributed import ALONE, Ranks
 from quintain.dp.draws.pieces import NOTHING, Indices, Piece, Shares
+from quintain.dp.draws.repeats import warn_of_repeats
 from quintain.dp.draws.units import Units
 from quintain.dp.step.fixed import Fixed
 from quintain.dp.step.noise import Stream
@@ -116,6 +117,8 @@ class SamplingLoader(Fixed):
         if units is not None:
             units = units if isinstance(units, Units) else Units(units)
             units.check(records)
+        warn_of_repeats(dataset, units)
+        if units is not None:
             records, batch = units.count, max(1, (2 * batch * units.count + records) // (2 * records))
         made = cls(
             lambda _rows: None,

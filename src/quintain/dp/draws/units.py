@@ -51,9 +51,9 @@ class Units:
         owner = np.array([number[key] for key in listed], dtype=np.int64)
         self.name, self.at_most, self.average = name, at_most, average
         self.records, self.count = len(owner), len(number)
-        self._order = np.argsort(owner, kind="stable")
-        self._counts = np.bincount(owner, minlength=self.count)
-        self._starts = np.cumsum(self._counts) - self._counts
+        self.order = np.argsort(owner, kind="stable")
+        self.counts = np.bincount(owner, minlength=self.count)
+        self._starts = np.cumsum(self.counts) - self.counts
 
     def check(self, records: int) -> None:
         """Raise unless there is a key for each record."""
@@ -62,10 +62,10 @@ class Units:
 
     def rows(self, chosen: Indices, stream: Stream, ranks: Ranks) -> tuple[Indices, Indices, Shares]:
         """The records of some units, how many each of these has, and what each of its records counts; those of this process."""
-        counts = self._counts[chosen]
+        counts = self.counts[chosen]
         ends = np.cumsum(counts)
         place = np.arange(counts.sum()) - np.repeat(ends - counts, counts)
-        rows = self._order[np.repeat(self._starts[chosen], counts) + place]
+        rows = self.order[np.repeat(self._starts[chosen], counts) + place]
         owner = np.repeat(np.arange(len(chosen)), counts)
         kept = owner % ranks.size == ranks.rank
         if self.at_most is not None:

@@ -1,5 +1,8 @@
 """The two numbers of a private step, clip and noise, which may be scheduled between steps."""
 
+import math
+from typing import Literal
+
 from quintain.core.errors import PrivacyError
 from quintain.dp.step import guards
 from quintain.dp.step.clipping import Clip
@@ -13,6 +16,8 @@ class Bounded:
     gathered: Gathered
     _clip: Clip
     _noise_multiplier: float
+    asked: tuple[float, float]
+    """Noise and bound as the user has set them last: what schedules make of them is not asked anew."""
 
     @property
     def noise_multiplier(self) -> float:
@@ -25,7 +30,7 @@ class Bounded:
         if not value and self._noise_multiplier:
             raise PrivacyError("got noise_multiplier = 0 in a private run; expected a positive number: a step without noise has no epsilon")
         guards.check_settings(value, self._clip)
-        self._noise_multiplier = value
+        self._noise_multiplier, self.asked = value, (value, self.asked[1])
 
     @property
     def clip(self) -> Clip:
@@ -42,7 +47,22 @@ class Bounded:
         self.gathered.check_none()
         clip = self._clip.at(value)
         guards.check_settings(self._noise_multiplier, clip)
-        self._clip = clip
+        self._clip, self.asked = clip, (self.asked[0], clip.sensitivity)
+
+    def set_as_planned(self, name: Literal["noise_multiplier", "max_grad_norm"], value: float) -> None:
+        """Set a number as a schedule or a saved state says; what the user has asked for stays."""
+        asked = self.asked
+        setattr(self, name, value)
+        self.asked = asked
+
+    def _check_asked(self, noise_multiplier: float, max_grad_norm: float) -> None:
+        """Raise if a state is of a run that other numbers were asked for: neither those nor these are overridden in silence."""
+        for name, loaded, here in zip(("noise_multiplier", "max_grad_norm"), (noise_multiplier, max_grad_norm), self.asked, strict=True):
+            if not math.isclose(loaded, here, rel_tol=1e-9):
+                raise PrivacyError(
+                    f"got the state of a run with {name} = {loaded}, for one with {here}; expected the same: make_private with "
+                    f"{name}={loaded} to go on, and if another is meant from now on, set optimizer.{name} after load_state_dict()"
+                )
 
     @property
     def noise_scale(self) -> float:

@@ -93,6 +93,7 @@ class DPOptimizer(Fixed, Saved, Standing):
         self.parameters = guards.matched(self.capture.root, optimizer)
         self._clip = clip_of(max_grad_norm)
         guards.check_settings(noise_multiplier, self._clip)
+        self.asked = noise_multiplier, self._clip.sensitivity
         self._noise_multiplier, self._mean = noise_multiplier, guards.is_mean(loss_reduction)
         self.loader = Unsampled(self, expected_batch_size, reproducible=generator is not None) if loader is None else loader
         self.ledger = Ledger() if ledger is None else ledger

@@ -8,6 +8,7 @@ from torch import nn
 
 from quintain.core.errors import PrivacyError
 from quintain.dp.accounting.ledger import Ledger
+from quintain.dp.accounting.sealed import opened, sealed
 from quintain.dp.draws.sampling import SamplingLoader
 from quintain.dp.step import generators
 from quintain.dp.step.bounded import Bounded
@@ -35,30 +36,39 @@ class Saved(Bounded):
             "draws": self.loader.spent,
             "noise_multiplier": self.noise_multiplier,
             "max_grad_norm": self.max_grad_norm,
-            "generators": generators.states({parameter.device for parameter in self.params}),
+            "asked": list(self.asked),
         }
-        return {**self.inner.state_dict(), "privacy": privacy}
+        states = generators.states({parameter.device for parameter in self.params})
+        return {**self.inner.state_dict(), "privacy": {**sealed(privacy), "generators": states}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from ``state_dict``; a seeded run then draws as if it had never stopped, torch's own generators included: they are put back
         to where they were, for layers such as dropout.
 
         Raises:
-            PrivacyError: If the state does not say what was spent, or is earlier than what was spent here.
+            PrivacyError: If the state does not say what was spent, was changed, is earlier than what was spent here, or of a run that other
+                noise or another bound was asked for.
         """
         if "privacy" not in state_dict:
             raise PrivacyError("got a plain optimiser's state; expected one with its ledger, or the steps already spent would be forgotten")
-        privacy = state_dict["privacy"]
+        told = {**state_dict["privacy"]}
+        states = told.pop("generators", {})
+        privacy = opened(told, "a private optimiser")
         self.gathered.check_none()
+        self._check_asked(*privacy["asked"])
         self.ledger.load_state_dict(privacy["ledger"])
         if privacy["steps"] < self._steps or privacy["draws"] < self.loader.spent:
             raise PrivacyError(
                 f"got a state of {privacy['steps']} steps and {privacy['draws']} batches after {self._steps} and {self.loader.spent}; "
                 "expected none that is earlier: its noise was drawn already, and would be drawn again for other gradients"
             )
+        if privacy["steps"] > self.ledger.steps:
+            raise PrivacyError(
+                f"got a state of {privacy['steps']} steps with a ledger of {self.ledger.steps}; expected a ledger that holds them all"
+            )
         self._steps = privacy["steps"]
         self.loader.use_up(privacy["draws"])
-        self.noise_multiplier = privacy.get("noise_multiplier", self.noise_multiplier)
-        self.max_grad_norm = privacy.get("max_grad_norm", self.max_grad_norm)
+        self.set_as_planned("noise_multiplier", privacy["noise_multiplier"])
+        self.set_as_planned("max_grad_norm", privacy["max_grad_norm"])
         self.inner.load_state_dict({key: value for key, value in state_dict.items() if key != "privacy"})
-        generators.restore(privacy.get("generators", {}))
+        generators.restore(states)

@@ -1,6 +1,6 @@
 """An optimiser that stands in front of another."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -15,9 +15,12 @@ class Standing(torch.optim.Optimizer):
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["inner"], name) if "inner" in self.__dict__ else object.__getattribute__(self, name)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Everything, the stream of noise too, which refuses to be copied."""
-        return self.__dict__
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Refuse copies, shallow ones too: two optimisers that share a stream would add the same noise to different sums."""
+        raise PrivacyError(
+            "got a request to copy or pickle a private optimiser; expected each run to have its own: make_private anew, and "
+            "load_state_dict(optimizer.state_dict())"
+        )
 
     @property
     def original_optimizer(self) -> torch.optim.Optimizer:

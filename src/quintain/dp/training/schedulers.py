@@ -43,7 +43,7 @@ class Scheduler:
         self._set()
 
     def _set(self) -> None:
-        setattr(self.optimizer, self.sets, self.base * self.factor(self.last_epoch))
+        self.optimizer.set_as_planned(self.sets, self.base * self.factor(self.last_epoch))
 
 
 class _Exponential(Scheduler):

@@ -1,0 +1,131 @@
+"""The state of a private optimiser: whole, of the run that is asked for, and never of fewer steps than were spent."""
+
+import copy
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from quintain.core.errors import BudgetSpent
+from quintain.dp import PrivacyEngine
+from quintain.dp.training.schedulers import ExponentialNoise
+from tests.dp.loops import refused, step
+
+
+def run(private, steps: int = 4, **settings):
+    net, optimizer, loader, engine = private(**settings)
+    batches = iter(loader)
+    for _ in range(steps):
+        step(net, optimizer, *next(batches))
+    return net, optimizer, loader, engine
+
+
+def test_a_state_that_was_edited_is_refused(private) -> None:
+    _, optimizer, _, _ = run(private, noise_multiplier=2.0)
+    changes = {
+        "ledger cut": lambda privacy: privacy["ledger"]["releases"][0].update(steps=1),
+        "ledger left out": lambda privacy: privacy.pop("ledger"),
+        "sigma": lambda privacy: privacy.update(noise_multiplier=20.0),
+        "steps": lambda privacy: privacy.update(steps=0),
+        "seal": lambda privacy: privacy.pop("seal"),
+    }
+    for name, change in changes.items():
+        state = copy.deepcopy(optimizer.state_dict())
+        change(state["privacy"])
+        _, fresh, _, engine = private(noise_multiplier=2.0)
+        with refused("its hash is another|without its seal"):
+            fresh.load_state_dict(state)
+        assert (engine.ledger.steps, fresh.steps, fresh.noise_multiplier) == (0, 0, 2.0), name
+
+
+def test_a_whole_state_is_taken_even_through_json(private) -> None:
+    _, optimizer, _, engine = run(private, noise_multiplier=2.0)
+    state = optimizer.state_dict()
+    state["privacy"] = json.loads(json.dumps(state["privacy"]))
+    _, fresh, loader, other = private(noise_multiplier=2.0)
+    fresh.load_state_dict(state)
+    assert other.ledger.releases == engine.ledger.releases
+    assert (fresh.steps, loader.draws) == (4, 4)
+
+
+@pytest.mark.parametrize("name", ["noise_multiplier", "max_grad_norm"])
+def test_a_state_does_not_override_what_was_just_asked_for(private, name: str) -> None:
+    _, optimizer, _, _ = run(private, **{name: 2.0})
+    state = optimizer.state_dict()
+    _, fresh, _, engine = private(**{name: 3.0})
+    with refused(rf"{name} = 2\.0, for one with 3\.0.*set optimizer\.{name} after"):
+        fresh.load_state_dict(state)
+    assert (engine.ledger.steps, getattr(fresh, name)) == (0, 3.0)
+    _, fresh, _, engine = private(**{name: 2.0})
+    fresh.load_state_dict(state)
+    setattr(fresh, name, 3.0)
+    assert (engine.ledger.steps, getattr(fresh, name)) == (4, 3.0)
+
+
+def test_a_scheduled_number_goes_on_where_it_was(private) -> None:
+    _, optimizer, _, _ = private(noise_multiplier=2.0)
+    schedule = ExponentialNoise(optimizer, gamma=0.5)
+    schedule.step()
+    assert optimizer.noise_multiplier == 1.0
+    _, fresh, _, _ = private(noise_multiplier=2.0)
+    fresh.load_state_dict(optimizer.state_dict())
+    assert fresh.noise_multiplier == 1.0
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_copy_is_refused_and_breaks_no_private_optimiser(private, copied) -> None:
+    net, optimizer, loader, engine = private()
+    with refused("copy or pickle a private optimiser"):
+        copied(optimizer)
+    other = private()
+    for made in ((net, optimizer, loader), other[:3]):
+        step(made[0], made[1], *next(iter(made[2])))
+    assert engine.ledger.steps == other[3].ledger.steps == 1
+
+
+def test_a_checkpoint_with_the_ledger_of_another_is_refused(private, tmp_path: Path) -> None:
+    net, optimizer, _, engine = run(private)
+    engine.save_checkpoint(path=tmp_path / "run.pt", module=net, optimizer=optimizer)
+    content = torch.load(tmp_path / "run.pt", weights_only=True)
+    _, _, _, short = run(private, 1)
+    content["privacy_accountant_state_dict"] = short.ledger.state_dict()
+    torch.save(content, tmp_path / "run.pt")
+    fresh_net, fresh, _, fresh_engine = private()
+    with refused("another run|lacks"):
+        fresh_engine.load_checkpoint(path=tmp_path / "run.pt", module=fresh_net, optimizer=fresh)
+
+
+def private_with_epsilon(engine: PrivacyEngine, *, epochs: int = 2):
+    net = nn.Linear(6, 2)
+    return engine.make_private_with_epsilon(
+        module=net,
+        optimizer=torch.optim.SGD(net.parameters(), lr=0.1),
+        data_loader=DataLoader(TensorDataset(torch.randn(40, 6), torch.arange(40) % 2), batch_size=10),
+        target_epsilon=2.0,
+        target_delta=1e-3,
+        epochs=epochs,
+        wrap_model=False,
+    )
+
+
+def train(net, optimizer, loader, epochs: int) -> None:
+    for _ in range(epochs):
+        for x, y in loader:
+            step(net, optimizer, x, y)
+
+
+@pytest.mark.parametrize("accountant", ["pld", "prv"])
+def test_a_target_holds_for_all_runs_and_epochs_of_its_engine(accountant: str) -> None:
+    engine = PrivacyEngine(accountant=accountant)
+    made = [private_with_epsilon(engine) for _ in range(2)]
+    train(*made[0], epochs=6)
+    assert engine.ledger.steps == 8
+    train(*made[1], epochs=2)
+    assert 1.9 < engine.get_epsilon(1e-3) <= 2.0
+    made[0][2].ended = lambda: False
+    with pytest.raises(BudgetSpent, match="would cost more than epsilon = 2"):
+        train(*made[0], epochs=1)
