@@ -71,10 +71,17 @@ def run(net, **drop):
     return exact
 
 
-@pytest.mark.parametrize("drop", [{}, {"drop": {0: ("hospital-2", "late")}}], ids=["all", "late"])
+EVERYBODY, LATE = {}, {"drop": {0: ("hospital-2", "late")}}
+
+
+@pytest.mark.parametrize("drop", [EVERYBODY, LATE], ids=["all", "late"])
+def test_sound_masks_raise_no_alarm(drop):
+    assert run(linear(), **drop) == [True]
+
+
+@pytest.mark.parametrize("drop", [EVERYBODY, LATE], ids=["all", "late"])
 @pytest.mark.parametrize("leak", list(LEAKS))
 def test_each_planted_leak_stops_the_training_that_users_run(leak, drop, monkeypatch):
-    assert run(linear(), **drop) == [True]
     plant(monkeypatch, LEAKS[leak])
     with pytest.raises(SpecificationFailure, match="gives away the vector of 'hospital-"):
         run(linear(), **drop)

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from quintain.core.errors import ProtocolError, SettingError, StorageError
-from quintain.federated import RoundAbandonedError, Stage
+from quintain.federated import InProcess, RoundAbandonedError, Stage
 from quintain.federated.aggregate import sum_words
 from quintain.federated.secagg import client, server
 from quintain.federated.secagg.encoding import Encoding
 from quintain.federated.secagg.journal import FolderJournal, MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster
+from quintain.federated.secagg.messages import Kind
 from quintain.federated.secagg.policy import Policy, Task
 from tests.federated.rounds import federation
 
@@ -35,12 +36,16 @@ class Sites:
         self.words = {name: self.encoding.quantise(rng.uniform(-1, 1, 40), given[name]) for name in self.names}
         self.asked = 0
 
-    def sum(self, silent=(), *, counter=None, model=MODEL, stage=Stage.MASKED, cut=()):
-        """The sum without the silent ones; those in ``cut`` are silent when it comes to unmask."""
+    def terms(self, counter=None, model=MODEL):
+        """The policy of a new round."""
         self.asked += 1
         task = Task(federation="five", counter=self.asked if counter is None else counter)
         roster = Roster.of(*self.identities.values())
-        terms = Policy(roster, self.asked.to_bytes(16, "big"), 4, 4, self.encoding, model, 1, task)
+        return Policy(roster, self.asked.to_bytes(16, "big"), 4, 4, self.encoding, model, 1, task)
+
+    def sum(self, silent=(), *, counter=None, model=MODEL, stage=Stage.MASKED, cut=()):
+        """The sum without the silent ones; those in ``cut`` are silent when it comes to unmask."""
+        terms = self.terms(counter, model)
         drop = {self.names.index(name): stage for name in silent} | {self.names.index(name): Stage.UNMASK for name in cut}
         return sum_words(terms, self.identities, self.words, drop, journals=self.journals)
 
@@ -83,6 +88,25 @@ def test_a_round_that_the_server_calls_abandoned_is_not_opened_a_second_time_wit
     with pytest.raises(RoundAbandonedError, match="other survivors"):
         sites.sum(["site-4"])
     assert sites.sum().exact
+
+
+def test_of_two_rounds_side_by_side_one_is_opened():
+    """Both cohorts are signed before either is answered: what decides is the claim at the answer."""
+    sites, agreed = Sites(), []
+    for gone in ({}, {4: Stage.MASKED}):
+        terms = sites.terms()
+        ready = {
+            i: client.ready(terms, sites.identities[name], sites.words[name], sites.journals[name]) for i, name in enumerate(sites.names)
+        }
+        transport = InProcess(terms, ready, gone)
+        state, outgoing = server.open_round(terms)
+        while state.awaits is not Kind.UNMASK:
+            state, outgoing = server.step(state, transport.exchange(outgoing))
+        agreed.append((transport, outgoing))
+    (first, everybody), (second, four) = agreed
+    assert set(first.exchange(everybody)) == {0, 1, 2, 3, 4}
+    assert second.exchange(four) == {}
+    assert all("other survivors over this very model" in reason for reason in second.refusals.values())
 
 
 def test_a_cohort_that_cannot_be_opened_binds_nobody():
