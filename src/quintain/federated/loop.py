@@ -73,7 +73,8 @@ def train(
     a sum may tell of a site's data by itself, and sums over different models may tell together. If one site is in only one of two
     neighbouring sums, these subtract to its update plus what the others' updates have changed by, which is little where the model moves
     little (full-batch descent at small steps: cosine above 0.99 to the true update; ``Round.simulated.exposed`` measures it). With a
-    ``minimum`` of all sites no two sums differ in their sites; differential privacy bounds what any sums tell. A server that chooses
+    ``minimum`` of all sites no two sums differ in their sites; differential privacy bounds what any sums tell. Sites remember for one
+    call of ``train``: two calls that start from one model with different sites subtract as well. A server that chooses
     the models itself may move one by a hair and ask again: here the next model is the last one plus the average, by construction.
     Source: McMahan et al., 2017, arXiv:1602.05629; Bonawitz et al., 2017, ePrint 2017/281.
     """
