@@ -2,13 +2,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := src tests benchmarks examples
 
-.PHONY: drill test check format bench clean
+.PHONY: drill test rounding check format bench clean
 
 drill: .venv/installed
 	$(BIN)/quintain drill
 
 test: .venv/tested check
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup -q
+
+# The tests that rest on floating-point results once more, under kernels of other processors (PyTorch's, MKL's, oneDNN's), on one thread and two.
+rounding: .venv/tested
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=SSE41 OMP_NUM_THREADS=2 $(BIN)/pytest -m rounding -q
+	ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE OMP_NUM_THREADS=1 $(BIN)/pytest -m rounding -n 2 --dist loadgroup -q
 
 check: .venv/tested
 	$(BIN)/ruff check $(SOURCES)

@@ -19,6 +19,8 @@ from quintain.models import Classifier
 from quintain.threats import L2, Linf
 from tests.certify.random_nets import NAMES, inputs, points, random_net
 
+pytestmark = pytest.mark.rounding
+
 BALLS = st.sampled_from([Linf(0.0), Linf(0.01), Linf(0.1), Linf(1.0), L2(0.0), L2(0.05), L2(0.5), L2(20.0)])
 
 

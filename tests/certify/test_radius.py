@@ -10,6 +10,8 @@ from quintain.models import Classifier
 from quintain.threats import L2, Linf
 from tests.certify.random_nets import NAMES, inputs, random_net
 
+pytestmark = pytest.mark.rounding
+
 
 class Ideal:
     """Certifies up to a known limit of each example, with margins of a chosen shape; remembers what it was asked."""
@@ -117,7 +119,6 @@ def test_radii_are_numbers_of_the_grid_however_the_batch_is_cut(shape):
         assert torch.equal(found, whole)
 
 
-@pytest.mark.rounding
 @pytest.mark.parametrize("threat", [Linf(0.01), L2(0.05)])
 def test_how_a_batch_is_cut_changes_no_radius_but_where_the_verdict_is_rounding(threat):
     """Margins follow the size of a matrix product in their last digits, so that a radius may move by one step of the grid, no more."""

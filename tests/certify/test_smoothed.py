@@ -14,6 +14,8 @@ from quintain.core.statistics import binomial_lower
 from quintain.models import Classifier
 from quintain.threats import L2, Linf
 
+pytestmark = pytest.mark.rounding
+
 
 def halfspace(weight, offset):
     """Class 1 where weight . x > offset: its vote flips at exactly (weight . x - offset) / |weight|."""

@@ -14,6 +14,8 @@ from quintain.dp.gradients.capture import CAPTURES
 from quintain.dp.layers import DPMultiheadAttention
 from tests.dp.singles import EXACT, TIGHT, built, captured, check_singles, clipped_sum, one_by_one, passes
 
+pytestmark = pytest.mark.rounding
+
 
 class Attend(nn.Module):
     """Attention on parts of x (B, 5, 4), with masks that depend on the batch."""

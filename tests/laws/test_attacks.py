@@ -103,6 +103,7 @@ def test_outcomes_are_inside_replayable_and_never_worse(attack_name: str, ball_n
     check_never_worse(outcome, model, x, y)
 
 
+@pytest.mark.rounding
 @every_pair
 def test_splitting_changes_nothing(attack_name: str, ball_name: str) -> None:
     x = inputs(10, 1, 4, 3, seed=8)

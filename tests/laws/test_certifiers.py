@@ -10,6 +10,8 @@ from quintain.core.registry import entries
 from quintain.models import Classifier
 from tests.laws.checks_certify import halfspace, radii, require_at_most_exact
 
+pytestmark = pytest.mark.rounding
+
 NAMES = sorted(entries("certifier"))
 
 

@@ -85,6 +85,7 @@ def test_samples_are_allowed_and_belong_to_the_example(token: str, shape: tuple[
     assert token == "negative" or not torch.equal(threat.sample(x, Draw(2, ids)), params)
 
 
+@pytest.mark.rounding
 @every_case
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_picture_is_rendered_alike_in_every_batch(token: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:

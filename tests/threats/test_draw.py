@@ -6,6 +6,8 @@ from quintain.core.errors import DataError
 from quintain.threats import Draw
 from quintain.threats.draw import draws
 
+pytestmark = pytest.mark.rounding
+
 LAWS = ("uniform", "normal")
 
 

@@ -11,6 +11,8 @@ from quintain.core.errors import SettingError
 from quintain.threats import L2, Draw, contains
 from tests.laws.checks_attacks import inputs
 
+pytestmark = pytest.mark.rounding
+
 
 def nearest_by_faces(ball: L2, z: np.ndarray, x: np.ndarray) -> float:
     """Distance to the nearest allowed point: each coordinate low, high or free, the free ones on the ball or inside it."""

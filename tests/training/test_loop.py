@@ -12,6 +12,8 @@ from quintain.core.progress import silent
 from quintain.data.dataset import from_arrays
 from quintain.training import Plain, Recipe, fit
 
+pytestmark = pytest.mark.rounding
+
 RECIPES = [Recipe(3, batch=16, rate=0.05), Recipe(3, batch=16, rate=0.1, optimizer="sgd", momentum=0.9), Recipe(3, 16, 0.1, 1e-3, "sgd")]
 
 

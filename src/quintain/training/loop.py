@@ -53,7 +53,8 @@ def fit(
     """Train ``net`` in place and leave it in evaluation mode.
 
     Every draw, the order of the examples and dropout included, follows from ``seed`` and the step, so that a run which was cut off and
-    goes on from its checkpoint ends with the same weights, bit for bit, as one that was not.
+    goes on from its checkpoint ends with the same weights as one that was not: bit for bit on the same machine, with as many threads and
+    the same libraries; up to rounding elsewhere.
 
     Args:
         net: Takes (B, *S) in [0, 1], gives logits (B, K).
