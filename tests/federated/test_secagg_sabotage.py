@@ -8,7 +8,7 @@ import pytest
 
 from quintain.core.errors import ProtocolError, SabotageError
 from quintain.federated import InProcess, RoundAbandonedError, Stage, recover, run_round, secure_sum
-from quintain.federated.secagg import client, dealing, server, transcript
+from quintain.federated.secagg import client, dealing, server, transcript, unmasking
 from quintain.federated.secagg.dealing import Dealt, Hashes, Share
 from quintain.federated.secagg.messages import (
     Complaint,
@@ -237,7 +237,7 @@ def test_seventeen_sites_and_a_false_share_of_the_first_need_one_set_of_weights_
     counts = {"weights": 0, "combine": 0}
 
     def counted(name):
-        function = getattr(server, name)
+        function = getattr(unmasking, name)
 
         def wrapper(*args, **kwargs):
             counts[name] += 1
@@ -246,7 +246,7 @@ def test_seventeen_sites_and_a_false_share_of_the_first_need_one_set_of_weights_
         return wrapper
 
     for name in counts:
-        monkeypatch.setattr(server, name, counted(name))
+        monkeypatch.setattr(unmasking, name, counted(name))
     party = federation(17)
     finished = reveal_badly(party, 0, lambda shares: {**shares, 5: (shares[5] + 1) % PRIME})
     assert np.array_equal(finished.total, total(party.words))

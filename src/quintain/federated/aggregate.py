@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from quintain.core.errors import DataError, ProtocolError, SabotageError, SettingError, StorageError
 from quintain.federated.secagg import client, server
+from quintain.federated.secagg.collecting import Collecting, Finished
 from quintain.federated.secagg.encoding import WORD, Encoding, Words, check_types, finest
 from quintain.federated.secagg.journal import Journal, MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster
@@ -87,7 +88,7 @@ class RoundAbandonedError(ProtocolError):
         self.accused = accused
 
 
-def run_round(policy: Policy, transport: Transport) -> server.Finished:
+def run_round(policy: Policy, transport: Transport) -> Finished:
     """The server's part of a round: all that its code ever holds are masked vectors and their sum.
 
     Raises:
@@ -95,7 +96,7 @@ def run_round(policy: Policy, transport: Transport) -> server.Finished:
     """
     state, outgoing = server.open_round(policy)
     following: server.State = state
-    while isinstance(following, server.Collecting):
+    while isinstance(following, Collecting):
         following, outgoing = server.step(following, transport.exchange(outgoing))
     return following
 

@@ -1,0 +1,86 @@
+"""A round under way as the server holds it, its outcome, and what every step of it does first: tell good messages from bad."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from quintain.core.errors import ProtocolError, SabotageError
+from quintain.federated.secagg.encoding import WORD, Words
+from quintain.federated.secagg.keys import RoundKeys
+from quintain.federated.secagg.messages import Kind, Members, Sharing, open_site
+from quintain.federated.secagg.policy import Policy
+
+Messages = Mapping[int, bytes]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Collecting:
+    """A round under way: what it waits for, and all that the lists so far have fixed."""
+
+    policy: Policy
+    awaits: Kind
+    link: bytes
+    keys: Mapping[int, RoundKeys] = field(default_factory=dict)
+    shared: Mapping[int, Sharing] = field(default_factory=dict)
+    after_keys: bytes = b""
+    sharing: Members = ()
+    survivors: Members = ()
+    masked_sum: Words = field(default_factory=lambda: np.zeros(0, WORD), repr=False)
+    refused: Mapping[str, str] = field(default_factory=dict)
+    accused: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A round's outcome.
+
+    Args:
+        total: (words,) the sum of the survivors' words mod 2^32, exact.
+        survivors: Whose vectors are in it.
+        dropped: All others in the roster.
+        refused: Messages that did not hold up: site to reason.
+        accused: Sites that revealed a share that they were not dealt, or complained of a good one: proven, see ``secagg.dealing``.
+    """
+
+    policy: Policy
+    total: Words = field(repr=False)
+    survivors: tuple[str, ...]
+    dropped: tuple[str, ...]
+    refused: Mapping[str, str]
+    accused: tuple[str, ...]
+
+
+def gather(
+    state: Collecting, messages: Messages, expected: Members, read: Callable[[int, bytes, bytes], T]
+) -> tuple[dict[int, T], dict[str, str]]:
+    """What the good messages say, by site in order, and the reasons against the others, old and new."""
+    good: dict[int, T] = {}
+    refused = dict(state.refused)
+    for i in sorted(set(messages) & set(expected)):
+        try:
+            good[i] = read(i, *open_site(messages[i], state.awaits, state.policy, i, state.link))
+        except ProtocolError as error:
+            refused[state.policy.roster.names[i]] = str(error)
+    return good, refused
+
+
+def require(policy: Policy, least: int, got: Mapping[int, object], what: str, refused: Mapping[str, str]) -> None:
+    """Abandon the round unless so many sites did what it takes."""
+    if len(got) < least:
+        raise ProtocolError(
+            f"{len(got)} of {len(policy.roster)} sites {what}; {least} are needed: the round is abandoned, "
+            f"start another with a new id{_reasons(refused)}"
+        )
+
+
+def sabotage(state: Collecting, culprits: Members, told: str) -> SabotageError:
+    """The error that ends a round by name."""
+    names = state.policy.roster.spell(culprits)
+    return SabotageError(f"{told}: the round is abandoned, start another without {', '.join(names)}{_reasons(state.refused)}", names)
+
+
+def _reasons(refused: Mapping[str, str]) -> str:
+    return "".join(f"; {name}: {reason}" for name, reason in refused.items())

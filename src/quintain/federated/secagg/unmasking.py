@@ -1,0 +1,93 @@
+"""The last step of a round: shares held against their signed hashes, secrets rebuilt, and every mask taken off the sum."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from quintain.core.errors import ProtocolError
+from quintain.federated.secagg import dealing, masks, transcript
+from quintain.federated.secagg.collecting import Collecting, Finished, Messages, gather, require, sabotage
+from quintain.federated.secagg.encoding import Words
+from quintain.federated.secagg.messages import Members, parse_unmask
+from quintain.federated.secagg.primitives import KEY_BYTES, exchange_public
+from quintain.federated.secagg.shamir import PRIME, combine, weights
+
+
+def unmask(state: Collecting, messages: Messages) -> Finished:
+    """The round's outcome, from the shares that the survivors reveal.
+
+    Raises:
+        ProtocolError: If too few true shares arrived, or the sum is one that no honest vectors have.
+        SabotageError: If a site dealt shares of another secret than it committed to.
+    """
+    policy, roster = state.policy, state.policy.roster
+
+    def read(_site: int, body: bytes, _signature: bytes) -> dict[int, int]:
+        shares = parse_unmask(body, state.sharing)
+        if any(value >= PRIME for value in shares.values()):
+            raise ProtocolError("a share outside the field; expected a value below the prime: exclude that site")
+        return shares
+
+    answers, refused = gather(state, messages, state.survivors, read)
+    false = {site: dealers for site, answer in answers.items() if (dealers := _not_dealt(state, site, answer))}
+    refused |= {
+        roster.names[site]: f"it revealed shares that it was not dealt, of {', '.join(roster.spell(dealers))}"
+        for site, dealers in false.items()
+    }
+    answers = {site: answer for site, answer in answers.items() if site not in false}
+    require(policy, policy.threshold, answers, "unmasked", refused)
+
+    total = _unmasked(replace(state, refused=refused), answers)
+    policy.encoding.check_sum(policy.encoding.integers(total), len(state.survivors))
+    dropped = tuple(name for i, name in enumerate(roster.names) if i not in state.survivors)
+    accused = roster.spell(tuple(sorted(state.accused | set(false))))
+    return Finished(policy, total, roster.spell(state.survivors), dropped, refused, accused)
+
+
+def _unmasked(state: Collecting, answers: Mapping[int, Mapping[int, int]]) -> Words:
+    """The sum of the survivors' vectors: every mask rebuilt from true shares and taken off.
+
+    All answers give one share of every site, so the shares of all sites stand at the same points and one set of weights serves them.
+    """
+    link = transcript.with_shares(state.after_keys, state.sharing, len(state.policy.roster))
+    chosen = sorted(answers)[: state.policy.threshold]
+    factors = weights([holder + 1 for holder in chosen])
+    total = state.masked_sum.copy()
+    for site in state.sharing:
+        secret = combine(factors, {holder + 1: answers[holder][site] for holder in chosen})
+        survived = site in state.survivors
+        if not (_is_seed if survived else _is_mask_key)(state, site, secret):
+            what = "self-mask seed" if survived else "mask key"
+            name = state.policy.roster.names[site]
+            raise sabotage(state, (site,), f"the shares that {name!r} dealt do not give the {what} that it committed to")
+        private = secret.to_bytes(KEY_BYTES, "big")
+        if survived:
+            masks.add_self_mask(total, private, link, site, remove=True)
+            continue
+        for survivor in state.survivors:
+            masks.add_pair_mask(total, private, state.keys[survivor].mask, link, survivor, site, remove=True)
+    return total
+
+
+def _not_dealt(state: Collecting, holder: int, answer: Mapping[int, int]) -> Members:
+    """The sites of which a holder revealed another share than the one whose hash they signed for it."""
+
+    def is_false(dealer: int, value: int) -> bool:
+        hashes = state.shared[dealer].hashes(holder)
+        label, expected = ("seed share", hashes.seed) if dealer in state.survivors else ("key share", hashes.key)
+        return dealing.share_hash(label, state.after_keys, dealer, holder, value) != expected
+
+    return tuple(dealer for dealer, value in answer.items() if is_false(dealer, value))
+
+
+def _is_seed(state: Collecting, site: int, value: int) -> bool:
+    """Whether a rebuilt value is the seed that a site committed to."""
+    if value >= 1 << (8 * KEY_BYTES):
+        return False
+    return dealing.commitment(state.after_keys, site, value.to_bytes(KEY_BYTES, "big")) == state.shared[site].commitment
+
+
+def _is_mask_key(state: Collecting, site: int, value: int) -> bool:
+    """Whether a rebuilt value is the private half of the mask key that a site advertised."""
+    if value >= 1 << (8 * KEY_BYTES):
+        return False
+    return exchange_public(value.to_bytes(KEY_BYTES, "big")) == state.keys[site].mask
