@@ -10,6 +10,7 @@ SUITES = (
     "dp.cost",
     "dp.memory",
     "dp.utility",
+    "dp.names",
     "interval_bounds",
     "evasion.autoattack",
     "evasion.certified",

@@ -1,6 +1,5 @@
 """A script that was written for Opacus, and what else it may call."""
 
-import importlib
 import os
 import re
 import stat
@@ -19,12 +18,9 @@ from quintain.core.errors import PrivacyError, SettingError, StorageError
 from quintain.dp import PrivacyEngine, epsilon
 from quintain.dp import validator as errors
 from quintain.dp.criterion import PrivateCriterion
-from quintain.dp.opacus import PATHS
 from quintain.dp.training.schedulers import ExponentialNoise
 from quintain.dp.validator import ModuleValidator
 from quintain.dp.wrapper import GradSampleModule
-
-PAGE = (Path(__file__).parents[2] / "docs/coming-from-opacus.md").read_text(encoding="utf-8")
 
 SCRIPT = """
 import numpy as np
@@ -93,54 +89,6 @@ def test_a_script_runs_with_its_import_lines_changed(tmp_path: Path) -> None:
     assert [line[:14] for line in lines[:3]] == ["Train Epoch: 1", "Train Epoch: 2", "Train Epoch: 3"]
     assert f"(eps = {epsilon(0.6, 1 / 3, 9, 1e-3):.2f}, delta = 1e-3)" in lines[2]
     assert all(name.startswith("_module.") for name in torch.load(tmp_path / "model.pt", weights_only=True))
-
-
-def rows(title: str) -> list[list[str]]:
-    """The lines of the table under a heading, cell by cell."""
-    part = PAGE.split(f"\n## {title}", 1)[1].split("\n## ", 1)[0]
-    lines = [line for line in part.splitlines() if line.startswith("| ")][1:]
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
-
-
-def resolve(name: str) -> object:
-    """What a dotted name under ``quintain.dp`` stands for."""
-    parts = name.split(".")
-    for cut in range(len(parts), 0, -1):
-        try:
-            found: object = importlib.import_module(".".join(["quintain.dp", *parts[:cut]]))
-        except ModuleNotFoundError:
-            continue
-        for part in parts[cut:]:
-            found = getattr(found, part)
-        return found
-    return getattr(importlib.import_module("quintain.dp"), name)
-
-
-def test_every_name_of_the_table_is_there() -> None:
-    table = rows("Names")
-    assert len(table) > 30
-    for there, here, *_ in table:
-        for name in re.findall(r"`([\w.]+)`", here):
-            assert resolve(name) is not None, name
-        assert "`" in there
-
-
-def test_every_old_path_leads_to_its_names() -> None:
-    assert {"utils.batch_memory_manager", "validators.errors", "accountants.utils"} <= set(PATHS)
-    for path, homes in PATHS.items():
-        module = importlib.import_module(".".join(filter(None, ["quintain.dp.opacus", path])))
-        names = [name for public in homes.values() for name in public]
-        assert sorted(dir(module)) == sorted(names)
-        for name in names:
-            assert getattr(module, name) is not None
-        with pytest.raises(AttributeError, match="has no attribute"):
-            module.nonsense  # noqa: B018
-
-
-def test_each_refusal_of_the_page_has_a_reason() -> None:
-    table = rows("Refused")
-    assert len(table) > 8
-    assert all(len(line) == 3 and line[1] and line[2] for line in table)
 
 
 class Net(nn.Module):

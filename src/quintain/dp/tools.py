@@ -68,3 +68,8 @@ def sum_over_all_but_batch_and_last_n(tensor: Tensor, n_dims: int) -> Tensor:
 def compute_seq_lengths(batch_sizes: Tensor) -> list[int]:
     """Lengths of the sequences of a PackedSequence, longest first, from how many go on at each position."""
     return [int((batch_sizes > at).sum()) for at in range(int(batch_sizes[0]))] if len(batch_sizes) else []
+
+
+def params(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    """Parameters of an optimiser that require a gradient."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"] if parameter.requires_grad]

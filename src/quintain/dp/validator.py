@@ -1,9 +1,9 @@
 """Which layers of a module cannot be private, and what they are replaced with."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import gcd
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 from torch import nn
 
@@ -44,8 +44,20 @@ class NotYetSupportedModuleError(UnsupportedModuleError):
     """A layer without a rule."""
 
 
+Validator = Callable[..., list[UnsupportedModuleError]]
+Fixer = Callable[..., nn.Module]
+F = TypeVar("F", bound=Callable[..., Any])
+
+
 class ModuleValidator:
-    """What a module needs to be trained privately."""
+    """What a module needs to be trained privately.
+
+    ``VALIDATORS`` and ``FIXERS`` hold what was registered for further kinds of layer; what makes a layer impossible to train privately is
+    refused whether or not they say so.
+    """
+
+    VALIDATORS: ClassVar[dict[type[nn.Module], Validator]] = {}
+    FIXERS: ClassVar[dict[type[nn.Module], Fixer]] = {}
 
     @classmethod
     def validate(
@@ -71,6 +83,8 @@ class ModuleValidator:
             elif isinstance(layer, INSTANCE_NORMS) and layer.training and layer.running_mean is not None:
                 text = f"{label} that writes running statistics without noise; expected track_running_stats=False (ModuleValidator.fix)"
                 found.append(IllegalModuleConfigurationError(text))
+            if (check := cls.VALIDATORS.get(type(layer))) is not None:
+                found.extend(check(layer))
         if not found:
             found = _without_rules(module, rules)
         if strict and found:
@@ -89,14 +103,19 @@ class ModuleValidator:
         A batch norm with C channels becomes a GroupNorm of gcd(``num_groups``, C) groups, or an InstanceNorm, with its weights. The copy
         needs an optimiser over its own parameters.
         """
-        fixed = copy.deepcopy(module)
-        if isinstance(fixed, BATCH_NORMS + INSTANCE_NORMS):
-            return _fixed(fixed, num_groups, replace_bn_with_in)
+        fixed = cls._replaced(copy.deepcopy(module), num_groups, replace_bn_with_in)
         for parent in list(fixed.modules()):
             for name, child in list(parent.named_children()):
-                if isinstance(child, BATCH_NORMS + INSTANCE_NORMS):
-                    setattr(parent, name, _fixed(child, num_groups, replace_bn_with_in))
+                if (other := cls._replaced(child, num_groups, replace_bn_with_in)) is not child:
+                    setattr(parent, name, other)
         return fixed
+
+    @classmethod
+    def _replaced(cls, layer: nn.Module, num_groups: int, replace_bn_with_in: bool) -> nn.Module:
+        """What a layer is replaced with; itself if it stays."""
+        if (fixer := cls.FIXERS.get(type(layer))) is not None:
+            return fixer(layer, num_groups=num_groups, replace_bn_with_in=replace_bn_with_in)
+        return _fixed(layer, num_groups, replace_bn_with_in) if isinstance(layer, BATCH_NORMS + INSTANCE_NORMS) else layer
 
     @classmethod
     def fix_and_validate(cls, module: nn.Module, **settings: Any) -> nn.Module:
@@ -104,6 +123,24 @@ class ModuleValidator:
         fixed = cls.fix(module, **settings)
         cls.validate(fixed, strict=True)
         return fixed
+
+
+def register_module_validator(kinds: type[nn.Module] | Sequence[type[nn.Module]]) -> Callable[[F], F]:
+    """Let a function of a layer say what is wrong with some kinds, by exact type: a list of ``UnsupportedModuleError``."""
+    return _register(ModuleValidator.VALIDATORS, kinds)
+
+
+def register_module_fixer(kinds: type[nn.Module] | Sequence[type[nn.Module]]) -> Callable[[F], F]:
+    """Let a function of a layer, and of the settings of ``ModuleValidator.fix`` by keyword, give what replaces some kinds."""
+    return _register(ModuleValidator.FIXERS, kinds)
+
+
+def _register(into: dict[type[nn.Module], Any], kinds: type[nn.Module] | Sequence[type[nn.Module]]) -> Callable[[F], F]:
+    def register(function: F) -> F:
+        into.update(dict.fromkeys((kinds,) if isinstance(kinds, type) else kinds, function))
+        return function
+
+    return register
 
 
 def _without_rules(module: nn.Module, rules: Mapping[type[nn.Module], Rule] | None) -> list[UnsupportedModuleError]:

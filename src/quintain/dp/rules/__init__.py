@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from quintain.core.errors import PrivacyError
-from quintain.dp.rules.affine import bilinear, linear, prelu
+from quintain.dp.layers import SequenceBias
+from quintain.dp.rules.affine import bilinear, linear, prelu, sequence_bias
 from quintain.dp.rules.attention import attention
 from quintain.dp.rules.convolutions import convolution, transposed_convolution
 from quintain.dp.rules.fallback import BY_VMAP
@@ -36,6 +37,7 @@ _RULES: dict[type[nn.Module], Rule] = {
     **dict.fromkeys((nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d), transposed_convolution),
     nn.Bilinear: Whole(bilinear),
     nn.PReLU: prelu,
+    SequenceBias: sequence_bias,
     nn.GroupNorm: Fused(group_norm),
     **dict.fromkeys((nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d), Fused(instance_norm)),
     nn.LayerNorm: layer_norm,

@@ -1,4 +1,4 @@
-"""Linear layers, bilinear ones, and learned slopes."""
+"""Linear layers, bilinear ones, learned slopes, and a learned last position."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -45,3 +45,9 @@ def prelu(layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]) -> dic
     slopes, fall = layer.num_parameters, g * a.clamp(max=0)
     kept = fall.flatten(1)[:, None] if slopes == 1 else fall.reshape(*fall.shape[:2], -1)
     return {"weight": Dense(kept.sum(2))}
+
+
+def sequence_bias(layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]) -> dict[str, PerExample]:
+    """``SequenceBias``: the gradient at the position that it adds."""
+    del layer, a, names
+    return {"bias": Dense(g[:, -1])}
