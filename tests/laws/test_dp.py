@@ -15,6 +15,7 @@ from quintain.core.registry import entries
 from quintain.data import from_arrays
 from quintain.dp import PrivacyEngine, PrivateFit, PrivatePlan, measure
 from quintain.dp.gradients.forms import PerExample
+from quintain.dp.layers import SequenceBias
 from quintain.dp.rules import RULES
 from quintain.dp.step.clipping import weighed
 
@@ -72,6 +73,10 @@ SAMPLES = {
     ),
     nn.RMSNorm: lambda: (nn.Sequential(nn.Flatten(), nn.RMSNorm(16), nn.Linear(16, 3)), torch.float64),
     nn.PReLU: lambda: (nn.Sequential(nn.Flatten(), nn.PReLU(), nn.Linear(16, 3)), torch.float64),
+    SequenceBias: lambda: (
+        nn.Sequential(nn.Flatten(1, 2), SequenceBias(4, batch_first=True), nn.Flatten(), nn.Linear(20, 3)),
+        torch.float64,
+    ),
     nn.Bilinear: lambda: (Pairs(), torch.float64),
     nn.MultiheadAttention: lambda: (Rows(nn.MultiheadAttention(4, 2, batch_first=True)), torch.float64),
     nn.LSTM: lambda: (Rows(nn.LSTM(4, 4, batch_first=True)), torch.float64),
