@@ -18,6 +18,7 @@ from quintain.federated.secagg.encoding import WORD, Encoding
 from quintain.federated.secagg.journal import FolderJournal, MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster, RoundKeys
 from quintain.federated.secagg.messages import (
+    Complaint,
     Kind,
     SignedKeys,
     from_server,
@@ -345,6 +346,23 @@ def test_no_secret_shows_in_any_state_and_none_is_left_at_the_end():
         assert all(getattr(secret, "_bytes") is None for secret in held)  # noqa: B009
 
 
+def test_what_a_site_no_longer_needs_is_overwritten_before_its_vector_leaves():
+    party = federation(3)
+    _, outgoing = party.run(client.Shared)
+    shared = party.sites[0]
+    buffers = [getattr(shared, name).peek() for name in ("words", "channel", "mask", "seed", "own")]
+    assert all(any(buffer) for buffer in buffers)
+    client.step(shared, outgoing[0])
+    assert not any(any(buffer) for buffer in buffers)
+
+
+def test_what_is_shown_of_shares_and_complaints_holds_no_secret():
+    shown = repr(Share(1, 2, b"r" * 16, 12345678, 87654321)) + repr(Complaint(1, b"private half"))
+    assert "12345678" not in shown
+    assert "87654321" not in shown
+    assert "private half" not in shown
+
+
 def test_a_secret_is_moved_not_copied():
     secret = Secret(b"abc")
     for way in (copy.copy, copy.deepcopy, pickle.dumps):
@@ -403,9 +421,12 @@ def test_an_identity_whose_halves_do_not_belong_together_is_refused():
         replace(one, public=other.public)
     with pytest.raises(ProtocolError, match="do not belong together"):
         replace(one, private=Secret(bytes(31)))
-    for change in ({"name": 1}, {"public": "key"}, {"private": bytes(32)}):
+    for change in ({"name": 1}, {"public": "key"}):
         with pytest.raises(SettingError, match=f"{next(iter(change))} = .*; expected"):
             replace(one, **change)
+    with pytest.raises(SettingError, match="private is of type bytes; expected a Secret") as caught:
+        replace(one, private=b"my own secret".ljust(32))
+    assert "my own" not in str(caught.value)
 
 
 def test_a_site_that_does_not_fit_its_roster_is_refused():

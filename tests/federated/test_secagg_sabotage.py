@@ -144,6 +144,14 @@ def test_who_complains_of_a_good_share_is_named_and_the_sum_of_the_others_is_exa
     assert np.array_equal(finished.total, total(party.words[1:]))
 
 
+def test_a_false_complaint_that_leaves_too_few_ends_the_round_by_name():
+    party = federation(4)
+    transport = Cheating(party, VICTIM, Kind.MASKED, complaint_against(CULPRIT, bytes(32)), {3: Stage.MASKED})
+    with pytest.raises(SabotageError, match="2 of 4 sites sent a masked vector; 3 are needed") as caught:
+        run_round(party.policy, transport)
+    assert caught.value.accused == ("site-0",)
+
+
 @pytest.mark.parametrize("dealer", [VICTIM, 3, 5, 2**32 - 1])
 def test_a_complaint_of_a_site_that_dealt_nothing_is_refused(dealer):
     party = federation(5, threshold=3, corrupt=0)

@@ -4,7 +4,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from quintain.core.errors import ProtocolError
+from quintain.core.errors import ProtocolError, SabotageError
 from quintain.federated.aggregate import sum_words
 from quintain.federated.secagg import client, server
 from quintain.federated.secagg.encoding import finest
@@ -53,8 +53,9 @@ def test_a_lie_without_spare_shares_abandons_the_round_and_names_its_site():
     state, outgoing = party.run(client.Agreed)
     replies = lie(party, state.link, party.deliver(outgoing), 1, 0)
     del replies[2]
-    with pytest.raises(ProtocolError, match=r"2 of 4 sites unmasked.*site-1: it revealed shares that it was not dealt, of site-0"):
+    with pytest.raises(SabotageError, match=r"2 of 4 sites unmasked.*site-1: it revealed shares .* of site-0") as caught:
         server.step(state, replies)
+    assert caught.value.accused == ("site-1",)
 
 
 def test_a_share_outside_the_field_is_refused():

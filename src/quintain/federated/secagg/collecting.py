@@ -67,13 +67,23 @@ def gather(
     return good, refused
 
 
-def require(policy: Policy, least: int, got: Mapping[int, object], what: str, refused: Mapping[str, str]) -> None:
-    """Abandon the round unless so many sites did what it takes."""
+def require(
+    state: Collecting,
+    least: int,
+    got: Mapping[int, object],
+    what: str,
+    refused: Mapping[str, str],
+    accused: frozenset[int] = frozenset(),
+) -> None:
+    """Abandon the round unless so many sites did what it takes, in the name of those that are proven to have lied."""
     if len(got) < least:
-        raise ProtocolError(
-            f"{len(got)} of {len(policy.roster)} sites {what}; {least} are needed: the round is abandoned, "
+        roster = state.policy.roster
+        told = (
+            f"{len(got)} of {len(roster)} sites {what}; {least} are needed: the round is abandoned, "
             f"start another with a new id{_reasons(refused)}"
         )
+        names = roster.spell(tuple(sorted(state.accused | accused)))
+        raise SabotageError(told, names) if names else ProtocolError(told)
 
 
 def sabotage(state: Collecting, culprits: Members, told: str) -> SabotageError:

@@ -19,7 +19,7 @@ is uniform over 2^256 values.
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from quintain.core.errors import ProtocolError
 from quintain.federated.secagg.keys import Identity, RoundKeys
@@ -67,8 +67,8 @@ class Share:
     sender: int
     receiver: int
     round_id: bytes
-    key_share: int
-    seed_share: int
+    key_share: int = field(repr=False)
+    seed_share: int = field(repr=False)
 
     def pack(self) -> bytes:
         """The layout inside the sealed text."""

@@ -28,7 +28,9 @@ class Identity:
     def __post_init__(self) -> None:
         check_types(str, name=self.name)
         check_types(bytes, public=self.public)
-        check_types(Secret, private=self.private)
+        private: object = self.private
+        if not isinstance(private, Secret):
+            raise SettingError(f"private is of type {type(private).__name__}; expected a Secret, which is not shown here")
         if len(self.private.peek()) != KEY_BYTES or signing_public(self.private.peek()) != self.public:
             raise ProtocolError(f"the two halves of the identity of {self.name!r} do not belong together; load them anew, or enrol again")
 

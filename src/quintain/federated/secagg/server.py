@@ -72,7 +72,7 @@ def _list_keys(state: Collecting, messages: Messages) -> tuple[State, dict[int, 
     copied = {i for i, entry in listed.items() if any(times[key] > 1 for key in entry.keys.all)}
     refused |= {policy.roster.names[i]: "its keys are also another site's; expected fresh ones" for i in copied}
     listed = {i: entry for i, entry in listed.items() if i not in copied}
-    require(policy, policy.threshold, listed, "sent keys", refused)
+    require(state, policy.threshold, listed, "sent keys", refused)
     body = pack_key_list(listed, parties)
     link = transcript.with_keys(policy, body)
     keys = {i: entry.keys for i, entry in listed.items()}
@@ -92,7 +92,7 @@ def _deliver(state: Collecting, messages: Messages) -> tuple[State, dict[int, by
         return sharing
 
     shared, refused = gather(state, messages, tuple(state.keys), read)
-    require(policy, policy.threshold, shared, "shared", refused)
+    require(state, policy.threshold, shared, "shared", refused)
     sharing = tuple(sorted(shared))
     link = transcript.with_shares(state.link, sharing, parties)
     outgoing = {
@@ -113,7 +113,7 @@ def _add_up(state: Collecting, messages: Messages) -> tuple[State, dict[int, byt
         return parse_words(body, policy.encoding.words)
 
     vectors, refused = gather(state, {i: message for i, message in messages.items() if i not in complaints}, state.sharing, read)
-    require(policy, policy.minimum, vectors, "sent a masked vector", refused)
+    require(state, policy.minimum, vectors, "sent a masked vector", refused)
     survivors = tuple(sorted(vectors))
     total = np.zeros(policy.encoding.words, WORD)
     for vector in vectors.values():
@@ -164,7 +164,7 @@ def _consent(state: Collecting, messages: Messages) -> tuple[State, dict[int, by
         return signature
 
     signatures, refused = gather(state, messages, state.survivors, read)
-    require(policy, policy.threshold, signatures, "signed the survivors", refused)
+    require(state, policy.threshold, signatures, "signed the survivors", refused)
     body = pack_consent(signatures, len(policy.roster))
     return replace(state, awaits=Kind.UNMASK, refused=refused), dict.fromkeys(signatures, from_server(Kind.CONSENT, policy.round_id, body))
 

@@ -34,7 +34,7 @@ def unmask(state: Collecting, messages: Messages) -> Finished:
         for site, dealers in false.items()
     }
     answers = {site: answer for site, answer in answers.items() if site not in false}
-    require(policy, policy.threshold, answers, "unmasked", refused)
+    require(state, policy.threshold, answers, "unmasked", refused, frozenset(false))
 
     total = _unmasked(replace(state, refused=refused), answers)
     policy.encoding.check_sum(policy.encoding.integers(total), len(state.survivors))
