@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from quintain.core.errors import SettingError
 from quintain.dp.accounting.budget import Budget
+from quintain.dp.accounting.chosen import fixed_beforehand
 from quintain.dp.accounting.ledger import Ledger
 from quintain.dp.accounting.spent import Spent, noise_for_epochs
 from quintain.dp.checkpoint import Checkpoints
@@ -322,6 +323,7 @@ class PrivacyEngine(Checkpoints, Validates):
             reproducible=self.reproducible,
             secure_mode=self.secure_mode,
             steps=self.ledger.steps,
+            fixed_beforehand=fixed_beforehand(self.ledger.releases),
             runs=tuple(RunRecord.of(optimizer, noise) for optimizer, noise in self._made),
         )
 

@@ -16,7 +16,11 @@ ASSUMED = (
     "a gradient does not depend on the size of its batch, of which its last digits in floating point do",
     "no pass writes state that is no tensor or array held by a module or its attributes, such as numbers, files and globals: read each "
     "forward() for what it assigns, or compare copy.deepcopy(vars(module)) before and after a pass",
-    "the number of records, the expected batch, the steps and all settings are public, and were not chosen on these data",
+    "the number of records, the expected batch, the steps and all settings are public, and were not chosen on these data: write the plan "
+    "down before the first step, and compare the record to it",
+    "the number and the order of steps follow from the plan, and not from losses or accuracies that were looked at in between",
+    "where settings were chosen after releases (fixed_beforehand is False), they were chosen by what the steps released, and by nothing "
+    "else of these data, such as losses",
     "losses, batch sizes, clipped shares and accuracies on the training data that a loop shows are not covered",
     "each record is in the data set once (subsets and concatenations that repeat one are warned of; compare hashes of the records)",
     "what stands in front of the private module and gives it its inputs learns nothing from these records: no plain optimiser trains it "
@@ -110,6 +114,8 @@ class PrivacyRecord:
         reproducible: Whether batches or noise follow from a seed: privacy then holds only against those who do not know it.
         secure_mode: Whether noise is discrete.
         steps: Steps spent.
+        fixed_beforehand: Whether all settings were there before the first step: no make_private later, no noise set by hand. Else epsilon
+            is by Renyi divergences, which hold for choices by what was released; ``ledger.guarantee(delta)`` shows both figures.
         runs: Each module made private.
         assumed: What no check can see.
         checked: What is refused.
@@ -119,6 +125,7 @@ class PrivacyRecord:
     reproducible: bool
     secure_mode: bool
     steps: int
+    fixed_beforehand: bool
     runs: tuple[RunRecord, ...]
     assumed: tuple[str, ...] = ASSUMED
     checked: tuple[str, ...] = CHECKED

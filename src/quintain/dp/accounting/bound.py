@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from quintain.core.errors import Contradiction
-from quintain.dp.accounting import prv, rdp
+from quintain.dp.accounting import chosen, prv, rdp
 from quintain.dp.accounting.guarantee import Bracket, Guarantee
 from quintain.dp.accounting.losses import History
 from quintain.dp.accounting.pld import check_delta, checked, composed_epsilon, noisy
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from quintain.dp.accounting.ledger import Release
 
 PLD, RDP = "PLD (dp-accounting)", "RDP at whole orders"
+CHOSEN = "RDP at orders fixed beforehand, for settings chosen after releases"
 
 
 def bracket(history: History, delta: float) -> Bracket:
@@ -39,9 +40,22 @@ def bracket(history: History, delta: float) -> Bracket:
 
 
 def epsilon_of(releases: "Sequence[Release]", delta: float) -> float:
-    """What releases cost together, by the least bound that holds for all of them."""
+    """What releases cost together, by the least bound that holds for all of them, and for how their settings came about."""
     check_delta(delta)
     return _claim(releases, delta)[0]
+
+
+def if_fixed_beforehand(releases: "Sequence[Release]", delta: float) -> float:
+    """What they would cost had all settings been there before the first of them."""
+    return _of_fixed(releases, delta)[0]
+
+
+def if_chosen_meanwhile(releases: "Sequence[Release]", delta: float) -> float:
+    """What they would cost had the settings of each been chosen after looking at those before it."""
+    steps, passes = _steps(releases), _passes(releases, chosen=True)
+    if not noisy(checked([*steps, *((one.sigma, 1.0, 1) for one in passes)])):
+        return math.inf
+    return chosen.to_epsilon(_divergences(steps, passes), delta) if releases else 0.0
 
 
 def guarantee_of(releases: "Sequence[Release]", delta: float) -> Guarantee:
@@ -65,6 +79,9 @@ def guarantee_of(releases: "Sequence[Release]", delta: float) -> Guarantee:
         reproducible=any(release.reproducible for release in releases),
         steps=sum(release.steps for release in releases),
         units=min((release.records for release in releases), default=0),
+        fixed_beforehand=chosen.fixed_beforehand(releases),
+        if_fixed_beforehand=if_fixed_beforehand(releases, delta),
+        if_chosen_meanwhile=if_chosen_meanwhile(releases, delta),
     )
 
 
@@ -77,7 +94,14 @@ class _Pass(NamedTuple):
 
 
 def _claim(releases: "Sequence[Release]", delta: float) -> tuple[float, str]:
-    """Epsilon, and who says so.
+    """Epsilon, and who says so."""
+    if chosen.fixed_beforehand(releases):
+        return _of_fixed(releases, delta)
+    return if_chosen_meanwhile(releases, delta), CHOSEN
+
+
+def _of_fixed(releases: "Sequence[Release]", delta: float) -> tuple[float, str]:
+    """Epsilon of settings that were fixed beforehand, and who says so.
 
     Shuffled passes, and passes of balls in bins where that is less, count as one step each that a unit is in for certain: a record is
     in one step of a pass, and by joint convexity a random order is no worse than the worst one. Privacy losses are used where noise is
@@ -110,13 +134,14 @@ def _steps(releases: "Sequence[Release]") -> list[tuple[float, float, int]]:
     return prv.merged([(r.noise_multiplier, 1.0 if r.sampling == "full batch" else r.sample_rate, r.steps) for r in kept])
 
 
-def _passes(releases: "Sequence[Release]") -> list[_Pass]:
-    """Each pass once, however many of its steps were taken."""
+def _passes(releases: "Sequence[Release]", *, chosen: bool = False) -> list[_Pass]:
+    """Each pass once, however many of its steps were taken; bins in which the noise was ``chosen`` anew hide nothing."""
     found: dict[tuple[str, int], _Pass] = {}
     for release in releases:
         if release.in_passes:
             key = (release.sampling, release.epoch)
             before = found.get(key, _Pass(math.inf, release.steps_per_epoch, release.sampling))
             sigma, bins = min(before.sigma, release.noise_multiplier), min(before.bins, release.steps_per_epoch)
-            found[key] = _Pass(sigma, bins, release.sampling)
+            changed = key in found and before.sigma != release.noise_multiplier
+            found[key] = _Pass(sigma, bins, "shuffle" if chosen and changed else release.sampling)
     return list(found.values())

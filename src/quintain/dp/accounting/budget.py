@@ -41,7 +41,7 @@ class Budget:
 
     def _fit(self, ledger: Ledger, release: Release) -> int:
         """How many of ``release`` fit after what is spent; of a pass, no more than it has steps."""
-        if all((one.sampling, one.mechanism) == ("poisson", "gaussian") for one in (*ledger.releases, release)):
+        if all((one.sampling, one.mechanism, one.choice) == ("poisson", "gaussian", 0) for one in (*ledger.releases, release)):
             spent = [(one.noise_multiplier, one.sample_rate, one.steps) for one in ledger.releases]
             sigma, rate = release.noise_multiplier, release.sample_rate
             return steps_left(spent, epsilon=self.epsilon, delta=self.delta, noise_multiplier=sigma, sample_rate=rate)

@@ -52,6 +52,9 @@ class Guarantee:
         reproducible: Whether noise followed from a seed, so that the claim holds only against those who do not know it.
         steps: How many.
         units: How many there are, the fewest if that changed.
+        fixed_beforehand: Whether all settings were there before the first step; a number of steps chosen by looking is not seen.
+        if_fixed_beforehand: Epsilon if they were; what is claimed then.
+        if_chosen_meanwhile: Epsilon if each was chosen after looking at what was released before; what is claimed if some were.
     """
 
     epsilon: float
@@ -65,6 +68,9 @@ class Guarantee:
     reproducible: bool
     steps: int
     units: int
+    fixed_beforehand: bool = True
+    if_fixed_beforehand: float = math.nan
+    if_chosen_meanwhile: float = math.nan
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -77,6 +83,10 @@ class Guarantee:
             )
         if self.reproducible:
             found.append("noise follows from a seed: who knows it can subtract the noise")
+        if not self.fixed_beforehand:
+            found.append(
+                f"settings were chosen after releases: epsilon would be {self.if_fixed_beforehand:.4g} had they been fixed before the first"
+            )
         if math.isinf(self.epsilon):
             found.append("epsilon is infinite: no privacy")
         return tuple(found)

@@ -27,6 +27,7 @@ class Release:
         epoch: Which pass over the data the steps belong to, if a unit is in at most one step of a pass ("shuffle", "balls-in-bins"), as
             the ledger numbers them (see ``Ledger.pass_at``). Poisson steps know no passes and leave it 0.
         steps_per_epoch: Bins of a pass, for "balls-in-bins".
+        choice: 0 if its settings were there before the ledger's first release; else the number of the choice that was made after some.
         reproducible: Whether noise and sampling follow from a seed, so that privacy holds only against those who do not know it.
 
     Raises:
@@ -43,6 +44,7 @@ class Release:
     epoch: int = 0
     steps_per_epoch: int = 0
     reproducible: bool = False
+    choice: int = 0
 
     def __post_init__(self) -> None:
         for kind, name in ((Sampling, self.sampling), (Mechanism, self.mechanism), (Unit, self.unit)):
@@ -105,6 +107,15 @@ class Ledger:
     def steps(self) -> int:
         """Steps recorded."""
         return sum(release.steps for release in self._releases)
+
+    @property
+    def origin(self) -> str:
+        """Names the run: the same for all that go on from its states."""
+        return self._parts[0] if self._parts else self._own
+
+    def choose(self) -> int:
+        """The number of a choice of settings that is made now: 0 before the first release, when it can have seen none."""
+        return max((release.choice + 1 for release in self._releases), default=0)
 
     @property
     def passes(self) -> int:

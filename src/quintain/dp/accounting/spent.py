@@ -9,7 +9,7 @@ from quintain.dp.accounting.accountants import create_accountant, get_noise_mult
 from quintain.dp.accounting.ledger import Ledger, Release
 from quintain.dp.draws.sampling import SamplingLoader
 
-PLAIN = ("poisson", "gaussian")
+PLAIN = ("poisson", "gaussian", 0)
 MOST_NOISE = 1e6
 TOLERANCE = 5e-3
 
@@ -38,8 +38,8 @@ class Spent:
         return len(self.history)
 
     def get_epsilon(self, delta: float, **kwargs: Any) -> float:
-        """What all steps so far cost, at ``delta``."""
-        if self.mechanism() in ("pld", "gdp") or any((r.sampling, r.mechanism) != PLAIN for r in self._ledger.releases):
+        """What all steps so far cost, at ``delta``; the ledger's own figure where settings were chosen after releases."""
+        if self.mechanism() in ("pld", "gdp") or any((r.sampling, r.mechanism, r.choice) != PLAIN for r in self._ledger.releases):
             return self._ledger.epsilon(delta)
         self._counter.history = self.history
         return self._counter.get_epsilon(delta, **kwargs)

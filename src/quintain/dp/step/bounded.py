@@ -4,6 +4,7 @@ import math
 from typing import Literal
 
 from quintain.core.errors import PrivacyError
+from quintain.dp.accounting.ledger import Ledger
 from quintain.dp.step import guards
 from quintain.dp.step.clipping import Clip
 from quintain.dp.step.gathered import Gathered
@@ -18,6 +19,8 @@ class Bounded:
     _noise_multiplier: float
     asked: tuple[float, float]
     """Noise and bound as the user has set them last: what schedules make of them is not asked anew."""
+    ledger: Ledger
+    _choice: tuple[int, str]
 
     @property
     def noise_multiplier(self) -> float:
@@ -30,6 +33,8 @@ class Bounded:
         if not value and self._noise_multiplier:
             raise PrivacyError("got noise_multiplier = 0 in a private run; expected a positive number: a step without noise has no epsilon")
         guards.check_settings(value, self._clip)
+        if value != self._noise_multiplier:
+            self._choose()
         self._noise_multiplier, self.asked = value, (value, self.asked[1])
 
     @property
@@ -51,9 +56,20 @@ class Bounded:
 
     def set_as_planned(self, name: Literal["noise_multiplier", "max_grad_norm"], value: float) -> None:
         """Set a number as a schedule or a saved state says; what the user has asked for stays."""
-        asked = self.asked
+        asked, choice = self.asked, self._choice
         setattr(self, name, value)
-        self.asked = asked
+        self.asked, self._choice = asked, choice
+
+    @property
+    def choice(self) -> int:
+        """The number of the choice that the noise is of; a new one if the ledger came to hold another run's releases meanwhile."""
+        if self._choice[1] != self.ledger.origin:
+            self._choose()
+        return self._choice[0]
+
+    def _choose(self) -> None:
+        """The noise is set by the user, now."""
+        self._choice = self.ledger.choose(), self.ledger.origin
 
     def _check_asked(self, noise_multiplier: float, max_grad_norm: float) -> None:
         """Raise if a state is of a run that other numbers were asked for: neither those nor these are overridden in silence."""

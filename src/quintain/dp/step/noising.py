@@ -38,7 +38,7 @@ def noisy_votes(votes: int, count_std: float, stream: Stream, *, secure: bool) -
     return (votes * steps + int(discrete_gaussian(1, stream)[0])) / steps
 
 
-def release_of(loader: SamplingLoader | Unsampled, ledger: Ledger, noise_multiplier: float, *, secure: bool) -> Release:
+def release_of(loader: SamplingLoader | Unsampled, ledger: Ledger, noise_multiplier: float, *, choice: int, secure: bool) -> Release:
     """What a step on the loader's batch gives out, as the next one of a ledger."""
     place = loader.place(loader.draws)
     return Release(
@@ -51,4 +51,5 @@ def release_of(loader: SamplingLoader | Unsampled, ledger: Ledger, noise_multipl
         epoch=ledger.pass_at(place),
         steps_per_epoch=loader.steps_per_epoch if place else 0,
         reproducible=loader.reproducible,
+        choice=choice,
     )

@@ -97,6 +97,7 @@ class DPOptimizer(Fixed, Saved, Standing):
         self._noise_multiplier, self._mean = noise_multiplier, guards.is_mean(loss_reduction)
         self.loader = Unsampled(self, expected_batch_size, reproducible=generator is not None) if loader is None else loader
         self.ledger = Ledger() if ledger is None else ledger
+        self._choose()
         self.stream = guards.noise_stream(generator, secure=secure_mode) if stream is None else stream
         self.secure_mode, self.budget, self._kept_key = secure_mode, budget, kept_key
         self.seen = self.clipped = 0
@@ -226,7 +227,7 @@ class DPOptimizer(Fixed, Saved, Standing):
     @property
     def release(self) -> Release:
         """What the next step gives out, as the ledger records it."""
-        return release_of(self.loader, self.ledger, self.noise_multiplier, secure=self.secure_mode)
+        return release_of(self.loader, self.ledger, self.noise_multiplier, choice=self.choice, secure=self.secure_mode)
 
     def count_passed(self, ledger: Ledger) -> int:
         """Record in ``ledger`` the batches that training went past without a step since the last one, as if they had had one."""

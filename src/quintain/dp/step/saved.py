@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from quintain.core.errors import PrivacyError
-from quintain.dp.accounting.ledger import Ledger
 from quintain.dp.accounting.sealed import opened, sealed
 from quintain.dp.draws.sampling import SamplingLoader
 from quintain.dp.step import generators
@@ -20,7 +19,6 @@ class Saved(Bounded):
 
     inner: torch.optim.Optimizer
     loader: SamplingLoader | Unsampled
-    ledger: Ledger
     _steps: int
 
     @property
@@ -37,6 +35,7 @@ class Saved(Bounded):
             "noise_multiplier": self.noise_multiplier,
             "max_grad_norm": self.max_grad_norm,
             "asked": list(self.asked),
+            "choice": self.choice,
         }
         states = generators.states({parameter.device for parameter in self.params})
         return {**self.inner.state_dict(), "privacy": {**sealed(privacy), "generators": states}}
@@ -66,6 +65,7 @@ class Saved(Bounded):
             raise PrivacyError(
                 f"got a state of {privacy['steps']} steps with a ledger of {self.ledger.steps}; expected a ledger that holds them all"
             )
+        self._choice = privacy["choice"], self.ledger.origin
         self._steps = privacy["steps"]
         self.loader.use_up(privacy["draws"])
         self.set_as_planned("noise_multiplier", privacy["noise_multiplier"])

@@ -1,0 +1,181 @@
+"""Settings chosen after seeing releases: epsilon is then by a bound that holds for such choices, and both figures are shown."""
+
+import math
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import norm
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from quintain.core.errors import BudgetSpent
+from quintain.dp import Ledger, PrivacyEngine, Release, epsilon
+from quintain.dp.accounting.bound import if_chosen_meanwhile, if_fixed_beforehand
+from quintain.dp.training.schedulers import ExponentialNoise
+from tests.dp.loops import step
+
+DELTA = 1e-3
+SECOND = (0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
+"""Noise that may be chosen for a second release, of all records, after the first."""
+
+
+def failing(figure) -> float:
+    """How much an adversary who chooses the second noise by the first output gains beyond what the figure says: its real delta.
+
+    The first release is y of standard deviation 1 about 1 or 0, so that its loss is y - 1/2; the second may be left out.
+    """
+    y = np.linspace(-9, 10, 4001)
+    none = figure([Release(1.0, 1, 1)])
+    gains = [np.maximum(0, -np.expm1(np.minimum(none - (y - 0.5), 0)))]
+    for sigma in SECOND:
+        left = figure([Release(1.0, 1, 1), Release(sigma, 1, 1)]) - (y - 0.5)
+        gains.append(norm.cdf(0.5 / sigma - left * sigma) - np.exp(left + norm.logcdf(-0.5 / sigma - left * sigma)))
+    return float(np.sum(norm.pdf(y - 1) * np.max(gains, axis=0)) * (y[1] - y[0]))
+
+
+@pytest.mark.parametrize("delta", [1e-2, 1e-4, 1e-6])
+def test_whoever_chooses_the_noise_by_the_first_release_stays_within_the_figure(delta: float) -> None:
+    assert failing(lambda releases: if_chosen_meanwhile(releases, delta)) <= delta
+    assert failing(lambda releases: if_fixed_beforehand(releases, delta)) > 1.3 * delta
+
+
+def test_what_a_choice_costs_is_bounded() -> None:
+    for releases in (
+        [Release(1.0, 256, 60000, 10000)],
+        [Release(4.0, 20, 20, 10)],
+        [Release(2.0, 10, 100, 5, sampling="shuffle", epoch=k) for k in range(4)],
+        [Release(2.0, 10, 1000, 100, sampling="balls-in-bins", epoch=k, steps_per_epoch=100) for k in range(3)],
+        [Release(2.0, 10, 100, 50, mechanism="discrete gaussian")],
+    ):
+        fixed, chosen = if_fixed_beforehand(releases, 1e-5), if_chosen_meanwhile(releases, 1e-5)
+        assert fixed <= chosen <= 1.8 * fixed
+    assert if_chosen_meanwhile([], 1e-5) == 0
+    assert if_chosen_meanwhile([Release(0.0, 1, 2)], 1e-5) == math.inf
+
+
+def test_bins_hide_nothing_of_a_pass_whose_noise_was_chosen_within() -> None:
+    def thrown(sigma: float, choice: int = 0) -> Release:
+        return Release(sigma, 10, 1000, 50, sampling="balls-in-bins", steps_per_epoch=100, choice=choice)
+
+    changed = [thrown(2.0), thrown(3.0, 1)]
+    assert if_chosen_meanwhile(changed, 1e-5) == if_chosen_meanwhile([Release(2.0, 1, 1)], 1e-5) > if_chosen_meanwhile([thrown(2.0)], 1e-5)
+
+
+def private(engine: PrivacyEngine, sigma: float = 2.0, **settings):
+    net = nn.Linear(6, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return engine.make_private(
+            module=net,
+            optimizer=torch.optim.SGD(net.parameters(), lr=0.1),
+            data_loader=DataLoader(TensorDataset(torch.randn(40, 6), torch.arange(40) % 2), batch_size=10),
+            noise_multiplier=sigma,
+            wrap_model=False,
+            **settings,
+        )
+
+
+def train(net, optimizer, loader) -> None:
+    for x, y in loader:
+        step(net, optimizer, x, y)
+
+
+def check(engine: PrivacyEngine, *, fixed: bool) -> None:
+    found = engine.ledger.guarantee(DELTA)
+    assert engine.record.fixed_beforehand == found.fixed_beforehand == fixed
+    assert engine.get_epsilon(DELTA) == found.epsilon == (found.if_fixed_beforehand if fixed else found.if_chosen_meanwhile)
+    assert found.if_fixed_beforehand < found.if_chosen_meanwhile
+    assert any("chosen after releases" in warning for warning in found.warnings) == (not fixed)
+    if not fixed:
+        assert f"{found.if_fixed_beforehand:.4g} had they been fixed" in found.text
+        assert "for settings chosen after releases" in found.text
+
+
+def test_one_run_with_its_schedule_is_fixed_beforehand() -> None:
+    engine = PrivacyEngine()
+    made = private(engine)
+    train(*made)
+    assert engine.get_epsilon(DELTA) == epsilon(2.0, 0.25, 4, DELTA)
+    check(engine, fixed=True)
+    engine = PrivacyEngine()
+    made = private(engine)
+    schedule = ExponentialNoise(made[1], gamma=0.9)
+    for _ in range(2):
+        train(*made)
+        schedule.step()
+    assert len(engine.ledger.releases) == 2
+    check(engine, fixed=True)
+
+
+def test_runs_made_before_the_first_release_are_fixed_beforehand() -> None:
+    engine = PrivacyEngine()
+    made = [private(engine, sigma) for sigma in (2.0, 3.0)]
+    made[1][1].noise_multiplier = 4.0
+    for one in made:
+        train(*one)
+    assert [release.noise_multiplier for release in engine.ledger.releases] == [2.0, 4.0]
+    check(engine, fixed=True)
+
+
+@pytest.mark.parametrize("accountant", ["pld", "rdp", "prv"])
+@pytest.mark.parametrize("poisson", [True, False])
+def test_a_run_made_after_releases_is_a_choice(poisson: bool, accountant: str) -> None:
+    engine = PrivacyEngine(accountant=accountant)
+    for _ in range(2):
+        train(*private(engine, poisson_sampling=poisson))
+    check(engine, fixed=False)
+
+
+def test_noise_set_by_hand_after_releases_is_a_choice() -> None:
+    engine = PrivacyEngine()
+    made = private(engine)
+    train(*made)
+    made[1].noise_multiplier = 2.0
+    train(*made)
+    check(engine, fixed=True)
+    made[1].noise_multiplier = 3.0
+    check(engine, fixed=True)
+    train(*made)
+    check(engine, fixed=False)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("first", ["load", "make"])
+def test_a_run_that_goes_on_is_no_choice_and_one_over_its_ledger_is(whole: bool, first: str, tmp_path: Path) -> None:
+    engine = PrivacyEngine()
+    net, optimizer, loader = private(engine)
+    train(net, optimizer, loader)
+    path = tmp_path / "run.pt"
+    engine.save_checkpoint(path=path, module=net, optimizer=optimizer if whole else None)
+    engine = PrivacyEngine()
+    if first == "load":
+        if whole:
+            engine.ledger.load_state_dict(torch.load(path, weights_only=True)["privacy_accountant_state_dict"])
+        else:
+            engine.load_checkpoint(path=path, module=nn.Linear(6, 2))
+    net, optimizer, loader = private(engine)
+    if whole or first == "make":
+        engine.load_checkpoint(path=path, module=net, optimizer=optimizer if whole else None)
+    train(net, optimizer, loader)
+    assert engine.ledger.steps == 8
+    check(engine, fixed=whole)
+
+
+def test_a_budget_holds_for_runs_that_are_chosen_one_after_another() -> None:
+    engine, sigma = PrivacyEngine(), 2.0
+    for _ in range(9):
+        made = private(engine, sigma, stop_at_epsilon=(1.5, DELTA))
+        try:
+            train(*made)
+        except BudgetSpent:
+            break
+        sigma += 0.5
+    found = engine.ledger.guarantee(DELTA)
+    assert engine.ledger.steps > 4
+    assert found.if_fixed_beforehand < found.epsilon <= 1.5
+    one_more = Ledger(engine.ledger.releases)
+    one_more.record(made[1].release)
+    assert one_more.epsilon(DELTA) > 1.5
