@@ -14,9 +14,9 @@ from quintain.certify.arithmetic import deployed
 from quintain.certify.conditions import require_bounded_rounding
 from quintain.certify.rules import bound_layer
 from quintain.certify.span import Span
-from quintain.core.errors import ModelError
-from quintain.models import Classifier
-from quintain.threats import Linf
+from quintain.core.errors import ModelError, SettingError
+from quintain.models import Classifier, Normalise
+from quintain.threats import L2, Linf
 
 
 def dense(weight, bias):
@@ -404,3 +404,82 @@ def test_layers_called_twice_are_bounded_at_each_call(seed):
         z = (x + (torch.rand(8, 3, generator=generator) * 2 - 1) * 0.2).clamp(0, 1)
         logits = model(z).double()
         assert (logits[:, 0] - logits[:, 1] >= lower).all()
+
+
+# Values that are copied, and what a forward hides
+
+
+class Copying(nn.Module):
+    """Class 0 leads by 8 (0.6 - x0): one number, copied eight times by a constant."""
+
+    def __init__(self, copy):
+        super().__init__()
+        self.copy, self.last = copy, dense([[-1.0] * 8, [0.0] * 8], [4.8, 0.0])
+        self.register_buffer("ones", torch.ones(8))
+        self.register_buffer("zeros", torch.zeros(8))
+
+    def forward(self, x):
+        return self.last(self.copy(self, x))
+
+
+COPIES = {
+    "times": lambda net, x: x * net.ones,
+    "plus": lambda net, x: x + net.zeros,
+    "divided": lambda net, x: x / net.ones,
+}
+
+
+@pytest.mark.parametrize("copy", COPIES.values(), ids=COPIES)
+def test_a_number_that_is_copied_moves_all_its_copies(copy):
+    model, x, y = Classifier(Copying(copy).eval()), torch.tensor([[0.5]]), torch.tensor([0])
+    for eps in (0.05, 0.09, 0.11, 0.2):
+        certified = IntervalBounds()(model, x, y, L2(eps)).certified.item()
+        assert certified == (model.predict(x + eps).item() == 0)
+
+
+def test_a_gray_picture_normalised_to_three_channels_is_bounded():
+    net = nn.Sequential(Normalise([0.0] * 3, [1.0] * 3), nn.Flatten(), dense([[-1.0] * 3, [0.0] * 3], [1.8, 0.0])).eval()
+    model, x, y = Classifier(net), torch.full((1, 1, 1, 1), 0.5), torch.tensor([0])
+    assert model.predict(x + 0.15) == 1
+    assert not IntervalBounds()(model, x, y, L2(0.15)).certified
+    assert IntervalBounds()(model, x, y, L2(0.09)).certified
+
+
+class Scaling(Forward):
+    """Doubles what it is given, where that is a tensor: something else when it is read than when it runs."""
+
+    def forward(self, x):
+        if isinstance(x, torch.Tensor) and self.body(x):
+            x = x * 2.0
+        return self.a(x)
+
+
+@pytest.mark.parametrize("when", [lambda _: True, lambda x: x.max() > 0.55], ids=["always", "for large inputs"])
+def test_a_forward_that_does_another_thing_when_it_is_read_is_refused(when):
+    with pytest.raises(ModelError, match="something else than was read"):
+        certify(Scaling(when))
+
+
+def test_a_net_without_a_type_of_its_own_is_refused():
+    class Plain(nn.Module):
+        def forward(self, x):
+            return x * 3.0 - 1.0
+
+    net = Plain().eval()
+    assert Classifier(net)(torch.rand(2, 2).half()).dtype == torch.float32
+    with pytest.raises(ModelError, match="in the type of whatever it is given"):
+        certify(net, 1, 2)
+
+
+@pytest.mark.parametrize("name", ["forward", "_conv_forward"])
+def test_a_layer_with_a_method_of_its_own_is_refused(name):
+    net = small_cnn()
+    setattr(net[0], name, lambda *args: F.conv2d(args[0], -net[0].weight))
+    with pytest.raises(ModelError, match=f"another {name}"):
+        certify(net, 1, 1, 4, 4)
+
+
+@pytest.mark.parametrize("eps", [torch.tensor([-0.1, 0.1, 0.1]), torch.tensor([0.1, 0.1]), torch.full((3, 3), 0.1)])
+def test_radii_that_are_none_are_refused(eps):
+    with pytest.raises(SettingError, match="for each of 3 inputs"):
+        IntervalBounds()(Classifier(nn.Linear(3, 2).eval()), torch.rand(3, 3), torch.zeros(3, dtype=torch.long), Linf(0.1), eps=eps)

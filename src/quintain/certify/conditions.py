@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.modules import module as torch_module
 
 from quintain.core.errors import ModelError
-from quintain.models.parts import parts
+from quintain.models.parts import first_floating, parts
 from quintain.models.precision import Operation, require_full_precision
 from quintain.models.target import Target
 
@@ -62,6 +62,19 @@ def _require_plain_products(device: torch.device, *, convolves: bool) -> None:
 
 def _nnpack() -> bool:
     return bool(torch.backends.nnpack.is_available() and torch._C._get_nnpack_enabled())
+
+
+def require_own_type(net: nn.Module) -> None:
+    """Refuse a net whose type is not fixed by a tensor of its own.
+
+    Raises:
+        ModelError: If it has no floating-point parameter or buffer.
+    """
+    if first_floating(parts(net)) is None:
+        raise ModelError(
+            "the net has no floating-point parameter or buffer, so that it computes in the type of whatever it is given; "
+            "expected a buffer at least, such as a scale of ones"
+        )
 
 
 @contextmanager

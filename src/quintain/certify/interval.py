@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from quintain.certify.arithmetic import EXACT, Arithmetic, deployed
-from quintain.certify.conditions import require_bounded_rounding, unchanged
+from quintain.certify.conditions import require_bounded_rounding, require_own_type, unchanged
 from quintain.certify.labels import require_labels
 from quintain.certify.network import Network
 from quintain.certify.outcome import CertificateOutcome
 from quintain.certify.span import Span, start
-from quintain.core.errors import Contradiction, ModelError
+from quintain.core.errors import Contradiction, ModelError, SettingError
 from quintain.losses.margin import margin
 from quintain.models.classifier import Classifier
 from quintain.models.target import Target
@@ -19,6 +19,9 @@ from quintain.threats.ball import Ball, require_inside
 
 CHUNK = 64
 """Examples whose bounds are computed at once."""
+
+SAME = 1e-4
+"""By how much, relative to the largest logit, two runs of the same operations may differ."""
 
 ASSUMES = (
     "changes stay inside the data box; check that inputs are clipped to it before the model sees them",
@@ -62,7 +65,7 @@ class IntervalBounds:
         ModelError: For a layer or an operation without a rule, by name; a model in training mode, not in float32 or float64, or that
             changes while it is certified; and for what lets operations round more than their type does (``require_bounded_rounding``).
         DataError: For inputs outside the data box, or labels that are no classes.
-        SettingError: For a threat that is not ``Linf`` or ``L2``.
+        SettingError: For a threat that is not ``Linf`` or ``L2``, or radii ``eps`` that are negative or not one for each input.
         Contradiction: If the model's answer at ``x`` itself lies outside its bounds, so that the bounds are of another function.
 
     Source: Gowal et al., 2018, arXiv:1810.12715; Mirman et al., 2018 (ICML).
@@ -73,6 +76,8 @@ class IntervalBounds:
         if not isinstance(model, Classifier):
             raise ModelError(f"interval bounds read the layers of a Classifier; got a {type(model).__name__}, whose layers are not seen")
         require_inside(threat, x)
+        if eps is not None and not (eps.shape == x.shape[:1] and bool((eps >= 0).all())):
+            raise SettingError(f"eps of shape {tuple(eps.shape)}, {eps}; expected a radius from 0 up for each of {len(x)} inputs")
         with torch.no_grad(), unchanged(model):
             return _outcome(model, x, y, threat, eps)
 
@@ -93,6 +98,9 @@ def _outcome(model: Classifier, x: Tensor, y: Tensor, threat: Ball, eps: Tensor 
         span = start(x[rows].to(model.device, torch.float64), threat, None if eps is None else eps[rows])
         cast = span.affine(span.center.new_ones(()), span.center.new_zeros(()), arithmetic, terms=1)
         bounds.append(_lowest(network, cast, y[rows].to(model.device), arithmetic).to(x.device))
+    require_own_type(model.net)
+    if len(x):
+        _require_read(network, model, x[:2], threat)
     lower, actual = torch.cat([x.new_zeros(0, dtype=torch.float64), *bounds]), torch.cat([x.new_zeros(0, dtype=torch.float64), *clean])
     error = ~actual.isfinite()
     crossed = ~error & (lower > actual)
@@ -104,6 +112,21 @@ def _outcome(model: Classifier, x: Tensor, y: Tensor, threat: Ball, eps: Tensor 
         )
     lower = torch.where(error, -torch.inf, lower)
     return CertificateOutcome(lower > 0, lower, None, torch.full_like(y, 2), ASSUMES, error)
+
+
+def _require_read(network: Network, model: Classifier, x: Tensor, threat: Ball) -> None:
+    """Refuse a net that does something else than was read of it, at a few inputs and at two corners of the box round each.
+
+    Raises:
+        ModelError: If there is one; a forward may look at the kind of value that it gets, and do one thing when read and another when run.
+    """
+    z = torch.cat([x, (x - threat.eps).clamp(min=threat.low), (x + threat.eps).clamp(max=threat.high)])
+    run, read = model(z.clone()), network.replay(z.to(model.device, model.dtype)).to(z.device)
+    if not torch.allclose(run, read, rtol=SAME, atol=SAME * max(1.0, float(run.abs().max())), equal_nan=True):
+        raise ModelError(
+            f"{model.name} does something else than was read of its forward: logits differ by up to {float((run - read).abs().max()):g}. "
+            "Look for branches on what an input is, such as isinstance(x, torch.Tensor)"
+        )
 
 
 def _lowest(network: Network, span: Span, y: Tensor, arithmetic: Arithmetic) -> Tensor:

@@ -15,7 +15,7 @@ from quintain.certify.functions import IN_PLACE, RESHAPES, bound_function, const
 from quintain.certify.rules import LAYERS, bound_layer, require_plain
 from quintain.certify.span import Span
 from quintain.core.errors import ModelError, QuintainError
-from quintain.models.adapters import KEYS
+from quintain.models.adapters import KEYS, adapt
 
 SHARING = (nn.Flatten, nn.Identity, nn.Dropout, nn.Dropout2d)
 """Layers whose output may be their input's memory."""
@@ -121,6 +121,10 @@ class Network:
         if value.center.shape[1] == 1:
             value = Span(F.pad(value.center, (1, 0)), F.pad(value.radius, (1, 0)))
         return (value.low.gather(1, y[:, None]) - value.high).masked_fill(_is_true(y, value.center.shape[1]), 0.0)
+
+    def replay(self, x: Tensor) -> Tensor:
+        """The logits (B, K) that the operations give for ``x`` (B, *S) itself: those of the net, if they are what it does."""
+        return adapt(fx.Interpreter(self.root, graph=self.graph).run(x.clone()), len(x))
 
     def _walk(self, span: Span, arithmetic: Arithmetic) -> Any:
         """The value of ``answer``, or of its input where the head is merged. What is not used is walked too: it may write."""

@@ -196,7 +196,8 @@ def require_plain(layer: nn.Module, name: str, arithmetic: Arithmetic) -> None:
     """
     if layer._forward_hooks or layer._forward_pre_hooks:
         raise ModelError(f"layer {name!r} ({type(layer).__name__}) has a forward hook, which may change its output; remove the hook")
-    if "forward" in vars(layer):
-        raise ModelError(f"layer {name!r} ({type(layer).__name__}) has another forward than its type; write it as a type of its own")
+    changed = next((key for key, value in vars(layer).items() if callable(value) and hasattr(type(layer), key)), None)
+    if changed:
+        raise ModelError(f"layer {name!r} ({type(layer).__name__}) has another {changed} than its type; write it as a type of its own")
     for tensor in (*layer.parameters(recurse=False), *layer.buffers(recurse=False)):
         arithmetic.require_type(tensor, f"layer {name!r} ({type(layer).__name__})")

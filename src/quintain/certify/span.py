@@ -81,10 +81,12 @@ class Span:
 
     def affine(self, scale: Tensor, shift: Tensor, arithmetic: Arithmetic, terms: int) -> "Span":
         """Values of ``scale * h + shift``, coordinate by coordinate; each term is rounded at most ``terms`` times."""
-        size, ball, magnitude = scale.abs(), self.ball, self.magnitude
+        size, magnitude = scale.abs(), self.magnitude
         slack = arithmetic.slack(terms, magnitude * size + shift.abs(), magnitude)
-        image = ball and Ellipsoid(ball.center * scale + shift, ball.axes * size, ball.slack * size + slack)
-        return Span(self.center * scale + shift, self.radius * size + slack, image)
+        center, ball = self.center * scale + shift, self.ball
+        if ball is None or center.shape != ball.center.shape:  # a number that is copied moves all its copies, as no ellipsoid does
+            return Span(center, self.radius * size + slack)
+        return Span(center, self.radius * size + slack, Ellipsoid(ball.center * scale + shift, ball.axes * size, ball.slack * size + slack))
 
     def plus(self, other: "Span", arithmetic: Arithmetic) -> "Span":
         """Values of a sum of two, which need not reach their extremes together."""
