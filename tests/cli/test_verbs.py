@@ -1,6 +1,7 @@
 """Each verb alone, on the user's model and data: a result file, a screen, an exit code."""
 
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from quintain.cli.verbs import ALL
 from quintain.core.errors import ExitCode
 from quintain.core.registry import CATALOGUES, entries
+from quintain.evaluate import hardening
 from quintain.results.codec import load
 from quintain.results.quantity import Basis
 
@@ -65,7 +67,8 @@ def test_harden_against_l2_attacks_in_l2(call, small):
 
 
 @pytest.mark.parametrize("defence", ["adversarial", "certified", "smoothed"])
-def test_harden_writes_weights_that_attack_reads(call, small, defence):
+def test_harden_writes_weights_that_attack_reads(call, small, defence, monkeypatch):
+    monkeypatch.setattr(hardening, "Smoothing", partial(hardening.Smoothing, draws=500, examples=5, judged=200))
     code, _, _ = call("harden", "--data", small, "--defence", defence, "--epochs", 1, "--out", "h")
     assert code == ExitCode.HOLDS
     code, _, _ = call("attack", "--data", small, "--weights", "h/models/model.safetensors", "--attack", "fgsm", "--out", "a")
