@@ -2,6 +2,7 @@
 
 import re
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -95,9 +96,23 @@ def test_audit(call, small):
 
 
 def test_leak(call, small):
-    code, _, _ = call("leak", "--data", small, "--steps", 5, "--out", "l")
+    code, out, _ = call("leak", "--data", small, "--steps", 5, "--out", "l")
     assert code == ExitCode.HOLDS
     assert len(load_result("l").body.attempts) == 3
+    assert "--show-private" in out
+
+
+@pytest.mark.parametrize(
+    ("bundled", "arguments", "pictures"),
+    [(False, (), 0), (False, ("--show-private",), 6), (True, (), 6)],
+    ids=["private", "asked", "bundled"],
+)
+def test_a_report_shows_private_pictures_only_where_asked(call, small, bundled, arguments, pictures):
+    data = () if bundled else ("--data", small)
+    assert call("leak", *data, "--steps", 1, "--out", "l", *arguments)[0] == ExitCode.HOLDS
+    assert call("report", "l")[0] == ExitCode.HOLDS
+    assert len(list(Path("l").rglob("*.png"))) == pictures
+    assert Path("l/report.html").read_text().count("data:image/png;base64,") == pictures
 
 
 def test_federate(call, small):

@@ -9,6 +9,7 @@ import pytest
 from quintain.core.errors import Contradiction, ExitCode, RunFolderError, SettingError, SpecificationFailure
 from quintain.drill import Settings, drill, pipeline
 from quintain.drill.pipeline import STEPS
+from quintain.drill.steps.audit import COMPARISONS
 from quintain.evaluate import brackets
 from quintain.report import read
 from quintain.results.bounds import Status
@@ -44,7 +45,7 @@ def test_every_bracket_is_consistent(finished):
     claims = [claim for record in read(finished[0]) for claim in record.claims]
     assert {claim.bracket.status for claim in claims} == {Status.CONSISTENT}
     assert {claim.bracket.of.kind for claim in claims} == set(Kind)
-    assert len({claim.name for claim in claims}) == len(claims)
+    assert len({claim.name for claim in claims}) == len(claims) <= COMPARISONS
 
 
 def test_each_model_is_attacked_and_proved_at_each_size(finished):

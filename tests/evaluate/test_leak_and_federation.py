@@ -5,10 +5,13 @@ import pytest
 import torch
 
 from quintain.core.errors import DataError
+from quintain.core.seeds import derive
 from quintain.data import load_data
 from quintain.data.dataset import from_arrays
+from quintain.evaluate import leak
 from quintain.evaluate.federation import federated_outcome
 from quintain.evaluate.leak import leaked_outcome
+from quintain.leakage import Inversion
 from quintain.models.nets import mlp, xray_cnn
 
 
@@ -20,30 +23,101 @@ def train():
 @pytest.fixture(scope="module")
 def leaked(train, tmp_path_factory):
     folder = tmp_path_factory.mktemp("leak")
-    return folder, leaked_outcome(mlp().eval(), train, steps=60, seed=1, folder=folder)
+    return folder, leaked_outcome(mlp().eval(), train, steps=60, seed=1, folder=folder, show=True)
 
 
 def test_a_plain_update_gives_the_picture_away_and_a_sum_and_a_private_one_far_less(leaked):
     """The first layer of this net gives its input away in closed form, so that no search decides."""
     plain, summed, private = leaked[1].body.attempts
-    assert plain.psnr > leaked[1].body.baseline.psnr + 15
+    floors = leaked[1].body.floors
+    assert plain.psnr > floors[0] + 15
     assert plain.leaks
     assert summed.psnr < plain.psnr - 15
     assert private.psnr < plain.psnr - 15
+    assert (len(plain.sites), len(summed.sites), len(private.sites)) == (1, 5, 1)
+    assert summed.leaks == any(found > known for found, known in zip(summed.sites, floors, strict=True))
     assert [note for note in leaked[1].notes if "not rebuilt" in note] == []
 
 
 def test_the_pictures_are_files_of_the_run_folder(leaked):
     folder, outcome = leaked
-    pictures = [outcome.body.original, outcome.body.baseline.picture, *(one.picture for one in outcome.body.attempts)]
+    body = outcome.body
+    pictures = [body.original, body.baseline.picture, body.nearest.picture, *(one.picture for one in body.attempts)]
     from quintain.core.store import sha256_file
 
     assert all(sha256_file(folder / picture.path) == picture.sha256 for picture in pictures)
 
 
+@pytest.fixture
+def rebuilt(train, tmp_path, monkeypatch):
+    """The outcome where the attack on the sum finds the pictures given, one for each try, and the others find nothing."""
+
+    def run(make, show=False, data=train):
+        rows = np.random.default_rng(derive(1, "victims")).permutation(len(data))
+        originals, public = data.batch(rows[:5])[0], data.batch(np.sort(rows[5:]))
+        answers = [torch.rand(data.shape), *make(originals, *public), *torch.rand(3, *data.shape)]
+        tries = iter(answers)
+        monkeypatch.setattr(leak, "invert", lambda *_given, **_words: Inversion(next(tries), 0, 0.0, "gradient"))
+        return leaked_outcome(xray_cnn().eval(), data, seed=1, folder=tmp_path, show=show)
+
+    return run
+
+
+def noisy(image, spread=0.02):
+    return (image + spread * torch.randn(image.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+
+
+def test_a_sum_that_gives_away_the_picture_of_any_site_is_said_to(rebuilt):
+    outcome = rebuilt(lambda originals, *_public: [torch.zeros_like(originals[0]), noisy(originals[3]), torch.zeros_like(originals[0])])
+    summed = outcome.body.attempts[1]
+    assert summed.leaks
+    assert summed.site == 4
+    assert summed.psnr == summed.sites[3] > 30 > summed.floor == outcome.body.floors[3]
+    assert any("gives away the image of site 4" in note for note in outcome.notes)
+    assert not any("hides an update" in note or "nothing was rebuilt" in note for note in outcome.notes)
+
+
+def test_what_is_known_without_the_update_is_no_leak(rebuilt):
+    """The mean of a class, and a public picture that happens to be near, beat the mean of all: neither comes from the update."""
+
+    def guesses(originals, public, labels):
+        nearest = public[(public - originals[2]).square().flatten(1).mean(1).argmin()]
+        return [public[labels == 0].mean(0), public[labels == 1].mean(0), nearest]
+
+    outcome = rebuilt(guesses)
+    plain, summed, private = outcome.body.attempts
+    assert not summed.leaks
+    assert all(found <= known for found, known in zip(summed.sites, outcome.body.floors, strict=True))
+    assert any("nothing was rebuilt from the sum of 5 that is not known without it" in note for note in outcome.notes)
+    assert any("not shown to resist anything" in note for note in outcome.notes)
+    assert not plain.leaks
+    assert not private.leaks
+
+
+def test_a_private_update_that_leaks_is_said_to(train, tmp_path, monkeypatch):
+    rows = np.random.default_rng(derive(1, "victims")).permutation(len(train))
+    first = train.batch(rows[:1])[0][0]
+    monkeypatch.setattr(leak, "invert", lambda *_given, **_words: Inversion(noisy(first), 0, 0.0, "gradient"))
+    outcome = leaked_outcome(xray_cnn().eval(), train, seed=1, folder=tmp_path, show=False)
+    assert outcome.body.attempts[2].leaks
+    assert any("its noise is too small" in note for note in outcome.notes)
+    assert not any("guarantee" in note for note in outcome.notes)
+
+
+def test_private_pictures_are_stored_only_where_asked(rebuilt, tmp_path):
+    nothing = lambda originals, *_public: torch.zeros(3, *originals.shape[1:])  # noqa: E731
+    hidden = rebuilt(nothing)
+    assert hidden.body.original is None
+    assert [one.picture for one in (*hidden.body.attempts, hidden.body.baseline, hidden.body.nearest)] == [None] * 5
+    assert list(tmp_path.rglob("*.png")) == []
+    assert any("--show-private" in note for note in hidden.notes)
+    rebuilt(nothing, show=True)
+    assert len(list(tmp_path.rglob("*.png"))) == 6
+
+
 def test_a_net_that_came_frozen_is_attacked_all_the_same_and_stays_frozen(train, tmp_path):
     net = xray_cnn().eval().requires_grad_(False)
-    body = leaked_outcome(net, train, steps=1, folder=tmp_path).body
+    body = leaked_outcome(net, train, steps=1, folder=tmp_path, show=False).body
     assert len(body.attempts) == 3
     assert not any(p.requires_grad or p.grad is not None for p in net.parameters())
     assert not net.training
@@ -52,7 +126,7 @@ def test_a_net_that_came_frozen_is_attacked_all_the_same_and_stays_frozen(train,
 def test_vectors_are_refused(tmp_path):
     data = from_arrays(np.random.default_rng(0).random((20, 9)).astype(np.float32), [0, 1] * 10)
     with pytest.raises(DataError, match="pictures"):
-        leaked_outcome(torch.nn.Linear(9, 2).eval(), data, folder=tmp_path)
+        leaked_outcome(torch.nn.Linear(9, 2).eval(), data, folder=tmp_path, show=False)
 
 
 def test_sites_that_train_together(train, tmp_path):

@@ -7,12 +7,13 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import PrivacyError, SpecificationFailure
-from quintain.dp import PoissonLoader, PrivacyEngine, PrivatePlan, measure
+from quintain.dp import PoissonLoader, PrivacyEngine, PrivatePlan, measure, specification
 from quintain.dp.gradients import forms
 from quintain.dp.step import clipping, noise
 
 PLAN = PrivatePlan(noise_multiplier=1.5, max_grad_norm=0.7, expected_batch_size=32, steps=250, rate=0.1)
 CHOSEN, NORMAL, DENSE = noise.Stream.chosen, noise.Stream._normal, forms.Dense.squared
+ADD_NORMAL, WEIGHED, ATTACH = noise.Stream.add_normal, clipping.weighed, PrivacyEngine.attach
 
 
 def per_parameter(flat, norms, precision):
@@ -35,8 +36,11 @@ class Shuffle:
 
     def __init__(self) -> None:
         self.left: list[int] = []
+        self.records = 0
 
     def draw(self, stream, records, expected):
+        if records != self.records:
+            self.left, self.records = [], records
         if expected == records:
             return CHOSEN(stream, records, expected)
         if len(self.left) < expected:
@@ -62,7 +66,42 @@ def stuck(stream, *drawn):
     return NORMAL(stream, *drawn)
 
 
+def first_part_alone(stream, into, scale, by=1):
+    """No noise beyond the first 65,536 numbers."""
+    ADD_NORMAL(stream, into[: 1 << 16], scale, by)
+    into[1 << 16 :].mul_(1 / by)
+
+
+def unclipped(of_means):
+    """Skips the clipping of losses that are means, or of those that are sums."""
+
+    def mutant(parameters, turn, clip, *, mean):
+        found, weights, part = WEIGHED(parameters, turn, clip, mean=mean)
+        return found, torch.full_like(weights, turn.batch if mean else 1.0) if mean is of_means else weights, part
+
+    return mutant
+
+
+def noiseless(reduction):
+    """Draws no noise on one of the ways to train: ``fit`` adds up losses, the loop takes their mean."""
+
+    def mutant(engine, **words):
+        return ATTACH(engine, **(words | ({"noise_multiplier": 0.0} if words["loss_reduction"] == reduction else {})))
+
+    return mutant
+
+
 MUTATIONS = {
+    "no noise beyond the first part": ("quintain.dp.step.noise.Stream.add_normal", first_part_alone, "standard deviation"),
+    "no noise in fit": ("quintain.dp.engine.PrivacyEngine.attach", noiseless("sum"), "standard deviation"),
+    "no noise in a loop": ("quintain.dp.engine.PrivacyEngine.attach", noiseless("mean"), "standard deviation"),
+    "no clipping of sums": ("quintain.dp.step.optimizer.weighed", unclipped(of_means=False), "moves the sum"),
+    "no clipping of means": ("quintain.dp.step.optimizer.weighed", unclipped(of_means=True), "moves the sum"),
+    "clipped a little more": (
+        "quintain.dp.step.clipping.factors",
+        lambda norms, c, _: (0.999 * c / norms).clamp(max=1).nan_to_num(0),
+        "moves the sum",
+    ),
     "skipped clipping": ("quintain.dp.step.clipping.factors", lambda norms, *_: torch.ones_like(norms), "moves the sum"),
     "clipped a little less": (
         "quintain.dp.step.clipping.factors",
@@ -109,10 +148,15 @@ def as_method(mutant):
     return method
 
 
+def test_the_engine_as_it_is_meets_its_specification() -> None:
+    assert measure(PLAN, 400, seed=0).require().passed
+
+
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_broken_engine_fails_its_specification(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     target, mutant, message = MUTATIONS[name]
-    assert measure(PLAN, 400, seed=0).require().passed
+    way = "loop" if name in ("no noise in a loop", "no clipping of means") else "fit"
+    monkeypatch.setattr(specification, "WAYS", {way: specification.WAYS[way]})
     monkeypatch.setattr(target, as_method(mutant))
     with pytest.raises(SpecificationFailure, match=message):
         measure(PLAN, 400, seed=0).require()

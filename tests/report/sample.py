@@ -62,6 +62,7 @@ _POSITIVES, _EXAMPLES = 390, 624
 _DATA = ("xrays.test", hashlib.sha256(b"test").hexdigest())
 _TRAIN = hashlib.sha256(b"train").hexdigest()
 _MEAN = "no attack: the mean image"
+_NEAR = "no attack: the nearest of 1024 public pictures"
 _TITLES = {
     "plain": "plain training",
     "adversarial": "adversarial training",
@@ -172,9 +173,10 @@ def leaked(folder: Path) -> Leaked:
         )
     ):
         picture = store(folder, f"leak-{number}", image + grain * noise.standard_normal(image.shape), f"from {setting}, {quality} dB", mark)
-        attempts.append(Reconstruction(setting, quality, picture, mark == "bad"))
+        attempts.append(Reconstruction(setting, quality, picture, mark == "bad", 1, 22.0, (quality,)))
     floor = Reconstruction(_MEAN, 19.4, store(folder, "leak-mean", mean, f"{_MEAN}, 19.4 dB", "reference"), False)
-    return Leaked(store(folder, "leak-original", image, "the X-ray", ""), tuple(attempts), floor, 1.0, 12.3)
+    near = Reconstruction(_NEAR, 22.0, store(folder, "leak-nearest", _xray(5), f"{_NEAR}, 22.0 dB", "reference"), False)
+    return Leaked(store(folder, "leak-original", image, "the X-ray", ""), tuple(attempts), floor, 1.0, 12.3, near, (22.0,))
 
 
 def store(folder: Path, name: str, image: np.ndarray, caption: str, mark: str = "") -> Picture:

@@ -20,7 +20,7 @@ from quintain.report.summary import UNATTACKED
 from quintain.results import codec
 from quintain.results.bounds import Bound, Bracket
 from quintain.results.evidence import Counted
-from quintain.results.privacy_records import Audited, Federated, Leaked, Privatized
+from quintain.results.privacy_records import Audited, Federated, Leaked, Privatized, Reconstruction
 from quintain.results.quantity import Basis, Side
 from quintain.results.records import Claim, Drilled, Record
 from quintain.results.robustness_records import Attacked, Certified, Checked, Hardened, Trained
@@ -113,7 +113,7 @@ def test_drawings_and_pictures_speak(page: Page) -> None:
     drawings = page.all("svg")
     assert len(drawings) > 20
     assert all(drawing["role"] == "img" and len(drawing["aria-label"]) > 6 for drawing in drawings)
-    assert len(page.all("img")) == 12 + 5
+    assert len(page.all("img")) == 12 + 6
     assert all(image["alt"] for image in page.all("img"))
     assert any(
         drawing["aria-label"].startswith("proved 72.9 %, attacked 73.9 %, 95 %: 69.2 .. 77.3 %, asked ≥ 65.0 %") for drawing in drawings
@@ -256,7 +256,7 @@ def test_a_missing_changed_or_foreign_picture_is_named(records: tuple[Record, ..
     page = Page(render((record(replace(body, attempts=attempts)),), tmp_path))
     for problem in ("picture missing", "picture changed", "outside the run folder", "not a PNG"):
         assert problem in page.text
-    assert len(page.all("img")) == 1
+    assert len(page.all("img")) == 2
     assert "from a plain update, 33.1 dB" in page.text
 
 
@@ -355,6 +355,28 @@ def test_a_reconstruction_that_fails_is_no_proof(records: tuple[Record, ...], fo
     assert isinstance(one.body, Leaked)
     blind = replace(one, body=replace(one.body, attempts=tuple(replace(each, leaks=False) for each in one.body.attempts)))
     assert "does not prove that there is none" in Page(render((blind,), folder)).text
+
+
+def test_private_pictures_are_numbers_alone(records: tuple[Record, ...], folder: Path) -> None:
+    one = body_of(records, Leaked)
+    assert isinstance(one.body, Leaked)
+    assert one.body.nearest is not None
+
+    def hidden(each: Reconstruction) -> Reconstruction:
+        return replace(each, picture=None)
+
+    body = replace(
+        one.body,
+        original=None,
+        attempts=tuple(map(hidden, one.body.attempts)),
+        baseline=hidden(one.body.baseline),
+        nearest=hidden(one.body.nearest),
+    )
+    html = render((replace(one, body=body),), folder)
+    assert "data:image/png" not in html
+    text = Page(html).text
+    assert "14.2 dB" in text
+    assert "22.0 dB" in text
 
 
 def test_the_report_never_loads_torch() -> None:

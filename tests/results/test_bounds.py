@@ -122,6 +122,14 @@ def test_an_audit_above_the_accountant_contradicts_only_at_a_high_level():
     assert Bracket(audited(5.0, (5.0, 4.9, 4.0)), accounted(3.0)).status is Status.CONTRADICTION
 
 
+def test_an_epsilon_that_an_audit_shows_to_be_larger_fails_even_where_the_two_sides_contradict():
+    bracket = Bracket(audited(5.0, (5.0, 4.9, 4.0)), accounted(3.0))
+    assert bracket.status is Status.CONTRADICTION
+    assert bracket.at_most(4.5).answer is Answer.FAIL
+    assert bracket.at_most(6.0).answer is bracket.at_least(1.0).answer is Answer.UNDECIDED
+    assert accuracy(462, 461).at_most(0.5).answer is Answer.UNDECIDED
+
+
 def test_among_many_comparisons_more_is_needed():
     levels = Levels((0.95, 1 - 1e-6, 1 - 1e-8), (5.0, 3.1, 2.9))
     bracket = Bracket(Bound(EPSILON, Side.LOWER, 5.0, Basis.STATISTICAL, levels), accounted(3.0))

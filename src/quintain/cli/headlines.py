@@ -65,12 +65,16 @@ def _of_body(body: Body) -> Iterator[str]:
                 f"audited >= {fmt.epsilon(run.lower.value)} ({fmt.percent(run.confidence)}, m={run.canaries}, "
                 f"ceiling {fmt.epsilon(run.ceiling)}) <= true <= accounted {fmt.epsilon(body.plan.epsilon)}"
             )
+            if run.repeats:
+                again = ", ".join(fmt.epsilon(value) for value in run.repeats)
+                yield f"the claim was crossed; repeated with fresh coins: audited >= {again}"
             yield f"control without noise: audited >= {fmt.epsilon(control.lower.value)}"
             failed = [test.text for test in body.specification if not test.passed]
             yield f"{len(body.specification)} measurements of the mechanism, {len(failed)} not as promised"
             yield from failed
         case Leaked():
-            told = ", ".join(f"{one.setting} {fmt.decibels(one.psnr)}" for one in (*body.attempts, body.baseline))
+            guesses = (body.baseline, *([] if body.nearest is None else [body.nearest]))
+            told = ", ".join(f"{one.setting} {fmt.decibels(one.psnr)}" for one in (*body.attempts, *guesses))
             yield f"rebuilt from {told}"
         case Federated():
             last, best = body.rounds[-1], max(site.alone.accuracy for site in body.sites)

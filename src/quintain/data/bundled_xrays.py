@@ -5,6 +5,9 @@ from pathlib import Path
 from quintain.data.npz import load_npz
 from quintain.data.splits import Splits
 
+NAME = "xrays"
+"""Under which they are registered, whatever files lie about: they are public, and may be shown."""
+
 BUNDLED = Path(__file__).parent / "bundled" / "pneumoniamnist.npz"
 
 
@@ -15,4 +18,4 @@ def xrays() -> Splits:
 
     Source: Kermany et al., 2018; MedMNIST v2, Yang et al., 2023. CC BY 4.0, see ``bundled/NOTICE``.
     """
-    return load_npz(BUNDLED, name="xrays", class_names=("normal", "pneumonia"))
+    return load_npz(BUNDLED, name=NAME, class_names=("normal", "pneumonia"))

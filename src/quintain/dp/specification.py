@@ -1,25 +1,35 @@
-"""Does the engine do what its epsilon assumes? Noise, inclusion and sensitivity, measured through its public entry."""
+"""Does training do what its epsilon assumes? Noise, inclusion and sensitivity, measured through the ways that training takes."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import SpecificationFailure
+from quintain.core.laws import cosine_p, shape_p, spread_p
 from quintain.core.seeds import derive
-from quintain.dp.engine import PrivacyEngine
+from quintain.dp.specimens import EveryLayer, Unmoved, hostile_records, layers_without_gradient, records_without_gradient
+from quintain.dp.training.features import Records
+from quintain.dp.training.fitting import fit
 from quintain.dp.training.plan import PrivatePlan
+from quintain.dp.ways import WAYS, Rows, Way
 from quintain.results.privacy_records import SpecificationTest
+from quintain.results.specification import Measurement, judged
 
-LEVEL = 1e-6
 NOISE_STEPS = 4
-WIDTH = 256
+BATCHES = 200
+"""Batches drawn to measure how they are drawn."""
+BLOCK = 1 << 16
+"""Numbers of one parameter whose noise is measured by itself."""
+SUMS = 32
+"""Sums over random parts of the hostile records, from which follows what each of them adds."""
 SLACK = 1e-6
-HOSTILE = 12
+"""By how much of the bound rounding may exceed it; ten times as much may be missing from a record that presses against it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +60,7 @@ class Measured:
 
 
 def measure(plan: PrivatePlan, n: int, *, seed: int | None = None) -> Measured:
-    r"""Run the engine on records made for it, and compare what it does with what the accountant is told.
-
-    - noise: records without gradient leave :math:`b\,\tilde g / (\sigma C)` standard normal: spread (chi-square), shape
-      (Kolmogorov-Smirnov), and no correlation between steps or between layers;
-    - inclusion: each record is in Bin(T, q) batches, batch sizes vary as Bin(n, q): fixed or shuffled batches do not;
-    - sensitivity: without noise, one record more or less moves the sum by at most C, on huge, equal, NaN and cancelling records, through
-      every kind of layer with a rule.
+    """Train on records made for it, and compare what training does with what the accountant is told.
 
     Args:
         plan: What is claimed; a plan without noise is held to that.
@@ -64,187 +68,159 @@ def measure(plan: PrivatePlan, n: int, *, seed: int | None = None) -> Measured:
         seed: For a measurement that can be repeated; fresh entropy by default.
 
     Returns:
-        The tests, each failing at p < 1e-6.
+        The tests: if the mechanism is as stated, one of them fails with probability at most 1e-6 (see ``measurements``).
     """
-    return Measured((*_noise(plan, seed), *_inclusion(plan, n, seed), _sensitivity(plan, seed)))
+    return Measured(judged(measurements(plan, n, seed=seed)))
 
 
-def _engine(seed: int | None, purpose: str) -> PrivacyEngine:
-    return PrivacyEngine(seed=None if seed is None else derive(seed, "specification", purpose))
+def measurements(plan: PrivatePlan, n: int, *, seed: int | None = None, ways: Sequence[str] = ()) -> tuple[Measurement, ...]:
+    r"""Noise, inclusion and sensitivity, each through ``fit`` and through an ordinary loop over ``make_private``.
+
+    - noise: records without gradient leave :math:`b\,\tilde g / (\sigma C)` standard normal: spread (chi-square), shape
+      (Kolmogorov-Smirnov), and no correlation between steps or between layers; over 135,168 numbers, which are drawn in three parts;
+    - inclusion: each record is in Bin(T, q) batches, batch sizes vary as Bin(n, q): fixed or shuffled batches do not;
+    - sensitivity: without noise, the record that moves the sum most moves it by C, not by more and not by less, on huge, equal, NaN and
+      cancelling records, through every kind of layer with a rule.
+
+    Args:
+        plan: What is claimed; its copies and shifts of records are left out.
+        n: Number of records.
+        seed: For a measurement that can be repeated; fresh entropy by default.
+        ways: Names of ``WAYS``, where only some matter.
+    """
+    plan = replace(plan, copies=1, shift=0, ema=0.0)
+    found: list[Measurement] = []
+    for name in ways or WAYS:
+        way = WAYS[name]
+        here = None if seed is None else derive(seed, "specification", name)
+        measured = (*_noise(plan, way, here), *_inclusion(plan, n, way, here), _sensitivity(plan, way, derive(seed or 0, "net")))
+        found += [replace(one, name=f"{one.name}, {name}") for one in measured]
+    return tuple(found)
 
 
-def _loader(*columns: Tensor, batch: int) -> "DataLoader[tuple[Tensor, ...]]":
-    return DataLoader(TensorDataset(*columns), batch_size=batch, generator=torch.Generator())
+def noise_of_net(net: nn.Module, data: Records, plan: PrivatePlan) -> Measurement:
+    """Measure the noise on all trainable weights of a net of one's own, through ``fit``; nothing is learned of the records.
+
+    Args:
+        net: As it is trained; it is copied. Its outputs are multiplied by zero, so that its weights get noise alone.
+        data: What it takes.
+        plan: With noise.
+    """
+    scale = plan.noise_multiplier * plan.max_grad_norm / plan.expected_batch_size
+    sizes = [size for p in net.parameters() if p.requires_grad for size in _blocks(p.numel())]
+    found: list[tuple[float, float]] = []
+    total, numbers = 0.0, 0
+
+    def observe(_step: int, release: Tensor) -> None:
+        nonlocal total, numbers
+        for block in (release.double() / scale).split(sizes):
+            mean_square = float(block.square().mean())
+            found.append((spread_p(mean_square, len(block))[0], math.sqrt(mean_square)))
+            total, numbers = total + mean_square * len(block), numbers + len(block)
+
+    fit(Unmoved(deepcopy(net)), data, replace(plan, steps=2, ema=0.0), on_step=observe)
+    found.append((spread_p(total / numbers, numbers)[0], math.sqrt(total / numbers)))
+    p_value, measured = min(found)
+    text = f"noise of {numbers // 2} weights of the net, over that of the plan: of all, or where it differs most, by parameter"
+    return Measurement("noise of the net", 1.0, measured, min(1.0, len(found) * p_value), text)
 
 
-def _noise(plan: PrivatePlan, seed: int | None) -> tuple[SpecificationTest, ...]:
-    from scipy.special import chdtr, chdtrc, kolmogorov, ndtr
+def _blocks(size: int) -> list[int]:
+    """The parts of a parameter whose noise is measured by itself."""
+    return [BLOCK] * (size // BLOCK) + [size % BLOCK] * (size % BLOCK > 0)
 
-    scale = plan.noise_multiplier * plan.max_grad_norm
-    silent = torch.zeros(2 * plan.expected_batch_size, WIDTH)
-    net, optimizer, loader = _engine(seed, "noise").make_private(
-        module=(inner := _two_layers()),
-        optimizer=torch.optim.SGD(inner.parameters(), lr=0.0),
-        data_loader=_loader(silent, batch=plan.expected_batch_size),
-        noise_multiplier=plan.noise_multiplier,
-        max_grad_norm=plan.max_grad_norm,
-        allow_no_privacy=True,
+
+def inclusion_measurements(batches: Sequence[Rows], n: int, q: float) -> tuple[Measurement, ...]:
+    """Whether batches are drawn as Poisson sampling draws them.
+
+    Args:
+        batches: The records of each, from 0 to n - 1.
+        n: Number of records.
+        q: Probability of each to be in a batch.
+    """
+    from scipy.special import bdtr, bdtrc
+
+    sizes = np.array([len(rows) for rows in batches], dtype=np.int64)
+    counts = np.bincount(np.concatenate(batches).astype(np.int64), minlength=n)
+    mean, drawn, trials = float(sizes.mean()), int(sizes.sum()), n * len(sizes)
+    if q == 1:
+        whole = bool((sizes == n).all())
+        return (Measurement("inclusion", n, mean, float(whole), "size of batches that hold every record"),)
+    records, p_records = _dispersion(counts, len(sizes), q)
+    spread, p_spread = _dispersion(sizes, n, q)
+    z = (drawn - trials * q) / math.sqrt(trials * q * (1 - q))
+    p_mean = 2 * min(float(bdtr(drawn, trials, q)), float(bdtrc(drawn - 1, trials, q)) if drawn else 1.0, 0.5)
+    return (
+        Measurement("batch size", n * q, mean, p_mean, f"mean size of {len(sizes)} batches", z),
+        Measurement(
+            "inclusion", 1.0, records, p_records, f"spread of how often a record is drawn, over that of Bin({len(sizes)}, {q:.4g})"
+        ),
+        Measurement("batch size spread", 1.0, spread, p_spread, f"spread of batch sizes, over that of Bin({n}, {q:.4g})"),
     )
-    drawn: list[Tensor] = []
-    while len(drawn) < NOISE_STEPS:
-        for (x,) in loader:
-            optimizer.zero_grad()
-            net(x).square().mean().backward()
-            optimizer.step()
-            drawn.append(torch.cat([p.grad.flatten().double() for p in inner.parameters() if p.grad is not None]))
-    steps = torch.stack(drawn[:NOISE_STEPS]) * plan.expected_batch_size
+
+
+def _noise(plan: PrivatePlan, way: Way, seed: int | None) -> tuple[Measurement, ...]:
+    from scipy.special import ndtr
+
+    net = layers_without_gradient()
+    x, y = records_without_gradient(2 * plan.expected_batch_size, net)
+    steps = torch.stack([step.release.double() for step in way(net, x, y, replace(plan, steps=NOISE_STEPS), seed)])
+    scale = plan.noise_multiplier * plan.max_grad_norm
     if scale == 0 or math.isinf(plan.max_grad_norm):
         found = float(steps.abs().max())
-        return (_test("noise", 0.0, found, 1.0 if found == 0 else 0.0, "largest noise of a plan that states none"),)
-    z = steps / scale
-    count, spread = z.numel(), float(z.square().mean())
-    p_spread = 2 * float(min(chdtr(count, count * spread), chdtrc(count, count * spread)))
-    heights = ndtr(np.sort(z.flatten().numpy()))
-    ranks = np.arange(count + 1) / count
-    distance = float(np.maximum(heights - ranks[:-1], ranks[1:] - heights).max())
+        return (Measurement("noise", 0.0, found, float(found == 0), "largest noise of a plan that states none"),)
+    z = (steps * plan.expected_batch_size / scale).numpy()
+    p_spread, z_spread = spread_p(float(np.square(z).mean()), z.size)
+    p_shape, distance = shape_p(ndtr(z.ravel()))
 
-    def alike(what: str, one: Tensor, other: Tensor) -> SpecificationTest:
-        found = float((one * other).mean())
-        p_value = 2 * float(ndtr(-abs(found) * math.sqrt(one.numel())))
-        return _test(f"noise between {what}s", 0.0, found, p_value, f"correlation of the noise of two {what}s")
+    def alike(what: str, one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> Measurement:
+        p_value, cosine = cosine_p(one.ravel(), other.ravel())
+        text = f"correlation of the noise of two {what}s"
+        return Measurement(f"noise between {what}s", 0.0, cosine, p_value, text, cosine * math.sqrt(one.size))
 
+    measured = scale * math.sqrt(float(np.square(z).mean()))
     return (
-        _test("noise", scale, scale * math.sqrt(spread), p_spread, f"standard deviation of the noise in the sum, {count} draws"),
-        _test("noise shape", 0.0, distance, float(kolmogorov(distance * math.sqrt(count))), "distance of the noise from Gaussian"),
-        alike("step", z[1:], z[:-1]),
-        alike("layer", *z.chunk(2, dim=1)),
+        Measurement("noise", scale, measured, p_spread, f"standard deviation of the noise in the sum, {z.size} draws", z_spread),
+        Measurement("noise shape", 0.0, distance, p_shape, "distance of the noise from Gaussian"),
+        alike("step", z[1::2], z[::2]),
+        alike("layer", *np.split(z, 2, axis=1)),
     )
 
 
-def _inclusion(plan: PrivatePlan, n: int, seed: int | None) -> tuple[SpecificationTest, ...]:
-    q, batches = plan.sample_rate(n), max(plan.steps, 200)
-    net = nn.Linear(1, 1)
-    _, _, loader = _engine(seed, "inclusion").make_private(
-        module=net,
-        optimizer=torch.optim.SGD(net.parameters(), lr=1.0),
-        data_loader=_loader(torch.arange(n), batch=plan.expected_batch_size),
-        noise_multiplier=plan.noise_multiplier,
-        max_grad_norm=plan.max_grad_norm,
-        allow_no_privacy=True,
-    )
-    counts = np.zeros(n, dtype=np.int64)
-    sizes: list[int] = []
-    while len(sizes) < batches:
-        for (rows,) in loader:
-            np.add.at(counts, rows.numpy(), 1)
-            sizes.append(len(rows))
-    drawn = np.asarray(sizes)
-    mean = float(drawn.mean())
-    if q == 1:
-        return (_test("inclusion", n, mean, 1.0 if bool((drawn == n).all()) else 0.0, "size of batches that hold every record"),)
-    records, p_records = _dispersion(counts, len(sizes), q)
-    spread, p_spread = _dispersion(drawn, n, q)
-    z = (mean - n * q) / math.sqrt(n * q * (1 - q) / len(sizes))
-    return (
-        _test("batch size", n * q, mean, math.erfc(abs(z) / math.sqrt(2)), f"mean size of {len(sizes)} batches"),
-        _test("inclusion", 1.0, records, p_records, f"spread of how often a record is drawn, over that of Bin({len(sizes)}, {q:.4g})"),
-        _test("batch size spread", 1.0, spread, p_spread, f"spread of batch sizes, over that of Bin({n}, {q:.4g})"),
-    )
+def _inclusion(plan: PrivatePlan, n: int, way: Way, seed: int | None) -> tuple[Measurement, ...]:
+    steps = way(nn.Linear(1, 2), torch.zeros(n, 1), torch.zeros(n, dtype=torch.long), replace(plan, steps=BATCHES), seed)
+    return inclusion_measurements([step.rows for step in steps], n, plan.sample_rate(n))
 
 
 def _dispersion(counts: npt.NDArray[np.int64], trials: int, q: float) -> tuple[float, float]:
-    """Mean squared deviation of counts from Bin(trials, q), over its variance; with the p-value of a Gaussian with the exact kurtosis."""
-    variance = trials * q * (1 - q)
-    ratio = float(np.mean((counts - trials * q) ** 2)) / variance
-    kurtosis = (1 - 6 * q * (1 - q)) / variance
-    return ratio, _gamma_p(ratio, (2 + kurtosis) / len(counts))
+    """Mean squared deviation of counts from Bin(trials, q), over its variance; with the p-value of the gamma law of its exact variance.
 
-
-def _gamma_p(ratio: float, variance: float) -> float:
-    """Two-sided p-value of a positive statistic of mean 1 and this variance: the gamma law with both (chi-square where it is one)."""
+    It is 1 where too few were drawn for that law to be near.
+    """
     from scipy.special import gammainc, gammaincc
 
-    return 2 * float(min(gammainc(1 / variance, ratio / variance), gammaincc(1 / variance, ratio / variance)))
+    variance = trials * q * (1 - q)
+    ratio = float(np.mean((counts - trials * q) ** 2)) / variance
+    if variance * len(counts) < BATCHES:
+        return ratio, 1.0
+    kurtosis = (1 - 6 * q * (1 - q)) / variance
+    shape = len(counts) / (2 + kurtosis)
+    return ratio, 2 * float(min(gammainc(shape, ratio * shape), gammaincc(shape, ratio * shape), 0.5))
 
 
-def _sensitivity(plan: PrivatePlan, seed: int | None) -> SpecificationTest:
-    net = _every_layer(derive(seed or 0, "specification", "net"))
-    x, y = _hostile()
+def _sensitivity(plan: PrivatePlan, way: Way, seed: int) -> Measurement:
     bound = plan.max_grad_norm
     if math.isinf(bound):
-        return _test("sensitivity", bound, bound, 1.0, "no bound is claimed")
-    whole = _clipped_sum(net, x, y, bound)
-    moved = [
-        float((whole - _clipped_sum(net, x[keep], y[keep], bound)).norm())
-        for keep in (torch.arange(len(x)) != left for left in range(len(x)))
-    ]
-    found = math.inf if any(map(math.isnan, moved)) else max(moved)
+        return Measurement("sensitivity", bound, bound, 1.0, "no bound is claimed")
+    net = EveryLayer(seed, gain=100 * max(bound, 1.0))
+    x, y = hostile_records(net)
+    still = PrivatePlan(0.0, bound, expected_batch_size=len(x) // 2, steps=SUMS, rate=1e-30)
+    steps = way(net, x, y, still, 0)
+    drawn = np.array([np.bincount(step.rows, minlength=len(x)) for step in steps], dtype=np.float64)
+    sums = torch.stack([step.release for step in steps]).numpy() * still.expected_batch_size
+    # What each record adds, if the sums are sums of one term a record; and what is then left over, since one record moves another's term.
+    terms = np.linalg.lstsq(drawn, sums, rcond=None)[0] if np.isfinite(sums).all() else np.full((len(x), 1), np.inf)
+    left = np.linalg.norm(sums - drawn @ terms, axis=1).max() if np.isfinite(terms).all() else math.inf
+    found = float(np.linalg.norm(terms, axis=1).max() + left)
     text = f"most that one of {len(x)} hostile records moves the sum of clipped gradients"
-    return _test("sensitivity", bound, found, 1.0 if found <= bound * (1 + SLACK) else 0.0, text)
-
-
-def _clipped_sum(net: nn.Module, x: Tensor, y: Tensor, bound: float) -> Tensor:
-    """What the engine adds up for these records: all are drawn, no noise."""
-    engine = PrivacyEngine(seed=0)
-    _, optimizer, loader = engine.make_private(
-        module=net,
-        optimizer=torch.optim.SGD(net.parameters(), lr=0.0),
-        data_loader=_loader(x, y, batch=len(x)),
-        noise_multiplier=0.0,
-        max_grad_norm=bound,
-        allow_no_privacy=True,
-    )
-    try:
-        for rows, labels in loader:
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(net(rows), labels).backward()
-            optimizer.step()
-        return torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None]) * len(x)
-    finally:
-        optimizer.capture.remove()
-        net.zero_grad()
-
-
-def _two_layers() -> nn.Module:
-    """Two layers of equal size, whose weights are zero, so that zeros have no gradient."""
-    net = nn.Sequential(nn.Linear(WIDTH, WIDTH // 2, bias=False), nn.Linear(WIDTH // 2, WIDTH, bias=False))
-    for parameter in net.parameters():
-        nn.init.zeros_(parameter)
-    return net
-
-
-def _every_layer(seed: int) -> nn.Module:
-    """A small float64 net of each kind of layer, in training mode, its weights from ``seed``."""
-    shared = nn.Linear(8, 8)
-    net = nn.Sequential(
-        nn.Conv2d(1, 4, 3, 2, 1),
-        nn.GroupNorm(2, 4),
-        nn.Tanh(),
-        nn.Flatten(),
-        nn.Linear(64, 8),
-        nn.LayerNorm(8),
-        shared,
-        nn.Tanh(),
-        shared,
-        nn.Linear(8, 3),
-    ).double()
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.normal_(0, 0.5, generator=generator)
-    return net
-
-
-def _hostile() -> tuple[Tensor, Tensor]:
-    """Records that are large, huge, equal, opposite, NaN and zero."""
-    base = torch.linspace(-1, 1, 64, dtype=torch.float64).sin().view(1, 1, 8, 8)
-    scales = [1.0, 1.0, -1.0, 1e3, -1e3, 1e8, 1e8, 1e-8, 0.0, math.nan, math.inf, 30.0]
-    return torch.cat([base * scale for scale in scales]), torch.arange(HOSTILE) % 3
-
-
-def _test(name: str, expected: float, measured: float, p_value: float, what: str) -> SpecificationTest:
-    passed = p_value >= LEVEL
-    verdict = "as stated" if passed else f"not explained by chance (p = {p_value:.1e})"
-    return SpecificationTest(
-        name, expected, measured, p_value, passed, f"{what}: expected {expected:.6g}, measured {measured:.6g}, {verdict}"
-    )
+    return Measurement("sensitivity", bound, found, float(bound * (1 - 10 * SLACK) <= found <= bound * (1 + SLACK)), text)

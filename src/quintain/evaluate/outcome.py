@@ -70,18 +70,25 @@ def require_consistent(record: Record, comparisons: int | None = None) -> None:
         SpecificationFailure: If noise, sampling or sensitivity were measured to differ from the plan.
         Contradiction: If chance cannot explain a crossing.
     """
-    if isinstance(record.body, Audited):
-        failed = [test.text for test in record.body.specification if not test.passed]
-        if failed:
-            raise SpecificationFailure("; ".join(failed) + "; the accounted epsilon is void until this is found")
+    failed = [test.text for test in record.body.specification if not test.passed] if isinstance(record.body, Audited) else []
     crossed = contradictions(record.claims, among=comparisons or len(record.claims))
+    told = "; ".join(map(_crossing, crossed))
+    if failed:
+        also = f" The two sides of the claim cross as well: {told}." if crossed else ""
+        raise SpecificationFailure("; ".join(failed) + f"; the accounted epsilon is void until this is found.{also}")
     if crossed:
-        told = "; ".join(f"{claim.name}: {claim.bracket.lower.value:.4g} > {claim.bracket.upper.value:.4g}" for claim in crossed)
-        examples = sum(claim.bracket.crossed for claim in crossed)
         raise Contradiction(
-            f"proved from below and refuted from above at once: {told} ({examples} examples both proved and broken). "
+            f"proved from below and refuted from above at once: {told}. "
             "One of the two methods is wrong: the evidence is in the run folder, please report it"
         )
+
+
+def _crossing(claim: Claim) -> str:
+    """The two sides of a claim that contradict each other."""
+    both = f"{claim.name}: {claim.bracket.lower.value:.4g} > {claim.bracket.upper.value:.4g}"
+    if claim.bracket.of.kind is Kind.EPSILON:
+        return f"{both} (the audit shows more than the accountant allows, each time that it was repeated with fresh coins)"
+    return f"{both} ({claim.bracket.crossed} examples both proved and broken)"
 
 
 def _versions() -> tuple[tuple[str, str], ...]:

@@ -11,8 +11,10 @@ from torch import Tensor
 from quintain.core.store import sha256, write_atomically
 from quintain.results.artefacts import Picture
 
+Mark = Literal["", "good", "bad", "reference"]
 
-def store_picture(folder: Path, name: str, picture: Tensor, caption: str, mark: Literal["", "good", "bad", "reference"] = "") -> Picture:
+
+def store_picture(folder: Path, name: str, picture: Tensor, caption: str, mark: Mark = "") -> Picture:
     """Write one picture as PNG.
 
     Args:

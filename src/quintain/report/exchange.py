@@ -12,21 +12,25 @@ from quintain.results.privacy_records import Federated, Leaked, Reconstruction, 
 
 
 def leaks(run: Run, folder: Path) -> Section | None:
-    """The original, what each way of sending gives away, and the mean image that costs no attack."""
+    """The original, what each way of sending gives away, and what is known without any attack; private pictures are numbers alone."""
     found = run.bodies(Leaked)
     if not found:
         return None
     blocks: list[Block] = []
     for one in found:
-        best = [_reconstruction(attempt, folder) for attempt in (*one.attempts, one.baseline)]
-        blocks.append(Pictures(((shown(one.original, folder), *best),), large=True))
+        guesses = (one.baseline, *([] if one.nearest is None else [one.nearest]))
+        if one.original is not None:
+            best = [_reconstruction(attempt, folder) for attempt in (*one.attempts, *guesses) if attempt.picture is not None]
+            blocks.append(Pictures(((shown(one.original, folder), *best),), large=True))
+        blocks.append(Grid(_qualities(one)))
         leaking = [attempt.setting for attempt in one.attempts if attempt.leaks]
         said = (
             f"It leaks from {' and from '.join(leaking)}."
             if leaking
             else "This attack shows no leak, which does not prove that there is none."
         )
-        blocks.append(Text(f"{said} A reconstruction leaks where it is nearer to the original than the mean image is."))
+        beats = "the mean image is" if one.nearest is None else "the best mean picture and the nearest public picture are"
+        blocks.append(Text(f"{said} A reconstruction leaks where it is nearer to an original than {beats}."))
         noise = f"Noise of the privatized update: {fmt.number(one.noise)} times the clip norm. "
         blocks.append(Text(f"{noise}Reconstructions took {fmt.seconds(one.seconds)}.", "soft"))
     lead = (
@@ -46,7 +50,23 @@ def federation(run: Run) -> Section | None:
     return Section("federation", "Federation", lead, blocks)
 
 
+def _qualities(one: Leaked) -> Table:
+    """How near each attempt comes to the site that it gains most on, and how near one comes without it."""
+    rows = tuple(
+        (
+            Cell(attempt.setting),
+            Cell("leaks" if attempt.leaks else "not shown to leak", "bad" if attempt.leaks else ""),
+            Cell(str(attempt.site)),
+            Cell(fmt.decibels(attempt.psnr)),
+            Cell(fmt.decibels(one.baseline.psnr if attempt.floor is None else attempt.floor)),
+        )
+        for attempt in one.attempts
+    )
+    return Table(("rebuilt from", "found", "site", "nearness", "known without it"), rows, words=2, caption="Reconstructions")
+
+
 def _reconstruction(one: Reconstruction, folder: Path) -> Shown:
+    assert one.picture is not None
     picture = shown(one.picture, folder)
     caption = picture.caption if "dB" in picture.caption else f"{one.setting}, {fmt.decibels(one.psnr)}"
     return Shown(picture.source, caption, picture.mark or ("bad" if one.leaks else ""), picture.problem)

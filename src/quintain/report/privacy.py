@@ -73,11 +73,20 @@ def _audit(run: Run, body: Audited) -> list[Block]:
         Text("The control has no noise: if the audit saw nothing there, it would prove nothing here."),
         Drawings(drawings, _LEGEND if any(one.bins for one in pair) else ()),
         Grid(Table(head, rows, caption="Audits")),
+        *_repeats(body.run),
         Text(ceiling(body.run, body.plan.epsilon), "soft"),
         *_plan_of_audit(run, body),
         Heading("The mechanism as measured"),
         Grid(specification_table(body.specification)),
     ]
+
+
+def _repeats(run: AuditRun) -> list[Block]:
+    """What an audit that crossed the claim showed when it was repeated."""
+    if not run.repeats:
+        return []
+    again = ", ".join(fmt.epsilon(value) for value in run.repeats)
+    return [Text(f"It crossed the claim and was repeated at once with fresh coins: epsilon at least {again}.")]
 
 
 def _plan_of_audit(run: Run, body: Audited) -> list[Block]:

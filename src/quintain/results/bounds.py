@@ -7,7 +7,7 @@ from enum import StrEnum
 from quintain.core.errors import SettingError
 from quintain.core.statistics import binomial_tail, check_confidence
 from quintain.results.evidence import Counted, Evidence, Levels
-from quintain.results.quantity import Basis, Quantity, Side
+from quintain.results.quantity import Basis, Kind, Quantity, Side
 from quintain.results.verdict import Answer, Verdict
 
 CHANCE = 1e-6
@@ -128,7 +128,10 @@ class Bracket:
         return self._verdict(low >= value, high < value, f"between {low:.4g} and {high:.4g}, asked >= {value:g}")
 
     def at_most(self, value: float, *, confidence: float = 0.95, population: bool = True) -> Verdict:
-        """Whether the quantity is at most ``value``: PASS by the upper side, FAIL by the lower, else UNDECIDED."""
+        """Whether the quantity is at most ``value``: PASS by the upper side, FAIL by the lower, else UNDECIDED.
+
+        An epsilon that an audit shows to be larger than ``value`` is FAIL, whatever the accountant says and however the two cross.
+        """
         low, high = self.limits(confidence, population=population)
         return self._verdict(high <= value, low > value, f"between {low:.4g} and {high:.4g}, asked <= {value:g}")
 
@@ -145,7 +148,7 @@ class Bracket:
         return self.lower.on_sample(level), self.upper.on_sample(level)
 
     def _verdict(self, passes: bool, fails: bool, why: str) -> Verdict:
-        if self.status is Status.CONTRADICTION:
+        if self.status is Status.CONTRADICTION and not (fails and self.of.kind is Kind.EPSILON):
             return Verdict(Answer.UNDECIDED, f"the two sides contradict each other, so neither can be trusted: {why}")
         if fails:
             return Verdict(Answer.FAIL, why)

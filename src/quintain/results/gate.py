@@ -32,13 +32,14 @@ def judge(requirement: Requirement, claims: Iterable[Claim]) -> Judged:
 
 
 def exit_code(judged: Iterable[Judged], claims: Sequence[Claim]) -> ExitCode:
-    """The worst news first: an alarm, a broken requirement, an open one."""
+    """The worst news first: an alarm, a broken requirement, an open one or a crossing that chance may explain."""
     if contradictions(claims, among=len(claims)):
         return ExitCode.ALARM
     answers = {one.verdict.answer for one in judged}
     if Answer.FAIL in answers:
         return ExitCode.BROKEN
-    return ExitCode.UNDECIDED if Answer.UNDECIDED in answers else ExitCode.HOLDS
+    suspect = any(claim.bracket.status_among(len(claims)) is Status.SUSPECT for claim in claims)
+    return ExitCode.UNDECIDED if suspect or Answer.UNDECIDED in answers else ExitCode.HOLDS
 
 
 def contradictions(claims: Iterable[Claim], *, among: int) -> tuple[Claim, ...]:

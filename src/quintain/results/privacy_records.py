@@ -143,6 +143,7 @@ class AuditRun:
         confidence: Of the lower side.
         bins: Edges of the histogram of scores.
         inside, outside: Counts of canaries in each bin, those trained on and those left out.
+        repeats: What each repetition showed, with fresh coins and at the same confidence: made at once where an audit crosses a claim.
     """
 
     title: str
@@ -155,6 +156,7 @@ class AuditRun:
     bins: tuple[float, ...] = ()
     inside: tuple[int, ...] = ()
     outside: tuple[int, ...] = ()
+    repeats: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,14 +204,20 @@ class Reconstruction:
     Args:
         setting: What the attacker had, such as ``a plain update``.
         psnr: In dB, against the original.
-        picture: The reconstruction.
-        leaks: Whether it beats the baseline.
+        picture: The reconstruction; None where it is private and was not stored.
+        leaks: Whether it is nearer to the original than what is known without the update.
+        site: Whose original, from 1: where several went in, the one that the attack gains most on.
+        floor: How near to it one comes without the update; None in records of before that was worked out.
+        sites: The best try against the original of each site that went in.
     """
 
     setting: str
     psnr: float
-    picture: Picture
+    picture: Picture | None
     leaks: bool
+    site: int = 1
+    floor: float | None = None
+    sites: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,18 +225,22 @@ class Leaked:
     """One hospital's X-ray, rebuilt from what it sent, or not.
 
     Args:
-        original: The X-ray.
+        original: The X-ray; None where it is private and was not stored.
         attempts: One for each way of sending.
-        baseline: The mean image: what no attack at all gets.
+        baseline: The best mean picture: what no attack at all gets.
         noise: The clip norm's share that the privatized update's noise has.
         seconds: Wall time of the reconstructions.
+        nearest: The nearest of the public pictures; None in records of before that was worked out.
+        floors: For each site, how near to its original the better of both comes.
     """
 
-    original: Picture
+    original: Picture | None
     attempts: tuple[Reconstruction, ...]
     baseline: Reconstruction
     noise: float
     seconds: float
+    nearest: Reconstruction | None = None
+    floors: tuple[float, ...] = ()
     kind: Literal["leak"] = "leak"
 
 

@@ -13,17 +13,29 @@ def run(
     weights: Weights = None,
     data: Data = "xrays",
     steps: Annotated[int, typer.Option(help="Steps of each reconstruction.", min=1)] = 800,
+    show_private: Annotated[
+        bool, typer.Option(help="Store the originals and what is rebuilt of them, and show them in the report; bundled data always are.")
+    ] = False,
     seed: Seed = 0,
     out: Out = None,
 ) -> int:
     from quintain.cli.session import Session
+    from quintain.data.bundled_xrays import NAME
     from quintain.evaluate.leak import leaked_outcome
     from quintain.evaluate.outcome import Outcome
 
     session = Session("leak", data, model, weights, seed, out, split="train")
 
     def work() -> Outcome:
-        return leaked_outcome(session.net(), session.examples, steps=steps, seed=seed, folder=session.folder, progress=session.progress)
+        return leaked_outcome(
+            session.net(),
+            session.examples,
+            steps=steps,
+            seed=seed,
+            folder=session.folder,
+            show=show_private or data == NAME,
+            progress=session.progress,
+        )
 
     return session.finish(work)
 

@@ -5,6 +5,9 @@ from quintain.drill.steps.privatize import budget
 from quintain.evaluate.outcome import Outcome
 from quintain.evaluate.privacy import audited_outcome
 
+COMPARISONS = 32
+"""No drill makes more claims than this; a crossing is repeated until chance is excluded over all of them."""
+
 
 def run(stage: Stage) -> Outcome:
     """The plan on a twin with canaries."""
@@ -13,6 +16,7 @@ def run(stage: Stage) -> Outcome:
         stage.train,
         budget(stage),
         canaries=stage.scale.canaries,
+        comparisons=COMPARISONS,
         seed=stage.seed("audit"),
         progress=stage.progress,
     )

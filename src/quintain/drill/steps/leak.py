@@ -13,5 +13,6 @@ def run(stage: Stage) -> Outcome:
         steps=stage.scale.inversion_steps,
         seed=stage.seed("leak"),
         folder=stage.folder,
+        show=True,  # the drill is on the bundled X-rays, which are public
         progress=stage.progress,
     )

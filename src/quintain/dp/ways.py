@@ -1,0 +1,97 @@
+"""The ways in which users train, as something to measure: each tells what every step released, and of which records."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from quintain.dp.engine import PrivacyEngine
+from quintain.dp.training.features import Features, Records
+from quintain.dp.training.fitting import fit
+from quintain.dp.training.plan import PrivatePlan
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one step of a training did.
+
+    Args:
+        release: The flat noisy mean, in the order of the trainable parameters.
+        rows: The records of its batch.
+    """
+
+    release: Tensor
+    rows: Rows
+
+
+Way = Callable[[nn.Module, Tensor, Tensor, PrivatePlan, int | None], list[Step]]
+"""Trains a net on records and labels by a plan, as a user would; with a seed, so that it can be repeated."""
+
+
+def _by_fit(net: nn.Module, x: Tensor, y: Tensor, plan: PrivatePlan, seed: int | None) -> list[Step]:
+    records, steps = Watched(Features(x, y)), list[Step]()
+    fit(net, records, plan, seed=seed, on_step=lambda _step, release: steps.append(Step(release.clone(), records.batch_in_hand())))
+    return steps
+
+
+def _by_loop(net: nn.Module, x: Tensor, y: Tensor, plan: PrivatePlan, seed: int | None) -> list[Step]:
+    engine = PrivacyEngine(seed=seed)
+    # Numbered from 1: a number that looks like an input would be taken for one that was put in place of another.
+    numbered = TensorDataset(x, y, torch.arange(1, len(x) + 1))
+    loader = DataLoader(numbered, batch_size=plan.expected_batch_size, generator=torch.Generator())
+    model, optimizer, private = engine.make_private(
+        module=net,
+        optimizer=torch.optim.SGD(net.parameters(), lr=plan.rate, momentum=plan.momentum),
+        data_loader=loader,
+        noise_multiplier=plan.noise_multiplier,
+        max_grad_norm=plan.max_grad_norm,
+        allow_no_privacy=True,
+    )
+    steps: list[Step] = []
+    try:
+        while len(steps) < plan.steps:
+            for inputs, labels, rows in private:
+                optimizer.zero_grad()
+                F.cross_entropy(model(inputs), labels).backward()
+                optimizer.step()
+                release = torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None])
+                steps.append(Step(release, rows.numpy() - 1))
+    finally:
+        optimizer.capture.remove()
+    return steps[: plan.steps]
+
+
+WAYS: dict[str, Way] = {"fit": _by_fit, "loop": _by_loop}
+"""The ways in which users train: ``quintain.dp.fit``, and ``make_private`` with a loop of their own."""
+
+
+class Watched:
+    """Records that remember which of them were asked for.
+
+    Args:
+        records: What is asked for.
+    """
+
+    def __init__(self, records: Records) -> None:
+        self._records, self._rows = records, list[Rows]()
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def batch(self, ids: Rows) -> tuple[Tensor, Tensor]:
+        """Inputs and labels of these rows."""
+        self._rows.append(np.asarray(ids, dtype=np.int64))
+        return self._records.batch(ids)
+
+    def batch_in_hand(self) -> Rows:
+        """The rows since the last time, each once: when memory runs out, a batch is asked for again in smaller pieces."""
+        rows = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *self._rows]))
+        self._rows.clear()
+        return rows

@@ -1,0 +1,44 @@
+"""Measurements of a mechanism, judged together: how often one that keeps its promise sounds the alarm is said once, over all."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from quintain.results.privacy_records import SpecificationTest
+
+FALSE_ALARM = 1e-6
+"""The probability that any of the measurements that are judged together fails, though the mechanism is as promised."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A number that was measured, and the one that was promised.
+
+    Args:
+        name: Such as ``noise`` or ``inclusion``.
+        expected, measured: The promised and the found number.
+        p_value: Chance of a deviation like this if the promise holds; 0 or 1 where no chance is involved.
+        what: For people: what was measured.
+        z: The deviation in standard deviations, where it has one.
+    """
+
+    name: str
+    expected: float
+    measured: float
+    p_value: float
+    what: str
+    z: float | None = None
+
+
+def judged(measurements: Iterable[Measurement]) -> tuple[SpecificationTest, ...]:
+    """Each measurement with its verdict: of m together, one fails below a chance of ``FALSE_ALARM / m`` (Bonferroni)."""
+    together = tuple(measurements)
+    level = FALSE_ALARM / max(len(together), 1)
+    return tuple(_judged(one, level) for one in together)
+
+
+def _judged(one: Measurement, level: float) -> SpecificationTest:
+    passed = one.p_value >= level
+    apart = "" if one.z is None else f" (z = {one.z:+.1f})"
+    verdict = "as stated" if passed else f"not explained by chance (p = {one.p_value:.1e})"
+    text = f"{one.what}: expected {one.expected:.6g}, measured {one.measured:.6g}{apart}, {verdict}"
+    return SpecificationTest(one.name, one.expected, one.measured, one.p_value, passed, text)

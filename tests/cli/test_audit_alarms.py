@@ -1,0 +1,117 @@
+"""Broken private training, audited by the command line at its defaults: each planted fault ends in an alarm, the clean run does not."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from quintain.core.errors import ExitCode
+from quintain.dp.step import clipping
+from quintain.dp.step.noise import Stream
+from quintain.dp.step.sums import FloatSums
+from quintain.dp.training import fitting
+from quintain.results.bounds import Status
+from quintain.results.codec import load
+from quintain.results.verdict import Answer
+
+ADD_NORMAL, WEIGHED, ATTACH = Stream.add_normal, clipping.weighed, fitting.PrivacyEngine.attach
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """More records than the 500 default canaries, each of 16 numbers."""
+    rng, path = np.random.default_rng(0), tmp_path_factory.mktemp("data") / "tiny.npz"
+    labels = rng.integers(0, 2, 560)
+    x = np.clip(0.3 + 0.3 * labels[:, None] + 0.1 * rng.normal(size=(560, 16)), 0, 1).astype(np.float32)
+    np.savez(path, train_images=x, train_labels=labels, test_images=x[:9], test_labels=labels[:9])
+    return path
+
+
+@pytest.fixture
+def audit(call, tiny, tmp_path):
+    """``quintain audit`` at its defaults on a linear net; gives exit code, record and what was complained of."""
+    (tmp_path / "net.py").write_text("from torch import nn\ndef make():\n    return nn.Linear(16, 2)\n")
+
+    def run(*arguments):
+        code, _, complaint = call("audit", "--model", "net.py:make", "--data", tiny, "--out", "u", *arguments)
+        return code, load(Path("u") / "result.json"), complaint
+
+    return run
+
+
+def failed(record):
+    """Names of the measurements that chance does not explain."""
+    return {test.name for test in record.body.specification if not test.passed}
+
+
+def silent_noise(monkeypatch):
+    """The books say that there is noise, and there is none where fit trains: nothing but what was released can tell."""
+
+    def attach(engine, **words):
+        made = ATTACH(engine, **words)
+        if words.get("loss_reduction") == "sum":
+            sums = made[1]._float_sums
+            sums.release = lambda _stream, scale, by: FloatSums.release(sums, None, scale, by)
+        return made
+
+    monkeypatch.setattr(fitting.PrivacyEngine, "attach", attach)
+
+
+def noise_in_the_first_part_alone(monkeypatch):
+    def add_normal(stream, into, scale, by=1):
+        ADD_NORMAL(stream, into[: 1 << 16], scale, by)
+        into[1 << 16 :].mul_(1 / by)
+
+    monkeypatch.setattr(Stream, "add_normal", add_normal)
+
+
+def no_clipping_of_sums(monkeypatch):
+    def weighed(parameters, turn, clip, *, mean):
+        found, weights, part = WEIGHED(parameters, turn, clip, mean=mean)
+        return found, weights if mean else torch.ones_like(weights), part
+
+    monkeypatch.setattr("quintain.dp.step.optimizer.weighed", weighed)
+
+
+def noise_a_little_short(monkeypatch):
+    monkeypatch.setattr(Stream, "add_normal", lambda stream, into, scale, by=1: ADD_NORMAL(stream, into, 0.95 * scale, by))
+
+
+FAULTS = {
+    noise_in_the_first_part_alone: {"noise, fit"},
+    no_clipping_of_sums: {"canary push", "sensitivity, fit"},
+    noise_a_little_short: {"canary noise", "noise, fit"},
+}
+
+
+def test_the_clean_run_ends_well(audit):
+    code, record, _ = audit("--require", "epsilon <= 3")
+    assert code == ExitCode.HOLDS
+    assert failed(record) == set()
+    assert record.claims[0].bracket.status is Status.CONSISTENT
+    assert record.body.run.repeats == ()
+    assert record.body.control.lower.value > 3
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_a_planted_fault_ends_in_an_alarm(audit, monkeypatch, fault):
+    fault(monkeypatch)
+    code, record, complaint = audit()
+    assert code == ExitCode.ALARM
+    assert failed(record) >= FAULTS[fault]
+    assert "SpecificationFailure" in complaint
+
+
+def test_training_without_noise_contradicts_its_claim_though_its_books_say_that_there_is_noise(audit, monkeypatch):
+    """Five trainings, each with coins of its own, are all above the claim; and the first one's own releases show what is wrong."""
+    silent_noise(monkeypatch)
+    code, record, complaint = audit("--require", "epsilon <= 3")
+    assert code == ExitCode.ALARM
+    assert "The two sides of the claim cross as well" in complaint
+    assert failed(record) >= {"canary noise", "canary push shape", "noise, fit", "noise of the net"}
+    (claim,) = record.claims
+    assert claim.bracket.status is Status.CONTRADICTION
+    assert len(record.body.run.repeats) == 4
+    assert min(record.body.run.repeats) > 3
+    assert record.judged[0].verdict.answer is Answer.FAIL

@@ -1,0 +1,68 @@
+"""Samples that follow a law are refused as often as the p-value says, and those that do not are refused."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import binom, chi2, norm
+
+from quintain.core.laws import cosine_p, mixed_sum_p, normal_p, shape_p, spread_p
+
+RUNS = 2000
+
+
+def share_below(level, p_values):
+    return sum(p <= level for p in p_values) / len(p_values)
+
+
+@pytest.mark.parametrize("z", [0.0, 1.0, -2.5, 8.0])
+def test_the_p_value_of_a_normal_number(z):
+    assert normal_p(z) == pytest.approx(2 * norm.sf(abs(z)), rel=1e-12)
+
+
+@pytest.mark.parametrize("count", [1, 10, 100_000])
+def test_the_spread_is_chi_square(count):
+    for ratio in (0.99, 1.0, 1.01):
+        p_value, z = spread_p(ratio, count)
+        assert p_value == pytest.approx(2 * min(chi2.cdf(ratio * count, count), chi2.sf(ratio * count, count)), rel=1e-6)
+        assert z == pytest.approx((ratio - 1) * math.sqrt(count / 2))
+
+
+def test_a_missing_twentieth_of_the_noise_is_seen_in_the_numbers_of_a_drill():
+    p_value, z = spread_p(0.95**2, 276 * 250)
+    assert p_value < 1e-60
+    assert z == pytest.approx(-18.1, abs=0.1)
+
+
+@pytest.mark.parametrize("size", [2, 3, 20])
+def test_cosines_of_unrelated_vectors_are_as_rare_as_they_say_whatever_their_scales(size):
+    rng = np.random.default_rng(size)
+    p_values = [cosine_p(rng.normal(size=size), 1e6 * rng.normal(size=size))[0] for _ in range(RUNS)]
+    for level in (0.5, 0.1, 0.01):
+        assert share_below(level, p_values) == pytest.approx(level, abs=5 * math.sqrt(level / RUNS))
+
+
+def test_cosines_of_the_same_vector_and_of_nothing():
+    x = np.arange(1.0, 11.0)
+    assert cosine_p(x, -3 * x) == (pytest.approx(0.0, abs=1e-30), pytest.approx(-1.0))
+    assert cosine_p(x, 0 * x) == (1.0, 0.0)
+    assert cosine_p(x[:1], x[:1])[0] == 1.0
+
+
+@pytest.mark.parametrize(("trials", "probability", "deviation"), [(1, 0.3, 0.5), (7, 0.1, 0.2), (40, 1.0, 2.0), (300, 0.02, 0.6)])
+def test_sums_of_coins_with_noise_are_as_rare_as_they_say(trials, probability, deviation):
+    rng = np.random.default_rng(trials)
+    sums = rng.binomial(trials, probability, RUNS) + deviation * math.sqrt(trials) * rng.standard_normal(RUNS)
+    p_values = [mixed_sum_p(float(total), trials, probability, deviation) for total in sums]
+    for level in (0.5, 0.1, 0.01):
+        assert share_below(level, p_values) <= level + 5 * math.sqrt(level / RUNS)
+    exact = sum(binom.pmf(k, trials, probability) * norm.sf(trials, k, deviation * math.sqrt(trials)) for k in range(trials + 1))
+    assert mixed_sum_p(float(trials), trials, probability, deviation) == pytest.approx(min(1.0, 2 * min(exact, 1 - exact)), rel=1e-9)
+
+
+def test_the_shape_of_uniform_numbers_and_of_others():
+    rng = np.random.default_rng(0)
+    p_values = [shape_p(rng.random(200))[0] for _ in range(RUNS)]
+    assert share_below(0.05, p_values) <= 0.05 + 5 * math.sqrt(0.05 / RUNS)
+    assert shape_p(rng.random(2000) ** 1.5)[0] < 1e-6
+    assert shape_p(np.array([0.5]))[1] == 0.5

@@ -1,0 +1,144 @@
+"""What a mechanism is measured with reaches every rule; what is measured of a net of one's own sees each of its weights."""
+
+import pytest
+import torch
+from torch import nn
+
+from quintain.dp import PrivatePlan, fit
+from quintain.dp.gradients.passes import Pass
+from quintain.dp.rules import RULES
+from quintain.dp.specification import BLOCK, _sensitivity, inclusion_measurements, noise_of_net
+from quintain.dp.specimens import EveryLayer, hostile_records, layers_without_gradient
+from quintain.dp.step import optimizer
+from quintain.dp.step.noise import Stream
+from quintain.dp.training.features import Features
+from quintain.dp.ways import WAYS, Watched
+
+PLAN = PrivatePlan(noise_multiplier=1.5, max_grad_norm=0.7, expected_batch_size=8, steps=4, rate=0.1)
+KINDS = sorted((kind for kind in RULES if kind.__module__.startswith("torch.")), key=lambda kind: kind.__name__)
+
+
+def test_every_kind_of_layer_with_a_rule_is_there():
+    assert {type(module) for module in EveryLayer(0, 1.0).modules()} >= set(KINDS)
+    assert len(KINDS) > 20
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_record_that_moves_the_sum_most_moves_it_by_the_bound(way):
+    found = _sensitivity(PLAN, WAYS[way], seed=3)
+    assert found.p_value == 1
+    assert found.measured == pytest.approx(0.7, rel=1e-6)
+
+
+def test_hostile_records_press_against_the_bound_through_every_layer():
+    """At the plainest of the records, each layer has a gradient far above what rounding could hide."""
+    net = EveryLayer(0, 100.0)
+    x, y = hostile_records(net)
+    nn.functional.cross_entropy(net(x[:1]), y[:1]).backward()
+    for branch in net.branches:
+        assert sum(float(p.grad.square().sum()) for p in branch.parameters()) ** 0.5 > 0.1
+
+
+class Half:
+    """Gradients that understate their norms."""
+
+    def __init__(self, of):
+        self.of = of
+
+    def squared(self):
+        return 0.5 * self.of.squared()
+
+    def without(self, gone):
+        return Half(self.of.without(gone))
+
+    def __getattr__(self, name):
+        return getattr(self.of, name)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_a_norm_that_one_kind_of_layer_understates_is_seen(kind, monkeypatch):
+    real = optimizer.weighed
+
+    def understated(parameters, turn, clip, *, mean):
+        other = Pass(turn.draw, dict(turn.gradients), turn.batch)
+        for parameter in parameters:
+            if parameter in marked:
+                other.gradients[parameter] = Half(turn.gradients[parameter])
+        return real(parameters, other, clip, mean=mean)
+
+    marked = set()
+
+    def one_step(net, x, y, plan, seed):
+        marked.update(p for module in net.modules() if type(module) is kind for p in module.parameters())
+        return WAYS["fit"](net, x, y, plan, seed)
+
+    monkeypatch.setattr(optimizer, "weighed", understated)
+    found = _sensitivity(PLAN, one_step, seed=0)
+    assert marked
+    assert found.p_value == 0
+    assert found.measured > 0.7
+
+
+def test_a_record_that_moves_what_another_adds_is_seen(monkeypatch):
+    real = optimizer.weighed
+
+    def coupled(parameters, turn, clip, *, mean):
+        found, weights, part = real(parameters, turn, clip, mean=mean)
+        return found, weights * 6 / max(turn.batch or 1, 1), part
+
+    monkeypatch.setattr(optimizer, "weighed", coupled)
+    assert _sensitivity(PLAN, WAYS["fit"], seed=0).p_value == 0
+
+
+def net_of_two_parts():
+    return nn.Sequential(nn.Linear(4, 30), nn.Linear(30, 3000), nn.Linear(3000, 2))
+
+
+def records(count=40):
+    generator = torch.Generator().manual_seed(0)
+    return Features(torch.rand(count, 4, generator=generator), torch.arange(count) % 2)
+
+
+def test_the_noise_of_a_net_is_measured_on_all_of_its_weights_and_the_net_stays_as_it_is(monkeypatch):
+    net = net_of_two_parts()
+    before = [p.clone() for p in net.parameters()]
+    found = noise_of_net(net, records(), PLAN)
+    assert found.p_value > 1e-6
+    assert f"noise of {sum(p.numel() for p in net.parameters())} weights" in found.what
+    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
+    real = Stream.add_normal
+
+    def missing(stream, into, scale, by=1):
+        real(stream, into, scale, by)
+        into[-2:] = 0
+
+    monkeypatch.setattr(Stream, "add_normal", missing)
+    assert noise_of_net(net, records(), PLAN).p_value == 0
+
+
+def test_the_net_that_noise_is_measured_with_is_larger_than_what_is_drawn_at_a_time():
+    assert sum(p.numel() for p in layers_without_gradient().parameters()) > 2 * BLOCK
+
+
+def test_watched_records_tell_the_rows_of_each_batch_once():
+    watched = Watched(records())
+    watched.batch([3, 1])
+    watched.batch([1])
+    assert watched.batch_in_hand().tolist() == [1, 3]
+    assert watched.batch_in_hand().tolist() == []
+    seen = []
+    watched = Watched(records())
+    fit(nn.Linear(4, 2), watched, PLAN, seed=0, on_step=lambda *_: seen.append(watched.batch_in_hand()))
+    assert len(seen) == 4
+    assert {row for rows in seen for row in rows.tolist()} <= set(range(40))
+
+
+def test_few_batches_raise_no_alarm_by_a_law_that_holds_for_many():
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    lowest = 1.0
+    for _ in range(500):
+        batches = [np.flatnonzero(rng.random(30) < 0.1) for _ in range(5)]
+        lowest = min(lowest, *(found.p_value for found in inclusion_measurements(batches, 30, 0.1)))
+    assert lowest > 1e-6
