@@ -1,5 +1,6 @@
 """A batch in pieces is one step, whatever happens in between."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,7 @@ from quintain.data import from_arrays
 from quintain.dp import PrivatePlan, fit
 from quintain.dp.draws.memory import BatchMemoryManager, halving, out_of_memory
 from quintain.dp.draws.sampling import PoissonLoader
+from quintain.dp.draws.shuffling import ShuffledLoader
 from quintain.dp.step.noise import Stream
 
 
@@ -332,3 +334,35 @@ def test_the_count_of_adaptive_clipping_is_over_the_whole_batch(made, x: torch.T
     assert bounds[0] == pytest.approx(bounds[1], rel=1e-6)
     assert bounds[0] != 0.3
     assert F.relu(torch.tensor(bounds[0])) > 0
+
+
+@pytest.mark.parametrize(("batch", "most"), [(20, 3), (1, 2), (5, 40)])
+def test_a_managers_length_is_the_number_of_pieces_it_yields(made, x: torch.Tensor, batch: int, most: int) -> None:
+    """As a progress bar asks for it: before the iteration, which then yields as many, batch after batch, empty ones too."""
+    net = small()
+    optimizer, loader = made(net, x, batch=batch)
+    manager = BatchMemoryManager(data_loader=loader, max_physical_batch_size=most, optimizer=optimizer)
+    for _ in range(3):
+        told = len(manager)
+        with manager as pieces:
+            assert len(pieces) == told
+            seen = 0
+            for (rows,) in pieces:
+                step(net, optimizer, rows)
+                seen += 1
+            assert seen == told >= len(loader)
+            assert pieces.expected_batch_size == batch
+            assert pieces.piece is loader.piece
+        assert loader.max_physical_batch is None
+    assert optimizer.steps == 3 * len(loader)
+
+
+def test_pieces_of_units_and_shuffled_passes_are_counted_as_well(x: torch.Tensor) -> None:
+    plain = DataLoader(TensorDataset(x), batch_size=10)
+    with pytest.warns(UserWarning, match="shuffled"):
+        shuffled = ShuffledLoader.like(plain, Stream.seeded(0), max_physical_batch=4)
+    of_units = PoissonLoader.like(plain, Stream.seeded(0), units=np.arange(40) // 3, max_physical_batch=4)
+    for loader, pieces in ((shuffled, 12), (of_units, None)):
+        for _ in range(2):
+            told = loader.physical_batches()
+            assert told == len(list(loader)) == (pieces or told)

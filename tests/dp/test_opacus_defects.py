@@ -1,5 +1,6 @@
 """What goes wrong in silence elsewhere is right here, or refused."""
 
+import io
 import math
 
 import pytest
@@ -8,11 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from quintain.core.errors import PrivacyError
+from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp import PrivacyEngine
 from quintain.dp.accounting.accountants import create_accountant, get_noise_multiplier
 from quintain.dp.draws.loaders import UniformWithReplacementSampler
 from quintain.dp.draws.memory import BatchMemoryManager
+from quintain.dp.draws.units import Units
 from quintain.dp.step.optimizer import DPOptimizer
 from quintain.dp.training.schedulers import ExponentialGradClip
 from quintain.dp.wrapper import GradSampleModule
@@ -297,3 +299,148 @@ def test_several_hooks_of_a_step_do_not_evict_one_another(blobs) -> None:
         optimizer.step()
     assert seen == [optimizer]
     assert mine.history == engine.accountant.history == [(1.0, 1.0, 1)]
+
+
+@pytest.mark.parametrize("rate", [0.25, 0.13])
+def test_a_loader_with_a_poisson_batch_sampler_is_made_private(blobs, rate: float) -> None:
+    data, net = TensorDataset(*blobs), nn.Linear(6, 2)
+    sampler = UniformWithReplacementSampler(num_samples=40, sample_rate=rate, steps=6)
+    engine = PrivacyEngine(seed=0)
+
+    def private(sampler: UniformWithReplacementSampler, **settings):
+        return engine.make_private(
+            module=net,
+            optimizer=torch.optim.SGD(net.parameters(), lr=0.1),
+            data_loader=DataLoader(data, batch_sampler=sampler),
+            noise_multiplier=1.0,
+            max_grad_norm=1.0,
+            wrap_model=False,
+            **settings,
+        )
+
+    _, optimizer, loader = private(sampler)
+    assert (len(loader), loader.expected_batch_size, loader.records) == (6, round(40 * rate), 40)
+    for x, y in loader:
+        F.cross_entropy(net(x), y).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    (release,) = engine.ledger.releases
+    assert (release.steps, release.expected_batch_size, release.records, release.sampling) == (6, round(40 * rate), 40, "poisson")
+    optimizer.capture.remove()
+    with pytest.raises(SettingError, match="of 30 rows for 40 records"):
+        private(UniformWithReplacementSampler(num_samples=30, sample_rate=rate))
+    with pytest.raises(SettingError, match="poisson_sampling=True"):
+        private(sampler, poisson_sampling=False)
+
+
+class Compiled(nn.Module):
+    """What torch.compile gives, without its compiler."""
+
+    def __init__(self, inside: nn.Module) -> None:
+        super().__init__()
+        self._orig_mod = inside
+
+
+def test_a_compiled_module_is_refused(blobs) -> None:
+    in_place = nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 2))
+    in_place[1].compile(backend="eager")
+    outer = torch.compile(nn.Linear(6, 2), backend="eager")
+    assert hasattr(outer, "_orig_mod")
+    for net, name in ((outer, ""), (Compiled(nn.Linear(6, 2)), ""), (in_place, r" \('1'\)")):
+        with pytest.raises(PrivacyError, match=rf"got a compiled module{name}; expected the one that was given to torch\.compile"):
+            made(net, *blobs)
+
+
+@pytest.mark.parametrize("unscale", [False, True])
+def test_a_scaler_of_gradients_does_not_step(blobs, unscale: bool) -> None:
+    net = nn.Linear(6, 2)
+    _, optimizer, loader, engine = made(net, *blobs)
+    scaler = torch.amp.GradScaler("cpu")
+    for x, y in loader:
+        scaler.scale(F.cross_entropy(net(x), y)).backward()
+        if unscale:
+            scaler.unscale_(optimizer)
+        with pytest.raises(PrivacyError, match=r"GradScaler.*expected loss\.backward\(\) and optimizer\.step\(\) alone"):
+            scaler.step(optimizer)
+    assert engine.ledger.steps == 0
+
+
+def test_optimizers_and_loaders_are_not_saved_whole(blobs) -> None:
+    _, optimizer, loader, _ = made(nn.Linear(6, 2), *blobs)
+    for thing in (optimizer, loader):
+        with pytest.raises(PrivacyError, match=r"got a request to copy or pickle.*make_private anew"):
+            torch.save(thing, io.BytesIO())
+    torch.save(optimizer.state_dict(), io.BytesIO())
+
+
+def test_a_wrapper_that_fetches_ahead_is_told_so(blobs) -> None:
+    net = nn.Linear(6, 2)
+    _, optimizer, loader, engine = made(net, *blobs, batch=10)
+    batches = iter(loader)
+    x, y = next(batches)
+    next(batches)
+    F.cross_entropy(net(x), y).backward()
+    with pytest.raises(PrivacyError, match="a wrapper that fetches batches ahead"):
+        optimizer.step()
+    assert engine.ledger.steps == 0
+
+
+def test_a_unit_that_reports_do_not_know_is_refused_at_once() -> None:
+    with pytest.raises(SettingError, match="units called 'user'; expected one of record, group, patient, client"):
+        Units(range(4), name="user")
+
+
+class Both(nn.Module):
+    """Several forwards of each record in one: the recipe of docs/coming-from-opacus.md."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+        return self.net(one), self.net(other)
+
+
+def test_the_recipe_for_several_forwards_of_a_record_clips_each_record_once(blobs) -> None:
+    x, y = blobs[0][:6], blobs[1][:6]
+    net, bound = nn.Linear(6, 2).double(), 0.5
+
+    def loss(both: nn.Module, one: Tensor, other: Tensor, label: Tensor) -> Tensor:
+        first, second = both(one, other)
+        return F.cross_entropy(first, label) + (first - second).square().sum(1).mean()
+
+    data = (x.double(), x.double() + 0.1, y)
+    singles = by_hand(Both(net), loss, *data)
+    both, optimizer, loader, engine = made(Both(net), *data, max_grad_norm=bound)
+    norms = torch.cat([rows.flatten(1) for rows in singles], 1).norm(dim=1)
+    for batch in loader:
+        loss(both, *batch).backward()
+        optimizer.step()
+    for parameter, rows in zip(optimizer.params, singles, strict=True):
+        expected = ((bound / norms).clamp(max=1) @ rows.flatten(1)).view(parameter.shape) / len(x)
+        torch.testing.assert_close(parameter.grad, expected, rtol=1e-6, atol=1e-9)
+    assert norms.max() > bound
+    assert engine.ledger.steps == 1
+
+
+def test_the_recipe_for_two_networks_trains_both_and_counts_the_critics_steps(blobs) -> None:
+    generator = nn.Linear(3, 6)
+    critic = nn.Sequential(nn.Linear(6, 5), nn.LeakyReLU(), nn.Linear(5, 1))
+    both, optimizer, loader, engine = made(Both(critic), *blobs, batch=10, noise_multiplier=1.0, max_grad_norm=1.0)
+    plain = torch.optim.SGD(generator.parameters(), lr=0.1)
+    before = generator.weight.detach().clone()
+    for x, _ in loader:
+        optimizer.zero_grad()
+        real, fake = both(x, generator(torch.randn(len(x), 3)).detach())
+        (F.softplus(-real).mean() + F.softplus(fake).mean()).backward()
+        optimizer.step()
+
+        both.eval()
+        loss = F.softplus(-critic(generator(torch.randn(16, 3)))).mean()
+        weights = list(generator.parameters())
+        for weight, gradient in zip(weights, torch.autograd.grad(loss, weights), strict=True):
+            weight.grad = gradient
+        plain.step()
+        both.train()
+    assert engine.ledger.steps == optimizer.steps == 4
+    assert not torch.equal(generator.weight, before)

@@ -6,20 +6,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from quintain.core.errors import DataError, SettingError
 from quintain.dp.draws.batches import of_loader
 from quintain.dp.draws.distributed import ALONE, present
 from quintain.dp.draws.pieces import Indices
 from quintain.dp.draws.repeats import warn_of_repeats
-from quintain.dp.draws.sampling import PoissonLoader
+from quintain.dp.draws.sampling import PoissonLoader, PoissonRows
 from quintain.dp.step.noise import WORD, Stream
 
 
-class UniformWithReplacementSampler(Sampler[list[int]]):
-    """Lists of rows, each of which is in a list with probability ``sample_rate``, by itself: Poisson sampling, for a DataLoader's
-    ``batch_sampler``.
+class UniformWithReplacementSampler(PoissonRows):
+    """Lists of rows, each of which is in a list with probability ``sample_rate``, by itself: Poisson sampling, for the ``batch_sampler``
+    of a DataLoader that is handed to ``make_private``, which draws anew at the rate next to it (a whole expected batch). A DataLoader by
+    itself cannot collate an empty list.
 
     Args:
         num_samples: Rows to draw from.

@@ -1,6 +1,6 @@
 """Big batches in little memory: the pieces of one batch add up to one step, and pieces get smaller when memory runs out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,7 +19,8 @@ class BatchMemoryManager:
     """Within it, the loader yields pieces of at most so many rows, and the optimiser steps at the last piece of each batch.
 
     The same as ``max_physical_batch`` of the loader, under the name that scripts know. A batch that is left half way (``break``) is
-    dropped whole: the next step is on the next batch alone.
+    dropped whole: the next step is on the next batch alone. Its length, and that of what ``with`` gives, is the number of pieces that the
+    next iteration yields: a progress bar around it ends with it.
 
     Args:
         data_loader: A private loader.
@@ -35,12 +36,32 @@ class BatchMemoryManager:
         self._loader, self._most = data_loader, max_physical_batch_size
         self._before: int | None = None
 
-    def __enter__(self) -> SamplingLoader:
+    def __len__(self) -> int:
+        with self:
+            return self._loader.physical_batches()
+
+    def __enter__(self) -> "PhysicalBatches":
         self._before, self._loader.max_physical_batch = self._loader.max_physical_batch, self._most
-        return self._loader
+        return PhysicalBatches(self._loader)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._loader.max_physical_batch = self._before
+
+
+class PhysicalBatches:
+    """A private loader whose length is that of its pieces; all else is the loader's own."""
+
+    def __init__(self, loader: SamplingLoader) -> None:
+        self._loader = loader
+
+    def __len__(self) -> int:
+        return self._loader.physical_batches()
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._loader)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_loader"], name)
 
 
 def halving(work: Callable[[Any], Result], *, loader: SamplingLoader, optimizer: "DPOptimizer") -> Callable[[Any], Result | None]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from weakref import ref
 
 import numpy as np
-from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, RandomSampler, SequentialSampler
+from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, RandomSampler, Sampler, SequentialSampler
 
 from quintain.core.errors import DataError, PrivacyError, SettingError
 from quintain.dp.accounting.guarantee import Sampling
@@ -103,8 +103,9 @@ class SamplingLoader(Fixed):
         """The private twin of an ordinary loader: its data, collation, workers, length, and batch size, now the expected one.
 
         Args:
-            loader: Its generator and order are not used. With ``units``, as large a share of them is expected in a batch as its batch
-                size is of the records. With a DistributedSampler, its batch size is that of one process.
+            loader: Its generator and order are not used; of a ``UniformWithReplacementSampler``, the rate and length are. With ``units``,
+                as large a share of them is expected in a batch as its batch size is of the records. With a DistributedSampler, its batch
+                size is that of one process.
             stream: Where the draws come from.
             max_physical_batch, ranks: As for the class.
             units: Who the records belong to; or just one key a record.
@@ -112,7 +113,7 @@ class SamplingLoader(Fixed):
         Raises:
             SettingError: If it is no DataLoader, streams, or has a sampler of its own or no batch size.
         """
-        dataset, batch = _checked(loader, ranks)
+        dataset, batch = _checked(loader, ranks, cls.sampling)
         records = len(dataset)
         if units is not None:
             units = units if isinstance(units, Units) else Units(units)
@@ -172,9 +173,7 @@ class SamplingLoader(Fixed):
         return self.steps_per_epoch
 
     def __iter__(self) -> Iterator[Any]:
-        left = self.steps_per_epoch
-        if self._stepped is not None:
-            self.draws = self.spent
+        left, self.draws = self.steps_per_epoch, self._start
         while left:
             for piece, batch in self._ahead(left):
                 if self.draws != piece.draw - piece.first or not (piece.first or piece.follows(self.piece)):
@@ -188,6 +187,15 @@ class SamplingLoader(Fixed):
                     left += 1
                     break
                 self._pass_by(piece)
+
+    def physical_batches(self) -> int:
+        """How many pieces the next iteration yields; for that, its batches are drawn, and drawn again when it begins."""
+        return sum(1 for turn in range(self._start, self._start + self.steps_per_epoch) for _ in self._cut(turn))
+
+    @property
+    def _start(self) -> int:
+        """Number of the batch after which the next iteration begins."""
+        return self.draws if self._stepped is None else self.spent
 
     def serve(self, optimizer: "DPOptimizer") -> None:
         """Let one optimiser step on the batches.
@@ -294,12 +302,31 @@ class PoissonLoader(SamplingLoader):
         return self.stream.chosen(self.records, self.expected_batch_size)
 
 
-def _checked(loader: "DataLoader[Any]", ranks: Ranks) -> tuple[Any, int]:
+class PoissonRows(Sampler[list[int]]):
+    """A batch sampler that draws each of ``num_samples`` rows with probability ``sample_rate``, by itself."""
+
+    num_samples: int
+    sample_rate: float
+
+
+def _expected(sampler: PoissonRows, records: int, sampling: Sampling) -> int:
+    """The whole number next to what a sampler's batches hold on average."""
+    if sampler.num_samples != records or sampling != "poisson":
+        raise SettingError(
+            f"got a {type(sampler).__name__} of {sampler.num_samples} rows for {records} records and {sampling} sampling; expected "
+            "num_samples=len(dataset), and poisson_sampling=True"
+        )
+    return max(1, round(sampler.sample_rate * records))
+
+
+def _checked(loader: "DataLoader[Any]", ranks: Ranks, sampling: Sampling) -> tuple[Any, int]:
     """The data set of a loader that Poisson sampling can replace, and its expected batch, over all processes."""
     if not isinstance(loader, DataLoader):
         raise SettingError(f"got a {type(loader).__name__}; expected an ordinary DataLoader, to make the private one from")
     if isinstance(loader.dataset, IterableDataset) or not isinstance(loader.dataset, Sized):
         raise SettingError("got a data set that streams; Poisson sampling draws records by index: expected one with a length")
+    if isinstance(loader.batch_sampler, PoissonRows):
+        return loader.dataset, _expected(loader.batch_sampler, len(loader.dataset), sampling)
     if loader.batch_size is None:
         raise SettingError("got a loader without a batch size; expected DataLoader(dataset, batch_size=...), its expected batch")
     sampler = loader.sampler

@@ -1,7 +1,7 @@
 """What is protected, if not one record: all records of a patient, or all augmented copies of a record, clipped together."""
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import numpy as np
 from torch import Tensor
@@ -42,6 +42,10 @@ class Units:
     def __init__(self, keys: Iterable[Hashable], *, name: Unit = "patient", at_most: int | None = None, average: bool = False) -> None:
         if at_most is not None and at_most < 1:
             raise SettingError(f"got at most {at_most} records a unit; expected at least 1")
+        if name not in get_args(Unit):
+            raise SettingError(
+                f"got units called {name!r}; expected one of {', '.join(get_args(Unit))}: the ledger and reports speak of these"
+            )
         listed = keys.tolist() if isinstance(keys, (Tensor, np.ndarray)) else list(keys)
         number: dict[Hashable, int] = {}
         for at, key in enumerate(listed):

@@ -20,7 +20,7 @@ from quintain.dp.draws.pieces import NOTHING, Piece
 from quintain.dp.gradients.forms import PerExample
 from quintain.dp.gradients.layers import Layer, layers_of, reading
 from quintain.dp.gradients.passes import Pass
-from quintain.dp.gradients.validation import mixing, refuse_mixing
+from quintain.dp.gradients.validation import mixing, refuse_compiled, refuse_mixing
 from quintain.dp.rules import RULES, Fused, Rule, Use
 from quintain.dp.rules.fallback import running_again
 from quintain.dp.rules.protocol import Found
@@ -67,6 +67,7 @@ class Capture:
         rules: Mapping[type[nn.Module], Rule] | None = None,
         batch_first: bool = True,
     ) -> None:
+        refuse_compiled(module)
         self.layers = layers_of(module, {**RULES, **(rules or {})}, batch_first=batch_first)
         for layer in self.layers:
             _check_own(layer)

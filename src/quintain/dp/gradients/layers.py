@@ -8,7 +8,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError
-from quintain.dp.gradients.validation import refuse_without_rule
+from quintain.dp.gradients.validation import refuse_table, refuse_without_rule
 from quintain.dp.rules import Fused, Rule, Whole
 from quintain.dp.rules.attention import sequence_first
 from quintain.dp.rules.fallback import fallback, held, passive
@@ -46,6 +46,7 @@ def layers_of(module: nn.Module, rules: Mapping[type[nn.Module], Rule], *, batch
         if not own and not fused:
             continue
         label = name or type(child).__name__
+        refuse_table(child)
         if rule is None:
             refuse_without_rule(label, child)
             rule = fallback(label, child)

@@ -36,6 +36,32 @@ def refuse_mixing(layers: Sequence[tuple[str, nn.Module]]) -> None:
             )
 
 
+def refuse_compiled(module: nn.Module) -> None:
+    """Modules whose forward runs as compiled code, in which gradients of single examples are not caught.
+
+    Raises:
+        PrivacyError: If one is inside.
+    """
+    for name, child in module.named_modules():
+        if hasattr(child, "_orig_mod") or getattr(child, "_compiled_call_impl", None) is not None:
+            raise PrivacyError(
+                f"got a compiled module{f' ({name!r})' if name else ''}; expected the one that was given to torch.compile, not compiled: "
+                "gradients of single examples are caught as layers are called"
+            )
+
+
+def refuse_table(table: nn.Module) -> None:
+    """Embeddings whose weights or gradients depend on all ids of the batch.
+
+    Raises:
+        PrivacyError: If ``table`` is one.
+    """
+    if isinstance(table, (nn.Embedding, nn.EmbeddingBag)) and (table.max_norm is not None or table.scale_grad_by_freq or table.sparse):
+        raise PrivacyError(
+            f"got an {type(table).__name__} with max_norm, scale_grad_by_freq or sparse, which mix examples; expected it without these"
+        )
+
+
 def refuse_without_rule(label: str, layer: nn.Module) -> None:
     """Trainable layers that cannot even be run example by example.
 

@@ -8,13 +8,14 @@ from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError
 from quintain.dp.gradients.forms import PerExample, Rows
+from quintain.dp.gradients.validation import refuse_table
 
 
 def embedding(layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]) -> dict[str, PerExample]:
     """``nn.Embedding``; ids that an example repeats are added before its norm is taken."""
     del names
     table = cast(nn.Embedding, layer)
-    _refuse_mixing(table)
+    refuse_table(table)
     ids, gradient = a.reshape(len(a), -1), g.reshape(len(g), -1, table.embedding_dim)
     if table.padding_idx is not None:
         gradient = gradient.masked_fill((ids == table.padding_idx)[..., None], 0)
@@ -25,7 +26,7 @@ def embedding_bag(layer: nn.Module, given: Mapping[str, Any], g: Tensor, names: 
     """``nn.EmbeddingBag``: a bag's gradient spread over its ids, then as ``nn.Embedding``; each bag is an example."""
     del names
     table = cast(nn.EmbeddingBag, layer)
-    _refuse_mixing(table)
+    refuse_table(table)
     ids, batch = given["input"], len(g)
     owner = _owners(ids, given.get("offsets"), batch, last=table.include_last_offset)
     ids, share = ids.flatten(), given.get("per_sample_weights")
@@ -75,10 +76,3 @@ def _largest(values: Tensor, owner: Tensor, batch: int) -> Tensor:
     place = torch.arange(count, device=values.device)[:, None].expand(-1, width)
     first = place.new_full((batch, width), count).scatter_reduce(0, bag, torch.where(values == top[owner], place, count), "amin")
     return (place == first[owner]).to(values.dtype)
-
-
-def _refuse_mixing(table: nn.Embedding | nn.EmbeddingBag) -> None:
-    if table.max_norm is not None or table.scale_grad_by_freq or table.sparse:
-        raise PrivacyError(
-            f"got an {type(table).__name__} with max_norm, scale_grad_by_freq or sparse, which mix examples; expected it without these"
-        )

@@ -73,7 +73,8 @@ class Gathered:
         if skipped:
             raise PrivacyError(
                 f"step() on a batch after {skipped} that were drawn and not stepped on; expected a step on every batch that the loader "
-                "yields, a small or an empty one too: which batches are left out can tell of a record in them. A new iteration over the "
+                "yields, a small or an empty one too: which batches are left out can tell of a record in them (a wrapper that fetches "
+                "batches ahead draws them too early: take it off, and let the DataLoader's workers do so). A new iteration over the "
                 "loader begins with those; batches may be looked at before it"
             )
         if self.examples != loader.size:

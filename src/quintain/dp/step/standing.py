@@ -23,6 +23,14 @@ class Standing(torch.optim.Optimizer):
         )
 
     @property
+    def _step_supports_amp_scaling(self) -> NoReturn:
+        """What a ``GradScaler`` asks for when it is told to step."""
+        raise PrivacyError(
+            "got a GradScaler that is about to step; expected loss.backward() and optimizer.step() alone: private gradients are clipped "
+            "before a scale could be taken off again, and a step that is left out when numbers overflow would tell of the records"
+        )
+
+    @property
     def original_optimizer(self) -> torch.optim.Optimizer:
         """The optimiser that steps on the private gradients."""
         return self.inner
