@@ -1,8 +1,11 @@
 """One tiny drill, run once for all tests of this folder."""
 
+from dataclasses import replace
+
 import pytest
 
-from quintain.drill import Settings, drill, pipeline
+from quintain.data import load_data
+from quintain.drill import Settings, drill, pipeline, stage
 from quintain.drill.settings import Scale
 
 TINY = Scale(
@@ -27,9 +30,12 @@ TINY = Scale(
 
 @pytest.fixture(scope="session")
 def tiny():
-    """The scale that tests drill at."""
+    """The scale that tests drill at, on a quarter of the X-rays to learn from."""
+    splits = load_data("xrays")
+    few = replace(splits, train=splits.part("train").subset(range(0, len(splits.part("train")), 4)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "QUICK", TINY)
+        patch.setattr(stage, "load_data", lambda _name: few)
         yield TINY
 
 
