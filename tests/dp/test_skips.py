@@ -112,6 +112,30 @@ def test_a_loop_that_ends_by_itself_counts_its_steps_alone(private) -> None:
     assert engine.get_epsilon(1e-3) == before
 
 
+def test_batches_looked_at_before_training_do_not_count(private) -> None:
+    """The module is in training mode by default, also while a loop measures its batches."""
+    net, optimizer, loader, engine = private(batch=8, noise_multiplier=2.0)
+    assert len([len(x) for x, _ in loader]) == 5
+    for x, y in loader:
+        step(net, optimizer, x, y)
+        if optimizer.steps == 2:
+            break
+    assert engine.get_epsilon(1e-3) == engine.ledger.epsilon(1e-3)
+
+
+def test_a_half_that_was_dropped_is_not_taken_for_a_second_use(private) -> None:
+    net, optimizer, loader, engine = private(nn.Linear(6, 2), batch=30)
+    x, y = next(iter(loader))
+    halves = slice(len(x) // 2), slice(len(x) // 2, None)
+    F.cross_entropy(net(x[halves[0]]), y[halves[0]]).backward()
+    net(x[halves[1]])
+    optimizer.zero_grad()
+    for half in halves:
+        F.cross_entropy(net(x[half]), y[half]).backward()
+    optimizer.step()
+    assert engine.ledger.steps == 1
+
+
 def test_a_batch_left_in_its_middle_begins_again(private) -> None:
     net, optimizer, loader, engine = private(batch=20, max_grad_norm=0.3, noise_multiplier=0.0)
     other, plain, _, _ = private(copy.deepcopy(net), batch=20, max_grad_norm=0.3, noise_multiplier=0.0)

@@ -215,7 +215,7 @@ class SamplingLoader(Fixed):
         """Take note that all batches up to this one were stepped on, or never will be: the next iteration begins after it."""
         if draws < self._spent:
             raise PrivacyError(f"got a place of {draws} batches after {self._spent}; expected none that is earlier: a batch is used once")
-        self.draws = self._spent = draws
+        self.draws = self.passed = self._spent = draws
 
     def again(self) -> None:
         """Go back to the beginning of the batch in hand: the iteration goes on with the same rows, cut anew."""

@@ -291,6 +291,7 @@ class DPOptimizer(Fixed, Saved, Standing):
         if self.gathered.left(piece):
             self.gathered.forget()
         if self.gathered.examples is None:
+            self._rows.forget()
             self._sums = self._empty()
             self._sums.clear()
         self.gathered.begin(turn.batch or 0)

@@ -83,6 +83,10 @@ class Rows:
                 )
         self._seen = []
 
+    def forget(self) -> None:
+        """Begin anew."""
+        self._seen = []
+
     def _open(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         turn = self._capture.turn
         if turn is None or not self._capture.batch_first:
