@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from quintain.core.errors import PrivacyError
-from quintain.dp.gradients.probe import Watched
+from quintain.dp.gradients.losses import Watched
 
 FINE = "no dependence found between examples"
 
@@ -99,10 +99,10 @@ def test_a_loss_that_mixes_examples_is_found(private, name: str) -> None:
 )
 def test_a_loss_of_one_term_an_example_is_fine(private, loss) -> None:
     net, optimizer, loader, engine = private(batch=20)
-    for step, (x, y) in enumerate(loader):
+    for x, y in loader:
         optimizer.zero_grad()
         out = net(x)
-        assert (type(out) is Watched) is (step == 0)
+        assert type(out) is Watched
         loss(out, y).backward()
         optimizer.step()
     assert engine.record.runs[0].probed.loss == FINE
@@ -144,7 +144,6 @@ def test_what_cannot_be_asked_is_recorded_as_such(private) -> None:
     torch.autograd.backward(F.cross_entropy(net(x), y))
     optimizer.step()
     assert engine.record.runs[0].probed.loss.startswith("not asked: no backward()")
-    assert type(net(x)) is Tensor
 
 
 def test_the_probe_leaves_no_grad_sample(private) -> None:

@@ -5,6 +5,7 @@ gradient at the layer's output is all that is needed.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from types import MethodType
 from typing import Any
@@ -131,6 +132,15 @@ class Capture:
             return found[0][1] if found else {}
         finally:
             self._pending = kept
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Catch nothing meanwhile."""
+        before, self.enabled = self.enabled, False
+        try:
+            yield
+        finally:
+            self.enabled = before
 
     def take(self) -> list[Pass]:
         """The passes that have had a backward pass and were not handed over yet."""

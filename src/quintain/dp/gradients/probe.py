@@ -1,89 +1,174 @@
-r"""Whether examples mix, asked at the first training pass over two or more of them: a probe, which finds much, and no proof.
+r"""Whether examples mix, asked at the first training passes and at some later ones: a probe, which finds much, and no proof.
 
 - model: a backward pass from the outputs of one example must bring gradients of that example alone;
+- values: other rows in the batch must not change the outputs of an example (see ``trials``);
 - loss: the gradient at one example's output must not depend on the others' outputs,
-  :math:`\partial^2 L / \partial o_i\, \partial o_j = 0` for :math:`i \ne j`; nor may a mean be over the labels that count.
+  :math:`\partial^2 L / \partial o_i\, \partial o_j = 0` for :math:`i \ne j`; and at every pass, no mean, scale or selection may be one that
+  examples share (see ``losses``).
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
-from weakref import WeakSet
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import _get_current_function_mode
 
 from quintain.core.errors import PrivacyError
 from quintain.dp.gradients.capture import Capture
 from quintain.dp.gradients.forms import PerExample
+from quintain.dp.gradients.losses import LossMode, LossRules, Watcher, marked
+from quintain.dp.gradients.trials import FINE, RandomState, Trials, tensors
 
 WAITING = "not asked yet: no pass over two examples"
 
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """What was found so far.
+    """What was found so far: "no dependence found ..." was looked for and not found, "not ..." was not looked for.
 
     Args:
-        model: Whether outputs of one example depend on another.
+        model: Whether outputs of one example depend on another, by gradients.
+        rows: Whether the module is given the rows as the loader yields them, so that none is mixed before.
+        values: Whether other rows change an example's outputs.
+        lengths: Whether the padding of a batch does.
         loss: Whether the loss is a sum of one term an example.
+        remarks: What else could not be told of the loss.
     """
 
     model: str = WAITING
+    rows: str = WAITING
+    values: str = WAITING
+    lengths: str = "not checked: all batches had one length"
     loss: str = WAITING
+    remarks: tuple[str, ...] = ()
 
 
 class Probe:
-    """Asks until the first step on two or more examples, and then leaves the module alone; what is refused stays refused.
+    """Looks closely at the passes that it is told to, and in them until it knows; at labels and scales of losses it looks at every pass.
 
     Args:
         capture: Of the module to train.
+        close: Whether the next pass is looked at closely.
+        mean: Whether losses are declared to be means over the batch, or sums.
         batch_dim: Which dimension of the outputs is the batch.
+        handed: The batch that the loader has yielded last.
     """
 
-    def __init__(self, capture: Capture, *, batch_dim: int = 0) -> None:
-        self.found = Probed()
-        self._capture, self._dim = capture, batch_dim
+    def __init__(
+        self, capture: Capture, *, close: Callable[[], bool], mean: bool, batch_dim: int = 0, handed: Callable[[], Any] = lambda: None
+    ) -> None:
+        self._found = Probed()
+        self._capture, self._dim, self._look_closely, self._handed = capture, batch_dim, close, handed
+        self._rules = LossRules(mean=mean)
+        self._watcher = Watcher(self._told)
+        self._mode = LossMode(self._rules)
+        self._moding = self._close = self._inside = self._asking = False
+        self._start: RandomState | None = None
+        self._outputs: list[list[Tensor]] = []
+        self._shapes: set[tuple[int, ...]] = set()
+        self._pads: dict[int, Tensor] = {}
         root = capture.root
-        self._handle = root.register_forward_hook(lambda module, _args, output: self._seen(output) if module is root else None)
-        capture.keep(self._handle)
-        self._outputs: list[Tensor] = []
+        self._handles = (
+            root.register_forward_pre_hook(lambda module, _args: self._open() if module is root else None),
+            root.register_forward_hook(
+                lambda module, args, kwargs, output: self._seen(args, kwargs, output) if module is root else None,
+                with_kwargs=True,
+                always_call=True,
+            ),
+        )
+        capture.keep(*self._handles)
+
+    @property
+    def found(self) -> Probed:
+        """What was found so far."""
+        return replace(self._found, remarks=tuple(self._rules.remarks))
 
     def stepped(self) -> None:
-        """Leave it at what was asked before the first step."""
-        if self.found.model != WAITING:
-            if self.found.loss == WAITING:
-                self.found = Probed(self.found.model, "not asked: no backward() of a tensor made of the module's output was seen")
-            self.remove()
+        """The step is about to be made: what was asked before it counts.
+
+        Raises:
+            PrivacyError: If the loss is not scaled as declared.
+        """
+        self._outputs.clear()
+        self._rules.stepped()
+        if self._close and self._found.model != WAITING and self._found.loss == WAITING:
+            self._note(loss="not asked: no backward() of a tensor made of the module's output was seen")
 
     def remove(self) -> None:
         """Ask no more."""
-        self._handle.remove()
+        for handle in self._handles:
+            handle.remove()
         self._outputs.clear()
-        _ASKING.discard(self)
 
-    def _seen(self, output: Any) -> Any:
-        if not (self._capture.root.training and torch.is_grad_enabled() and self._capture.enabled and self._capture.alive):
+    @property
+    def _on(self) -> bool:
+        capture = self._capture
+        return capture.root.training and torch.is_grad_enabled() and capture.enabled and capture.alive
+
+    def _open(self) -> None:
+        self._leave()
+        if not self._on:
+            return
+        self._close = self._look_closely() or WAITING in (self._found.model, self._found.values)
+        self._start = RandomState.now() if self._close else None
+        if self._close or self._inside:
+            self._rules.seen = False
+            self._mode.__enter__()
+            self._moding = True
+
+    def _leave(self) -> None:
+        """Take the mode off, also one that an interrupted pass has left."""
+        if self._moding and _get_current_function_mode() is self._mode:
+            self._mode.__exit__(None, None, None)
+            self._inside = self._inside or self._rules.seen
+        self._moding = False
+
+    def _seen(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        self._leave()
+        if not self._on or output is None:
             return None
-        outputs = [x for x in _tensors(output) if x.requires_grad and x.is_floating_point() and x.dim() > self._dim]
+        outputs = [x for x in tensors(output) if x.requires_grad and x.is_floating_point() and x.dim() > self._dim]
         sizes = {x.shape[self._dim] for x in outputs}
         if sizes in ({0}, {1}):
             return None
         if len(sizes) != 1:
-            self.found = Probed(*2 * (f"not asked: no output has the batch as dimension {self._dim}",))
-            self.remove()
+            blind = f"not asked: no output has the batch as dimension {self._dim}"
+            self._note(model=blind, values=blind, loss=blind)
             return None
-        if self.found.model == WAITING:
-            self.found = Probed(self._ask_model(outputs))
-        self._outputs = []
-        watched = _watched(output, outputs, self._outputs)
-        _ASKING.add(self)
+        size = sizes.pop()
+        if self._close and self._start is not None:
+            self._note(model=self._ask_model(outputs))
+            self._try((args, kwargs), output, self._start, size)
+        self._rules.begin(size, close=self._close)
+        into = list[Tensor]()
+        watched = _watched(output, outputs, into, self._watcher)
+        if self._close:
+            self._outputs.append(into)
         return watched
+
+    def _try(self, called: tuple[tuple[Any, ...], dict[str, Any]], output: Any, start: RandomState, size: int) -> None:
+        """Run the module on other rows."""
+        trials = Trials(self._capture, called, output, start, size=size, dim=self._dim)
+        self._note(rows=trials.same_rows(self._handed()), values=trials.rows())
+        if any(x.requires_grad and not x.dim() for x in tensors(output)):
+            self._note(loss=trials.own_loss(type(self._capture.root).__name__))
+        self._shapes.add(trials.given_lengths)
+        lengths = trials.lengths(self._pads, vary=len(self._shapes) > 1)
+        if lengths is not None:
+            self._note(lengths=lengths)
+
+    def _note(self, **answers: str) -> None:
+        """What was found stays, unless it is told better now."""
+        for name, answer in answers.items():
+            if getattr(self._found, name) != FINE:
+                self._found = replace(self._found, **{name: answer})  # type: ignore[arg-type]
 
     def _ask_model(self, outputs: Sequence[Tensor]) -> str:
         names = {parameter: name for name, parameter in self._capture.root.named_parameters()}
         size = outputs[0].shape[self._dim]
+        still = set(names)
         for example in (0, size - 1):
             found = self._capture.trial(_weighted([x.select(self._dim, example) for x in outputs]))
             if not found:
@@ -92,85 +177,61 @@ class Probe:
                 examples = len(gradient.squared())
                 if examples != size:
                     return f"not asked: {size} outputs for {examples} examples"
-                if _any(_others(gradient, parameter, example, size)):
+                if _any(_summed(gradient, parameter, example, size, own=False)):
                     raise PrivacyError(
                         f"the output of one example depends on another: a backward pass from it brings gradients of parameter "
                         f"{names[parameter]!r} for other examples too; expected a module that looks at each example by itself "
                         "(no batch statistics, no attention over the batch, no mean over dimension 0)"
                     )
-        return "no dependence found between examples"
+                if _any(_summed(gradient, parameter, example, size, own=True)):
+                    still.discard(parameter)
+        silent = [name for parameter, name in names.items() if parameter in still and parameter.requires_grad]
+        return f"not checked: the gradient was zero, of {', '.join(silent)}" if silent else FINE
 
-    def ask_loss(self, loss: Tensor) -> None:
-        """Look at what is about to be differentiated."""
-        try:
-            self.found = Probed(self.found.model, self._ask_loss(loss))
-        except RuntimeError as error:
-            self.found = Probed(self.found.model, f"not asked: {str(error).splitlines()[0]}")
-        self.remove()
+    def _told(self, func: Any, args: tuple[Any, ...], kwargs: Any, result: Any) -> None:
+        """Something was done with the outputs of the latest passes."""
+        if func is not Tensor.backward:
+            self._rules.called(func, args, kwargs, result)
+        elif self._outputs and not self._asking:
+            self._asking = True
+            try:
+                self._note(loss=self._ask_loss(args[0]))
+            except RuntimeError as error:
+                self._note(loss=f"not asked: {str(error).splitlines()[0]}")
+            finally:
+                self._asking = False
+            self._outputs.clear()
 
     def _ask_loss(self, loss: Tensor) -> str:
-        outputs = self._outputs
+        outputs = [x for each in self._outputs for x in each]
         if loss.numel() != 1:
             return "not asked: the loss is not one number"
         slopes = torch.autograd.grad(loss.sum(), outputs, create_graph=True, allow_unused=True)
+        if not any(slope is not None and bool((slope != 0).any()) for slope in slopes):
+            return "not checked: the gradient was zero"
         if not any(slope is not None and slope.requires_grad for slope in slopes):
             return "nothing to see: the loss is linear in the outputs, or can be differentiated once only"
-        size = outputs[0].shape[self._dim]
-        for example in (0, size - 1):
-            own = [slope.select(self._dim, example) for slope in slopes if slope is not None and slope.requires_grad]
-            if not own:
-                continue
-            seconds: tuple[Tensor | None, ...] = torch.autograd.grad(_weighted(own), outputs, retain_graph=True, allow_unused=True)
-            for second in seconds:
-                if second is None:
+        turns = [turn for turn, each in enumerate(self._outputs) for _ in each]
+        for turn, each in enumerate(self._outputs):
+            size = each[0].shape[self._dim] if each else 0
+            for example in {0, size - 1} if size else ():
+                mine = [slope for slope, at in zip(slopes, turns, strict=True) if at == turn and slope is not None and slope.requires_grad]
+                if not mine:
                     continue
-                others = second.transpose(0, self._dim)[torch.arange(size, device=second.device) != example]
-                if _any(others):
-                    raise PrivacyError(
-                        "the loss mixes the examples of a batch: the gradient at one example's output depends on another's output; "
-                        "expected a mean or sum of one term an example (no contrastive or ranking loss within the batch, no norm or "
-                        "logarithm of a batch's sum)"
-                    )
-        return "no dependence found between examples"
+                own = _weighted([slope.select(self._dim, example) for slope in mine])
+                seconds: tuple[Tensor | None, ...] = torch.autograd.grad(own, outputs, retain_graph=True, allow_unused=True)
+                for second, at in zip(seconds, turns, strict=True):
+                    if second is not None and _any(_without(second.transpose(0, self._dim), example if at == turn else None)):
+                        raise PrivacyError(
+                            "the loss mixes the examples of a batch: the gradient at one example's output depends on another's output; "
+                            "expected a mean or sum of one term an example (no contrastive or ranking loss within the batch, no norm or "
+                            "logarithm of a batch's sum)"
+                        )
+        return FINE
 
 
-_ASKING: "WeakSet[Probe]" = WeakSet()
-"""Probes that wait for their loss."""
-
-
-class Watched(Tensor):
-    """Outputs of the pass that is probed, and what is made of them: ``backward()`` is seen."""
-
-    @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if _ASKING and func is Tensor.backward:
-            with torch._C.DisableTorchFunctionSubclass():
-                for probe in tuple(_ASKING):
-                    probe.ask_loss(args[0])
-        elif _ASKING and func in (F.cross_entropy, F.nll_loss):
-            _refuse_shared_mean(func.__name__, *args, **kwargs)
-        return super().__torch_function__(func, types, args, kwargs)
-
-
-def _refuse_shared_mean(
-    name: str,
-    output: Tensor,
-    target: Tensor,
-    weight: Tensor | None = None,
-    *_: Any,
-    ignore_index: int = -100,
-    reduction: str = "mean",
-    **__: Any,
-) -> None:
-    """A mean over the weights of the batch's labels, or over the labels that are not to be ignored, differs with every record."""
-    ignored = not target.is_floating_point() and bool((target == ignore_index).any())
-    if reduction == "mean" and output.dim() > 1 and (weight is not None or ignored):
-        raise PrivacyError(
-            f"{name} takes a mean that divides by {'the weights of' if weight is not None else 'how many labels count in'} the whole "
-            'batch: one record then changes the scale of all others; expected reduction="none", the mean within each example, and a mean '
-            "over these"
-        )
+def _without(x: Tensor, example: int | None) -> Tensor:
+    return x if example is None else x[torch.arange(len(x), device=x.device) != example]
 
 
 def _weighted(parts: Sequence[Tensor]) -> Tensor:
@@ -179,10 +240,12 @@ def _weighted(parts: Sequence[Tensor]) -> Tensor:
     return torch.dot(flat, torch.linspace(1, 2, len(flat), dtype=flat.dtype, device=flat.device))
 
 
-def _others(gradient: PerExample, parameter: nn.Parameter, example: int, size: int) -> Tensor:
-    """The gradients of all examples but one, added up with a weight for each; in a form, no rounding makes them zero or anything else."""
+def _summed(gradient: PerExample, parameter: nn.Parameter, example: int, size: int, *, own: bool) -> Tensor:
+    """The gradient of one example, or those of all others with a weight for each; in a form, no rounding makes them zero or else."""
     weights = torch.linspace(1, 2, size, dtype=torch.float64, device=parameter.device)
-    weights[example] = 0
+    if own:
+        weights.zero_()
+    weights[example] = float(own)
     total = torch.zeros_like(parameter, requires_grad=False, memory_format=torch.contiguous_format)
     gradient.add_to(total, weights)
     return total
@@ -193,26 +256,19 @@ def _any(x: Tensor) -> bool:
     return bool(((x != 0) & x.isfinite()).any())
 
 
-def _tensors(output: Any) -> Iterator[Tensor]:
-    if isinstance(output, Tensor):
-        yield output
-    elif isinstance(output, (list, tuple)):
-        for part in output:
-            yield from _tensors(part)
-    elif isinstance(output, dict):
-        for part in output.values():
-            yield from _tensors(part)
-
-
-def _watched(output: Any, outputs: Sequence[Tensor], into: list[Tensor]) -> Any:
-    """The same, with some of its tensors watched; a container of a kind of its own stays as it is."""
+def _watched(output: Any, outputs: Sequence[Tensor], into: list[Tensor], watcher: Watcher) -> Any:
+    """The same, with some of its tensors watched; of containers of kinds of their own, dicts are changed in place."""
     if isinstance(output, Tensor):
         if type(output) is not Tensor or not any(output is x for x in outputs):
             return output
-        into.append(output.as_subclass(Watched))
+        watched = output.view_as(output) if output.is_leaf else output
+        into.append(marked(watched, watcher))
         return into[-1]
     if type(output) in (list, tuple):
-        return type(output)(_watched(part, outputs, into) for part in output)
+        return type(output)(_watched(part, outputs, into, watcher) for part in output)
     if type(output) is dict:
-        return {key: _watched(part, outputs, into) for key, part in output.items()}
+        return {key: _watched(part, outputs, into, watcher) for key, part in output.items()}
+    if isinstance(output, dict):
+        for key, part in list(output.items()):
+            output[key] = _watched(part, outputs, into, watcher)
     return output

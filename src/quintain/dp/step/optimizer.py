@@ -114,7 +114,13 @@ class DPOptimizer(Fixed, Saved, Standing):
         self._state = StateGuard(self.capture, SpotChecks(self.stream.child("state")))
         self._rows = Rows(self.capture, self.loader, SpotChecks(self.stream.child("rows")))
         guards.guard(self)
-        self.probe = Probe(self.capture, batch_dim=0 if self.capture.batch_first else 1)
+        self.probe = Probe(
+            self.capture,
+            close=SpotChecks(self.stream.child("probe")),
+            mean=self._mean,
+            batch_dim=0 if self.capture.batch_first else 1,
+            handed=lambda: self.loader.batch if isinstance(self.loader, SamplingLoader) else None,
+        )
 
     def __repr__(self) -> str:
         return f"DPOptimizer({self.inner!r}, noise_multiplier={self.noise_multiplier}, max_grad_norm={self.max_grad_norm})"
@@ -199,6 +205,7 @@ class DPOptimizer(Fixed, Saved, Standing):
         self._written.check_others(self.inner)
         self._written.check()
         self.gathered.check(self.loader)
+        self.probe.stepped()
         if self.broke and self.budget is not None:
             raise BudgetSpent(
                 f"one more step would cost more than epsilon = {self.budget.epsilon} at delta = {self.budget.delta} "
@@ -210,7 +217,6 @@ class DPOptimizer(Fixed, Saved, Standing):
         for group in self.inner.param_groups:
             if "noise_std" in group:
                 group["noise_std"] = self.noise_scale / self.loader.expected_batch_size
-        self.probe.stepped()
         self._release()
         self.gathered.forget()
         self._noised = True

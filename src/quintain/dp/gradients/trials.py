@@ -1,0 +1,295 @@
+"""Passes beside the real one, on other rows: whether the outputs of an example, or a loss inside the module, follow other examples."""
+
+import copy
+import math
+import random
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from quintain.core.errors import PrivacyError
+from quintain.dp.gradients.capture import Capture
+
+FINE = "no dependence found between examples"
+STRETCH = 3.0
+"""What floating-point rows are multiplied by: also a largest or smallest entry of the batch then moves."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RandomState:
+    """Of the generators that a forward may draw from: the trial passes draw what the real one drew."""
+
+    torch: Tensor
+    devices: tuple[tuple[int, Tensor], ...]
+    numpy: Any
+    python: Any
+
+    @classmethod
+    def now(cls) -> "RandomState":
+        devices = range(torch.cuda.device_count()) if torch.cuda.is_available() and torch.cuda.is_initialized() else ()
+        cuda = tuple((device, torch.cuda.get_rng_state(device)) for device in devices)
+        return cls(torch.get_rng_state(), cuda, np.random.get_state(), random.getstate())
+
+    def restore(self) -> None:
+        torch.set_rng_state(self.torch)
+        for device, state in self.devices:
+            torch.cuda.set_rng_state(state, device)
+        np.random.set_state(self.numpy)
+        random.setstate(self.python)
+
+
+class Trials:
+    """Runs the module again on changed rows, and compares what may not change.
+
+    Args:
+        capture: Of the module; it catches nothing meanwhile.
+        called: What the real pass was called with.
+        given: Its outputs.
+        start: The generators before it.
+        size: Rows of the batch.
+        dim: Which dimension is the batch.
+    """
+
+    def __init__(
+        self, capture: Capture, called: tuple[tuple[Any, ...], dict[str, Any]], given: Any, start: RandomState, *, size: int, dim: int
+    ) -> None:
+        self._capture, self._given, self._start, self._size, self._dim = capture, given, start, size, dim
+        self._leaves, self._form = tree_flatten(called)
+
+    def same_rows(self, handed: Any) -> str:
+        """Whether what the module is given is the batch as the loader yielded it."""
+        yielded = [x for x in tree_flatten(handed)[0] if isinstance(x, Tensor)]
+        given = [leaf for leaf in self._leaves if self._holds_batch(leaf)]
+        if given and all(any(_is(leaf, x) for x in yielded) for leaf in given):
+            return FINE
+        return "not checked: the module is given other numbers than the loader yields, and what made them could mix records"
+
+    def rows(self) -> str:
+        """Whether outputs of every second example follow the others, which are replaced by other rows, stretched both ways.
+
+        Raises:
+            PrivacyError: If they do.
+        """
+        if not any(self._holds_batch(leaf) for leaf in self._leaves):
+            return f"not checked: no input has the batch as dimension {self._dim}"
+        answer = FINE
+        for first, stretch in ((0, STRETCH), (1, -STRETCH)):
+            changed = torch.arange(first, self._size, 2)
+            leaves = self._replaced(changed, stretch)
+            outputs = self._run(leaves)
+            if outputs is None:
+                return "not checked: the module does not take other rows"
+            others = torch.arange(1 - first, self._size, 2)
+            real = self._batched(self._given)
+            if not self._agree(real, outputs, others):
+                self._confirm(leaves, others)
+                return "not checked: the module gives other outputs when it runs again on the same rows"
+            if self._agree(real, outputs, changed):
+                answer = "not checked: the outputs do not follow the inputs"
+        return answer
+
+    def own_loss(self, name: str) -> str:
+        """Whether a loss that the module gives is a sum of one of each half of the batch: L(a, b) - L(a', b) - L(a, b') + L(a', b') = 0.
+
+        Raises:
+            PrivacyError: If it is not.
+        """
+        slack, answer = max(map(_tolerance, tensors(self._given))), "not checked: the loss did not follow the examples"
+        for source in (None, 0, self._size - 1):
+            halves = [torch.arange(0), torch.arange(0, self._size, 2), torch.arange(1, self._size, 2), torch.arange(self._size)]
+            found = [self._losses(self._run(self._replaced(rows, 1.0, source))) for rows in halves]
+            values = torch.stack([losses for losses in found if losses is not None])
+            if len(values) < len(found):
+                return "not checked: the module does not take other rows"
+            whole, one, other, both = values
+            allowed = slack * values.abs().amax(0)
+            if bool((whole - one - other + both).abs().gt(allowed).any()):
+                raise PrivacyError(
+                    f"the loss that {name} works out itself mixes the examples of a batch: what one half adds to it depends on the other "
+                    "half; expected a mean or sum of one term an example (no mean over the batch's unmasked labels): take the module's "
+                    "outputs, and work out the mean within each example first"
+                )
+            if bool((whole - both).abs().gt(allowed).any()):
+                answer = FINE
+        return answer
+
+    def _losses(self, outputs: Any) -> Tensor | None:
+        """All single numbers that can be differentiated in the real pass."""
+        if outputs is None:
+            return None
+        pairs = zip(tensors(outputs), tensors(self._given), strict=True)
+        return torch.stack([x.double() for x, given in pairs if given.requires_grad and not given.dim()])
+
+    @property
+    def given_lengths(self) -> tuple[int, ...]:
+        """Of the second dimension of each input that holds the batch."""
+        return tuple(leaf.shape[1] for leaf in self._leaves if self._holds_batch(leaf) and leaf.dim() > 1)
+
+    def lengths(self, pads: dict[int, Tensor], *, vary: bool) -> str | None:
+        """Whether outputs follow how far the batch is padded: without its longest examples, and cut to what the others need.
+
+        Args:
+            pads: What rows of earlier batches ended with, by the place of the input.
+            vary: Whether batches of several lengths were seen; if not, only the padding is noted, and there is no answer.
+
+        Raises:
+            PrivacyError: If they do.
+        """
+        plan = self._cut(pads)
+        if not vary:
+            return None
+        if plan is None:
+            return "not checked: no example is longer than the others"
+        kept, length, cut = plan
+        leaves = [leaf.index_select(0, kept.to(leaf.device)) if self._holds_batch(leaf) else leaf for leaf in self._leaves]
+        held = [self._holds_batch(leaf) for leaf in self._leaves]
+        shorter = [_cut_to(leaf, length, cut) if batch else leaf for leaf, batch in zip(leaves, held, strict=True)]
+        whole, short = (self._run(rows, evaluate=True) for rows in (leaves, shorter))
+        if whole is None or short is None:
+            return "not checked: the module does not take shorter rows"
+        real = [_cut_to(x, length, cut) for x in tensors(whole) if x.dim() and len(x) == len(kept)]
+        again = [x for x in tensors(short) if x.dim() and len(x) == len(kept)]
+        if not self._agree(real, again, torch.arange(len(kept))):
+            raise PrivacyError(
+                f"the outputs of examples follow how far their batch is padded (to {length}, or to {cut} without its longest): one long "
+                "record changes all others; expected padding that is masked everywhere, or one fixed length for all batches"
+            )
+        return FINE
+
+    def _cut(self, pads: dict[int, Tensor]) -> tuple[Tensor, int, int] | None:
+        """The rows that are not the longest, the length of the batch, and theirs; what rows end with is padding if it was so before."""
+        padded = {at: leaf for at, leaf in enumerate(self._leaves) if self._holds_batch(leaf) and leaf.dim() > 1}
+        if self._dim or not padded:
+            return None
+        length = next(iter(padded.values())).shape[1]
+        needed = torch.zeros(self._size, dtype=torch.int64)
+        for at, leaf in padded.items():
+            if leaf.shape[1] == length:
+                flat = leaf.flatten(2) if leaf.dim() > 2 else leaf[..., None]
+                tail = (flat == flat[:, -1:]).all(2).flip(1).int().cumprod(1).sum(1)
+                ends = flat[tail > 1][:, -1]
+                known, pads[at] = pads.get(at), ends.mode(0).values if len(ends) else flat.new_zeros(0)
+                if known is None or not torch.equal(known, pads[at]):
+                    return None
+                padding = (tail > 1) & (flat[:, -1] == pads[at]).all(1)
+                needed = torch.maximum(needed, torch.where(padding, length - tail, length).cpu())
+        shorter = needed[needed < length]
+        if not len(shorter) or len(shorter) == len(needed):
+            return None
+        cut = max(int(shorter.max()), 1)
+        return torch.nonzero(needed <= cut).flatten(), length, cut
+
+    def _confirm(self, leaves: list[Any], others: Tensor) -> None:
+        """Raise if the difference is no matter of how the module runs: captured or not, or at random in a way of its own."""
+        once, again, changed = (self._run(rows) for rows in (self._leaves, self._leaves, leaves))
+        one = self._batched(once)
+        if self._agree(one, again, others) and not self._agree(one, changed, others):
+            raise PrivacyError(
+                "the output of one example depends on another: other rows in its batch change it; expected a module that looks at each "
+                "example by itself (no statistic, maximum or sum over the batch, no attention over it); an input that all examples share, "
+                "such as a mask, must not have as many rows as the batch: keep it in a buffer"
+            )
+
+    def _replaced(self, changed: Tensor, stretch: float, source: int | None = None) -> list[Any]:
+        """What the module was called with, some rows replaced by their neighbours', or all by one."""
+        return [self._exchange(leaf, changed, stretch, source) if self._holds_batch(leaf) else leaf for leaf in self._leaves]
+
+    def _exchange(self, leaf: Tensor, changed: Tensor, stretch: float, source: int | None) -> Tensor:
+        leaf, rows = leaf.detach(), changed.to(leaf.device)
+        other = leaf.index_select(self._dim, (rows + 1) % self._size if source is None else torch.full_like(rows, source))
+        return leaf.index_copy(self._dim, rows, other * stretch if leaf.is_floating_point() else other)
+
+    def _holds_batch(self, leaf: Any) -> bool:
+        return isinstance(leaf, Tensor) and leaf.dim() > self._dim and leaf.shape[self._dim] == self._size
+
+    def _batched(self, output: Any) -> list[Tensor]:
+        return [x.detach() for x in tensors(output) if self._holds_batch(x) and x.is_floating_point()]
+
+    def _agree(self, real: Sequence[Tensor], output: Any, rows: Tensor) -> bool:
+        """Whether these rows of all outputs are the same, but for rounding."""
+        again = [x.detach() for x in tensors(output) if x.is_floating_point() and x.dim() > self._dim]
+        again = [x for x in again if any(x.shape == y.shape for y in real)] if len(again) != len(real) else again
+        return len(real) == len(again) and all(
+            x.shape == y.shape and _close(x, y, self._dim, rows) for x, y in zip(real, again, strict=True)
+        )
+
+    def _run(self, leaves: list[Any], *, evaluate: bool = False) -> Any:
+        """The module's outputs, with the generators as they were; None if it fails."""
+        args, kwargs = tree_unflatten(leaves, self._form)
+        after = RandomState.now()
+        with torch.no_grad(), self._capture.paused(), untouched(self._capture.root):
+            self._start.restore()
+            try:
+                if evaluate:
+                    for module in self._capture.root.modules():
+                        module.training = False
+                return self._capture.root(*args, **kwargs)
+            except Exception:
+                return None
+            finally:
+                after.restore()
+
+
+@contextmanager
+def untouched(root: nn.Module) -> Iterator[None]:
+    """What modules hold, counters and lists too, is afterwards as it was."""
+    kept: list[tuple[Any, Any]] = []
+    for module in root.modules():
+        held = vars(module)
+        kept += [(value, copy.copy(value)) for value in held.values() if type(value) in (dict, set, list, deque)]
+        kept.append((held, dict(held)))
+    try:
+        yield
+    finally:
+        for container, content in kept:
+            container.clear()
+            (container.extend if isinstance(container, (list, deque)) else container.update)(content)
+
+
+def tensors(output: Any) -> Iterator[Tensor]:
+    """All in a tensor, or in lists and dicts."""
+    if isinstance(output, Tensor):
+        yield output
+    elif isinstance(output, (list, tuple)):
+        for part in output:
+            yield from tensors(part)
+    elif isinstance(output, dict):
+        for part in output.values():
+            yield from tensors(part)
+
+
+def _close(one: Tensor, other: Tensor, dim: int, rows: Tensor) -> bool:
+    rows, tolerance = rows.to(one.device), _tolerance(one)
+    one, other = (x.index_select(dim, rows).double() for x in (one, other.to(one.device)))
+    finite = one.isfinite() & other.isfinite()
+    one, other = one[finite], other[finite]
+    if not len(one):
+        return True
+    return bool(((one - other).abs() <= float(one.abs().amax()) * tolerance).all())
+
+
+def _is(one: Tensor, other: Tensor) -> bool:
+    if one is other:
+        return True
+    return (one.shape, one.dtype) == (other.shape, other.dtype) and torch.equal(one.detach().cpu(), other.detach().cpu())
+
+
+def _tolerance(x: Tensor) -> float:
+    """How far apart, of the largest, numbers may be that other kernels gave: the square root of the rounding unit."""
+    return math.sqrt(torch.finfo(x.dtype).eps) if x.is_floating_point() else 0.0
+
+
+def _cut_to(leaf: Any, length: int, cut: int) -> Any:
+    """Every dimension of ``length`` but the first cut short."""
+    if isinstance(leaf, Tensor):
+        for dim in range(1, leaf.dim()):
+            if leaf.shape[dim] == length:
+                leaf = leaf.narrow(dim, 0, cut)
+    return leaf

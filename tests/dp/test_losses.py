@@ -1,0 +1,213 @@
+"""Losses in which examples share a mean, a scale, a selection or a row: refused, or said not to be checked, never called fine."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from quintain.dp.gradients.trials import FINE
+from tests.dp.loops import refused
+
+WEIGHTS = torch.tensor([1.0, 3.0])
+
+
+def each(out: Tensor, y: Tensor) -> Tensor:
+    return F.cross_entropy(out, y, reduction="none")
+
+
+def positives(y: Tensor) -> Tensor:
+    return (y == 0).sum() / (y == 1).sum()
+
+
+def mixed(out: Tensor, y: Tensor) -> Tensor:
+    return 0.3 * F.cross_entropy(out, y) + 0.7 * F.cross_entropy(out, y.roll(1))
+
+
+def ignored(out: Tensor, y: Tensor) -> Tensor:
+    return F.cross_entropy(out, y, ignore_index=1)
+
+
+LOSSES = {
+    "batch-wise pos_weight": (
+        lambda out, y: F.binary_cross_entropy_with_logits(out[:, 0], y.float(), pos_weight=positives(y)),
+        "pos_weight",
+    ),
+    "batch-wise class weights": (
+        lambda out, y: F.cross_entropy(out, y, torch.bincount(y, minlength=2) / len(y), reduction="none").mean(),
+        "weight=",
+    ),
+    "hard examples": (lambda out, y: each(out, y).topk(len(y) // 2).values.mean(), "selects among.*topk"),
+    "hard examples, sorted": (lambda out, y: each(out, y).sort(descending=True)[0][:5].mean(), "selects among.*sort"),
+    "the worst example": (lambda out, y: each(out, y).max(), "selects among.*max"),
+    "own masked mean": (lambda out, y: (each(out, y) * (y == 1)).sum() / (y == 1).sum(), "multiplies or divides"),
+    "own masked mean, a method": (lambda out, y: (each(out, y) * (y == 1)).sum().div((y == 1).sum() + 1), "multiplies or divides"),
+    "mixup": (mixed, "two orders"),
+    "labels ignored": (ignored, "how many labels count"),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_that_shares_among_examples_is_refused_by_its_second_step(private, name: str) -> None:
+    loss, message = LOSSES[name]
+    net, optimizer, loader, engine = private(batch=20)
+    with refused(message):
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss(net(x), y).backward()
+            optimizer.step()
+            assert any("not checked at the first step" in remark for remark in engine.record.runs[0].probed.remarks)
+    assert engine.ledger.steps < 2
+
+
+FAIR = {
+    "public class weights": lambda out, y: F.cross_entropy(out, y, WEIGHTS, reduction="none").mean(),
+    "public pos_weight": lambda out, y: F.binary_cross_entropy_with_logits(out, F.one_hot(y, 2).float(), pos_weight=WEIGHTS),
+    "weights by row": lambda out, y: F.binary_cross_entropy_with_logits(
+        out, F.one_hot(y, 2).float(), weight=WEIGHTS[y][:, None].expand(-1, 2)
+    ),
+    "sum over the batch's size": lambda out, y: F.cross_entropy(out, y, reduction="sum") / len(y),
+    "sum over its size, a tensor": lambda out, y: F.cross_entropy(out, y, reduction="sum") / torch.tensor(len(y)),
+    "a temperature": lambda out, y: F.cross_entropy(out / torch.tensor(2.0), y),
+    "a fixed threshold": lambda out, y: (each(out, y) * (each(out, y) > 0.5)).mean(),
+    "the largest of an example": lambda out, y: out.max(1).values.square().mean(),
+    "two means": lambda out, y: F.cross_entropy(out, y) + 0.1 * out.square().sum(1).mean(),
+    "two sets of labels": lambda out, y: F.cross_entropy(out, y) + F.cross_entropy(out, 1 - y),
+    "divided by hand": lambda out, y: sum(each(out, y)) / len(y),
+}
+
+
+@pytest.mark.parametrize("name", FAIR)
+def test_a_loss_of_one_term_an_example_trains(private, name: str) -> None:
+    net, optimizer, loader, engine = private(batch=8)
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = net(x)
+        if len(x) > 1:
+            each(out, y).max().item()
+            each(out, y).topk(1)
+        FAIR[name](out, y).backward()
+        optimizer.step()
+    assert engine.ledger.steps == len(loader)
+    assert engine.record.runs[0].probed.loss == FINE
+    assert not any("changes from step to step" in remark for remark in engine.record.runs[0].probed.remarks)
+
+
+def test_labels_to_ignore_are_refused_when_they_first_come(private) -> None:
+    net, optimizer, loader, engine = private(batch=20)
+    for count, (x, y) in enumerate(loader, 1):
+        optimizer.zero_grad()
+        out = net(x)
+        if count == 1:
+            F.cross_entropy(out, y).backward()
+        else:
+            with refused("how many labels count in"):
+                F.cross_entropy(out.view(-1, 2), torch.where(torch.arange(len(y)) == 0, -100, y)).backward()
+            break
+        optimizer.step()
+    assert engine.ledger.steps == 1
+
+
+REDUCTIONS = {
+    "a sum": ("mean", lambda out, y: F.cross_entropy(out, y, reduction="sum"), 0),
+    "a sum of terms": ("mean", lambda out, y: each(out, y).sum(), 0),
+    "a scaled sum": ("mean", lambda out, y: 0.01 * each(out, y).sum(), 1),
+    "a mean": ("sum", F.cross_entropy, 0),
+    "a mean of terms": ("sum", lambda out, y: each(out, y).mean(), 0),
+    "a sum, divided": ("sum", lambda out, y: each(out, y).sum() / len(y), 1),
+    "a mean of rows": ("sum", lambda out, y: 2 * (out - 1).square().mean(1).mean(0), 1),
+}
+
+
+@pytest.mark.parametrize("name", REDUCTIONS)
+def test_a_reduction_that_is_not_as_declared_is_refused(private, name: str) -> None:
+    declared, loss, steps = REDUCTIONS[name]
+    net, optimizer, loader, engine = private(batch=10, loss_reduction=declared)
+    other = "sum" if declared == "mean" else "mean"
+    with refused(f'the loss is a {other} over the batch where loss_reduction="{declared}" was declared'):
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss(net(x), y).backward()
+            optimizer.step()
+    assert engine.ledger.steps == steps
+
+
+def test_a_scale_that_changes_is_reported(private) -> None:
+    net, optimizer, loader, engine = private(batch=20)
+    for x, y in loader:
+        optimizer.zero_grad()
+        (each(net(x), y).sum() / (y == 1).sum().item()).backward()
+        optimizer.step()
+    assert any("what one example counts changes" in remark for remark in engine.record.runs[0].probed.remarks)
+
+
+def test_a_loss_of_pairs_from_two_passes_is_refused(private) -> None:
+    net, _, loader, engine = private(batch=20)
+    x, _ = next(iter(loader))
+    half = len(x) // 2
+    one, other = net(x[:half]), net(x[half : 2 * half])
+    with refused("loss mixes the examples"):
+        ((one * other).sum(1).mean() + one.square().mean()).backward()
+    assert engine.ledger.steps == 0
+
+
+def test_a_loss_without_a_gradient_is_not_called_fine(private) -> None:
+    net, optimizer, loader, engine = private(batch=20)
+    x, y = next(iter(loader))
+    (F.cross_entropy(net(x), y) * 0).backward()
+    optimizer.step()
+    assert engine.record.runs[0].probed.loss == "not checked: the gradient was zero"
+
+
+class OwnLoss(nn.Module):
+    """Gives its loss itself, as models of Hugging Face do."""
+
+    def __init__(self, loss) -> None:
+        super().__init__()
+        self.layer, self.loss = nn.Linear(6, 2), loss
+
+    def forward(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        logits = self.layer(x)
+        return Output(logits=logits, loss=self.loss(logits, labels))
+
+
+class Output(dict):
+    """A container of a kind of its own."""
+
+
+def masked(out: Tensor, y: Tensor) -> Tensor:
+    kept = y != -100
+    return (F.cross_entropy(out, y.clamp(min=0), reduction="none") * kept).sum() / kept.sum()
+
+
+def test_losses_inside_the_model_are_looked_at(private) -> None:
+    def train(loss, hide) -> str:
+        net, optimizer, loader, engine = private(OwnLoss(loss), batch=20)
+        for count, (x, y) in enumerate(loader):
+            optimizer.zero_grad()
+            net(x, labels=hide(y, count))["loss"].backward()
+            optimizer.step()
+        return engine.record.runs[0].probed.loss
+
+    def some(y: Tensor, _count: int) -> Tensor:
+        return torch.where(torch.arange(len(y)) % 3 == 0, -100, y)
+
+    def later(y: Tensor, count: int) -> Tensor:
+        return some(y, count) if count else y
+
+    assert train(F.cross_entropy, lambda y, _count: y) == FINE
+    for hide in (some, later):
+        with refused("how many labels count in.*take the outputs"):
+            train(F.cross_entropy, hide)
+    with refused("OwnLoss works out itself mixes"):
+        train(masked, some)
+    with refused("OwnLoss works out itself mixes"):
+        train(lambda out, _y: out.exp().sum().log(), lambda y, _count: y)
+
+
+def test_outputs_in_a_container_of_a_kind_of_its_own_are_watched(private) -> None:
+    net, _, loader, engine = private(OwnLoss(F.cross_entropy), batch=20)
+    x, y = next(iter(loader))
+    out = net(x, labels=y)
+    with refused("selects among"):
+        each(out["logits"], y).topk(3).values.mean().backward()
+    assert engine.ledger.steps == 0

@@ -1,0 +1,170 @@
+"""Models whose outputs follow other rows of the batch are found by running them on other rows, which leaves no trace."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from quintain.dp import PrivacyEngine
+from quintain.dp.gradients.trials import FINE
+from quintain.dp.step.spot_checks import FIRST, ONE_IN
+from tests.dp.loops import refused, step
+
+
+class Changed(nn.Module):
+    """A net of inputs that a function of the whole batch changes, out of the gradients' sight."""
+
+    def __init__(self, change) -> None:
+        super().__init__()
+        self.first, self.last, self.change = nn.Linear(6, 5), nn.Linear(5, 2), change
+        self.passes = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.passes += 1
+        return self.last(torch.tanh(self.first(self.change(x, self.passes))))
+
+
+MIXING = {
+    "centred inputs": lambda x: x - x.mean(0),
+    "scaled by the largest": lambda x: x / x.detach().abs().max(),
+    "below the largest": lambda x: x - x.amax(),
+    "over the smallest": lambda x: x - x.amin(0),
+    "ranks": lambda x: x.argsort(0).argsort(0).float(),
+    "the one before": lambda x: x + 0.1 * x.roll(1, 0),
+    "a little of the mean": lambda x: x + 0.01 * x.mean(0),
+}
+
+
+@pytest.mark.parametrize("name", MIXING)
+def test_a_model_that_mixes_its_inputs_is_found(private, name: str) -> None:
+    net, optimizer, loader, engine = private(Changed(lambda x, _: MIXING[name](x)), batch=20)
+    for _ in range(2):
+        with refused("output of one example depends on another: other rows"):
+            step(net, optimizer, *next(iter(loader)))
+    assert engine.ledger.steps == 0
+
+
+def test_mixing_that_begins_later_is_found(private) -> None:
+    for begins, least, most in ((2, 0, 1), (FIRST + 2, FIRST, 40 * ONE_IN)):
+        net, optimizer, loader, engine = private(Changed(lambda x, count, at=begins: x - (count >= at) * x.mean(0)), batch=10)
+        with refused("other rows"):
+            while engine.ledger.steps <= most:
+                for x, y in loader:
+                    step(net, optimizer, x, y)
+        assert least <= engine.ledger.steps <= most
+
+
+def test_what_cannot_be_told_yet_is_not_called_fine(private) -> None:
+    def train(change) -> list:
+        net = Changed(change)
+        nn.init.zeros_(net.last.weight)
+        net, optimizer, loader, engine = private(net, batch=20)
+        found = []
+        for x, y in loader:
+            step(net, optimizer, x, y)
+            found.append(engine.record.runs[0].probed)
+        return found
+
+    first, second = train(lambda x, _: x)
+    assert first.model.startswith("not checked: the gradient was zero, of first.weight")
+    assert first.values == "not checked: the outputs do not follow the inputs"
+    assert (second.model, second.values) == (FINE, FINE)
+    with refused("other rows"):
+        train(lambda x, _: x - x.mean(0))
+
+
+class Noisy(nn.Module):
+    """Draws from all generators, counts its passes and keeps lists."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.drop = nn.Linear(6, 2), nn.Dropout(0.5)
+        self.count, self.log, self.table = 0, [], {"passes": 0}
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.count += 1
+        self.log.append(len(x))
+        self.table["passes"] += 1
+        return self.layer(F.dropout(self.drop(x), 0.2)) * (1 + random.random() + np.random.rand())
+
+
+def test_trial_passes_leave_no_trace(private) -> None:
+    def train(look: bool) -> list:
+        torch.manual_seed(0)
+        np.random.seed(0)
+        random.seed(0)
+        net, optimizer, loader, engine = private(Noisy(), batch=20, noise_multiplier=0.0)
+        if not look:
+            optimizer.probe.remove()
+        for x, y in loader:
+            step(net, optimizer, x, y)
+        values = FINE if look else "not asked yet: no pass over two examples"
+        assert engine.record.runs[0].probed.values == values
+        assert (net.count, len(net.log), net.table) == (2, 2, {"passes": 2})
+        return [net.layer.weight.tolist(), torch.rand(2).tolist(), random.random(), np.random.rand()]
+
+    assert train(True) == train(False)
+
+
+def test_a_model_that_is_random_in_a_way_of_its_own_is_said_not_to_be_checked(private) -> None:
+    own = torch.Generator().manual_seed(0)
+    net, optimizer, loader, engine = private(Changed(lambda x, _: x + torch.rand(x.shape, generator=own)), batch=20)
+    step(net, optimizer, *next(iter(loader)))
+    assert engine.record.runs[0].probed.values.startswith("not checked: the module gives other outputs")
+
+
+class Reader(nn.Module):
+    """Averages embedded words: over all positions, or those that are no padding."""
+
+    def __init__(self, masked: bool) -> None:
+        super().__init__()
+        self.table, self.last, self.masked = nn.Embedding(20, 8), nn.Linear(8, 2), masked
+
+    def forward(self, words: Tensor) -> Tensor:
+        found = self.table(words)
+        kept = (words > 0).float()[..., None] if self.masked else torch.ones_like(found[..., :1])
+        return self.last((found * kept).sum(1) / kept.sum(1).clamp(min=1))
+
+
+def sentences(fixed: int | None) -> DataLoader:
+    generator = torch.Generator().manual_seed(0)
+    data = [(torch.randint(1, 20, (int(n),), generator=generator), int(n) % 2) for n in torch.randint(1, 30, (40,), generator=generator)]
+
+    def collate(rows: list) -> tuple[Tensor, Tensor]:
+        length = fixed or max((len(words) for words, _ in rows), default=1)
+        words = torch.stack([F.pad(words, (0, length - len(words))) for words, _ in rows]) if rows else torch.zeros(0, 1, dtype=torch.int64)
+        return words, torch.tensor([label for _, label in rows], dtype=torch.int64)
+
+    return DataLoader(data, batch_size=8, collate_fn=collate)
+
+
+@pytest.mark.parametrize(("masked", "fixed"), [(True, None), (False, None), (True, 30), (False, 30)])
+def test_padding_to_the_longest_that_the_model_does_not_mask_is_found(masked: bool, fixed: int | None) -> None:
+    net, engine = Reader(masked), PrivacyEngine(seed=0)
+    net, optimizer, loader = engine.make_private(
+        module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=sentences(fixed), wrap_model=False
+    )
+
+    def train() -> str:
+        for _ in range(3):
+            for x, y in loader:
+                step(net, optimizer, x, y)
+        return engine.record.runs[0].probed.lengths
+
+    if masked or fixed:
+        assert train() == (FINE if masked and not fixed else "not checked: all batches had one length")
+    else:
+        with refused("how far their batch is padded"):
+            train()
+
+
+def test_rows_that_are_not_the_loaders_are_reported(private) -> None:
+    for change, told in ((lambda x: x, FINE), (lambda x: 0.5 * x + 0.5 * x.roll(1, 0), "not checked")):
+        net, optimizer, loader, engine = private(batch=20)
+        x, y = next(iter(loader))
+        step(net, optimizer, change(x), y)
+        assert engine.record.runs[0].probed.rows.startswith(told)
