@@ -75,8 +75,8 @@ class Probe:
             root.register_forward_hook(
                 lambda module, args, kwargs, output: self._seen(args, kwargs, output) if module is root else None,
                 with_kwargs=True,
-                always_call=True,
             ),
+            root.register_forward_hook(lambda module, _args, _output: self._leave() if module is root else None, always_call=True),
         )
         capture.keep(*self._handles)
 
@@ -105,7 +105,8 @@ class Probe:
     @property
     def _on(self) -> bool:
         capture = self._capture
-        return capture.root.training and torch.is_grad_enabled() and capture.enabled and capture.alive
+        live = capture.root.training and torch.is_grad_enabled() and capture.enabled and capture.alive
+        return live and not torch.compiler.is_compiling()
 
     def _open(self) -> None:
         self._leave()
@@ -127,7 +128,7 @@ class Probe:
 
     def _seen(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         self._leave()
-        if not self._on or output is None:
+        if not self._on:
             return None
         outputs = [x for x in tensors(output) if x.requires_grad and x.is_floating_point() and x.dim() > self._dim]
         sizes = {x.shape[self._dim] for x in outputs}
@@ -139,7 +140,10 @@ class Probe:
             return None
         size = sizes.pop()
         if self._close and self._start is not None:
-            self._note(model=self._ask_model(outputs))
+            try:
+                self._note(model=self._ask_model(outputs))
+            except (RuntimeError, MemoryError) as error:
+                self._note(model=f"not asked: {(str(error) or type(error).__name__).splitlines()[0]}")
             self._try((args, kwargs), output, self._start, size)
         self._rules.begin(size, close=self._close)
         into = list[Tensor]()

@@ -175,7 +175,9 @@ class Trials:
                 flat = leaf.flatten(2) if leaf.dim() > 2 else leaf[..., None]
                 tail = (flat == flat[:, -1:]).all(2).flip(1).int().cumprod(1).sum(1)
                 ends = flat[tail > 1][:, -1]
-                known, pads[at] = pads.get(at), ends.mode(0).values if len(ends) else flat.new_zeros(0)
+                if not len(ends):
+                    return None
+                known, pads[at] = pads.get(at), ends.mode(0).values
                 if known is None or not torch.equal(known, pads[at]):
                     return None
                 padding = (tail > 1) & (flat[:, -1] == pads[at]).all(1)
