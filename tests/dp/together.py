@@ -90,7 +90,7 @@ def noise(together: bool, **settings):
         max_grad_norm=2.0,
     )
     (x,) = next(iter(loader))
-    net(x).sum().backward()
+    net(x).sum(1).mean().backward()
     optimizer.step()
     return {"weights": optimizer.params[0].grad.flatten().numpy() * 8 / 3.0}
 

@@ -36,7 +36,8 @@ CHECKED = (
     "than 4096 numbers at the first three and one in 64, at random, and at the others as far as torch counts writes",
     "gradients past the clip, edited gradients, and other optimisers on the same parameters are refused",
     "parameters that are frozen, unfrozen, added or replaced afterwards are refused",
-    "half precision and autocast are refused",
+    "weights in half precision and autocast to float16 are refused; norms and sums are in all bits of float32 or float64, whatever the "
+    "passes run in (TF32, autocast to bfloat16)",
     "a record twice in a step is refused, at the first three batches of eight records or more and one in 64, where the module's input "
     "holds the numbers of the batch",
     "a step after a batch that was drawn and left out, on another batch than the loader's latest, or on another number of rows is refused",

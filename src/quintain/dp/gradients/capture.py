@@ -21,6 +21,7 @@ from quintain.dp.draws.pieces import NOTHING, Piece
 from quintain.dp.gradients.forms import PerExample
 from quintain.dp.gradients.layers import Layer, layers_of, reading
 from quintain.dp.gradients.passes import Pass
+from quintain.dp.gradients.precision import uncast, widened, widened_all
 from quintain.dp.gradients.validation import mixing, refuse_compiled, refuse_mixing
 from quintain.dp.rules import RULES, Fused, Rule, Use
 from quintain.dp.rules.fallback import running_again
@@ -166,12 +167,16 @@ class Capture:
             return type(module).forward(module, *args, **kwargs)
         assert isinstance(layer.rule, Fused)
         use = Use(layer.parameters.keys(), self._needs, partial(self.note, layer, self._current(layer)))
-        return layer.rule.run(module, use, *args, **kwargs)
+        parameter = next(iter(module.parameters()))
+        with uncast(parameter.device.type):
+            args, kwargs = widened_all((args, dict(kwargs)), parameter.dtype)
+            return layer.rule.run(module, use, *args, **kwargs)
 
     def watch(self, layer: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Tensor) -> Tensor:
         """The layer's output, whose backward pass brings the gradients of the layer's parameters."""
         turn = self._current(layer)
         read, rule = reading(layer, args, kwargs)
+        dtype = next(iter(layer.parameters.values())).dtype
         versions = [x._version for x in read]
         if not output.requires_grad:
             output = _Source.apply((output,), self._needs)
@@ -182,7 +187,7 @@ class Capture:
                     f"the input of layer {layer.name!r} was changed in place after the layer had read it; expected it left alone until "
                     "backward(): use the operation that is not in place"
                 )
-            g = layer.examples(g)
+            g = widened(layer.examples(g), dtype)
             self.note(layer, turn, len(g), g, rule(g))
 
         output.register_hook(arrived)
@@ -193,7 +198,7 @@ class Capture:
         turn.admit(layer, batch, g.dtype)
         if not any(turn is known for known in self._pending):
             self._pending.append(turn)
-        with torch.no_grad():
+        with torch.no_grad(), uncast(g.device.type):
             turn.add(layer, found() if batch else {name: p.new_zeros(0, *p.shape) for name, p in layer.parameters.items()})
 
     def _hooks(self) -> Iterator[RemovableHandle]:

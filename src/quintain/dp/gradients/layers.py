@@ -8,6 +8,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError
+from quintain.dp.gradients.precision import widened, widened_all
 from quintain.dp.gradients.validation import refuse_table, refuse_without_rule
 from quintain.dp.rules import Fused, Rule, Whole
 from quintain.dp.rules.attention import sequence_first
@@ -66,11 +67,13 @@ def layers_of(module: nn.Module, rules: Mapping[type[nn.Module], Rule], *, batch
 def reading(layer: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[Tensor], Callable[[Tensor], Callable[[], Found]]]:
     """The tensors that a layer is called with, and what its rule makes of them once the gradient at its output is known."""
     module, rule, names = layer.module, layer.rule, layer.parameters.keys()
+    dtype = next(iter(layer.parameters.values())).dtype
     assert not isinstance(rule, Fused)
     if isinstance(rule, Whole):
         whole, bound = rule.rule, signature(type(module).forward).bind(module, *args, **kwargs).arguments
         given = {name: x.detach() if isinstance(x, Tensor) else x for name, x in list(bound.items())[1:]}
-        return [x for x in given.values() if isinstance(x, Tensor)], lambda g: lambda: whole(module, given, g, names)
+        read = [x for x in given.values() if isinstance(x, Tensor)]
+        return read, lambda g: lambda: whole(module, widened_all(given, dtype), g, names)
     simple, first = rule, cast(Tensor, next(iter((*args, *kwargs.values())))).detach()
     a = layer.examples(first)
 
@@ -80,6 +83,6 @@ def reading(layer: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> t
                 f"layer {layer.name!r} got an input of shape {tuple(first.shape)} in a pass over {len(g)} examples; "
                 "expected the batch as first dimension of every trainable layer's input"
             )
-        return lambda: simple(module, a, g, names)
+        return lambda: simple(module, widened(a, dtype), g, names)
 
     return [first], sized

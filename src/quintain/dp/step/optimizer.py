@@ -15,6 +15,7 @@ from quintain.dp.draws.sampling import SamplingLoader
 from quintain.dp.gradients.capture import Capture
 from quintain.dp.gradients.grouping import grouped
 from quintain.dp.gradients.passes import Pass
+from quintain.dp.gradients.precision import exact
 from quintain.dp.gradients.probe import Probe
 from quintain.dp.gradients.samples import Samples, pending_samples
 from quintain.dp.step import guards
@@ -303,10 +304,11 @@ class DPOptimizer(Fixed, Saved, Standing):
         self.gathered.begin(turn.batch or 0)
         self._rows.add(turn)
         mean = self._mean
-        if piece.counts is not None and piece.shares is not None:
-            turn, mean = grouped(turn, piece.counts, piece.shares, mean=mean), False
-        found, weights, part = weighed(self.params, turn, self._clip, mean=mean)
-        self._sums.add(found, weights)
+        with exact(self.params[0].device):
+            if piece.counts is not None and piece.shares is not None:
+                turn, mean = grouped(turn, piece.counts, piece.shares, mean=mean), False
+            found, weights, part = weighed(self.params, turn, self._clip, mean=mean)
+            self._sums.add(found, weights)
         self.gathered.add(piece, self._clip.votes(part.norms) if isinstance(self._clip, Adaptive) else 0)
         self.seen += len(part.norms)
         self.clipped += int((part.factors < 1).sum())

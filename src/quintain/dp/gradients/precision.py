@@ -1,0 +1,82 @@
+"""In how many bits gradients are measured and added up: in all of float32's, whatever the model's own passes run in."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+from torch.utils._pytree import tree_map
+
+from quintain.core.errors import PrivacyError
+from quintain.models.precision import Lowered, lowered_precision
+
+PER_OPERATION = ".fp32_precision"
+"""What the settings of torch 2.9 and later end with: one for each library and operation."""
+
+
+@contextmanager
+def exact(device: torch.device) -> Iterator[None]:
+    """No product in here is rounded more coarsely than its format: autocast and lowered precision are off, and are back afterwards.
+
+    A norm of positions that cancel is exact only if what is added up is rounded as little as what was measured.
+
+    Raises:
+        PrivacyError: If a setting lowers precision that cannot be switched off while Python runs.
+    """
+    lowered = lowered_precision(device)
+    for setting in lowered:
+        if not setting.setting.startswith("torch."):
+            raise PrivacyError(f"gradients cannot be clipped to their bound in fewer bits than float32 has: {setting}")
+    with uncast(device.type):
+        try:
+            for setting in lowered:
+                _set(setting, full=True)
+            yield
+        finally:
+            for setting in lowered:
+                _set(setting, full=False)
+
+
+@contextmanager
+def uncast(kind: str) -> Iterator[None]:
+    """Without autocast, if it is on."""
+    with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext():
+        yield
+
+
+def widened(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """bfloat16 numbers of a pass under autocast in the format of the weights, where each is the same number."""
+    return x.to(dtype) if x.dtype == torch.bfloat16 and dtype in (torch.float32, torch.float64) else x
+
+
+def widened_all(called: Any, dtype: torch.dtype) -> Any:
+    """The same for all that a layer is called with."""
+
+    def one(x: Any) -> Any:
+        return (
+            widened(x, dtype)
+            if isinstance(x, Tensor)
+            else x.to(dtype)
+            if isinstance(x, PackedSequence) and x.data.dtype == torch.bfloat16
+            else x
+        )
+
+    return tree_map(one, called, is_leaf=lambda x: isinstance(x, PackedSequence))
+
+
+def _set(setting: Lowered, *, full: bool) -> None:
+    """Switch a setting off, or back on: to what it inherits, if that is what it was."""
+    name = setting.setting
+    if name.endswith(PER_OPERATION):
+        holder: Any = torch
+        for part in name.removeprefix("torch.").removesuffix(PER_OPERATION).split("."):
+            holder = getattr(holder, part)
+        holder.fp32_precision = "ieee" if full else "none"
+        if not full and holder.fp32_precision != setting.value:
+            holder.fp32_precision = setting.value
+    elif name.startswith("torch.get_float32_matmul_precision"):
+        torch.set_float32_matmul_precision("highest" if full else setting.value)
+    else:
+        torch.backends.cudnn.allow_tf32 = not full
