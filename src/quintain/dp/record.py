@@ -9,11 +9,19 @@ if TYPE_CHECKING:
     from quintain.dp.step.optimizer import DPOptimizer
 
 ASSUMED = (
-    "the loss is a mean or sum of one term an example, as loss_reduction says",
-    "no term and no layer looks at other examples, of its batch or kept from earlier ones",
+    "the loss is a mean or sum of one term an example, as loss_reduction says; unseen are a scale that is a number of Python (from "
+    ".item()), a mask from detached statistics of the batch, labels or inputs mixed before the pass, and a loss that "
+    "torch.autograd.backward is called on: replace half of a batch's rows and labels, and see that the loss changes by the same amount "
+    "whatever the other half is",
+    "no term and no layer looks at other examples, of its batch or kept from earlier ones; unseen is what begins after the third pass, but "
+    "at one pass in 64, and what changes outputs by less than the square root of their format's rounding unit (3e-4 of the largest in "
+    "float32, 9 % in bfloat16) without a gradient: run the module in training mode on a batch, replace half of its rows, and compare the "
+    "outputs of the other half",
+    "how far a batch is padded changes no example's outputs, or is one public length: pad a batch further, and compare the outputs",
     "each row of a pass is one record of the batch drawn, in the same order for all layers, not mixed with others, and each record is one "
     "row of the passes of a step: where the loop changes its batch (augments, embeds), print what it hands to the module",
-    "a gradient does not depend on the size of its batch, of which its last digits in floating point do",
+    "a gradient does not depend on the size of its batch, of which its last digits in floating point do, and the more so the fewer bits "
+    "passes run in (TF32, autocast to bfloat16): leave a record out of a batch, and compare the gradients of the others",
     "no pass writes state that is no tensor or array held by a module or its attributes, such as numbers, files and globals: read each "
     "forward() for what it assigns, or compare copy.deepcopy(vars(module)) before and after a pass",
     "the number of records, the expected batch, the steps and all settings are public, and were not chosen on these data: write the plan "
@@ -34,6 +42,9 @@ CHECKED = (
     "layers without a rule, or that mix examples or keep running statistics, are refused",
     "parameters, buffers and tensors in attributes that a pass writes are refused by their values: small ones at each pass, those of more "
     "than 4096 numbers at the first three and one in 64, at random, and at the others as far as torch counts writes",
+    "models and losses that mix examples are refused as far as probes see (see probed of each run): gradients and values of outputs, and "
+    "second derivatives of the loss, at the first three passes and one in 64; labels to ignore, weights, scales and selections over the "
+    "batch at each pass",
     "gradients past the clip, edited gradients, and other optimisers on the same parameters are refused",
     "parameters that are frozen, unfrozen, added or replaced afterwards are refused",
     "weights in half precision and autocast to float16 are refused; norms and sums are in all bits of float32 or float64, whatever the "
