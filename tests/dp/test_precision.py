@@ -95,13 +95,45 @@ def test_settings_come_back_after_an_exception(private, monkeypatch: pytest.Monk
     assert settings
 
 
+def test_passes_have_all_their_bits_or_are_refused(private) -> None:
+    class Looks(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(lowered_precision("cpu"))
+            out = super().forward(x)
+            if out.requires_grad:
+                out.register_hook(lambda _g: seen.append(lowered_precision("cpu")))
+            return out
+
+    seen: list = []
+    net, optimizer, loader, engine = private(nn.Sequential(nn.Linear(6, 6), nn.ReLU(), Looks(6, 2)), batch=20)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        settings = lowered_precision("cpu")
+        x, y = next(iter(loader))
+        F.cross_entropy(net(x), y).backward()
+        assert len(seen) > 1
+        assert not any(seen)
+        optimizer.step()
+        loss = F.cross_entropy(net(x), y)
+        with refused("backward pass runs while float32 products may have fewer bits.*switch it off"):
+            torch.autograd.backward(loss)
+        net.eval()
+        with torch.no_grad():
+            net(x)
+        assert seen.pop() == settings == lowered_precision("cpu")
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert settings
+    assert engine.ledger.steps == 1
+
+
 def test_a_setting_that_cannot_be_switched_off_is_refused(private, monkeypatch: pytest.MonkeyPatch) -> None:
-    net, optimizer, loader, engine = private(batch=20)
+    net, _, loader, engine = private(batch=20)
     x, y = next(iter(loader))
     monkeypatch.setenv("ONEDNN_DEFAULT_FPMATH_MODE", "BF16")
-    F.cross_entropy(net(x), y).backward()
     with refused("ONEDNN_DEFAULT_FPMATH_MODE"):
-        optimizer.step()
+        F.cross_entropy(net(x), y).backward()
     assert engine.ledger.steps == 0
 
 

@@ -5,7 +5,7 @@ gradient at the layer's output is all that is needed.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from types import MethodType
 from typing import Any
@@ -21,7 +21,7 @@ from quintain.dp.draws.pieces import NOTHING, Piece
 from quintain.dp.gradients.forms import PerExample
 from quintain.dp.gradients.layers import Layer, layers_of, reading
 from quintain.dp.gradients.passes import Pass
-from quintain.dp.gradients.precision import uncast, widened, widened_all
+from quintain.dp.gradients.precision import full, require_full, uncast, widened, widened_all
 from quintain.dp.gradients.validation import mixing, refuse_compiled, refuse_mixing
 from quintain.dp.rules import RULES, Fused, Rule, Use
 from quintain.dp.rules.fallback import running_again
@@ -83,6 +83,7 @@ class Capture:
         self._trainable = _trainable(module)
         self._needs = torch.ones(0, requires_grad=True)
         self._hidden: set[nn.Parameter] = set()
+        self._running = ExitStack()
         refuse_mixing(self._mixing)
         self._handles = list(self._hooks())
         for layer in self.layers:
@@ -126,7 +127,8 @@ class Capture:
         """What a backward pass from a number that the last pass has given would bring; the pass stays as it was."""
         kept, self._pending = self._pending, []
         try:
-            torch.autograd.grad(of, self._needs, retain_graph=True, allow_unused=True)
+            with self.full():
+                torch.autograd.grad(of, self._needs, retain_graph=True, allow_unused=True)
             found = [(turn, turn.gradients) for turn in self._pending]
             for turn, _ in found:
                 turn.gradients, turn.batch = {}, None
@@ -134,12 +136,17 @@ class Capture:
         finally:
             self._pending = kept
 
+    def full(self) -> AbstractContextManager[None]:
+        """Products have all their bits."""
+        return full(next(iter(self._trainable)).device)
+
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Catch nothing meanwhile."""
         before, self.enabled = self.enabled, False
         try:
-            yield
+            with self.full():
+                yield
         finally:
             self.enabled = before
 
@@ -195,6 +202,8 @@ class Capture:
 
     def note(self, layer: Layer, turn: Pass, batch: int, g: Tensor, found: Callable[[], Found]) -> None:
         """One use of a layer, as seen by the backward pass."""
+        if turn.batch is None:
+            require_full(g.device)
         turn.admit(layer, batch, g.dtype)
         if not any(turn is known for known in self._pending):
             self._pending.append(turn)
@@ -214,6 +223,8 @@ class Capture:
         yield self._root.register_forward_hook(lambda module, _args, _output: self._close(module), always_call=True)
 
     def _open(self, module: nn.Module) -> None:
+        if module is self._root:
+            self._running.close()
         if module is not self._root or not module.training or not torch.is_grad_enabled() or not self.enabled:
             return
         refuse_mixing(self._mixing)
@@ -226,9 +237,11 @@ class Capture:
         for turn in self.take():
             self._finished(turn)
         self._turn = Pass(self._drawn())
+        self._running.enter_context(self.full())
 
     def _close(self, module: nn.Module) -> None:
         if module is self._root:
+            self._running.close()
             self._turn = None
 
     def _caught(self, module: nn.Module) -> Layer | None:

@@ -1,6 +1,7 @@
 """What is done with the outputs until ``backward()``: losses in which examples share a scale, a selection or a statistic are refused."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from inspect import signature
@@ -249,10 +250,13 @@ class Watcher:
 
     Args:
         tell: Called with a function of torch, its arguments, and its result; before it runs if that is ``backward``.
+        around: What ``backward`` runs in.
     """
 
-    def __init__(self, tell: Callable[[Any, tuple[Any, ...], Mapping[str, Any], Any], None]) -> None:
-        self.tell = tell
+    def __init__(
+        self, tell: Callable[[Any, tuple[Any, ...], Mapping[str, Any], Any], None], around: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        self.tell, self.around = tell, around
 
     def __reduce__(self) -> tuple[Any, tuple[()]]:
         return type(None), ()
@@ -272,8 +276,9 @@ class Watched(Tensor):
             if watcher is None or torch._C._current_graph_task_id() != -1:
                 return func(*args, **kwargs)
             if func is Tensor.backward:
-                watcher.tell(func, args, kwargs, None)
-                return func(*args, **kwargs)
+                with watcher.around():
+                    watcher.tell(func, args, kwargs, None)
+                    return func(*args, **kwargs)
             result = func(*args, **kwargs)
             watcher.tell(func, args, kwargs, result)
             return marked(result, watcher)

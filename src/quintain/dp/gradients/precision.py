@@ -1,4 +1,4 @@
-"""In how many bits gradients are measured and added up: in all of float32's, whatever the model's own passes run in."""
+"""In how many bits gradients are worked out, measured and added up: in all of float32's, or those of autocast to bfloat16."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -18,9 +18,16 @@ PER_OPERATION = ".fp32_precision"
 
 @contextmanager
 def exact(device: torch.device) -> Iterator[None]:
-    """No product in here is rounded more coarsely than its format: autocast and lowered precision are off, and are back afterwards.
+    """As ``full``, without autocast: a norm of positions that cancel is exact only if what is added up is rounded as it was."""
+    with uncast(device.type), full(device):
+        yield
 
-    A norm of positions that cancel is exact only if what is added up is rounded as little as what was measured.
+
+@contextmanager
+def full(device: torch.device) -> Iterator[None]:
+    """Float32 products have all their bits in here; what lowers them is off, and back afterwards, after an exception too.
+
+    Which kernels round depends on the size of a batch: one record less would move the gradients of all others.
 
     Raises:
         PrivacyError: If a setting lowers precision that cannot be switched off while Python runs.
@@ -29,14 +36,23 @@ def exact(device: torch.device) -> Iterator[None]:
     for setting in lowered:
         if not setting.setting.startswith("torch."):
             raise PrivacyError(f"gradients cannot be clipped to their bound in fewer bits than float32 has: {setting}")
-    with uncast(device.type):
-        try:
-            for setting in lowered:
-                _set(setting, full=True)
-            yield
-        finally:
-            for setting in lowered:
-                _set(setting, full=False)
+    try:
+        for setting in lowered:
+            _set(setting, full=True)
+        yield
+    finally:
+        for setting in lowered:
+            _set(setting, full=False)
+
+
+def require_full(device: torch.device) -> None:
+    """Raise if float32 products may be rounded more coarsely now."""
+    lowered = lowered_precision(device)
+    if lowered:
+        raise PrivacyError(
+            "a backward pass runs while float32 products may have fewer bits, and how they are rounded depends on the size of the batch; "
+            f"expected loss.backward() of a loss made of the module's outputs, which sees to that, or full precision: {lowered[0]}"
+        )
 
 
 @contextmanager

@@ -62,11 +62,12 @@ class Probe:
         self._found = Probed()
         self._capture, self._dim, self._look_closely, self._handed = capture, batch_dim, close, handed
         self._rules = LossRules(mean=mean)
-        self._watcher = Watcher(self._told)
+        self._watcher = Watcher(self._told, capture.full)
         self._mode = LossMode(self._rules)
         self._moding = self._close = self._inside = self._asking = False
         self._start: RandomState | None = None
         self._outputs: list[list[Tensor]] = []
+        self._own: list[Tensor] = []
         self._shapes: set[tuple[int, ...]] = set()
         self._pads: dict[int, Tensor] = {}
         root = capture.root
@@ -131,24 +132,24 @@ class Probe:
         if not self._on:
             return None
         outputs = [x for x in tensors(output) if x.requires_grad and x.is_floating_point() and x.dim() > self._dim]
+        own = [x for x in tensors(output) if x.requires_grad and not x.dim()]
         sizes = {x.shape[self._dim] for x in outputs}
-        if sizes in ({0}, {1}):
-            return None
-        if len(sizes) != 1:
-            blind = f"not asked: no output has the batch as dimension {self._dim}"
-            self._note(model=blind, values=blind, loss=blind)
-            return None
-        size = sizes.pop()
-        if self._close and self._start is not None:
+        size = sizes.pop() if len(sizes) == 1 else 0
+        if size > 1 and self._close and self._start is not None:
             try:
                 self._note(model=self._ask_model(outputs))
             except (RuntimeError, MemoryError) as error:
                 self._note(model=f"not asked: {(str(error) or type(error).__name__).splitlines()[0]}")
             self._try((args, kwargs), output, self._start, size)
+        elif sizes or not outputs:
+            blind = f"not asked: no output has the batch as dimension {self._dim}"
+            self._note(model=blind, values=blind, loss=blind)
         self._rules.begin(size, close=self._close)
+        self._own = list[Tensor]()
+        output = _watched(output, own, self._own, self._watcher)
         into = list[Tensor]()
         watched = _watched(output, outputs, into, self._watcher)
-        if self._close:
+        if self._close and size > 1:
             self._outputs.append(into)
         return watched
 
@@ -196,7 +197,7 @@ class Probe:
         """Something was done with the outputs of the latest passes."""
         if func is not Tensor.backward:
             self._rules.called(func, args, kwargs, result)
-        elif self._outputs and not self._asking:
+        elif self._outputs and not self._asking and not any(args[0] is x for x in self._own):
             self._asking = True
             try:
                 self._note(loss=self._ask_loss(args[0]))
