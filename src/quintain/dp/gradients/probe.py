@@ -71,13 +71,17 @@ class Probe:
         self._shapes: set[tuple[int, ...]] = set()
         self._pads: dict[int, Tensor] = {}
         root = capture.root
+
+        def mine(module: nn.Module) -> bool:
+            """Whether to look: a compiler that traces the module is told at once that there is nothing to trace."""
+            return not torch.compiler.is_compiling() and module is root
+
         self._handles = (
-            root.register_forward_pre_hook(lambda module, _args: self._open() if module is root else None),
+            root.register_forward_pre_hook(lambda module, _args: self._open() if mine(module) else None),
             root.register_forward_hook(
-                lambda module, args, kwargs, output: self._seen(args, kwargs, output) if module is root else None,
-                with_kwargs=True,
+                lambda module, args, kwargs, output: self._seen(args, kwargs, output) if mine(module) else None, with_kwargs=True
             ),
-            root.register_forward_hook(lambda module, _args, _output: self._leave() if module is root else None, always_call=True),
+            root.register_forward_hook(lambda module, _args, _output: self._leave() if mine(module) else None, always_call=True),
         )
         capture.keep(*self._handles)
 
@@ -106,8 +110,7 @@ class Probe:
     @property
     def _on(self) -> bool:
         capture = self._capture
-        live = capture.root.training and torch.is_grad_enabled() and capture.enabled and capture.alive
-        return live and not torch.compiler.is_compiling()
+        return capture.root.training and torch.is_grad_enabled() and capture.enabled and capture.alive
 
     def _open(self) -> None:
         self._leave()
