@@ -238,9 +238,10 @@ def stream_fault(monkeypatch, name, mutant):
 
 
 def test_mutant_the_same_noise_at_every_step(monkeypatch):
-    def again(real, stream, into, scale, by=1):
-        stream.seek(0)
-        real(stream, into, scale, by)
+    from quintain.dp.step.noise import Stream
+
+    def again(real, _stream, into, scale, by=1):
+        real(Stream(bytes(32)), into, scale, by)
 
     stream_fault(monkeypatch, "add_normal", again)
     assert failed(audit()) >= {"canary noise over steps", "canary noise of two steps", "noise between steps, fit"}
@@ -249,8 +250,12 @@ def test_mutant_the_same_noise_at_every_step(monkeypatch):
 def test_mutant_noise_that_is_used_twice_many_steps_apart(monkeypatch):
     from quintain.dp.step.noise import Stream
 
-    real = Stream.seek
-    monkeypatch.setattr(Stream, "seek", lambda stream, turn: real(stream, turn % 37))
+    steps = iter(range(10**6))
+
+    def again(real, _stream, into, scale, by=1):
+        real(Stream(bytes([next(steps) % 37]) * 32), into, scale, by)
+
+    stream_fault(monkeypatch, "add_normal", again)
     assert "canary noise of two steps" in failed(audit())
 
 
