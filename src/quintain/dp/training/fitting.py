@@ -92,7 +92,7 @@ def fit(
         resume.belongs_to(depends_on(net, data, plan, seed))
     key = None if seed is not None else os.urandom(KEY) if resume is None else resume.key(plan.steps)
     done = 0 if resume is None else resume.steps
-    engine = PrivacyEngine(seed=seed, key=key)
+    engine = PrivacyEngine(seed=seed, key=None if resume is None else key)
     loader = engine.loader(
         data.batch, records=len(data), expected_batch_size=plan.expected_batch_size, steps_per_epoch=max(plan.steps - done, 1)
     )
