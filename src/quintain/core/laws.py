@@ -1,4 +1,4 @@
-"""Samples against the law that they should follow: two-sided probabilities of what was found, exact but where they say otherwise."""
+"""Two-sided p-values of samples under the law they should follow; exact unless a docstring says otherwise."""
 
 import math
 from typing import Any
@@ -10,12 +10,12 @@ Numbers = NDArray[np.float64]
 
 
 def normal_p(z: float) -> float:
-    """The probability that a standard normal number is at least as far from 0."""
+    """The two-sided p-value of a standard normal number."""
     return math.erfc(abs(z) / math.sqrt(2))
 
 
 def spread_p(mean_square: float, count: int) -> tuple[float, float]:
-    """Of the mean square of so many standard normal numbers: its p-value by the chi-square law, and its z-score."""
+    """The p-value (chi-square) and the z-score of the mean square of ``count`` standard normal numbers."""
     from scipy.special import chdtr, chdtrc
 
     total = count * mean_square
@@ -23,9 +23,10 @@ def spread_p(mean_square: float, count: int) -> tuple[float, float]:
 
 
 def cosine_p(one: Numbers, other: Numbers) -> tuple[float, float]:
-    """Of the cosine between two independent vectors of normal numbers of mean 0, each of its own scale: p-value, and the cosine.
+    """The p-value of the cosine between two vectors, and the cosine itself (0 if a vector is zero).
 
-    For n numbers its square has the law Beta(1/2, (n - 1)/2). A vector of zeros has the cosine 0.
+    The law is that of independent vectors of normal numbers of mean 0; the numbers of one vector share a
+    scale.
     """
     lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
     cosine = float(one @ other) / lengths if lengths else 0.0
@@ -33,7 +34,10 @@ def cosine_p(one: Numbers, other: Numbers) -> tuple[float, float]:
 
 
 def cosines_p(cosine: float, size: int) -> float:
-    """The p-value of a cosine between vectors of so many numbers."""
+    """The p-value of a cosine that is known already, between vectors of ``size`` numbers as in ``cosine_p``.
+
+    For vectors of n numbers, the square of the cosine has the law Beta(1/2, (n - 1)/2).
+    """
     from scipy.special import betaincc
 
     if size < 2:
@@ -42,7 +46,10 @@ def cosines_p(cosine: float, size: int) -> float:
 
 
 def shape_p(uniform: Numbers) -> tuple[float, float]:
-    """Of numbers that should be uniform in [0, 1]: Kolmogorov's p-value, for many of them, and their greatest distance from that law."""
+    """Kolmogorov's p-value of numbers that should be uniform in [0, 1], and their greatest distance from it.
+
+    The p-value is the limit for many numbers.
+    """
     from scipy.special import kolmogorov
 
     count = len(uniform)
@@ -52,17 +59,19 @@ def shape_p(uniform: Numbers) -> tuple[float, float]:
 
 
 def mixed_sum_p(total: float, trials: int, probability: float, deviation: float) -> float:
-    """Of the sum of so many numbers, each a coin (1 with this probability, else 0) with normal noise: its p-value.
+    """The p-value of a sum of ``trials`` coins (1 with ``probability``, else 0), each with normal noise.
 
     Args:
         total: The sum.
         trials: How many numbers.
-        probability: Of each coin.
+        probability: That a coin is 1.
         deviation: Standard deviation of each number's noise, positive.
     """
     from scipy.special import ndtr
     from scipy.stats import binom
 
+    # given how many coins are 1, the sum is normal around that count: average its tails over the binomial law
+    # of the count
     counts: Any = np.arange(trials + 1) if probability < 1 else np.array([trials])
     weights = binom.pmf(counts, trials, probability)
     z = (total - counts) / (deviation * math.sqrt(trials))

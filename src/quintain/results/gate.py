@@ -1,4 +1,4 @@
-"""Requirements against claims: what a build breaks on. Runs where torch does not."""
+"""Judging requirements against claims, and the exit code that follows. Needs no torch."""
 
 from collections.abc import Iterable, Sequence
 
@@ -13,10 +13,10 @@ _WORST_FIRST = (Answer.FAIL, Answer.UNDECIDED, Answer.PASS)
 
 
 def judge(requirement: Requirement, claims: Iterable[Claim]) -> Judged:
-    """The answer to one requirement: UNDECIDED where no claim speaks of it.
+    """The answer to one requirement: UNDECIDED where no claim is about it.
 
-    Of two claims on one quantity the later one counts. Where claims on several quantities answer to the same words, such as two deltas
-    when none was named, all of them must hold.
+    Of two claims on one quantity the later one counts. Where a requirement covers several quantities, such as
+    two deltas when it names none, all of them must hold.
     """
     claims = tuple(claims)
     found = [claim for claim in claims if _speaks(claim, requirement)]
@@ -32,7 +32,11 @@ def judge(requirement: Requirement, claims: Iterable[Claim]) -> Judged:
 
 
 def exit_code(judged: Iterable[Judged], claims: Sequence[Claim]) -> ExitCode:
-    """The worst news first: an alarm, a broken requirement, an open one or a crossing that chance may explain."""
+    """The exit code of all answers, by the worst of them.
+
+    In this order: a contradiction; a failed requirement; an undecided one, or bounds that cross as chance may
+    explain; none of these.
+    """
     if contradictions(claims, among=len(claims)):
         return ExitCode.ALARM
     answers = {one.verdict.answer for one in judged}

@@ -14,9 +14,11 @@ from quintain.dp.accounting.pld import check_delta, checked, composed_epsilon
 from quintain.dp.accounting.rdp import rdp_epsilon
 
 MOST_NOISE = 1e6
+"""The largest noise multiplier that a search tries."""
 RESOLUTION = 1e-4
+"""How closely a search finds the noise multiplier, relatively."""
 ROUNDING = 1e-6
-"""Of one over a rate that is itself one over a whole number, with many records."""
+"""Taken off 1 / rate before it is rounded up, so that a rate of 1 / n gives n steps an epoch, not n + 1."""
 
 
 class IAccountant(ABC):
@@ -50,7 +52,8 @@ class IAccountant(ABC):
         """What all steps cost at ``delta``: 0 without steps, infinity if one had no noise.
 
         Raises:
-            SettingError: If delta is not a probability, or the history not one.
+            SettingError: If delta is not strictly between 0 and 1, or a number of the history is out of its
+                range.
         """
         check_delta(delta)
         spent = checked(self.history)
@@ -96,7 +99,7 @@ class IAccountant(ABC):
 
 
 class PLDAccountant(IAccountant):
-    """By privacy loss distributions: the tightest that is claimed here."""
+    """Accounting by privacy loss distributions: the tightest epsilon that is claimed here."""
 
     @classmethod
     def mechanism(cls) -> str:
@@ -107,7 +110,7 @@ class PLDAccountant(IAccountant):
 
 
 class RDPAccountant(IAccountant):
-    """By Renyi divergences: some ten percent looser, more for rare records and little noise."""
+    """Accounting by Renyi divergences: some ten percent looser, more at low rates and with little noise."""
 
     @classmethod
     def mechanism(cls) -> str:
@@ -118,7 +121,10 @@ class RDPAccountant(IAccountant):
 
 
 class PRVAccountant(IAccountant):
-    """By privacy random variables: the upper side of our own accountant; where its grid is too coarse, by privacy loss distributions."""
+    """Accounting by privacy random variables: the upper side of ``prv.bracket``.
+
+    Where the grid of ``prv`` is too coarse for a finite bound, privacy loss distributions answer.
+    """
 
     @classmethod
     def mechanism(cls) -> str:
@@ -130,7 +136,7 @@ class PRVAccountant(IAccountant):
 
 
 class GaussianAccountant(PLDAccountant):
-    """The name "gdp", answered by privacy loss distributions: the central limit's figure is below the truth."""
+    """The name "gdp", answered by privacy loss distributions: the central limit's epsilon is too small."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -191,7 +197,8 @@ def get_noise_multiplier(
     Args:
         target_epsilon, target_delta: The budget, never exceeded.
         sample_rate: Probability that a record is in a step.
-        epochs, steps: One of them; an epoch is ``1 / sample_rate`` steps, rounded up, as a loader makes them of its last, smaller batch.
+        epochs, steps: One of them; an epoch is ``1 / sample_rate`` steps, rounded up, as a loader makes them
+            of its last, smaller batch.
         accountant: Its name.
         epsilon_tolerance: How much of the budget may stay unspent.
         **kwargs: Passed on to the accountant's ``get_epsilon``.

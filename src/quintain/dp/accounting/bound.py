@@ -1,4 +1,4 @@
-"""What a history of steps, or a ledger of releases, costs: the sound accountant for each, and both sides where both are known."""
+"""Epsilon of steps and of a ledger's releases: the sound accountant for each, and known lower bounds."""
 
 import math
 from collections import Counter
@@ -21,7 +21,7 @@ CHOSEN = "RDP at orders fixed beforehand, for settings chosen after releases"
 
 
 def bracket(history: History, delta: float) -> Bracket:
-    """The smallest true epsilon of Poisson-sampled Gaussian steps, between what is claimed (PLD) and the lower side of our own PRV.
+    """The smallest true epsilon of Poisson-sampled Gaussian steps: at least by ``prv``, at most by PLD (the claim).
 
     Args:
         history: Runs (noise multiplier, sample rate, steps).
@@ -34,37 +34,39 @@ def bracket(history: History, delta: float) -> Bracket:
     upper, lower = composed_epsilon(history, delta), prv.bracket(history, delta).lower
     if lower > upper:
         raise Contradiction(
-            f"the lower side of epsilon, {lower:.6g} by PRV, is above the upper one, {upper:.6g} by PLD, for {list(history)}"
+            f"the lower bound on epsilon, {lower:.6g} by PRV, is above the upper one, {upper:.6g} by PLD, for "
+            f"{list(history)}; expected it below: one of the accountants is wrong, so claim neither"
         )
     return Bracket(lower, upper)
 
 
 def epsilon_of(releases: "Sequence[Release]", delta: float) -> float:
-    """What releases cost together, by the least bound that holds for all of them, and for how their settings came about."""
+    """Epsilon of all releases together: the least bound that holds for their kinds and their choices."""
     check_delta(delta)
     return _claim(releases, delta)[0]
 
 
 def if_fixed_beforehand(releases: "Sequence[Release]", delta: float) -> float:
-    """What they would cost had all settings been there before the first of them."""
+    """Epsilon of the releases if all settings had been fixed before the first of them."""
     return _of_fixed(releases, delta)[0]
 
 
 def if_chosen_meanwhile(releases: "Sequence[Release]", delta: float) -> float:
-    """What they would cost had the settings of each been chosen after looking at those before it."""
-    steps, passes = _steps(releases), _passes(releases, chosen=True)
+    """Epsilon of the releases if the settings of each had been chosen after looking at those before it."""
+    steps, passes = _steps(releases), _passes(releases, adaptive=True)
     if not noisy(checked([*steps, *((one.sigma, 1.0, 1) for one in passes)])):
         return math.inf
     return chosen.to_epsilon(_divergences(steps, passes), delta) if releases else 0.0
 
 
 def guarantee_of(releases: "Sequence[Release]", delta: float) -> Guarantee:
-    """The same, with the lower side and all that it assumes.
+    """``epsilon_of`` the releases with its lower bound, where one is known, and all that the claim assumes.
 
-    The lower side is known where all steps are Poisson-sampled, or of the full batch, with Gaussian noise; then the neighbours differ by
-    adding or removing a unit, else by blanking one out.
+    A lower bound is known where all steps are Poisson-sampled, or of the full batch, with Gaussian noise.
+    Neighbours differ by adding or removing a unit; where some steps belong to passes, by blanking one out.
     """
-    epsilon, accountant = epsilon_of(releases, delta), _claim(releases, delta)[1]
+    check_delta(delta)
+    epsilon, accountant = _claim(releases, delta)
     plain = all(not release.in_passes and release.mechanism == "gaussian" for release in releases)
     first = releases[0] if releases else None
     return Guarantee(
@@ -86,7 +88,7 @@ def guarantee_of(releases: "Sequence[Release]", delta: float) -> Guarantee:
 
 
 class _Pass(NamedTuple):
-    """One pass over the data, in which a unit is in at most one step: the least noise of its steps, and its bins."""
+    """One pass, in which a unit is in one step at most: the least noise of its steps, and how many bins."""
 
     sigma: float
     bins: int
@@ -94,32 +96,34 @@ class _Pass(NamedTuple):
 
 
 def _claim(releases: "Sequence[Release]", delta: float) -> tuple[float, str]:
-    """Epsilon, and who says so."""
+    """Epsilon, and the name of the accountant."""
     if chosen.fixed_beforehand(releases):
         return _of_fixed(releases, delta)
     return if_chosen_meanwhile(releases, delta), CHOSEN
 
 
 def _of_fixed(releases: "Sequence[Release]", delta: float) -> tuple[float, str]:
-    """Epsilon of settings that were fixed beforehand, and who says so.
+    """Epsilon of settings that were fixed beforehand, and the name of the accountant.
 
-    Shuffled passes, and passes of balls in bins where that is less, count as one step each that a unit is in for certain: a record is
-    in one step of a pass, and by joint convexity a random order is no worse than the worst one. Privacy losses are used where noise is
-    Gaussian; Renyi divergences where some is discrete or thrown in bins.
+    A pass counts as one step on all records: a record is in one step of it, and by joint convexity a random
+    order is no worse than the worst one. Privacy losses give a bound if all noise is Gaussian. Renyi
+    divergences give one if some noise is discrete, or for balls in bins, whose amplification they know. The
+    lesser counts.
     """
     steps, passes = _steps(releases), _passes(releases)
-    alone = [(one.sigma, 1.0, 1) for one in passes]
-    if not noisy(checked([*steps, *alone])):
+    as_full_batches = [(one.sigma, 1.0, 1) for one in passes]
+    if not noisy(checked([*steps, *as_full_batches])):
         return math.inf, PLD
     found = []
     if all(release.mechanism == "gaussian" for release in releases):
-        found.append((composed_epsilon([*steps, *alone], delta), PLD))
+        found.append((composed_epsilon([*steps, *as_full_batches], delta), PLD))
     if not found or any(one.sampling == "balls-in-bins" for one in passes):
         found.append((rdp.to_epsilon(_divergences(steps, passes), delta), RDP))
     return min(found)
 
 
 def _divergences(steps: History, passes: "Sequence[_Pass]") -> rdp.Floats:
+    """Renyi divergences at ``rdp.ORDERS``, added up over steps and passes."""
     total = np.zeros(len(rdp.ORDERS))
     for sigma, rate, count in steps:
         total += count * rdp.sampled(sigma, rate)
@@ -129,13 +133,17 @@ def _divergences(steps: History, passes: "Sequence[_Pass]") -> rdp.Floats:
 
 
 def _steps(releases: "Sequence[Release]") -> list[tuple[float, float, int]]:
-    """Steps that draw anew, or hold everybody."""
+    """Runs (noise multiplier, sample rate, steps) of the steps in no pass: Poisson and full batches."""
     kept = [release for release in releases if not release.in_passes]
     return prv.merged([(r.noise_multiplier, 1.0 if r.sampling == "full batch" else r.sample_rate, r.steps) for r in kept])
 
 
-def _passes(releases: "Sequence[Release]", *, chosen: bool = False) -> list[_Pass]:
-    """Each pass once, however many of its steps were taken; bins in which the noise was ``chosen`` anew hide nothing."""
+def _passes(releases: "Sequence[Release]", *, adaptive: bool = False) -> list[_Pass]:
+    """Each pass once, however many of its steps were taken, with the least noise of these.
+
+    If the choice was ``adaptive``, a pass of balls in bins whose noise changed half way counts as a shuffled
+    one: no amplification.
+    """
     found: dict[tuple[str, int], _Pass] = {}
     for release in releases:
         if release.in_passes:
@@ -143,5 +151,5 @@ def _passes(releases: "Sequence[Release]", *, chosen: bool = False) -> list[_Pas
             before = found.get(key, _Pass(math.inf, release.steps_per_epoch, release.sampling))
             sigma, bins = min(before.sigma, release.noise_multiplier), min(before.bins, release.steps_per_epoch)
             changed = key in found and before.sigma != release.noise_multiplier
-            found[key] = _Pass(sigma, bins, "shuffle" if chosen and changed else release.sampling)
+            found[key] = _Pass(sigma, bins, "shuffle" if adaptive and changed else release.sampling)
     return list(found.values())

@@ -1,4 +1,4 @@
-"""The end of training before its budget breaks."""
+"""Whether one more step still fits into a privacy budget."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -10,7 +10,7 @@ from quintain.dp.accounting.planning import MOST_STEPS, steps_left
 
 @dataclass(slots=True)
 class Budget:
-    """The most that a ledger may come to.
+    """The most that the releases of a ledger may cost.
 
     Args:
         epsilon, delta: What all steps together may cost.
@@ -30,7 +30,7 @@ class Budget:
             )
 
     def affords(self, ledger: Ledger, release: Release) -> bool:
-        """Whether ``release`` may follow; how many of its kind fit is worked out once, while no other kind comes in between."""
+        """Whether ``release`` may follow; how many equal ones fit is computed once for each kind in a row."""
         if self._known is not None:
             before, kind, fit = self._known
             if kind == release and ledger.releases in (before, *_after(before, release, ledger.steps)):
@@ -40,7 +40,7 @@ class Budget:
         return fit > 0
 
     def _fit(self, ledger: Ledger, release: Release) -> int:
-        """How many of ``release`` fit after what is spent; of a pass, no more than it has steps."""
+        """How many releases like this fit after what is spent; of a pass, no more than it has steps."""
         if all((one.sampling, one.mechanism, one.choice) == ("poisson", "gaussian", 0) for one in (*ledger.releases, release)):
             spent = [(one.noise_multiplier, one.sample_rate, one.steps) for one in ledger.releases]
             sigma, rate = release.noise_multiplier, release.sample_rate
@@ -53,6 +53,7 @@ class Budget:
 
         if not within(1):
             return 0
+        # double until one too many, then bisect between what fits and what does not
         most = release.steps_per_epoch or MOST_STEPS
         low, high = 1, 2
         while high <= most and within(high):

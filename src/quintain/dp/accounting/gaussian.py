@@ -1,4 +1,4 @@
-"""Gaussian noise on all records at each step, where epsilon has a closed form, however many steps there are."""
+"""The Gaussian mechanism without sampling: delta in closed form, and many steps as one with less noise."""
 
 import math
 
@@ -8,11 +8,14 @@ from scipy.special import log_ndtr
 from quintain.dp.accounting.losses import History
 
 ABOVE = 1e-9
-"""What is added to epsilon, relatively, for rounding."""
+"""By how much epsilon is raised, relatively, to cover rounding."""
 
 
 def one_step(history: History) -> list[tuple[float, float, int]]:
-    r"""The same history with all steps on all records, of whatever noise, as one: :math:`\sigma^{-2} = \sum_t \sigma_t^{-2}`, exactly."""
+    r"""The history with all steps at sample rate 1 merged into one, which stands last.
+
+    .. math:: \sigma^{-2} = \sum_t \sigma_t^{-2}
+    """
     total = sum(steps / sigma**2 for sigma, rate, steps in history if rate == 1)
     rest = [run for run in history if run[1] < 1]
     return [*rest, (1 / math.sqrt(total), 1.0, 1)] if total else rest
@@ -31,11 +34,12 @@ def log_delta(epsilon: float, sigma: float) -> float:
 
 
 def gaussian_epsilon(sigma: float, delta: float) -> float:
-    """Its epsilon, rounded up; 0 if delta alone is enough."""
+    """The epsilon at which ``log_delta`` reaches ``delta``, rounded up; 0 if delta alone is enough."""
     target = math.log(delta)
     if log_delta(0.0, sigma) <= target:
         return 0.0
     # by concentration of the loss, N(1 / 2 sigma^2, 1 / sigma^2): delta at this epsilon is below the target
     high = 0.5 / sigma**2 + math.sqrt(2 * math.log(1 / delta)) / sigma
+    # log_delta is -inf where delta is 0: the search needs finite values
     found = float(brentq(lambda at: max(log_delta(at, sigma), -1e9) - target, 0.0, high, xtol=1e-300, rtol=1e-12, maxiter=500))
     return found * (1 + ABOVE)

@@ -24,11 +24,11 @@ _NEIGHBOURS = {
 
 @dataclass(frozen=True, slots=True)
 class Bracket:
-    """Bounds of the smallest epsilon that is true.
+    """Bounds on the smallest epsilon for which a mechanism is private.
 
     Args:
-        lower: No smaller one is true.
-        upper: Proved.
+        lower: No smaller epsilon holds.
+        upper: This epsilon is proved to hold.
     """
 
     lower: float
@@ -51,10 +51,13 @@ class Guarantee:
         noise: "float gaussian" or "discrete gaussian".
         reproducible: Whether noise followed from a seed, so that the claim holds only against those who do not know it.
         steps: How many.
-        units: How many there are, the fewest if that changed.
-        fixed_beforehand: Whether all settings were there before the first step; a number of steps chosen by looking is not seen.
-        if_fixed_beforehand: Epsilon if they were; what is claimed then.
-        if_chosen_meanwhile: Epsilon if each was chosen after looking at what was released before; what is claimed if some were.
+        units: How many units the data hold; the fewest, if that changed.
+        fixed_beforehand: Whether all settings were fixed before the first step; that the number of steps was
+            cannot be checked.
+        if_fixed_beforehand: Epsilon if all settings were fixed beforehand: the claim where
+            ``fixed_beforehand``.
+        if_chosen_meanwhile: Epsilon if each setting was chosen after seeing earlier releases: the claim
+            elsewhere.
     """
 
     epsilon: float

@@ -24,11 +24,13 @@ class Release:
         sampling: How the units of a step are chosen.
         mechanism: The noise.
         unit: Whose presence the noise hides.
-        epoch: Which pass over the data the steps belong to, if a unit is in at most one step of a pass ("shuffle", "balls-in-bins"), as
-            the ledger numbers them (see ``Ledger.pass_at``). Poisson steps know no passes and leave it 0.
+        epoch: Which pass over the data the steps belong to, if a unit is in at most one step of a pass
+            ("shuffle", "balls-in-bins"), as the ledger numbers them (see ``Ledger.pass_at``). Poisson steps
+            know no passes and leave it 0.
         steps_per_epoch: Bins of a pass, for "balls-in-bins".
-        choice: 0 if its settings were there before the ledger's first release; else the number of the choice that was made after some.
         reproducible: Whether noise and sampling follow from a seed, so that privacy holds only against those who do not know it.
+        choice: 0 if the settings were fixed before the ledger's first release; choices made after a release
+            count from 1.
 
     Raises:
         SettingError: If a name is unknown, a number is out of its range, or a pass of balls-in-bins has no bins.
@@ -71,12 +73,13 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a step is among passes that hold each unit at most once.
+    """Where a step is in passes that hold each unit at most once.
 
     Args:
-        order: Names the random order, or bins, of all passes of one stream over so many units; nothing follows from it.
-        number: Of the pass in that stream, from 0.
-        batch: Of the stream, from 1.
+        order: Identifies the random order (or the bins) of all passes of one stream; tells nothing about the
+            order itself.
+        number: Number of the pass in that stream, from 0.
+        batch: Number of the batch in that stream, from 1.
     """
 
     order: str
@@ -92,7 +95,10 @@ class Ledger:
 
     def __init__(self, releases: Sequence[Release] = ()) -> None:
         self._releases: list[Release] = []
+        # of each stream, by its order: the place of its latest step, and the number of that step's pass
         self._open: dict[str, tuple[Place, int]] = {}
+        # a run may go on in several processes: a random name for this one, and those of all that recorded
+        # steps, in order
         self._own = secrets.token_hex(8)
         self._parts: list[str] = []
         for release in releases:
@@ -110,11 +116,11 @@ class Ledger:
 
     @property
     def origin(self) -> str:
-        """Names the run: the same for all that go on from its states."""
+        """A random name of the run: the same for all processes that go on from its saved states."""
         return self._parts[0] if self._parts else self._own
 
     def choose(self) -> int:
-        """The number of a choice of settings that is made now: 0 before the first release, when it can have seen none."""
+        """The ``choice`` of releases whose settings are chosen now: 0 before the first, else a new number."""
         return max((release.choice + 1 for release in self._releases), default=0)
 
     @property
@@ -140,10 +146,12 @@ class Ledger:
         self._releases.append(release)
 
     def pass_at(self, place: Place | None) -> int:
-        """The pass that a step belongs to: the one that its stream is in, if it goes on there, and else a new one.
+        """The number of the pass that a step belongs to: that of its stream, if the step continues it, else a
+        new one.
 
-        Units are used once within a pass only if its steps follow one another in one and the same order. Passes of other streams, of a
-        stream that is drawn again from an earlier place, or of other sizes, are further ones. Steps without a place have no pass.
+        A pass holds each unit once only if all its steps come from one order, each from a later batch. So a
+        step of another stream, or of an earlier place in the same stream, begins a new pass. Steps without a
+        place belong to no pass: 0.
         """
         if place is None:
             return 0
@@ -159,7 +167,7 @@ class Ledger:
             self._open[place.order] = (place, release.epoch)
 
     def copy(self) -> "Ledger":
-        """Another with the same content, to see what further releases would cost."""
+        """Another ledger with the same content, to see what further releases would cost."""
         made = Ledger()
         made.load_state_dict(self.state_dict())
         return made
@@ -173,7 +181,7 @@ class Ledger:
         return bound.guarantee_of(self._releases, delta)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on counting; plain numbers and names."""
+        """Everything needed to go on counting, as plain numbers and texts with a checksum."""
         return sealed(
             {
                 "releases": [asdict(release) for release in self._releases],
@@ -187,7 +195,8 @@ class Ledger:
         """Take over what an earlier part of the run has spent.
 
         Raises:
-            PrivacyError: If ``state`` is not what ``state_dict`` gave, lacks steps that this ledger has recorded, or is of another run.
+            PrivacyError: If ``state`` is not what ``state_dict`` gave, lacks steps that this ledger has
+                recorded, or is of another run.
         """
         state = opened(state, "a ledger")
         try:
@@ -197,6 +206,8 @@ class Ledger:
             loaded._parts = list(state["parts"])
         except (KeyError, TypeError, ValueError, SettingError) as error:
             raise PrivacyError(f"got a ledger without readable releases ({error}); expected what Ledger.state_dict() gave") from error
+        # steps once released stay spent: the state must hold all that was recorded here, and come from the
+        # same run
         missing = self._counts() - loaded._counts()
         if loaded.steps != state["steps"]:
             raise PrivacyError(f"got a ledger of {loaded.steps} steps that says it has {state['steps']}; expected all of its releases")
@@ -213,7 +224,7 @@ class Ledger:
         self._releases, self._open, self._parts, self._own = loaded._releases, loaded._open, loaded._parts, loaded._own
 
     def _counts(self) -> "Counter[Release]":
-        """Steps of each kind."""
+        """How many steps of each kind were recorded."""
         counts: Counter[Release] = Counter()
         for release in self._releases:
             counts[replace(release, steps=1)] += release.steps

@@ -1,4 +1,4 @@
-"""How much privacy steps of the Poisson-sampled Gaussian mechanism cost, from above: the side that is claimed."""
+"""Epsilon of Poisson-sampled Gaussian steps as it is claimed: upper bounds by privacy loss distributions."""
 
 import math
 from collections.abc import Callable
@@ -17,10 +17,11 @@ ADJACENCY = "add/remove"
 EXCESS = 3e-3
 """Squared grid step over the variance of a step's loss: what rounding adds to epsilon is about a sixth of it, relatively."""
 COARSEST = 2.0**-8
+"""The largest grid step, unless MOST_POINTS asks for more."""
 MOST_POINTS = 24_000
-"""Of one step's loss, where the grid would be too fine to be quick."""
+"""The most grid points for the loss of one step: keeps the grid quick."""
 DEEPEST = 10.0
-"""Standard deviations of noise that losses are followed to."""
+"""Standard deviations of noise up to which the range of losses is estimated."""
 ROUNDING = 1e-15
 """Error of delta by rounding in the transforms, for each step."""
 
@@ -50,8 +51,9 @@ def epsilon(noise_multiplier: float, sample_rate: float, steps: int, delta: floa
 def composed_epsilon(history: History, delta: float, *, interval: float | None = None) -> float:
     """``epsilon`` of several runs of steps (noise multiplier, sample rate, steps) after one another on the same records.
 
-    Steps on all records, with whatever noise, have a closed form, and count as one step among others. Where delta is so small that
-    rounding could matter, the bound is the lesser of Renyi divergences and our own upper side (``prv``).
+    Steps on all records, with whatever noise, have a closed form, and count as one step among others. Where
+    delta is so small that rounding could matter, or the grid of losses is coarser than 1 (little noise),
+    Renyi divergences and the upper side of ``prv`` are computed as well, and the least bound counts.
 
     Args:
         history: In any order.
@@ -66,8 +68,9 @@ def composed_epsilon(history: History, delta: float, *, interval: float | None =
     if not noisy(spent):
         return math.inf
     spent = one_step(spent)
-    if spent[0][1] == 1:
+    if spent[0][1] == 1:  # the merged step stands last: first only if there is no other
         return gaussian_epsilon(spent[0][0], delta)
+    # ask for a smaller delta, so that rounding in the transforms cannot make epsilon too small
     sure = delta - ROUNDING * (sum(steps for _, _, steps in spent) + 100)
     mesh = interval or _interval(spent)
     found = float(_composed(tuple(spent), mesh).get_epsilon_for_delta(sure)) if sure > delta / 2 else math.inf
@@ -114,7 +117,8 @@ def noisy(history: History) -> bool:
 
 
 def _interval(history: History) -> float:
-    """A power of two: small against the spread of a loss, but not so small that one step's losses fill too many points."""
+    """The grid step, a power of two: small against a loss's spread, with at most MOST_POINTS for one step."""
+    # the variance of one step's loss is about q^2 (exp(1 / sigma^2) - 1), and at most about 1 / sigma^2
     variance = sum(steps * min(rate**2 * math.expm1(min(sigma**-2, 99)), sigma**-2) for sigma, rate, steps in history)
     wanted = min(math.sqrt(EXCESS * variance / sum(steps for _, _, steps in history)), COARSEST)
     span = max(_span(sigma, rate) for sigma, rate, _ in history)
@@ -122,7 +126,7 @@ def _interval(history: History) -> float:
 
 
 def _span(sigma: float, rate: float) -> float:
-    """From the lowest to the highest loss that is followed."""
+    """The distance between the losses at DEEPEST standard deviations of noise on either side."""
     top = (DEEPEST * sigma + 0.5) / sigma**2
     return 2 * top if rate == 1 else max(top + math.log(rate), math.log1p(rate * math.expm1(min(top, 500)))) - math.log1p(-rate)
 
@@ -139,7 +143,7 @@ def _composed(history: tuple[tuple[float, float, int], ...], interval: float) ->
 
 @lru_cache(maxsize=32)
 def _step(sigma: float, rate: float, interval: float) -> Any:
-    """The distribution of one step's loss, in both directions: it costs the most, and is the same however many steps follow."""
+    """The distribution of one step's loss, in both directions; cached, since it takes longest."""
     from dp_accounting.pld import privacy_loss_distribution
 
     return privacy_loss_distribution.from_gaussian_mechanism(sigma, value_discretization_interval=interval, sampling_prob=rate)

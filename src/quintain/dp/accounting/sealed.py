@@ -1,4 +1,4 @@
-"""States that show whether they are whole: a file that was cut or edited is noticed, though not a forger who seals it anew."""
+"""A checksum in saved states: cutting and editing are noticed, though not a forger who computes it anew."""
 
 import hashlib
 import json
@@ -11,15 +11,15 @@ SEAL = "seal"
 
 
 def sealed(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The state, with a hash of all of it: plain numbers, names, and lists and dicts of these."""
+    """The state with a hash of all of it; it may hold numbers, texts, and lists and dicts of these."""
     return {**state, SEAL: _hash(state)}
 
 
 def opened(state: object, what: str) -> dict[str, Any]:
-    """What was sealed.
+    """The content of a sealed state, without its seal.
 
     Raises:
-        PrivacyError: If it is not whole.
+        PrivacyError: If the seal is missing, or the content is not what was sealed.
     """
     if not isinstance(state, Mapping) or SEAL not in state:
         raise PrivacyError(f"got the state of {what} without its seal; expected all of what state_dict() gave")

@@ -1,24 +1,26 @@
-"""What an engine has spent, by the accountant of its choice: the ledger is what counts."""
+"""What an engine has spent, computed from its ledger by the accountant that was chosen."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp.accounting import noise_for
-from quintain.dp.accounting.accountants import create_accountant, get_noise_multiplier
+from quintain.dp.accounting.accountants import MOST_NOISE, create_accountant, get_noise_multiplier
 from quintain.dp.accounting.ledger import Ledger, Release
 from quintain.dp.draws.sampling import SamplingLoader
 
 PLAIN = ("poisson", "gaussian", 0)
-MOST_NOISE = 1e6
+"""Sampling, mechanism and choice of the steps that every accountant can count; others only the ledger can."""
 TOLERANCE = 5e-3
+"""How closely ``least_noise`` finds the noise multiplier, relatively."""
 
 
 class Spent:
-    """An accountant that reads a ledger, and cannot forget what it holds.
+    """An accountant whose steps are those of a ledger: none can be added or dropped by hand.
 
     Args:
-        name: "pld", "rdp", "prv" or "gdp"; other steps than Poisson batches with Gaussian noise are accounted in their own way.
+        name: "pld", "rdp", "prv" or "gdp". With steps other than Poisson batches with Gaussian noise, or
+            settings chosen after a step, the ledger answers instead.
         ledger: What was released.
     """
 
@@ -38,7 +40,7 @@ class Spent:
         return len(self.history)
 
     def get_epsilon(self, delta: float, **kwargs: Any) -> float:
-        """What all steps so far cost, at ``delta``; the ledger's own figure where settings were chosen after releases."""
+        """Epsilon of all steps so far; the ledger's if this accountant cannot count them (see the class)."""
         if self.mechanism() in ("pld", "gdp") or any((r.sampling, r.mechanism, r.choice) != PLAIN for r in self._ledger.releases):
             return self._ledger.epsilon(delta)
         self._counter.history = self.history
@@ -70,13 +72,14 @@ def least_noise(cost: Callable[[float], float], target: float, start: float) -> 
     """The smallest noise multiplier, up to half a percent, that costs at most ``target``.
 
     Args:
-        cost: Epsilon of a noise multiplier; falls.
-        target: Never exceeded.
-        start: Where to look first.
+        cost: Epsilon as a function of the noise multiplier; must decrease.
+        target: The epsilon that is never exceeded.
+        start: Where to look first; the answer is at least half of it.
 
     Raises:
         SettingError: If there is none.
     """
+    # double until the cost is within the target, then bisect between too little noise and enough
     short, enough = start / 2, start
     while cost(enough) > target:
         short, enough = enough, 2 * enough
@@ -91,9 +94,9 @@ def least_noise(cost: Callable[[float], float], target: float, start: float) -> 
 def noise_for_epochs(
     epsilon: float, delta: float, plan: SamplingLoader, epochs: int, *, accountant: str, poisson: bool, secure: bool
 ) -> float:
-    """The least noise whose epochs over a loader cost at most ``epsilon``, by the accountant that will be asked and by the ledger."""
+    """The least noise whose epochs over a loader cost ``epsilon`` at most, by accountant and by ledger."""
     rate, steps = plan.sample_rate, epochs * len(plan)
-    if not poisson:
+    if not poisson:  # a shuffled pass is accounted as one step on all records
         rate, steps = 1.0, epochs
     if not secure and (not poisson or accountant in ("pld", "gdp")):
         return noise_for(epsilon, delta, rate, steps)

@@ -1,4 +1,4 @@
-"""Several processes on one private run, as ``torchrun`` starts them: one draw and one noise for all, each clips its own records."""
+"""Private training by several processes: one draw and one noise for all, and each clips its own records."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ class Ranks:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def part(self, chosen: Any) -> Any:
-        """This process' share of one draw: they go round."""
+        """The part of one draw that is this process': every ``size``-th, from its rank on."""
         return chosen[self.rank :: self.size]
 
     def add_up(self, x: Tensor) -> None:
@@ -35,20 +35,20 @@ class Ranks:
             distributed.all_reduce(x)
 
     def shared(self, stream: Stream) -> Stream:
-        """The stream of the first process."""
+        """The stream with the key of the first process, which it sends to the others."""
         return stream if self.size == 1 else stream.keyed(self._heard)
 
     def gathered(self, data: bytes) -> bytes:
-        """What each process says, in their order; as long from each."""
+        """The bytes of all processes, by rank; each must give the same number."""
         if self.size == 1:
             return data
         mine = torch.tensor(list(data), dtype=torch.uint8, device=self.device)
-        said = [torch.empty_like(mine) for _ in range(self.size)]
-        distributed.all_gather(said, mine)
-        return b"".join(bytes(part.tolist()) for part in said)
+        received = [torch.empty_like(mine) for _ in range(self.size)]
+        distributed.all_gather(received, mine)
+        return b"".join(bytes(part.tolist()) for part in received)
 
     def agree(self, numbers: Sequence[int], what: str) -> None:
-        """Check that all processes say the same.
+        """Check that all processes give the same numbers.
 
         Raises:
             PrivacyError: In each of them, if they do not.
@@ -58,11 +58,12 @@ class Ranks:
         mine = torch.tensor(numbers, dtype=torch.long, device=self.device)
         all_of_them = [torch.empty_like(mine) for _ in range(self.size)]
         distributed.all_gather(all_of_them, mine)
-        said = [tuple(numbers.tolist()) for numbers in all_of_them]
-        if len(set(said)) > 1:
-            raise PrivacyError(f"the processes differ in their {what}: {said}; expected all to run the same program on the same data")
+        received = [tuple(numbers.tolist()) for numbers in all_of_them]
+        if len(set(received)) > 1:
+            raise PrivacyError(f"the processes differ in their {what}: {received}; expected all to run the same program on the same data")
 
     def _heard(self, data: bytes) -> bytes:
+        """The bytes that the first process gives."""
         message = torch.tensor(list(data), dtype=torch.uint8, device=self.device)
         distributed.broadcast(message, src=0)
         return bytes(message.tolist())
@@ -115,7 +116,7 @@ def ranks_of(module: nn.Module) -> Ranks:
     """The processes that train ``module`` together.
 
     Raises:
-        PrivacyError: If there are several, and it is not told how they share the work.
+        PrivacyError: If there are several, and ``module`` is not made for them.
     """
     if isinstance(module, nn.parallel.DistributedDataParallel):
         raise PrivacyError(

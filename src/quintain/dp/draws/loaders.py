@@ -1,4 +1,4 @@
-"""Private loaders and samplers under the names that scripts import: each is Poisson's, whatever it is called."""
+"""Private loaders and samplers under the names of Opacus; whatever the name, each draws Poisson batches."""
 
 from collections.abc import Callable, Iterator, Sized
 from fractions import Fraction
@@ -18,18 +18,21 @@ from quintain.dp.step.noise import WORD, Stream
 
 
 class UniformWithReplacementSampler(PoissonRows):
-    """Lists of rows, each of which is in a list with probability ``sample_rate``, by itself: Poisson sampling, for the ``batch_sampler``
-    of a DataLoader that is handed to ``make_private``, which draws anew at the rate next to it (a whole expected batch). A DataLoader by
-    itself cannot collate an empty list.
+    """Poisson sampling: lists of rows, in which each row is with probability ``sample_rate``, independently.
+
+    It is meant for the ``batch_sampler`` of a DataLoader that is given to ``make_private``. The private
+    loader draws for itself, at the nearest rate that makes the expected batch a whole number. A plain
+    DataLoader cannot collate an empty list.
 
     Args:
         num_samples: Rows to draw from.
         sample_rate: q, in (0, 1]; exact to 2^-64 and never above.
         generator: Keys the draws, which are then ``reproducible``; by default the operating system does.
-        steps: Lists of one iteration; by default as many whole ones as q goes into one.
+        steps: Lists of one iteration; by default 1 / q, rounded down.
 
     Raises:
-        SettingError: If a number is out of its range.
+        SettingError: If the rate is out of its range, or expects less than one row.
+        DataError: If there are no rows.
     """
 
     def __init__(self, *, num_samples: int, sample_rate: float, generator: torch.Generator | None = None, steps: int | None = None) -> None:
@@ -51,20 +54,21 @@ class UniformWithReplacementSampler(PoissonRows):
             yield self._ranks.part(self._chosen()).tolist()
 
     def _chosen(self) -> Indices:
+        # a word of 64 bits is below floor(q * 2^64) with a probability of q, up to 2^-64 and never above q
         most = int(Fraction(self.sample_rate) * WORD)
         words = self._stream.words(self.num_samples)
         return np.arange(self.num_samples) if most >= WORD else np.flatnonzero(words < np.uint64(most))
 
 
 class DistributedUniformWithReplacementSampler(UniformWithReplacementSampler):
-    """As ``UniformWithReplacementSampler``, where each process takes its part of one draw, which may be empty.
+    """A ``UniformWithReplacementSampler`` of which each process takes its part of every draw, maybe none.
 
     Args:
         total_size: Rows to draw from, over all processes.
         sample_rate: q.
         shuffle, shuffle_seed: Without effect, since a Poisson draw has no order.
         steps: Lists of one iteration.
-        generator: Of the first process: keys the draws.
+        generator: Keys the draws; that of the first process counts.
     """
 
     def __init__(
@@ -88,7 +92,8 @@ class DistributedUniformWithReplacementSampler(UniformWithReplacementSampler):
 class DPDataLoader(PoissonLoader):
     """A private loader from a data set.
 
-    The expected batch is the whole number next to ``sample_rate`` times the records; ``sample_rate`` is then what it is of them.
+    The expected batch is ``sample_rate`` times the records, rounded to a whole number; the attribute
+    ``sample_rate`` is what follows.
 
     Args:
         dataset: Has a length.
@@ -97,9 +102,9 @@ class DPDataLoader(PoissonLoader):
         drop_last: Without effect, since no batch is the last.
         generator: Keys the draws, which are then ``reproducible``; by default the operating system does.
         distributed: Whether the processes of the default group each take their part of every draw.
-        batch_first: Only True: the first dimension of a batch is that of its records.
-        rand_on_empty: Only False: an empty batch is empty.
-        options: Of the DataLoader inside, such as ``num_workers`` and ``pin_memory``.
+        batch_first: Must be True: the first dimension of a batch is that of its records.
+        rand_on_empty: Must be False: an empty batch is empty.
+        options: Passed to the DataLoader inside, such as ``num_workers`` and ``pin_memory``.
 
     Raises:
         SettingError: If a setting is out of its range.
@@ -154,14 +159,14 @@ class DPDataLoader(PoissonLoader):
 
 
 def stream_of(generator: torch.Generator | None) -> Stream:
-    """A secret stream, or one that follows from a generator."""
+    """A stream keyed by a generator, or a secret one without it."""
     if generator is None:
         return Stream.secret()
     return Stream.seeded(int(torch.randint(2**63 - 1, (1,), generator=generator, device=generator.device)), "sampling")
 
 
 def steps_of(sample_rate: float, records: int) -> int:
-    """How often q goes into one, by whole numbers: int(1 / (1 / 93)) is 92."""
+    """1 / q rounded down, at least 1; by fractions, since ``int(1 / (1 / 93))`` is 92 in floating point."""
     return max(1, int(1 / Fraction(sample_rate).limit_denominator(records)))
 
 

@@ -1,4 +1,4 @@
-"""Records that a data set holds twice, as far as its parts say so: epsilon speaks of each copy alone."""
+"""Warning of records that subsets and concatenations hold twice: epsilon hides one copy only."""
 
 import warnings
 from typing import Any
@@ -11,7 +11,7 @@ from quintain.dp.draws.units import Units
 
 
 def warn_of_repeats(dataset: Dataset[Any], units: Units | None) -> None:
-    """Warn if subsets and concatenations bring a record in more than once, unless all its copies are one unit's."""
+    """Warn if subsets and concatenations hold a record twice or more, unless its copies are all one unit's."""
     if not isinstance(dataset, (Subset, ConcatDataset)):
         return
     rows = _origins(dataset, {})
@@ -32,7 +32,10 @@ def warn_of_repeats(dataset: Dataset[Any], units: Units | None) -> None:
 
 
 def _origins(dataset: Dataset[Any], known: dict[int, int]) -> Indices:
-    """Of each record, the number of the innermost data set that it comes from, and its row there, (N, 2)."""
+    """Where each record comes from, (N, 2): the number of its innermost data set, and its row there.
+
+    ``known`` numbers the data sets by identity.
+    """
     if isinstance(dataset, Subset):
         return _origins(dataset.dataset, known)[np.asarray(dataset.indices, dtype=np.int64)]
     if isinstance(dataset, ConcatDataset):

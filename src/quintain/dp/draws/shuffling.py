@@ -1,4 +1,4 @@
-"""Batches that are not Poisson's, but hold each record once in a pass: chosen by name, warned of, and accounted as what they are."""
+"""Batches that hold each record once in a pass: not Poisson's, warned of, and accounted as what they are."""
 
 import warnings
 from abc import abstractmethod
@@ -18,7 +18,7 @@ from quintain.dp.step.noise import Stream
 
 
 class _Passes(SamplingLoader):
-    """Each record, or unit, is in exactly one of the ``steps_per_epoch`` batches of a pass; passes follow one another without a gap."""
+    """Loaders in whose passes each record, or unit, is in exactly one of ``steps_per_epoch`` batches."""
 
     FIXED = SamplingLoader.FIXED | {"steps_per_epoch"}
     warning: str
@@ -41,14 +41,14 @@ class _Passes(SamplingLoader):
 
     @abstractmethod
     def _steps(self) -> Indices:
-        """Which step of the pass at hand each record is in."""
+        """The step of each record in the pass that the stream is at, from 0."""
 
 
 class ShuffledLoader(_Passes):
-    r"""Batches of a shuffled data set, as even as can be; drawn anew for each pass.
+    r"""Batches of a shuffled data set, as equal in size as can be; shuffled anew for each pass.
 
-    Guarantee: no more than that of one step on all records for each pass. Its true epsilon can be many times Poisson's of the same batch
-    size (2403.17673), and is never told as Poisson's.
+    Guarantee: each pass costs at most one step on all records, and is accounted as one. The true epsilon can
+    be many times that of Poisson batches of the same size (2403.17673).
 
     Source: Chua et al., 2024, arXiv:2403.17673; Annamalai et al., 2024, arXiv:2411.10614.
     """
@@ -63,7 +63,7 @@ class ShuffledLoader(_Passes):
 
 
 class BallsInBinsLoader(_Passes):
-    """Each record in one batch of each pass, chosen uniformly and by itself: batches vary in size.
+    """Each record in one batch of each pass, chosen uniformly and independently: batches vary in size.
 
     Source: Chua et al., 2024, arXiv:2412.16802.
     """
@@ -95,7 +95,7 @@ def private_loader(
     if units is not None or poisson != (given.sampling == "poisson") or (given.ranks.rank, given.ranks.size) != (ranks.rank, ranks.size):
         raise SettingError(
             f"got a {type(given).__name__}, which has its way to draw ({given.sampling}), and units, poisson_sampling or processes that do "
-            "not fit it; expected them told when it was made, or an ordinary DataLoader"
+            "not fit it; expected them given when it was made, or an ordinary DataLoader"
         )
     if max_physical_batch is not None:
         given.max_physical_batch = max_physical_batch

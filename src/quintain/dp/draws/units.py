@@ -1,4 +1,4 @@
-"""What is protected, if not one record: all records of a patient, or all augmented copies of a record, clipped together."""
+"""Records protected and clipped together: all of one patient, or all augmented copies of one record."""
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
@@ -27,12 +27,13 @@ class Units:
     .. math:: S = \sum_{u \in B_t} \mathrm{clip}_C \Big( \sum_{i \in u} w_u\, g_i \Big)
 
     Guarantee: that of the run, for adding or removing one unit with all its records. The number of units is public, instead of that of
-    records; one unit's records are nobody else's. Rows of a batch are told apart by their order alone, so collation and the loop keep it.
+    records; a record belongs to one unit. Which rows of a batch are a unit's is known by their order alone:
+    collation and loop keep it.
 
     Args:
-        keys: One hashable key a record, in the order of the data set; equal keys, one unit.
+        keys: One hashable key for each record, in the order of the data set; equal keys make one unit.
         name: What a unit is, for the ledger.
-        at_most: Records of one unit that a batch holds at most, drawn anew each time; None for all.
+        at_most: How many records of one unit a batch holds at most, drawn anew each time; None for all.
         average: Whether w is one over the unit's records in the batch (else 1), so that many records do not weigh more.
 
     Raises:
@@ -65,14 +66,17 @@ class Units:
             raise SettingError(f"got {self.records} keys of units for {records} records; expected one each")
 
     def rows(self, chosen: Indices, stream: Stream, ranks: Ranks) -> tuple[Indices, Indices, Shares]:
-        """The records of some units, how many each of these has, and what each of its records counts; those of this process."""
+        """The records of the ``chosen`` units on this process; how many for each unit, and their weight."""
+        # all records of the units, one unit after another; place: the number of a record within its unit
         counts = self.counts[chosen]
         ends = np.cumsum(counts)
         place = np.arange(counts.sum()) - np.repeat(ends - counts, counts)
         rows = self.order[np.repeat(self._starts[chosen], counts) + place]
         owner = np.repeat(np.arange(len(chosen)), counts)
+        # units go round the processes, as in ``Ranks.part``
         kept = owner % ranks.size == ranks.rank
         if self.at_most is not None:
+            # a random order within each unit, of which the first ``at_most`` stay
             drawn = np.lexsort((stream.words(len(rows)), owner))
             few = np.empty(len(rows), dtype=bool)
             few[drawn] = place < self.at_most
@@ -82,7 +86,7 @@ class Units:
 
 
 def augmented(loader: Loader, copies: int, transform: Callable[[Any], Any] | None = None) -> Loader:
-    r"""Let each record be in its batch ``copies`` times, changed at random, and be clipped as one: the mean of the copies' gradients.
+    r"""Put each record into its batch ``copies`` times, changed at random, and clip the copies' mean gradient.
 
     .. math:: S = \sum_{i \in B_t} \mathrm{clip}_C \Big( \frac{1}{K} \sum_{k=1}^K \nabla \ell(T_k(x_i)) \Big)
 
