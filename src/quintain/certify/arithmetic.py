@@ -1,4 +1,4 @@
-"""What rounding may add to an exact value."""
+"""Bounds on the rounding errors of the model that runs."""
 
 import math
 from dataclasses import dataclass
@@ -9,22 +9,23 @@ from torch import Tensor, nn
 from quintain.core.errors import ModelError
 
 SPARE = 8
-"""How many times over the float64 rounding of the bound itself is covered, so that every rule need not count its own operations."""
+"""Factor by which float64 rounding of the bounds is over-covered; so no rule counts its own operations."""
 
 PLAIN = (Tensor, nn.Parameter, nn.Buffer)
-"""Tensors that compute as torch documents it."""
+"""Types of tensors that compute as torch documents it; subclasses may not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
-    r"""The error of a model's floating-point operations, to first principles.
+    r"""Error bounds for a model's floating-point sums and products.
 
     A sum of :math:`n` products, in any order and with or without fused steps, differs from the exact one by at most
 
     .. math:: \gamma_n \sum_i |w_i h_i|, \qquad \gamma_n = \frac{n u}{1 - n u},
 
-    plus what is lost below the smallest normal number t, which one device keeps in part and another takes for zero: t for each product,
-    t for each partial sum, and t |h_i| where a factor of :math:`h_i` is itself below t.
+    plus what is lost below the smallest normal number t, which one device keeps in part and another takes for
+    zero: t for each product, t for each partial sum, and t |h_i| where a factor of :math:`h_i` is itself
+    below t.
 
     Args:
         unit: Unit roundoff u of the model that runs (2^-24 for float32); 0 for exact arithmetic.
@@ -46,7 +47,10 @@ class Arithmetic:
         return self.unit > 0
 
     def gamma(self, terms: int) -> float:
-        """The share of a sum's absolute values that ``terms`` products may lose, and the bound itself in float64; infinite for too many."""
+        """The relative error of a sum of ``terms`` products, plus that of computing its bound in float64.
+
+        It is relative to the sum of absolute values, and infinite where n u >= 1/2.
+        """
         if terms * self.unit >= 0.5:
             return math.inf
         return terms * self.unit / (1 - terms * self.unit) + SPARE * (terms + 1) * 2.0**-53
@@ -56,8 +60,10 @@ class Arithmetic:
 
         Args:
             terms: How many.
-            factor: Largest absolute value that is multiplied with a weight, which may itself be below the smallest normal number.
+            factor: Largest absolute value that is multiplied with a weight, which may itself be below the
+                smallest normal number.
         """
+        # t for each product and for each partial sum; t |h| for each weight below t, here doubled as well
         lost = 2 * terms * self.tiny
         return lost + lost * factor
 
@@ -75,7 +81,8 @@ class Arithmetic:
         """A Python number as the model takes it: rounded to the model's type.
 
         Raises:
-            ModelError: If it is not zero, but below the smallest normal number, where devices differ; or too large for the type.
+            ModelError: If it is not zero, but below the smallest normal number, where devices differ; or too
+                large for the type.
         """
         if self.dtype is None:
             return float(value)
@@ -91,12 +98,14 @@ class Arithmetic:
         """``1 / divisor`` in the type of the bounds.
 
         Raises:
-            ModelError: If the divisor or its inverse is zero, infinite or below the smallest normal number, where devices differ.
+            ModelError: If the divisor or its inverse is zero, infinite or below the smallest normal number,
+                where devices differ.
         """
         inverse, size = 1 / divisor, divisor.abs()
         if self.rounds and not bool(((self.tiny <= size) & (size <= self.huge) & (inverse.abs() >= self.tiny)).all()):
             raise ModelError(
-                f"a division by {float(size.min()):g} to {float(size.max()):g}; expected sizes from {self.tiny:.3g} to {1 / self.tiny:.3g}"
+                f"a division by {float(size.min()):g} to {float(size.max()):g}; expected sizes from {self.tiny:.3g} to "
+                f"{1 / self.tiny:.3g}. Divide by numbers inside that range"
             )
         return inverse
 

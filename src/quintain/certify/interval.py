@@ -1,4 +1,4 @@
-"""Interval bound propagation: one pass proves, cheaply and loosely, what no change inside the ball can do."""
+"""Interval bound propagation: lower bounds on the margin over a ball by one pass, cheap and loose."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ CHUNK = 64
 """Examples whose bounds are computed at once."""
 
 SAME = 1e-4
-"""By how much, relative to the largest logit, two runs of the same operations may differ."""
+"""How much two runs of the same operations may differ, relative to the largest logit (or 1)."""
 
 ASSUMES = (
     "changes stay inside the data box; check that inputs are clipped to it before the model sees them",
@@ -57,15 +57,17 @@ class IntervalBounds:
     Boxes ``center +- radius`` go through the layers in float64; to each radius is added the most that the deployed float32 operation may
     round, and the last linear layer is merged into margins. In L2 the first linear layer uses the dual norm.
 
-    Guarantee: if ``certified``, no input of the ball, of whatever type, makes the model answer another class, in whatever batch, on any
-    device that sums in the model's type, in whatever order, whether it keeps numbers below the smallest normal one or takes them for zero.
-    Bounds that are not finite certify nothing.
+    Guarantee: if ``certified``, no input of the ball, of whatever type, makes the model answer another class,
+    in whatever batch, on any device that sums in the model's type, in whatever order, whether it keeps
+    numbers below the smallest normal one or takes them for zero. Bounds that are not finite certify nothing.
 
     Raises:
-        ModelError: For a layer or an operation without a rule, by name; a model in training mode, not in float32 or float64, or that
-            changes while it is certified; and for what lets operations round more than their type does (``require_bounded_rounding``).
+        ModelError: For a layer or an operation without a rule, by name; a model in training mode, not in
+            float32 or float64, or that changes while it is certified; and for what lets operations round more
+            than their type does (``require_bounded_rounding``).
         DataError: For inputs outside the data box, or labels that are no classes.
-        SettingError: For a threat that is not ``Linf`` or ``L2``, or radii ``eps`` that are negative or not one for each input.
+        SettingError: For a threat that is not ``Linf`` or ``L2``, or radii ``eps`` that are negative or not
+            one for each input.
         Contradiction: If the model's answer at ``x`` itself lies outside its bounds, so that the bounds are of another function.
 
     Source: Gowal et al., 2018, arXiv:1810.12715; Mirman et al., 2018 (ICML).
@@ -92,6 +94,8 @@ def _outcome(model: Classifier, x: Tensor, y: Tensor, threat: Ball, eps: Tensor 
     network = Network.of(model.net, check)
     if len(x):
         require_labels(x, y, model(x[:1].clone()).shape[1])
+    # bounds are computed in float64 on what the model gets: the input rounded once to its type, which
+    # ``cast`` accounts for
     bounds, clean = [], []
     for rows in torch.arange(len(x), device=x.device).split(CHUNK) if len(x) else ():
         clean.append(-margin(model(x[rows]).double(), y[rows]))
@@ -115,10 +119,11 @@ def _outcome(model: Classifier, x: Tensor, y: Tensor, threat: Ball, eps: Tensor 
 
 
 def _require_read(network: Network, model: Classifier, x: Tensor, threat: Ball) -> None:
-    """Refuse a net that does something else than was read of it, at a few inputs and at two corners of the box round each.
+    """Refuse a net whose logits differ from those of the operations read, at a few inputs and box corners.
 
     Raises:
-        ModelError: If there is one; a forward may look at the kind of value that it gets, and do one thing when read and another when run.
+        ModelError: If they differ: a forward may branch on what an input is, and so do one thing when read
+            and another when run.
     """
     z = torch.cat([x, (x - threat.eps).clamp(min=threat.low), (x + threat.eps).clamp(max=threat.high)])
     run, read = model(z.clone()), network.replay(z.to(model.device, model.dtype)).to(z.device)

@@ -18,11 +18,11 @@ from quintain.core.errors import ModelError, QuintainError
 from quintain.models.adapters import KEYS, adapt
 
 SHARING = (nn.Flatten, nn.Identity, nn.Dropout, nn.Dropout2d)
-"""Layers whose output may be their input's memory."""
+"""Layers whose output may share the memory of their input."""
 
 
 class _Value(fx.Proxy):
-    """A value on its way through ``forward``; ``+=`` and its like are recorded as what they are, since they write into its memory."""
+    """A traced value, of which ``+=`` and its like are recorded as in-place: they write into its memory."""
 
     def __iadd__(self, other: Any) -> fx.Proxy:
         return self.tracer.create_proxy("call_function", operator.iadd, (self, other), {})
@@ -38,10 +38,10 @@ class _Value(fx.Proxy):
 
 
 class _Tracer(fx.Tracer):
-    """Sees every layer that has a rule as one operation, and looks into everything else.
+    """Traces every layer that has a rule as one operation, and looks into all other modules.
 
     Args:
-        check: Called at every operation, where ``forward`` itself may have changed what holds around it.
+        check: Called at every operation, since ``forward`` may itself have changed global settings.
     """
 
     def __init__(self, check: Callable[[], None]) -> None:
@@ -84,7 +84,8 @@ class Network:
             check: Called before each of its operations: what it raises is passed on.
 
         Raises:
-            ModelError: If its ``forward`` cannot be read, because what it does depends on values, or does other things each time.
+            ModelError: If its ``forward`` cannot be read, because what it does depends on values, or does
+                other things each time.
         """
         root = nn.Sequential(net)
         try:
@@ -114,7 +115,8 @@ class Network:
         """
         value = self._walk(span, arithmetic)
         if not isinstance(value, Span) or value.center.ndim != 2:
-            raise ModelError("the net does not return a tensor of logits (B, K); interval bounds need one")
+            got = f"{value.center.ndim} dimensions" if isinstance(value, Span) else type(value).__name__
+            raise ModelError(f"the net does not return a tensor of logits (B, K); got {got}: interval bounds need logits")
         if self.head is not None:
             require_plain(self.head, str(self.answer.target).removeprefix("0."), arithmetic)
             return _merged(self.head, value, y, arithmetic)
@@ -123,11 +125,11 @@ class Network:
         return (value.low.gather(1, y[:, None]) - value.high).masked_fill(_is_true(y, value.center.shape[1]), 0.0)
 
     def replay(self, x: Tensor) -> Tensor:
-        """The logits (B, K) that the operations give for ``x`` (B, *S) itself: those of the net, if they are what it does."""
+        """The logits (B, K) for ``x`` (B, *S) by the operations that were read: the net's, if read right."""
         return adapt(fx.Interpreter(self.root, graph=self.graph).run(x.clone()), len(x))
 
     def _walk(self, span: Span, arithmetic: Arithmetic) -> Any:
-        """The value of ``answer``, or of its input where the head is merged. What is not used is walked too: it may write."""
+        """Bounds of ``answer``, or of its input if the head is merged; unused nodes run too: they may write."""
         values: dict[fx.Node, Any] = {}
         left = {node: len(node.users) for node in self.graph.nodes}
         memory: dict[fx.Node, fx.Node] = {}
@@ -151,11 +153,11 @@ class Network:
         return result
 
     def _place(self, node: fx.Node, memory: dict[fx.Node, fx.Node], values: Mapping[fx.Node, Any], left: Mapping[fx.Node, int]) -> None:
-        """Note whose memory the node's value may share, and refuse to overwrite one that is read again."""
+        """Note whose memory the node's value may share; refuse to overwrite one that is read again."""
         layer = self.root.get_submodule(str(node.target)) if node.op == "call_module" else None
         source = next(iter(node.all_input_nodes), node)
-        said = (*node.args, node.kwargs.get("inplace")) if node.target in {F.relu, F.leaky_relu} else (getattr(layer, "inplace", False),)
-        overwrites = node.target in IN_PLACE or any(value is True for value in said)
+        flags = (*node.args, node.kwargs.get("inplace")) if node.target in {F.relu, F.leaky_relu} else (getattr(layer, "inplace", False),)
+        overwrites = node.target in IN_PLACE or any(value is True for value in flags)
         if overwrites and (left[source] > 1 or any(other is not source and memory[other] is memory[source] for other in values)):
             raise ModelError(f"operation {node.name!r} overwrites a value that is read again later; write it without inplace=True or +=")
         shares = overwrites or isinstance(layer, SHARING) or node.target in RESHAPES or node.target in {torch.flatten, F.dropout}
@@ -178,7 +180,7 @@ class Network:
 
 
 def _answer(output: Any) -> fx.Node:
-    """The logits in what a net returns, chosen as ``adapt`` chooses."""
+    """The node of the logits in what a net returns, by the order of preference of ``adapt``."""
     if isinstance(output, fx.Node):
         return output
     if isinstance(output, Mapping):
@@ -212,12 +214,15 @@ def _merged(head: nn.Linear, span: Span, y: Tensor, arithmetic: Arithmetic) -> T
     def sums(power: int, values: Tensor) -> Tensor:
         return torch.stack([((true - row).abs() ** power * values).sum(1) for row in weight], 1)
 
+    # the box: exact difference of the two rows at the center, less its largest change over the radius
     bound = lead(F.linear(span.center, weight, bias)) - sums(1, span.radius)
     if span.ball is not None:
+        # the ellipsoid: the dual norm of the difference, clamped since the root has no finite slope at 0
         ball = span.ball
         reach = sums(2, ball.axes.square()).clamp(min=torch.finfo(weight.dtype).tiny).sqrt()
         bound = torch.maximum(bound, lead(F.linear(ball.center, weight, bias)) - reach - sums(1, ball.slack))
     if arithmetic.rounds:
+        # the model rounds each logit for itself: the true one's error and the other's
         magnitude = span.magnitude
         sizes = F.linear(magnitude, weight.abs(), bias.abs())
         slack = arithmetic.slack(head.in_features + 1, sizes, magnitude.amax(1, keepdim=True))
@@ -226,4 +231,5 @@ def _merged(head: nn.Linear, span: Span, y: Tensor, arithmetic: Arithmetic) -> T
 
 
 def _is_true(y: Tensor, classes: int) -> Tensor:
+    """Where (B, K) a class is the true one; ``one_hot`` gives integers of 0 and 1."""
     return F.one_hot(y, classes).bool()

@@ -1,4 +1,4 @@
-"""Randomized smoothing: a classifier made from another one by a vote under Gaussian noise, with a radius in L2 that sampling proves."""
+"""Randomized smoothing: a classifier by a vote under Gaussian noise, with L2 radii certified by sampling."""
 
 import math
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from quintain.threats.draw import draws as streams
 from quintain.threats.l2 import L2
 
 FINE = 16
-"""How many spacings of the inputs' type, near 1, the noise must be wide."""
+"""The least sigma, in spacings near 1 of the inputs' or the model's type."""
 
 PACK = 2**17
 """Numbers in one batch of noisy inputs (0.5 MiB in float32): bounds the memory, and keeps a small net's layers in the cache."""
@@ -32,22 +32,23 @@ PACK = 2**17
 
 @dataclass(frozen=True, slots=True)
 class Smoothed:
-    r"""The model that answers what another one answers most often under Gaussian noise.
+    r"""The classifier that predicts the class that a base model predicts most often under Gaussian noise.
 
     .. math:: g(x) = \arg\max_c\; P[f(x + \sigma u) = c], \qquad u \sim N(0, I)
 
-    It is a model of its own: certified by ``certify``, asked by ``predict``, attacked by its ``__call__``. Noise is added to the raw
-    inputs, and nothing is clipped: the base model sees values outside [0, 1], as noise training shows it. Noise is drawn, and added, in
-    float32 or the wider type of the inputs; the base model then rounds each noisy input to its own type once, which is part of f.
+    ``certify`` gives certified radii, ``predict`` its predictions, and ``__call__`` a differentiable
+    surrogate to attack. Noise is added to the raw inputs, and nothing is clipped: the base model sees values
+    outside [0, 1], as training under noise shows it. Noise is added in float32, or in the type of the inputs
+    where that is wider; the base model then rounds each noisy input once to its own type, which is part of f.
 
     Args:
         model: The base classifier f, best one trained under the same noise.
         sigma: Standard deviation of the noise, in the units of the data.
-        draws: Noisy copies that are counted for one certificate.
+        draws: Noisy copies whose votes are counted for one certificate.
         selection: Other copies, drawn before, that pick the class to count.
-        alpha: Chance, for each example, that its certificate is false.
+        alpha: Probability, for each example, that its certificate is false.
         surrogate: Noisy copies that ``__call__`` averages over.
-        seed: Of the surrogate's copies.
+        seed: Seed of the surrogate's copies.
 
     Raises:
         SettingError: If a number is out of range, or ``draws`` could never certify anything at ``alpha``.
@@ -118,7 +119,8 @@ class Smoothed:
 
         .. math:: \log \frac1k \sum_{i=1}^{k} softmax(f(x + \sigma u_i))
 
-        The draws are the same for each example and each call. An answer of it is not yet one of the vote: ``predict`` decides.
+        The draws are the same for each example and each call. Its most likely class need not be the vote's:
+        ``predict`` decides.
         """
         x = x.to(self._sampled_in(x))
         generator = torch.Generator().manual_seed(derive(self.seed, "surrogate"))
@@ -151,14 +153,16 @@ class Smoothed:
             progress: Shows a bar of examples.
 
         Returns:
-            An outcome whose ``margin`` bounds the gap between the chances of ``y`` and of any other answer, over the ball; -inf where
-            the other draws picked another class, or an output was no number.
+            An outcome whose ``margin`` bounds the gap between the chances of ``y`` and of any other answer,
+            over the ball; -inf where the other draws picked another class, or an output was no number.
 
         Raises:
-            SettingError: If the threat is not ``L2`` or is larger than ``ceiling``, so that nothing could ever be certified; or if sigma
-                is no wider than the spacing of the inputs' or the model's type, which would round the noise away.
+            SettingError: If the threat is not ``L2`` or is larger than ``ceiling``, so that nothing could
+                ever be certified; or if sigma is no wider than the spacing of the inputs' or the model's
+                type, which would round the noise away.
             DataError: For inputs outside the data box, labels that are no classes, or ids that do not fit.
-            ModelError: If the base model answers by the statistics of the batch, or changes while it is certified.
+            ModelError: If the base model answers by the statistics of the batch, or changes while it is
+                certified.
         """
         with torch.inference_mode(), unchanged(self.model):
             return self._certified(x, y, threat, seed, ids, progress)
@@ -166,25 +170,27 @@ class Smoothed:
     def _certified(self, x: Tensor, y: Tensor, threat: L2 | None, seed: int, ids: Tensor | None, progress: Progress) -> CertificateOutcome:
         eps, ids = self._checked(x, y, threat), streams(x, seed, ids).ids
         layout = self._layout(x)
-        reach, cost = torch.full((len(x),), -torch.inf, dtype=torch.float64), torch.zeros(len(x), dtype=torch.long)
+        radius, cost = torch.full((len(x),), -torch.inf, dtype=torch.float64), torch.zeros(len(x), dtype=torch.long)
         error = torch.zeros(len(x), dtype=torch.bool)
         with progress.loop("smoothing", len(x)) as advance:
-            for row, (label, name) in enumerate(zip(y.tolist(), ids.tolist(), strict=True)):
-                votes = self._votes(x[row], self.selection, derive(seed, "selection", name), layout)
+            for row, (label, number) in enumerate(zip(y.tolist(), ids.tolist(), strict=True)):
+                votes = self._votes(x[row], self.selection, derive(seed, "selection", number), layout)
                 cost[row] += self.selection
                 if votes is not None and int(votes.argmax()) == label:
-                    votes = self._votes(x[row], self.draws, derive(seed, "count", name), layout)
+                    votes = self._votes(x[row], self.draws, derive(seed, "count", number), layout)
                     cost[row] += self.draws
                     if votes is not None:
-                        reach[row] = self._radius(binomial_lower(int(votes[label]), self.draws, 1 - self.alpha))
+                        radius[row] = self._radius(binomial_lower(int(votes[label]), self.draws, 1 - self.alpha))
                 error[row] = votes is None
                 advance(1)
-        gap = 2 * torch.special.ndtr((reach - eps) / self.sigma) - 1
-        margin = torch.where(reach.isneginf(), reach, gap)
+        # at distance eps the probability of y is still at least Phi((radius - eps) / sigma), and any other's
+        # at most one minus that
+        gap = 2 * torch.special.ndtr((radius - eps) / self.sigma) - 1
+        margin = torch.where(radius.isneginf(), radius, gap)
         return CertificateOutcome(
             certified=(margin > 0).to(x.device),
             margin=margin.to(x.device),
-            radius=reach.clamp(min=0).to(x.device),
+            radius=radius.clamp(min=0).to(x.device),
             cost=cost.to(x.device),
             assumes=(
                 f"each example's certificate is false with probability at most {self.alpha:g} over {self.draws:,} Gaussian draws",
@@ -203,7 +209,8 @@ class Smoothed:
         classes' counts (Cohen et al., 2019, proposition 2).
 
         Raises:
-            SettingError: If ``draws`` could never decide at ``alpha``, or sigma is no wider than the spacing of the inputs' type.
+            SettingError: If ``draws`` could never decide at ``alpha``, or sigma is no wider than the spacing
+                of the inputs' type.
             DataError: If the ids do not fit.
             ModelError: If the base model answers by the statistics of the batch.
         """
@@ -213,8 +220,8 @@ class Smoothed:
         self._require_steady(x)
         ids, layout = streams(x, seed, ids).ids, self._layout(x)
         answers = []
-        for example, name in zip(x, ids.tolist(), strict=True):
-            votes = self._votes(example, draws, derive(seed, "predict", name), layout)
+        for example, number in zip(x, ids.tolist(), strict=True):
+            votes = self._votes(example, draws, derive(seed, "predict", number), layout)
             if votes is None:
                 answers.append(-1)
                 continue
@@ -238,7 +245,7 @@ class Smoothed:
 
     @staticmethod
     def _noise(example: Tensor, draws: int, seed: int) -> Iterator[Tensor]:
-        """Standard normal noise (n, *S) in blocks, of one generator; its size depends on the example's shape alone."""
+        """Standard normal noise in blocks (n, *S) of one generator; n follows from the example's shape."""
         generator = torch.Generator().manual_seed(seed)
         pack = max(1, PACK // example.numel())
         for begin in range(0, draws, pack):
@@ -256,7 +263,7 @@ class Smoothed:
         return torch.channels_last
 
     def _radius(self, probability: float) -> float:
-        """``sigma * quantile(probability)``, rounded down; -inf at 0."""
+        """``sigma`` times the normal quantile, rounded down by more than ``ndtri`` may err; -inf at 0."""
         exact = self.sigma * float(torch.special.ndtri(torch.tensor(probability * (1 - 1e-12), dtype=torch.float64)))
         return exact - 1e-12 * abs(exact) if math.isfinite(exact) else exact
 
@@ -266,7 +273,7 @@ class Smoothed:
         return torch.promote_types(x.dtype, torch.float32)
 
     def _require_steady(self, x: Tensor) -> None:
-        """Refuse what makes the vote another one than that under Gaussian noise."""
+        """Refuse types and layers under which the vote is not that under Gaussian noise."""
         coarsest = max((x.dtype, self.model.dtype), key=lambda dtype: torch.finfo(dtype).eps)
         spacing = torch.finfo(coarsest).eps
         if self.sigma < FINE * spacing:
@@ -282,6 +289,7 @@ class Smoothed:
                 )
 
     def _checked(self, x: Tensor, y: Tensor, threat: L2 | None) -> float:
+        """The radius to certify, 0 without a threat, once all inputs are found valid."""
         self._require_steady(x)
         if threat is not None and not isinstance(threat, L2):
             raise SettingError(f"randomized smoothing with Gaussian noise proves L2 balls; got {threat!r}")

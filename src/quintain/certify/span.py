@@ -1,4 +1,4 @@
-"""Sets of values that a layer may take: a box, and beside it, near the input, the image of an L2 ball."""
+"""Sets of values that a layer may take: a box, cut near the input with the image of an L2 ball."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Linear = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 class BatchSize(int):
-    """How many examples there are: another number in the next call, so that no value may be computed from it."""
+    """The number of examples: another one in the next call, so that only shapes may follow from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Span:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Its shape, whose first number may shape other values and be no number in them."""
+        """The shape (B, *S); its first number is a ``BatchSize``."""
         return (BatchSize(len(self.center)), *self.center.shape[1:])
 
     def reshape(self, f: Callable[[Tensor], Tensor]) -> "Span":
@@ -76,20 +76,24 @@ class Span:
         return box.widened(arithmetic.slack(terms, magnitude, magnitude)) if arithmetic.rounds else box
 
     def widened(self, by: Tensor) -> "Span":
-        """The same values, each as far again from its center as ``by``."""
+        """The same set with each coordinate reaching ``by`` further from its center."""
         return Span(self.center, self.radius + by, self.ball and Ellipsoid(self.ball.center, self.ball.axes, self.ball.slack + by))
 
     def affine(self, scale: Tensor, shift: Tensor, arithmetic: Arithmetic, terms: int) -> "Span":
         """Values of ``scale * h + shift``, coordinate by coordinate; each term is rounded at most ``terms`` times."""
+        # scale may be negative: radii take its absolute value. Each of the two terms is rounded relative to
+        # its size
         size, magnitude = scale.abs(), self.magnitude
         slack = arithmetic.slack(terms, magnitude * size + shift.abs(), magnitude)
         center, ball = self.center * scale + shift, self.ball
-        if ball is None or center.shape != ball.center.shape:  # a number that is copied moves all its copies, as no ellipsoid does
+        # where broadcasting copies a coordinate, its copies move together, and the ellipsoid of independent
+        # ones would be too small
+        if ball is None or center.shape != ball.center.shape:
             return Span(center, self.radius * size + slack)
         return Span(center, self.radius * size + slack, Ellipsoid(ball.center * scale + shift, ball.axes * size, ball.slack * size + slack))
 
     def plus(self, other: "Span", arithmetic: Arithmetic) -> "Span":
-        """Values of a sum of two, which need not reach their extremes together."""
+        """Values of a sum of two sets, as if both could reach their extremes together."""
         magnitude = self.magnitude + other.magnitude
         slack = arithmetic.slack(1, magnitude, torch.zeros_like(magnitude))
         return Span(self.center + other.center, self.radius + other.radius + slack)
@@ -105,6 +109,9 @@ class Span:
             """How far values of this radius reach, the rounding of the layer included; infinite where it may overflow."""
             if not arithmetic.rounds:
                 return f(radius, size, None)
+            # sum |w| r + gamma (sum |w h| + |b|) in one application of the layer, then what is lost below the
+            # smallest normal number; far / gamma is at least sum |w h| + |b|, so this comparison fails
+            # wherever a sum of the model may overflow
             magnitude = self.magnitude
             far = f(radius + gamma * magnitude, size, None if bias is None else gamma * bias.abs())
             far = far + arithmetic.lost(terms, magnitude.flatten(1).amax(1)).reshape(-1, *[1] * (far.ndim - 1))
@@ -113,6 +120,8 @@ class Span:
         center, radius = f(self.center, weight, bias), reach(self.radius)
         if self.ball is None:
             return Span(center, radius)
+        # the ball's image: each output reaches as far as the length of its weights times the axes (dual norm
+        # of L2). Clamped, since the square root has no finite slope at 0, and training differentiates it
         ball, least = self.ball, torch.finfo(radius.dtype).tiny
         middle, length = f(ball.center, weight, bias), f(ball.axes.square(), weight.square(), None).clamp(min=least).sqrt()
         length = length + reach(ball.slack) if arithmetic.rounds else length
@@ -120,7 +129,7 @@ class Span:
 
 
 def start(x: Tensor, threat: Ball, eps: Tensor | float | None = None) -> Span:
-    """What the adversary may hand in: the ball round ``x`` (B, *S), cut by the data box.
+    """The inputs that the adversary may choose: the ball around ``x`` (B, *S), cut by the data box.
 
     Args:
         x: Inputs inside the box, in the type in which bounds are computed.

@@ -1,4 +1,4 @@
-"""What each finished step has to say, in one line."""
+"""The results of each finished step in a line or a few, for the screen."""
 
 from collections.abc import Iterator
 from statistics import mean
@@ -16,7 +16,7 @@ from quintain.results.tally import Tally
 
 
 def headlines(record: Record) -> Iterator[str]:
-    """One line, or a few, on the results of a step; claims of robustness and privacy as brackets."""
+    """A line or a few on the results of a step, then each claim on robust accuracy as a bracket."""
     yield from _of_body(record.body)
     for claim in record.claims:
         if claim.bracket.of.kind is Kind.ROBUST_ACCURACY:
@@ -24,7 +24,7 @@ def headlines(record: Record) -> Iterator[str]:
 
 
 def bracket(sides: Bracket) -> str:
-    """Both sides of an accuracy, how much of the gap is open, and how much more the size of the test set leaves open."""
+    """Both sides of an accuracy, the gap between them, and what the size of the test set adds to it."""
     low, high = sides.limits()
     open_points = sides.upper.value - sides.lower.value
     chance = (high - low) - open_points

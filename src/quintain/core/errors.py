@@ -100,7 +100,7 @@ class ProtocolError(TargetError):
 
 
 class SabotageError(ProtocolError):
-    """Sites that are proven to break secure aggregation so that the round cannot go on; ``accused`` names them."""
+    """Sites are proven to break secure aggregation, and the round cannot go on; ``accused`` names them."""
 
     def __init__(self, message: str, accused: tuple[str, ...]) -> None:
         super().__init__(message)

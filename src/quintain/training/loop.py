@@ -28,7 +28,7 @@ PLAIN = Plain()
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What a training run tells of itself.
+    """The losses and the number of steps of a training run.
 
     Args:
         losses: Mean loss of each epoch.
@@ -52,9 +52,9 @@ def fit(
 ) -> Fitted:
     """Train ``net`` in place and leave it in evaluation mode.
 
-    Every draw, the order of the examples and dropout included, follows from ``seed`` and the step, so that a run which was cut off and
-    goes on from its checkpoint ends with the same weights as one that was not: bit for bit on the same machine, with as many threads and
-    the same libraries; up to rounding elsewhere.
+    Every draw, the order of the examples and dropout included, follows from ``seed`` and the step, so that a
+    run which was cut off and goes on from its checkpoint ends with the same weights as one that was not: bit
+    for bit on the same machine, with as many threads and the same libraries; up to rounding elsewhere.
 
     Args:
         net: Takes (B, *S) in [0, 1], gives logits (B, K).
@@ -127,7 +127,7 @@ def _step(
 
 @contextmanager
 def own_draws(device: torch.device) -> Iterator[None]:
-    """Layers such as dropout draw from torch's own generators: those of the CPU and of this device are put back as they were."""
+    """Restore the generators of the CPU and of this device afterwards, which dropout and the like use."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         yield

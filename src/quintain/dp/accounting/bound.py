@@ -21,7 +21,7 @@ CHOSEN = "RDP at orders fixed beforehand, for settings chosen after releases"
 
 
 def bracket(history: History, delta: float) -> Bracket:
-    """The smallest true epsilon of Poisson-sampled Gaussian steps: at least by ``prv``, at most by PLD (the claim).
+    """Bounds on the true epsilon of Poisson-sampled Gaussian steps: lower by ``prv``, upper (claimed) by PLD.
 
     Args:
         history: Runs (noise multiplier, sample rate, steps).

@@ -38,7 +38,8 @@ def to_epsilon(divergences: rdp.Floats, delta: float) -> float:
     .. math:: (1 - e^{\varepsilon - l})_+ \le
         \frac{1}{\alpha} (1 - \frac{1}{\alpha})^{\alpha - 1} e^{(\alpha - 1)(l - \varepsilon)},
 
-    the expectation is at most :math:`w_\alpha \delta`; the union bound over the orders lets the least be taken.
+    the expectation is at most :math:`w_\alpha \delta`; the union bound over the orders lets the least be
+    taken.
 
     Source: Feldman, Zrnic, 2021, arXiv:2008.11193 (the supermartingale of one order); Canonne, Kamath,
     Steinke, 2020, arXiv:2004.00010 (the conversion); that privacy loss distributions do not compose so:

@@ -1,4 +1,4 @@
-"""Big batches in little memory: the pieces of one batch add up to one step, and pieces get smaller when memory runs out."""
+"""Big batches in little memory: one step on a batch in several pieces, halved when memory runs out."""
 
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -16,15 +16,16 @@ Result = TypeVar("Result")
 
 
 class BatchMemoryManager:
-    """Within it, the loader yields pieces of at most so many rows, and the optimiser steps at the last piece of each batch.
+    """A context in which batches come in pieces, and the optimiser steps at the last piece of each.
 
-    The same as ``max_physical_batch`` of the loader, under the name that scripts know. A batch that is left half way (``break``) is
-    dropped whole: the next step is on the next batch alone. Its length, and that of what ``with`` gives, is the number of pieces that the
-    next iteration yields: a progress bar around it ends with it.
+    The same as ``max_physical_batch`` of the loader, under the name that scripts know. A batch that is left
+    half way (``break``) is dropped whole: the next step is on the next batch alone. ``len()`` of the manager,
+    and of what ``with`` gives, is the number of pieces that the next iteration yields, so that a progress bar
+    ends with it.
 
     Args:
         data_loader: A private loader.
-        max_physical_batch_size: Rows of a piece.
+        max_physical_batch_size: Rows of a piece at most.
         optimizer: The private optimiser that goes with it.
 
     Raises:
@@ -73,9 +74,10 @@ def halving(work: Callable[[Any], Result], *, loader: SamplingLoader, optimizer:
         for batch in loader:
             train(batch)                   # zero_grad, forward, backward, step
 
-    The batch's pieces so far are dropped, and the loader yields the same rows again from the beginning, half as many at a time, now
-    and from then on; nothing is released or counted in between. Random layers draw anew: so not for a run that is to be resumed with its
-    key, where a step that is repeated with the same noise must be the same, bit for bit.
+    The batch's pieces so far are dropped, and the loader yields the same rows again from the beginning, half
+    as many at a time, now and from then on; nothing is released or counted in between. Random layers draw
+    anew. So do not use it in a run that is to be resumed with its key, where a step that is repeated with the
+    same noise must be the same, bit for bit.
 
     Args:
         work: Takes what the loader yields; one call ends with ``optimizer.step()``.
@@ -115,7 +117,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def _smaller(loader: SamplingLoader) -> int | None:
-    """Half the rows of the piece in hand, or those of its largest unit; None if that is no less."""
+    """Half the rows of the piece in hand, or those of its largest unit if more; None if that is no less."""
     counts, rows = loader.piece.counts, len(loader.piece.rows)
     whole = 1 if counts is None or not len(counts) else int(counts.max())
     most = max(rows // 2, whole)

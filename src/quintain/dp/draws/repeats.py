@@ -11,7 +11,7 @@ from quintain.dp.draws.units import Units
 
 
 def warn_of_repeats(dataset: Dataset[Any], units: Units | None) -> None:
-    """Warn if subsets and concatenations hold a record twice or more, unless its copies are all one unit's."""
+    """Warn if subsets and concatenations hold a record more than once, unless all copies are one unit's."""
     if not isinstance(dataset, (Subset, ConcatDataset)):
         return
     rows = _origins(dataset, {})

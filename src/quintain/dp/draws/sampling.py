@@ -1,4 +1,4 @@
-"""Poisson sampling: each step holds each record with the same probability, by itself."""
+"""Poisson sampling: each record is in each batch with the same probability, independently."""
 
 from abc import abstractmethod
 from collections import deque
@@ -27,21 +27,22 @@ if TYPE_CHECKING:
 class SamplingLoader(Fixed):
     """Batches of secret rows, whole or in pieces that fit into memory.
 
-    Each draw is addressable: it follows from the stream and its own number. So workers may be ahead; ``draws`` and ``size`` are those of
-    the batch in the user's hands.
+    A batch follows from the stream and its own number alone, so workers may fetch ahead; ``draws`` (its
+    number) and ``size`` are those of the batch in the user's hands.
 
-    Once an optimiser steps on the batches, an iteration begins after the last batch that was stepped on: what was only looked at, or left
-    by ``break``, comes again. So steps are on the batches 1, 2, 3, ..., and which batch is used tells nothing of what it holds.
+    Once an optimiser steps on the batches, an iteration begins after the last batch that was stepped on: one
+    that was only looked at, or left by ``break``, comes again. So steps are on the batches 1, 2, 3, ..., and
+    which batches are used does not depend on the records in them.
 
     Args:
-        fetch: Rows (int64 indices) to a batch; must accept none.
-        records: n, taken as public; units, if there are ``units``.
+        fetch: Makes a batch of rows (int64 indices), also of none.
+        records: n, which is public; the number of units, if there are ``units``.
         expected_batch_size: b, between 1 and n: also what the sum of gradients is divided by.
         steps_per_epoch: Batches of one iteration over the loader.
         stream: Where the draws come from.
         max_physical_batch: Rows that a piece holds at most; each batch is then yielded piece by piece, and ``optimizer.step()`` acts at the
             last one of a batch.
-        units: Who the records belong to, if not each to somebody else.
+        units: Whom the records belong to, if units are protected instead of records.
         ranks: The processes that share each draw.
 
     Raises:
@@ -82,6 +83,8 @@ class SamplingLoader(Fixed):
         self.max_physical_batch = max_physical_batch
         self.dataset: Any = None
         self.reproducible = False
+        # numbers of batches: the one in the user's hands, the latest that the loop is done with, the latest
+        # that was stepped on
         self.draws = self.passed = self._spent = 0
         self.piece, self.batch = NOTHING, None
         self.copies = 1
@@ -100,15 +103,16 @@ class SamplingLoader(Fixed):
         units: Units | Iterable[Hashable] | None = None,
         ranks: Ranks = ALONE,
     ) -> Self:
-        """The private twin of an ordinary loader: its data, collation, workers, length, and batch size, now the expected one.
+        """A private loader with the data, collation, workers, length and (expected) batch size of another.
 
         Args:
-            loader: Its generator and order are not used; of a ``UniformWithReplacementSampler``, the rate and length are. With ``units``,
-                as large a share of them is expected in a batch as its batch size is of the records. With a DistributedSampler, its batch
-                size is that of one process.
+            loader: The ordinary loader. Its generator and order are not used; the rate and length of a
+                ``UniformWithReplacementSampler`` are. With ``units``, a batch is expected to hold the same
+                fraction of the units as the batch size is of the records. With a DistributedSampler, the
+                batch size is that of one process.
             stream: Where the draws come from.
             max_physical_batch, ranks: As for the class.
-            units: Who the records belong to; or just one key a record.
+            units: Whom the records belong to; or one key for each record, as ``Units`` takes them.
 
         Raises:
             SettingError: If it is no DataLoader, streams, or has a sampler of its own or no batch size.
@@ -120,6 +124,7 @@ class SamplingLoader(Fixed):
             units.check(records)
         warn_of_repeats(dataset, units)
         if units is not None:
+            # the same fraction of the units, batch * count / records, rounded to a whole number in integers
             records, batch = units.count, max(1, (2 * batch * units.count + records) // (2 * records))
         made = cls(
             lambda _rows: None,
@@ -136,12 +141,12 @@ class SamplingLoader(Fixed):
 
     @property
     def sample_rate(self) -> float:
-        """q, the share of the records that is expected in a batch; of Poisson sampling, the probability of each to be in it."""
+        """q, the expected fraction of records in a batch; in Poisson sampling, each record's probability."""
         return self.expected_batch_size / self.records
 
     @property
     def spent(self) -> int:
-        """Number of the latest batch that was stepped on."""
+        """Number of the latest batch that was stepped on, or given up (see ``use_up``)."""
         return self._spent
 
     @property
@@ -155,7 +160,7 @@ class SamplingLoader(Fixed):
         return self.piece.owners
 
     def place(self, batch: int) -> Place | None:  # noqa: ARG002
-        """Where a batch is among passes that hold each unit once; None if batches are drawn by themselves."""
+        """Where a batch is in passes that hold each unit once; None if batches are drawn independently."""
         return None
 
     @property
@@ -175,6 +180,8 @@ class SamplingLoader(Fixed):
     def __iter__(self) -> Iterator[Any]:
         left, self.draws = self.steps_per_epoch, self._start
         while left:
+            # the loop may go back, or be restored to another batch: pieces fetched ahead are then of the
+            # wrong batch, and fetched anew
             for piece, batch in self._ahead(left):
                 if self.draws != piece.draw - piece.first or not (piece.first or piece.follows(self.piece)):
                     break
@@ -189,7 +196,7 @@ class SamplingLoader(Fixed):
                 self._pass_by(piece)
 
     def physical_batches(self) -> int:
-        """How many pieces the next iteration yields; for that, its batches are drawn, and drawn again when it begins."""
+        """How many pieces the next iteration yields; batches are drawn to count them, and then once more."""
         return sum(1 for turn in range(self._start, self._start + self.steps_per_epoch) for _ in self._cut(turn))
 
     @property
@@ -212,32 +219,32 @@ class SamplingLoader(Fixed):
         self._stepped = ref(optimizer)
 
     def use_up(self, draws: int) -> None:
-        """Take note that all batches up to this one were stepped on, or never will be: the next iteration begins after it."""
+        """Note that batches up to this one were stepped on, or never will be: iterations begin after it."""
         if draws < self._spent:
             raise PrivacyError(f"got a place of {draws} batches after {self._spent}; expected none that is earlier: a batch is used once")
         self.draws = self.passed = self._spent = draws
 
     def again(self) -> None:
-        """Go back to the beginning of the batch in hand: the iteration goes on with the same rows, cut anew."""
+        """Go back to the beginning of the batch in hand: its rows come again, cut into pieces anew."""
         self.draws = self.piece.draw - 1
 
     @property
     def _optimizer(self) -> "DPOptimizer | None":
-        """Whatever steps on the batches."""
+        """The optimiser that steps on the batches, if any."""
         return None if self._stepped is None else self._stepped()
 
     def _pass_by(self, piece: Piece) -> None:
-        """The loop asks for more: note the batch it is done with, if training has left that without a step."""
+        """Note a batch that the loop is done with, if training has left it without a step."""
         optimizer = self._optimizer
         if optimizer is not None and piece.last and piece.draw > self.spent and optimizer.capture.root.training:
             self.passed = piece.draw
 
     @abstractmethod
     def _chosen(self, turn: int) -> Indices:
-        """The records, or units, of draw number ``turn``, in order; the stream is at the beginning of that turn."""
+        """The records, or units, of batch ``turn`` (from 0), in order; the stream is at that batch."""
 
     def _ahead(self, batches: int) -> Iterator[tuple[Piece, Any]]:
-        """The next batches in pieces, as soon as a source asks for them."""
+        """The next batches in pieces; drawn when the source, whose workers may be ahead, asks for them."""
         start, waiting = self.draws, deque[Piece]()
 
         def rows() -> Iterator[Indices]:
@@ -257,6 +264,7 @@ class SamplingLoader(Fixed):
         if most is None or size <= most:
             yield Piece(turn + 1, rows, size, size, counts, shares)
             return
+        # as many whole units as fit: ``start`` and ``unit`` are the first row and the first unit of the piece
         start = unit = 0
         while start < size:
             stop = int(np.searchsorted(ends, start + most, side="right"))
@@ -271,7 +279,7 @@ class SamplingLoader(Fixed):
             start, unit = end, stop
 
     def _drawn(self, turn: int) -> tuple[Indices, Indices | None, Shares | None]:
-        """This process' rows of one batch, the rows of each unit in turn, and what each row counts."""
+        """This process' rows of one batch, how many each unit has, and the weight of each unit's rows."""
         self.stream.seek(turn)
         chosen = self._chosen(turn)
         if self.units is None:
@@ -303,14 +311,14 @@ class PoissonLoader(SamplingLoader):
 
 
 class PoissonRows(Sampler[list[int]]):
-    """A batch sampler that draws each of ``num_samples`` rows with probability ``sample_rate``, by itself."""
+    """A batch sampler: each of ``num_samples`` rows with probability ``sample_rate``, independently."""
 
     num_samples: int
     sample_rate: float
 
 
 def _expected(sampler: PoissonRows, records: int, sampling: Sampling) -> int:
-    """The whole number next to what a sampler's batches hold on average."""
+    """The expected batch of a sampler, rounded to a whole number."""
     if sampler.num_samples != records or sampling != "poisson":
         raise SettingError(
             f"got a {type(sampler).__name__} of {sampler.num_samples} rows for {records} records and {sampling} sampling; expected "

@@ -86,7 +86,7 @@ class Units:
 
 
 def augmented(loader: Loader, copies: int, transform: Callable[[Any], Any] | None = None) -> Loader:
-    r"""Put each record into its batch ``copies`` times, changed at random, and clip the copies' mean gradient.
+    r"""Put each record into its batch ``copies`` times, changed at random; clip the mean gradient of these.
 
     .. math:: S = \sum_{i \in B_t} \mathrm{clip}_C \Big( \frac{1}{K} \sum_{k=1}^K \nabla \ell(T_k(x_i)) \Big)
 

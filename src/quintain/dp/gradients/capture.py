@@ -1,7 +1,7 @@
-"""What each trainable layer gives for single examples, caught in training mode with gradients on; the layers stay the user's own.
+"""Per-example gradients of trainable layers, caught by hooks; the layers stay the user's own.
 
-While a layer runs, its parameters are told to need no gradient: the backward pass then works out no plain gradient of them, and the
-gradient at the layer's output is all that is needed.
+While a layer runs, ``requires_grad`` of its parameters is off: the backward pass then computes no plain
+gradient of them. Only the gradient at the layer's output is needed.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -32,7 +32,7 @@ CAPTURES: "WeakKeyDictionary[nn.Module, Capture]" = WeakKeyDictionary()
 
 
 class _Source(torch.autograd.Function):
-    """A tensor that no gradient is needed behind, as one that needs a gradient itself."""
+    """The identity on a tensor without gradient; its output needs one, so that backward hooks on it run."""
 
     @staticmethod
     def forward(_ctx: Any, output: tuple[Tensor], _needs: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ class Capture:
 
     Args:
         module: The module to train.
-        drawn: The piece of a batch in hand.
+        drawn: Gives the piece of a batch in hand.
         finished: Called with a pass that is complete because the next one begins.
         rules: Rules for more kinds of layer, or other rules.
         batch_first: Whether the batch is the first dimension of what layers take and give, or the second where there are three or more.
@@ -98,7 +98,7 @@ class Capture:
 
     @property
     def pending(self) -> tuple[Pass, ...]:
-        """What ``take`` would hand over."""
+        """The passes that ``take`` would hand over."""
         return tuple(self._pending)
 
     @property
@@ -124,7 +124,7 @@ class Capture:
         return self.alive and self._finished == finished
 
     def trial(self, of: Tensor) -> Mapping[nn.Parameter, PerExample]:
-        """What a backward pass from a number that the last pass has given would bring; the pass stays as it was."""
+        """The gradients that ``backward()`` of a scalar of the last pass would bring, without any effect."""
         kept, self._pending = self._pending, []
         try:
             with self.full():
@@ -137,7 +137,7 @@ class Capture:
             self._pending = kept
 
     def full(self) -> AbstractContextManager[None]:
-        """Products have all their bits."""
+        """A context in which products have all bits of float32: no TF32, no bfloat16."""
         return full(next(iter(self._trainable)).device)
 
     @contextmanager
@@ -201,7 +201,7 @@ class Capture:
         return output
 
     def note(self, layer: Layer, turn: Pass, batch: int, g: Tensor, found: Callable[[], Found]) -> None:
-        """One use of a layer, as seen by the backward pass."""
+        """Add one use of a layer to its pass, once the backward pass has reached it."""
         if turn.batch is None:
             require_full(g.device)
         turn.admit(layer, batch, g.dtype)
@@ -211,7 +211,7 @@ class Capture:
             turn.add(layer, found() if batch else {name: p.new_zeros(0, *p.shape) for name, p in layer.parameters.items()})
 
     def _hooks(self) -> Iterator[RemovableHandle]:
-        """Plain functions, which a deep copy of the module shares: they know that it is another module, and leave it alone."""
+        """Register all hooks: a deep copy of the module shares them, but they act on this one alone."""
         yield self._root.register_forward_pre_hook(lambda module, _args: self._open(module), prepend=True)
         for layer in self.layers:
             yield layer.module.register_forward_pre_hook(lambda module, _args: self._before(module))
@@ -270,7 +270,7 @@ class Capture:
         self._hidden.update(layer.parameters.values())
 
     def _uncover(self, *parameters: nn.Parameter) -> None:
-        """Let parameters need gradients again; those of a layer that was interrupted wait for the next pass."""
+        """Switch ``requires_grad`` on again; for a layer that an error interrupted, the next pass does it."""
         for parameter in parameters:
             parameter.requires_grad_(True)
         self._hidden.difference_update(parameters)
@@ -286,7 +286,7 @@ class Capture:
 
 
 def _forward(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-    """In place of the forward of a fused layer; a copy of the layer has it too, and runs as if it had not."""
+    """The forward of a fused layer under a capture; a copy of the layer has it too, but runs its class'."""
     capture = CAPTURES.get(module)
     return capture.run(module, args, kwargs) if capture else type(module).forward(module, *args, **kwargs)
 
@@ -296,7 +296,7 @@ def _trainable(module: nn.Module) -> set[nn.Parameter]:
 
 
 def _check_own(layer: Layer) -> None:
-    """Raise if the forward of a fused layer was replaced, but by one of these."""
+    """Raise if the forward of a fused layer was replaced by anything but ``_forward``."""
     module = layer.module
     if isinstance(layer.rule, Fused) and "forward" in vars(module) and getattr(module.forward, "__func__", None) is not _forward:
         raise PrivacyError(f"layer {layer.name!r} has a forward of its own; expected that of its class, {type(module).__name__}")

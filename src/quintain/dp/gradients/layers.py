@@ -1,4 +1,4 @@
-"""The layers that have parameters to train: which rule each has, and what its rule is told."""
+"""The layers with parameters to train: which rule each has, and what the rule gets."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -65,7 +65,10 @@ def layers_of(module: nn.Module, rules: Mapping[type[nn.Module], Rule], *, batch
 
 
 def reading(layer: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[Tensor], Callable[[Tensor], Callable[[], Found]]]:
-    """The tensors that a layer is called with, and what its rule makes of them once the gradient at its output is known."""
+    """The tensors that a layer was called with, and a function that binds its rule to an output gradient.
+
+    The function checks the sizes at once; the rule runs only when what it returns is called.
+    """
     module, rule, names = layer.module, layer.rule, layer.parameters.keys()
     dtype = next(iter(layer.parameters.values())).dtype
     assert not isinstance(rule, Fused)

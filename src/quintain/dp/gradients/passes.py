@@ -1,4 +1,4 @@
-"""What the backward pass has brought of one forward pass."""
+"""One forward pass, and the per-example gradients that its backward pass has brought so far."""
 
 from dataclasses import dataclass, field
 
@@ -12,12 +12,20 @@ from quintain.dp.gradients.layers import Layer
 from quintain.dp.rules.protocol import Found
 
 COARSEST = 1e-6
-"""The largest rounding unit of gradients that are clipped."""
+"""The largest spacing near 1 of the type of gradients: float32 and float64 pass."""
 
 
 @dataclass(slots=True, eq=False)
 class Pass:
-    """One forward pass of the whole module, with what its backward pass has brought so far; ``seen`` is for who looks at its input."""
+    """One forward pass of the whole module.
+
+    Args:
+        draw: The piece of a batch that it is over.
+        gradients: Per-example gradients that its backward pass has brought so far.
+        batch: How many examples these are of; None before the first.
+        taken: Whether they were handed over; no more may then be added.
+        seen: What the check of the pass' rows keeps about its input.
+    """
 
     draw: Piece
     gradients: dict[nn.Parameter, PerExample] = field(default_factory=dict)
@@ -26,7 +34,7 @@ class Pass:
     seen: object = None
 
     def add(self, layer: Layer, found: Found) -> None:
-        """Take note of one use of ``layer``.
+        """Add the gradients of one use of ``layer``.
 
         Raises:
             PrivacyError: If the rule does not give all trainable parameters, and these alone, in their shapes.

@@ -1,10 +1,10 @@
-r"""Whether examples mix, asked at the first training passes and at some later ones: a probe, which finds much, and no proof.
+r"""Probes of whether the examples of a batch mix, at the first training passes and some later ones: no proof.
 
 - model: a backward pass from the outputs of one example must bring gradients of that example alone;
 - values: other rows in the batch must not change the outputs of an example (see ``trials``);
 - loss: the gradient at one example's output must not depend on the others' outputs,
-  :math:`\partial^2 L / \partial o_i\, \partial o_j = 0` for :math:`i \ne j`; and at every pass, no mean, scale or selection may be one that
-  examples share (see ``losses``).
+  :math:`\partial^2 L / \partial o_i\, \partial o_j = 0` for :math:`i \ne j`; and at every pass, no mean,
+  scale or selection may be shared by examples (see ``losses``).
 """
 
 from collections.abc import Callable, Sequence
@@ -26,15 +26,15 @@ WAITING = "not asked yet: no pass over two examples"
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """What was found so far: "no dependence found ..." was looked for and not found, "not ..." was not looked for.
+    """What the probes have found: "no dependence found" where they looked, "not ..." where they could not.
 
     Args:
-        model: Whether outputs of one example depend on another, by gradients.
-        rows: Whether the module is given the rows as the loader yields them, so that none is mixed before.
+        model: Whether the outputs of one example depend on another, by gradients.
+        rows: Whether the module gets the rows as the loader yields them, so that none is mixed before.
         values: Whether other rows change an example's outputs.
-        lengths: Whether the padding of a batch does.
+        lengths: Whether the padding of a batch changes an example's outputs.
         loss: Whether the loss is a sum of one term an example.
-        remarks: What else could not be told of the loss.
+        remarks: What else of the loss could not be checked.
     """
 
     model: str = WAITING
@@ -46,14 +46,17 @@ class Probed:
 
 
 class Probe:
-    """Looks closely at the passes that it is told to, and in them until it knows; at labels and scales of losses it looks at every pass.
+    """Hooks on a module that probe its training passes; a mix that they find is a ``PrivacyError``.
+
+    Passes that ``close`` names are probed in full, and so is each pass until model and values are known.
+    Labels and scales of losses are looked at in every pass.
 
     Args:
-        capture: Of the module to train.
-        close: Whether the next pass is looked at closely.
-        mean: Whether losses are declared to be means over the batch, or sums.
+        capture: The capture of the module to train.
+        close: Whether the next pass is probed in full.
+        mean: Whether losses are declared to be means over the batch (else sums).
         batch_dim: Which dimension of the outputs is the batch.
-        handed: The batch that the loader has yielded last.
+        handed: Gives the batch that the loader has yielded last.
     """
 
     def __init__(
@@ -64,8 +67,11 @@ class Probe:
         self._rules = LossRules(mean=mean)
         self._watcher = Watcher(self._told, capture.full)
         self._mode = LossMode(self._rules)
-        self._moding = self._close = self._inside = self._asking = False
+        # whether the mode is on; this pass is probed in full; the module computes losses inside; a probe of
+        # the loss is running
+        self._mode_on = self._close = self._inside = self._asking = False
         self._start: RandomState | None = None
+        # outputs of each pass since the last step; of the latest pass, the losses that the module computed
         self._outputs: list[list[Tensor]] = []
         self._own: list[Tensor] = []
         self._shapes: set[tuple[int, ...]] = set()
@@ -73,7 +79,7 @@ class Probe:
         root = capture.root
 
         def mine(module: nn.Module) -> bool:
-            """Whether to look: a compiler that traces the module is told at once that there is nothing to trace."""
+            """Whether it is this module (a copy has the hooks too), and no compiler is tracing it."""
             return not torch.compiler.is_compiling() and module is root
 
         self._handles = (
@@ -91,7 +97,7 @@ class Probe:
         return replace(self._found, remarks=tuple(self._rules.remarks))
 
     def stepped(self) -> None:
-        """The step is about to be made: what was asked before it counts.
+        """Finish the probes of a step that is about to be made.
 
         Raises:
             PrivacyError: If the loss is not scaled as declared.
@@ -102,7 +108,7 @@ class Probe:
             self._note(loss="not asked: no backward() of a tensor made of the module's output was seen")
 
     def remove(self) -> None:
-        """Ask no more."""
+        """Take the hooks off."""
         for handle in self._handles:
             handle.remove()
         self._outputs.clear()
@@ -121,14 +127,14 @@ class Probe:
         if self._close or self._inside:
             self._rules.seen = False
             self._mode.__enter__()
-            self._moding = True
+            self._mode_on = True
 
     def _leave(self) -> None:
         """Take the mode off, also one that an interrupted pass has left."""
-        if self._moding and _get_current_function_mode() is self._mode:
+        if self._mode_on and _get_current_function_mode() is self._mode:
             self._mode.__exit__(None, None, None)
             self._inside = self._inside or self._rules.seen
-        self._moding = False
+        self._mode_on = False
 
     def _seen(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         self._leave()
@@ -168,15 +174,16 @@ class Probe:
             self._note(lengths=lengths)
 
     def _note(self, **answers: str) -> None:
-        """What was found stays, unless it is told better now."""
+        """Note answers, except where "no dependence found" was noted before."""
         for name, answer in answers.items():
             if getattr(self._found, name) != FINE:
                 self._found = replace(self._found, **{name: answer})  # type: ignore[arg-type]
 
     def _ask_model(self, outputs: Sequence[Tensor]) -> str:
+        """Whether a backward pass from the first or the last example's outputs brings others' gradients."""
         names = {parameter: name for name, parameter in self._capture.root.named_parameters()}
         size = outputs[0].shape[self._dim]
-        still = set(names)
+        zero = set(names)
         for example in (0, size - 1):
             found = self._capture.trial(_weighted([x.select(self._dim, example) for x in outputs]))
             if not found:
@@ -192,12 +199,12 @@ class Probe:
                         "(no batch statistics, no attention over the batch, no mean over dimension 0)"
                     )
                 if _any(_summed(gradient, parameter, example, size, own=True)):
-                    still.discard(parameter)
-        silent = [name for parameter, name in names.items() if parameter in still and parameter.requires_grad]
+                    zero.discard(parameter)
+        silent = [name for parameter, name in names.items() if parameter in zero and parameter.requires_grad]
         return f"not checked: the gradient was zero, of {', '.join(silent)}" if silent else FINE
 
     def _told(self, func: Any, args: tuple[Any, ...], kwargs: Any, result: Any) -> None:
-        """Something was done with the outputs of the latest passes."""
+        """Look at a function of torch that outputs were given to; at ``backward``, probe the loss."""
         if func is not Tensor.backward:
             self._rules.called(func, args, kwargs, result)
         elif self._outputs and not self._asking and not any(args[0] is x for x in self._own):
@@ -211,6 +218,7 @@ class Probe:
             self._outputs.clear()
 
     def _ask_loss(self, loss: Tensor) -> str:
+        """Whether the gradient at one example's output depends on another's, by second derivatives."""
         outputs = [x for each in self._outputs for x in each]
         if loss.numel() != 1:
             return "not asked: the loss is not one number"
@@ -219,6 +227,7 @@ class Probe:
             return "not checked: the gradient was zero"
         if not any(slope is not None and slope.requires_grad for slope in slopes):
             return "nothing to see: the loss is linear in the outputs, or can be differentiated once only"
+        # the pass of each output: in it, the first and the last example are probed
         turns = [turn for turn, each in enumerate(self._outputs) for _ in each]
         for turn, each in enumerate(self._outputs):
             size = each[0].shape[self._dim] if each else 0
@@ -239,17 +248,18 @@ class Probe:
 
 
 def _without(x: Tensor, example: int | None) -> Tensor:
+    """The rows of all examples but one; all rows for None."""
     return x if example is None else x[torch.arange(len(x), device=x.device) != example]
 
 
 def _weighted(parts: Sequence[Tensor]) -> Tensor:
-    """One number that depends on every entry, each with a weight of its own."""
+    """A scalar in which every entry has a weight of its own, so that no two cancel by symmetry."""
     flat = torch.cat([part.flatten() for part in parts])
     return torch.dot(flat, torch.linspace(1, 2, len(flat), dtype=flat.dtype, device=flat.device))
 
 
 def _summed(gradient: PerExample, parameter: nn.Parameter, example: int, size: int, *, own: bool) -> Tensor:
-    """The gradient of one example, or those of all others with a weight for each; in a form, no rounding makes them zero or else."""
+    """The gradient of one example (``own``), or the sum of all others', each with a weight of its own."""
     weights = torch.linspace(1, 2, size, dtype=torch.float64, device=parameter.device)
     if own:
         weights.zero_()
@@ -260,12 +270,15 @@ def _summed(gradient: PerExample, parameter: nn.Parameter, example: int, size: i
 
 
 def _any(x: Tensor) -> bool:
-    """Whether something is there: what is NaN tells nothing, since zero times infinity is."""
+    """Whether any entry is finite and not zero: NaN shows no dependence, since zero times infinity is NaN."""
     return bool(((x != 0) & x.isfinite()).any())
 
 
 def _watched(output: Any, outputs: Sequence[Tensor], into: list[Tensor], watcher: Watcher) -> Any:
-    """The same, with some of its tensors watched; of containers of kinds of their own, dicts are changed in place."""
+    """``output`` with the tensors of ``outputs`` in it replaced by watched ones, which ``into`` lists too.
+
+    Subclasses of dict are changed in place.
+    """
     if isinstance(output, Tensor):
         if type(output) is not Tensor or not any(output is x for x in outputs):
             return output

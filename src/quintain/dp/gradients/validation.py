@@ -1,4 +1,4 @@
-"""Which layers cannot be trained privately, and what to use instead."""
+"""Refusals of layers that cannot be trained privately, with what to use instead."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,12 +15,12 @@ INSTEAD: Mapping[type[nn.Module], str] = {
 
 
 def mixing(module: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Layers that may mix examples or write statistics, by name."""
+    """The batch and instance norms of a module, by name: they may mix examples or write statistics."""
     return [(name, child) for name, child in module.named_modules() if isinstance(child, BATCH_NORMS + INSTANCE_NORMS)]
 
 
 def refuse_mixing(layers: Sequence[tuple[str, nn.Module]]) -> None:
-    """Batch statistics, or running ones that are written without noise, whether or not the layer has weights.
+    """Refuse layers that use batch statistics, or write running ones without noise, with weights or without.
 
     Raises:
         PrivacyError: If a layer, in its present mode, uses either.
@@ -37,7 +37,7 @@ def refuse_mixing(layers: Sequence[tuple[str, nn.Module]]) -> None:
 
 
 def refuse_compiled(module: nn.Module) -> None:
-    """Modules whose forward runs as compiled code, in which gradients of single examples are not caught.
+    """Refuse modules whose forward runs as compiled code, where hooks catch no per-example gradients.
 
     Raises:
         PrivacyError: If one is inside.
@@ -51,7 +51,7 @@ def refuse_compiled(module: nn.Module) -> None:
 
 
 def refuse_table(table: nn.Module) -> None:
-    """Embeddings whose weights or gradients depend on all ids of the batch.
+    """Refuse an embedding whose weights or gradients depend on all ids of the batch.
 
     Raises:
         PrivacyError: If ``table`` is one.
@@ -63,7 +63,7 @@ def refuse_table(table: nn.Module) -> None:
 
 
 def refuse_without_rule(label: str, layer: nn.Module) -> None:
-    """Trainable layers that cannot even be run example by example.
+    """Refuse a trainable layer that cannot even be run example by example.
 
     Raises:
         PrivacyError: If ``layer`` is one.

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+# why a group of names is missing, and what to use instead
 _RULES = (
     "each layer has a rule of its own form here; expected register_grad_sampler, or rules= of PrivacyEngine, for a layer of one's own, and "
     "grad_sample_mode='hooks' for parameter.grad_sample"
@@ -20,6 +21,7 @@ _UNFOLDED = "convolutions are not unfolded here; expected torch.nn.functional.un
 _AVERAGE = "sums are added up over the processes in the step; expected the optimizer that make_private returns"
 _LIGHTNING = "Lightning takes over the loop and the optimizers; expected an ordinary loop over the loader that make_private returns"
 
+# names by the module of opacus.grad_sample that has them: rules of layers, hook objects, sharded parameters
 _FORMULAS = {
     "conv": "compute_conv_grad_sample convolution2d_backward_as_a_convolution",
     "dp_multihead_attention": "compute_sequence_bias_grad_sample",
@@ -51,6 +53,7 @@ _PRVS = "DiscretePRV PoissonSubsampledGaussianPRV TruncatedPrivacyRandomVariable
 _ADAPTIVES = "DPLossFastGradientAdaptiveClipping DPTensorFastGradientAdaptiveClipping PrivacyEngineAdaptiveClipping"
 _NORMS = ("batch_norm", "gru", "instance_norm", "lstm", "multihead_attention")
 
+# what is expected instead -> module path inside opacus -> the names there, separated by spaces
 _LISTED: Mapping[str, Mapping[str, str]] = {
     _RULES: {
         **{f"grad_sample.{path}": names for path, names in _FORMULAS.items()},
@@ -117,6 +120,7 @@ _LISTED: Mapping[str, Mapping[str, str]] = {
 
 
 def _by_path() -> dict[str, dict[str, str]]:
+    """``_LISTED`` the other way round, as it is looked up: by path and name."""
     found: dict[str, dict[str, str]] = {}
     for reason, paths in _LISTED.items():
         for path, names in paths.items():
@@ -125,4 +129,4 @@ def _by_path() -> dict[str, dict[str, str]]:
 
 
 REFUSED: Mapping[str, Mapping[str, str]] = _by_path()
-"""Path there, to its names that are not here, to why, and what is expected instead."""
+"""By module path inside opacus, the names that are missing here, each with why and what to use instead."""

@@ -1,4 +1,4 @@
-"""How each kind of layer gives the gradients of single examples.
+"""Rules that compute per-example gradients, one for each kind of layer.
 
 A rule gets the layer, what went into it, the gradient of the loss at what came out, batch first in both, and the names of its parameters to
 train; it returns one ``PerExample`` for each, or plain tensors (B, *shape). An empty batch never reaches it. ``Whole`` rules see all that
@@ -80,6 +80,7 @@ def register_rule(*kinds: type[nn.Module]) -> Callable[[Given], Given]:
 
 
 def _by_name(rule: Callable[..., Mapping[str | nn.Parameter, Any]]) -> Callable[[nn.Module, Tensor, Tensor, Collection[str]], Found]:
+    """A user's rule as a ``Rule``: it may leave the names out, and key gradients by name or by parameter."""
     names_too = len(signature(rule).parameters) > 3
 
     def adapted(layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]) -> Found:

@@ -1,4 +1,4 @@
-"""Linear layers, bilinear ones, learned slopes, and a learned last position."""
+"""Per-example gradients of linear and bilinear layers, of PReLU, and of a learned last position."""
 
 import math
 from collections.abc import Collection, Mapping

@@ -1,4 +1,4 @@
-"""Tables of vectors that are looked up, one by one or in bags."""
+"""Per-example gradients of embeddings, one by one or in bags."""
 
 from collections.abc import Collection, Mapping
 from typing import Any, cast
@@ -12,7 +12,7 @@ from quintain.dp.gradients.validation import refuse_table
 
 
 def embedding(layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]) -> dict[str, PerExample]:
-    """``nn.Embedding``; ids that an example repeats are added before its norm is taken."""
+    """``nn.Embedding``; gradients of an id that an example repeats are added before its norm is taken."""
     del names
     table = cast(nn.Embedding, layer)
     refuse_table(table)
@@ -29,23 +29,24 @@ def embedding_bag(layer: nn.Module, given: Mapping[str, Any], g: Tensor, names: 
     refuse_table(table)
     ids, batch = given["input"], len(g)
     owner = _owners(ids, given.get("offsets"), batch, last=table.include_last_offset)
-    ids, share = ids.flatten(), given.get("per_sample_weights")
+    ids, weights = ids.flatten(), given.get("per_sample_weights")
+    # ids of padding have no gradient, and do not count in a mean
     real = torch.ones_like(ids, dtype=torch.bool) if table.padding_idx is None else ids != table.padding_idx
     owner, ids = owner[real], ids[real]
     if table.mode == "mean":
         g = g / torch.bincount(owner, minlength=batch).clamp(min=1)[:, None]
-    if table.mode != "max" and share is None:
+    if table.mode != "max" and weights is None:
         return {"weight": _repeated(owner, ids, g, table.weight.shape)}
     gradient = g[owner]
-    if share is not None:
-        gradient = gradient * share.flatten()[real][:, None]
+    if weights is not None:
+        gradient = gradient * weights.flatten()[real][:, None]
     if table.mode == "max":
         gradient = gradient * _largest(table.weight.detach()[ids], owner, batch)
     return {"weight": Rows.merged(owner, ids, gradient, batch, table.weight.shape)}
 
 
 def _repeated(owner: Tensor, ids: Tensor, g: Tensor, shape: torch.Size) -> Rows:
-    """As ``Rows.merged``, of ids whose gradients are all that of their bag."""
+    """``Rows.merged`` where each id has its bag's gradient: one row for each id of a bag, times how often."""
     unique, times = (owner * shape[0] + ids).unique(return_counts=True)
     owner = unique // shape[0]
     return Rows(owner, unique % shape[0], g[owner] * times[:, None], len(g), shape)
@@ -69,7 +70,7 @@ def _owners(ids: Tensor, offsets: Tensor | None, batch: int, *, last: bool) -> T
 
 
 def _largest(values: Tensor, owner: Tensor, batch: int) -> Tensor:
-    """Where (N, width) each bag has its largest number, the first of equals, as 0 and 1."""
+    """1 where (N, width) a number is the largest of its bag in that column (the first of equals), else 0."""
     width, count = values.shape[1], len(values)
     bag = owner[:, None].expand(-1, width)
     top = values.new_full((batch, width), -torch.inf).scatter_reduce(0, bag, values, "amax")

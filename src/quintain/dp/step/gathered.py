@@ -1,4 +1,4 @@
-"""What was gathered of the batch in hand: it makes up a step if each of the batch's rows was seen once."""
+"""The passes over the batch in hand since the last step: a step needs each row of the batch exactly once."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class Gathered:
-    """The passes since the last step, as far as they were clipped.
+    """What the clipped passes since the last step add up to.
 
     Args:
-        examples: Rows of the passes; None if there was none.
-        kept: Of these, those up to the latest step that was left out.
+        examples: Rows in these passes; None before the first.
+        kept: ``examples`` at the latest ``step()`` that only added up, since the batch was not complete.
         held: The piece of the latest pass.
-        draws: Numbers of the batches that the passes are of.
-        votes: What they say about an adaptive bound.
+        draws: Numbers of the batches that the passes belong to.
+        votes: Their votes on an adaptive bound, added up (see ``Adaptive.votes``).
     """
 
     examples: int | None = None
@@ -45,7 +45,11 @@ class Gathered:
         self.draws, self.votes = set(), 0
 
     def left(self, piece: Piece) -> bool:
-        """Whether what was gathered is the beginning of a batch that the loop has left for this piece, be it of the same batch."""
+        """Whether the loop has left the batch in hand half way, and begins another, or the same anew, here.
+
+        The loop had stepped on all that was gathered, which is not the whole batch; the new piece is not its
+        continuation.
+        """
         stepped = self.examples is not None and self.examples == self.kept
         return stepped and self.held.size != self.kept and piece is not self.held and not piece.follows(self.held)
 
@@ -53,12 +57,12 @@ class Gathered:
         """Raise if clipped gradients wait for their noise."""
         if self.examples is not None:
             raise PrivacyError(
-                "noise or bound set while clipped gradients wait for their noise; expected it between steps: what is clipped and what is "
-                "drawn must fit together"
+                "noise or bound set while clipped gradients wait for their noise; expected it set between steps: the gradients must be "
+                "clipped to the bound that the noise is scaled by"
             )
 
     def check(self, loader: "SamplingLoader | Unsampled") -> None:
-        """Raise unless these are the rows of the loader's batch, once each, and it was not used yet."""
+        """Raise unless the passes have as many rows as the loader's latest batch, and it had no step yet."""
         if self.examples is None:
             raise PrivacyError(
                 "step() without captured gradients; expected a forward pass of the private module in training mode and loss.backward() "
