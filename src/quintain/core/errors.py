@@ -88,7 +88,7 @@ class DataError(TargetError):
 
 
 class PrivacyError(TargetError):
-    """A layer, a loss or a loop whose per-example gradients cannot be bounded."""
+    """A layer, a loss, a loop or a saved state with which training would not be private as claimed."""
 
 
 class BudgetSpent(PrivacyError):

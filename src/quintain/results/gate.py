@@ -25,7 +25,8 @@ def judge(requirement: Requirement, claims: Iterable[Claim]) -> Judged:
         known = sorted(
             {claim.bracket.of.threat for claim in claims if claim.bracket.of.kind is requirement.kind and claim.bracket.of.threat}
         )
-        about = f"; measured: {', '.join(known) or 'that of'} {'for' if known else ''} {', '.join(models)}" if models else ""
+        what = f"{', '.join(known)} for" if known else "that of"
+        about = f"; measured: {what} {', '.join(models)}" if models else ""
         return Judged(requirement.text, Verdict(Answer.UNDECIDED, f"nothing here speaks of it{about}"), "")
     latest = {claim.bracket.of: claim for claim in found}.values()
     return min((_answer(requirement, claim) for claim in latest), key=lambda one: _WORST_FIRST.index(one.verdict.answer))

@@ -66,7 +66,7 @@ class PhysicalBatches:
 
 
 def halving(work: Callable[[Any], Result], *, loader: SamplingLoader, optimizer: "DPOptimizer") -> Callable[[Any], Result | None]:
-    """``work``, which redoes a batch in smaller pieces when memory runs out.
+    """``work``, which redoes a batch in smaller pieces when the memory of an accelerator runs out.
 
     ::
 
@@ -112,7 +112,7 @@ def halving(work: Callable[[Any], Result], *, loader: SamplingLoader, optimizer:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, on whatever device."""
+    """Whether an accelerator's memory ran out; torch's failed allocations on a CPU are not recognized."""
     return isinstance(error, torch.OutOfMemoryError) or (isinstance(error, RuntimeError) and "out of memory" in str(error).lower())
 
 
