@@ -89,8 +89,8 @@ class Arithmetic:
         rounded = float(torch.tensor(float(value), dtype=self.dtype))
         if value != 0 and not self.tiny <= abs(value) <= self.huge:
             raise ModelError(
-                f"{name} uses the number {value!r}, which {self.dtype} holds as {rounded:g}: expected 0, or a size from {self.tiny:.3g} to "
-                f"{self.huge:.3g}. Scale by a number inside that range"
+                f"{name} uses the number {value!r}, which {self.dtype} holds as {rounded:g}: expected 0, or "
+                f"a size from {self.tiny:.3g} to {self.huge:.3g}. Scale by a number inside that range"
             )
         return rounded
 
@@ -104,8 +104,8 @@ class Arithmetic:
         inverse, size = 1 / divisor, divisor.abs()
         if self.rounds and not bool(((self.tiny <= size) & (size <= self.huge) & (inverse.abs() >= self.tiny)).all()):
             raise ModelError(
-                f"a division by {float(size.min()):g} to {float(size.max()):g}; expected sizes from {self.tiny:.3g} to "
-                f"{1 / self.tiny:.3g}. Divide by numbers inside that range"
+                f"a division by {float(size.min()):g} to {float(size.max()):g}; expected sizes from "
+                f"{self.tiny:.3g} to {1 / self.tiny:.3g}. Divide by numbers inside that range"
             )
         return inverse
 

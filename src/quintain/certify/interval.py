@@ -25,9 +25,9 @@ SAME = 1e-4
 
 ASSUMES = (
     "changes stay inside the data box; check that inputs are clipped to it before the model sees them",
-    "sums and products round each to the model's type: autocast, settings that lower float32 precision, Winograd and FFT convolutions and "
-    "hooks were looked for here, and were not found; look again where the model is deployed, with "
-    "quintain.models.precision.lowered_precision(device)",
+    "sums and products round each to the model's type: autocast, settings that lower float32 precision, "
+    "Winograd and FFT convolutions and hooks were looked for here, and were not found; look again where the "
+    "model is deployed, with quintain.models.precision.lowered_precision(device)",
     "the forward does the same for every batch: it was read twice, and reads no clock, file or global state; check its source",
 )
 
@@ -111,8 +111,9 @@ def _outcome(model: Classifier, x: Tensor, y: Tensor, threat: Ball, eps: Tensor 
     if crossed.any():
         row = int(crossed.nonzero()[0])
         raise Contradiction(
-            f"interval bounds prove a margin of at least {lower[row]:g} for example {row}, but the model's own is {actual[row]:g}: "
-            "the bounds are not of the function that runs. Look for hooks, or layers that compute something else than their type says"
+            f"interval bounds prove a margin of at least {lower[row]:g} for example {row}, but the model's "
+            f"own is {actual[row]:g}: the bounds are not of the function that runs. Look for hooks, or "
+            "layers that compute something else than their type says"
         )
     lower = torch.where(error, -torch.inf, lower)
     return CertificateOutcome(lower > 0, lower, None, torch.full_like(y, 2), ASSUMES, error)
@@ -129,8 +130,9 @@ def _require_read(network: Network, model: Classifier, x: Tensor, threat: Ball) 
     run, read = model(z.clone()), network.replay(z.to(model.device, model.dtype)).to(z.device)
     if not torch.allclose(run, read, rtol=SAME, atol=SAME * max(1.0, float(run.abs().max())), equal_nan=True):
         raise ModelError(
-            f"{model.name} does something else than was read of its forward: logits differ by up to {float((run - read).abs().max()):g}. "
-            "Look for branches on what an input is, such as isinstance(x, torch.Tensor)"
+            f"{model.name} does something else than was read of its forward: logits differ by up to "
+            f"{float((run - read).abs().max()):g}. Look for branches on what an input is, such as "
+            "isinstance(x, torch.Tensor)"
         )
 
 

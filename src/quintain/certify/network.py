@@ -129,7 +129,7 @@ class Network:
         return adapt(fx.Interpreter(self.root, graph=self.graph).run(x.clone()), len(x))
 
     def _walk(self, span: Span, arithmetic: Arithmetic) -> Any:
-        """Bounds of ``answer``, or of its input if the head is merged; unused nodes run too: they may write."""
+        """Bounds of ``answer`` (of its input if the head is merged); unused nodes run too: they may write."""
         values: dict[fx.Node, Any] = {}
         left = {node: len(node.users) for node in self.graph.nodes}
         memory: dict[fx.Node, fx.Node] = {}

@@ -278,14 +278,16 @@ class Smoothed:
         spacing = torch.finfo(coarsest).eps
         if self.sigma < FINE * spacing:
             raise SettingError(
-                f"sigma = {self.sigma:g} is lost in {coarsest}, whose numbers near 1 are {spacing:.3g} apart; expected at least "
-                f"{FINE * spacing:.3g}. Use a wider type, such as float32, for the inputs and the model, or a larger sigma"
+                f"sigma = {self.sigma:g} is lost in {coarsest}, whose numbers near 1 are {spacing:.3g} "
+                f"apart; expected at least {FINE * spacing:.3g}. Use a wider type, such as float32, for the "
+                "inputs and the model, or a larger sigma"
             )
         for module in parts(self.model.net) if isinstance(self.model, Classifier) else ():
             if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
                 raise ModelError(
-                    f"{self.model.name} has a {type(module).__name__} that normalises by the statistics of each batch, so that noisy "
-                    "copies are not answered one by one; expected running statistics in evaluation mode: call net.eval()"
+                    f"{self.model.name} has a {type(module).__name__} that normalises by the statistics of "
+                    "each batch, so that noisy copies are not answered one by one; expected running "
+                    "statistics in evaluation mode: call net.eval()"
                 )
 
     def _checked(self, x: Tensor, y: Tensor, threat: L2 | None) -> float:

@@ -34,8 +34,8 @@ def bracket(history: History, delta: float) -> Bracket:
     upper, lower = composed_epsilon(history, delta), prv.bracket(history, delta).lower
     if lower > upper:
         raise Contradiction(
-            f"the lower bound on epsilon, {lower:.6g} by PRV, is above the upper one, {upper:.6g} by PLD, for "
-            f"{list(history)}; expected it below: one of the accountants is wrong, so claim neither"
+            f"the lower bound on epsilon, {lower:.6g} by PRV, is above the upper one, {upper:.6g} by PLD, "
+            f"for {list(history)}; expected it below: one of the accountants is wrong, so claim neither"
         )
     return Bracket(lower, upper)
 

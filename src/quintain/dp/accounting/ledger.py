@@ -218,8 +218,9 @@ class Ledger:
             )
         if loaded._parts[: len(self._parts)] != self._parts:
             raise PrivacyError(
-                f"got the ledger of another run of {loaded.steps} steps, or of one that parted from this one before its {self.steps}; "
-                "expected one that goes on from them: steps once released stay spent, so load a state into a fresh engine"
+                f"got the ledger of another run of {loaded.steps} steps, or of one that parted from this one "
+                f"before its {self.steps}; expected one that goes on from them: steps once released stay "
+                "spent, so load a state into a fresh engine"
             )
         self._releases, self._open, self._parts, self._own = loaded._releases, loaded._open, loaded._parts, loaded._own
 

@@ -26,8 +26,8 @@ def opened(state: object, what: str) -> dict[str, Any]:
     content = {key: value for key, value in state.items() if key != SEAL}
     if _hash(content) != state[SEAL]:
         raise PrivacyError(
-            f"got the state of {what} that is not what state_dict() gave: its hash is another; expected it unchanged, for what is cut "
-            "from it stays spent"
+            f"got the state of {what} that is not what state_dict() gave: its hash is another; expected it "
+            "unchanged, for what is cut from it stays spent"
         )
     return content
 

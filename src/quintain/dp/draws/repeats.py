@@ -24,8 +24,9 @@ def warn_of_repeats(dataset: Dataset[Any], units: Units | None) -> None:
     most = int(counts.max(initial=0))
     if most > 1:
         warnings.warn(
-            f"got a data set that holds {int((counts > 1).sum())} records more than once, one of them {most} times: epsilon hides one copy "
-            "alone; expected each once, or units=, one key a record, so that the copies of a record are hidden together",
+            f"got a data set that holds {int((counts > 1).sum())} records more than once, one of them "
+            f"{most} times: epsilon hides one copy alone; expected each once, or units=, one key a record, "
+            "so that the copies of a record are hidden together",
             UserWarning,
             stacklevel=4,
         )

@@ -321,8 +321,8 @@ def _expected(sampler: PoissonRows, records: int, sampling: Sampling) -> int:
     """The expected batch of a sampler, rounded to a whole number."""
     if sampler.num_samples != records or sampling != "poisson":
         raise SettingError(
-            f"got a {type(sampler).__name__} of {sampler.num_samples} rows for {records} records and {sampling} sampling; expected "
-            "num_samples=len(dataset), and poisson_sampling=True"
+            f"got a {type(sampler).__name__} of {sampler.num_samples} rows for {records} records and "
+            f"{sampling} sampling; expected num_samples=len(dataset), and poisson_sampling=True"
         )
     return max(1, round(sampler.sample_rate * records))
 

@@ -73,9 +73,10 @@ class Pass:
             )
         if torch.finfo(precision).eps > COARSEST:
             raise PrivacyError(
-                f"layer {layer.name!r} got gradients in {precision}, in which sums of clipped gradients are not exact enough for the "
-                "bound; expected weights in float32 or float64: for speed, run the forward pass under torch.autocast(..., torch.bfloat16); "
-                "float16 loses small gradients, and a scale that makes up for it would be clipped with them"
+                f"layer {layer.name!r} got gradients in {precision}, in which sums of clipped gradients are "
+                "not exact enough for the bound; expected weights in float32 or float64: for speed, run the "
+                "forward pass under torch.autocast(..., torch.bfloat16); float16 loses small gradients, and "
+                "a scale that makes up for it would be clipped with them"
             )
         if self.batch not in (None, batch):
             raise PrivacyError(

@@ -240,9 +240,10 @@ class Probe:
                 for second, at in zip(seconds, turns, strict=True):
                     if second is not None and _any(_without(second.transpose(0, self._dim), example if at == turn else None)):
                         raise PrivacyError(
-                            "the loss mixes the examples of a batch: the gradient at one example's output depends on another's output; "
-                            "expected a mean or sum of one term an example (no contrastive or ranking loss within the batch, no norm or "
-                            "logarithm of a batch's sum)"
+                            "the loss mixes the examples of a batch: the gradient at one example's output "
+                            "depends on another's output; expected a mean or sum of one term an example (no "
+                            "contrastive or ranking loss within the batch, no norm or logarithm of a batch's "
+                            "sum)"
                         )
         return FINE
 

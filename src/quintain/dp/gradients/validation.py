@@ -45,8 +45,8 @@ def refuse_compiled(module: nn.Module) -> None:
     for name, child in module.named_modules():
         if hasattr(child, "_orig_mod") or getattr(child, "_compiled_call_impl", None) is not None:
             raise PrivacyError(
-                f"got a compiled module{f' ({name!r})' if name else ''}; expected the one that was given to torch.compile, not compiled: "
-                "gradients of single examples are caught as layers are called"
+                f"got a compiled module{f' ({name!r})' if name else ''}; expected the one that was given to "
+                "torch.compile, not compiled: gradients of single examples are caught as layers are called"
             )
 
 

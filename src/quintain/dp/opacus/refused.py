@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 # why a group of names is missing, and what to use instead
 _RULES = (
-    "each layer has a rule of its own form here; expected register_grad_sampler, or rules= of PrivacyEngine, for a layer of one's own, and "
-    "grad_sample_mode='hooks' for parameter.grad_sample"
+    "each layer has a rule of its own form here; expected register_grad_sampler, or rules= of PrivacyEngine, "
+    "for a layer of one's own, and grad_sample_mode='hooks' for parameter.grad_sample"
 )
 _HOOKS = "there are no hook objects of several kinds; expected GradSampleModule, or make_private(wrap_model=False) and optimizer.capture"
 _SHARDED = "parameters are not sharded; expected DifferentiallyPrivateDistributedDataParallel, where each process holds all of them"
@@ -58,17 +58,18 @@ _LISTED: Mapping[str, Mapping[str, str]] = {
     _RULES: {
         **{f"grad_sample.{path}": names for path, names in _FORMULAS.items()},
         "grad_sample": (
-            "compute_conv_grad_sample compute_embedding_grad_sample compute_embedding_norm_sample compute_group_norm_grad_sample "
-            "compute_instance_norm_grad_sample compute_layer_norm_grad_sample compute_linear_grad_sample compute_rms_norm_grad_sample "
-            "compute_rnn_linear_grad_sample compute_sequence_bias_grad_sample create_or_accumulate_grad_sample prepare_module "
+            "compute_conv_grad_sample compute_embedding_grad_sample compute_embedding_norm_sample "
+            "compute_group_norm_grad_sample compute_instance_norm_grad_sample compute_layer_norm_grad_sample "
+            "compute_linear_grad_sample compute_rms_norm_grad_sample compute_rnn_linear_grad_sample "
+            "compute_sequence_bias_grad_sample create_or_accumulate_grad_sample prepare_module "
             "register_norm_sampler"
         ),
     },
     _HOOKS: {
         **{f"grad_sample.{path}": names for path, names in _HOOKED.items()},
         "grad_sample": (
-            "AbstractGradSampleHooks AbstractGradSampleModule GradSampleHooks GradSampleHooksFastGradientClipping GradSampleHooksNoOp "
-            "GradSampleModuleNoOp"
+            "AbstractGradSampleHooks AbstractGradSampleModule GradSampleHooks "
+            "GradSampleHooksFastGradientClipping GradSampleHooksNoOp GradSampleModuleNoOp"
         ),
     },
     _SHARDED: {
@@ -107,9 +108,9 @@ _LISTED: Mapping[str, Mapping[str, str]] = {
     _PIECES: {"utils.batch_memory_manager": "BatchSplittingSampler wrap_data_loader"},
     _MICRO: {
         "utils.per_sample_gradients_utils": (
-            "ModelWithLoss check_torch_version_for_ew_sample compute_grad_samples_microbatch_and_opacus compute_microbatch_grad_sample "
-            "compute_microbatch_grad_sample_tensor_or_seq compute_opacus_grad_sample get_grad_sample_modes is_batch_empty "
-            "unpack_packedsequences"
+            "ModelWithLoss check_torch_version_for_ew_sample compute_grad_samples_microbatch_and_opacus "
+            "compute_microbatch_grad_sample compute_microbatch_grad_sample_tensor_or_seq "
+            "compute_opacus_grad_sample get_grad_sample_modes is_batch_empty unpack_packedsequences"
         )
     },
     _TENSOR: {"utils.fast_gradient_clipping_utils": "DPTensorFastGradientClipping"},

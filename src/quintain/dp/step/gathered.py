@@ -57,8 +57,8 @@ class Gathered:
         """Raise if clipped gradients wait for their noise."""
         if self.examples is not None:
             raise PrivacyError(
-                "noise or bound set while clipped gradients wait for their noise; expected it set between steps: the gradients must be "
-                "clipped to the bound that the noise is scaled by"
+                "noise or bound set while clipped gradients wait for their noise; expected it set between "
+                "steps: the gradients must be clipped to the bound that the noise is scaled by"
             )
 
     def check(self, loader: "SamplingLoader | Unsampled") -> None:
@@ -76,10 +76,11 @@ class Gathered:
         skipped = loader.draws - loader.spent - 1
         if skipped:
             raise PrivacyError(
-                f"step() on a batch after {skipped} that were drawn and not stepped on; expected a step on every batch that the loader "
-                "yields, a small or an empty one too: which batches are left out can tell of a record in them (a wrapper that fetches "
-                "batches ahead draws them too early: take it off, and let the DataLoader's workers do so). A new iteration over the "
-                "loader begins with those; batches may be looked at before it"
+                f"step() on a batch after {skipped} that were drawn and not stepped on; expected a step on "
+                "every batch that the loader yields, a small or an empty one too: which batches are left out "
+                "can tell of a record in them (a wrapper that fetches batches ahead draws them too early: "
+                "take it off, and let the DataLoader's workers do so). A new iteration over the loader "
+                "begins with those; batches may be looked at before it"
             )
         if self.examples != loader.size:
             raise PrivacyError(
