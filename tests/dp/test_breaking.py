@@ -157,13 +157,11 @@ def test_replicas_for_several_devices_train_the_module_inside(private) -> None:
     assert 0 < released(optimizer).norm() * 20 <= len(x) * 0.01 * (1 + 1e-6)
 
 
-@pytest.mark.parametrize("first", [True, False])
-def test_a_compiled_module_is_private_or_refused(blobs, first: bool) -> None:
+def test_a_module_that_is_compiled_afterwards_is_private_or_refused(blobs) -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 2))
-    trained = torch.compile(net, backend="eager") if first else net
     made, optimizer, loader = PrivacyEngine(seed=0).make_private(
-        module=trained,
+        module=net,
         optimizer=torch.optim.SGD(net.parameters(), lr=0.1),
         data_loader=DataLoader(TensorDataset(*blobs), batch_size=20),
         noise_multiplier=0.0,
@@ -171,10 +169,9 @@ def test_a_compiled_module_is_private_or_refused(blobs, first: bool) -> None:
         allow_no_privacy=True,
         wrap_model=False,
     )
-    made = made if first else torch.compile(made, backend="eager")
     x, y = next(iter(loader))
     try:
-        step(made, optimizer, x, y)
+        step(torch.compile(made, backend="eager"), optimizer, x, y)
     except (PrivacyError, AssertionError):  # the compiler's own, of a module that is wrapped twice
         assert all(p.grad is None for p in net.parameters())
     else:
