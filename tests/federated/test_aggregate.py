@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from quintain.core.errors import DataError, ProtocolError, SettingError, UnknownName
 from quintain.core.registry import find
-from quintain.federated import Stage, secure_sum
-from quintain.federated.secagg.keys import Identity
+from quintain.federated import Stage, recover, secure_sum, verify_hidden
+from quintain.federated.secagg.keys import Identity, Roster
 
 
 def vectors(n=4, length=6, seed=0):
@@ -145,3 +146,32 @@ def test_it_is_registered_and_runs_without_torch():
     program = "import sys; from quintain.federated import secure_sum, recover; from quintain.federated.secagg import client, server; "
     program += "assert secure_sum({'a': [0.5], 'b': [0.25], 'c': [0]}).exact; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"threshold": "3"}, "threshold = '3'"),
+        ({"threshold": [3]}, "threshold = "),
+        ({"weights": {"a": 0, "b": 0, "c": 0}}, "at least one above 0"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_the_round(change, match):
+    with pytest.raises(SettingError, match=match):
+        secure_sum(dict.fromkeys("abc", (0.5,)), **change)
+
+
+def test_a_tensor_that_carries_gradients_is_refused_by_its_sites_name():
+    with pytest.raises(DataError, match="the vector of 'b' is no array of numbers"):
+        secure_sum({"a": [0.5], "b": torch.ones(1, requires_grad=True), "c": [0.5]})
+
+
+@pytest.mark.parametrize("view", [None, "view", {}])
+def test_an_attack_on_what_is_no_view_is_refused_by_name(view):
+    for call in (lambda: recover(view, "a"), lambda: verify_hidden(view, {})):
+        with pytest.raises(SettingError, match="view = "):
+            call()
+    with pytest.raises(SettingError, match="truth = "):
+        verify_hidden(secure_sum(dict.fromkeys("abc", (0.5,))).seen, [])
+    with pytest.raises(SettingError, match="identity = "):
+        Roster.of(view)

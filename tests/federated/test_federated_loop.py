@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from quintain.core.errors import ModelError, ProtocolError, SettingError, StorageError
+from quintain.core.errors import ModelError, ProtocolError, SabotageError, SettingError, SpecificationFailure, StorageError
 from quintain.data.dataset import from_arrays
 from quintain.federated import FederatedPlan, RoundAbandonedError, loop, split, train
 from quintain.federated.differencing import cosine
@@ -175,8 +175,11 @@ def test_the_nan_of_one_site_is_its_dropout_and_that_of_all_is_the_end():
         train({name: marked(data) for name, data in sites.items()}, linear(), FederatedPlan(2, ONE_STEP), objective=Faulty())
 
 
-@pytest.mark.parametrize("error", [StorageError("full"), OSError(28, "No space left on device"), MemoryError()])
-def test_a_full_disk_or_memory_of_one_site_is_its_dropout(error, monkeypatch):
+FAILURES = [StorageError("full"), OSError(28, "No space left on device"), MemoryError(), RuntimeError("CUDA error"), IndexError("label 9")]
+
+
+@pytest.mark.parametrize("error", [*FAILURES, ValueError("a batch of one"), ZeroDivisionError()])
+def test_whatever_ends_the_training_of_one_site_is_its_dropout(error, monkeypatch):
     train_one = loop.local_update
 
     def failing(net, data, *args, **kwargs):
@@ -188,6 +191,16 @@ def test_a_full_disk_or_memory_of_one_site_is_its_dropout(error, monkeypatch):
     result = train(split(blobs(), 5, least=10, least_per_class=1).sites, linear(), FederatedPlan(1, ONE_STEP))
     assert result.rounds[0].dropped == ("hospital-3",)
     assert result.rounds[0].simulated.left["hospital-3"]
+
+
+@pytest.mark.parametrize("error", [SettingError("no such rate"), SpecificationFailure("noise")])
+def test_an_alarm_or_a_wrong_setting_is_no_dropout(error, monkeypatch):
+    def failing(net, data, *args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(loop, "local_update", failing)
+    with pytest.raises(type(error)):
+        train(split(blobs(), 3, least=10, least_per_class=1).sites, linear(), FederatedPlan(1, ONE_STEP))
 
 
 class FullJournal(MemoryJournal):
@@ -302,7 +315,7 @@ def test_what_only_a_simulation_knows_stands_apart():
 
 
 def test_who_is_proven_to_cheat_stands_in_the_facts(monkeypatch):
-    sites = split(blobs(), 3, least=10, least_per_class=1).sites
+    sites = split(blobs(), 5, least=10, least_per_class=1).sites
     honest = loop.sum_words
 
     def accusing(policy, *args, **kwargs):
@@ -314,6 +327,57 @@ def test_who_is_proven_to_cheat_stands_in_the_facts(monkeypatch):
     result = train(sites, linear(), FederatedPlan(2, ONE_STEP))
     assert [facts.accused for facts in result.rounds] == [("hospital-2",), ("hospital-3",)]
     assert result.rounds[1].abandoned == "sabotage"
+
+
+def complaining(monkeypatch, cheat, rounds=(0,)):
+    """Let a site complain of a good share in these rounds."""
+    true = client._opened_pair
+
+    def opened(state, dealer, dealt):
+        if state.site.identity.name == cheat and state.site.policy.task.counter in rounds:
+            raise ProtocolError("a false complaint")
+        return true(state, dealer, dealt)
+
+    monkeypatch.setattr(client, "_opened_pair", opened)
+
+
+def test_a_proven_cheat_is_left_out_of_all_later_rounds(monkeypatch):
+    sites = split(blobs(), 5, least=10, least_per_class=1).sites
+    complaining(monkeypatch, "hospital-2")
+    result = train(sites, linear(), FederatedPlan(3, ONE_STEP))
+    assert [facts.accused for facts in result.rounds] == [("hospital-2",), (), ()]
+    for facts in result.rounds:
+        assert facts.dropped == ("hospital-2",)
+        assert facts.simulated.exact
+    for facts in result.rounds[1:]:
+        assert "proven to have cheated in round 0" in facts.refused["hospital-2"]
+        assert "hospital-2" not in facts.simulated.losses
+        assert "hospital-2" not in facts.simulated.left
+    # With a minimum of all sites there is no round without it, and none with it.
+    with pytest.raises(SabotageError, match=r"all 2 rounds were abandoned.*hospital-2: it is proven to have cheated") as caught:
+        train(sites, linear(), FederatedPlan(2, ONE_STEP, minimum=5))
+    assert caught.value.accused == ("hospital-2",)
+
+
+def test_a_dealer_that_is_proven_at_unmasking_gets_no_second_chance(monkeypatch):
+    """The others have answered by then: they open no sum without it over this model, and train on with it in none."""
+    sites = split(blobs(), 5, least=10, least_per_class=1).sites
+    true = client.split
+
+    def off(secret, threshold, points, entropy):
+        shares = true(secret, threshold, points, entropy)
+        called.append(shares)
+        return {**shares, 1: shares[1] ^ 1} if len(called) in (7, 8) else shares  # the fourth site's, in the first round
+
+    called = []
+    monkeypatch.setattr(client, "split", off)
+    told = []
+    with pytest.raises(SabotageError, match="all 3 rounds were abandoned") as caught:
+        train(sites, linear(), FederatedPlan(3, ONE_STEP), on_round=lambda facts, _: told.append(facts))
+    assert caught.value.accused == ("hospital-4",)
+    assert [facts.accused for facts in told] == [("hospital-4",), (), ()]
+    assert all("hospital-4" in facts.refused for facts in told[1:])
+    assert "has helped to open the sum of other survivors" in told[1].simulated.left["hospital-1"]
 
 
 def test_the_terms_of_a_round_name_recipe_objective_data_and_counter():

@@ -331,6 +331,28 @@ def test_a_claim_is_synced_with_its_folder_and_the_folders_own_entry(tmp_path, m
     assert synced == {path.stat().st_ino for path in (tmp_path, tmp_path / "journal", *(tmp_path / "journal").iterdir())}
 
 
+def test_a_claim_that_stood_before_is_synced_as_well_since_its_writer_may_have_failed_to(tmp_path, monkeypatch):
+    """The note of a cohort whose sync failed is answered on by the next round: it must last before that answer leaves."""
+    sync, synced = os.fsync, set()
+
+    def failing(handle):
+        raise OSError(28, "No space left on device")
+
+    def noted(handle):
+        synced.add(os.fstat(handle).st_ino)
+        sync(handle)
+
+    journal = FolderJournal(tmp_path)
+    note = f"{bytes(32).hex()}.cohort"
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(StorageError, match="No space left"):
+        journal._write_once(note, b"cohort")
+    assert (tmp_path / note).read_bytes() == b"cohort"
+    monkeypatch.setattr(os, "fsync", noted)
+    journal.claim_answer(b"s" * 16, bytes(32), b"cohort")
+    assert (tmp_path / note).stat().st_ino in synced
+
+
 def test_no_secret_shows_in_any_state_and_none_is_left_at_the_end():
     party = federation(3)
     state, outgoing = server.open_round(party.policy)

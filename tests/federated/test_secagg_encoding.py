@@ -190,3 +190,24 @@ def test_whatever_passes_has_a_mean_within_the_clip(data, cap, summands):
     mean = Fraction(int(integers[0]), encoding.scale) * (cap or 1)
     rounding = Fraction(summands * (cap or 1), 2 * encoding.scale)
     assert abs(mean) <= weight * Fraction(0.7) * (1 + Fraction(1, 2**40)) + rounding
+
+
+@pytest.mark.parametrize("scale", [100_000_004, np.int64(100_000_004)])
+def test_a_clip_of_a_narrow_type_bounds_no_honest_sum_too_low(scale):
+    """In float32 the product of clip and scale was one step below what an honest site sends: the sum of three was refused."""
+    encoding = Encoding(1, np.float32(0.1), scale, np.int8(3))
+    words = encoding.quantise([1.0])
+    encoding.check_sum(encoding.integers(words * np.uint32(3)), 3)
+    assert encoding == Encoding(1, float(np.float32(0.1)), 100_000_004, 3)
+
+
+@pytest.mark.parametrize("clip", [np.int8(3), np.uint8(3), Fraction(3), np.float16(3)])
+def test_numbers_of_any_type_make_the_same_grid(clip):
+    assert finest(np.int8(3), clip, np.int8(4), np.uint8(2)) == finest(3, 3.0, 4, 2)
+    assert np.array_equal(Encoding(1, clip, 1000, 4).quantise([9.0]), [3000])
+
+
+@pytest.mark.parametrize("make", [lambda: Encoding(3, 10**400, 1, 4), lambda: finest(3, 10**400, 4), lambda: finest(3, 1.0, 10**400)])
+def test_numbers_beyond_all_bounds_are_refused_by_name(make):
+    with pytest.raises(SettingError):
+        make()

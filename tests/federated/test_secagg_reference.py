@@ -5,13 +5,14 @@ import hmac
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 
-from quintain.federated.secagg import server
+from quintain.federated.secagg import client, server
 from tests.federated.rounds import federation
 
 HEADER, SIGNATURE, KEY = 25, 64, 32
@@ -89,3 +90,23 @@ def test_every_share_is_sealed_hashed_and_committed_to_under_the_list_of_keys(re
             assert plain[:24] == number(i) + number(j) + party.policy.round_id
             assert entry[:32] == digest(b"key share", link, number(i), number(j), plain[24:57])
             assert entry[32:64] == digest(b"seed share", link, number(i), number(j), plain[57:90])
+
+
+def test_every_signature_of_a_site_is_over_the_chain_of_all_lists_before_it():
+    party = federation(N, threshold=3, length=5)
+    state, outgoing = server.open_round(party.policy)
+    links = [party.policy.digest()]
+    for kind, until in zip((1, 3, 5, 7, 9), (client.Joined, client.Shared, client.Masked, client.Agreed, client.Done), strict=True):
+        replies = party.deliver(outgoing)
+        for i, reply in replies.items():
+            body = reply[HEADER:-SIGNATURE]
+            signed = digest(b"message", links[-1], b"QSA2" + bytes([kind]) + party.policy.round_id + number(i), body)
+            Ed25519PublicKey.from_public_bytes(party.policy.roster.keys[i]).verify(reply[-SIGNATURE:], signed)
+            assert isinstance(party.sites[i], until)
+        if kind == 9:
+            break
+        state, outgoing = server.step(state, replies)
+        if kind != 7:
+            said = outgoing[0][HEADER:] if kind == 1 else bytes([0b1111])
+            links.append(digest({1: b"keys", 3: b"shares", 5: b"survivors"}[kind], links[-1], said))
+    assert len(set(links)) == 4

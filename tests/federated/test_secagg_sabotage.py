@@ -8,8 +8,10 @@ import pytest
 
 from quintain.core.errors import ProtocolError, SabotageError
 from quintain.federated import InProcess, RoundAbandonedError, Stage, recover, run_round, secure_sum
+from quintain.federated.aggregate import sum_words
 from quintain.federated.secagg import client, dealing, server, transcript, unmasking
 from quintain.federated.secagg.dealing import Dealt, Hashes, Share
+from quintain.federated.secagg.journal import MemoryJournal
 from quintain.federated.secagg.messages import (
     Complaint,
     Kind,
@@ -303,6 +305,76 @@ def test_the_two_secrets_are_shared_by_two_polynomials():
     for shares in (key, seed):
         subset = dict(list(shares.items())[: t - 1])
         assert interpolate(subset) != interpolate(shares)  # and neither has fewer coefficients than the threshold
+
+
+class Together(InProcess):
+    """Several cheats on one wire: by site, the kind of message that it rewrites, and how."""
+
+    def __init__(self, party, cheats, drop=None):
+        super().__init__(party.policy, party.sites, drop)
+        self.party, self.cheats = party, cheats
+
+    def _step(self, site, message):
+        kind, rewrite = self.cheats.get(site, (None, None))
+        one = Cheating(self.party, site, kind, rewrite)
+        one._sites = self._sites
+        reply = one._step(site, message)
+        self.refusals |= one.refusals
+        return reply
+
+
+def test_a_false_complaint_beside_a_bad_share_is_named_as_well():
+    party = federation(5)
+    cheats = {CULPRIT: (Kind.SHARES, dealing_badly(BAD_SHARES["another round"])), 4: (Kind.MASKED, complaint_against(2, bytes(32)))}
+    with pytest.raises(SabotageError, match=r"start another without site-1, site-4; site-4: it complained of what 'site-2'") as caught:
+        run_round(party.policy, Together(party, cheats))
+    assert caught.value.accused == ("site-1", "site-4")
+
+
+def one_share_off(dealer):
+    """A dealer whose share for site 0 lies off its polynomial, hashed and signed as it should be."""
+
+    def rewrite(state, body):
+        site, parties = state.site, len(state.site.policy.roster)
+        sharing = parse_shares(body, parties)
+        private = dealing.channel_private(state.channel.peek(), VICTIM)
+        key = dealing.channel_key(private, state.keys[VICTIM].channel[dealer], state.link, dealer, VICTIM)
+        dealt = dealing.deal(site.identity, state.link, dealer, VICTIM, key, Share(dealer, VICTIM, site.policy.round_id, 1, 1))
+        return pack_shares(replace(sharing, dealt={**sharing.dealt, VICTIM: dealt}), parties), Kind.SHARES
+
+    return rewrite
+
+
+def test_all_who_shared_falsely_and_who_lied_before_are_named_at_once():
+    party = federation(6, threshold=4, corrupt=0, minimum=4)
+    cheats = {CULPRIT: (Kind.SHARES, one_share_off(CULPRIT)), 2: (Kind.SHARES, one_share_off(2))}
+    cheats[5] = Kind.MASKED, complaint_against(3, bytes(32))
+    with pytest.raises(SabotageError, match="start another without site-1, site-2, site-5") as caught:
+        run_round(party.policy, Together(party, cheats))
+    assert caught.value.accused == ("site-1", "site-2", "site-5")
+
+
+@pytest.mark.parametrize("largest", [None, 0])
+def test_who_lied_is_named_also_if_the_sum_turns_out_impossible(largest, monkeypatch):
+    """The sum is refused by its clip, or by the public weights; a false complaint before it stays proven."""
+    party = federation(5)
+    true = client._opened_pair
+
+    def opened(state, dealer, dealt):
+        if state.site.identity.name == "site-4":
+            raise ProtocolError("a false complaint")
+        return true(state, dealer, dealt)
+
+    monkeypatch.setattr(client, "_opened_pair", opened)
+    words = {f"site-{i}": party.words[i].copy() for i in range(5)}
+    if largest is None:
+        words["site-2"][0] = 2**30
+    bounds = None if largest is None else dict.fromkeys(words, largest)
+    identities = {one.name: one for one in party.identities}
+    journals = {name: MemoryJournal() for name in words}
+    with pytest.raises(RoundAbandonedError, match="a site lied about its vector") as caught:
+        sum_words(party.policy, identities, words, {}, journals=journals, largest=bounds)
+    assert caught.value.accused == ("site-4",)
 
 
 # -- whatever a dishonest site signs ---------------------------------------------------------------------------------------------------

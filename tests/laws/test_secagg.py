@@ -16,7 +16,7 @@ from quintain.federated.secagg import client, server
 from quintain.federated.secagg.encoding import Encoding
 from quintain.federated.secagg.journal import MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster
-from quintain.federated.secagg.messages import Kind, from_server, pack_consent, pack_set
+from quintain.federated.secagg.messages import Kind, from_server, pack_consent, pack_delivery, pack_set, parse_delivery, server_body
 from quintain.federated.secagg.policy import Policy
 
 TURNS = [kind for kind in Kind if kind is not Kind.COMPLAINT]
@@ -257,6 +257,30 @@ def test_of_two_stories_at_most_one_is_unmasked(halves):
 def test_two_stories_to_two_halves_are_never_unmasked_and_one_story_is():
     assert stories(4, 3, {0: (0, 1, 2, 3), 1: (0, 1, 2), 2: (0, 1, 2), 3: (0, 1, 2, 3)}) == {}
     assert stories(4, 3, dict.fromkeys(range(4), (0, 1, 2, 3))) == {(0, 1, 2, 3): {0, 1, 2, 3}}
+
+
+def test_two_stories_of_who_has_shared_are_not_opened_by_one_list_of_survivors():
+    """One site is told that five have shared, three that four have; all sign the same four survivors, and nobody answers."""
+    policy = policy_of(5, threshold=4)
+    sites = sites_of(policy, words_of(policy))
+    state, outgoing = server.open_round(policy)
+    while state.awaits is not Kind.MASKED:
+        replies = {}
+        for i, message in outgoing.items():
+            sites[i], replies[i] = client.step(sites[i], message)
+        state, outgoing = server.step(state, replies)
+    four = (0, 1, 2, 3)
+    for i in (1, 2, 3):
+        dealt = {j: pair for j, pair in parse_delivery(server_body(outgoing[i]), i, 5)[1].items() if j in four}
+        outgoing[i] = from_server(Kind.DELIVERY, policy.round_id, pack_delivery(dealt, four, i, 5))
+    signatures = {}
+    for i in four:
+        sites[i], _ = client.step(sites[i], outgoing[i])
+        sites[i], reply = client.step(sites[i], from_server(Kind.SURVIVORS, policy.round_id, pack_set(four, 5)))
+        signatures[i] = reply[-64:]
+    for i in four:
+        with pytest.raises(ProtocolError, match="does not hold for this round and its lists so far"):
+            client.step(sites[i], from_server(Kind.CONSENT, policy.round_id, pack_consent(signatures, 5)))
 
 
 # -- what the server learns ------------------------------------------------------------------------------------------------------------

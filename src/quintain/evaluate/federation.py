@@ -90,6 +90,12 @@ def federated_outcome(
     )
     notes = tuple(f"round {facts.index + 1} was abandoned: {facts.abandoned}" for facts in done.rounds if facts.abandoned)
     notes += tuple(
+        f"{name} is proven to have cheated in round {facts.index + 1} and is left out of all rounds after it"
+        for facts in done.rounds
+        for name in facts.accused
+    )
+    notes += tuple(f"{name} left round {facts.index + 1}: {why}" for facts in done.rounds for name, why in facts.simulated.left.items())
+    notes += tuple(
         f"{name} is in one of the sums of rounds {facts.index} and {facts.index + 1} alone: their difference comes to a cosine of "
         f"{near:.2f} to its update; secure sums do not hide that, differential privacy does"
         for facts in done.rounds

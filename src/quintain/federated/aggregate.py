@@ -76,7 +76,7 @@ class RoundAbandonedError(ProtocolError):
         seen: Everything that the server saw of it.
         left: Sites that went silent by themselves: name to reason, which a simulation alone knows; the message tells both.
         seconds: What it took.
-        accused: Sites that are proven to have ended it, by dealing bad shares.
+        accused: Sites that are proven to have lied in it, as in ``SecureSum.accused`` or by dealing bad shares.
     """
 
     def __init__(self, reason: str, seen: ServerView, left: Mapping[str, str], seconds: float, accused: tuple[str, ...] = ()) -> None:
@@ -146,6 +146,10 @@ def secure_sum(
     """
     names = _checked_names(vectors, drop=drop, weights=weights, identities=identities)
     check_types(Integral, **{f"weight of {name!r}": weight for name, weight in (weights or {}).items()})
+    if threshold is not None:
+        check_types(Integral, threshold=threshold)
+    if weights and max(weights.values()) < 1:
+        raise SettingError(f"weights = {dict(weights)}; expected at least one above 0, since there is no average over nothing")
     silent = {names.index(name): Stage.of(stage) for name, stage in (drop or {}).items()}
     if len(names) < 2:
         raise SettingError(f"{len(names)} site; expected at least two, since a sum over one hides nothing")
@@ -201,14 +205,16 @@ def sum_words(
         except StorageError as error:
             left[name] = str(error)
     transport = InProcess(policy, sites, drop)
+    accused: tuple[str, ...] = ()
     try:
         finished = run_round(policy, transport)
+        accused = finished.accused
         integers = policy.encoding.integers(finished.total)
         if largest is not None:
             _check_entries(integers, sum(largest[name] for name in finished.survivors))
     except ProtocolError as error:
         left |= transport.refusals
-        accused = error.accused if isinstance(error, SabotageError) else ()
+        accused = error.accused if isinstance(error, SabotageError) else accused
         raise RoundAbandonedError(str(error), transport.view, left, time.perf_counter() - started, accused) from error
     seconds = time.perf_counter() - started
     return SecureSum(
@@ -283,5 +289,5 @@ def _as_array(name: str, vector: ArrayLike) -> NDArray[np.generic]:
     """A site's vector, if it is an array at all."""
     try:
         return np.asarray(vector)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RuntimeError) as error:
         raise DataError(f"the vector of {name!r} is no array of numbers: {error}; flatten the update first") from error

@@ -39,8 +39,8 @@ class Round:
         bytes_up: Bytes that each site sent.
         seconds: What the aggregation took.
         simulated: What the server does not know.
-        refused: Sites whose messages did not hold up, and why.
-        accused: Sites that are proven to have cheated, as in ``SecureSum.accused``.
+        refused: Sites whose messages did not hold up, or that are left out since they cheated in a round before, and why.
+        accused: Sites that are proven to have cheated in this round, as in ``SecureSum.accused`` or ``RoundAbandonedError.accused``.
         abandoned: Why there is no average; empty if there is one.
     """
 

@@ -7,7 +7,7 @@ import numpy as np
 from quintain.core.errors import SettingError, SpecificationFailure
 from quintain.core.statistics import binomial_tail
 from quintain.federated.recovery import Attacker
-from quintain.federated.secagg.encoding import Words
+from quintain.federated.secagg.encoding import Words, check_types
 from quintain.federated.view import ServerView
 
 FALSE_ALARM = 1e-9
@@ -38,6 +38,8 @@ def verify_hidden(view: ServerView, truth: Mapping[str, Words], *, earlier: Sequ
     below 1e-6 from 4,000 words on. Not noticed: a single word in the clear, streams that look uniform and are not secret, a stream
     that starts again beyond the end of the vector, and what leaks outside of the vectors.
     """
+    check_types(ServerView, view=view)
+    check_types(Mapping, truth=truth)
     suspects = tuple(view.masked)
     missing = set(suspects) - set(truth)
     if missing:

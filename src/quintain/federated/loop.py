@@ -8,7 +8,7 @@ from numbers import Integral
 import torch
 from torch import Tensor, nn
 
-from quintain.core.errors import ProtocolError, SettingError, TargetError
+from quintain.core.errors import Alarm, ProtocolError, SabotageError, SettingError, UsageError
 from quintain.core.progress import Progress, silent
 from quintain.core.seeds import derive
 from quintain.data.dataset import Dataset
@@ -28,8 +28,6 @@ from quintain.federated.view import ServerView
 from quintain.training import Objective, Plain
 
 PLAIN = Plain()
-# What ends a site's part in a round, and nothing else: its data, its numbers, its disk, its memory.
-SITE_FAILURES = (TargetError, OSError, MemoryError, torch.OutOfMemoryError)
 
 
 def train(
@@ -48,9 +46,11 @@ def train(
     .. math:: \theta \leftarrow \theta + \frac{\sum_{i \in U} w_i\, \mathrm{clip}(\theta_i - \theta, -C, C)}{\sum_{i \in U} w_i}
 
     with public weights w_i, all equal unless the plan says otherwise; the numerator is a secure sum. Only trainable parameters are
-    averaged. A site whose training or journal fails is silent in that round. A round that is abandoned leaves the model as it was, and
+    averaged. A site whose training or journal fails is silent in that round. A site that is proven to have cheated (``Round.accused``) is
+    left out of all rounds after it, which ``Round.refused`` tells. A round that is abandoned leaves the model as it was, and
     the next one tries again with new keys. Should some sites have helped to open the abandoned sum, they open none of other survivors
-    over that model: the server may have the sum and deny it. After each round the server's own view is attacked (``verify_hidden``).
+    over that model: the server may have the sum and deny it. So where a cheat is found when they have answered, no round goes on without
+    it: train anew without that site. After each round the server's own view is attacked (``verify_hidden``).
 
     Args:
         sites: Name to data, in the order of the roster.
@@ -63,7 +63,7 @@ def train(
         on_round: Called after each round with its facts and its secure sum, None if it was abandoned.
 
     Raises:
-        ProtocolError: If no round at all came to an average.
+        ProtocolError: If no round at all came to an average; a ``SabotageError`` that names them if sites are proven to have cheated.
         ModelError: If local training fails at every site, since it changes a buffer, such as BatchNorm's statistics, which must not
             be averaged, or ends in NaN; likewise whatever else the first site's failure is.
         SettingError: If settings cannot hold.
@@ -87,11 +87,14 @@ def train(
     rounds: list[Round] = []
     earlier: list[ServerView] = []
     last: Opened | None = None
+    cheats: dict[str, str] = {}
     with progress.loop("federate", plan.rounds * len(sites)) as advance:
         for index in range(plan.rounds):
             policy = federation.policy(index, net)
             seeds = {name: derive(seed, "federated", index, name) for name in sites}
-            updates, left = _train_sites(federation, sites, net, objective, seeds, advance)
+            honest = {name: data for name, data in sites.items() if name not in cheats}
+            updates, left = _train_sites(federation, honest, net, objective, seeds, advance)
+            advance(len(cheats))
             words = {name: update.words for name, update in updates.items()}
             summed: SecureSum | None = None
             try:
@@ -104,23 +107,25 @@ def train(
                     largest=largest,
                 )
             except RoundAbandonedError as error:
-                seen, facts = error.seen, _abandoned(index, federation, error, updates, left)
+                seen, facts = error.seen, _abandoned(index, federation, error, updates, left, cheats)
             else:
                 exposed = exposure(last, (summed, words)) if last else {}
-                seen, facts = summed.seen, _facts(index, federation, summed, updates, left, exposed)
+                seen, facts = summed.seen, _facts(index, federation, summed, updates, left, cheats, exposed)
                 _apply(net, federation.mean(summed))
                 last = (summed, words)
             verify_hidden(seen, words, earlier=earlier)
             if set(seen.sharing) != set(seen.survivors):  # the keys of those in between were revealed; a later round may not use them
                 earlier.append(seen.without_vectors())
             rounds.append(facts)
+            cheats |= dict.fromkeys(facts.accused, f"it is proven to have cheated in round {index} (counted from 0): left out")
             if on_round is not None:
                 on_round(facts, summed)
     net.eval()
     if all(one.abandoned for one in rounds):
         reasons = "".join(f"; {name} left: {why}" for name, why in rounds[-1].simulated.left.items())
-        told = f"{rounds[-1].abandoned}{reasons}"
-        raise ProtocolError(f"all {plan.rounds} rounds were abandoned, the model is as it was; the last one: {told}")
+        reasons += "".join(f"; {name}: {why}" for name, why in cheats.items())
+        told = f"all {plan.rounds} rounds were abandoned, the model is as it was; the last one: {rounds[-1].abandoned}{reasons}"
+        raise SabotageError(told, tuple(cheats)) if cheats else ProtocolError(told)
     return Federated(tuple(rounds), len(sites), federation.threshold, federation.encoding)
 
 
@@ -199,17 +204,22 @@ def _train_sites(
     seeds: Mapping[str, int],
     advance: Callable[[int], None],
 ) -> tuple[dict[str, Update], dict[str, str]]:
-    """Each site's update, and why a site has none: a failure is the site's own, unless all fail."""
+    """Each site's update, and why a site has none: a failure is the site's own, unless all fail.
+
+    Whatever ends the training of one site alone is a matter of its data or its machine; alarms and wrong settings concern all sites.
+    """
     updates: dict[str, Update] = {}
     failures: dict[str, Exception] = {}
     recipe, encoding = federation.plan.local, federation.encoding
     for name, data in sites.items():
         try:
             updates[name] = local_update(net, data, recipe, objective, encoding, federation.part(name), seed=seeds[name])
-        except SITE_FAILURES as error:
+        except (Alarm, UsageError):
+            raise
+        except Exception as error:
             failures[name] = error
         advance(1)
-    if not updates:
+    if failures and not updates:
         raise next(iter(failures.values()))
     return updates, {name: str(error) or type(error).__name__ for name, error in failures.items()}
 
@@ -220,6 +230,7 @@ def _facts(
     summed: SecureSum,
     updates: Mapping[str, Update],
     left: Mapping[str, str],
+    cheats: Mapping[str, str],
     exposed: Mapping[str, float],
 ) -> Round:
     return Round(
@@ -231,13 +242,18 @@ def _facts(
         summed.bytes_up,
         summed.seconds,
         _simulated(summed.exact, updates, {**left, **summed.left}, exposed),
-        summed.refused,
+        {**cheats, **summed.refused},
         summed.accused,
     )
 
 
 def _abandoned(
-    index: int, federation: _Federation, error: RoundAbandonedError, updates: Mapping[str, Update], left: Mapping[str, str]
+    index: int,
+    federation: _Federation,
+    error: RoundAbandonedError,
+    updates: Mapping[str, Update],
+    left: Mapping[str, str],
+    cheats: Mapping[str, str],
 ) -> Round:
     seen = error.seen
     simulated = _simulated(False, updates, {**left, **error.left}, {})
@@ -250,6 +266,7 @@ def _abandoned(
         seen.bytes_up,
         error.seconds,
         simulated,
+        refused=dict(cheats),
         accused=error.accused,
         abandoned=error.reason,
     )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from quintain.core.errors import SettingError
 from quintain.federated.secagg import masks
-from quintain.federated.secagg.encoding import WORD, Words
+from quintain.federated.secagg.encoding import WORD, Words, check_types
 from quintain.federated.secagg.primitives import KEY_BYTES, exchange_public
 from quintain.federated.secagg.shamir import interpolate
 from quintain.federated.view import ServerView
@@ -50,6 +50,7 @@ class Attacker:
     """
 
     def __init__(self, view: ServerView, earlier: Sequence[ServerView] = ()) -> None:
+        check_types(ServerView, view=view)
         self._view = view
         self._masked, self._keys, self._sharing, self._link = view.masked, view.keys, view.sharing, view.link
         self._seeds = _rebuilt(view, set(view.survivors))

@@ -67,28 +67,25 @@ def gather(
     return good, refused
 
 
-def require(
-    state: Collecting,
-    least: int,
-    got: Mapping[int, object],
-    what: str,
-    refused: Mapping[str, str],
-    accused: frozenset[int] = frozenset(),
-) -> None:
+def require(state: Collecting, least: int, got: Mapping[int, object], what: str, refused: Mapping[str, str]) -> None:
     """Abandon the round unless so many sites did what it takes, in the name of those that are proven to have lied."""
     if len(got) < least:
-        roster = state.policy.roster
-        told = (
-            f"{len(got)} of {len(roster)} sites {what}; {least} are needed: the round is abandoned, "
-            f"start another with a new id{_reasons(refused)}"
+        raise abandoned(
+            state,
+            f"{len(got)} of {len(state.policy.roster)} sites {what}; {least} are needed: the round is abandoned, "
+            f"start another with a new id{_reasons(refused)}",
         )
-        names = roster.spell(tuple(sorted(state.accused | accused)))
-        raise SabotageError(told, names) if names else ProtocolError(told)
+
+
+def abandoned(state: Collecting, told: str) -> ProtocolError:
+    """The error that ends a round; it carries the names of those that are proven to have lied before, whatever ended it."""
+    names = state.policy.roster.spell(tuple(sorted(state.accused)))
+    return SabotageError(told, names) if names else ProtocolError(told)
 
 
 def sabotage(state: Collecting, culprits: Members, told: str) -> SabotageError:
-    """The error that ends a round by name."""
-    names = state.policy.roster.spell(culprits)
+    """The error that ends a round by the names of these culprits, and of those that are proven to have lied before."""
+    names = state.policy.roster.spell(tuple(sorted(state.accused | set(culprits))))
     return SabotageError(f"{told}: the round is abandoned, start another without {', '.join(names)}{_reasons(state.refused)}", names)
 
 

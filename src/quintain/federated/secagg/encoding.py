@@ -48,6 +48,9 @@ class Encoding:
     def __post_init__(self) -> None:
         check_integers(length=self.length, scale=self.scale, parties=self.parties, cap=self.cap)
         check_types(Real, clip=self.clip)
+        for name in ("length", "scale", "parties", "cap"):  # a narrow type of NumPy's would round or wrap what is worked out below
+            object.__setattr__(self, name, int(getattr(self, name)))
+        object.__setattr__(self, "clip", _as_float(self.clip))
         if self.length < 1 or self.parties < 2 or self.cap < 0 or not 1 <= self.scale <= FINEST:
             raise SettingError(
                 f"length = {self.length}, parties = {self.parties}, scale = {self.scale}, cap = {self.cap}; "
@@ -194,12 +197,21 @@ def finest(length: int, clip: float, parties: int, cap: int = 0) -> Encoding:
     """The encoding with the largest scale, a power of two, whose sums cannot wrap."""
     check_integers(length=length, parties=parties, cap=cap)
     check_types(Real, clip=clip)
-    if not (math.isfinite(clip) and clip > 0 and parties >= 2):
+    parties, clip = int(parties), _as_float(clip)
+    if not (math.isfinite(clip) and clip > 0 and 2 <= parties < HALF):
         return Encoding(length, clip, 1, parties, cap)
     power = max(0, math.floor(min(math.log2(FINEST), math.log2((HALF - 1) / parties / clip))))
     while power and parties * round(2**power * clip) >= HALF:
         power -= 1
     return Encoding(length, clip, 2**power, parties, cap)
+
+
+def _as_float(number: float) -> float:
+    """A number of any type as Python's own; infinite where it is too large."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
 
 
 def _wrap(scaled: NDArray[np.float64]) -> Words:

@@ -134,20 +134,23 @@ class FolderJournal(Journal):
     def _write_once(self, name: str, content: bytes) -> bytes | None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            try:
-                handle = os.open(self._folder / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            except FileExistsError:
-                return (self._folder / name).read_bytes()
-            with os.fdopen(handle, "wb") as note:
-                note.write(content)
-                note.flush()
-                os.fsync(note.fileno())
-            for folder in (self._folder, self._folder.parent):
-                _sync_folder(folder)
+            first = self._made(name, content)
+            for place in (self._folder / name, self._folder, self._folder.parent):  # also if it stood: its writer may have failed to
+                _sync(place)
         except OSError as error:
             raise StorageError(
                 f"cannot write the journal in {self._folder}: {error.strerror}; free some space or check permissions"
             ) from error
+        return first
+
+    def _made(self, name: str, content: bytes) -> bytes | None:
+        """Make a note in exclusive mode; what it says if it stood before."""
+        try:
+            handle = os.open(self._folder / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        except FileExistsError:
+            return (self._folder / name).read_bytes()
+        with os.fdopen(handle, "wb") as note:
+            note.write(content)
         return None
 
     def _read(self, name: str) -> bytes | None:
@@ -159,8 +162,9 @@ class FolderJournal(Journal):
             raise StorageError(f"cannot read the journal in {self._folder}: {error.strerror}; check permissions") from error
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _sync(place: Path) -> None:
+    """Wait until a file, or the entries of a folder, are on the disk."""
+    handle = os.open(place, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

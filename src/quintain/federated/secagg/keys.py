@@ -77,6 +77,8 @@ class Roster:
     @classmethod
     def of(cls, *identities: Identity) -> "Roster":
         """The roster of some identities."""
+        for one in identities:
+            check_types(Identity, identity=one)
         return cls(tuple(one.name for one in identities), tuple(one.public for one in identities))
 
     def __len__(self) -> int:

@@ -148,11 +148,13 @@ def _judge(state: Collecting, messages: Messages) -> Collecting:
 
     judged, refused = gather(replace(state, awaits=Kind.COMPLAINT), messages, state.sharing, read)
     culprits = {dealer: site for site, (dealer, guilty) in judged.items() if guilty}
+    false = {site: dealer for site, (dealer, guilty) in judged.items() if not guilty}
+    refused |= {names[site]: f"it complained of what {names[dealer]!r} dealt it, which is good" for site, dealer in false.items()}
+    state = replace(state, refused=refused, accused=state.accused | set(false))
     if culprits:
         told = "; ".join(f"{names[dealer]!r} dealt {names[site]!r} a bad pair of shares" for dealer, site in sorted(culprits.items()))
         raise sabotage(state, tuple(sorted(culprits)), told)
-    refused |= {names[site]: f"it complained of what {names[dealer]!r} dealt it, which is good" for site, (dealer, _) in judged.items()}
-    return replace(state, refused=refused, accused=state.accused | set(judged))
+    return state
 
 
 def _consent(state: Collecting, messages: Messages) -> tuple[State, dict[int, bytes]]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from quintain.core.errors import ProtocolError
 from quintain.federated.secagg import dealing, masks, transcript
-from quintain.federated.secagg.collecting import Collecting, Finished, Messages, gather, require, sabotage
+from quintain.federated.secagg.collecting import Collecting, Finished, Messages, abandoned, gather, require, sabotage
 from quintain.federated.secagg.encoding import Words
 from quintain.federated.secagg.messages import Members, parse_unmask
 from quintain.federated.secagg.primitives import KEY_BYTES, exchange_public
@@ -34,12 +34,16 @@ def unmask(state: Collecting, messages: Messages) -> Finished:
         for site, dealers in false.items()
     }
     answers = {site: answer for site, answer in answers.items() if site not in false}
-    require(state, policy.threshold, answers, "unmasked", refused, frozenset(false))
+    state = replace(state, refused=refused, accused=state.accused | set(false))
+    require(state, policy.threshold, answers, "unmasked", refused)
 
-    total = _unmasked(replace(state, refused=refused), answers)
-    policy.encoding.check_sum(policy.encoding.integers(total), len(state.survivors))
+    total = _unmasked(state, answers)
+    try:
+        policy.encoding.check_sum(policy.encoding.integers(total), len(state.survivors))
+    except ProtocolError as error:
+        raise abandoned(state, str(error)) from error
     dropped = tuple(name for i, name in enumerate(roster.names) if i not in state.survivors)
-    accused = roster.spell(tuple(sorted(state.accused | set(false))))
+    accused = roster.spell(tuple(sorted(state.accused)))
     return Finished(policy, total, roster.spell(state.survivors), dropped, refused, accused)
 
 
@@ -51,21 +55,29 @@ def _unmasked(state: Collecting, answers: Mapping[int, Mapping[int, int]]) -> Wo
     link = transcript.with_shares(state.after_keys, state.sharing, len(state.policy.roster))
     chosen = sorted(answers)[: state.policy.threshold]
     factors = weights([holder + 1 for holder in chosen])
+    secrets = {site: combine(factors, {holder + 1: answers[holder][site] for holder in chosen}) for site in state.sharing}
+    _require_committed(state, secrets)
     total = state.masked_sum.copy()
-    for site in state.sharing:
-        secret = combine(factors, {holder + 1: answers[holder][site] for holder in chosen})
-        survived = site in state.survivors
-        if not (_is_seed if survived else _is_mask_key)(state, site, secret):
-            what = "self-mask seed" if survived else "mask key"
-            name = state.policy.roster.names[site]
-            raise sabotage(state, (site,), f"the shares that {name!r} dealt do not give the {what} that it committed to")
+    for site, secret in secrets.items():
         private = secret.to_bytes(KEY_BYTES, "big")
-        if survived:
+        if site in state.survivors:
             masks.add_self_mask(total, private, link, site, remove=True)
             continue
         for survivor in state.survivors:
             masks.add_pair_mask(total, private, state.keys[survivor].mask, link, survivor, site, remove=True)
     return total
+
+
+def _require_committed(state: Collecting, secrets: Mapping[int, int]) -> None:
+    """End the round in the name of every site whose true shares give another secret than it committed to."""
+    guilty = {}
+    for site, secret in secrets.items():
+        survived = site in state.survivors
+        if not (_is_seed if survived else _is_mask_key)(state, site, secret):
+            what = "self-mask seed" if survived else "mask key"
+            guilty[site] = f"the shares that {state.policy.roster.names[site]!r} dealt do not give the {what} that it committed to"
+    if guilty:
+        raise sabotage(state, tuple(guilty), "; ".join(guilty.values()))
 
 
 def _not_dealt(state: Collecting, holder: int, answer: Mapping[int, int]) -> Members:
