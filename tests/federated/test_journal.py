@@ -180,6 +180,28 @@ def test_of_two_processes_that_claim_at_once_one_is_refused(tmp_path):
     assert (tmp_path / f"{MODEL.hex()}.cohort").read_bytes() == b"cohort"
 
 
+@pytest.mark.parametrize(
+    ("note", "other", "match"),
+    [(".cohort", (b"s" * 16, MODEL, b"other"), "other survivors"), (".unmasked", (b"r" * 16, MODEL, b"one"), "was unmasked before")],
+)
+def test_of_two_answers_that_are_claimed_at_once_one_is_refused(note, other, match):
+    """Two servers at one site: the second claim is made whole between the first one's last look and its note."""
+
+    class Raced(MemoryJournal):
+        raced = False
+
+        def _write_once(self, name, content):
+            if name.endswith(note) and not self.raced:
+                self.raced = True
+                self.claim_answer(*other)
+            return super()._write_once(name, content)
+
+    journal = Raced()
+    with pytest.raises(ProtocolError, match=match):
+        journal.claim_answer(b"r" * 16, MODEL, b"one")
+    assert journal.raced
+
+
 def test_a_note_that_a_crash_cut_off_refuses(tmp_path):
     (tmp_path / f"{MODEL.hex()}.cohort").write_bytes(b"")
     with pytest.raises(ProtocolError, match="other survivors"):
