@@ -153,7 +153,6 @@ def test_it_is_registered_and_runs_without_torch():
     [
         ({"threshold": "3"}, "threshold = '3'"),
         ({"threshold": [3]}, "threshold = "),
-        ({"weights": {"a": 0, "b": 0, "c": 0}}, "at least one above 0"),
     ],
 )
 def test_what_cannot_be_is_refused_before_the_round(change, match):

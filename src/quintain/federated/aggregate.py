@@ -122,7 +122,7 @@ def secure_sum(
     Args:
         vectors: Site to (length,) vector, in the order of the roster.
         drop: Site to the stage from which it is silent: keys, shares, masked, late, agree or unmask.
-        weights: Site to integer weight, at least one above 0; None for a plain sum. The weights travel inside the sum and it tells
+        weights: Site to integer weight, 0 or more; None for a plain sum. The weights travel inside the sum and it tells
             their sum, which is a single site's weight to whoever knows the others', or a second sum without that site.
         clip: C.
         scale: s; None for the largest power of two whose sums cannot wrap.
@@ -148,8 +148,6 @@ def secure_sum(
     check_types(Integral, **{f"weight of {name!r}": weight for name, weight in (weights or {}).items()})
     if threshold is not None:
         check_types(Integral, threshold=threshold)
-    if weights and max(weights.values()) < 1:
-        raise SettingError(f"weights = {dict(weights)}; expected at least one above 0, since there is no average over nothing")
     silent = {names.index(name): Stage.of(stage) for name, stage in (drop or {}).items()}
     if len(names) < 2:
         raise SettingError(f"{len(names)} site; expected at least two, since a sum over one hides nothing")
