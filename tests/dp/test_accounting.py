@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from scipy.special import ndtr
 
 from quintain.core.errors import Contradiction, SettingError
-from quintain.dp import delta_curve, epsilon, noise_for
+from quintain.dp import Ledger, Release, delta_curve, epsilon, noise_for
 from quintain.dp.accounting import bracket, composed_epsilon, pld, prv, rdp
+from quintain.dp.accounting.pld import LEAST_NOISE
 from tests.dp.figures import GAUSSIAN, ROWS, gaussian_epsilon, gaussian_log_delta
 
 
@@ -239,3 +240,11 @@ def test_a_million_full_batches_beside_sampled_ones_stay_small() -> None:
     tracemalloc.stop()
     assert epsilon(1.0, 1.0, 10**6, 1e-5) <= both <= 1.01 * epsilon(1.0, 1.0, 10**6, 1e-5)
     assert peak < 5e8
+
+
+@pytest.mark.parametrize("sigma", [5e-4, 1e-100, 5e-324])
+@pytest.mark.parametrize("rate", [1.0, 0.1])
+def test_next_to_no_noise_costs_infinity(sigma: float, rate: float) -> None:
+    assert epsilon(sigma, rate, 1, 1e-5) == math.inf
+    assert Ledger([Release(sigma, 100, int(100 / rate), 3)]).guarantee(1e-5).epsilon == math.inf
+    assert epsilon(LEAST_NOISE, rate, 1, 1e-5) < math.inf

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from scipy.stats import norm
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -179,3 +181,14 @@ def test_a_budget_holds_for_runs_that_are_chosen_one_after_another() -> None:
     one_more = Ledger(engine.ledger.releases)
     one_more.record(made[1].release)
     assert one_more.epsilon(DELTA) > 1.5
+
+
+@given(
+    noises=st.lists(st.sampled_from([0.7, 1.0, 1.5, 2.0]), min_size=2, max_size=5), sampling=st.sampled_from(["shuffle", "balls-in-bins"])
+)
+@settings(max_examples=30, deadline=None)
+@example(noises=[2.0, 1.0, 1.0], sampling="balls-in-bins")
+def test_no_further_step_of_a_pass_makes_epsilon_smaller(noises: list[float], sampling: str) -> None:
+    steps = [Release(sigma, 100, 1000, 1, sampling=sampling, steps_per_epoch=10, choice=i) for i, sigma in enumerate(noises)]
+    spent = [Ledger(steps[:count]).epsilon(DELTA) for count in range(1, len(steps) + 1)]
+    assert spent == sorted(spent)

@@ -366,3 +366,9 @@ def test_pieces_of_units_and_shuffled_passes_are_counted_as_well(x: torch.Tensor
         for _ in range(2):
             told = loader.physical_batches()
             assert told == len(list(loader)) == (pieces or told)
+
+
+def test_memory_of_the_computer_that_runs_out_is_recognized() -> None:
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(10**15)
+    assert out_of_memory(raised.value)

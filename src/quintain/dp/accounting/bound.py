@@ -11,7 +11,7 @@ from quintain.core.errors import Contradiction
 from quintain.dp.accounting import chosen, prv, rdp
 from quintain.dp.accounting.guarantee import Bracket, Guarantee
 from quintain.dp.accounting.losses import History
-from quintain.dp.accounting.pld import check_delta, checked, composed_epsilon, noisy
+from quintain.dp.accounting.pld import LEAST_NOISE, check_delta, checked, composed_epsilon, noisy
 
 if TYPE_CHECKING:
     from quintain.dp.accounting.ledger import Release
@@ -23,6 +23,8 @@ CHOSEN = "RDP at orders fixed beforehand, for settings chosen after releases"
 def bracket(history: History, delta: float) -> Bracket:
     """Bounds on the true epsilon of Poisson-sampled Gaussian steps: lower by ``prv``, upper (claimed) by PLD.
 
+    Of steps with noise, but less than ``LEAST_NOISE``, neither bound says anything.
+
     Args:
         history: Runs (noise multiplier, sample rate, steps).
         delta: In (0, 1).
@@ -31,7 +33,10 @@ def bracket(history: History, delta: float) -> Bracket:
         SettingError: If an argument is out of its range.
         Contradiction: If the two accountants cross.
     """
-    upper, lower = composed_epsilon(history, delta), prv.bracket(history, delta).lower
+    upper = composed_epsilon(history, delta)
+    if any(0 < sigma < LEAST_NOISE for sigma, _, _ in history):
+        return Bracket(0.0, upper)
+    lower = prv.bracket(history, delta).lower
     if lower > upper:
         raise Contradiction(
             f"the lower bound on epsilon, {lower:.6g} by PRV, is above the upper one, {upper:.6g} by PLD, "
@@ -142,7 +147,7 @@ def _passes(releases: "Sequence[Release]", *, adaptive: bool = False) -> list[_P
     """Each pass once, however many of its steps were taken, with the least noise of these.
 
     If the choice was ``adaptive``, a pass of balls in bins whose noise changed half way counts as a shuffled
-    one: no amplification.
+    one, and stays one: no amplification.
     """
     found: dict[tuple[str, int], _Pass] = {}
     for release in releases:
@@ -151,5 +156,5 @@ def _passes(releases: "Sequence[Release]", *, adaptive: bool = False) -> list[_P
             before = found.get(key, _Pass(math.inf, release.steps_per_epoch, release.sampling))
             sigma, bins = min(before.sigma, release.noise_multiplier), min(before.bins, release.steps_per_epoch)
             changed = key in found and before.sigma != release.noise_multiplier
-            found[key] = _Pass(sigma, bins, "shuffle" if adaptive and changed else release.sampling)
+            found[key] = _Pass(sigma, bins, "shuffle" if adaptive and changed else before.sampling)
     return list(found.values())

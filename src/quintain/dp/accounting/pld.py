@@ -22,6 +22,8 @@ MOST_POINTS = 24_000
 """The most grid points for the loss of one step: keeps the grid quick."""
 DEEPEST = 10.0
 """Standard deviations of noise up to which the range of losses is estimated."""
+LEAST_NOISE = 1e-3
+"""Noise multipliers below this are claimed to cost infinity: one step on all records costs 500,000 there, and numbers overflow soon."""
 ROUNDING = 1e-15
 """Error of delta by rounding in the transforms, for each step."""
 
@@ -32,7 +34,7 @@ def epsilon(noise_multiplier: float, sample_rate: float, steps: int, delta: floa
     .. math:: M_t(D) = \sum_{i \in B_t} \mathrm{clip}_C(g_i) + \sigma C\,\mathcal{N}(0, I), \qquad i \in B_t \text{ with probability } q
 
     Args:
-        noise_multiplier: sigma; 0 costs infinity.
+        noise_multiplier: sigma; less than ``LEAST_NOISE`` costs infinity.
         sample_rate: q, in (0, 1].
         steps: T; 0 cost nothing.
         delta: In (0, 1).
@@ -112,8 +114,8 @@ def checked(history: History) -> list[tuple[float, float, int]]:
 
 
 def noisy(history: History) -> bool:
-    """Whether every run has noise."""
-    return all(sigma > 0 for sigma, _, _ in history)
+    """Whether every run has noise enough for a finite claim."""
+    return all(sigma >= LEAST_NOISE for sigma, _, _ in history)
 
 
 def _interval(history: History) -> float:

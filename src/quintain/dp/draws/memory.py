@@ -66,7 +66,7 @@ class PhysicalBatches:
 
 
 def halving(work: Callable[[Any], Result], *, loader: SamplingLoader, optimizer: "DPOptimizer") -> Callable[[Any], Result | None]:
-    """``work``, which redoes a batch in smaller pieces when the memory of an accelerator runs out.
+    """``work``, which redoes a batch in smaller pieces when memory runs out.
 
     ::
 
@@ -112,8 +112,11 @@ def halving(work: Callable[[Any], Result], *, loader: SamplingLoader, optimizer:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an accelerator's memory ran out; torch's failed allocations on a CPU are not recognized."""
-    return isinstance(error, torch.OutOfMemoryError) or (isinstance(error, RuntimeError) and "out of memory" in str(error).lower())
+    """Whether memory ran out, an accelerator's or the computer's: torch has one error for the former, and words for both."""
+    said = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and ("out of memory" in said or "can't allocate memory" in said)
+    )
 
 
 def _smaller(loader: SamplingLoader) -> int | None:
