@@ -9,12 +9,12 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.modules import module as torch_module
 
-from quintain.certify import IntervalBounds, Network, worst_logits
+from quintain.certify import IntervalBounds, Network, Smoothed, largest_radius, worst_logits
 from quintain.certify.arithmetic import deployed
 from quintain.certify.conditions import require_bounded_rounding
 from quintain.certify.rules import bound_layer
 from quintain.certify.span import Span
-from quintain.core.errors import ModelError, SettingError
+from quintain.core.errors import Contradiction, DataError, ModelError, SettingError
 from quintain.models import Classifier, Normalise
 from quintain.threats import L2, Linf
 
@@ -363,7 +363,7 @@ class Drawing(Counting):
 
 @pytest.mark.parametrize("kind", [Counting, Averaging, Drawing])
 def test_a_model_that_changes_between_calls_is_refused(kind):
-    with pytest.raises(ModelError, match=r"changes while|the same each time"):
+    with pytest.raises(ModelError, match=r"changes while|the same each time|writes into"):
         certify(kind(), 1, 2)
 
 
@@ -483,3 +483,158 @@ def test_a_layer_with_a_method_of_its_own_is_refused(name):
 def test_radii_that_are_none_are_refused(eps):
     with pytest.raises(SettingError, match="for each of 3 inputs"):
         IntervalBounds()(Classifier(nn.Linear(3, 2).eval()), torch.rand(3, 3), torch.zeros(3, dtype=torch.long), Linf(0.1), eps=eps)
+
+
+# What happens between the inputs that are looked at
+
+
+def narrow(x):
+    """Whether numbers lie between those at which a net is looked at: 0.5, and 0.4 and 0.6."""
+    return (x > 0.55) & (x < 0.58)
+
+
+HIDDEN = {
+    "where": lambda x: torch.where(narrow(x), x * 2, x) if isinstance(x, torch.Tensor) else x,
+    "any": lambda x: x * 2 if isinstance(x, torch.Tensor) and narrow(x).any() else x,
+    "item": lambda x: x * 2 if isinstance(x, torch.Tensor) and 0.55 < x.max().item() < 0.58 else x,
+    "numpy": lambda x: x * 2 if isinstance(x, torch.Tensor) and 0.55 < x.detach().numpy().max() < 0.58 else x,
+    "when traced": lambda x: x if isinstance(x, torch.fx.Proxy) else torch.where(narrow(x), x * 2, x),
+}
+
+
+@pytest.mark.parametrize("hidden", HIDDEN.values(), ids=HIDDEN)
+def test_a_change_between_the_inputs_that_are_looked_at_is_seen_in_the_operations(hidden):
+    """Class 0 leads by 0.7 - x, and by 0.7 - 2 x for few inputs only."""
+    net = Forward(lambda net, x: net.last(hidden(x)))
+    net.last = dense([[-1.0], [0.0]], [0.7, 0.0])
+    model = Classifier(net.eval())
+    assert model.predict(torch.tensor([[0.5], [0.5]])).tolist() == [0, 0]
+    assert model.predict(torch.tensor([[0.56], [0.56]])).tolist() == [1, 1]
+    with pytest.raises(ModelError, match=r"something else than was read|out of torch"):
+        certify(net, 1, 1)
+
+
+def test_a_forward_that_does_another_thing_where_gradients_are_on_is_refused():
+    with pytest.raises(ModelError, match="is_grad_enabled"):
+        certify(Forward(lambda net, x: net.a(x * 2.0 if torch.is_grad_enabled() else x)))
+
+
+class Scaled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, same):
+        return x if same else x * 2.0
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_custom_autograd_function_is_read_by_its_forward(same):
+    net = Forward(lambda net, x: net.last(Scaled.apply(x, same)))
+    net.last = dense([[-1.0], [0.0]], [1.15, 0.0])
+    assert certify(net, 1, 1).certified.item() == same
+
+
+# Layers that are not what their attributes say
+
+
+@pytest.mark.parametrize("flag", [True, 1])
+@pytest.mark.parametrize("kind", ["layer", "function", "keyword"])
+def test_whatever_python_takes_for_true_writes_in_place(kind, flag):
+    """Class 0 leads by 0.95 - h - 5 r: h rises from below 0 to 0 where it is overwritten by its ReLU."""
+
+    def body(net, x):
+        h = net.inner(x)
+        {"layer": lambda: net.relu(h), "function": lambda: F.relu(h, flag), "keyword": lambda: F.relu(h, inplace=flag)}[kind]()
+        return net.last(h)
+
+    net = Forward(body)
+    net.inner, net.relu = dense([[1.0, 0.0], [0.0, 1.0]], [-0.7, -0.4]), nn.ReLU(inplace=flag)
+    net.last = dense([[-1.0, -5.0], [0.0, 0.0]], [0.95, 0.0])
+    assert Classifier(net.eval()).predict(torch.tensor([[0.5, 0.6]])).item() == 1
+    with pytest.raises(ModelError, match="overwrites"):
+        certify(net, 1, 2)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_a_normalisation_scales_by_the_weights_that_it_has(affine):
+    """Class 0 leads by 2.2 - 5 x0 + x1, or by 2.2 + x0 + x1 where there is no weight."""
+    norm = nn.BatchNorm1d(2, affine=affine)
+    norm.affine, norm.weight, norm.bias = False, nn.Parameter(torch.tensor([-5.0, 1.0])), nn.Parameter(torch.zeros(2))
+    net = nn.Sequential(norm, dense([[1.0, 1.0], [0.0, 0.0]], [2.2, 0.0])).eval()
+    assert Classifier(net).predict(torch.tensor([[0.6, 0.4]])).item() == 1
+    assert not certify(net, 1, 2).certified
+    norm.weight = None
+    assert certify(net, 1, 2).certified
+    norm.running_var[0] = -1e-6
+    with pytest.raises(ModelError, match="negative running variance"):
+        certify(net, 1, 2)
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_roundings_are_counted_by_the_weights_and_not_by_what_a_layer_says(last):
+    net = nn.Sequential(nn.Linear(1000, 2), *([] if last else [nn.ReLU()])).eval()
+    right = certify(net, 2, 1000, eps=0.0).margin
+    net[0].in_features = 1
+    assert torch.equal(certify(net, 2, 1000, eps=0.0).margin, right)
+
+
+def test_a_weight_that_is_an_attribute_and_no_parameter_must_be_a_plain_tensor():
+    net = Forward(lambda net, x: net.a(x))
+    del net.a.weight
+    net.a.weight = torch.eye(3).as_subclass(Halved)
+    with pytest.raises(ModelError, match="Halved"):
+        certify(net)
+    net.a.weight = torch.eye(3)
+    assert certify(net).margin.isfinite().all()
+
+
+def test_a_layer_whose_class_was_given_another_forward_sounds_the_alarm(monkeypatch):
+    """Class 0 leads by more than its bound at each input, so that the wrong values are seen between the layers alone."""
+    net = nn.Sequential(nn.ReLU(), dense([[1.0, 0.0], [0.0, 0.0]], [2.0, 0.0]))
+    monkeypatch.setattr(nn.ReLU, "forward", lambda self, x: x * 2.0)
+    with pytest.raises(Contradiction, match="operation '0' returns 1"):
+        certify(net, 1, 2)
+
+
+@pytest.mark.parametrize("threat", [Linf(1e-320), L2(1e-320)])
+def test_a_radius_is_looked_for_whatever_the_smallest_threat(threat):
+    model = Classifier(dense([[1.0], [0.0]], [0.0, 0.25]).eval())
+    assert largest_radius(IntervalBounds(), model, torch.tensor([[0.5]]), torch.tensor([0]), threat).radius.item() > 0.24
+
+
+def test_pictures_of_whole_numbers_are_refused_by_smoothing():
+    with pytest.raises(DataError, match="divide 8-bit images by 255"):
+        Smoothed(Classifier(nn.Linear(2, 2).eval()), 0.25).certify(torch.tensor([[0, 1]]), torch.tensor([0]))
+
+
+def test_no_setting_of_a_layer_comes_from_the_batch_size():
+    for body in (
+        lambda net, x: F.leaky_relu(net.a(x), x.shape[0]),
+        lambda net, x: F.avg_pool2d(net.a(x).view(-1, 1, 3, 1), (x.shape[0], 1)).flatten(1),
+        lambda net, x: net.a(x).flatten(x.shape[0]),
+    ):
+        with pytest.raises(ModelError, match="set by the batch size"):
+            certify(Forward(body), 1, 3)
+
+
+def test_tensors_without_plain_values_and_training_mode_are_refused():
+    x, y = torch.rand(1, 2), torch.zeros(1, dtype=torch.long)
+    sparse = nn.Linear(2, 2).eval()
+    sparse.weight = nn.Parameter(sparse.weight.detach().to_sparse())
+    for net, message in ((sparse, "sparse"), (nn.Linear(2, 2, device="meta").eval(), "meta"), (nn.Linear(2, 2).train(), "training mode")):
+        with pytest.raises(ModelError, match=message):
+            IntervalBounds()(Classifier(net, allow_train_mode=True), x, y, Linf(0.1))
+
+
+# Nets that people have
+
+
+ORDINARY = {
+    "buffers as views": lambda net, x: net.a((x - net.mean.view(1, -1)) / net.std[None, :]),
+    "a layer called by keyword": lambda net, x: F.relu(net.a(input=x)),
+    "the last layer called by keyword": lambda net, x: net.a(input=x),
+    "a function called by keyword": lambda net, x: F.relu(input=net.a(x)),
+}
+
+
+@pytest.mark.parametrize("body", ORDINARY.values(), ids=ORDINARY)
+def test_ordinary_ways_to_write_a_forward_are_bounded(body):
+    assert certify(Forward(body, mean=torch.full((3,), 0.5), std=torch.full((3,), 0.25))).margin.isfinite().all()

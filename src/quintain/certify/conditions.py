@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.modules import module as torch_module
 
 from quintain.core.errors import ModelError
-from quintain.models.parts import first_floating, parts
+from quintain.models.parts import first_floating, in_training, parts
 from quintain.models.precision import Operation, require_full_precision
 from quintain.models.target import Target
 
@@ -62,6 +62,22 @@ def _require_plain_products(device: torch.device, *, convolves: bool) -> None:
 
 def _nnpack() -> bool:
     return bool(torch.backends.nnpack.is_available() and torch._C._get_nnpack_enabled())
+
+
+def require_readable(net: nn.Module) -> None:
+    """Refuse training mode, and tensors without values in memory or in a layout in which sums have a form of their own.
+
+    Raises:
+        ModelError: For a net of which a part is in training mode, even one that may be called so; with the name of such a tensor.
+    """
+    if in_training(parts(net)):
+        raise ModelError(
+            "the net, or a part of it, is in training mode; interval bounds are of the net in evaluation mode: call net.eval()"
+        )
+    for name, tensor in (*net.named_parameters(), *net.named_buffers()):
+        if tensor.layout != torch.strided or tensor.is_meta:
+            kind = "on the meta device, without values" if tensor.is_meta else f"of layout {tensor.layout}"
+            raise ModelError(f"{name} is {kind}; interval bounds know plain (strided) tensors. Load its values, or convert it: .to_dense()")
 
 
 def require_own_type(net: nn.Module) -> None:

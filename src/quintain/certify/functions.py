@@ -116,6 +116,8 @@ def bound_function(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], 
         return ARITHMETIC[target](args[0], args[1], arithmetic)
     if args and isinstance(args[0], Span):
         span, settings = args[0], args[1:]
+        if target not in {"view", "reshape"} and _has(BatchSize, (settings, kwargs)):
+            raise ModelError(f"operation {name!r} is set by {_told(BatchSize())}; use x.shape[0] as the first size of a view alone")
         if target in FUNCTIONS:
             return bound_layer(FUNCTIONS[target](*settings, **kwargs), span, arithmetic, name)
         if target == "relu" and not settings:
@@ -123,7 +125,8 @@ def bound_function(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], 
         if target in {"view", "reshape"}:
             _require_apart(settings, kwargs, name)
         if target in RESHAPES:
-            return _kept(span.reshape(lambda value: getattr(value, target)(*settings, **kwargs)), span, name)
+            method = "reshape" if target == "view" else target  # bounds may lie in memory otherwise than the values
+            return _kept(span.reshape(lambda value: getattr(value, method)(*settings, **kwargs)), span, name)
         if target == "size" and not kwargs:
             return span.shape[settings[0]] if settings else span.shape
         if target == "dim":

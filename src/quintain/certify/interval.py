@@ -1,14 +1,17 @@
 """Interval bound propagation: lower bounds on the margin over a ball by one pass, cheap and loose."""
 
+import math
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import torch
 from torch import Tensor
 
 from quintain.certify.arithmetic import EXACT, Arithmetic, deployed
-from quintain.certify.conditions import require_bounded_rounding, require_own_type, unchanged
+from quintain.certify.conditions import require_bounded_rounding, require_own_type, require_readable, unchanged
 from quintain.certify.labels import require_labels
 from quintain.certify.network import Network
+from quintain.certify.observed import operations_of
 from quintain.certify.outcome import CertificateOutcome
 from quintain.certify.span import Span, start
 from quintain.core.errors import Contradiction, ModelError, SettingError
@@ -16,6 +19,7 @@ from quintain.losses.margin import margin
 from quintain.models.classifier import Classifier
 from quintain.models.target import Target
 from quintain.threats.ball import Ball, require_inside
+from quintain.threats.l2 import L2
 
 CHUNK = 64
 """Examples whose bounds are computed at once."""
@@ -28,7 +32,8 @@ ASSUMES = (
     "sums and products round each to the model's type: autocast, settings that lower float32 precision, "
     "Winograd and FFT convolutions and hooks were looked for here, and were not found; look again where the "
     "model is deployed, with quintain.models.precision.lowered_precision(device)",
-    "the forward does the same for every batch: it was read twice, and reads no clock, file or global state; check its source",
+    "the forward does the same for every batch: it was read twice, once with gradients on, and was seen to do the "
+    "same operations at a few inputs, reading no value; it reads no clock, file or global state; check its source",
 )
 
 
@@ -68,7 +73,9 @@ class IntervalBounds:
         DataError: For inputs outside the data box, or labels that are no classes.
         SettingError: For a threat that is not ``Linf`` or ``L2``, or radii ``eps`` that are negative or not
             one for each input.
-        Contradiction: If the model's answer at ``x`` itself lies outside its bounds, so that the bounds are of another function.
+        Contradiction: If the model's answer at ``x`` itself lies outside its bounds, so that the bounds are of another function;
+            or if what an operation returns at the first two inputs, or at two points of the ball round each, lies
+            outside that operation's bounds.
 
     Source: Gowal et al., 2018, arXiv:1810.12715; Mirman et al., 2018 (ICML).
     """
@@ -80,6 +87,7 @@ class IntervalBounds:
         require_inside(threat, x)
         if eps is not None and not (eps.shape == x.shape[:1] and bool((eps >= 0).all())):
             raise SettingError(f"eps of shape {tuple(eps.shape)}, {eps}; expected a radius from 0 up for each of {len(x)} inputs")
+        require_readable(model.net)
         with torch.no_grad(), unchanged(model):
             return _outcome(model, x, y, threat, eps)
 
@@ -99,12 +107,11 @@ def _outcome(model: Classifier, x: Tensor, y: Tensor, threat: Ball, eps: Tensor 
     bounds, clean = [], []
     for rows in torch.arange(len(x), device=x.device).split(CHUNK) if len(x) else ():
         clean.append(-margin(model(x[rows]).double(), y[rows]))
-        span = start(x[rows].to(model.device, torch.float64), threat, None if eps is None else eps[rows])
-        cast = span.affine(span.center.new_ones(()), span.center.new_zeros(()), arithmetic, terms=1)
+        cast = _started(x[rows].to(model.device, torch.float64), threat, None if eps is None else eps[rows], arithmetic)
         bounds.append(_lowest(network, cast, y[rows].to(model.device), arithmetic).to(x.device))
     require_own_type(model.net)
     if len(x):
-        _require_read(network, model, x[:2], threat)
+        _require_read(network, model, x[:2], y[:2], threat, None if eps is None else eps[:2])
     lower, actual = torch.cat([x.new_zeros(0, dtype=torch.float64), *bounds]), torch.cat([x.new_zeros(0, dtype=torch.float64), *clean])
     error = ~actual.isfinite()
     crossed = ~error & (lower > actual)
@@ -119,21 +126,38 @@ def _outcome(model: Classifier, x: Tensor, y: Tensor, threat: Ball, eps: Tensor 
     return CertificateOutcome(lower > 0, lower, None, torch.full_like(y, 2), ASSUMES, error)
 
 
-def _require_read(network: Network, model: Classifier, x: Tensor, threat: Ball) -> None:
-    """Refuse a net whose logits differ from those of the operations read, at a few inputs and box corners.
+def _require_read(network: Network, model: Classifier, x: Tensor, y: Tensor, threat: Ball, eps: Tensor | None) -> None:
+    """Refuse a net that does other operations than were read, at a few inputs and two points of the ball round each.
 
     Raises:
-        ModelError: If they differ: a forward may branch on what an input is, and so do one thing when read
-            and another when run.
+        ModelError: If it does: a forward may branch on what an input is, and so do one thing when read and another
+            when run.
+        Contradiction: If an operation returns what its bounds exclude.
     """
-    z = torch.cat([x, (x - threat.eps).clamp(min=threat.low), (x + threat.eps).clamp(max=threat.high)])
-    run, read = model(z.clone()), network.replay(z.to(model.device, model.dtype)).to(z.device)
+    x = x.to(model.device, torch.float64)
+    step = threat.eps if eps is None else eps.to(x).reshape(-1, *[1] * (x.ndim - 1))
+    step = step / math.sqrt(x.shape[1:].numel()) if isinstance(threat, L2) else step
+    z = torch.cat([x, (x - step).clamp(min=threat.low), (x + step).clamp(max=threat.high)]).to(model.dtype)
+    (run, done), (read, found) = operations_of(lambda: model(z.clone())), operations_of(lambda: network.replay(z))
+    if done != found:
+        runs, reads = next(pair for pair in zip_longest(done, found, fillvalue="nothing") if pair[0] != pair[1])
+        raise ModelError(
+            f"{model.name} does something else than was read of its forward: where {reads} was read, it runs {runs}. "
+            "Look for branches on what an input is, such as isinstance(x, torch.Tensor)"
+        )
+    network.margins(_started(x, threat, eps, arithmetic := deployed(model.dtype)), y.to(model.device), arithmetic, seen=network.observe(z))
     if not torch.allclose(run, read, rtol=SAME, atol=SAME * max(1.0, float(run.abs().max())), equal_nan=True):
         raise ModelError(
             f"{model.name} does something else than was read of its forward: logits differ by up to "
             f"{float((run - read).abs().max()):g}. Look for branches on what an input is, such as "
             "isinstance(x, torch.Tensor)"
         )
+
+
+def _started(x: Tensor, threat: Ball, eps: Tensor | None, arithmetic: Arithmetic) -> Span:
+    """What the model may be given, after the cast to its type."""
+    span = start(x, threat, eps)
+    return span.affine(span.center.new_ones(()), span.center.new_zeros(()), arithmetic, terms=1)
 
 
 def _lowest(network: Network, span: Span, y: Tensor, arithmetic: Arithmetic) -> Tensor:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from quintain.certify.arithmetic import EXACT, Arithmetic
 from quintain.certify.functions import IN_PLACE, RESHAPES, bound_function, constant_function
+from quintain.certify.observed import Observer, require_inside_bounds
 from quintain.certify.rules import LAYERS, bound_layer, require_plain
 from quintain.certify.span import Span
 from quintain.core.errors import ModelError, QuintainError
@@ -19,6 +20,9 @@ from quintain.models.adapters import KEYS, adapt
 
 SHARING = (nn.Flatten, nn.Identity, nn.Dropout, nn.Dropout2d)
 """Layers whose output may share the memory of their input."""
+
+IN_PLACE_AT: dict[Any, int] = {F.relu: 1, F.leaky_relu: 2}
+"""Functions that may write into their input, and which argument says so; whatever Python takes for true does."""
 
 
 class _Value(fx.Proxy):
@@ -43,6 +47,8 @@ class _Tracer(fx.Tracer):
     Args:
         check: Called at every operation, since ``forward`` may itself have changed global settings.
     """
+
+    proxy_buffer_attributes = True
 
     def __init__(self, check: Callable[[], None]) -> None:
         super().__init__()
@@ -89,7 +95,10 @@ class Network:
         """
         root = nn.Sequential(net)
         try:
-            graph, again = _Tracer(check).trace(root), _Tracer(check).trace(nn.Sequential(net))
+            with torch.no_grad():
+                graph = _Tracer(check).trace(root)
+            with torch.enable_grad():
+                again = _Tracer(check).trace(nn.Sequential(net))
         except QuintainError:
             raise
         except Exception as error:
@@ -98,12 +107,15 @@ class Network:
                 "input, without branches on values"
             ) from error
         if str(graph) != str(again):
-            raise ModelError(f"the forward of {type(net).__name__} does not do the same each time; look for counters and random numbers")
+            raise ModelError(
+                f"the forward of {type(net).__name__} does not do the same each time; look for counters, random numbers and branches on "
+                "torch.is_grad_enabled()"
+            )
         answer = _answer(next(node for node in graph.nodes if node.op == "output").args[0])
         last = root.get_submodule(str(answer.target)) if answer.op == "call_module" and len(answer.users) == 1 else None
         return Network(root, graph, answer, last if type(last) is nn.Linear else None)
 
-    def margins(self, span: Span, y: Tensor, arithmetic: Arithmetic = EXACT) -> Tensor:
+    def margins(self, span: Span, y: Tensor, arithmetic: Arithmetic = EXACT, *, seen: Mapping[fx.Node, Tensor] | None = None) -> Tensor:
         r"""Lower bounds on the true logit minus each logit, (B, K), with 0 at the true class.
 
         A net with one logit z stands for two, (0, z).
@@ -112,8 +124,13 @@ class Network:
             span: What the input may be, in the type in which bounds are computed.
             y: True classes (B,).
             arithmetic: How the net that runs rounds; exact for training.
+            seen: What operations returned at points of ``span``, as ``observe`` gives it, to be held against their bounds.
+
+        Raises:
+            ModelError: For what has no bound rule, by name.
+            Contradiction: If an operation was seen to return what its bounds exclude.
         """
-        value = self._walk(span, arithmetic)
+        value = self._walk(span, arithmetic, seen)
         if not isinstance(value, Span) or value.center.ndim != 2:
             got = f"{value.center.ndim} dimensions" if isinstance(value, Span) else type(value).__name__
             raise ModelError(f"the net does not return a tensor of logits (B, K); got {got}: interval bounds need logits")
@@ -128,7 +145,13 @@ class Network:
         """The logits (B, K) for ``x`` (B, *S) by the operations that were read: the net's, if read right."""
         return adapt(fx.Interpreter(self.root, graph=self.graph).run(x.clone()), len(x))
 
-    def _walk(self, span: Span, arithmetic: Arithmetic) -> Any:
+    def observe(self, x: Tensor) -> Mapping[fx.Node, Tensor]:
+        """What each operation returns for ``x`` (B, *S)."""
+        observer = Observer(self.root, self.graph)
+        observer.run(x.clone())
+        return observer.seen
+
+    def _walk(self, span: Span, arithmetic: Arithmetic, seen: Mapping[fx.Node, Tensor] | None = None) -> Any:
         """Bounds of ``answer`` (of its input if the head is merged); unused nodes run too: they may write."""
         values: dict[fx.Node, Any] = {}
         left = {node: len(node.users) for node in self.graph.nodes}
@@ -141,9 +164,11 @@ class Network:
             kwargs = fx.node.map_arg(node.kwargs, values.__getitem__)
             self._place(node, memory, values, left)
             if node is self.answer and self.head is not None:
-                result = args[0]
+                result = _only(node, args, kwargs)
                 continue
             values[node] = span if node.op == "placeholder" else self._call(node, args, kwargs, arithmetic)
+            if seen and node in seen and isinstance(values[node], Span):
+                require_inside_bounds(node, values[node], seen[node])
             if node is self.answer:
                 result = values[node]
             for source in node.all_input_nodes:
@@ -156,8 +181,7 @@ class Network:
         """Note whose memory the node's value may share; refuse to overwrite one that is read again."""
         layer = self.root.get_submodule(str(node.target)) if node.op == "call_module" else None
         source = next(iter(node.all_input_nodes), node)
-        flags = (*node.args, node.kwargs.get("inplace")) if node.target in {F.relu, F.leaky_relu} else (getattr(layer, "inplace", False),)
-        overwrites = node.target in IN_PLACE or any(value is True for value in flags)
+        overwrites = _overwrites(node, layer)
         if overwrites and (left[source] > 1 or any(other is not source and memory[other] is memory[source] for other in values)):
             raise ModelError(f"operation {node.name!r} overwrites a value that is read again later; write it without inplace=True or +=")
         shares = overwrites or isinstance(layer, SHARING) or node.target in RESHAPES or node.target in {torch.flatten, F.dropout}
@@ -171,12 +195,35 @@ class Network:
             value: Any = reduce(getattr, str(target).split("."), cast(Any, self.root))
             return value.clone() if isinstance(value, Tensor) else value
         if node.op == "call_module":
-            return bound_layer(self.root.get_submodule(str(target)), args[0], arithmetic, str(target).removeprefix("0."))
-        if target in IN_PLACE and not isinstance(args[0], Span):
+            layer, span = self.root.get_submodule(str(target)), _only(node, args, kwargs)
+            return bound_layer(layer, span, arithmetic, str(target).removeprefix("0."))
+        writes = target in IN_PLACE or (node.op == "call_method" and str(target).endswith("_"))
+        if writes and not isinstance(args[0], Span):
             raise ModelError(f"operation {node.name!r} writes into a tensor of the net; write it without += and its like")
         if any(isinstance(value, Span) for value in (*args, *kwargs.values())):
             return bound_function(target, args, kwargs, arithmetic, node.name)
         return constant_function(target, args, kwargs, arithmetic, node.name)
+
+
+def _overwrites(node: fx.Node, layer: nn.Module | None) -> bool:
+    """Whether the operation writes into its first operand."""
+    if node.target in IN_PLACE_AT:
+        place = IN_PLACE_AT[node.target]
+        return bool(node.args[place] if len(node.args) > place else node.kwargs.get("inplace", False))
+    return node.target in IN_PLACE or bool(getattr(layer, "inplace", False))
+
+
+def _only(node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Span:
+    """The one value that a layer is called with.
+
+    Raises:
+        ModelError: If it is called with more, or with a constant.
+    """
+    given = (*args, *kwargs.values())
+    if len(given) != 1 or not isinstance(given[0], Span):
+        kinds = ", ".join(type(value).__name__ for value in given)
+        raise ModelError(f"layer {str(node.target).removeprefix('0.')!r} is called with ({kinds}); expected one computed value")
+    return given[0]
 
 
 def _answer(output: Any) -> fx.Node:
@@ -225,7 +272,7 @@ def _merged(head: nn.Linear, span: Span, y: Tensor, arithmetic: Arithmetic) -> T
         # the model rounds each logit for itself: the true one's error and the other's
         magnitude = span.magnitude
         sizes = F.linear(magnitude, weight.abs(), bias.abs())
-        slack = arithmetic.slack(head.in_features + 1, sizes, magnitude.amax(1, keepdim=True))
+        slack = arithmetic.slack(weight.shape[1] + 1, sizes, magnitude.amax(1, keepdim=True))
         bound = bound - slack - slack.gather(1, y[:, None])
     return bound.masked_fill(_is_true(y, len(weight)), 0.0)
 

@@ -18,6 +18,9 @@ GRID = 128
 RANGE = 2.0**16
 """How many times smaller than the threat a radius is still looked for."""
 
+SMALLEST = 2.0**-126
+"""The smallest threat for which that is done: the smallest normal number of float32."""
+
 
 def largest_radius(
     certifier: Certifier, model: Target, x: Tensor, y: Tensor, threat: Ball, *, sizes: Sequence[float] = ()
@@ -58,7 +61,7 @@ class _Search:
     def __init__(self, certifier: Certifier, model: Target, x: Tensor, y: Tensor, threat: Ball, largest: float) -> None:
         self.certify = lambda rows, eps: certifier(model, x[rows], y[rows], threat, eps=eps)
         ceiling = (threat.high - threat.low) * (math.sqrt(x.shape[1:].numel()) if isinstance(threat, L2) else 1.0)
-        first, last = threat.eps or ceiling / 256, max(ceiling, threat.eps, largest)
+        first, last = max(threat.eps or ceiling / 256, SMALLEST), max(ceiling, threat.eps, largest)
         self.size = x.new_zeros(2, len(x), dtype=torch.float64)
         self.size[1] = torch.inf
         self.clean = certifier(model, x, y, threat, eps=self.size[0])
@@ -79,7 +82,7 @@ class _Search:
         """Ask for one size where it is open."""
         rows = (self.clean.certified & (self.size[0] < size) & (size < self.size[1])).nonzero().squeeze(1)
         if len(rows):
-            place = math.log2(size) * GRID
+            place = max(math.log2(size) * GRID, self.lowest)
             ends = torch.tensor([[math.floor(place)], [math.ceil(place)]], device=rows.device)
             self._ask(rows, torch.full_like(self.size[0, rows], size), ends.expand(2, len(rows)))
 

@@ -27,7 +27,7 @@ def cast(value: Tensor | None, span: Span) -> Tensor | None:
 
 def dense(layer: nn.Linear, span: Span, arithmetic: Arithmetic) -> Span:
     """Bounds of a linear layer."""
-    return span.linear(F.linear, layer.weight.to(span.center.dtype), cast(layer.bias, span), arithmetic, layer.in_features + 1)
+    return span.linear(F.linear, layer.weight.to(span.center.dtype), cast(layer.bias, span), arithmetic, layer.weight.shape[1] + 1)
 
 
 def convolution(layer: nn.Conv2d, span: Span, arithmetic: Arithmetic) -> Span:
@@ -89,15 +89,18 @@ def batch_norm(layer: nn.BatchNorm1d | nn.BatchNorm2d, span: Span, arithmetic: A
     if layer.training or layer.running_mean is None or layer.running_var is None:
         raise ModelError("BatchNorm has bounds in evaluation mode only, with running statistics: call net.eval()")
     shape = (-1, *[1] * (span.center.ndim - 2))
+    if bool((layer.running_var < 0).any()):
+        raise ModelError("BatchNorm has a negative running variance, whose sum with eps devices round otherwise; expected 0 or more")
     mean, variance = (value.to(span.center.dtype).reshape(shape) for value in (layer.running_mean, layer.running_var))
     variance = variance + arithmetic.number(layer.eps, "BatchNorm")
     inverse = variance.rsqrt()
-    weight = layer.weight.to(inverse.dtype).reshape(shape) if layer.affine else torch.ones_like(inverse)
+    own, bias = cast(layer.weight, span), cast(layer.bias, span)
+    weight = torch.ones_like(inverse) if own is None else own.reshape(shape)
     scale = inverse * weight
     moved = span.affine(scale, -mean * scale, arithmetic, terms=12)
     if arithmetic.rounds:
         moved = moved.widened(_folded(span.magnitude + mean.abs(), variance, weight, arithmetic))
-    return moved.affine(torch.ones_like(scale), layer.bias.to(scale.dtype).reshape(shape), arithmetic, terms=2) if layer.affine else moved
+    return moved if bias is None else moved.affine(torch.ones_like(scale), bias.reshape(shape), arithmetic, terms=2)
 
 
 def _folded(distance: Tensor, variance: Tensor, weight: Tensor, arithmetic: Arithmetic) -> Tensor:
@@ -199,5 +202,6 @@ def require_plain(layer: nn.Module, name: str, arithmetic: Arithmetic) -> None:
     changed = next((key for key, value in vars(layer).items() if callable(value) and hasattr(type(layer), key)), None)
     if changed:
         raise ModelError(f"layer {name!r} ({type(layer).__name__}) has another {changed} than its type; write it as a type of its own")
-    for tensor in (*layer.parameters(recurse=False), *layer.buffers(recurse=False)):
+    own = [value for value in vars(layer).values() if isinstance(value, Tensor)]  # a weight may be an attribute that is no parameter
+    for tensor in (*layer.parameters(recurse=False), *layer.buffers(recurse=False), *own):
         arithmetic.require_type(tensor, f"layer {name!r} ({type(layer).__name__})")

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from quintain.certify.conditions import unchanged
 from quintain.certify.labels import require_labels
 from quintain.certify.outcome import CertificateOutcome
-from quintain.core.errors import ModelError, SettingError
+from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.core.progress import Progress, silent
 from quintain.core.seeds import derive
 from quintain.core.statistics import binomial_lower, binomial_tail
@@ -274,6 +274,8 @@ class Smoothed:
 
     def _require_steady(self, x: Tensor) -> None:
         """Refuse types and layers under which the vote is not that under Gaussian noise."""
+        if not x.is_floating_point():
+            raise DataError(f"inputs of {x.dtype}; expected floating point in [0, 1]: divide 8-bit images by 255")
         coarsest = max((x.dtype, self.model.dtype), key=lambda dtype: torch.finfo(dtype).eps)
         spacing = torch.finfo(coarsest).eps
         if self.sigma < FINE * spacing:

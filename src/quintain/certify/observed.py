@@ -1,0 +1,100 @@
+"""What a net is seen to do at a few inputs, held against what was read of its forward and against the bounds."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from quintain.certify.span import Span
+from quintain.core.errors import Contradiction, ModelError
+
+VIEWS = {"aten.alias.default", "aten.detach.default", "aten.view.default"}
+"""Operations that give the same values again, which a custom autograd function adds where a result is its own input."""
+
+LEAVING = {"numpy", "__array__", "data_ptr", "untyped_storage", "storage", "__dlpack__"}
+"""Ways out of torch, behind which operations on values are not seen."""
+
+
+class _Recording(TorchDispatchMode):
+    """Notes each operation on tensors, with its settings and with shapes and types in the place of values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if str(func) not in VIEWS or result.shape != args[0].shape:
+            self.operations.append(f"{func}{fx.node.map_aggregate((*args, *(kwargs or {}).items()), _described)}")
+        return result
+
+
+class _Staying(TorchFunctionMode):
+    """Refuses what takes values out of torch."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in LEAVING:
+            raise ModelError(f"the forward takes values out of torch with {name}, so that what it does with them is not seen; leave it out")
+        return func(*args, **(kwargs or {}))
+
+
+def operations_of(run: Callable[[], Tensor]) -> tuple[Tensor, list[str]]:
+    """What ``run`` returns, and the operations on tensors that it is made of; reading a value, as a branch on it does, is one.
+
+    Raises:
+        ModelError: If it takes values out of torch.
+    """
+    with _Staying(), _Recording() as recording:
+        result = run()
+    return result, recording.operations
+
+
+class _Plain(str):
+    """Text that is shown without quotes."""
+
+    __repr__ = str.__str__
+
+
+def _described(value: Any) -> Any:
+    return _Plain(f"{value.dtype}{list(value.shape)}" if isinstance(value, Tensor) else repr(value))
+
+
+class Observer(fx.Interpreter):
+    """Runs a graph and keeps what each operation returned, as it was before another one could write into it."""
+
+    def __init__(self, root: torch.nn.Module, graph: fx.Graph) -> None:
+        super().__init__(root, graph=graph)
+        self.seen: dict[fx.Node, Tensor] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        """The operation's result, of which a copy is kept."""
+        result = super().run_node(n)
+        if isinstance(result, Tensor):
+            self.seen[n] = result.double()
+            self.seen[n] = self.seen[n].clone() if self.seen[n] is result else self.seen[n]
+        return result
+
+
+def require_inside_bounds(node: fx.Node, span: Span, seen: Tensor) -> None:
+    """Sound the alarm where an operation returned what its bounds exclude.
+
+    Args:
+        node: The operation.
+        span: Its bounds (B, *S).
+        seen: What it returned for several points of each input in turn, (P * B, *S).
+
+    Raises:
+        Contradiction: If there is such a value; bounds that are no numbers exclude none.
+    """
+    values = seen.to(span.center.device).reshape(-1, *span.center.shape)
+    outside = (values < span.low) | (values > span.high)
+    if bool(outside.any()):
+        name = str(node.target).removeprefix("0.") if node.op == "call_module" else node.name
+        raise Contradiction(
+            f"operation {name!r} returns {float(values[outside][0]):g}, which its interval bounds exclude: the bounds are not of the "
+            "function that runs. Look for methods of torch that something has replaced, and for what writes into its input"
+        )
