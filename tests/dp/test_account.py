@@ -1,6 +1,7 @@
 """Ways to break the noise or the count through the public interface: each is refused, or does no harm."""
 
 import copy
+import warnings
 
 import pytest
 import torch
@@ -8,8 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from quintain.core.errors import PrivacyError, QuintainError
-from quintain.dp import BatchMemoryManager, PrivacyEngine, Release
+from quintain.core.errors import PrivacyError, QuintainError, SettingError
+from quintain.dp import BatchMemoryManager, DPDataLoader, PrivacyEngine, Release
 from tests.dp.loops import refused, step
 
 
@@ -64,6 +65,51 @@ def test_what_the_account_rests_on_is_not_exchanged(private, name: str) -> None:
     with pytest.raises((PrivacyError, AttributeError)):
         setattr(optimizer, name, getattr(optimizer, name))
     step(net, optimizer, *next(iter(loader)))
+
+
+@pytest.mark.parametrize("name", ["ledger", "accountant", "secure_mode"])
+def test_what_an_engine_counts_with_is_not_exchanged(private, name: str) -> None:
+    _, _, _, engine = private()
+    with refused(f"another '{name}' for a PrivacyEngine"):
+        setattr(engine, name, getattr(PrivacyEngine(secure_mode=True), name))
+
+
+@pytest.mark.parametrize("what", ["batches", "noise"])
+def test_two_runs_of_an_engine_do_not_draw_from_one_seed(blobs, what: str) -> None:
+    """Equal noise cancels out, and equal batches add up, whether or not anybody knows the seed."""
+    engine = PrivacyEngine()
+
+    def made(seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        data = TensorDataset(*blobs)
+        loader = DPDataLoader(data, sample_rate=0.2, generator=generator) if what == "batches" else DataLoader(data, batch_size=8)
+        net = nn.Linear(6, 2)
+        noise = {"noise_generator": generator} if what == "noise" else {}
+        engine.make_private(module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=loader, **noise)
+
+    made(1)
+    made(2)
+    with refused(f"a seed for the {what} that those of another run", SettingError):
+        made(1)
+
+
+def test_a_module_that_another_engine_has_trained_is_warned_of(private, blobs) -> None:
+    net, optimizer, loader, engine = private()
+    step(net, optimizer, *next(iter(loader)))
+
+    def again(here: PrivacyEngine) -> None:
+        data = DataLoader(TensorDataset(*blobs), batch_size=8)
+        made = here.make_private(module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=data)
+        made[1].capture.remove()
+
+    optimizer.capture.remove()
+    with pytest.warns(UserWarning, match="another engine has trained this module for 1 steps"):
+        again(PrivacyEngine())
+    for here in (engine, PrivacyEngine()):
+        here.ledger.load_state_dict(engine.ledger.state_dict())
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            again(here)
 
 
 @pytest.mark.parametrize(("name", "value"), [("records", 10**6), ("expected_batch_size", 1), ("stream", None), ("units", None)])

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from quintain.core.errors import BudgetSpent
 from quintain.dp import Ledger, PrivacyEngine, Release, epsilon
 from quintain.dp.accounting.bound import if_chosen_meanwhile, if_fixed_beforehand
-from quintain.dp.training.schedulers import ExponentialNoise
+from quintain.dp.training.schedulers import ExponentialGradClip, ExponentialNoise
 from tests.dp.loops import step
 
 DELTA = 1e-3
@@ -66,14 +66,14 @@ def test_bins_hide_nothing_of_a_pass_whose_noise_was_chosen_within() -> None:
     assert if_chosen_meanwhile(changed, 1e-5) == if_chosen_meanwhile([Release(2.0, 1, 1)], 1e-5) > if_chosen_meanwhile([thrown(2.0)], 1e-5)
 
 
-def private(engine: PrivacyEngine, sigma: float = 2.0, **settings):
+def private(engine: PrivacyEngine, sigma: float = 2.0, batch: int = 10, **settings):
     net = nn.Linear(6, 2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return engine.make_private(
             module=net,
             optimizer=torch.optim.SGD(net.parameters(), lr=0.1),
-            data_loader=DataLoader(TensorDataset(torch.randn(40, 6), torch.arange(40) % 2), batch_size=10),
+            data_loader=DataLoader(TensorDataset(torch.randn(40, 6), torch.arange(40) % 2), batch_size=batch),
             noise_multiplier=sigma,
             wrap_model=False,
             **settings,
@@ -142,6 +142,52 @@ def test_noise_set_by_hand_after_releases_is_a_choice() -> None:
     check(engine, fixed=True)
     train(*made)
     check(engine, fixed=False)
+
+
+def test_a_schedule_of_noise_made_after_releases_is_a_choice() -> None:
+    engine = PrivacyEngine()
+    made = private(engine)
+    train(*made)
+    ExponentialGradClip(made[1], gamma=0.5).step()
+    schedule = ExponentialNoise(made[1], gamma=0.5)
+    train(*made)
+    check(engine, fixed=True)
+    schedule.step()
+    train(*made)
+    check(engine, fixed=False)
+
+
+@pytest.mark.parametrize("gamma", [0.9, 0.5])
+@pytest.mark.parametrize("scheduled_first", [True, False])
+def test_a_schedule_that_goes_on_is_no_choice_and_another_one_is(scheduled_first: bool, gamma: float) -> None:
+    engine = PrivacyEngine()
+    made = private(engine)
+    schedule = ExponentialNoise(made[1], gamma=0.9)
+    schedule.step()
+    train(*made)
+    states = made[1].state_dict(), schedule.state_dict()
+    engine = PrivacyEngine()
+    made = private(engine)
+    schedule = ExponentialNoise(made[1], gamma=gamma) if scheduled_first else None
+    made[1].load_state_dict(states[0])
+    schedule = schedule or ExponentialNoise(made[1], gamma=gamma)
+    schedule.load_state_dict(states[1])
+    assert made[1].noise_multiplier == pytest.approx(2.0 * gamma)
+    schedule.step()
+    train(*made)
+    check(engine, fixed=gamma == 0.9)
+
+
+def test_a_run_that_goes_on_with_other_batches_is_a_choice() -> None:
+    engine = PrivacyEngine()
+    net, optimizer, loader = private(engine)
+    train(net, optimizer, loader)
+    for size in (10, 20):
+        engine = PrivacyEngine()
+        made = private(engine, batch=size)
+        made[1].load_state_dict(optimizer.state_dict())
+        train(*made)
+        check(engine, fixed=size == 10)
 
 
 @pytest.mark.parametrize("whole", [True, False])

@@ -69,6 +69,21 @@ def test_a_ledger_of_another_run_does_not_replace_this_one() -> None:
     assert again.steps == 5
 
 
+def test_a_ledger_that_parted_from_this_one_does_not_come_back_to_it() -> None:
+    """However many steps of the same kind it has: those of this one since are not among them."""
+    ledger, parted, later = Ledger([Release(2.0, 10, 100, 5)]), Ledger(), Ledger()
+    parted.load_state_dict(ledger.state_dict())
+    ledger.record(Release(2.0, 10, 100, 3))
+    parted.record(Release(2.0, 10, 100, 5))
+    with pytest.raises(PrivacyError, match="parted from this one before its 8"):
+        ledger.load_state_dict(parted.state_dict())
+    assert ledger.steps == 8
+    later.load_state_dict(ledger.state_dict())
+    later.record(Release(2.0, 10, 100, 5))
+    ledger.load_state_dict(later.state_dict())
+    assert ledger.steps == 13
+
+
 @pytest.mark.parametrize("change", ["steps", "noise_multiplier", "records", "cut", "epoch", "seal"])
 def test_a_ledger_that_was_edited_is_refused(change: str) -> None:
     state = Ledger([Release(2.0, 10, 100, 4), shuffled(0)]).state_dict()

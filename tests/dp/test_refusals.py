@@ -322,10 +322,11 @@ def test_a_model_on_two_devices_is_refused(blobs) -> None:
 def test_a_run_is_not_copied_with_its_noise(private) -> None:
     _, optimizer, loader, _ = private(seed=None)
     for thing in (optimizer, loader, optimizer.stream):
-        with refused("copy or pickle a (stream of noise|private optimiser)"):
+        with refused("copy or pickle a (stream of noise|private optimiser|private loader)"):
             copy.deepcopy(thing)
-    with refused("copy or pickle a stream of noise"):
-        copy.copy(optimizer.stream)
+    for thing, name in ((optimizer.stream, "stream of noise"), (loader, "private loader")):
+        with refused(f"copy or pickle a {name}"):
+            copy.copy(thing)
 
 
 def test_a_loader_that_chooses_its_records_is_refused(blobs) -> None:

@@ -87,6 +87,32 @@ def test_other_gradients_meet_other_noise(blobs, state, source: str) -> None:
     assert difference.square().mean().sqrt() == pytest.approx(expected, abs=spread)
 
 
+@pytest.mark.parametrize("changed", ["noise_multiplier", "max_grad_norm"])
+def test_the_same_sum_at_another_scale_meets_other_noise(blobs, changed: str) -> None:
+    """Equal noise at two scales would leave the sum bare: all gradients are below both bounds, so that it is the same."""
+
+    def released(value: float) -> Tensor:
+        torch.manual_seed(0)
+        net = nn.Linear(6, 2)
+        net, optimizer, loader = PrivacyEngine(**SOURCES["key"]).make_private(
+            module=net,
+            optimizer=torch.optim.SGD(net.parameters(), lr=0.1),
+            data_loader=DataLoader(TensorDataset(*blobs), batch_size=BATCH),
+            noise_multiplier=1.0,
+            max_grad_norm=1e4,
+        )
+        setattr(optimizer, changed, value)
+        x, y = next(iter(loader))
+        F.cross_entropy(net(x), y).backward()
+        optimizer.step()
+        return torch.cat([p.grad.flatten() for p in optimizer.params]) / optimizer.noise_scale
+
+    values = (1.0, 2.0) if changed == "noise_multiplier" else (1e4, 2e4)
+    one, other = map(released, values)
+    assert torch.equal(released(values[0]), one)
+    assert torch.nn.functional.cosine_similarity(one, other, dim=0) < 0.999
+
+
 def test_a_tag_is_of_all_bits_and_numbers() -> None:
     stream, x = PrivacyEngine(seed=0)._root, torch.arange(70, dtype=torch.float64)
     tags = [stream.tag(x, 1, 2), stream.tag(x, 1, 3), stream.tag(x, 2, 2), stream.tag(x[:-1], 1, 2), stream.tag(x + 2.0**-40, 1, 2)]

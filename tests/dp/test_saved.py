@@ -5,6 +5,7 @@ import json
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -99,6 +100,36 @@ def test_a_checkpoint_with_the_ledger_of_another_is_refused(private, tmp_path: P
         fresh_engine.load_checkpoint(path=tmp_path / "run.pt", module=fresh_net, optimizer=fresh)
 
 
+def test_weights_whose_cost_is_refused_do_not_get_in(private, tmp_path: Path) -> None:
+    net, optimizer, _, engine = run(private)
+    engine.save_checkpoint(path=tmp_path / "run.pt", module=net, optimizer=optimizer)
+    other, fresh, _, other_engine = run(private, 1)
+    before = copy.deepcopy(other.state_dict())
+    with refused("another run"):
+        other_engine.load_checkpoint(path=tmp_path / "run.pt", module=other, optimizer=fresh)
+    assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
+
+
+def test_what_a_record_says_of_noise_is_true_of_the_steps_before_it_went_on(private) -> None:
+    _, optimizer, _, _ = run(private, noise_multiplier=2.0, seed=0)
+    engine = PrivacyEngine(secure_mode=True)
+    net = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
+    data = DataLoader(TensorDataset(torch.randn(40, 6), torch.arange(40) % 2), batch_size=8)
+    plain = torch.optim.SGD(net.parameters(), lr=0.1)
+    _, fresh, _ = engine.make_private(module=net, optimizer=plain, data_loader=data, noise_multiplier=2.0)
+    assert (engine.record.reproducible, engine.record.secure_mode) == (False, True)
+    fresh.load_state_dict(optimizer.state_dict())
+    assert (engine.record.reproducible, engine.record.secure_mode) == (True, False)
+
+
+def test_numbers_of_numpy_and_torch_are_numbers(private) -> None:
+    _, optimizer, _, _ = run(private, 1, noise_multiplier=np.float32(2.0), max_grad_norm=torch.tensor(0.5))
+    optimizer.noise_multiplier = np.float32(4.0)
+    optimizer.max_grad_norm = torch.tensor(0.25)
+    privacy = json.loads(json.dumps(optimizer.state_dict()["privacy"]))
+    assert (privacy["noise_multiplier"], privacy["max_grad_norm"], privacy["asked"]) == (4.0, 0.25, [4.0, 0.25])
+
+
 def private_with_epsilon(engine: PrivacyEngine, *, epochs: int = 2):
     net = nn.Linear(6, 2)
     return engine.make_private_with_epsilon(
@@ -129,3 +160,23 @@ def test_a_target_holds_for_all_runs_and_epochs_of_its_engine(accountant: str) -
     made[0][2].ended = lambda: False
     with pytest.raises(BudgetSpent, match="would cost more than epsilon = 2"):
         train(*made[0], epochs=1)
+
+
+def test_a_run_without_a_budget_keeps_to_that_of_its_engine() -> None:
+    """One made before, and one made after: else a target would be broken by the run beside it."""
+    engine = PrivacyEngine()
+
+    def unbudgeted(**settings):
+        net = nn.Linear(6, 2)
+        data = DataLoader(TensorDataset(torch.randn(40, 6), torch.arange(40) % 2), batch_size=10)
+        return engine.make_private(
+            module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=data, noise_multiplier=1.0, **settings
+        )
+
+    runs = [unbudgeted(), private_with_epsilon(engine), unbudgeted()]
+    for run in runs[::-1]:
+        train(*run, epochs=2)
+    assert 0 < engine.get_epsilon(1e-3) <= 2.0
+    assert [run.stop_at_epsilon for run in engine.record.runs] == [(2.0, 1e-3)] * 3
+    train(*unbudgeted(stop_at_epsilon=(9.0, 1e-3)), epochs=2)
+    assert 2.0 < engine.get_epsilon(1e-3) <= 9.0

@@ -125,5 +125,7 @@ class Checkpoints:
         if not options.pop("weights_only", True) or set(options) - {"map_location"}:
             raise SettingError(f"got torch_load_kwargs = {torch_load_kwargs}; expected map_location alone: no code of a file is run")
         content = load(path, has_optimizer=optimizer is not None, **options)
+        rest = restore(content, self.ledger, optimizer, noise_scheduler, grad_clip_scheduler)
+        # last: weights whose cost is refused must not get in
         module.load_state_dict(content["module_state_dict"], **(module_load_dict_kwargs or {}))
-        return restore(content, self.ledger, optimizer, noise_scheduler, grad_clip_scheduler)
+        return rest

@@ -4,7 +4,8 @@ import os
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import count
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -27,18 +28,21 @@ from quintain.dp.rules import Rule
 from quintain.dp.step import guards
 from quintain.dp.step.clipping import Clip
 from quintain.dp.step.clips import clip_named
+from quintain.dp.step.fixed import Fixed
 from quintain.dp.step.noise import Stream, seeded_key
 from quintain.dp.step.optimizer import DPOptimizer
 from quintain.dp.validator import Validates
 from quintain.dp.wrapper import GradSampleModule
 
 KEY = 32
+_TRAINED: "WeakKeyDictionary[nn.Module, Ledger]" = WeakKeyDictionary()
+"""The ledger of the engine that each module was made private by last."""
 Private = tuple[nn.Module, DPOptimizer, SamplingLoader]
 Reduction = Literal["mean", "sum"]
 Clipping = Literal["flat", "per_layer", "adaptive", "automatic"]
 
 
-class PrivacyEngine(Checkpoints, Validates):
+class PrivacyEngine(Fixed, Checkpoints, Validates):
     """Makes the ordinary loop (``zero_grad``, ``loss.backward()``, ``step``) train with differential privacy, and counts what it spends.
 
     ::
@@ -68,13 +72,16 @@ class PrivacyEngine(Checkpoints, Validates):
         seed: Draws batches and noise from this seed, for tests and papers: ``reproducible`` is then true, and who knows the seed can
             subtract the noise. By default both come from secret streams, keyed by the operating system.
         key: 32 secret bytes to draw from instead of fresh ones, so that a run that broke off can repeat its last step bit for bit; never
-            for another run. Noise then follows from the key and the sum that it hides: where a step that was released is repeated with
-            other gradients, whatever they come from, its noise is another, too, and both releases were made but one is counted.
+            for another run. Noise then follows from the key, the sum that it hides, and its scale: where a step that was released is
+            repeated with other gradients, whatever they come from, or with other noise or another bound, its noise is another, too, and
+            both releases were made but one is counted.
         rules: Rules for further kinds of layer (see ``rules.Rule``).
 
     Raises:
         SettingError: If the key is not one, or a seed is given in secure mode.
     """
+
+    FIXED: ClassVar = frozenset({"ledger", "accountant", "secure_mode"})
 
     def __init__(
         self,
@@ -98,11 +105,14 @@ class PrivacyEngine(Checkpoints, Validates):
         self._root = Stream((key or os.urandom(KEY)) if seed is None else seeded_key(seed))
         self._made: list[tuple[DPOptimizer, str]] = []
         self._streams = count(1)
+        self._drawing: dict[bytes, object] = {}
 
     @property
     def reproducible(self) -> bool:
-        """Whether noise or batches follow from a seed, so that privacy holds only against those who do not know it."""
-        return self._seed is not None or any(optimizer.loader.reproducible for optimizer, _ in self._made)
+        """Whether noise or batches follow from a seed, so that privacy holds only against those who do not know it; of earlier parts of
+        a run that goes on, too."""
+        made = any(optimizer.loader.reproducible for optimizer, _ in self._made)
+        return self._seed is not None or made or any(release.reproducible for release in self.ledger.releases)
 
     def make_private(
         self,
@@ -150,7 +160,8 @@ class PrivacyEngine(Checkpoints, Validates):
             allow_no_privacy: Whether a noise multiplier of 0 is meant; epsilon is then infinite.
             max_physical_batch: Rows that the loader yields at once; larger batches come in pieces, and ``step()`` acts at the last.
             units: Who the records belong to, if each person has several: these are then hidden together. One key a record will do.
-            stop_at_epsilon: (epsilon, delta): the loader ends, and ``step()`` raises ``BudgetSpent``, before more is spent.
+            stop_at_epsilon: (epsilon, delta): the loader ends, and ``step()`` raises ``BudgetSpent``, before more is spent. Runs of this
+                engine that are given none keep to the one that was given last.
 
         Raises:
             PrivacyError: If a layer cannot be private, or module and optimiser do not fit together.
@@ -270,6 +281,9 @@ class PrivacyEngine(Checkpoints, Validates):
             stream, noise = self._stream("noise"), "a seed" if self._seed is not None else "the operating system's entropy"
         else:
             stream, noise = guards.noise_stream(noise_generator, secure=self.secure_mode), "a torch.Generator"
+        self._check_own(loader.stream, loader, "batches")
+        self._check_own(stream, stream, "noise")
+        budget = None if stop_at_epsilon is None else Budget(*stop_at_epsilon)
         capture = capturing(module, grad_sample_mode, mean=mean, rules=self._rules, batch_first=batch_first)
         loader.reproducible = loader.reproducible or self._seed is not None or noise_generator is not None
         try:
@@ -284,17 +298,20 @@ class PrivacyEngine(Checkpoints, Validates):
                 ledger=self.ledger,
                 stream=loader.ranks.shared(stream),
                 kept_key=self._kept_key,
-                budget=None if stop_at_epsilon is None else Budget(*stop_at_epsilon),
+                budget=budget,
             )
         except BaseException:
             capture.remove()
             raise
+        self.ledger.budget = budget or self.ledger.budget
+        self._warn_of_earlier_training(module)
+        self._drawing |= {loader.stream.name: loader, stream.name: stream}
         self._made.append((private, f"AES-256-CTR keyed by {noise}"))
         loader.ended = lambda: private.broke
         return module, private, loader
 
     def get_epsilon(self, delta: float) -> float:
-        """What all steps so far cost, at ``delta``; a delta of one over the records or more is warned of.
+        """What all steps of this engine so far cost, at ``delta``; a delta of one over the records or more is warned of.
 
         Batches that training went past without a step count as if they had had one, and are warned of.
         """
@@ -321,11 +338,30 @@ class PrivacyEngine(Checkpoints, Validates):
         return PrivacyRecord(
             accountant=self.accountant.mechanism(),
             reproducible=self.reproducible,
-            secure_mode=self.secure_mode,
+            secure_mode=self.secure_mode and all(release.mechanism != "gaussian" for release in self.ledger.releases),
             steps=self.ledger.steps,
             fixed_beforehand=fixed_beforehand(self.ledger.releases),
             runs=tuple(RunRecord.of(optimizer, noise) for optimizer, noise in self._made),
         )
+
+    def _warn_of_earlier_training(self, module: nn.Module) -> None:
+        """Warn if another engine has trained the module, and this one does not go on from its ledger."""
+        before = _TRAINED.get(module)
+        if before is not None and before.steps and before.origin != self.ledger.origin:
+            warnings.warn(
+                f"another engine has trained this module for {before.steps} steps, which this one does not count; expected make_private of "
+                "that engine, or its state loaded into this one, unless the records are others: on the same records, both costs add up",
+                stacklevel=4,
+            )
+        _TRAINED[module] = self.ledger
+
+    def _check_own(self, stream: Stream, drawer: object, what: str) -> None:
+        """Raise if something else draws from the same key: equal noise cancels out, and equal batches add up."""
+        if self._drawing.get(stream.name, drawer) is not drawer:
+            raise SettingError(
+                f"got a seed for the {what} that those of another run of this engine follow from; expected one for each: what both release "
+                "would tell more than is counted for two, even to those who do not know the seed"
+            )
 
     def _stream(self, purpose: str) -> Stream:
         """A stream of its own for each purpose and each call, in whatever thread: no noise is ever drawn twice."""

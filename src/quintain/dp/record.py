@@ -73,7 +73,7 @@ class RunRecord:
         unit: Whose presence is hidden.
         noise: Where it comes from.
         probed: Whether examples were found to mix: a probe, not a proof.
-        stop_at_epsilon: The budget, if there is one.
+        stop_at_epsilon: The budget that its steps keep to, if there is one.
     """
 
     module: str
@@ -96,7 +96,7 @@ class RunRecord:
     @classmethod
     def of(cls, optimizer: "DPOptimizer", noise: str) -> "RunRecord":
         """What an optimiser does now, with noise from ``noise``."""
-        loader, budget = optimizer.loader, optimizer.budget
+        loader, budget = optimizer.loader, optimizer.limit
         return cls(
             module=type(optimizer.capture.root).__name__,
             optimizer=type(optimizer.inner).__name__,
@@ -123,8 +123,8 @@ class PrivacyRecord:
 
     Args:
         accountant: How epsilon is computed.
-        reproducible: Whether batches or noise follow from a seed: privacy then holds only against those who do not know it.
-        secure_mode: Whether noise is discrete.
+        reproducible: Whether batches or noise of any step follow from a seed: privacy then holds only against those who do not know it.
+        secure_mode: Whether the noise of all steps is discrete.
         steps: Steps spent.
         fixed_beforehand: Whether all settings were there before the first step: no make_private later, no noise set by hand. Else epsilon
             is by Renyi divergences, which hold for choices by what was released; ``ledger.guarantee(delta)`` shows both figures.

@@ -4,12 +4,15 @@ import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp.accounting import bound
 from quintain.dp.accounting.guarantee import Guarantee, Mechanism, Sampling, Unit
 from quintain.dp.accounting.sealed import opened, sealed
+
+if TYPE_CHECKING:
+    from quintain.dp.accounting.budget import Budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +94,21 @@ class Ledger:
     """The releases of one run, in order.
 
     A step is recorded before it is applied: a crash in between over-counts, which is safe.
+
+    Attributes:
+        budget: What it may come to, for runs that are given no budget of their own.
     """
+
+    budget: "Budget | None" = None
 
     def __init__(self, releases: Sequence[Release] = ()) -> None:
         self._releases: list[Release] = []
         # of each stream, by its order: the place of its latest step, and the number of that step's pass
         self._open: dict[str, tuple[Place, int]] = {}
         # a run may go on in several processes: a random name for this one, and those of all that recorded
-        # steps, in order
+        # steps, in order, each with the steps that there were when it began
         self._own = secrets.token_hex(8)
-        self._parts: list[str] = []
+        self._parts: list[tuple[str, int]] = []
         for release in releases:
             self.record(release)
 
@@ -117,7 +125,7 @@ class Ledger:
     @property
     def origin(self) -> str:
         """A random name of the run: the same for all processes that go on from its saved states."""
-        return self._parts[0] if self._parts else self._own
+        return self._parts[0][0] if self._parts else self._own
 
     def choose(self) -> int:
         """The ``choice`` of releases whose settings are chosen now: 0 before the first, else a new number."""
@@ -139,8 +147,8 @@ class Ledger:
                 f"got a release that protects one {release.unit} in a ledger of releases that protect one {self._releases[0].unit}; "
                 "expected one unit throughout: use an engine for each"
             )
-        if self._own not in self._parts:
-            self._parts.append(self._own)
+        if self._own not in dict(self._parts):
+            self._parts.append((self._own, self.steps))
         if self._releases and replace(self._releases[-1], steps=release.steps) == release:
             release = replace(release, steps=release.steps + self._releases.pop().steps)
         self._releases.append(release)
@@ -187,7 +195,7 @@ class Ledger:
                 "releases": [asdict(release) for release in self._releases],
                 "steps": self.steps,
                 "passes": [[place.order, place.number, place.batch, epoch] for place, epoch in self._open.values()],
-                "parts": list(self._parts),
+                "parts": [list(part) for part in self._parts],
             }
         )
 
@@ -203,7 +211,7 @@ class Ledger:
             loaded = Ledger([Release(**release) for release in state["releases"]])
             for order, number, batch, epoch in state["passes"]:
                 loaded._open[order] = (Place(order, number, batch), epoch)
-            loaded._parts = list(state["parts"])
+            loaded._parts = [(own, begun) for own, begun in state["parts"]]
         except (KeyError, TypeError, ValueError, SettingError) as error:
             raise PrivacyError(f"got a ledger without readable releases ({error}); expected what Ledger.state_dict() gave") from error
         # steps once released stay spent: the state must hold all that was recorded here, and come from the
@@ -216,7 +224,8 @@ class Ledger:
                 f"got a ledger of {loaded.steps} steps that lacks {missing.total()} of those already spent here; expected them all: "
                 "steps once released stay spent, so load a state into a fresh engine"
             )
-        if loaded._parts[: len(self._parts)] != self._parts:
+        shared, further = loaded._parts[: len(self._parts)], loaded._parts[len(self._parts) :]
+        if shared != self._parts or any(begun < self.steps for _, begun in further):
             raise PrivacyError(
                 f"got the ledger of another run of {loaded.steps} steps, or of one that parted from this one "
                 f"before its {self.steps}; expected one that goes on from them: steps once released stay "

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sized
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 from weakref import ref
 
 import numpy as np
@@ -173,6 +173,13 @@ class SamplingLoader(Fixed):
         if most is not None and most < 1:
             raise SettingError(f"got a physical batch of at most {most}; expected at least 1")
         self._most = most
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Refuse copies, shallow ones too: two steps on one draw cost more than is counted for two draws."""
+        raise PrivacyError(
+            "got a request to copy or pickle a private loader; expected each run to draw its own batches: hand make_private an ordinary "
+            "DataLoader for each"
+        )
 
     def __len__(self) -> int:
         return self.steps_per_epoch

@@ -30,6 +30,7 @@ class Bounded:
     @noise_multiplier.setter
     def noise_multiplier(self, value: float) -> None:
         self.gathered.check_none()
+        value = float(value)
         if not value and self._noise_multiplier:
             raise PrivacyError("got noise_multiplier = 0 in a private run; expected a positive number: a step without noise has no epsilon")
         guards.check_settings(value, self._clip)
@@ -50,15 +51,22 @@ class Bounded:
     @max_grad_norm.setter
     def max_grad_norm(self, value: float) -> None:
         self.gathered.check_none()
-        clip = self._clip.at(value)
+        clip = self._clip.at(float(value))
         guards.check_settings(self._noise_multiplier, clip)
         self._clip, self.asked = clip, (self.asked[0], clip.sensitivity)
 
-    def set_as_planned(self, name: Literal["noise_multiplier", "max_grad_norm"], value: float) -> None:
-        """Set a number as a schedule or a saved state says; what the user has asked for stays."""
+    def set_as_planned(self, name: Literal["noise_multiplier", "max_grad_norm"], value: float, *, beforehand: bool = True) -> None:
+        """Set a number as a schedule or a saved state says; what the user has asked for stays.
+
+        Args:
+            name, value: What to set.
+            beforehand: Whether the plan was there before the first release; else it is a choice, as if set by hand.
+        """
         asked, choice = self.asked, self._choice
         setattr(self, name, value)
-        self.asked, self._choice = asked, choice
+        self.asked = asked
+        if beforehand:
+            self._choice = choice
 
     @property
     def choice(self) -> int:

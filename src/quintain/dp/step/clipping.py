@@ -3,8 +3,10 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from numbers import Real
+from typing import Protocol, SupportsFloat, TypeGuard, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -125,9 +127,14 @@ class Clipped:
 
 def clip_of(max_grad_norm: float | Sequence[float] | Clip) -> Clip:
     """Another way to say it: a number bounds all parameters together, several bound each by itself."""
-    if isinstance(max_grad_norm, (int, float)):
-        return Flat(max_grad_norm)
-    return PerLayer(tuple(max_grad_norm)) if isinstance(max_grad_norm, Sequence) else max_grad_norm
+    if is_number(max_grad_norm):
+        return Flat(float(max_grad_norm))
+    return PerLayer(tuple(map(float, max_grad_norm))) if isinstance(max_grad_norm, Sequence) else cast(Clip, max_grad_norm)
+
+
+def is_number(bound: object) -> TypeGuard[SupportsFloat]:
+    """Whether it is one number, of Python, NumPy or torch."""
+    return isinstance(bound, Real) or (isinstance(bound, (Tensor, np.ndarray)) and bound.ndim == 0)
 
 
 def check_bound(bound: float) -> None:

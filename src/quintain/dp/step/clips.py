@@ -1,10 +1,11 @@
 """Ways to clip by the names that ``make_private`` takes."""
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from quintain.core.errors import SettingError
 from quintain.dp.step.adaptive import Adaptive
-from quintain.dp.step.clipping import Automatic, Clip, Flat, PerLayer
+from quintain.dp.step.clipping import Automatic, Clip, Flat, PerLayer, is_number
 
 ADAPTIVE = {
     "target_unclipped_quantile": "quantile",
@@ -25,15 +26,16 @@ def clip_named(
     if adaptive and (clipping != "adaptive" or set(adaptive) - set(ADAPTIVE)):
         raise SettingError(f"got {', '.join(sorted(adaptive))}; expected {', '.join(ADAPTIVE)}, and these for clipping='adaptive' alone")
     if clipping == "per_layer":
-        if isinstance(max_grad_norm, (int, float)):
-            return PerLayer((max_grad_norm / parameters**0.5,) * parameters)
+        if is_number(max_grad_norm):
+            return PerLayer((float(max_grad_norm) / parameters**0.5,) * parameters)
         if not isinstance(max_grad_norm, Sequence) or len(max_grad_norm) != parameters:
             raise SettingError(f"got max_grad_norm = {max_grad_norm}; expected one bound for each of {parameters} parameters, or a number")
-        return PerLayer(tuple(max_grad_norm))
-    if not isinstance(max_grad_norm, (int, float)):
+        return PerLayer(tuple(map(float, max_grad_norm)))
+    if not is_number(max_grad_norm):
         if isinstance(max_grad_norm, Sequence) or clipping != "flat":
             raise SettingError(f"got max_grad_norm = {max_grad_norm} with clipping = {clipping!r}; expected a number")
-        return max_grad_norm
+        return cast(Clip, max_grad_norm)
+    max_grad_norm = float(max_grad_norm)
     if clipping == "automatic":
         return Automatic(max_grad_norm)
     if clipping == "flat":

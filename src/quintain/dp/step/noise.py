@@ -99,16 +99,21 @@ class Stream:
         self._check_process()
         return Stream(hashlib.blake2b("/".join(map(str, path)).encode(), key=self._key, digest_size=32).digest())
 
-    def tag(self, content: Tensor, *numbers: int) -> bytes:
-        """16 bytes that only the same bits and numbers have, but for a chance of 2^-100; secret, like the key.
+    def tag(self, content: Tensor, *settings: object) -> bytes:
+        """16 bytes that only the same bits and settings (by their ``repr``) have, but for a chance of 2^-100; secret, like the key.
 
         The authentication tag of AES-GCM, under a key of its own.
         """
         self._check_process()
-        key = hashlib.blake2b(repr(numbers).encode(), key=self._key, person=b"tag", digest_size=32).digest()
+        key = hashlib.blake2b(repr(settings).encode(), key=self._key, person=b"tag", digest_size=32).digest()
         data = content.detach().cpu().contiguous().view(torch.uint8).numpy().data
         tags = [AESGCM(key).encrypt(at.to_bytes(12, "big"), b"", data[at : at + MOST]) for at in range(0, max(len(data), 1), MOST)]
         return tags[0] if len(tags) == 1 else hashlib.blake2b(b"".join(tags), key=key, digest_size=16).digest()
+
+    @property
+    def name(self) -> bytes:
+        """The same for streams of one key alone; nothing that they draw follows from it."""
+        return self.child("name").words(2).tobytes()
 
     def keyed(self, told: Callable[[bytes], bytes]) -> "Stream":
         """The stream of whose key ``told`` answers with, given this one's: how processes that train together come to share one."""

@@ -61,8 +61,8 @@ class DPOptimizer(Fixed, Saved, Standing):
         ledger: Where each step is recorded, before it is applied.
         stream: Where the noise comes from; by default keyed by the operating system.
         kept_key: Whether the stream's key outlives the process, so that a step may be repeated. Its noise then follows from the sum that it
-            hides, too: repeated for the same sum it is the same, for any other sum it is independent.
-        budget: What may be spent.
+            hides and from noise multiplier and bound, too: repeated for the same it is the same, for any other it is independent.
+        budget: What may be spent; by default what the ledger says.
 
     Raises:
         PrivacyError: If optimiser and module do not hold the same trainable parameters, or a layer cannot be private.
@@ -94,8 +94,8 @@ class DPOptimizer(Fixed, Saved, Standing):
         self.parameters = guards.matched(self.capture.root, optimizer)
         self._clip = clip_of(max_grad_norm)
         guards.check_settings(noise_multiplier, self._clip)
-        self.asked = noise_multiplier, self._clip.sensitivity
-        self._noise_multiplier, self._mean = noise_multiplier, guards.is_mean(loss_reduction)
+        self.asked = float(noise_multiplier), self._clip.sensitivity
+        self._noise_multiplier, self._mean = float(noise_multiplier), guards.is_mean(loss_reduction)
         self.loader = Unsampled(self, expected_batch_size, reproducible=generator is not None) if loader is None else loader
         self.ledger = Ledger() if ledger is None else ledger
         self._choose()
@@ -207,9 +207,9 @@ class DPOptimizer(Fixed, Saved, Standing):
         self._written.check()
         self.gathered.check(self.loader)
         self.probe.stepped()
-        if self.broke and self.budget is not None:
+        if self.broke and (limit := self.limit) is not None:
             raise BudgetSpent(
-                f"one more step would cost more than epsilon = {self.budget.epsilon} at delta = {self.budget.delta} "
+                f"one more step would cost more than epsilon = {limit.epsilon} at delta = {limit.delta} "
                 f"({self.ledger.steps} steps are spent); expected training to end here, with the weights of the last step"
             )
         self.loader.ranks.agree((self.loader.draws, self.steps), "batches and steps")
@@ -247,7 +247,13 @@ class DPOptimizer(Fixed, Saved, Standing):
     @property
     def broke(self) -> bool:
         """Whether one more step would cost more than the budget."""
-        return self.budget is not None and not self.budget.affords(self.ledger, self.release)
+        limit = self.limit
+        return limit is not None and not limit.affords(self.ledger, self.release)
+
+    @property
+    def limit(self) -> Budget | None:
+        """The budget that its steps keep to: its own, else the latest of its engine."""
+        return self.budget or self.ledger.budget
 
     def admit(self, optimizer: torch.optim.Optimizer) -> None:
         """Called before any optimiser's step: none may step on private parameters but the inner one, once on each private gradient.
@@ -329,10 +335,11 @@ class DPOptimizer(Fixed, Saved, Standing):
             self._clip = self._clip.moved(noisy, self.loader.expected_batch_size)
 
     def _noise(self, turn: int) -> Stream:
-        """The stream at this turn, which a process reaches once; of a key that outlives it, at these sums, too."""
+        """The stream at this turn, which a process reaches once; of a key that outlives it, at these sums and this scale, too."""
         stream = self.stream
         if self._kept_key:
-            tag = self.loader.ranks.gathered(stream.tag(self._sums.flat, turn, self.gathered.votes))
+            settings = turn, self.gathered.votes, self.noise_multiplier, self._clip
+            tag = self.loader.ranks.gathered(stream.tag(self._sums.flat, *settings))
             stream = stream.child("sums", tag.hex())
         stream.seek(turn)
         return stream

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from quintain.core.errors import PrivacyError
+from quintain.dp.accounting.ledger import Release
 from quintain.dp.accounting.sealed import opened, sealed
 from quintain.dp.draws.sampling import SamplingLoader
 from quintain.dp.step import generators
@@ -25,6 +26,16 @@ class Saved(Bounded):
     @abstractmethod
     def params(self) -> list[nn.Parameter]: ...
 
+    @property
+    @abstractmethod
+    def release(self) -> Release: ...
+
+    @property
+    def _drawn_as(self) -> list[Any]:
+        """How batches are drawn, and what kind of noise they get."""
+        it = self.release
+        return [it.sampling, it.expected_batch_size, it.records, it.steps_per_epoch, it.mechanism]
+
     def state_dict(self) -> dict[str, Any]:
         """The inner optimiser's state, and under ``"privacy"`` the ledger, the places in the random streams (never their keys), and the
         state of torch's own generators."""
@@ -36,13 +47,15 @@ class Saved(Bounded):
             "max_grad_norm": self.max_grad_norm,
             "asked": list(self.asked),
             "choice": self.choice,
+            "drawn": self._drawn_as,
         }
         states = generators.states({parameter.device for parameter in self.params})
         return {**self.inner.state_dict(), "privacy": {**sealed(privacy), "generators": states}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from ``state_dict``; a seeded run then draws as if it had never stopped, torch's own generators included: they are put back
-        to where they were, for layers such as dropout.
+        to where they were, for layers such as dropout. Where batches are drawn otherwise than those of the state (size, records, way to
+        sample, kind of noise), that is a choice that was made after its steps.
 
         Raises:
             PrivacyError: If the state does not say what was spent, was changed, is earlier than what was spent here, or of a run that other
@@ -70,5 +83,7 @@ class Saved(Bounded):
         self.loader.use_up(privacy["draws"])
         self.set_as_planned("noise_multiplier", privacy["noise_multiplier"])
         self.set_as_planned("max_grad_norm", privacy["max_grad_norm"])
+        if privacy["drawn"] != self._drawn_as:
+            self._choose()
         self.inner.load_state_dict({key: value for key, value in state_dict.items() if key != "privacy"})
         generators.restore(states)

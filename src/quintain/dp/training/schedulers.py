@@ -1,5 +1,6 @@
 """Noise and bounds that change from epoch to epoch: each step is recorded with the noise that it had."""
 
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
@@ -9,6 +10,9 @@ from quintain.dp.step.optimizer import DPOptimizer
 
 class Scheduler:
     r"""Sets one setting of a private optimiser, :math:`v_t = v_0\, h(t)`, when it is made and at each ``step()``.
+
+    Made before the first private step, it is a plan that was fixed beforehand. Made later, what it does to the noise is a choice, as if the
+    noise were set by hand (see ``PrivacyRecord.fixed_beforehand``), and so is a state that sets other noise than the optimiser has.
 
     Args:
         optimizer: Whose setting it is.
@@ -26,6 +30,7 @@ class Scheduler:
             raise SettingError(f"got a {type(optimizer).__name__}; expected the private optimiser that make_private returned")
         self.optimizer, self.factor, self.last_epoch = optimizer, factor, last_epoch
         self.base: float = getattr(optimizer, self.sets)
+        self._beforehand = not optimizer.ledger.steps
         self.step()
 
     def step(self) -> None:
@@ -34,16 +39,22 @@ class Scheduler:
         self._set()
 
     def state_dict(self) -> dict[str, Any]:
-        """Epoch and first value; plain numbers."""
-        return {"last_epoch": self.last_epoch, "base": self.base}
+        """Epoch, first value, and whether it was made before the first private step; plain numbers."""
+        return {"last_epoch": self.last_epoch, "base": self.base, "beforehand": self._beforehand}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from ``state_dict``."""
         self.last_epoch, self.base = state_dict["last_epoch"], state_dict["base"]
+        same = math.isclose(self._value, getattr(self.optimizer, self.sets), rel_tol=1e-9)
+        self._beforehand = not self.optimizer.ledger.steps or (same and state_dict["beforehand"])
         self._set()
 
+    @property
+    def _value(self) -> float:
+        return self.base * self.factor(self.last_epoch)
+
     def _set(self) -> None:
-        self.optimizer.set_as_planned(self.sets, self.base * self.factor(self.last_epoch))
+        self.optimizer.set_as_planned(self.sets, self._value, beforehand=self._beforehand)
 
 
 class _Exponential(Scheduler):
