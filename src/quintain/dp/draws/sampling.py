@@ -177,8 +177,8 @@ class SamplingLoader(Fixed):
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         """Refuse copies, shallow ones too: two steps on one draw cost more than is counted for two draws."""
         raise PrivacyError(
-            "got a request to copy or pickle a private loader; expected each run to draw its own batches: hand make_private an ordinary "
-            "DataLoader for each"
+            "got a request to copy or pickle a private loader; expected each run to draw its own batches: make_private anew, with an "
+            "ordinary DataLoader"
         )
 
     def __len__(self) -> int:
