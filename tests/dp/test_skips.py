@@ -6,8 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
-from quintain.dp import BatchMemoryManager
+from quintain.dp import BatchMemoryManager, PrivacyEngine
 from tests.dp.loops import refused, step
 
 
@@ -185,6 +186,23 @@ def test_batches_that_are_used_whole_pass(private, blobs, how: str) -> None:
             F.cross_entropy(net(given), y[rows]).backward()
         optimizer.step()
     assert engine.ledger.steps == 2
+
+
+@pytest.mark.parametrize("kept", ["zeros", "whole numbers"])
+def test_inputs_that_look_like_a_column_of_row_numbers_are_not_taken_for_it(kept: str) -> None:
+    """Row numbers in the batch, from 0: inputs that are all 0, or that are few small whole numbers, are among them and no rows twice."""
+    x = torch.zeros(40, 1) if kept == "zeros" else torch.arange(40)[:, None] % 2.0
+    net = nn.Linear(1, 2)
+    net, optimizer, loader = PrivacyEngine(seed=0).make_private(
+        module=net,
+        optimizer=torch.optim.SGD(net.parameters(), lr=0.1),
+        data_loader=DataLoader(TensorDataset(x, torch.arange(40) % 2, torch.arange(40)), batch_size=30),
+        noise_multiplier=1.0,
+        max_grad_norm=1.0,
+    )
+    for given, y, _ in loader:
+        step(net, optimizer, given, y)
+    assert optimizer.steps == 2
 
 
 def test_a_state_written_with_a_batch_in_hand_does_not_leave_it_out(private) -> None:

@@ -4,10 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from quintain.dp import PrivatePlan, fit
+from quintain.dp import PrivatePlan, fit, specification
+from quintain.dp.gradients import forms
 from quintain.dp.gradients.passes import Pass
 from quintain.dp.rules import RULES
-from quintain.dp.specification import BLOCK, _sensitivity, inclusion_measurements, noise_of_net
+from quintain.dp.rules.convolutions import Filters
+from quintain.dp.specification import BLOCK, _sensitivity, inclusion_measurements, noise_of_net, sensitivity_of_net
 from quintain.dp.specimens import EveryLayer, hostile_records, layers_without_gradient
 from quintain.dp.step import optimizer
 from quintain.dp.step.noise import Stream
@@ -37,6 +39,10 @@ def test_hostile_records_press_against_the_bound_through_every_layer():
     nn.functional.cross_entropy(net(x[:1]), y[:1]).backward()
     for branch in net.branches:
         assert sum(float(p.grad.square().sum()) for p in branch.parameters()) ** 0.5 > 0.1
+
+
+FEW = 14
+"""Sums that are enough to take twelve records apart."""
 
 
 class Half:
@@ -73,10 +79,56 @@ def test_a_norm_that_one_kind_of_layer_understates_is_seen(kind, monkeypatch):
         return WAYS["fit"](net, x, y, plan, seed)
 
     monkeypatch.setattr(optimizer, "weighed", understated)
+    monkeypatch.setattr(specification, "SUMS", FEW)
     found = _sensitivity(PLAN, one_step, seed=0)
     assert marked
     assert found.p_value == 0
     assert found.measured > 0.7
+
+
+def understate(monkeypatch, form, share=0.25, of=None):
+    real = form.squared
+    monkeypatch.setattr(form, "squared", lambda found: real(found) * (share if of is None or found.rows.dtype == of else 1.0))
+
+
+@pytest.mark.parametrize("form", [Filters, forms.Outer, forms.Rows, forms.Blocks, forms.Sum], ids=lambda form: form.__name__)
+def test_a_norm_that_one_form_of_gradients_understates_is_seen(form, monkeypatch):
+    understate(monkeypatch, form)
+    monkeypatch.setattr(specification, "SUMS", FEW)
+    assert _sensitivity(PLAN, WAYS["fit"], seed=0).p_value == 0
+
+
+class Bfloat(nn.Module):
+    """Layers that run in bfloat16."""
+
+    def __init__(self, *layers):
+        super().__init__()
+        self.net = nn.Sequential(*layers)
+
+    def forward(self, x):
+        with torch.autocast("cpu", torch.bfloat16):
+            return self.net(x)
+
+
+NETS = {
+    "convolutions": lambda: nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 2)),
+    "dropout": lambda: nn.Sequential(nn.Flatten(), nn.Linear(100, 8), nn.Dropout(), nn.Linear(8, 3)),
+    "norm": lambda: nn.Sequential(nn.Flatten(), nn.Linear(100, 8), nn.GroupNorm(2, 8), nn.Linear(8, 3)),
+    "bfloat16": lambda: Bfloat(nn.Flatten(), nn.Linear(100, 8), nn.ReLU(), nn.Linear(8, 3)),
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_net_of_ones_own_is_held_to_the_bound_and_stays_as_it_is(name, monkeypatch):
+    net = NETS[name]()
+    before = [p.clone() for p in net.parameters()]
+    found = sensitivity_of_net(net, (1, 10, 10), PLAN)
+    assert found.p_value == 1
+    assert 0.65 < found.measured < 0.701
+    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
+    understate(monkeypatch, forms.Dense, of=torch.float32)
+    understate(monkeypatch, forms.Outer)
+    assert sensitivity_of_net(net, (1, 10, 10), PLAN).p_value == 0
 
 
 def test_a_record_that_moves_what_another_adds_is_seen(monkeypatch):

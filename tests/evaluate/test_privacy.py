@@ -1,6 +1,7 @@
 """Accountant and audit meet, through the real engine; planted bugs sound the alarm that they name."""
 
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -40,6 +41,12 @@ def net():
 
 def audit(**words):
     return audited_outcome(net(), data(), BUDGET, canaries=300, **words)
+
+
+@pytest.fixture
+def run_alone(monkeypatch):
+    """What the audited run tells of itself is enough for many a fault: the measurements on made-up records are left out, to save time."""
+    monkeypatch.setattr("quintain.evaluate.privacy.measurements", lambda *_plan, **_words: ())
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +103,7 @@ def test_the_clean_run_sounds_no_alarm(audited):
     assert audited.notes == () or "cannot contradict" in audited.notes[0]
 
 
-def test_mutant_halved_noise_is_a_specification_failure(monkeypatch):
+def test_mutant_halved_noise_is_a_specification_failure(monkeypatch, run_alone):
     from quintain.dp.step import optimizer
 
     real = optimizer.PrivateOptimizer.__init__
@@ -109,7 +116,7 @@ def test_mutant_halved_noise_is_a_specification_failure(monkeypatch):
         alarm(audit())
 
 
-def test_mutant_of_a_ledger_that_counts_every_other_step(monkeypatch):
+def test_mutant_of_a_ledger_that_counts_every_other_step(monkeypatch, run_alone):
     from quintain.dp.accounting import ledger
 
     real, calls = ledger.Ledger.record, []
@@ -247,7 +254,7 @@ def test_mutant_the_same_noise_at_every_step(monkeypatch):
     assert failed(audit()) >= {"canary noise over steps", "canary noise of two steps", "noise between steps, fit"}
 
 
-def test_mutant_noise_that_is_used_twice_many_steps_apart(monkeypatch):
+def test_mutant_noise_that_is_used_twice_many_steps_apart(monkeypatch, run_alone):
     from quintain.dp.step.noise import Stream
 
     steps = iter(range(10**6))
@@ -259,7 +266,7 @@ def test_mutant_noise_that_is_used_twice_many_steps_apart(monkeypatch):
     assert "canary noise of two steps" in failed(audit())
 
 
-def test_mutant_one_noise_for_neighboring_numbers(monkeypatch):
+def test_mutant_one_noise_for_neighboring_numbers(monkeypatch, run_alone):
     def pairs(real, stream, into, scale, by=1):
         real(stream, into, scale, by)
         into[1 : len(into) // 2 * 2 : 2] += into[: len(into) // 2 * 2 : 2]
@@ -276,13 +283,33 @@ def test_mutant_batches_of_a_fixed_size(monkeypatch):
     assert failed(audit()) >= {"batch size spread, audited run", "batch size spread, fit"}
 
 
-def test_mutant_twice_the_sampling_rate_shows_on_the_canaries_themselves(monkeypatch):
+def test_mutant_twice_the_sampling_rate_shows_on_the_canaries_themselves(monkeypatch, run_alone):
     stream_fault(monkeypatch, "chosen", lambda real, stream, records, expected: real(stream, records, min(2 * expected, records)))
     outcome = audited_outcome(net(), data(), replace(BUDGET, epsilon=30.0), canaries=300)
     assert failed(outcome) >= {"canary push", "batch size, audited run"}
 
 
-def test_what_a_plan_without_strength_adds_is_not_measured():
+def test_mutant_of_norms_that_leave_biases_out_shows_on_the_net_itself(monkeypatch, run_alone):
+    """In the net's own format alone: neither canaries, which have no bias, nor layers in float64 can tell."""
+    from quintain.dp.gradients.forms import Dense
+
+    real = Dense.squared
+    monkeypatch.setattr(Dense, "squared", lambda found: real(found) * (found.rows.dtype != torch.float32))
+    assert failed(audit()) == {"sensitivity of the net"}
+
+
+def test_mutant_of_an_accountant_that_takes_the_noise_for_larger_is_told_by_another(monkeypatch, run_alone):
+    """The plan, the claim and the run's ledger agree on it, and an audit of this size sees less than the truth."""
+    from quintain.dp.accounting import pld
+
+    real = pld._step
+    monkeypatch.setattr(pld, "_composed", lru_cache(pld._composed.__wrapped__))
+    monkeypatch.setattr(pld, "_step", lambda sigma, rate, interval: real(1.5 * sigma, rate, interval))
+    outcome = audited_outcome(net(), data(), replace(BUDGET, epsilon=2.5), canaries=300)
+    assert failed(outcome) == {"accountant"}
+
+
+def test_what_a_plan_without_strength_adds_is_not_measured(run_alone):
     outcome = audited_outcome(net(), data(), replace(BUDGET, rate=3000.0), canaries=300)
     assert failed(outcome) == set()
     assert not any(test.name == "canary push" for test in outcome.body.specification)

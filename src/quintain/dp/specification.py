@@ -13,23 +13,28 @@ from torch import Tensor, nn
 from quintain.core.errors import SpecificationFailure
 from quintain.core.laws import cosine_p, shape_p, spread_p
 from quintain.core.seeds import derive
-from quintain.dp.specimens import EveryLayer, Unmoved, hostile_records, layers_without_gradient, records_without_gradient
-from quintain.dp.training.features import Records
+from quintain.dp.specimens import EveryLayer, Loud, Unmoved, hostile_records, layers_without_gradient, records_without_gradient
+from quintain.dp.training.features import Features, Records
 from quintain.dp.training.fitting import fit
 from quintain.dp.training.plan import PrivatePlan
-from quintain.dp.ways import WAYS, Rows, Way
+from quintain.dp.ways import WAYS, Rows, Watched, Way
 from quintain.results.privacy_records import SpecificationTest
 from quintain.results.specification import Measurement, judged
+from quintain.training.loop import own_draws
 
 NOISE_STEPS = 4
 BATCHES = 200
 """Batches drawn to measure how they are drawn."""
 BLOCK = 1 << 16
 """Numbers of one parameter whose noise is measured by itself."""
-SUMS = 32
+SUMS = 20
 """Sums over random parts of the hostile records, from which follows what each of them adds."""
 SLACK = 1e-6
 """By how much of the bound rounding may exceed it; ten times as much may be missing from a record that presses against it."""
+RECORDS, SUMS_OF_NET = 6, 16
+"""Records that a net of one's own is measured with, and sums over random parts of them."""
+SLACK_OF_NET = 0.05
+"""By how much of the bound a net of one's own may exceed it: far more than it rounds in its own format, far less than a fault adds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +128,53 @@ def noise_of_net(net: nn.Module, data: Records, plan: PrivatePlan) -> Measuremen
     p_value, measured = min(found)
     text = f"noise of {numbers // 2} weights of the net, over that of the plan: of all, or where it differs most, by parameter"
     return Measurement("noise of the net", 1.0, measured, min(1.0, len(found) * p_value), text)
+
+
+def sensitivity_of_net(net: nn.Module, shape: Sequence[int], plan: PrivatePlan) -> Measurement:
+    """Measure, through ``fit``, the most that one record moves the clipped sum of a net of one's own: in its layers, sizes and format.
+
+    Records are made up, and the net's outputs are multiplied until gradients are far above the bound. Each batch's sum, without noise, is
+    taken apart into one term a record. Where the net itself draws at random (dropout), batches hold one record alone. What rounding moves
+    in a net of few bits is far below ``SLACK_OF_NET``; an excess below it is left to ``measurements``, which are in float64.
+
+    Args:
+        net: As it is trained; it is copied.
+        shape: Of one record, with numbers in [0, 1].
+        plan: Whose bound it is.
+    """
+    bound = plan.max_grad_norm
+    loud = Loud(deepcopy(net).train(), 100 * max(bound, 1.0))
+    device = next(net.parameters()).device
+    x = torch.rand(RECORDS, *shape, generator=torch.Generator().manual_seed(0)).to(device)
+    with torch.no_grad(), own_draws(device):
+        one, other = loud(x), loud(x)
+    count, batch = (RECORDS, RECORDS // 2) if torch.allclose(one, other, rtol=1e-3, equal_nan=True) else (1, 1)
+    records = Watched(Features(x[:count].cpu(), one[:count].nan_to_num().argmin(1).cpu()))
+    drawn, sums = list[npt.NDArray[np.float64]](), list[Tensor]()
+
+    def observe(_step: int, release: Tensor) -> None:
+        drawn.append(np.bincount(records.batch_in_hand(), minlength=len(records)).astype(np.float64))
+        sums.append(release.cpu() * batch)
+
+    still = PrivatePlan(0.0, bound, expected_batch_size=batch, steps=SUMS_OF_NET, rate=1e-30)
+    fit(loud, records, still, on_step=observe)
+    found = _most(np.array(drawn), torch.stack(sums).float()) if batch > 1 else float(torch.stack(sums).norm(dim=1).max())
+    text = f"most that one of {len(records)} records made up moves the sum of clipped gradients of the net"
+    return Measurement("sensitivity of the net", bound, found, float(found <= bound * (1 + SLACK_OF_NET)), text)
+
+
+def _most(drawn: npt.NDArray[np.float64], sums: Tensor) -> float:
+    """The greatest norm of a record's term, where sums (steps, numbers) are taken for sums of one term a record; and what is left over.
+
+    Worked out from the inner products of the sums, so that no more than these is held.
+    """
+    if not torch.isfinite(sums).all():
+        return math.inf
+    products = sum((part.double() @ part.double().T for part in sums.split(BLOCK, dim=1)), torch.zeros(len(sums), len(sums)).double())
+    apart = np.linalg.pinv(drawn)
+    left = np.eye(len(drawn)) - drawn @ apart
+    terms, rest = (np.sqrt(np.einsum("ij,jk,ik->i", m, products.numpy(), m).clip(0)) for m in (apart, left))
+    return float(terms.max() + rest.max())
 
 
 def _blocks(size: int) -> list[int]:

@@ -43,6 +43,23 @@ class Unmoved(nn.Module):
         return logits * 0
 
 
+class Loud(nn.Module):
+    """A net whose outputs are multiplied, so that its gradients are.
+
+    Args:
+        net: Logits.
+        gain: What they are multiplied by.
+    """
+
+    def __init__(self, net: nn.Module, gain: float) -> None:
+        super().__init__()
+        self.net, self.gain = net, gain
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.net(x)
+        return self.gain * logits
+
+
 class _Branch(nn.Module):
     """A layer on its own view of the record, folded into logits."""
 
@@ -55,8 +72,9 @@ class _Branch(nn.Module):
 
 
 class EveryLayer(nn.Module):
-    """A small float64 net of each kind of layer that has a rule, one of them used twice, and one with a tied weight.
+    """A small float64 net of each kind of layer that has a rule, one of them used twice, and some with tied weights.
 
+    Convolutions, attention and tables are there in sizes and uses enough for each form that gradients are held in (``forms``).
     They stand side by side, each on the record itself, so that none hides another's gradient.
 
     Args:
@@ -92,20 +110,24 @@ def _layers() -> list[tuple[nn.Module, Callable[[nn.Module, Tensor], Tensor]]]:
     tied = nn.Linear(8, 8, bias=False)
     other = nn.Linear(8, 8)
     other.weight = tied.weight
+    words, head = nn.Embedding(_WORDS, 5), nn.Linear(5, _WORDS, bias=False)
+    head.weight = words.weight
     return [
         *((layer, _flat) for layer in (nn.Linear(PIXELS, 6), NonDynamicallyQuantizableLinear(PIXELS, 6), nn.PReLU())),
         (nn.Bilinear(8, 8, 6), lambda layer, x: layer(x[:, :8], x[:, 8:16])),
         *((layer, _flat) for layer in (nn.GroupNorm(4, PIXELS), nn.LayerNorm(PIXELS), nn.RMSNorm(PIXELS, eps=1e-5))),
-        *((layer, _steps) for layer in (nn.Conv1d(8, 3, 3, padding=1), nn.ConvTranspose1d(8, 3, 3))),
+        *((layer, _steps) for layer in (nn.Conv1d(8, 3, 3, padding=1), nn.ConvTranspose1d(8, 6, 3), nn.ConvTranspose1d(8, 16, 5))),
         *((layer, _picture) for layer in (nn.Conv2d(1, 3, 3, 2, 1), nn.ConvTranspose2d(1, 2, 3, 2))),
         *((layer, _volume) for layer in (nn.Conv3d(1, 2, 2), nn.ConvTranspose3d(1, 2, 2))),
         (nn.InstanceNorm1d(8, affine=True), _steps),
         (nn.InstanceNorm2d(4, affine=True), lambda layer, x: layer(x.view(-1, 4, 4, 4))),
         (nn.InstanceNorm3d(2, affine=True), lambda layer, x: layer(x.view(-1, 2, 4, 4, 2))),
+        (nn.Conv2d(8, 2, 3), lambda layer, x: layer(x.view(-1, 1, 8, 8).tile(1, 8, 2, 2))),
         *((layer, lambda layer, x: layer(_words(x))) for layer in (nn.Embedding(_WORDS, 5), nn.EmbeddingBag(_WORDS, 5, mode="sum"))),
-        (nn.MultiheadAttention(8, 2, batch_first=True), lambda layer, x: layer(*[x.view(-1, 8, 8)] * 3, need_weights=False)[0]),
+        *((nn.MultiheadAttention(8, 2, batch_first=True), view) for view in (_to_itself, _to_another)),
         *((layer, lambda layer, x: layer(x.view(-1, 8, 8))[0]) for layer in sequences),
         (nn.Sequential(tied, nn.Tanh(), other, nn.Tanh(), tied), lambda layer, x: layer(x.view(-1, 8, 8))),
+        (nn.Sequential(words, nn.Tanh(), head), lambda layer, x: layer(_words(x))),
     ]
 
 
@@ -126,6 +148,17 @@ def _picture(layer: nn.Module, x: Tensor) -> Tensor:
 
 def _volume(layer: nn.Module, x: Tensor) -> Tensor:
     found: Tensor = layer(x.view(-1, 1, 4, 4, 4))
+    return found
+
+
+def _to_itself(layer: nn.Module, x: Tensor) -> Tensor:
+    found: Tensor = layer(*[x.view(-1, 8, 8)] * 3, need_weights=False)[0]
+    return found
+
+
+def _to_another(layer: nn.Module, x: Tensor) -> Tensor:
+    steps = x.view(-1, 8, 8)
+    found: Tensor = layer(steps[:, ::2], steps, steps, need_weights=False)[0]
     return found
 
 

@@ -43,8 +43,7 @@ def _by_fit(net: nn.Module, x: Tensor, y: Tensor, plan: PrivatePlan, seed: int |
 
 def _by_loop(net: nn.Module, x: Tensor, y: Tensor, plan: PrivatePlan, seed: int | None) -> list[Step]:
     engine = PrivacyEngine(seed=seed)
-    # Numbered from 1: a number that looks like an input would be taken for one that was put in place of another.
-    numbered = TensorDataset(x, y, torch.arange(1, len(x) + 1))
+    numbered = TensorDataset(x, y, torch.arange(len(x)))
     loader = DataLoader(numbered, batch_size=plan.expected_batch_size, generator=torch.Generator())
     model, optimizer, private = engine.make_private(
         module=net,
@@ -62,7 +61,7 @@ def _by_loop(net: nn.Module, x: Tensor, y: Tensor, plan: PrivatePlan, seed: int 
                 F.cross_entropy(model(inputs), labels).backward()
                 optimizer.step()
                 release = torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None])
-                steps.append(Step(release, rows.numpy() - 1))
+                steps.append(Step(release, rows.numpy()))
     finally:
         optimizer.capture.remove()
     return steps[: plan.steps]

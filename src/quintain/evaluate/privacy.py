@@ -14,7 +14,8 @@ from quintain.core.progress import Progress, silent
 from quintain.core.seeds import derive
 from quintain.data.dataset import Dataset
 from quintain.dp import PrivateFit, PrivatePlan, fit
-from quintain.dp.specification import inclusion_measurements, measurements, noise_of_net
+from quintain.dp.accounting import prv
+from quintain.dp.specification import inclusion_measurements, measurements, noise_of_net, sensitivity_of_net
 from quintain.dp.ways import Rows, Watched
 from quintain.evaluate.outcome import Outcome
 from quintain.evaluate.private_plans import Budget, accounted, describe, quantity
@@ -135,14 +136,16 @@ def _observed(net: nn.Module, train: Dataset, plan: PrivatePlan, canaries: int, 
 
 
 def _measured(run: _Observed, net: nn.Module, train: Dataset, plan: PrivatePlan, claimed: float) -> tuple[Measurement, ...]:
-    """What the audited run itself tells of its noise, its sampling, its clipping and its books; and the noise on all of its weights."""
+    """What the audited run itself tells of its noise, its sampling, clipping and books; and noise and clipping of the net's own weights."""
     q, unit = plan.sample_rate(len(train)), plan.max_grad_norm / plan.expected_batch_size
     own = inclusion_measurements(run.batches, len(train), q)
     return (
         *coordinate_measurements(run.seen, rate=q, noise_multiplier=plan.noise_multiplier, unit=unit, clip=plan.max_grad_norm),
         *(replace(one, name=f"{one.name}, audited run") for one in own),
         noise_of_net(net, train, plan),
+        sensitivity_of_net(net, train.shape, plan),
         _accounting(plan, claimed, run.spent, len(run.seen.seen)),
+        _other_accountant(plan, q, claimed),
     )
 
 
@@ -151,6 +154,12 @@ def _accounting(plan: PrivatePlan, claimed: float, spent: PrivateFit, releases: 
     passed = spent.epsilon == claimed and spent.steps == releases == plan.steps
     text = f"the run's ledger: {spent.steps} steps at {spent.epsilon:.6g}, {releases} released; of {plan.steps} steps"
     return Measurement("accounting", claimed, spent.epsilon, float(passed), text)
+
+
+def _other_accountant(plan: PrivatePlan, rate: float, claimed: float) -> Measurement:
+    """Whether an accountant of another kind, which shares no code with the one that claims, proves that the plan costs more."""
+    least = prv.bracket([(plan.noise_multiplier, rate, plan.steps)], plan.delta).lower
+    return Measurement("accountant", claimed, least, float(least <= claimed), "least true epsilon of the plan by our PRV, under the claim")
 
 
 def _scores(seen: Canaried, plan: PrivatePlan, records: int) -> NDArray[np.float64]:

@@ -40,7 +40,8 @@ class Seen:
 class Rows:
     """Compares, at the first batches and then at random, the first tensor that the module is called with to the batch that was drawn.
 
-    What the loop has changed (augmented, embedded, mixed) is no longer known by its numbers, and is not judged.
+    What the loop has changed (augmented, embedded, mixed) is no longer known by its numbers, and is not judged. Where a batch holds several
+    tensors of such rows (inputs, numbers of rows), those of the module may be any of them: whichever they are whole is the one.
 
     Args:
         capture: Of the module to train.
@@ -73,9 +74,9 @@ class Rows:
         if sum(len(one.given) for one in self._seen) != len(piece.rows):
             return
         given = torch.cat([one.given for one in self._seen]).sort().values
-        for drawn in seen.drawn:
-            rows = drawn.sort().values
-            if len(rows) >= FEWEST and (rows.diff() != 0).all() and torch.isin(given, rows).all() and not torch.equal(given, rows):
+        drawn = [one.sort().values for one in seen.drawn]
+        for rows in () if any(torch.equal(given, rows) for rows in drawn) else drawn:
+            if len(rows) >= FEWEST and (rows.diff() != 0).all() and torch.isin(given, rows).all():
                 missing = len(rows) - len(given.unique())
                 raise PrivacyError(
                     f"the passes since the last step held some rows of the batch twice or more, and {missing} others not at all; expected "
