@@ -100,3 +100,8 @@ def test_what_is_left_of_a_budget_is_found_in_few_trials(kind: str, monkeypatch:
 def test_a_budget_is_a_number(epsilon: float) -> None:
     with pytest.raises(SettingError, match="positive finite"):
         Budget(epsilon, 1e-5)
+
+
+def test_a_budget_has_a_probability_for_its_delta() -> None:
+    with pytest.raises(SettingError, match="got delta = 0"):
+        Budget(1.0, 0)

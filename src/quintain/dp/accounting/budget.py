@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from quintain.core.errors import SettingError
 from quintain.dp.accounting.ledger import Ledger, Release
 from quintain.dp.accounting.planning import MOST_STEPS, steps_left
+from quintain.dp.accounting.pld import check_delta
 
 
 @dataclass(slots=True)
@@ -16,7 +17,7 @@ class Budget:
         epsilon, delta: What all steps together may cost.
 
     Raises:
-        SettingError: If epsilon is not positive and finite.
+        SettingError: If epsilon is not positive and finite, or delta no probability.
     """
 
     epsilon: float
@@ -24,6 +25,7 @@ class Budget:
     _known: tuple[tuple[Release, ...], Release, int] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        check_delta(self.delta)
         if not 0 < self.epsilon < math.inf:
             raise SettingError(
                 f"got stop_at_epsilon = ({self.epsilon}, {self.delta}); expected a positive finite epsilon, such as (3.0, 1e-5)"
