@@ -1,12 +1,17 @@
 """Losses in which examples share a mean, a scale, a selection or a row: refused, or said not to be checked, never called fine."""
 
+import copy
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from quintain.dp.gradients.trials import FINE
-from tests.dp.loops import refused
+from tests.dp.loops import full, refused
 
 WEIGHTS = torch.tensor([1.0, 3.0])
 
@@ -27,6 +32,15 @@ def ignored(out: Tensor, y: Tensor) -> Tensor:
     return F.cross_entropy(out, y, ignore_index=1)
 
 
+@torch.no_grad()
+def sure(out: Tensor) -> Tensor:
+    return (out[:, 0] > out[:, 0].mean()).float() + 0.25
+
+
+def own_mean(losses: Tensor, kept: Tensor) -> Tensor:
+    return (losses * kept).sum(-1) / kept.sum(-1).clamp(min=0.5)
+
+
 LOSSES = {
     "batch-wise pos_weight": (
         lambda out, y: F.binary_cross_entropy_with_logits(out[:, 0], y.float(), pos_weight=positives(y)),
@@ -41,6 +55,12 @@ LOSSES = {
     "the worst example": (lambda out, y: each(out, y).max(), "selects among.*max"),
     "own masked mean": (lambda out, y: (each(out, y) * (y == 1)).sum() / (y == 1).sum(), "multiplies or divides"),
     "own masked mean, a method": (lambda out, y: (each(out, y) * (y == 1)).sum().div((y == 1).sum() + 1), "multiplies or divides"),
+    "a mean over masked rows": (lambda out, y: F.cross_entropy(out[y == 1], y[y == 1]), "some of a batch's rows"),
+    "a mean over a mask": (lambda out, y: each(out, y)[y == 1].mean(), "some of a batch's rows"),
+    "a mean over an index": (lambda out, y: each(out, y)[torch.nonzero(y)[:, 0]].mean(), "some of a batch's rows"),
+    "a mean over what is selected": (lambda out, y: each(out, y).masked_select(y == 1).mean(), "some of a batch's rows"),
+    "a mean without NaN": (lambda out, y: torch.where(y == 1, each(out, y), math.nan).nanmean(), "some of a batch's rows"),
+    "a count of sure outputs": (lambda out, y: (each(out, y) * sure(out)).sum() / sure(out).sum(), "multiplies or divides"),
     "mixup": (mixed, "two orders"),
     "labels ignored": (ignored, "how many labels count"),
 }
@@ -72,8 +92,92 @@ FAIR = {
     "the largest of an example": lambda out, y: out.max(1).values.square().mean(),
     "two means": lambda out, y: F.cross_entropy(out, y) + 0.1 * out.square().sum(1).mean(),
     "two sets of labels": lambda out, y: F.cross_entropy(out, y) + F.cross_entropy(out, 1 - y),
+    "a mean over the batch, then a sum": lambda out, y: out.square().mean(0).sum(),
+    "a sum over masked rows": lambda out, y: F.cross_entropy(out[y == 1], y[y == 1], reduction="sum") / len(y),
+    "a mask within each example": lambda out, y: own_mean(out.square(), F.one_hot(y, 2)).mean(),
+    "a mask within each example, in turn": lambda out, y: torch.stack(
+        [row[kept].mean() for row, kept in zip(out.square(), F.one_hot(y, 2) > 0, strict=True)]
+    ).mean(),
+    "a number for each, in turn": lambda out, y: sum(own_mean(out[i].square(), F.one_hot(y, 3)[i, :2]) for i in range(len(y))) / len(y),
     "divided by hand": lambda out, y: sum(each(out, y)) / len(y),
 }
+
+
+@pytest.mark.parametrize("name", ["a mask within each example", "a mean over the batch, then a sum"])
+def test_batches_of_one_example_share_nothing(private, name: str) -> None:
+    net, optimizer, loader, engine = private(batch=1)
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = net(x)
+        (FAIR[name](out, y) if len(x) else out.sum()).backward()
+        optimizer.step()
+    assert engine.ledger.steps == len(loader)
+
+
+def test_a_second_loss_of_the_same_outputs_is_looked_at(private) -> None:
+    net, _optimizer, loader, engine = private(batch=20)
+    x, y = next(iter(loader))
+    out = net(x)
+    F.cross_entropy(out, y).backward(retain_graph=True)
+    with refused("mixes the examples"):
+        out.std(0).sum().backward()
+    assert engine.ledger.steps == 0
+
+
+def test_a_loss_of_two_examples_amid_the_batch_is_found(private) -> None:
+    net, optimizer, loader, _engine = private(**full(40))
+    with refused("mixes the examples"):
+        for _ in range(40):
+            for x, y in loader:
+                optimizer.zero_grad()
+                out = net(x)
+                (F.cross_entropy(out, y) + (out[2] - out[4]).square().sum()).backward()
+                optimizer.step()
+
+
+def test_losses_print_copy_and_save_as_tensors_do(private, tmp_path) -> None:
+    net, _optimizer, loader, _ = private(batch=20)
+    x, y = next(iter(loader))
+    loss = F.cross_entropy(net(x), y)
+    assert f"{loss:.3f}" == f"{loss.item():.3f}"
+    assert repr(loss).startswith("tensor(")
+    with torch.no_grad():
+        mean = net(x).softmax(1).mean(0)
+    torch.save(mean, tmp_path / "mean")
+    assert all(type(other) is Tensor and torch.equal(other, mean) for other in (copy.deepcopy(mean), torch.load(tmp_path / "mean")))
+
+
+class Named(NamedTuple):
+    logits: Tensor
+
+
+@dataclass(frozen=True)
+class Held:
+    logits: Tensor
+
+
+class Gives(nn.Module):
+    """Outputs in a container."""
+
+    def __init__(self, kind) -> None:
+        super().__init__()
+        self.layer, self.kind = nn.Linear(6, 2), kind
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.kind(self.layer(x))
+
+
+@pytest.mark.parametrize("kind", [Named, Held])
+def test_losses_of_outputs_in_containers_are_looked_at(private, kind) -> None:
+    net, optimizer, loader, engine = private(Gives(kind), batch=20)
+    x, y = next(iter(loader))
+    with refused("how many labels count"):
+        ignored(net(x).logits, y)
+    optimizer.zero_grad()
+    F.cross_entropy(net(x).logits, y).backward()
+    optimizer.step()
+    probed = engine.record.runs[0].probed
+    assert (probed.model, probed.values, probed.loss) == (FINE, FINE, FINE)
 
 
 @pytest.mark.parametrize("name", FAIR)

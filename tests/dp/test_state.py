@@ -1,6 +1,7 @@
 """What a pass writes into the module, by whatever way, is refused by name before the next step; what changes nothing is left alone."""
 
 import math
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +16,11 @@ from quintain.dp.training.lora import lora
 from tests.dp.loops import refused, step
 
 
+@dataclass(slots=True)
+class Slot:
+    sum: Tensor
+
+
 class Net(nn.Module):
     """Runs ``write(self, x)`` in each pass."""
 
@@ -23,7 +29,8 @@ class Net(nn.Module):
         self.layer, self.frozen, self.write = nn.Linear(6, 2), nn.Linear(6, 6).requires_grad_(False), write
         self.register_buffer("kept", torch.ones(size))
         self.table, self.notes = torch.ones(size), [torch.ones(6)]
-        self.box, self.array = SimpleNamespace(sum=torch.ones(6)), torch.ones(6).numpy()
+        self.register_buffer("sparse", torch.eye(6).to_sparse())
+        self.box, self.array = SimpleNamespace(sum=torch.ones(6), inner=[Slot(torch.ones(6))]), torch.ones(6).numpy()
 
     def forward(self, x: Tensor) -> Tensor:
         self.write(self, x.detach())
@@ -51,6 +58,8 @@ WAYS = {
     "a list": (lambda net, x: net.notes.append(x), "attribute 'notes.1'"),
     "a tensor in a list": (lambda net, x: net.notes[0].data.add_(x.sum(0)), "attribute 'notes.0'"),
     "an object": (lambda net, x: setattr(net.box, "sum", x.sum(0)), "attribute 'box.sum'"),
+    "an object in an object": (lambda net, x: net.box.inner[0].sum.data.add_(x.sum(0)), "attribute 'box.inner.0.sum'"),
+    "a sparse buffer": (lambda net, x: net.sparse._values().add_(x.sum()), "attribute 'sparse.values'"),
     "an array": (lambda net, x: net.array.__setitem__(slice(6), x.sum(0)), "attribute 'array'"),
     "one that goes": (lambda net, x: vars(net).pop("table", None), "attribute 'table'"),
 }

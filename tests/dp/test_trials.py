@@ -1,12 +1,14 @@
 """Models whose outputs follow other rows of the batch are found by running them on other rows, which leaves no trace."""
 
 import random
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.data import DataLoader
 
 from quintain.dp import PrivacyEngine
@@ -35,6 +37,8 @@ MIXING = {
     "over the smallest": lambda x: x - x.amin(0),
     "ranks": lambda x: x.argsort(0).argsort(0).float(),
     "the one before": lambda x: x + 0.1 * x.roll(1, 0),
+    "the second before": lambda x: x + 0.1 * x.roll(2, 0),
+    "the other way round": lambda x: x + 0.1 * x.flip(0),
     "a little of the mean": lambda x: x + 0.01 * x.mean(0),
 }
 
@@ -115,6 +119,53 @@ def test_a_model_that_is_random_in_a_way_of_its_own_is_said_not_to_be_checked(pr
     net, optimizer, loader, engine = private(Changed(lambda x, _: x + torch.rand(x.shape, generator=own)), batch=20)
     step(net, optimizer, *next(iter(loader)))
     assert engine.record.runs[0].probed.values.startswith("not checked: the module gives other outputs")
+
+
+class Packed(nn.Module):
+    """Reads embedded words of several lengths, with dropout between layers: its masks follow how the batch is packed."""
+
+    def __init__(self, mixes: bool) -> None:
+        super().__init__()
+        self.table, self.last, self.mixes = nn.Embedding(20, 8), nn.Linear(8, 2), mixes
+        self.reads = nn.LSTM(8, 8, 2, batch_first=True, dropout=0.3)
+
+    def forward(self, words: Tensor) -> Tensor:
+        lengths = (words > 0).sum(1).clamp(min=1)
+        packed = pack_padded_sequence(self.table(words), lengths, batch_first=True, enforce_sorted=False)
+        found = self.last(self.reads(packed)[1][0][-1])
+        return found - found.detach().mean(0) if self.mixes else found
+
+
+def test_dropout_of_packed_rows_mixes_nothing() -> None:
+    for mixes in (False, True):
+        net, engine = Packed(mixes), PrivacyEngine(seed=0)
+        net, optimizer, loader = engine.make_private(
+            module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=sentences(None), wrap_model=False
+        )
+        rows = (x for _ in range(3) for x in loader)
+        with refused("other rows") if mixes else nullcontext():
+            for x, y in rows:
+                step(net, optimizer, x, y)
+        assert mixes or engine.record.runs[0].probed.values == FINE
+
+
+class Sorts(nn.Module):
+    """The first number of each row is the index of a word."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.last = nn.Embedding(4, 5), nn.Linear(10, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.cat([self.table(x[:, 0].round().clamp(0).long()), x[:, 1:]], 1))
+
+
+def test_indices_among_numbers_stay_indices(private) -> None:
+    net, optimizer, loader, engine = private(Sorts(), batch=20)
+    x, y = next(iter(loader))
+    loader.batch[0][:, 0] = torch.arange(len(x)) % 4
+    step(net, optimizer, x, y)
+    assert engine.record.runs[0].probed.values == FINE
 
 
 class Reader(nn.Module):

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 ASSUMED = (
     "the loss is a mean or sum of one term an example, as loss_reduction says; unseen are a scale that is a number of Python (from "
-    ".item()), a mask from detached statistics of the batch, labels or inputs mixed before the pass, and a loss that "
-    "torch.autograd.backward is called on: replace half of a batch's rows and labels, and see that the loss changes by the same amount "
-    "whatever the other half is",
+    ".item() or len()), a weight for each example worked out from the batch's labels, a mask from detached statistics of the batch, labels "
+    "or inputs mixed before the pass, and a loss that torch.autograd.backward is called on: replace half of a batch's rows and labels, and "
+    "see that the loss changes by the same amount whatever the other half is",
     "no term and no layer looks at other examples, of its batch or kept from earlier ones; unseen is what begins after the third pass, but "
     "at one pass in 64, and what changes outputs by less than the square root of their format's rounding unit (3e-4 of the largest in "
     "float32, 9 % in bfloat16) without a gradient: run the module in training mode on a batch, replace half of its rows, and compare the "

@@ -227,6 +227,11 @@ class Capture:
             self._running.close()
         if module is not self._root or not module.training or not torch.is_grad_enabled() or not self.enabled:
             return
+        if torch._C._current_graph_task_id() != -1:
+            raise PrivacyError(
+                "the module's forward was run inside a backward pass, as activation checkpointing around it does; expected it called in "
+                "the loop alone: for batches that do not fit into memory, set max_physical_batch"
+            )
         refuse_mixing(self._mixing)
         self._uncover(*self._hidden)
         if _trainable(module) != self._trainable:

@@ -1,6 +1,7 @@
 """What is done with the outputs until ``backward()``: losses in which examples share a scale, a selection or a statistic are refused."""
 
-from collections.abc import Callable, Mapping
+import copy
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +29,11 @@ LOSSES: Mapping[Any, Any] = {
         F.kl_div,
         F.poisson_nll_loss,
         F.gaussian_nll_loss,
+        F.multilabel_margin_loss,
+        F.multilabel_soft_margin_loss,
+        F.multi_margin_loss,
+        F.soft_margin_loss,
+        F.hinge_embedding_loss,
     )
 }
 SCALING = frozenset(
@@ -41,6 +47,16 @@ SELECTING: Mapping[str, tuple[int, int | None]] = {
 }
 """Whole numbers that come before the dimension, and the dimension by default; None is all."""
 REDUCING = frozenset({"mean", "sum", "nanmean", "nansum"})
+CHOOSING = frozenset({"__getitem__", "masked_select", "index_select", "take"})
+SCATTERING = frozenset(
+    name + ending
+    for name in ("masked_scatter", "index_put", "index_add", "index_copy", "scatter", "scatter_add", "scatter_reduce", "segment_reduce")
+    for ending in ("", "_")
+)
+ADDING = frozenset({"add", "sub", "__add__", "__radd__", "__iadd__", "__sub__", "add_"})
+
+BATCH, CHOSEN, ONE, SUMMED = "all of the batch", "some of the batch", "one example", "a sum or mean over the batch"
+"""What the first dimension of something made of the outputs is; all that came of it otherwise counts as the first of these."""
 TELLING = 8
 """Labels that are the same in two orders hardly by chance."""
 EXACT = 1e-5
@@ -103,22 +119,50 @@ class LossRules:
         if self._scales:
             self._judge_scales()
 
-    def called(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
-        """A function of torch was called on outputs, or on what was made of them."""
+    def called(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> str:
+        """A function of torch was called on outputs, or on what was made of them; what the first dimension of the result is."""
+        name, rows = getattr(func, "__name__", ""), _rows(args, kwargs)
         if func in LOSSES:
             self.loss(func, args, kwargs)
             reduction, given = (_argument(func, args, kwargs, name) for name in ("reduction", "input"))
-            if self._close and reduction in ("mean", "sum"):
-                classes = given.shape[1] if func in CLASSES and given.dim() > 1 else 1
-                self._measure(reduction == "mean", given, given.numel() // classes, result)
-            return
-        name = getattr(func, "__name__", "")
+            if reduction == "none" or rows not in (BATCH, CHOSEN):
+                return rows
+            classes = given.shape[1] if func in CLASSES and given.dim() > 1 else 1
+            self._reduced(reduction != "sum", rows is CHOSEN, given, given.numel() // classes, result)
+            return SUMMED
         if name in SCALING:
-            self._scaled(name, args)
+            if rows is not ONE and self._batch > 1:
+                self._scaled(name, args)
+        elif rows not in (BATCH, CHOSEN):
+            pass
         elif name in SELECTING:
             self._selected(name, args, kwargs, result)
-        elif name in REDUCING and self._close and self._over_batch(args[0], args[1:], kwargs, None):
-            self._measure("mean" in name, args[0], args[0].numel(), result)
+        elif name in REDUCING and _along_first(args[0], args[1:], kwargs, None):
+            chosen = rows is CHOSEN or (name == "nanmean" and bool(args[0].isnan().any()))
+            self._reduced("mean" in name, chosen, args[0], args[0].numel(), result)
+            return SUMMED
+        return self._following(name, rows, args, result)
+
+    def _reduced(self, mean: bool, chosen: bool, x: Tensor, terms: int, result: Any) -> None:
+        """A mean or sum over the batch, or over what was chosen from it."""
+        if mean and chosen and self._batch > 1 and isinstance(result, Tensor) and result.requires_grad:
+            result.register_hook(_refuse_mean_of_chosen)
+        if self._close and isinstance(x, Tensor):
+            self._measure(mean, terms, result)
+
+    def _following(self, name: str, rows: str, args: tuple[Any, ...], result: Any) -> str:
+        """What the first dimension is after an operation that is no reduction over it."""
+        if name in SCATTERING or (rows is ONE and name in ("stack", "cat", "concat", "concatenate", "vstack", "hstack")):
+            return BATCH
+        if rows is ONE and name in ADDING and all(isinstance(x, Watched) for x in args[:2]):
+            return SUMMED
+        if rows is not BATCH or self._batch < 2 or not isinstance(args[0], Watched):
+            return rows
+        if name in ("unbind", "__iter__", "select", "__getitem__") and _drops_first(name, args):
+            return ONE
+        if name not in CHOOSING or not isinstance(result, Tensor) or result.shape[:1] == args[0].shape[:1]:
+            return rows
+        return CHOSEN if any(isinstance(x, Tensor) and x.dim() for x in _flat(args[1:])) else rows
 
     def loss(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """A loss of torch: its labels, and its weights.
@@ -156,7 +200,7 @@ class LossRules:
     def _scaled(self, name: str, args: tuple[Any, ...]) -> None:
         """The loss, or a term of it, times or over one number."""
         for value in args[:2]:
-            if isinstance(value, Tensor) and type(value) is Tensor and value.numel() == 1 and not value.requires_grad:
+            if isinstance(value, Tensor) and value.numel() == 1 and not value.requires_grad and torch.is_grad_enabled():
                 if name.strip("_") not in ("mul", "rmul", "multiply") and value.item() == self._batch:
                     continue
                 self._constant(f"a tensor of one number that multiplies or divides ({name.strip('_')})", value)
@@ -176,15 +220,11 @@ class LossRules:
         """Whether an operation goes along or over the batch."""
         if not isinstance(x, Tensor) or not x.dim() or self._batch < 2 or not x.shape[0] or x.shape[0] % self._batch:
             return False
-        given = (arg for arg in args if isinstance(arg, (int, tuple, list)) and not isinstance(arg, bool))
-        dims = kwargs.get("dim", next(given, default))
-        return dims is None or any(dim % x.dim() == 0 for dim in ((dims,) if isinstance(dims, int) else dims))
+        return _along_first(x, args, kwargs, default)
 
-    def _measure(self, mean: bool, x: Tensor, terms: int, result: Any) -> None:
+    def _measure(self, mean: bool, terms: int, result: Any) -> None:
         """Note how much a term counts, once the gradient arrives."""
         if not isinstance(result, Tensor) or not result.requires_grad or result.dim() or self._batch < 2 or not terms:
-            return
-        if x.shape[0] % self._batch:
             return
         batch = self._batch
 
@@ -249,12 +289,13 @@ class Watcher:
     """Who is told of what is done with watched tensors; copies and pickles of these have none.
 
     Args:
-        tell: Called with a function of torch, its arguments, and its result; before it runs if that is ``backward``.
+        tell: Called with a function of torch, its arguments, and its result; before it runs if that is ``backward``. Says what the first
+            dimension of the result is.
         around: What ``backward`` runs in.
     """
 
     def __init__(
-        self, tell: Callable[[Any, tuple[Any, ...], Mapping[str, Any], Any], None], around: Callable[[], AbstractContextManager[None]]
+        self, tell: Callable[[Any, tuple[Any, ...], Mapping[str, Any], Any], str], around: Callable[[], AbstractContextManager[None]]
     ) -> None:
         self.tell, self.around = tell, around
 
@@ -266,10 +307,32 @@ class Watched(Tensor):
     """Outputs of a training pass, and what is made of them: losses are looked at, and ``backward()`` is seen."""
 
     watcher: Watcher | None = None
+    rows = BATCH
+
+    @property
+    def plain(self) -> Tensor:
+        """The same as an ordinary tensor, which is what copies, files and printed lines hold."""
+        with torch._C.DisableTorchFunctionSubclass():
+            return self.as_subclass(Tensor)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        return copy.deepcopy(self.plain, memo)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.plain.__reduce_ex__(protocol)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.plain, spec)
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
+        return self.plain.__repr__(tensor_contents=tensor_contents)
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if torch.compiler.is_compiling():
+            with torch._C.DisableTorchFunctionSubclass():
+                return func(*args, **kwargs)
         found = args[0] if args and isinstance(args[0], (tuple, list)) else (*args, *kwargs.values())
         watcher = next((x.watcher for x in found if isinstance(x, Watched) and x.watcher is not None), None)
         with torch._C.DisableTorchFunctionSubclass():
@@ -279,22 +342,23 @@ class Watched(Tensor):
                 with watcher.around():
                     watcher.tell(func, args, kwargs, None)
                     return func(*args, **kwargs)
+            if func is Tensor.__iter__:
+                return iter(marked(args[0].unbind(), watcher, watcher.tell(func, args, kwargs, None)))
             result = func(*args, **kwargs)
-            watcher.tell(func, args, kwargs, result)
-            return marked(result, watcher)
+            return marked(result, watcher, watcher.tell(func, args, kwargs, result))
 
 
-def marked(result: Any, watcher: Watcher) -> Any:
+def marked(result: Any, watcher: Watcher, rows: str = BATCH) -> Any:
     """Tensors that can be differentiated, or that a function with a gradient of its own makes, as watched ones."""
     if isinstance(result, Tensor):
         inside = not torch.is_grad_enabled() and result.is_floating_point()
         if type(result) not in (Tensor, Watched) or not (inside or (result.requires_grad and not result.is_leaf)):
             return result
         kept = result if isinstance(result, Watched) else result.as_subclass(Watched)
-        kept.watcher = watcher
+        kept.watcher, kept.rows = watcher, rows
         return kept
     if isinstance(result, (tuple, list)) and any(isinstance(part, Tensor) for part in result):
-        return type(result)([marked(part, watcher) for part in result])
+        return type(result)([marked(part, watcher, rows) for part in result])
     return result
 
 
@@ -308,6 +372,46 @@ def _refuse_shared_mean(name: str, given: Tensor, target: Tensor, weight: Tensor
             f"{name} takes a mean that divides by {'the weights of' if weight is not None else 'how many labels count in'} the whole "
             'batch: one record then changes the scale of all others; expected reduction="none", the mean within each example, and a mean '
             "over these (of a model that works out its loss itself, take the outputs)"
+        )
+
+
+def _rows(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    """What the first dimension of the arguments is: of several, the one that is most of a batch."""
+    found = {x.rows for x in _flat((*args, *kwargs.values())) if isinstance(x, Watched)}
+    return next((rows for rows in (CHOSEN, BATCH, SUMMED) if rows in found), ONE)
+
+
+def _flat(parts: Any) -> Iterator[Any]:
+    for part in parts:
+        if isinstance(part, (tuple, list)):
+            yield from _flat(part)
+        else:
+            yield part
+
+
+def _along_first(x: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], default: int | None) -> bool:
+    """Whether an operation goes along or over the first dimension."""
+    if not isinstance(x, Tensor) or not x.dim():
+        return False
+    given = (arg for arg in args if isinstance(arg, (int, tuple, list)) and not isinstance(arg, bool))
+    dims = kwargs.get("dim", next(given, default))
+    return dims is None or any(dim % x.dim() == 0 for dim in ((dims,) if isinstance(dims, int) else dims))
+
+
+def _drops_first(name: str, args: tuple[Any, ...]) -> bool:
+    """Whether what comes out is of one row: of an index, or of each in turn."""
+    if name == "__getitem__":
+        first = args[1][0] if isinstance(args[1], tuple) and args[1] else args[1]
+        return isinstance(first, int) and not isinstance(first, bool)
+    return not args[1:] or args[1] == 0
+
+
+def _refuse_mean_of_chosen(gradient: Tensor) -> None:
+    if bool((gradient != 0).any()):
+        raise PrivacyError(
+            "the loss takes a mean over some of a batch's rows that were chosen by their values (a mask, an index, numbers that are not "
+            "NaN): it divides by how many there are, so that one record changes the scale of all others; expected the sum over those "
+            "chosen, divided by the number of examples: len(x)"
         )
 
 

@@ -1,6 +1,6 @@
 r"""Probes of whether the examples of a batch mix, at the first training passes and some later ones: no proof.
 
-- model: a backward pass from the outputs of one example must bring gradients of that example alone;
+- model: a backward pass from the outputs of half of the examples must bring gradients of these alone; halves differ from pass to pass;
 - values: other rows in the batch must not change the outputs of an example (see ``trials``);
 - loss: the gradient at one example's output must not depend on the others' outputs,
   :math:`\partial^2 L / \partial o_i\, \partial o_j = 0` for :math:`i \ne j`; and at every pass, no mean,
@@ -8,7 +8,7 @@ r"""Probes of whether the examples of a batch mix, at the first training passes 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from torch.overrides import _get_current_function_mode
 from quintain.core.errors import PrivacyError
 from quintain.dp.gradients.capture import Capture
 from quintain.dp.gradients.forms import PerExample
-from quintain.dp.gradients.losses import LossMode, LossRules, Watcher, marked
+from quintain.dp.gradients.losses import SUMMED, LossMode, LossRules, Watcher, marked
 from quintain.dp.gradients.trials import FINE, RandomState, Trials, tensors
 
 WAITING = "not asked yet: no pass over two examples"
@@ -71,9 +71,12 @@ class Probe:
         # the loss is running
         self._mode_on = self._close = self._inside = self._asking = False
         self._start: RandomState | None = None
-        # outputs of each pass since the last step; of the latest pass, the losses that the module computed
-        self._outputs: list[list[Tensor]] = []
+        # outputs of each pass since the last step, with the halves it was probed in; of the latest pass, the losses
+        # that the module computed
+        self._outputs: list[tuple[list[Tensor], tuple[Tensor, Tensor]]] = []
         self._own: list[Tensor] = []
+        self._shuffles = torch.Generator().manual_seed(0)
+        self._halves = torch.arange(0), torch.arange(0)
         self._shapes: set[tuple[int, ...]] = set()
         self._pads: dict[int, Tensor] = {}
         root = capture.root
@@ -145,6 +148,8 @@ class Probe:
         sizes = {x.shape[self._dim] for x in outputs}
         size = sizes.pop() if len(sizes) == 1 else 0
         if size > 1 and self._close and self._start is not None:
+            shuffled = torch.randperm(size, generator=self._shuffles)
+            self._halves = shuffled[: size // 2].sort().values, shuffled[size // 2 :].sort().values
             try:
                 self._note(model=self._ask_model(outputs))
             except (RuntimeError, MemoryError) as error:
@@ -159,12 +164,12 @@ class Probe:
         into = list[Tensor]()
         watched = _watched(output, outputs, into, self._watcher)
         if self._close and size > 1:
-            self._outputs.append(into)
+            self._outputs.append((into, self._halves))
         return watched
 
     def _try(self, called: tuple[tuple[Any, ...], dict[str, Any]], output: Any, start: RandomState, size: int) -> None:
         """Run the module on other rows."""
-        trials = Trials(self._capture, called, output, start, size=size, dim=self._dim)
+        trials = Trials(self._capture, called, output, start, size=size, dim=self._dim, halves=self._halves)
         self._note(rows=trials.same_rows(self._handed()), values=trials.rows())
         if any(x.requires_grad and not x.dim() for x in tensors(output)):
             self._note(loss=trials.own_loss(type(self._capture.root).__name__))
@@ -180,34 +185,34 @@ class Probe:
                 self._found = replace(self._found, **{name: answer})  # type: ignore[arg-type]
 
     def _ask_model(self, outputs: Sequence[Tensor]) -> str:
-        """Whether a backward pass from the first or the last example's outputs brings others' gradients."""
+        """Whether a backward pass from the outputs of one half brings gradients of the other half."""
         names = {parameter: name for name, parameter in self._capture.root.named_parameters()}
         size = outputs[0].shape[self._dim]
         zero = set(names)
-        for example in (0, size - 1):
-            found = self._capture.trial(_weighted([x.select(self._dim, example) for x in outputs]))
+        for mine, theirs in (self._halves, self._halves[::-1]):
+            found = self._capture.trial(_weighted([x.index_select(self._dim, mine.to(x.device)) for x in outputs]))
             if not found:
                 return "not asked: no gradient reaches the module from its output"
             for parameter, gradient in found.items():
                 examples = len(gradient.squared())
                 if examples != size:
                     return f"not asked: {size} outputs for {examples} examples"
-                if _any(_summed(gradient, parameter, example, size, own=False)):
+                if _any(_summed(gradient, parameter, theirs, size)):
                     raise PrivacyError(
                         f"the output of one example depends on another: a backward pass from it brings gradients of parameter "
                         f"{names[parameter]!r} for other examples too; expected a module that looks at each example by itself "
                         "(no batch statistics, no attention over the batch, no mean over dimension 0)"
                     )
-                if _any(_summed(gradient, parameter, example, size, own=True)):
+                if _any(_summed(gradient, parameter, mine, size)):
                     zero.discard(parameter)
         silent = [name for parameter, name in names.items() if parameter in zero and parameter.requires_grad]
         return f"not checked: the gradient was zero, of {', '.join(silent)}" if silent else FINE
 
-    def _told(self, func: Any, args: tuple[Any, ...], kwargs: Any, result: Any) -> None:
-        """Look at a function of torch that outputs were given to; at ``backward``, probe the loss."""
+    def _told(self, func: Any, args: tuple[Any, ...], kwargs: Any, result: Any) -> str:
+        """Something was done with the outputs of the latest passes; what the first dimension of the result is."""
         if func is not Tensor.backward:
-            self._rules.called(func, args, kwargs, result)
-        elif self._outputs and not self._asking and not any(args[0] is x for x in self._own):
+            return self._rules.called(func, args, kwargs, result)
+        if self._outputs and not self._asking and not any(args[0] is x for x in self._own):
             self._asking = True
             try:
                 self._note(loss=self._ask_loss(args[0]))
@@ -215,11 +220,11 @@ class Probe:
                 self._note(loss=f"not asked: {str(error).splitlines()[0]}")
             finally:
                 self._asking = False
-            self._outputs.clear()
+        return SUMMED
 
     def _ask_loss(self, loss: Tensor) -> str:
-        """Whether the gradient at one example's output depends on another's, by second derivatives."""
-        outputs = [x for each in self._outputs for x in each]
+        """Whether the gradient at one half's outputs depends on the other half's, by second derivatives."""
+        outputs = [x for each, _ in self._outputs for x in each]
         if loss.numel() != 1:
             return "not asked: the loss is not one number"
         slopes = torch.autograd.grad(loss.sum(), outputs, create_graph=True, allow_unused=True)
@@ -227,18 +232,17 @@ class Probe:
             return "not checked: the gradient was zero"
         if not any(slope is not None and slope.requires_grad for slope in slopes):
             return "nothing to see: the loss is linear in the outputs, or can be differentiated once only"
-        # the pass of each output: in it, the first and the last example are probed
-        turns = [turn for turn, each in enumerate(self._outputs) for _ in each]
-        for turn, each in enumerate(self._outputs):
-            size = each[0].shape[self._dim] if each else 0
-            for example in {0, size - 1} if size else ():
+        # the pass of each output: of it, one half is probed against the other
+        turns = [turn for turn, (each, _) in enumerate(self._outputs) for _ in each]
+        for turn, (_, halves) in enumerate(self._outputs):
+            for rows, others in (halves, halves[::-1]):
                 mine = [slope for slope, at in zip(slopes, turns, strict=True) if at == turn and slope is not None and slope.requires_grad]
                 if not mine:
                     continue
-                own = _weighted([slope.select(self._dim, example) for slope in mine])
+                own = _weighted([slope.index_select(self._dim, rows.to(slope.device)) for slope in mine])
                 seconds: tuple[Tensor | None, ...] = torch.autograd.grad(own, outputs, retain_graph=True, allow_unused=True)
                 for second, at in zip(seconds, turns, strict=True):
-                    if second is not None and _any(_without(second.transpose(0, self._dim), example if at == turn else None)):
+                    if second is not None and _any(second.index_select(self._dim, others.to(second.device)) if at == turn else second):
                         raise PrivacyError(
                             "the loss mixes the examples of a batch: the gradient at one example's output "
                             "depends on another's output; expected a mean or sum of one term an example (no "
@@ -248,23 +252,16 @@ class Probe:
         return FINE
 
 
-def _without(x: Tensor, example: int | None) -> Tensor:
-    """The rows of all examples but one; all rows for None."""
-    return x if example is None else x[torch.arange(len(x), device=x.device) != example]
-
-
 def _weighted(parts: Sequence[Tensor]) -> Tensor:
     """A scalar in which every entry has a weight of its own, so that no two cancel by symmetry."""
     flat = torch.cat([part.flatten() for part in parts])
     return torch.dot(flat, torch.linspace(1, 2, len(flat), dtype=flat.dtype, device=flat.device))
 
 
-def _summed(gradient: PerExample, parameter: nn.Parameter, example: int, size: int, *, own: bool) -> Tensor:
-    """The gradient of one example (``own``), or the sum of all others', each with a weight of its own."""
-    weights = torch.linspace(1, 2, size, dtype=torch.float64, device=parameter.device)
-    if own:
-        weights.zero_()
-    weights[example] = float(own)
+def _summed(gradient: PerExample, parameter: nn.Parameter, rows: Tensor, size: int) -> Tensor:
+    """The gradients of some examples, with a weight for each; in a form, no rounding makes them zero or else."""
+    weights = torch.zeros(size, dtype=torch.float64, device=parameter.device)
+    weights[rows.to(weights.device)] = torch.linspace(1, 2, len(rows), dtype=torch.float64, device=weights.device)
     total = torch.zeros_like(parameter, requires_grad=False, memory_format=torch.contiguous_format)
     gradient.add_to(total, weights)
     return total
@@ -276,10 +273,7 @@ def _any(x: Tensor) -> bool:
 
 
 def _watched(output: Any, outputs: Sequence[Tensor], into: list[Tensor], watcher: Watcher) -> Any:
-    """``output`` with the tensors of ``outputs`` in it replaced by watched ones, which ``into`` lists too.
-
-    Subclasses of dict are changed in place.
-    """
+    """The same, with some of its tensors watched; of containers of kinds of their own, dicts and data classes are changed in place."""
     if isinstance(output, Tensor):
         if type(output) is not Tensor or not any(output is x for x in outputs):
             return output
@@ -290,7 +284,12 @@ def _watched(output: Any, outputs: Sequence[Tensor], into: list[Tensor], watcher
         return type(output)(_watched(part, outputs, into, watcher) for part in output)
     if type(output) is dict:
         return {key: _watched(part, outputs, into, watcher) for key, part in output.items()}
+    if isinstance(output, tuple) and hasattr(output, "_make"):
+        return output._make(_watched(part, outputs, into, watcher) for part in output)
     if isinstance(output, dict):
         for key, part in list(output.items()):
             output[key] = _watched(part, outputs, into, watcher)
+    elif is_dataclass(output) and not isinstance(output, type):
+        for name in (part.name for part in fields(output)):
+            object.__setattr__(output, name, _watched(getattr(output, name, None), outputs, into, watcher))
     return output

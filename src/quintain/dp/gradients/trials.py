@@ -5,13 +5,15 @@ import math
 import random
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from quintain.core.errors import PrivacyError
@@ -19,7 +21,13 @@ from quintain.dp.gradients.capture import Capture
 
 FINE = "no dependence found between examples"
 STRETCH = 3.0
-"""What floating-point rows are multiplied by: also a largest or smallest entry of the batch then moves."""
+"""What floating-point rows are multiplied by: also a largest or smallest entry of the batch then moves.
+
+Entries that are whole numbers in every row may be indices or masks, and stay as they are.
+"""
+DROPOUTS = frozenset(
+    {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout, torch.dropout, torch.alpha_dropout}
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +52,23 @@ class RandomState:
         np.random.set_state(self.numpy)
         random.setstate(self.python)
 
+    def is_like(self, other: "RandomState") -> bool:
+        """Whether torch's generators stand where they did in the other."""
+        pairs = zip((self.torch, *(x for _, x in self.devices)), (other.torch, *(x for _, x in other.devices)), strict=False)
+        return len(self.devices) == len(other.devices) and all(torch.equal(one, x) for one, x in pairs)
+
+
+class WithoutDropout(TorchFunctionMode):
+    """Lets dropout keep everything: its masks follow the layout of a batch, such as the lengths that are packed, and tell nothing."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in DROPOUTS:
+            return args[0] if args else kwargs["input"]
+        if func is F.scaled_dot_product_attention:
+            args, kwargs = (*args[:4], 0.0, *args[5:]) if len(args) > 4 else args, {**kwargs, "dropout_p": 0.0} if len(args) < 5 else kwargs
+        return func(*args, **kwargs)
+
 
 class Trials:
     """Runs the module again on changed rows, and compares what may not change.
@@ -55,12 +80,22 @@ class Trials:
         start: The generators before it.
         size: Rows of the batch.
         dim: Which dimension is the batch.
+        halves: All rows, in two parts, of which one is replaced at a time.
     """
 
     def __init__(
-        self, capture: Capture, called: tuple[tuple[Any, ...], dict[str, Any]], given: Any, start: RandomState, *, size: int, dim: int
+        self,
+        capture: Capture,
+        called: tuple[tuple[Any, ...], dict[str, Any]],
+        given: Any,
+        start: RandomState,
+        *,
+        size: int,
+        dim: int,
+        halves: tuple[Tensor, Tensor],
     ) -> None:
         self._capture, self._given, self._start, self._size, self._dim = capture, given, start, size, dim
+        self._halves, self._ended = halves, start
         self._leaves, self._form = tree_flatten(called)
 
     def same_rows(self, handed: Any) -> str:
@@ -72,7 +107,7 @@ class Trials:
         return "not checked: the module is given other numbers than the loader yields, and what made them could mix records"
 
     def rows(self) -> str:
-        """Whether outputs of every second example follow the others, which are replaced by other rows, stretched both ways.
+        """Whether outputs of half of the examples follow the others, which are replaced by rows of that half, stretched both ways.
 
         Raises:
             PrivacyError: If they do.
@@ -80,17 +115,17 @@ class Trials:
         if not any(self._holds_batch(leaf) for leaf in self._leaves):
             return f"not checked: no input has the batch as dimension {self._dim}"
         answer = FINE
-        for first, stretch in ((0, STRETCH), (1, -STRETCH)):
-            changed = torch.arange(first, self._size, 2)
-            leaves = self._replaced(changed, stretch)
+        one, other = self._halves
+        for changed, others, stretch in ((one, other, STRETCH), (other, one, -STRETCH)):
+            leaves = self._replaced(changed, others[torch.arange(len(changed)) % len(others)], stretch)
             outputs = self._run(leaves)
             if outputs is None:
                 return "not checked: the module does not take other rows"
-            others = torch.arange(1 - first, self._size, 2)
             real = self._batched(self._given)
             if not self._agree(real, outputs, others):
-                self._confirm(leaves, others)
-                return "not checked: the module gives other outputs when it runs again on the same rows"
+                doubt = self._confirm(leaves, others)
+                if doubt is not None:
+                    return doubt
             if self._agree(real, outputs, changed):
                 answer = "not checked: the outputs do not follow the inputs"
         return answer
@@ -102,9 +137,11 @@ class Trials:
             PrivacyError: If it is not.
         """
         slack, answer = max(map(_tolerance, tensors(self._given))), "not checked: the loss did not follow the examples"
-        for source in (None, 0, self._size - 1):
-            halves = [torch.arange(0), torch.arange(0, self._size, 2), torch.arange(1, self._size, 2), torch.arange(self._size)]
-            found = [self._losses(self._run(self._replaced(rows, 1.0, source))) for rows in halves]
+        every = torch.arange(self._size)
+        for sources in (every.roll(-1), torch.zeros_like(every), torch.full_like(every, self._size - 1)):
+            found = [
+                self._losses(self._run(self._replaced(rows, sources[rows], 1.0), quiet=True)) for rows in (every[:0], *self._halves, every)
+            ]
             values = torch.stack([losses for losses in found if losses is not None])
             if len(values) < len(found):
                 return "not checked: the module does not take other rows"
@@ -188,25 +225,37 @@ class Trials:
         cut = max(int(shorter.max()), 1)
         return torch.nonzero(needed <= cut).flatten(), length, cut
 
-    def _confirm(self, leaves: list[Any], others: Tensor) -> None:
-        """Raise if the difference is no matter of how the module runs: captured or not, or at random in a way of its own."""
-        once, again, changed = (self._run(rows) for rows in (self._leaves, self._leaves, leaves))
+    def _confirm(self, leaves: list[Any], others: Tensor) -> str | None:
+        """Raise if the difference is no matter of how the module runs, captured or not, or at random: else what cannot be told, if any."""
+        once, again = self._run(self._leaves, quiet=True), self._run(self._leaves, quiet=True)
+        ended = self._ended
+        changed = self._run(leaves, quiet=True)
+        if once is None or again is None or changed is None:
+            return "not checked: the module does not take other rows"
         one = self._batched(once)
-        if self._agree(one, again, others) and not self._agree(one, changed, others):
+        if not self._agree(one, again, others):
+            return "not checked: the module gives other outputs when it runs again on the same rows"
+        if not self._agree(one, changed, others):
+            if not ended.is_like(self._ended):
+                return "not checked: how many random numbers the module draws follows the rows"
             raise PrivacyError(
                 "the output of one example depends on another: other rows in its batch change it; expected a module that looks at each "
                 "example by itself (no statistic, maximum or sum over the batch, no attention over it); an input that all examples share, "
                 "such as a mask, must not have as many rows as the batch: keep it in a buffer"
             )
+        return None
 
-    def _replaced(self, changed: Tensor, stretch: float, source: int | None = None) -> list[Any]:
-        """What the module was called with, some rows replaced by their neighbours', or all by one."""
-        return [self._exchange(leaf, changed, stretch, source) if self._holds_batch(leaf) else leaf for leaf in self._leaves]
+    def _replaced(self, changed: Tensor, sources: Tensor, stretch: float) -> list[Any]:
+        """What the module was called with, some rows replaced by others."""
+        return [self._exchange(leaf, changed, sources, stretch) if self._holds_batch(leaf) else leaf for leaf in self._leaves]
 
-    def _exchange(self, leaf: Tensor, changed: Tensor, stretch: float, source: int | None) -> Tensor:
-        leaf, rows = leaf.detach(), changed.to(leaf.device)
-        other = leaf.index_select(self._dim, (rows + 1) % self._size if source is None else torch.full_like(rows, source))
-        return leaf.index_copy(self._dim, rows, other * stretch if leaf.is_floating_point() else other)
+    def _exchange(self, leaf: Tensor, changed: Tensor, sources: Tensor, stretch: float) -> Tensor:
+        leaf = leaf.detach()
+        other = leaf.index_select(self._dim, sources.to(leaf.device))
+        if leaf.is_floating_point():
+            whole = (leaf == leaf.round()).all(self._dim, keepdim=True)
+            other = torch.where(whole, other, other * stretch)
+        return leaf.index_copy(self._dim, changed.to(leaf.device), other)
 
     def _holds_batch(self, leaf: Any) -> bool:
         return isinstance(leaf, Tensor) and leaf.dim() > self._dim and leaf.shape[self._dim] == self._size
@@ -222,13 +271,17 @@ class Trials:
             x.shape == y.shape and _close(x, y, self._dim, rows) for x, y in zip(real, again, strict=True)
         )
 
-    def _run(self, leaves: list[Any], *, evaluate: bool = False) -> Any:
-        """The module's outputs, with the generators as they were; None if it fails."""
+    def _run(self, leaves: list[Any], *, evaluate: bool = False, quiet: bool = False) -> Any:
+        """The module's outputs, with the generators as they were, and without dropout if quiet; None if it fails."""
         args, kwargs = tree_unflatten(leaves, self._form)
         after = RandomState.now()
-        with torch.no_grad(), self._capture.paused(), untouched(self._capture.root):
+        mode = WithoutDropout() if quiet else nullcontext()
+        with torch.no_grad(), self._capture.paused(), untouched(self._capture.root), mode:
             self._start.restore()
             try:
+                for module in self._capture.root.modules() if quiet else ():
+                    if isinstance(module, (nn.RNNBase, nn.MultiheadAttention)):
+                        module.dropout = 0.0
                 if evaluate:
                     for module in self._capture.root.modules():
                         module.training = False
@@ -236,6 +289,7 @@ class Trials:
             except Exception:
                 return None
             finally:
+                self._ended = RandomState.now()
                 after.restore()
 
 
@@ -256,9 +310,12 @@ def untouched(root: nn.Module) -> Iterator[None]:
 
 
 def tensors(output: Any) -> Iterator[Tensor]:
-    """All in a tensor, or in lists and dicts."""
+    """All in a tensor, or in lists, dicts and data classes."""
     if isinstance(output, Tensor):
         yield output
+    elif is_dataclass(output) and not isinstance(output, (type, dict)):
+        for name in (part.name for part in fields(output)):
+            yield from tensors(getattr(output, name, None))
     elif isinstance(output, (list, tuple)):
         for part in output:
             yield from tensors(part)

@@ -17,6 +17,9 @@ from quintain.dp.gradients.capture import Capture
 SMALL = 4096
 """Numbers of a tensor up to which its values are compared at every pass; larger ones are, where the pass is looked at closely."""
 
+DEEP = 4
+"""How deep objects in objects are gone through, where the pass is looked at closely."""
+
 FEW = 64
 """Entries up to which lists and dicts are gone through at every pass."""
 
@@ -29,6 +32,7 @@ Place = tuple[str, str]
 OWN = frozenset(vars(nn.Module()))
 OPAQUE = (type, ModuleType, FunctionType, MethodType, BuiltinFunctionType, torch.Generator)
 PLAIN = frozenset({int, float, bool, str, bytes, type(None), torch.dtype, torch.device, torch.Size})
+COMPRESSED = (torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
 INTEGERS = {1: torch.int8, 2: torch.int16}
 
 
@@ -170,16 +174,16 @@ class StateGuard:
         for prefix, module in self._modules:
             for held in (module._parameters, module._buffers):
                 for key, x in held.items():
-                    if x is not None and id(x) not in seen and _readable(x):
+                    if x is not None and id(x) not in seen:
                         seen.add(id(x))
-                        found[prefix, key] = x
+                        found.update(((prefix, inner), part) for inner, part in _parts(key, x))
         reached = {id(module) for _, module in self._modules}
         for prefix, module in self._modules:
             for key in vars(module).keys() - OWN:
                 value = vars(module)[key]
                 if type(value) in PLAIN:
                     continue
-                for inner, x in _held(key, value, reached, close=close, objects=int(close)):
+                for inner, x in _held(key, value, reached, close=close, objects=DEEP * close):
                     if id(x) not in seen:
                         seen.add(id(x))
                         found[prefix, inner] = x
@@ -197,8 +201,7 @@ class StateGuard:
 def _held(name: str, value: Any, reached: set[int], *, close: bool, objects: int) -> Iterator[tuple[str, Tensor]]:
     """Tensors in an attribute: itself, what lists and dicts in it hold, and, in a close look, the attributes of an object."""
     if isinstance(value, Tensor):
-        if _readable(value):
-            yield name, value
+        yield from _parts(name, value)
         return
     if isinstance(value, np.ndarray):
         if value.dtype.kind in "biufc" and value.flags.writeable:
@@ -211,13 +214,30 @@ def _held(name: str, value: Any, reached: set[int], *, close: bool, objects: int
         inside = list(enumerate(value)) if close or len(value) <= FEW else []
     elif isinstance(value, Mapping):
         inside = list(value.items()) if close or len(value) <= FEW else []
-    elif objects and hasattr(value, "__dict__") and not isinstance(value, OPAQUE):
-        inside, objects = list(vars(value).items()), objects - 1
+    elif objects and not isinstance(value, OPAQUE):
+        slots = [key for kind in type(value).__mro__ for key in _names(getattr(kind, "__slots__", ())) if hasattr(value, key)]
+        inside = [*getattr(value, "__dict__", {}).items(), *((key, getattr(value, key)) for key in slots)]
+        objects -= 1
     else:
         return
     reached.add(id(value))
     for key, part in inside:
         yield from _held(f"{name}.{key}", part, reached, close=close, objects=objects)
+
+
+def _names(slots: Any) -> tuple[str, ...]:
+    return (slots,) if isinstance(slots, str) else tuple(slots)
+
+
+def _parts(name: str, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """A tensor that can be compared, or those that a sparse one is made of."""
+    if x.layout == torch.sparse_coo:
+        yield f"{name}.indices", x._indices()
+        yield f"{name}.values", x._values()
+    elif x.layout in COMPRESSED:
+        yield f"{name}.values", x.values()
+    elif _readable(x):
+        yield name, x
 
 
 def _version(x: Tensor) -> int:
