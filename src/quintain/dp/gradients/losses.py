@@ -324,8 +324,8 @@ class Watched(Tensor):
     def __format__(self, spec: str) -> str:
         return format(self.plain, spec)
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
-        return self.plain.__repr__(tensor_contents=tensor_contents)
+    def __repr__(self, **_: Any) -> str:  # type: ignore[override]
+        return repr(self.plain)
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
