@@ -81,7 +81,7 @@ def test_bounds_above_what_the_model_answers_are_noticed_by_the_certifier_itself
     model, x, y = Classifier(net), torch.full((4, 2), 0.5), torch.zeros(4, dtype=torch.long)
     assert interval.IntervalBounds()(model, x, y, Linf(0.0)).margin.isfinite().all()
     margins = network.Network.margins
-    monkeypatch.setattr(network.Network, "margins", lambda self, *args: margins(self, *args) + 0.01)
+    monkeypatch.setattr(network.Network, "margins", lambda self, *args, **named: margins(self, *args, **named) + 0.01)
     with pytest.raises(Contradiction, match="not of the function that runs"):
         interval.IntervalBounds()(model, x, y, Linf(0.0))
 

@@ -115,7 +115,7 @@ def test_the_report_fits_and_asks_nobody(
     found = measured(chromium, tmp_path, render(records, folder), width, *flags)
     assert found["width"] == found["scroll"] == width
     assert found["beyond"] == found["clash"] == found["outside"] == []
-    assert found["shown"] == found["pictures"] == 17
+    assert found["shown"] == found["pictures"] == 18
     assert found["requests"] == []
     assert found["ground"] == {"light": "rgb(251, 250, 247)", "dark": "rgb(20, 24, 26)"}[theme]
     assert found["bar"] == "solid"

@@ -19,7 +19,8 @@
     │   │           ├── IllegalModuleConfigurationError  a layer that another setting makes private
     │   │           └── NotYetSupportedModuleError       a layer without a rule
     │   ├── ProtocolError                   a peer or a message that breaks secure aggregation
-    │   │   └── SabotageError                   a site that is proven to break it
+    │   │   ├── SabotageError                   a site that is proven to break it
+    │   │   └── RoundAbandonedError             (``federated.aggregate``) a round without a sum
     │   └── StorageError                    full disk, no permission
     └── Alarm                      exit 4   some code is wrong
         ├── Contradiction                   two bounds on one quantity cross
