@@ -2,13 +2,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := src tests benchmarks examples
 
-.PHONY: drill test rounding check format bench clean
+.PHONY: drill test exhaustive rounding check format bench clean
 
 drill: .venv/installed
 	$(BIN)/quintain drill
 
 test: .venv/tested check
-	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup -q
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/pytest -m "not exhaustive" -n 2 --dist loadgroup -q
+
+# More cases of what `make test` tests, for which minutes more are well spent.
+exhaustive: .venv/tested
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/pytest -m exhaustive -n 2 --dist loadgroup -q
 
 # The tests that rest on floating-point results once more, under kernels of other processors (PyTorch's, MKL's, oneDNN's), on one thread and two.
 rounding: .venv/tested
