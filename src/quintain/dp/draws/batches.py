@@ -26,6 +26,23 @@ class Source(Protocol):
         """
 
 
+def with_batches(loader: "DataLoader[Any]", batches: Any, generator: torch.Generator) -> "DataLoader[Any]":
+    """A loader like another, of the batches of rows that ``batches`` names; the workers' seeds come from ``generator``."""
+    return DataLoader(
+        loader.dataset,
+        batch_sampler=batches,
+        num_workers=loader.num_workers,
+        collate_fn=loader.collate_fn,
+        pin_memory=loader.pin_memory,
+        timeout=loader.timeout,
+        worker_init_fn=loader.worker_init_fn,
+        multiprocessing_context=loader.multiprocessing_context,
+        generator=generator,
+        prefetch_factor=loader.prefetch_factor,
+        persistent_workers=loader.persistent_workers,
+    )
+
+
 class Fetched:
     """Batches that a function makes.
 
@@ -50,19 +67,7 @@ class Workers:
 
     def __init__(self, loader: "DataLoader[Any]", stream: Stream) -> None:
         self._stream, self._generator, self._given = stream, torch.Generator(), _Given()
-        self._inner: DataLoader[Any] = DataLoader(
-            loader.dataset,
-            batch_sampler=self._given,
-            num_workers=loader.num_workers,
-            collate_fn=loader.collate_fn,
-            pin_memory=loader.pin_memory,
-            timeout=loader.timeout,
-            worker_init_fn=loader.worker_init_fn,
-            multiprocessing_context=loader.multiprocessing_context,
-            generator=self._generator,
-            prefetch_factor=loader.prefetch_factor,
-            persistent_workers=loader.persistent_workers,
-        )
+        self._inner = with_batches(loader, self._given, self._generator)
 
     def run(self, rows: Iterator[Indices], turn: int) -> Iterator[Any]:
         """An empty batch is that of the first record, cut to none.

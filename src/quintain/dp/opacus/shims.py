@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader
 
 from quintain.core.errors import PrivacyError, SettingError
+from quintain.dp.draws.batches import with_batches
 from quintain.dp.draws.distributed import present
 from quintain.dp.draws.sampling import SamplingLoader
 from quintain.dp.step.adaptive import Adaptive
@@ -119,19 +120,7 @@ def switch_generator(*, data_loader: "DataLoader[Any]", generator: torch.Generat
     if not hasattr(holder, "generator"):
         raise SettingError(f"got a loader with a {type(holder).__name__}, which has no generator; expected shuffle=True")
     holder.generator = generator
-    return DataLoader(
-        data_loader.dataset,
-        batch_sampler=batches,
-        num_workers=data_loader.num_workers,
-        collate_fn=data_loader.collate_fn,
-        pin_memory=data_loader.pin_memory,
-        timeout=data_loader.timeout,
-        worker_init_fn=data_loader.worker_init_fn,
-        multiprocessing_context=data_loader.multiprocessing_context,
-        generator=generator,
-        prefetch_factor=data_loader.prefetch_factor,
-        persistent_workers=data_loader.persistent_workers,
-    )
+    return with_batches(data_loader, batches, generator)
 
 
 def check_per_sample_gradients_are_correct(
