@@ -6,10 +6,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from quintain.certify.smoothed import Smoothed
 from quintain.data.dataset import from_arrays
 from quintain.evaluate import smoothing
+from quintain.evaluate.estimated import PAIRS, estimated
 from quintain.evaluate.smoothing import Smoothing, smoothed_bracket
 from quintain.evaluate.subject import described
+from quintain.models.blackbox import BlackBox
 from quintain.models.classifier import Classifier
 from quintain.results import Basis, State, Status
 from quintain.threats import L2
@@ -107,3 +110,37 @@ def test_mutant_a_certificate_against_a_clear_vote_is_a_crossing(monkeypatch):
     _, _, claims = smoothed_bracket(halfspace(), flipped, [L2(0.05)], PLAN, seed=4)
     assert claims[0].bracket.crossed > 10
     assert claims[0].bracket.status is Status.CONTRADICTION
+
+
+def test_a_base_that_only_answers_is_certified_and_attacked_by_estimates():
+    plain = halfspace()
+    data = points(30)
+    for access, most in (("scores", 0.1), ("labels", 0.1)):
+        asked = BlackBox(answers(plain, access), access=access, classes=2)
+        attacks, result, claims = smoothed_bracket(described(asked, "half", "half-space"), data, [L2(0.1)], PLAN, seed=4)
+        _, whole, _ = smoothed_bracket(plain, data, [L2(0.1)], PLAN, seed=4)
+        assert result.examples.safe_radius == whole.examples.safe_radius
+        assert (attacks.rows[0].backwards, attacks.rows[0].forwards) == (0, 2 * PAIRS * PLAN.steps)
+        assert "estimated from answers" in attacks.rows[0].attack
+        x, _ = data.batch(torch.tensor(result.examples.ids))
+        distance = (x.sum(1) - 1).abs().double() / 2**0.5
+        assert (torch.tensor(result.examples.broken_radius) >= distance - 1e-6).all()
+        assert claims[0].bracket.upper.value <= float((distance > 0.1).float().mean()) + most
+
+
+def test_the_estimated_gradient_is_that_of_a_halfspace():
+    smooth, x = Smoothed(halfspace().model, 0.5), torch.tensor([[0.5, 0.4], [0.2, 0.9]], requires_grad=True)
+    (found,) = torch.autograd.grad(estimated(smooth, 3)(x)[:, 1].sum(), x)
+    (exact,) = torch.autograd.grad(replace(smooth, surrogate=4000)(x)[:, 1].sum(), x)
+    assert torch.cosine_similarity(found, exact).min() > 0.95
+    torch.testing.assert_close(found.norm(dim=1), exact.norm(dim=1), rtol=0.3, atol=0)
+
+
+def answers(subject, access):
+    """What a server gives of the model: its scores, or its labels."""
+
+    def of(x):
+        scores = subject.model(torch.from_numpy(x)).detach()
+        return (scores.argmax(1) if access == "labels" else scores).numpy()
+
+    return of

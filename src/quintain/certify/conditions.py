@@ -65,11 +65,20 @@ def _nnpack() -> bool:
 
 
 def require_readable(net: nn.Module) -> None:
-    """Refuse training mode, and tensors without values in memory or in a layout in which sums have a form of their own.
+    """Refuse compiled programs, training mode, and tensors without values in memory or in a layout in which sums have a form of their own.
 
     Raises:
-        ModelError: For a net of which a part is in training mode, even one that may be called so; with the name of such a tensor.
+        ModelError: For a net of which a part is scripted or traced, or in training mode, even one that may be called so; with the name
+            of such a tensor.
     """
+    for module in parts(net):
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ModelError(
+                f"the net, or a part of it, is a {type(module).__name__}, scripted or traced by torch.jit, whose layers are not read; "
+                "expected the torch.nn.Module that it was made from: build that and load the weights, "
+                "net.load_state_dict(scripted.state_dict()); or certify the smoothed model, which is only asked for answers "
+                "(--certifier smoothing)"
+            )
     if in_training(parts(net)):
         raise ModelError(
             "the net, or a part of it, is in training mode; interval bounds are of the net in evaluation mode: call net.eval()"

@@ -85,6 +85,10 @@ class IntervalBounds:
         if not isinstance(model, Classifier):
             raise ModelError(f"interval bounds read the layers of a Classifier; got a {type(model).__name__}, whose layers are not seen")
         require_inside(threat, x)
+        if eps is not None and not isinstance(eps, Tensor):
+            raise SettingError(
+                f"eps = {eps!r} ({type(eps).__name__}); expected a tensor ({len(x)},) of one radius per input; one for all is the threat's"
+            )
         if eps is not None and not (eps.shape == x.shape[:1] and bool((eps >= 0).all())):
             raise SettingError(f"eps of shape {tuple(eps.shape)}, {eps}; expected a radius from 0 up for each of {len(x)} inputs")
         require_readable(model.net)

@@ -15,8 +15,10 @@ def require_labels(x: Tensor, y: Tensor, classes: int) -> None:
         classes: How many the model tells apart.
 
     Raises:
-        DataError: If they are of another shape or type, or out of range.
+        DataError: If they are no tensor, of another shape or type, or out of range.
     """
+    if not isinstance(y, Tensor):
+        raise DataError(f"labels in a {type(y).__name__}; expected a tensor ({len(x)},) of torch.int64: torch.as_tensor(y)")
     if y.shape != x.shape[:1] or y.dtype != torch.long:
         raise DataError(f"labels of shape {tuple(y.shape)} and {y.dtype}; expected ({len(x)},) torch.int64, one class per input")
     if len(y) and not 0 <= int(y.min()) <= int(y.max()) < classes:

@@ -28,6 +28,12 @@ IN_PLACE_AT: dict[Any, int] = {F.relu: 1, F.leaky_relu: 2}
 class _Value(fx.Proxy):
     """A traced value, of which ``+=`` and its like are recorded as in-place: they write into its memory."""
 
+    def __len__(self) -> int:
+        raise ModelError(
+            "the forward asks for a len(), such as len(x), the batch size, which is another number in the next call; expected an answer "
+            "that does not depend on it: for a view, x.shape[0] as its first size, or x.flatten(1)"
+        )
+
     def __iadd__(self, other: Any) -> fx.Proxy:
         return self.tracer.create_proxy("call_function", operator.iadd, (self, other), {})
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from quintain.certify.outcome import CertificateOutcome, Certifier
 from quintain.models.target import Target
-from quintain.threats.ball import Ball
+from quintain.threats.ball import Ball, require_types
 from quintain.threats.l2 import L2
 
 GRID = 128
@@ -44,6 +44,7 @@ def largest_radius(
     Returns:
         The outcome for the examples as they are, with ``radius``: 0 where none is proven, as for examples that are wrong.
     """
+    require_types(threat, x)
     search = _Search(certifier, model, x, y, threat, max(sizes, default=0.0))
     search.decide(threat.eps)
     turn = 0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from quintain.certify.conditions import unchanged
@@ -17,14 +17,17 @@ from quintain.core.progress import Progress, silent
 from quintain.core.seeds import derive
 from quintain.core.statistics import binomial_lower, binomial_tail
 from quintain.models.classifier import Classifier
-from quintain.models.parts import parts
+from quintain.models.parts import in_training, parts
 from quintain.models.target import Target
-from quintain.threats.ball import require_inside
+from quintain.threats.ball import require_inside, require_types
 from quintain.threats.draw import draws as streams
 from quintain.threats.l2 import L2
 
 FINE = 16
 """The least sigma, in spacings near 1 of the inputs' or the model's type."""
+
+ALONE = 1e-3
+"""How much an output may differ between an example alone and in a batch of two, relative to the largest (or 1): more than rounding does."""
 
 PACK = 2**17
 """Numbers in one batch of noisy inputs (0.5 MiB in float32): bounds the memory, and keeps a small net's layers in the cache."""
@@ -52,6 +55,7 @@ class Smoothed:
 
     Raises:
         SettingError: If a number is out of range, or ``draws`` could never certify anything at ``alpha``.
+        ModelError: If the model is a bare net.
 
     Source: Cohen, Rosenfeld and Kolter, 2019, arXiv:1902.02918; the surrogate is that of Salman et al., 2019, arXiv:1906.04584.
     """
@@ -65,6 +69,8 @@ class Smoothed:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if isinstance(self.model, nn.Module):
+            raise ModelError(f"a {type(self.model).__name__}; expected a model: Smoothed(Classifier(net), {self.sigma})")
         if not (self.sigma > 0 and math.isfinite(self.sigma)):
             raise SettingError(f"sigma = {self.sigma}; expected a positive number in the units of the data, such as 0.25")
         if not 0 < self.alpha < 0.5:
@@ -160,12 +166,24 @@ class Smoothed:
             SettingError: If the threat is not ``L2`` or is larger than ``ceiling``, so that nothing could
                 ever be certified; or if sigma is no wider than the spacing of the inputs' or the model's
                 type, which would round the noise away.
-            DataError: For inputs outside the data box, labels that are no classes, or ids that do not fit.
-            ModelError: If the base model answers by the statistics of the batch, or changes while it is
-                certified.
+            DataError: For inputs that are no tensor or outside the data box, labels that are no classes, or ids that do not fit.
+            ModelError: If the base model is in training mode, answers by the batch or at random (as far as one example alone and in a
+                batch of two shows), or changes while it is certified.
         """
         with torch.inference_mode(), unchanged(self.model):
             return self._certified(x, y, threat, seed, ids, progress)
+
+    def require_within_reach(self, threat: L2) -> None:
+        """Refuse a ball of which nothing could ever be certified.
+
+        Raises:
+            SettingError: If its radius is ``ceiling`` or more, with that number and what would change it.
+        """
+        if threat.eps >= self.ceiling:
+            raise SettingError(
+                f"eps = {threat.eps:g} can never be certified: {self.draws:,} draws at sigma = {self.sigma:g} and alpha = {self.alpha:g} "
+                f"reach {self.ceiling:.4g} at most. Give more draws, a larger sigma (and a model trained under it) or a smaller eps"
+            )
 
     def _certified(self, x: Tensor, y: Tensor, threat: L2 | None, seed: int, ids: Tensor | None, progress: Progress) -> CertificateOutcome:
         eps, ids = self._checked(x, y, threat), streams(x, seed, ids).ids
@@ -195,7 +213,8 @@ class Smoothed:
             assumes=(
                 f"each example's certificate is false with probability at most {self.alpha:g} over {self.draws:,} Gaussian draws",
                 "noise drawn as float32 stands for exact Gaussian noise; check that the base model does not read its inputs' last bits",
-                "each noisy copy is answered by itself; check that an answer does not change with the rest of its batch (quintain check)",
+                "each noisy copy is answered by itself, as one example did alone and in a batch of two; check that no answer changes with "
+                "the rest of its batch (quintain check)",
                 "the claim is about the exact vote, which predictions estimate by sampling; check deployed answers with predict",
             ),
             error=error.to(x.device),
@@ -211,8 +230,8 @@ class Smoothed:
         Raises:
             SettingError: If ``draws`` could never decide at ``alpha``, or sigma is no wider than the spacing
                 of the inputs' type.
-            DataError: If the ids do not fit.
-            ModelError: If the base model answers by the statistics of the batch.
+            DataError: If the inputs are no tensor, or the ids do not fit.
+            ModelError: If the base model is in training mode, or answers by the batch or at random, as for ``certify``.
         """
         if 2 * 0.5**draws > self.alpha:
             least = math.ceil(1 - math.log2(self.alpha))
@@ -273,7 +292,8 @@ class Smoothed:
         return torch.promote_types(x.dtype, torch.float32)
 
     def _require_steady(self, x: Tensor) -> None:
-        """Refuse types and layers under which the vote is not that under Gaussian noise."""
+        """Refuse types, layers and models under which the vote is not that under Gaussian noise."""
+        require_types(L2(0.0), x)
         if not x.is_floating_point():
             raise DataError(f"inputs of {x.dtype}; expected floating point in [0, 1]: divide 8-bit images by 255")
         coarsest = max((x.dtype, self.model.dtype), key=lambda dtype: torch.finfo(dtype).eps)
@@ -284,13 +304,39 @@ class Smoothed:
                 f"apart; expected at least {FINE * spacing:.3g}. Use a wider type, such as float32, for the "
                 "inputs and the model, or a larger sigma"
             )
-        for module in parts(self.model.net) if isinstance(self.model, Classifier) else ():
+        modules = parts(self.model.net) if isinstance(self.model, Classifier) else []
+        for module in modules:
             if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
                 raise ModelError(
                     f"{self.model.name} has a {type(module).__name__} that normalises by the statistics of "
                     "each batch, so that noisy copies are not answered one by one; expected running "
                     "statistics in evaluation mode: call net.eval()"
                 )
+        if in_training(modules):
+            raise ModelError(
+                f"{self.model.name} is in training mode, or a part of it: dropout then draws from torch's global generator, and not from "
+                "the seed and the example, so that the vote is of no one function; call net.eval(): the noise is the randomness here"
+            )
+        self._require_alone(x[:1])
+
+    def _require_alone(self, x: Tensor) -> None:
+        """Refuse a base whose output for an example (1, *S) is another where a noisy copy of it stands in the same batch.
+
+        Raises:
+            ModelError: If so: copies are then not answered one by one, or at random.
+        """
+        if not x.numel() or x.ndim < 2:
+            return
+        x = x.to(self._sampled_in(x))
+        noisy = x + self.sigma * next(self._noise(x[0], 1, derive(self.seed, "alone")))
+        alone, together = self.model(x).double(), self.model(torch.cat([x, noisy]))[:1].double()
+        gap = (alone - together).nan_to_num(0.0, 0.0, 0.0).abs().max()
+        if gap > ALONE * max(1.0, float(alone.nan_to_num(0.0, 0.0, 0.0).abs().max())):
+            raise ModelError(
+                f"{self.model.name} gives one example other outputs alone than in a batch of two (by up to {gap:g}): it answers by its "
+                "batch or at random, and noisy copies must be answered one by one, by one function. Look for len(x), x.shape[0], sums and "
+                "means over the batch, and random numbers in its forward"
+            )
 
     def _checked(self, x: Tensor, y: Tensor, threat: L2 | None) -> float:
         """The radius to certify, 0 without a threat, once all inputs are found valid."""
@@ -299,11 +345,8 @@ class Smoothed:
             raise SettingError(f"randomized smoothing with Gaussian noise proves L2 balls; got {threat!r}")
         eps = 0.0 if threat is None else threat.eps
         require_inside(threat or L2(0.0), x)
-        if eps >= self.ceiling:
-            raise SettingError(
-                f"eps = {eps:g} can never be certified: {self.draws:,} draws at sigma = {self.sigma:g} and alpha = {self.alpha:g} reach "
-                f"{self.ceiling:.4g} at most. Give more draws, a larger sigma or a smaller eps"
-            )
+        if threat is not None:
+            self.require_within_reach(threat)
         if len(x):
             require_labels(x, y, self.model(x[:1]).shape[1])
         return eps

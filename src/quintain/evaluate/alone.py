@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from quintain.certify.smoothed import Smoothed
 from quintain.core.errors import SettingError
 from quintain.core.progress import Progress, silent
 from quintain.core.registry import find
@@ -93,6 +94,8 @@ def certified_outcome(
         balls = [threat for threat in threats if isinstance(threat, L2)]
         if len(balls) != len(threats):
             raise SettingError(f"{threats[0].token}: randomized smoothing proves L2 balls; give sizes such as --threat l2:0.5")
+        for ball in balls:
+            Smoothed(subject.model, sigma, draws=draws).require_within_reach(ball)
         _, both, claims = smoothed_bracket(
             subject, data, balls, Smoothing(sigma, draws, examples=0), seed=seed, delivered=True, progress=progress
         )

@@ -9,6 +9,7 @@ from torch import nn
 
 from quintain.certify import IntervalBounds
 from quintain.certify.outcome import Certifier
+from quintain.certify.smoothed import Smoothed
 from quintain.core.errors import ModelError
 from quintain.core.progress import Progress, silent
 from quintain.core.registry import find
@@ -85,12 +86,15 @@ def hardened_outcome(
 ) -> Outcome:
     """Train a net to resist; then attack it, and prove what can be proved: of the smoothed model where it was trained under noise."""
     plan = defence_plan(defence, threat=threat, sigma=sigma, epochs=epochs)
+    ball = threat if isinstance(threat, L2) else L2(2 * sigma)
+    smooth = Smoothing(sigma)
+    if defence == "smoothed":
+        Smoothed(Classifier(net), sigma, draws=smooth.draws).require_within_reach(ball)
     certifiers, notes = ({}, ()) if defence == "smoothed" else _certifiers(net, test, threat)
     subject, training = harden(net, train, test, plan, name="model", title=f"{defence} model", seed=seed, folder=folder, progress=progress)
     clean = clean_claim(subject, test, delivered=True)
     if defence == "smoothed":
-        ball = threat if isinstance(threat, L2) else L2(2 * sigma)
-        attacked, _, claims = smoothed_bracket(subject, test, [ball], Smoothing(sigma), seed=seed, delivered=True, progress=progress)
+        attacked, _, claims = smoothed_bracket(subject, test, [ball], smooth, seed=seed, delivered=True, progress=progress)
     else:
         attacked, _, claims = both_sides(subject, test, [threat], attacks=attacks, certifiers=certifiers, seed=seed, progress=progress)
     return Outcome(Hardened((training,), (attacked,)), (clean, *claims), notes)

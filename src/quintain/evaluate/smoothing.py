@@ -14,6 +14,7 @@ from quintain.core.progress import Progress, silent
 from quintain.core.seeds import derive
 from quintain.data.dataset import Dataset
 from quintain.evaluate.brackets import bracket_claims
+from quintain.evaluate.estimated import PAIRS, estimated
 from quintain.evaluate.examples import ball_of, examples, rising
 from quintain.evaluate.proved import Proved
 from quintain.evaluate.subject import Subject, tally
@@ -61,7 +62,8 @@ def smoothed_bracket(
     The certified side holds for each example with probability ``1 - alpha``; an attacked example counts as broken only if the vote under
     fresh draws answers another class at the same level, so that its verdict may be false once in each vote: on the unchanged example and
     at each size. An example on which the vote is undecided counts as standing; one that is certified although a vote on the unchanged
-    example answers another class is a crossing.
+    example answers another class is a crossing. A base that is only asked for answers is certified as any other, and attacked by
+    gradients that are estimated from its answers (``estimated``), which finds less.
 
     Args:
         base: The model under the noise.
@@ -104,22 +106,29 @@ def smoothed_bracket(
 def _attack(
     smooth: Smoothed, data: Dataset, threats: Sequence[L2], plan: Smoothing, wrong: np.ndarray, seed: int, progress: Progress
 ) -> tuple[tuple[AttackRow, ...], np.ndarray]:
-    """Each example is pushed to the end of the ball against the surrogate, then judged by a vote of fresh draws."""
+    """Each example is pushed to the end of the ball, then judged by a vote of fresh draws.
+
+    It is pushed along gradients of the surrogate, or where the base gives none, along estimates of them from its answers.
+    """
     x, y = data.batch(torch.arange(len(data)))
     radius = np.where(wrong, 0.0, math.inf)
     rows = []
     sizes = rising(threats)
+    asked = smooth.access != "gradients"
+    name = "pgd on the vote, by gradients estimated from answers" if asked else "pgd on the vote"
     with progress.loop("attack smoothed", len(sizes)) as advance:
         for threat in sizes:
             standing = torch.from_numpy(np.flatnonzero(np.isinf(radius)))
             clock = time.perf_counter()
             origin, labels = x[standing], y[standing]
-            pushed = ascend(smooth, origin, labels, threat, steps=plan.steps, rate=RATE, seed=derive(seed, "ascend"), ids=standing)
+            target = estimated(smooth, derive(seed, "estimated", threat.token)) if asked else smooth
+            pushed = ascend(target, origin, labels, threat, steps=plan.steps, rate=RATE, seed=derive(seed, "ascend"), ids=standing)
             votes = smooth.predict(pushed, seed=derive(seed, "judge", threat.token), ids=standing, draws=plan.judged)
             fallen = (votes >= 0) & (votes != labels) & contains(threat, pushed, origin)
             radius[standing[fallen].numpy()] = threat.measure(pushed, origin)[fallen].numpy()
             kept = tally(radius > threat.eps, data.labels, data.classes)
             cost = plan.steps * len(standing) / len(data)
-            rows.append(AttackRow("pgd on the vote", threat.token, kept, cost, cost, time.perf_counter() - clock))
+            calls = (2 * PAIRS * cost, 0.0) if asked else (cost, cost)
+            rows.append(AttackRow(name, threat.token, kept, *calls, time.perf_counter() - clock))
             advance(1)
     return tuple(rows), radius

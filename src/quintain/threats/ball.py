@@ -5,7 +5,7 @@ from typing import Protocol, Self, runtime_checkable
 import torch
 from torch import Tensor
 
-from quintain.core.errors import DataError
+from quintain.core.errors import DataError, SettingError
 from quintain.threats.draw import Draw
 
 Room = tuple[Tensor, ...]
@@ -69,16 +69,35 @@ def boxed(threat: Ball, z: Tensor) -> Tensor:
     return (rows.amin(1).double() >= threat.low) & (rows.amax(1).double() <= threat.high)
 
 
+def require_types(threat: Ball, x: Tensor) -> None:
+    """Refuse what is no ball and no tensor.
+
+    Args:
+        threat: Maybe a number or a text.
+        x: Maybe a list or an array.
+
+    Raises:
+        SettingError: If the threat is no ball.
+        DataError: If the inputs are no tensor.
+    """
+    if not isinstance(threat, Ball):
+        raise SettingError(f"a threat of {threat!r} ({type(threat).__name__}); expected a ball, such as Linf(8 / 255) or L2(0.5)")
+    if not isinstance(x, Tensor):
+        raise DataError(f"inputs in a {type(x).__name__}; expected a tensor (B, *S) of floating-point numbers: torch.as_tensor(x)")
+
+
 def require_inside(threat: Ball, x: Tensor) -> None:
-    """Refuse inputs that no claim can be made about.
+    """Refuse inputs that no claim can be made about, and what is no ball.
 
     Args:
         threat: The ball whose box the inputs must lie in.
         x: Inputs (B, *S).
 
     Raises:
-        DataError: If they are not floating point, have no feature axis, or lie outside the box (NaN included).
+        DataError: If they are no tensor, not floating point, have no feature axis, or lie outside the box (NaN included).
+        SettingError: If the threat is no ball, such as a number or a text.
     """
+    require_types(threat, x)
     if not x.is_floating_point():
         raise DataError(f"inputs of {x.dtype}; expected floating point in [{threat.low:g}, {threat.high:g}]: divide 8-bit images by 255")
     if x.dim() < 2:

@@ -64,6 +64,8 @@ def draws(x: Tensor, seed: int, ids: Tensor | None = None) -> Draw:
     """
     if ids is None:
         return Draw(seed, torch.arange(len(x)))
+    if not isinstance(ids, Tensor):
+        raise DataError(f"ids in a {type(ids).__name__}; expected a tensor of one integer per example ({len(x)},): torch.as_tensor(ids)")
     if ids.shape != x.shape[:1] or ids.is_floating_point():
         raise DataError(f"ids of shape {tuple(ids.shape)} and {ids.dtype} for {len(x)} examples; expected one integer per example")
     return Draw(seed, ids)

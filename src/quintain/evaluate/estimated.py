@@ -1,0 +1,70 @@
+"""The gradient of a smoothed model that is only asked for answers, estimated from the answers to noisy copies."""
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from quintain.certify.smoothed import PACK, Smoothed
+from quintain.core.seeds import derive
+
+PAIRS = 128
+"""Pairs of opposite noise for one gradient: twice as many answers."""
+
+LEAST = 1e-12
+"""The least mean probability that is divided by."""
+
+
+def estimated(smooth: Smoothed, seed: int) -> Callable[[Tensor], Tensor]:
+    r"""The smoothed model as a function (B, *S) to log-probabilities (B, K) that can be differentiated though its base cannot.
+
+    .. math:: \nabla_x\, E[p(x + \sigma u)] = E[p(x + \sigma u)\, u] / \sigma, \qquad u \sim N(0, I)
+
+    (Stein's lemma), over fresh pairs of opposite noise in each call, which all examples of the call share.
+
+    Args:
+        smooth: Its base is asked for answers alone: scores, or labels as scores of 0 and 1.
+        seed: Of the noise.
+
+    Source: Stein, 1981 (Annals of Statistics 9); for smoothed classifiers, Salman et al., 2019, arXiv:1906.04584, lemma 1.
+    """
+    calls = count()
+    return lambda x: _Estimated.apply(x, smooth, derive(seed, "estimate", next(calls)))  # type: ignore[no-untyped-call, no-any-return]
+
+
+class _Estimated(torch.autograd.Function):
+    """Log of the mean softmax over noisy copies, and Stein's estimate in place of its derivative."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, smooth: Smoothed, seed: int) -> Tensor:
+        found = []
+        for noise in _noise(x, seed):
+            # both signs of each noise side by side: (B, n, 2, *S)
+            copies = x[:, None, None] + smooth.sigma * torch.stack([noise, -noise], 1)
+            found.append(smooth.model(copies.flatten(0, 2)).softmax(1).unflatten(0, copies.shape[:3]))
+        each = torch.cat(found, 1)
+        mean = each.mean((1, 2)).clamp(min=LEAST)
+        ctx.save_for_backward(x, each, mean)
+        ctx.sigma, ctx.seed = smooth.sigma, seed
+        return mean.log()
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        x, each, mean = ctx.saved_tensors
+        # how much each copy counts: its probabilities, by the slope of the logarithm; (B, pairs), one sign less the other
+        weight = (each * (g / mean)[:, None, None]).sum(3)
+        weight = (weight[..., 0] - weight[..., 1]) / (2 * PAIRS * ctx.sigma)
+        total, begin = torch.zeros_like(x), 0
+        for noise in _noise(x, ctx.seed):
+            total += torch.tensordot(weight[:, begin : begin + len(noise)], noise, 1)
+            begin += len(noise)
+        return total, None, None
+
+
+def _noise(x: Tensor, seed: int) -> Iterator[Tensor]:
+    """The noise of one gradient in blocks (n, *S) that bound the memory, the same for the same seed and batch."""
+    generator = torch.Generator().manual_seed(seed)
+    for block in torch.arange(PAIRS).split(max(1, PACK // max(1, 2 * x.numel()))):
+        yield torch.empty(len(block), *x.shape[1:], dtype=torch.float32).normal_(generator=generator).to(x)
