@@ -217,3 +217,43 @@ def test_a_state_written_with_a_batch_in_hand_does_not_leave_it_out(private) -> 
     assert loader.piece.rows.tolist() == rows
     step(net, optimizer, *batch)
     assert engine.ledger.steps == 2
+
+
+@pytest.mark.parametrize("when", ["before the step", "after the step"])
+@pytest.mark.parametrize("settings", [{}, {"max_physical_batch": 3}, {"poisson_sampling": False}], ids=["whole", "pieces", "shuffled"])
+@pytest.mark.filterwarnings("ignore:batches of shuffled data")
+def test_an_evaluation_inside_the_loop_over_the_same_loader_changes_nothing(private, when: str, settings) -> None:
+    def trained(evaluate) -> torch.Tensor:
+        torch.manual_seed(0)
+        net, optimizer, loader, engine = private(batch=8, **settings)
+        for _ in range(2):
+            for x, y in loader:
+                if when == "before the step":
+                    evaluate(net, loader)
+                step(net, optimizer, x, y)
+                if when == "after the step":
+                    evaluate(net, loader)
+        assert engine.ledger.steps == optimizer.steps == loader.spent == 10
+        return flat(net)
+
+    def look(net: nn.Module, loader, *, until: int) -> None:
+        net.eval()
+        for turn, (x, _) in enumerate(loader):
+            net(x)
+            if turn == until:
+                break
+        net.train()
+
+    plain = trained(lambda *_: None)
+    for until in (1, 100):
+        assert torch.equal(trained(lambda net, loader: look(net, loader, until=until)), plain)  # noqa: B023
+
+
+def test_training_inside_a_loop_goes_on_from_the_latest_step(private) -> None:
+    net, optimizer, loader, engine = private(batch=8)
+    for x, y in loader:
+        step(net, optimizer, x, y)
+        for inner, labels in loader:
+            step(net, optimizer, inner, labels)
+            break
+    assert engine.ledger.steps == optimizer.steps == loader.spent == 10

@@ -69,8 +69,9 @@ class Smoothed:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if isinstance(self.model, nn.Module):
-            raise ModelError(f"a {type(self.model).__name__}; expected a model: Smoothed(Classifier(net), {self.sigma})")
+        given: object = self.model
+        if isinstance(given, nn.Module):
+            raise ModelError(f"a {type(given).__name__}; expected a model: Smoothed(Classifier(net), {self.sigma})")
         if not (self.sigma > 0 and math.isfinite(self.sigma)):
             raise SettingError(f"sigma = {self.sigma}; expected a positive number in the units of the data, such as 0.25")
         if not 0 < self.alpha < 0.5:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from quintain.core.errors import SettingError
+from quintain.core.limits import at_least
 from quintain.dp.accounting.budget import Budget
 from quintain.dp.accounting.chosen import fixed_beforehand
 from quintain.dp.accounting.ledger import Ledger
@@ -161,7 +162,7 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
             max_physical_batch: Rows that the loader yields at once; larger batches come in pieces, and ``step()`` acts at the last.
             units: Who the records belong to, if each person has several: these are then hidden together. One key a record will do.
             stop_at_epsilon: (epsilon, delta): the loader ends, and ``step()`` raises ``BudgetSpent``, before more is spent. Runs of this
-                engine that are given none keep to the one that was given last.
+                engine that are given none keep to the one that was given last. One that affords no step is refused.
 
         Raises:
             PrivacyError: If a layer cannot be private, or module and optimiser do not fit together.
@@ -214,8 +215,10 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
         More than that is never spent: ``stop_at_epsilon`` is the target, unless it is given, for all runs of this engine together.
 
         Raises:
-            SettingError: If something was already spent, or a number is out of its range.
+            SettingError: If something was already spent, or a number is out of its range; ``epochs`` is a whole one.
         """
+        at_least(1, epochs=epochs)
+        Budget.of((target_epsilon, target_delta), "(target_epsilon, target_delta)")
         if self.ledger.steps:
             raise SettingError(f"{self.ledger.steps} steps are already spent; expected a fresh engine to plan a whole budget")
         for tolerance in ("eps_error", "epsilon_tolerance", "alphas"):
@@ -283,7 +286,7 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
             stream, noise = guards.noise_stream(noise_generator, secure=self.secure_mode), "a torch.Generator"
         self._check_own(loader.stream, loader, "batches")
         self._check_own(stream, stream, "noise")
-        budget = None if stop_at_epsilon is None else Budget(*stop_at_epsilon)
+        budget = None if stop_at_epsilon is None else Budget.of(stop_at_epsilon)
         capture = capturing(module, grad_sample_mode, mean=mean, rules=self._rules, batch_first=batch_first)
         loader.reproducible = loader.reproducible or self._seed is not None or noise_generator is not None
         try:
@@ -300,6 +303,8 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
                 kept_key=self._kept_key,
                 budget=budget,
             )
+            if budget is not None:
+                budget.require_one(self.ledger, private.release)
         except BaseException:
             capture.remove()
             raise

@@ -31,7 +31,7 @@ def estimated(smooth: Smoothed, seed: int) -> Callable[[Tensor], Tensor]:
     Source: Stein, 1981 (Annals of Statistics 9); for smoothed classifiers, Salman et al., 2019, arXiv:1906.04584, lemma 1.
     """
     calls = count()
-    return lambda x: _Estimated.apply(x, smooth, derive(seed, "estimate", next(calls)))  # type: ignore[no-untyped-call, no-any-return]
+    return lambda x: _Estimated.apply(x, smooth, derive(seed, "estimate", next(calls)))
 
 
 class _Estimated(torch.autograd.Function):
@@ -51,7 +51,7 @@ class _Estimated(torch.autograd.Function):
         return mean.log()
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None]:
         x, each, mean = ctx.saved_tensors
         # how much each copy counts: its probabilities, by the slope of the logarithm; (B, pairs), one sign less the other
         weight = (each * (g / mean)[:, None, None]).sum(3)

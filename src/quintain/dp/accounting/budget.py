@@ -1,7 +1,9 @@
 """Whether one more step still fits into a privacy budget."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Real
 
 from quintain.core.errors import SettingError
 from quintain.dp.accounting.ledger import Ledger, Release
@@ -22,7 +24,7 @@ class Budget:
 
     epsilon: float
     delta: float
-    _known: tuple[tuple[Release, ...], Release, int] | None = field(default=None, repr=False)
+    _known: tuple[tuple[Release, ...], Release, int] | None = field(default=None, repr=False, init=False)
 
     def __post_init__(self) -> None:
         check_delta(self.delta)
@@ -30,6 +32,35 @@ class Budget:
             raise SettingError(
                 f"got stop_at_epsilon = ({self.epsilon}, {self.delta}); expected a positive finite epsilon, such as (3.0, 1e-5)"
             )
+
+    @classmethod
+    def of(cls, pair: object, name: str = "stop_at_epsilon") -> "Budget":
+        """The budget that is given as (epsilon, delta), under a name.
+
+        Raises:
+            SettingError: If it is no pair of numbers, or these are out of their range.
+        """
+        numbers = tuple(pair) if isinstance(pair, Sequence) else ()
+        if len(numbers) != 2 or not all(isinstance(number, Real) for number in numbers):
+            raise SettingError(f"got {name} = {pair!r}; expected two numbers, (epsilon, delta), such as (3.0, 1e-5)")
+        return cls(float(numbers[0]), float(numbers[1]))
+
+    def require_one(self, ledger: Ledger, release: Release) -> None:
+        """Raise unless ``release`` may follow what is spent.
+
+        Raises:
+            SettingError: If not; with its cost.
+        """
+        if self.affords(ledger, release):
+            return
+        trial = Ledger(ledger.releases)
+        trial.record(replace(release, steps=1))
+        spent = f" after the {ledger.steps} that are spent" if ledger.steps else ""
+        raise SettingError(
+            f"got stop_at_epsilon = ({self.epsilon:g}, {self.delta:g}), which affords no step: one{spent} comes to epsilon = "
+            f"{trial.epsilon(self.delta):.4g} at that delta, with noise_multiplier = {release.noise_multiplier:g} and a batch of "
+            f"{release.expected_batch_size} of {release.records} records; expected a larger epsilon, more noise, or smaller batches"
+        )
 
     def affords(self, ledger: Ledger, release: Release) -> bool:
         """Whether ``release`` may follow; how many equal ones fit is computed once for each kind in a row."""

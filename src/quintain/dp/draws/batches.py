@@ -88,7 +88,10 @@ class Workers:
         batches = iter(self._inner)
         while True:
             if self._given.batches is not mine:
-                raise SettingError("got two iterations over one private loader at a time; expected the first to end before the next")
+                raise SettingError(
+                    "got two iterations over one private loader at a time, of which its workers can serve one; expected the second after "
+                    "the step on a whole batch, or, to evaluate, over a plain loader of its own: DataLoader(dataset, batch_size=...)"
+                )
             try:
                 batch = next(batches)
             except StopIteration:

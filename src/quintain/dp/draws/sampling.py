@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sized
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, cast
 from weakref import ref
 
 import numpy as np
@@ -31,8 +31,9 @@ class SamplingLoader(Fixed):
     number) and ``size`` are those of the batch in the user's hands.
 
     Once an optimiser steps on the batches, an iteration begins after the last batch that was stepped on: one
-    that was only looked at, or left by ``break``, comes again. So steps are on the batches 1, 2, 3, ..., and
-    which batches are used does not depend on the records in them.
+    that was only looked at, or left by ``break``, comes again. An iteration inside another, such as an
+    evaluation, looks at batches from there on; the outer one then goes on where it was. So steps are on the
+    batches 1, 2, 3, ..., and which batches are used does not depend on the records in them.
 
     Args:
         fetch: Makes a batch of rows (int64 indices), also of none.
@@ -87,6 +88,8 @@ class SamplingLoader(Fixed):
         # that was stepped on
         self.draws = self.passed = self._spent = 0
         self.piece, self.batch = NOTHING, None
+        # how often an iteration has begun, or gone on after one inside it; what the innermost of them has in hand
+        self._turns, self._held = 0, cast(tuple[Piece, Any] | None, None)
         self.copies = 1
         self.ended: Callable[[], bool] = lambda: False
         self.source: Source = Fetched(fetch)
@@ -145,6 +148,11 @@ class SamplingLoader(Fixed):
         return self.expected_batch_size / self.records
 
     @property
+    def batch_size(self) -> int:
+        """The expected batch size, as of the loader it was made from: sampled batches hold more or fewer, and the number is public."""
+        return self.expected_batch_size
+
+    @property
     def spent(self) -> int:
         """Number of the latest batch that was stepped on, or given up (see ``use_up``)."""
         return self._spent
@@ -185,7 +193,16 @@ class SamplingLoader(Fixed):
         return self.steps_per_epoch
 
     def __iter__(self) -> Iterator[Any]:
-        left, self.draws = self.steps_per_epoch, self._start
+        around, self.draws = self._held, self._start
+        try:
+            yield from self._iterated()
+        finally:
+            self._held = around
+            if around is not None and around[0].draw > self.spent:
+                self._return_to(*around)
+
+    def _iterated(self) -> Iterator[Any]:
+        left, mine = self.steps_per_epoch, self._turn()
         while left:
             # the loop may go back, or be restored to another batch: pieces fetched ahead are then of the
             # wrong batch, and fetched anew
@@ -196,7 +213,14 @@ class SamplingLoader(Fixed):
                 self.piece, self.draws, self.batch = piece, piece.draw, batch
                 if piece.first and self.ended():
                     return
+                self._held = piece, batch
                 yield batch
+                if mine != self._turns and self._stepped is not None:
+                    mine = self._turn()
+                    self._return_to(piece, batch)
+                    if piece.last or self.draws != piece.draw:
+                        self._pass_by(piece)
+                        break
                 if self.draws < piece.draw:
                     left += 1
                     break
@@ -239,6 +263,18 @@ class SamplingLoader(Fixed):
     def _optimizer(self) -> "DPOptimizer | None":
         """The optimiser that steps on the batches, if any."""
         return None if self._stepped is None else self._stepped()
+
+    def _turn(self) -> int:
+        """A number for an iteration that begins or goes on: it is another where a second one has run in between."""
+        self._turns += 1
+        return self._turns
+
+    def _return_to(self, piece: Piece, batch: Any) -> None:
+        """Go back to what an iteration had in hand before another ran inside it, unless that one has stepped further."""
+        if self.spent <= piece.draw:
+            self.piece, self.draws, self.batch = piece, piece.draw, batch
+        else:
+            self.draws = self.spent
 
     def _pass_by(self, piece: Piece) -> None:
         """Note a batch that the loop is done with, if training has left it without a step."""

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.overrides import _get_current_function_mode
+from torch.utils.hooks import RemovableHandle
 
 from quintain.core.errors import PrivacyError
 from quintain.dp.gradients.capture import Capture
@@ -70,6 +71,7 @@ class Probe:
         # whether the mode is on; this pass is probed in full; the module computes losses inside; a probe of
         # the loss is running
         self._mode_on = self._close = self._inside = self._asking = False
+        self._passes = 0  # training passes since the last step whose outputs were seen
         self._start: RandomState | None = None
         # outputs of each pass since the last step, with the halves it was probed in; of the latest pass, the losses
         # that the module computed
@@ -85,7 +87,7 @@ class Probe:
             """Whether it is this module (a copy has the hooks too), and no compiler is tracing it."""
             return not torch.compiler.is_compiling() and module is root
 
-        self._handles = (
+        self._handles: tuple[RemovableHandle, ...] = (
             root.register_forward_pre_hook(lambda module, _args: self._open() if mine(module) else None),
             root.register_forward_hook(
                 lambda module, args, kwargs, output: self._seen(args, kwargs, output) if mine(module) else None, with_kwargs=True
@@ -103,8 +105,14 @@ class Probe:
         """Finish the probes of a step that is about to be made.
 
         Raises:
-            PrivacyError: If the loss is not scaled as declared.
+            PrivacyError: If the loss is not scaled as declared, or no pass since the last step was seen.
         """
+        if self._handles and not self._passes:
+            raise PrivacyError(
+                "got passes of a compiled module, into which no probe looks; expected the module as make_private returned it, called by "
+                "itself: leave out torch.compile and module.compile() (gradients of single examples are caught as layers are called)"
+            )
+        self._passes = 0
         self._outputs.clear()
         self._rules.stepped()
         if self._close and self._found.model != WAITING and self._found.loss == WAITING:
@@ -114,6 +122,7 @@ class Probe:
         """Take the hooks off."""
         for handle in self._handles:
             handle.remove()
+        self._handles = ()
         self._outputs.clear()
 
     @property
@@ -143,6 +152,7 @@ class Probe:
         self._leave()
         if not self._on:
             return None
+        self._passes += 1
         outputs = [x for x in tensors(output) if x.requires_grad and x.is_floating_point() and x.dim() > self._dim]
         own = [x for x in tensors(output) if x.requires_grad and not x.dim()]
         sizes = {x.shape[self._dim] for x in outputs}

@@ -66,8 +66,10 @@ class Adaptive:
         """sigma_g for a cost of ``noise_multiplier`` in all."""
         if noise_multiplier >= 2 * self.count_std:
             raise SettingError(
-                f"got noise_multiplier = {noise_multiplier} with count_std = {self.count_std}; expected less than twice that: the count "
-                "alone costs more than the whole step may, so raise count_std"
+                f"got noise_multiplier = {noise_multiplier} with a noise on the count of {self.count_std}; expected less than twice that: "
+                "the count alone costs more than the whole step may. Give "
+                "make_private(clipping='adaptive', unclipped_num_std=...), or Adaptive(..., count_std=...), "
+                f"above {noise_multiplier / 2:g} (a twentieth of the expected batch, if left out), or larger batches"
             )
         return 0.0 if noise_multiplier == 0 else (noise_multiplier**-2 - (2 * self.count_std) ** -2) ** -0.5
 

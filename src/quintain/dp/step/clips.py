@@ -24,7 +24,10 @@ def clip_named(
     if clipping not in ("flat", "per_layer", "adaptive", "automatic"):
         raise SettingError(f"got clipping = {clipping!r}; expected flat, per_layer, adaptive or automatic")
     if adaptive and (clipping != "adaptive" or set(adaptive) - set(ADAPTIVE)):
-        raise SettingError(f"got {', '.join(sorted(adaptive))}; expected {', '.join(ADAPTIVE)}, and these for clipping='adaptive' alone")
+        hints = "".join(f"; {ours} of Adaptive is called {name} here" for name, ours in ADAPTIVE.items() if ours in adaptive)
+        raise SettingError(
+            f"got {', '.join(sorted(adaptive))}; expected {', '.join(ADAPTIVE)}, and these for clipping='adaptive' alone{hints}"
+        )
     if clipping == "per_layer":
         if is_number(max_grad_norm):
             return PerLayer((float(max_grad_norm) / parameters**0.5,) * parameters)

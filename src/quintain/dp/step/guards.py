@@ -10,11 +10,15 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from quintain.core.errors import PrivacyError, SettingError
-from quintain.dp.step.clipping import Clip
+from quintain.dp.step.adaptive import Adaptive
+from quintain.dp.step.clipping import Clip, is_number
 from quintain.dp.step.noise import Stream
 
 if TYPE_CHECKING:
     from quintain.dp.step.optimizer import DPOptimizer
+
+LARGEST = 1e30
+"""The largest standard deviation of the noise, and the largest bound: draws far out in the tail are still numbers of float32."""
 
 _GUARDED: "WeakSet[DPOptimizer]" = WeakSet()
 
@@ -34,10 +38,19 @@ register_optimizer_step_pre_hook(_before_any_step)
 
 def check_settings(noise_multiplier: float, clip: Clip) -> None:
     """Raise unless the noise can be drawn for the bound."""
+    if not is_number(noise_multiplier):
+        raise SettingError(f"got noise_multiplier = {noise_multiplier!r}; expected a number, such as 1.1")
     if not 0 <= noise_multiplier < math.inf:
         raise SettingError(f"got noise_multiplier = {noise_multiplier}; expected a finite number, 0 (no privacy) or more, such as 1.1")
     if math.isinf(clip.sensitivity) and noise_multiplier:
         raise SettingError("got max_grad_norm = inf with noise; expected a finite bound: noise is scaled to it")
+    if not math.isinf(clip.sensitivity) and max(1.0, noise_multiplier) * clip.sensitivity > LARGEST:
+        raise SettingError(
+            f"got noise_multiplier = {noise_multiplier:g} with max_grad_norm = {clip.sensitivity:g}: noise times bound is more than "
+            f"{LARGEST:g}, near the largest number of float32; expected less, such as 1.1 and 1.0"
+        )
+    if isinstance(clip, Adaptive):
+        clip.gradient_noise(noise_multiplier)
 
 
 def check_inner(optimizer: torch.optim.Optimizer) -> None:
