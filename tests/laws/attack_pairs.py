@@ -10,6 +10,8 @@ from quintain.threats import Ball, parse
 
 CLOSED_FORMS = ("linf", "l2", "l1", "l0", "mask")
 SIZES = {"linf": 0.1, "l2": 0.6, "l1": 2.0, "l0": 3.0, "mask": 0.3}
+GAPS = {"linf": (0.5, 0.0), "l2": (3.0, 0.5), "l1": (10.0, 1.0), "l0": (15.0, 1.0), "mask": (1.5, 0.0)}
+"""The widest ball that a gap is measured in on 60 numbers, and by which power of their count it grows."""
 WIDE = {"linf": 1.0, "l2": 8.0, "l1": 60.0, "l0": 60.0, "mask": 1.0}
 
 
@@ -28,6 +30,18 @@ def resized(name: str, eps: float) -> Ball:
 def sized(name: str) -> Ball:
     """A threat in the size that the laws use."""
     return replace(ball_of(name), eps=SIZES[name]) if name in SIZES else ball_of(name)
+
+
+def gap_shape(attack_name: str) -> tuple[int, ...]:
+    """The shape of the inputs that a gap is measured on: half the numbers where each of them has to be asked about without a gradient."""
+    return (1, 10, 6) if entries("attack")[attack_name].fact("access") == "gradients" else (1, 6, 5)
+
+
+def gap_ball(ball_name: str, share: float, numbers: int) -> Ball:
+    """A threat of a share of the widest that a gap is measured in, in which some inputs of so many numbers can be broken and some not."""
+    widest, power = GAPS[ball_name]
+    eps = share * widest * (numbers / 60) ** power
+    return replace(ball_of(ball_name), eps=max(1.0, round(eps)) if ball_name == "l0" else eps)
 
 
 def attack_of(name: str, trial: str = "trial") -> Method:

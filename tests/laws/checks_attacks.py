@@ -1,7 +1,7 @@
 """The laws of balls and attacks as functions: each raises AssertionError where its law does not hold."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -15,6 +15,8 @@ from quintain.threats.family import allowed, rendered
 from quintain.threats.shapes import shape
 from tests.laws.oracles import best_linear_gain, smallest_linear_change
 
+CUTS = {"uneven": ([2, 1, 4, 3],), "singly and alike": ([1] * 10, [3, 3, 3, 1], [4, 4, 2])}
+"""Into parts of which sizes ten examples are cut, once or several times."""
 FIELDS = ("adversarial", "broken", "size", "forwards", "backwards", "error", "found")
 
 
@@ -158,14 +160,16 @@ def check_never_worse(outcome: AttackOutcome, model: Callable[[Tensor], Tensor],
     assert (outcome.size[wrong] == 0).all()
 
 
-def check_split(attack: Method, model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, threat: Ball) -> None:
-    """Any split, order or sharding of the batch gives the same outcome, bit for bit."""
+def check_split(
+    attack: Method, model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, threat: Ball, cuts: Sequence[list[int]] = CUTS["uneven"]
+) -> None:
+    """Any split, order or sharding of the batch gives the same outcome, bit for bit; each cut is of another random order."""
     ids = torch.arange(len(x)) * 3 + 11
     run = partial(attack, model, threat=threat, seed=4)
     whole = run(x=x, y=y, ids=ids)
     generator = torch.Generator().manual_seed(1)
-    orders = [torch.arange(len(x)).split(1), torch.arange(len(x)).split(3), torch.randperm(len(x), generator=generator).split(4)]
-    for parts in orders:
+    for sizes in cuts:
+        parts = torch.randperm(len(x), generator=generator).split(sizes)
         outcomes = [run(x=x[part], y=y[part], ids=ids[part]) for part in parts]
         back = torch.cat(parts).argsort()
         for name in FIELDS:
@@ -189,11 +193,11 @@ def linear_task(
     return linear, x, w, -(x.flatten(1) @ w + bias)
 
 
-def check_gap(attack: Method, gap: float, threat: Ball) -> None:
+def check_gap(attack: Method, gap: float, threat: Ball, *, shape: tuple[int, ...] = (1, 10, 6), seed: int = 0) -> None:
     """On a two-class linear model the attack reaches all but ``gap`` of the best gain in ball and box, and breaks what that can break."""
-    linear, x, w, need = linear_task(threat)
+    linear, x, w, need = linear_task(threat, shape=shape)
     best = best_linear_gain(threat, w, x)
-    outcome = attack(linear, x, torch.zeros(len(x), dtype=torch.long), threat)
+    outcome = attack(linear, x, torch.zeros(len(x), dtype=torch.long), threat, seed=seed)
     assert outcome.broken[(1 - gap) * best > need].all()
     assert not outcome.broken[best < need * (1 - 1e-5)].any()
     gain = (outcome.adversarial - x).flatten(1) @ w

@@ -127,16 +127,20 @@ class Search:
     def judge(self, z: Tensor, rows: Tensor, logits: Tensor) -> None:
         """Keep what is better; ``rows`` do not repeat."""
         height = self.goal.margin(logits, rows).to(self.height.dtype)
-        reached = self.goal.reached(logits, rows)
+        reached, ill = self.goal.reached(logits, rows), height.isnan()
         if self.smallest:
             self._judge_size(z, rows, reached)
-            self._judge_error(z, rows, height.isnan())
+            self._judge_error(z, rows, ill)
             return
-        self.error[rows] |= height.isnan()
-        better = reached | (height > self.height[rows])
+        if ill.any():
+            self.error[rows] |= ill
+        better = (reached | (height > self.height[rows])).nonzero().squeeze(1)
+        if not len(better):
+            return
         kept = rows[better]
         self.best[kept], self.height[kept] = z[better], height[better]
-        self._first(rows[reached])
+        if reached.any():
+            self._first(rows[reached])
 
     def rivals(self, rows: Tensor, count: int) -> Tensor:
         """The wrong classes with the largest clean logits, best first: (n, min(count, K - 1))."""

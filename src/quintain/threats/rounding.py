@@ -1,5 +1,7 @@
 """Steps from one floating-point number to the next, so that no bound is exceeded, not even by one ulp."""
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -15,6 +17,7 @@ def following(x: Tensor, side: int) -> Tensor:
     return (moved ^ ((moved >> (limit.bits - 1)) & limit.max)).view(x.dtype)
 
 
+@lru_cache(maxsize=64)
 def box_inside(low: float, high: float, dtype: torch.dtype) -> tuple[float, float]:
     """The widest box of numbers of a dtype inside [low, high]."""
     edges = torch.tensor([low, high], dtype=torch.float64).to(dtype)

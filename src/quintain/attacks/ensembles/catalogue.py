@@ -12,7 +12,7 @@ CATALOGUE = (
         "quintain.attacks.ensembles.quick:quick",
         "nearly AutoAttack's verdicts for a small part of its cost: the one to begin with",
         guarantee=WITNESS,
-        facts=(*FACTS, ("trial", "steps=10 questions=40")),
+        facts=(*FACTS, ("trial", "steps=10 questions=40"), ("gap trial", "steps=20 questions=50")),
     ),
     Entry(
         "attack",
@@ -23,7 +23,7 @@ CATALOGUE = (
         facts=(
             *FACTS,
             ("trial", "steps=10 targets=2 questions=40"),
-            ("gap trial", "questions=200"),
+            ("gap trial", "steps=25 targets=1 questions=50"),
         ),
     ),
     Entry(
@@ -35,7 +35,7 @@ CATALOGUE = (
         facts=(
             *FACTS,
             ("trial", "steps=6 targets=1 questions=20"),
-            ("gap trial", "targets=1 questions=100"),
+            ("gap trial", "steps=20 targets=1 questions=50"),
         ),
     ),
 )

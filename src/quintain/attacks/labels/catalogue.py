@@ -51,7 +51,7 @@ CATALOGUE: tuple[Entry, ...] = (
             ("access", "labels"),
             ("seeks", "smallest"),
             ("gap", "0.01"),
-            ("trial", "questions=400"),
+            ("trial", "questions=200"),
         ),
         exceptions=(UNSEEN,),
     ),

@@ -10,7 +10,14 @@ CATALOGUE: tuple[Entry, ...] = (
         "quintain.attacks.scores.square:Square",
         "random search with shrinking squares at the ends of the range: the strongest without gradients",
         guarantee=WITNESS,
-        facts=(("serves", "linf l2"), ("access", "scores"), ("gap", "0.01"), ("gap:l2", "0.3"), ("trial", "questions=120")),
+        facts=(
+            ("serves", "linf l2"),
+            ("access", "scores"),
+            ("gap", "0.01"),
+            ("gap:l2", "0.3"),
+            ("trial", "questions=120"),
+            ("gap trial", "questions=1000"),
+        ),
     ),
     Entry(
         "attack",
@@ -34,7 +41,14 @@ CATALOGUE: tuple[Entry, ...] = (
         "quintain.attacks.scores.simba:SimBA",
         "one value after another, up or down: simple, and exact where the model is nearly linear",
         guarantee=WITNESS,
-        facts=(("serves", "linf l2"), ("access", "scores"), ("gap", "0.01"), ("gap:l2", "0.03"), ("trial", "questions=120")),
+        facts=(
+            ("serves", "linf l2"),
+            ("access", "scores"),
+            ("gap", "0.01"),
+            ("gap:l2", "0.03"),
+            ("trial", "questions=120"),
+            ("gap trial", "questions=500"),
+        ),
     ),
     Entry(
         "attack",
@@ -50,6 +64,12 @@ CATALOGUE: tuple[Entry, ...] = (
         "quintain.attacks.scores.sparse_rs:SparseRS",
         "random search over a few pixels, a sticker or a frame, with extreme colours",
         guarantee=WITNESS,
-        facts=(("serves", "l0 mask patch"), ("access", "scores"), ("gap", "0.01"), ("trial", "questions=120")),
+        facts=(
+            ("serves", "l0 mask patch"),
+            ("access", "scores"),
+            ("gap", "0.01"),
+            ("trial", "questions=120"),
+            ("gap trial", "questions=1000"),
+        ),
     ),
 )
