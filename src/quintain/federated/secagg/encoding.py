@@ -185,12 +185,18 @@ def check_types(kind: type, **settings: object) -> None:
     """Refuse settings of another type, naming the first.
 
     Raises:
-        SettingError: For anything but ``kind``, to which NumPy's numbers may belong; True and False are no numbers.
+        SettingError: For anything but ``kind``, to which NumPy's numbers may belong; True and False are no numbers, and text is what
+            UTF-8 can write.
     """
     for name, value in settings.items():
         if not isinstance(value, kind) or isinstance(value, bool):
             expected = _NUMBERS.get(kind, f"a value of type {kind.__name__}")
             raise SettingError(f"{name} = {value!r}; expected {expected}, not one of type {type(value).__name__}")
+        if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise SettingError(
+                f"{name} = {value!r}; expected text that UTF-8 can write, without half of a surrogate pair (as a file's name that is no "
+                "UTF-8 is read by Python): rename it"
+            )
 
 
 def finest(length: int, clip: float, parties: int, cap: int = 0) -> Encoding:
