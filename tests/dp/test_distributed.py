@@ -118,6 +118,27 @@ def test_what_would_not_be_one_run_is_refused(team: tuple[Found, Found]) -> None
         assert "for 3 processes, and training by 2" in sampler
 
 
+REFUSED = {
+    "module": "PrivacyError: got 2 processes and a module of this one alone",
+    "setting": "SettingError: got noise_multiplier = -1",
+    "layer": "BatchNorm1d",
+    "budget": "SettingError: got stop_at_epsilon = (0.001, 1e-05), which affords no step",
+    "step": "PrivacyError: step() without captured gradients",
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_one_process_refuses_all_refuse(team: tuple[Found, Found], case: str) -> None:
+    """None is left waiting for another that has gone."""
+    heard, refusing = (str(found[f"one/{case}"]) for found in team)
+    assert REFUSED[case] in refusing
+    assert heard.startswith("PeerRefusedError: process 1 of 2 has refused, and the others with it")
+
+
+def test_a_run_after_refusals_trains(team: tuple[Found, Found]) -> None:
+    assert [str(found["one/nothing"]) for found in team] == ["", ""]
+
+
 def test_one_process_needs_no_group() -> None:
     assert present() == ranks_of(nn.Linear(2, 2)) == ALONE == Ranks(0, 1)
     stream = Stream.seeded(0)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,35 @@ def alone_in_a_team() -> Iterator[str]:
             yield str(error)
 
 
+def refused_by_one(case: str) -> str:
+    """What this process hears where the second alone does something that is refused."""
+    odd = distributed.get_rank() == 1
+    settings = {"noise_multiplier": 1.0, "max_grad_norm": 1.0, "data_loader": DataLoader(data(), batch_size=40)}
+    try:
+        net: nn.Module = nn.Sequential(nn.Linear(6, 2), *[nn.BatchNorm1d(2)] * (odd and case == "layer"))
+        if not (odd and case == "module"):
+            net = DifferentiallyPrivateDistributedDataParallel(net) if case != "layer" else Unchecked(net)
+        settings |= {"noise_multiplier": -1.0} if odd and case == "setting" else {}
+        settings |= {"stop_at_epsilon": (1e-3, 1e-5)} if odd and case == "budget" else {}
+        inner = torch.optim.SGD(net.parameters(), lr=0.1)
+        net, optimizer, loader = PrivacyEngine().make_private(module=net, optimizer=inner, **settings)
+        x, _ = next(iter(loader))
+        if not (odd and case == "step"):
+            net(x).square().sum(1).mean().backward()
+        optimizer.step()
+    except (PrivacyError, SettingError) as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+class Unchecked(DifferentiallyPrivateDistributedDataParallel):
+    """One that sends no weights, so that modules may differ."""
+
+    def __init__(self, module: nn.Module) -> None:
+        nn.Module.__init__(self)
+        self.module = module
+
+
 def known_names() -> np.ndarray:
     """Rows that the samplers of known names give this process."""
     lists = list(DistributedUniformWithReplacementSampler(total_size=50, sample_rate=0.1, steps=20))
@@ -138,7 +168,8 @@ def known_names() -> np.ndarray:
 
 def main(rank: int, size: int, folder: Path) -> None:
     torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=size)
+    meet = f"file://{folder}/meet"
+    distributed.init_process_group("gloo", init_method=meet, rank=rank, world_size=size, timeout=timedelta(seconds=60))
     found = {f"{name}/{key}": value for name, case in CASES.items() for key, value in case(True).items()}
     secret = trained(True, seed=None)
     discrete = trained(True, seed=None, secure=True, batch=10, units=Units(KEYS))
@@ -146,6 +177,7 @@ def main(rank: int, size: int, folder: Path) -> None:
     found |= {"keyed/weights": keyed["weights"], "keyed/bound": keyed["bound"]}
     found |= {"secret/weights": secret["weights"], "discrete/weights": discrete["weights"]}
     found |= {"refused": list(alone_in_a_team()), "known": known_names()}
+    found |= {f"one/{case}": refused_by_one(case) for case in ("module", "setting", "layer", "budget", "step", "nothing")}
     np.savez(folder / f"{rank}.npz", **found)
     distributed.destroy_process_group()
 

@@ -19,7 +19,7 @@ from quintain.dp.accounting.ledger import Ledger
 from quintain.dp.accounting.spent import Spent, noise_for_epochs
 from quintain.dp.checkpoint import Checkpoints
 from quintain.dp.criterion import PrivateCriterion
-from quintain.dp.draws.distributed import ranks_of
+from quintain.dp.draws.distributed import ranks_of, together
 from quintain.dp.draws.sampling import PoissonLoader, SamplingLoader
 from quintain.dp.draws.shuffling import private_loader
 from quintain.dp.draws.units import Units
@@ -115,6 +115,7 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
         made = any(optimizer.loader.reproducible for optimizer, _ in self._made)
         return self._seed is not None or made or any(release.reproducible for release in self.ledger.releases)
 
+    @together
     def make_private(
         self,
         *,
@@ -166,6 +167,7 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
 
         Raises:
             PrivacyError: If a layer cannot be private, or module and optimiser do not fit together.
+            PeerRefusedError: If another process that trains with this one refuses.
             SettingError: If a number is out of its range.
         """
         if rand_on_empty:
@@ -198,6 +200,7 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
             return made, private, PrivateCriterion(nn.CrossEntropyLoss() if criterion is None else criterion, loss_reduction), loader
         return made, private, loader
 
+    @together
     def make_private_with_epsilon(
         self,
         *,
@@ -305,6 +308,7 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
             )
             if budget is not None:
                 budget.require_one(self.ledger, private.release)
+            loader.ranks.agree((), "settings")
         except BaseException:
             capture.remove()
             raise

@@ -1,14 +1,32 @@
 """Private training by several processes: one draw and one noise for all, and each clips its own records."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
 
 from quintain.core.errors import PrivacyError
 from quintain.dp.step.noise import Stream
+
+WIDTH = 3
+"""Numbers in each message by which processes agree: all are of one size, so that one that refuses can answer any of them."""
+
+REFUSED = -1
+"""What a process that refuses sends in place of its numbers, none of which is negative."""
+
+_INSIDE: ContextVar[bool] = ContextVar("inside a block that refuses together", default=False)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class PeerRefusedError(PrivacyError):
+    """Another process that trains with this one has refused; its own message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +53,12 @@ class Ranks:
             distributed.all_reduce(x)
 
     def shared(self, stream: Stream) -> Stream:
-        """The stream with the key of the first process, which it sends to the others."""
+        """The stream with the key of the first process, which it sends to the others.
+
+        Raises:
+            PeerRefusedError: If one of them has refused.
+        """
+        self.agree((), "settings")
         return stream if self.size == 1 else stream.keyed(self._heard)
 
     def gathered(self, data: bytes) -> bytes:
@@ -48,19 +71,52 @@ class Ranks:
         return b"".join(bytes(part.tolist()) for part in received)
 
     def agree(self, numbers: Sequence[int], what: str) -> None:
-        """Check that all processes give the same numbers.
+        """Check that all processes give the same numbers, at most ``WIDTH`` of them, and that none has refused.
 
         Raises:
-            PrivacyError: In each of them, if they do not.
+            PeerRefusedError: If another has refused.
+            PrivacyError: In each of them, if they differ.
         """
         if self.size == 1:
             return
-        mine = torch.tensor(numbers, dtype=torch.long, device=self.device)
-        all_of_them = [torch.empty_like(mine) for _ in range(self.size)]
-        distributed.all_gather(all_of_them, mine)
-        received = [tuple(numbers.tolist()) for numbers in all_of_them]
+        received = self._exchanged(numbers)
+        refused = [str(rank) for rank, given in enumerate(received) if REFUSED in given]
+        if refused:
+            raise PeerRefusedError(
+                f"process {', '.join(refused)} of {self.size} has refused, and the others with it; expected all to run the same program on "
+                "the same data: its own message says what it got"
+            )
         if len(set(received)) > 1:
             raise PrivacyError(f"the processes differ in their {what}: {received}; expected all to run the same program on the same data")
+
+    @contextmanager
+    def refusing_together(self) -> Iterator[None]:
+        """An error in this block is answered to the others where they agree next, so that they raise one as well and do not wait.
+
+        Raises:
+            PeerRefusedError: If another has refused.
+        """
+        if self.size == 1 or _INSIDE.get():
+            yield
+            return
+        token = _INSIDE.set(True)
+        try:
+            yield
+        except PeerRefusedError:
+            raise
+        except Exception:
+            self._exchanged((REFUSED,))
+            raise
+        finally:
+            _INSIDE.reset(token)
+
+    def _exchanged(self, numbers: Sequence[int]) -> list[tuple[int, ...]]:
+        """What each process gives, by rank, filled up with zeros."""
+        mine = torch.zeros(WIDTH, dtype=torch.long, device=self.device)
+        mine[: len(numbers)] = torch.tensor(numbers, dtype=torch.long)
+        received = [torch.empty_like(mine) for _ in range(self.size)]
+        distributed.all_gather(received, mine)
+        return [tuple(given.tolist()) for given in received]
 
     def _heard(self, data: bytes) -> bytes:
         """The bytes that the first process gives."""
@@ -82,6 +138,10 @@ class DifferentiallyPrivateDistributedDataParallel(nn.Module):
 
     ``expected_batch_size`` and the ledger are those of the whole run. Processes trust each other: they share the secret key.
 
+    What one process refuses in ``make_private`` or in a step, all refuse (``PeerRefusedError`` in the others). What one refuses in its
+    forward or backward pass ends that process alone: ``torchrun`` then stops the others, and without it they wait for the time-out of
+    their group (``init_process_group(timeout=...)``).
+
     Args:
         module: What to train; on the device of its process.
 
@@ -95,6 +155,7 @@ class DifferentiallyPrivateDistributedDataParallel(nn.Module):
             raise PrivacyError(
                 "got no process group; expected torchrun --nproc-per-node N script.py, and torch.distributed.init_process_group() in it"
             )
+        present().agree((), "settings")
         self.module = module
         with torch.no_grad():
             for tensor in (*module.parameters(), *module.buffers()):
@@ -110,6 +171,17 @@ def present() -> Ranks:
         return ALONE
     own = torch.device("cuda", torch.cuda.current_device()) if distributed.get_backend() == "nccl" else torch.device("cpu")
     return Ranks(distributed.get_rank(), distributed.get_world_size(), own)
+
+
+def together(method: Callable[P, T]) -> Callable[P, T]:
+    """The method, of which an error in one process is one in all of them (see ``Ranks.refusing_together``)."""
+
+    @wraps(method)
+    def called(*args: P.args, **kwargs: P.kwargs) -> T:
+        with present().refusing_together():
+            return method(*args, **kwargs)
+
+    return called
 
 
 def ranks_of(module: nn.Module) -> Ranks:

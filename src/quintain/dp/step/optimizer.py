@@ -183,7 +183,8 @@ class DPOptimizer(Fixed, Saved, Standing):
 
     def pre_step(self) -> bool:
         """All of a step but the inner optimiser's; whether that is due."""
-        self.clip_and_accumulate()
+        with self.loader.ranks.refusing_together():
+            self.clip_and_accumulate()
         self._is_last_step_skipped = self._check_skip_next_step()
         if self._is_last_step_skipped:
             self.gathered.kept = self.gathered.examples
@@ -203,15 +204,8 @@ class DPOptimizer(Fixed, Saved, Standing):
     @one_at_a_time
     def add_noise(self) -> None:
         """Record the step, and add its noise to the sum of clipped gradients; nothing of that sum can be seen before."""
-        self._written.check_others(self.inner)
-        self._written.check()
-        self.gathered.check(self.loader)
-        self.probe.stepped()
-        if self.broke and (limit := self.limit) is not None:
-            raise BudgetSpent(
-                f"one more step would cost more than epsilon = {limit.epsilon} at delta = {limit.delta} "
-                f"({self.ledger.steps} steps are spent); expected training to end here, with the weights of the last step"
-            )
+        with self.loader.ranks.refusing_together():
+            self._check_step()
         self.loader.ranks.agree((self.loader.draws, self.steps), "batches and steps")
         self.ledger.step(self.release, self.loader.place(self.loader.draws))
         self.loader.use_up(self.loader.draws)
@@ -221,6 +215,18 @@ class DPOptimizer(Fixed, Saved, Standing):
         self._release()
         self.gathered.forget()
         self._noised = True
+
+    def _check_step(self) -> None:
+        """Raise unless one more step may be recorded."""
+        self._written.check_others(self.inner)
+        self._written.check()
+        self.gathered.check(self.loader)
+        self.probe.stepped()
+        if self.broke and (limit := self.limit) is not None:
+            raise BudgetSpent(
+                f"one more step would cost more than epsilon = {limit.epsilon} at delta = {limit.delta} "
+                f"({self.ledger.steps} steps are spent); expected training to end here, with the weights of the last step"
+            )
 
     def scale_grad(self) -> None:
         """Write the noisy sum over the expected batch into the parameters' gradients."""
