@@ -3,6 +3,7 @@ import torch
 
 import quintain
 from quintain.attacks import FGSM, fgsm_attack
+from quintain.core.errors import DataError, SettingError
 from quintain.threats import Linf, Mask
 from tests.laws.checks_attacks import inputs, invariant_net
 
@@ -54,3 +55,18 @@ def test_nothing_is_random(threat: Linf | Mask) -> None:
     model = invariant_net(16, 3)
     first, second = (FGSM()(model, x, model(x).argmax(1), threat, seed=seed) for seed in (0, 1))
     assert torch.equal(first.adversarial, second.adversarial)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "told"),
+    [
+        ({"threat": 0.05}, SettingError, r"a threat of 0\.05 \(float\); expected a ball"),
+        ({"x": [[0.5]]}, DataError, "inputs in a list; expected a tensor"),
+        ({"y": [0, 1]}, DataError, "labels in a list; expected a tensor"),
+    ],
+)
+def test_wrong_types_are_named_with_what_to_give(change, error, told) -> None:
+    model, x = invariant_net(9, 4, seed=2), inputs(2, 3, 3)
+    given = {"x": x, "y": model(x).argmax(1), "threat": Linf(0.05), **change}
+    with pytest.raises(error, match=told):
+        FGSM()(model, **given)

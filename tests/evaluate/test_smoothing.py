@@ -3,13 +3,16 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
 from quintain.certify.smoothed import Smoothed
+from quintain.core.errors import SettingError
 from quintain.data.dataset import from_arrays
-from quintain.evaluate import smoothing
+from quintain.evaluate import hardening, smoothing
 from quintain.evaluate.estimated import PAIRS, estimated
+from quintain.evaluate.hardening import hardened_outcome
 from quintain.evaluate.smoothing import Smoothing, smoothed_bracket
 from quintain.evaluate.subject import described
 from quintain.models.blackbox import BlackBox
@@ -134,6 +137,13 @@ def test_the_estimated_gradient_is_that_of_a_halfspace():
     (exact,) = torch.autograd.grad(replace(smooth, surrogate=4000)(x)[:, 1].sum(), x)
     assert torch.cosine_similarity(found, exact).min() > 0.95
     torch.testing.assert_close(found.norm(dim=1), exact.norm(dim=1), rtol=0.3, atol=0)
+
+
+def test_a_defence_is_not_trained_where_its_certificate_could_never_reach(monkeypatch, tmp_path):
+    monkeypatch.setattr(hardening, "harden", None)
+    settings = {"sigma": 0.25, "attacks": {}, "folder": tmp_path}
+    with pytest.raises(SettingError, match=r"eps = 5 can never be certified: 10,000 draws at sigma = 0\.25 .* reach 0\.7996 at most"):
+        hardened_outcome(nn.Linear(2, 2), points(), points(), "smoothed", threat=L2(5.0), **settings)
 
 
 def answers(subject, access):

@@ -13,7 +13,7 @@ from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.core.registry import entries
 from quintain.core.tokens import kind_of
 from quintain.models.target import Access
-from quintain.threats.ball import Ball, require_inside
+from quintain.threats.ball import Ball, require_inside, require_types
 from quintain.threats.draw import draws
 
 ACCESS: tuple[Access, ...] = ("labels", "scores", "gradients")
@@ -85,6 +85,7 @@ class Method(ABC):
             DataError: If inputs lie outside the box, or labels, targets or ``safe`` do not fit.
             ModelError: If the model does not give what the attack needs.
         """
+        require_types(threat, x)
         require_access(self.name, self.access, model)
         self.require(threat, targets, queries)
         require_inside(threat, x)
@@ -135,8 +136,10 @@ def require_labels(what: str, y: Tensor, x: Tensor) -> None:
     """Refuse classes that are not one integer an input.
 
     Raises:
-        DataError: If so.
+        DataError: If so, or if they are no tensor.
     """
+    if not isinstance(y, Tensor):
+        raise DataError(f"{what} in a {type(y).__name__}; expected a tensor ({len(x)},) of torch.int64: torch.as_tensor(y)")
     if y.shape != x.shape[:1] or y.dtype != torch.long:
         raise DataError(f"{what} of shape {tuple(y.shape)} and {y.dtype}; expected ({len(x)},) torch.int64, one class per input")
 

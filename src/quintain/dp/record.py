@@ -52,6 +52,7 @@ CHECKED = (
     "a record twice in a step is refused, at the first three batches of eight records or more and one in 64, where the module's input "
     "holds the numbers of the batch",
     "a step after a batch that was drawn and left out, on another batch than the loader's latest, or on another number of rows is refused",
+    "a step on passes that ran as compiled code, into which no probe looks, is refused",
     "a step without noise in a private run, and one past stop_at_epsilon, is refused",
     "a state without its ledger is refused",
 )
