@@ -1,4 +1,4 @@
-"""Private runs that are killed at one point after another, each in a process of its own, and gone on with. Run by ``test_resume``.
+"""Private runs that are killed at a point that is asked for, each in a process of its own, and gone on with. Run by ``test_resume``.
 
 One process imports everything and forks: a child follows the plan until it kills itself where it is told to, the next one goes on.
 """
@@ -24,7 +24,6 @@ from quintain.dp.training import resume
 STEPS, EVERY = 5, 2
 PLAN = PrivatePlan(1.5, 1.0, 12, STEPS, rate=0.3, momentum=0.5)
 SECRET, OTHER = bytes(range(32)), bytes(32)
-KILLS = ("recorded", "noised", "stepped", "opened", "half written", "written", "renamed", "key overwritten", "key removed")
 
 
 def net() -> nn.Module:
@@ -120,27 +119,26 @@ def half_written(number: int) -> Callable[..., object]:
     return open_half
 
 
+POINTS = {
+    "recorded": (ledger.Ledger, "record"),
+    "noised": (noise.Stream, "add_normal"),
+    "stepped": (optimizer.DPOptimizer, "step"),
+    "opened": (os, "open"),
+    "half written": (os, "fdopen"),
+    "written": (Path, "replace"),
+    "renamed": (Path, "replace"),
+    "key overwritten": (Path, "unlink"),
+    "key removed": (Path, "unlink"),
+}
+"""The call at which each kill happens: after it, before it where it is in ``BEFORE``, or half way through what the file gets."""
+BEFORE = {"written", "key overwritten"}
+
+
 def plant(kill: str, number: int) -> None:
     """Make this process kill itself at the given point."""
-    match kill:
-        case "recorded":
-            ledger.Ledger.record = counted(ledger.Ledger.record, number)
-        case "noised":
-            noise.Stream.add_normal = counted(noise.Stream.add_normal, number)
-        case "stepped":
-            optimizer.DPOptimizer.step = counted(optimizer.DPOptimizer.step, number)
-        case "opened":
-            os.open = counted(os.open, number)
-        case "half written":
-            os.fdopen = half_written(number)
-        case "written":
-            Path.replace = counted(Path.replace, number, first=True)
-        case "renamed":
-            Path.replace = counted(Path.replace, number)
-        case "key overwritten":
-            Path.unlink = counted(Path.unlink, number, first=True)
-        case "key removed":
-            Path.unlink = counted(Path.unlink, number)
+    owner, name = POINTS[kill]
+    call = half_written(number) if kill == "half written" else counted(getattr(owner, name), number, first=kill in BEFORE)
+    setattr(owner, name, call)
 
 
 def forked(work: Callable[[], dict[str, object]]) -> tuple[int, dict[str, object]]:
@@ -158,31 +156,53 @@ def forked(work: Callable[[], dict[str, object]]) -> tuple[int, dict[str, object
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), json.loads(text) if text else {}
 
 
+def counting(calls: dict[str, int]) -> None:
+    """Count how often each point is passed at which a run can be killed."""
+
+    def numbered(kill: str, call: Callable[..., object]) -> Callable[..., object]:
+        def wrapped(*args: object, **words: object) -> object:
+            calls[kill] = calls.get(kill, 0) + 1
+            return call(*args, **words)
+
+        return wrapped
+
+    for kill, (owner, name) in POINTS.items():
+        setattr(owner, name, numbered(kill, getattr(owner, name)))
+
+
+def unbroken(folder: Path) -> dict[str, object]:
+    """The run that nothing kills, and how often it passes each point."""
+    calls: dict[str, int] = {}
+    counting(calls)
+    found = train(folder)
+    return {"kill": "none", "found": found, "calls": calls}
+
+
+def broken(kill: str, number: int, folder: Path) -> dict[str, object]:
+    """What ended the killed run, and what came of the one that went on."""
+
+    def killed() -> dict[str, object]:
+        plant(kill, number)
+        return train(folder)
+
+    signalled, _ = forked(killed)
+    state = resume.Unfinished(folder)
+    code, found = forked(lambda: gone_on(folder))
+    return {"kill": kill, "number": number, "signal": signalled, "from": state.steps, "code": code, "found": found}
+
+
 def main(home: Path) -> None:
-    """Every kill, until there is nothing more to kill at; as JSON lines."""
+    """For each line that is read, "none 0" or a kill and its number, the run that is asked for, as a JSON line."""
     torch.set_num_threads(1)
     ledger.Ledger.epsilon = lambda *_args: 1.0
     resume.os.urandom = lambda count: SECRET[:count]
     train(home / "warm")  # so that no child has anything left to import
-    for kill in ("none", *KILLS):
-        for number in range(1, 100):
-            folder = home / f"{kill}-{number}"
-
-            def killed(kill: str = kill, number: int = number, folder: Path = folder) -> dict[str, object]:
-                plant(kill, number)
-                return train(folder)
-
-            signalled, found = forked(killed)
-            if kill == "none":
-                sys.stdout.write(json.dumps({"kill": kill, "found": found}) + "\n")
-                break
-            if signalled != -signal.SIGKILL:
-                break
-            state = resume.Unfinished(folder)
-            code, found = forked(lambda folder=folder: gone_on(folder))
-            sys.stdout.write(
-                json.dumps({"kill": kill, "number": number, "signal": signalled, "from": state.steps, "code": code, "found": found}) + "\n"
-            )
+    for line in sys.stdin:
+        kill, number = line.rsplit(maxsplit=1)
+        folder = home / f"{kill}-{number}"
+        run = forked(lambda folder=folder: unbroken(folder))[1] if kill == "none" else broken(kill, int(number), folder)
+        sys.stdout.write(json.dumps(run) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

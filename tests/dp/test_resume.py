@@ -4,6 +4,7 @@ import json
 import stat
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,51 +23,66 @@ ROOT = Path(__file__).parents[2]
 PLAN = PrivatePlan(1.5, 1.0, 12, 6, rate=0.3, momentum=0.5)
 WRITES = 5
 """Files that the killed run writes: its key, its beginning, and after steps 2, 4 and 5."""
+TIMES = {
+    "recorded": killed.STEPS,
+    "noised": killed.STEPS,
+    "stepped": killed.STEPS,
+    "opened": WRITES,
+    "half written": WRITES,
+    "written": WRITES,
+    "renamed": WRITES,
+    "key overwritten": WRITES + 1,
+    "key removed": WRITES + 1,
+}
+"""How often a run can be killed at each point."""
+EACH = [(kill, number) for kill, times in TIMES.items() for number in range(1, times + 1)]
+KILLS = [
+    pytest.param(kill, number, marks=() if place % 4 == 0 or (kill, number) == EACH[-1] else pytest.mark.exhaustive)
+    for place, (kill, number) in enumerate(EACH)
+]
+"""Every fourth meets each point and each number, and the last one the end of the key."""
+Ask = Callable[[str, int], dict]
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    home = tmp_path_factory.mktemp("runs")
-    told = subprocess.run([sys.executable, "-m", "tests.dp.killed", str(home)], capture_output=True, text=True, check=False, cwd=ROOT)
-    assert told.returncode == 0, told.stderr
-    return [json.loads(line) for line in told.stdout.splitlines()]
+def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
+    """Runs that are killed, on demand, by one process that has imported everything."""
+    command = [sys.executable, "-m", "tests.dp.killed", str(tmp_path_factory.mktemp("runs"))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+
+        def answer(kill: str, number: int) -> dict:
+            process.stdin.write(f"{kill} {number}\n")
+            process.stdin.flush()
+            return json.loads(process.stdout.readline())
+
+        yield answer
+        process.stdin.close()
+        assert process.wait() == 0
 
 
 @pytest.fixture(scope="module")
-def unbroken(runs: list[dict]) -> dict:
-    return next(run["found"] for run in runs if run["kill"] == "none")
+def unbroken(ask: Ask) -> dict:
+    return ask("none", 0)
 
 
-@pytest.mark.parametrize(
-    ("kill", "times"),
-    [
-        ("recorded", killed.STEPS),
-        ("noised", killed.STEPS),
-        ("stepped", killed.STEPS),
-        ("opened", WRITES),
-        ("half written", WRITES),
-        ("written", WRITES),
-        ("renamed", WRITES),
-        ("key overwritten", WRITES + 1),
-        ("key removed", WRITES + 1),
-    ],
-)
-def test_a_run_killed_at_any_step_and_any_write_ends_as_if_it_had_not_been(runs: list[dict], unbroken: dict, kill: str, times: int) -> None:
-    found = [run for run in runs if run["kill"] == kill]
-    assert [run["number"] for run in found] == list(range(1, times + 1))
-    for run in found:
-        assert (run["signal"], run["code"]) == (-9, 0)
-        assert [run["found"][name] for name in ("weights", "steps", "clipped", "ledger")] == [
-            unbroken[name] for name in ("weights", "steps", "clipped", "ledger")
-        ]
-        assert run["found"]["drawn"] == unbroken["drawn"][run["from"] :]
-        assert KEY not in run["found"]["left"]
+@pytest.mark.xdist_group("killed")
+@pytest.mark.parametrize(("kill", "number"), KILLS)
+def test_a_run_killed_at_any_step_and_any_write_ends_as_if_it_had_not_been(ask: Ask, unbroken: dict, kill: str, number: int) -> None:
+    run, whole = ask(kill, number), unbroken["found"]
+    assert (run["kill"], run["number"], run["signal"], run["code"]) == (kill, number, -9, 0)
+    kept = ("weights", "steps", "clipped", "ledger")
+    assert [run["found"][name] for name in kept] == [whole[name] for name in kept]
+    assert run["found"]["drawn"] == whole["drawn"][run["from"] :]
+    assert KEY not in run["found"]["left"]
 
 
-def test_the_unbroken_run_is_the_one_that_keeps_nothing(unbroken: dict) -> None:
-    assert unbroken["steps"] == killed.STEPS == sum(release["steps"] for release in unbroken["ledger"])
-    assert unbroken["told"] == [2, 4, 5]
-    assert unbroken["left"] == [STATE]
+@pytest.mark.xdist_group("killed")
+def test_the_unbroken_run_is_the_one_that_keeps_nothing_and_passes_no_other_point(unbroken: dict) -> None:
+    found = unbroken["found"]
+    assert found["steps"] == killed.STEPS == sum(release["steps"] for release in found["ledger"])
+    assert found["told"] == [2, 4, 5]
+    assert found["left"] == [STATE]
+    assert unbroken["calls"] == TIMES
 
 
 def net() -> nn.Module:
