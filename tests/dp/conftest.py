@@ -13,8 +13,17 @@ from quintain.dp.gradients.capture import Capture
 from quintain.dp.step.clipping import Clip
 from quintain.dp.step.noise import Stream
 from quintain.dp.step.optimizer import DPOptimizer
+from tests.dp.forks import Forks
 
 Made = tuple[nn.Module, PrivateOptimizer, PoissonLoader, PrivacyEngine]
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """A process to fork; tests that use it go to one worker, by ``pytest.mark.xdist_group("forks")``."""
+    process = Forks()
+    yield process
+    process.close()
 
 
 @pytest.fixture

@@ -1,13 +1,8 @@
-"""Private runs that are killed at a point that is asked for, each in a process of its own, and gone on with. Run by ``test_resume``.
-
-One process imports everything and forks: a child follows the plan until it kills itself where it is told to, the next one goes on.
-"""
+"""A private run that kills its process at a point that is asked for, and one that goes on with it. ``test_resume`` forks for each."""
 
 import hashlib
-import json
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,13 +56,6 @@ def train(folder: Path) -> dict[str, object]:
         "told": told,
         "left": sorted(path.name for path in folder.iterdir()),
     }
-
-
-def gone_on(folder: Path) -> dict[str, object]:
-    """The same, of a run whose key was written down: what the system would draw now is another one."""
-    if (folder / resume.KEY).exists():
-        resume.os.urandom = lambda count: OTHER[:count]
-    return train(folder)
 
 
 def die() -> None:
@@ -141,27 +129,12 @@ def plant(kill: str, number: int) -> None:
     setattr(owner, name, call)
 
 
-def forked(work: Callable[[], dict[str, object]]) -> tuple[int, dict[str, object]]:
-    """The signal that ended a child, 0 where none did, and what it found."""
-    ours, theirs = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(ours)
-        with os.fdopen(theirs, "w") as file:
-            json.dump(work(), file)
-        os._exit(0)
-    os.close(theirs)
-    with os.fdopen(ours) as file:
-        text = file.read()
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), json.loads(text) if text else {}
-
-
 def counting(calls: dict[str, int]) -> None:
     """Count how often each point is passed at which a run can be killed."""
 
     def numbered(kill: str, call: Callable[..., object]) -> Callable[..., object]:
         def wrapped(*args: object, **words: object) -> object:
-            calls[kill] = calls.get(kill, 0) + 1
+            calls[kill] += 1
             return call(*args, **words)
 
         return wrapped
@@ -170,40 +143,32 @@ def counting(calls: dict[str, int]) -> None:
         setattr(owner, name, numbered(kill, getattr(owner, name)))
 
 
-def unbroken(folder: Path) -> dict[str, object]:
-    """The run that nothing kills, and how often it passes each point."""
-    calls: dict[str, int] = {}
-    counting(calls)
-    found = train(folder)
-    return {"kill": "none", "found": found, "calls": calls}
-
-
-def broken(kill: str, number: int, folder: Path) -> dict[str, object]:
-    """What ended the killed run, and what came of the one that went on."""
-
-    def killed() -> dict[str, object]:
-        plant(kill, number)
-        return train(folder)
-
-    signalled, _ = forked(killed)
-    state = resume.Unfinished(folder)
-    code, found = forked(lambda: gone_on(folder))
-    return {"kill": kill, "number": number, "signal": signalled, "from": state.steps, "code": code, "found": found}
-
-
-def main(home: Path) -> None:
-    """For each line that is read, "none 0" or a kill and its number, the run that is asked for, as a JSON line."""
+def _repeatable() -> None:
+    """The system's random numbers are these from now on, and nothing is worked out that the run is not about."""
     torch.set_num_threads(1)
     ledger.Ledger.epsilon = lambda *_args: 1.0
     resume.os.urandom = lambda count: SECRET[:count]
-    train(home / "warm")  # so that no child has anything left to import
-    for line in sys.stdin:
-        kill, number = line.rsplit(maxsplit=1)
-        folder = home / f"{kill}-{number}"
-        run = forked(lambda folder=folder: unbroken(folder))[1] if kill == "none" else broken(kill, int(number), folder)
-        sys.stdout.write(json.dumps(run) + "\n")
-        sys.stdout.flush()
 
 
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+def unbroken(folder: str) -> dict[str, object]:
+    """The run that nothing kills, and how often it passes each point."""
+    _repeatable()
+    calls = dict.fromkeys(POINTS, 0)
+    counting(calls)
+    return {**train(Path(folder)), "calls": calls}
+
+
+def broken(folder: str, kill: str, number: int) -> dict[str, object]:
+    """The run, killed."""
+    _repeatable()
+    plant(kill, number)
+    return train(Path(folder))
+
+
+def gone_on(folder: str) -> dict[str, object]:
+    """The run from where it was killed; if its key was written down, what the system would draw now is another one."""
+    _repeatable()
+    begun = resume.Unfinished(Path(folder)).steps
+    if (Path(folder) / resume.KEY).exists():
+        resume.os.urandom = lambda count: OTHER[:count]
+    return {**train(Path(folder)), "from": begun}

@@ -1,10 +1,6 @@
 """Two processes train as one: one draw, one noise, one ledger."""
 
-import runpy
-import subprocess
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,20 +10,20 @@ from torch import nn
 from quintain.core.errors import PrivacyError
 from quintain.dp.draws.distributed import ALONE, DifferentiallyPrivateDistributedDataParallel, Ranks, present, ranks_of
 from quintain.dp.step.noise import Stream
+from tests.dp import together
+from tests.dp.forks import Forks
 
-PROGRAM = Path(__file__).with_name("together.py")
+pytestmark = pytest.mark.xdist_group("forks")
 Found = Mapping[str, np.ndarray]
 ALIKE = ("plain", "in pieces", "with units", "adaptive", "told by its sampler", "out of memory")
 
 
 @pytest.fixture(scope="module")
-def team(tmp_path_factory: pytest.TempPathFactory) -> tuple[Found, Found]:
+def team(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> tuple[Found, Found]:
     """What two processes found."""
     folder = tmp_path_factory.mktemp("team")
-    command = [sys.executable, str(PROGRAM)]
-    processes = [subprocess.Popen([*command, str(rank), "2", str(folder)], stderr=subprocess.PIPE, text=True) for rank in range(2)]
-    errors = [process.communicate()[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
+    ended = forks.run(*((together.__name__, "main", [rank, 2, str(folder)]) for rank in range(2)))
+    assert ended == [(0, None), (0, None)]
     first, second = (dict(np.load(folder / f"{rank}.npz")) for rank in range(2))
     return first, second
 
@@ -35,8 +31,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> tuple[Found, Found]:
 @pytest.fixture(scope="module")
 def alone() -> Found:
     """What one process finds."""
-    cases = runpy.run_path(str(PROGRAM))["CASES"]
-    return {f"{name}/{key}": np.array(value) for name, case in cases.items() for key, value in case(False).items()}
+    return {f"{name}/{key}": np.array(value) for name, case in together.CASES.items() for key, value in case(False).items()}
 
 
 @pytest.mark.parametrize("case", ALIKE)
@@ -67,8 +62,7 @@ def test_each_takes_its_part_of_one_draw(team: tuple[Found, Found], alone: Found
 
 
 def test_a_unit_is_in_one_process_alone(team: tuple[Found, Found]) -> None:
-    keys = runpy.run_path(str(PROGRAM))["KEYS"]
-    parts = [{(step, keys[row]) for step, row in found["with units/rows"].tolist()} for found in team]
+    parts = [{(step, together.KEYS[row]) for step, row in found["with units/rows"].tolist()} for found in team]
     assert parts[0]
     assert not parts[0] & parts[1]
 

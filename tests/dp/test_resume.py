@@ -1,10 +1,7 @@
 """A private run that was killed goes on bit for bit: no step is counted twice or not at all, and its key goes when it ends."""
 
-import json
+import signal
 import stat
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +13,9 @@ from quintain.core.errors import RunFolderError
 from quintain.data import from_arrays
 from quintain.dp import Ledger, PrivatePlan, fit
 from quintain.dp.training.resume import KEY, STATE, Unfinished, forget
+from tests.dp import killed
+from tests.dp.forks import Forks
 
-from . import killed
-
-ROOT = Path(__file__).parents[2]
 PLAN = PrivatePlan(1.5, 1.0, 12, 6, rate=0.3, momentum=0.5)
 WRITES = 5
 """Files that the killed run writes: its key, its beginning, and after steps 2, 4 and 5."""
@@ -41,47 +37,36 @@ KILLS = [
     for place, (kill, number) in enumerate(EACH)
 ]
 """Every fourth meets each point and each number, and the last one the end of the key."""
-Ask = Callable[[str, int], dict]
+MODULE = killed.__name__
 
 
 @pytest.fixture(scope="module")
-def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
-    """Runs that are killed, on demand, by one process that has imported everything."""
-    command = [sys.executable, "-m", "tests.dp.killed", str(tmp_path_factory.mktemp("runs"))]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
-
-        def answer(kill: str, number: int) -> dict:
-            process.stdin.write(f"{kill} {number}\n")
-            process.stdin.flush()
-            return json.loads(process.stdout.readline())
-
-        yield answer
-        process.stdin.close()
-        assert process.wait() == 0
+def unbroken(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> dict:
+    ((code, found),) = forks.run((MODULE, "unbroken", [str(tmp_path_factory.mktemp("unbroken") / "u")]))
+    assert code == 0
+    return found
 
 
-@pytest.fixture(scope="module")
-def unbroken(ask: Ask) -> dict:
-    return ask("none", 0)
-
-
-@pytest.mark.xdist_group("killed")
+@pytest.mark.xdist_group("forks")
 @pytest.mark.parametrize(("kill", "number"), KILLS)
-def test_a_run_killed_at_any_step_and_any_write_ends_as_if_it_had_not_been(ask: Ask, unbroken: dict, kill: str, number: int) -> None:
-    run, whole = ask(kill, number), unbroken["found"]
-    assert (run["kill"], run["number"], run["signal"], run["code"]) == (kill, number, -9, 0)
+def test_a_run_killed_at_any_step_and_any_write_ends_as_if_it_had_not_been(
+    forks: Forks, unbroken: dict, tmp_path: Path, kill: str, number: int
+) -> None:
+    folder = str(tmp_path / "u")
+    assert forks.run((MODULE, "broken", [folder, kill, number])) == [(-signal.SIGKILL, None)]
+    ((code, found),) = forks.run((MODULE, "gone_on", [folder]))
+    assert code == 0
     kept = ("weights", "steps", "clipped", "ledger")
-    assert [run["found"][name] for name in kept] == [whole[name] for name in kept]
-    assert run["found"]["drawn"] == whole["drawn"][run["from"] :]
-    assert KEY not in run["found"]["left"]
+    assert [found[name] for name in kept] == [unbroken[name] for name in kept]
+    assert found["drawn"] == unbroken["drawn"][found["from"] :]
+    assert KEY not in found["left"]
 
 
-@pytest.mark.xdist_group("killed")
+@pytest.mark.xdist_group("forks")
 def test_the_unbroken_run_is_the_one_that_keeps_nothing_and_passes_no_other_point(unbroken: dict) -> None:
-    found = unbroken["found"]
-    assert found["steps"] == killed.STEPS == sum(release["steps"] for release in found["ledger"])
-    assert found["told"] == [2, 4, 5]
-    assert found["left"] == [STATE]
+    assert unbroken["steps"] == killed.STEPS == sum(release["steps"] for release in unbroken["ledger"])
+    assert unbroken["told"] == [2, 4, 5]
+    assert unbroken["left"] == [STATE]
     assert unbroken["calls"] == TIMES
 
 

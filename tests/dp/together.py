@@ -1,6 +1,5 @@
-"""What each process of a team does. Run by ``test_distributed``, which also runs it alone, in its own process."""
+"""What each process of a team does. ``test_distributed`` forks for each, and also runs it alone, in its own process."""
 
-import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -166,7 +165,8 @@ def known_names() -> np.ndarray:
     return np.array(rows)
 
 
-def main(rank: int, size: int, folder: Path) -> None:
+def main(rank: int, size: int, folder: str) -> None:
+    """Join the team, and write down what this process found."""
     torch.set_num_threads(1)
     meet = f"file://{folder}/meet"
     distributed.init_process_group("gloo", init_method=meet, rank=rank, world_size=size, timeout=timedelta(seconds=60))
@@ -178,9 +178,5 @@ def main(rank: int, size: int, folder: Path) -> None:
     found |= {"secret/weights": secret["weights"], "discrete/weights": discrete["weights"]}
     found |= {"refused": list(alone_in_a_team()), "known": known_names()}
     found |= {f"one/{case}": refused_by_one(case) for case in ("module", "setting", "layer", "budget", "step", "nothing")}
-    np.savez(folder / f"{rank}.npz", **found)
+    np.savez(Path(folder) / f"{rank}.npz", **found)
     distributed.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
