@@ -89,11 +89,7 @@ class Loop:
         assert len(self.released) <= self.engine.ledger.steps
 
 
-@pytest.mark.parametrize("secure", [False, True])
-@pytest.mark.parametrize("pieces", [False, True])
-@settings(max_examples=100, deadline=None)
-@given(data=st.data())
-def test_nothing_is_seen_without_its_noise(secure: bool, pieces: bool, data: st.DataObject) -> None:
+def drive(secure: bool, pieces: bool, data: st.DataObject) -> None:
     """Three steps by hand, of which some parts are left out, done twice, or replaced."""
     acts = [[what] for what in 3 * PROPER]
     for place in data.draw(st.sets(st.integers(0, len(acts) - 1), min_size=1, max_size=6)):
@@ -103,6 +99,21 @@ def test_nothing_is_seen_without_its_noise(secure: bool, pieces: bool, data: st.
         with contextlib.suppress(QuintainError):
             loop.act(what)
         loop.look()
+
+
+@settings(max_examples=100, deadline=None)
+@given(secure=st.booleans(), pieces=st.booleans(), data=st.data())
+def test_nothing_is_seen_without_its_noise(secure: bool, pieces: bool, data: st.DataObject) -> None:
+    drive(secure, pieces, data)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize("pieces", [False, True])
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_nothing_is_seen_without_its_noise_in_more_sequences(secure: bool, pieces: bool, data: st.DataObject) -> None:
+    drive(secure, pieces, data)
 
 
 def test_nothing_is_clipped_between_noise_and_gradients() -> None:

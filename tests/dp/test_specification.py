@@ -1,17 +1,19 @@
 """What a mechanism is measured with reaches every rule; what is measured of a net of one's own sees each of its weights."""
 
+from dataclasses import dataclass, replace
+
 import pytest
 import torch
 from torch import nn
 
-from quintain.dp import PrivatePlan, fit, specification
+from quintain.dp import PrivatePlan, fit
 from quintain.dp.gradients import forms
 from quintain.dp.gradients.passes import Pass
 from quintain.dp.rules import RULES
 from quintain.dp.rules.convolutions import Filters
 from quintain.dp.specification import BLOCK, _sensitivity, inclusion_measurements, noise_of_net, sensitivity_of_net
 from quintain.dp.specimens import EveryLayer, hostile_records, layers_without_gradient
-from quintain.dp.step import optimizer
+from quintain.dp.step import clipping, optimizer
 from quintain.dp.step.noise import Stream
 from quintain.dp.training.features import Features
 from quintain.dp.ways import WAYS, Watched
@@ -41,8 +43,57 @@ def test_hostile_records_press_against_the_bound_through_every_layer():
         assert sum(float(p.grad.square().sum()) for p in branch.parameters()) ** 0.5 > 0.1
 
 
-FEW = 14
-"""Sums that are enough to take twelve records apart."""
+@dataclass(frozen=True)
+class Run:
+    """A real run of ``_sensitivity``: its net, its steps, and the passes that they come of, to be clipped again by broken code."""
+
+    net: nn.Module
+    steps: list
+    passes: list
+
+    def way(self, turned=lambda turn: turn):
+        """A way to train that repeats the run, each pass replaced by what ``turned`` makes of it."""
+
+        def again(_net, _x, _y, plan, _seed):
+            steps = []
+            for (parameters, turn, clip, mean), step in zip(self.passes, self.steps, strict=True):
+                found, weights, _ = clipping.weighed(parameters, turned(turn), clip, mean=mean)
+                sums = [torch.zeros(p.shape, dtype=torch.float64) for p in parameters]
+                for into, p, weight in zip(sums, parameters, weights, strict=True):
+                    if p in found:
+                        found[p].add_to(into, weight)
+                release = torch.cat([into.flatten() for into in sums]) / plan.expected_batch_size
+                steps.append(replace(step, release=release))
+            return steps
+
+        return again
+
+
+@pytest.fixture(scope="module")
+def run():
+    found, real = [], optimizer.weighed
+
+    def kept(parameters, turn, clip, *, mean):
+        found.append((parameters, Pass(turn.draw, dict(turn.gradients), turn.batch), clip, mean))
+        return real(parameters, turn, clip, mean=mean)
+
+    def watched(net, *settings):
+        nets.append(net)
+        steps.extend(WAYS["fit"](net, *settings))
+        return steps
+
+    nets, steps = [], []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(optimizer, "weighed", kept)
+        assert _sensitivity(PLAN, watched, seed=0).p_value == 1
+    return Run(nets[0], steps, found)
+
+
+def test_a_run_that_is_repeated_is_the_same(run):
+    again = run.way()(None, None, None, replace(PLAN, expected_batch_size=len(hostile_records(run.net)[0]) // 2), 0)
+    for one, other in zip(again, run.steps, strict=True):
+        torch.testing.assert_close(one.release, other.release.double(), rtol=1e-9, atol=1e-9)
+    assert _sensitivity(PLAN, run.way(), seed=0).p_value == 1
 
 
 class Half:
@@ -62,25 +113,13 @@ class Half:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_a_norm_that_one_kind_of_layer_understates_is_seen(kind, monkeypatch):
-    real = optimizer.weighed
+def test_a_norm_that_one_kind_of_layer_understates_is_seen(kind, run):
+    marked = {p for module in run.net.modules() if type(module) is kind for p in module.parameters()}
 
-    def understated(parameters, turn, clip, *, mean):
-        other = Pass(turn.draw, dict(turn.gradients), turn.batch)
-        for parameter in parameters:
-            if parameter in marked:
-                other.gradients[parameter] = Half(turn.gradients[parameter])
-        return real(parameters, other, clip, mean=mean)
+    def understated(turn):
+        return replace(turn, gradients={p: Half(of) if p in marked else of for p, of in turn.gradients.items()})
 
-    marked = set()
-
-    def one_step(net, x, y, plan, seed):
-        marked.update(p for module in net.modules() if type(module) is kind for p in module.parameters())
-        return WAYS["fit"](net, x, y, plan, seed)
-
-    monkeypatch.setattr(optimizer, "weighed", understated)
-    monkeypatch.setattr(specification, "SUMS", FEW)
-    found = _sensitivity(PLAN, one_step, seed=0)
+    found = _sensitivity(PLAN, run.way(understated), seed=0)
     assert marked
     assert found.p_value == 0
     assert found.measured > 0.7
@@ -92,10 +131,9 @@ def understate(monkeypatch, form, share=0.25, of=None):
 
 
 @pytest.mark.parametrize("form", [Filters, forms.Outer, forms.Rows, forms.Blocks, forms.Sum], ids=lambda form: form.__name__)
-def test_a_norm_that_one_form_of_gradients_understates_is_seen(form, monkeypatch):
+def test_a_norm_that_one_form_of_gradients_understates_is_seen(form, run, monkeypatch):
     understate(monkeypatch, form)
-    monkeypatch.setattr(specification, "SUMS", FEW)
-    assert _sensitivity(PLAN, WAYS["fit"], seed=0).p_value == 0
+    assert _sensitivity(PLAN, run.way(), seed=0).p_value == 0
 
 
 class Bfloat(nn.Module):
@@ -132,6 +170,7 @@ def test_a_net_of_ones_own_is_held_to_the_bound_and_stays_as_it_is(name, monkeyp
 
 
 def test_a_record_that_moves_what_another_adds_is_seen(monkeypatch):
+    """Also through training itself."""
     real = optimizer.weighed
 
     def coupled(parameters, turn, clip, *, mean):

@@ -14,7 +14,12 @@ from quintain.dp.accounting.budget import Budget
 
 pytestmark = pytest.mark.filterwarnings("ignore:batches of shuffled data", "ignore:accountant .gdp", "ignore:delta = ")
 
-FLAT = [(*ways, "flat") for ways in product(("pld", "rdp", "prv", "gdp"), (False, True), (True, False), (False, True))]
+FLAT = [
+    pytest.param(accountant, *ways, "flat", marks=() if sum(ways) % 2 else pytest.mark.exhaustive)
+    for accountant in ("pld", "rdp", "prv", "gdp")
+    for ways in product((False, True), (True, False), (False, True))
+]
+"""Of secure mode, Poisson sampling and units, each accountant meets an odd number: so each two of them meet in each way."""
 CLIPS = [
     ("pld", secure, poisson, False, clip) for secure in (False, True) for poisson in (True, False) for clip in ("per_layer", "adaptive")
 ]

@@ -17,7 +17,10 @@ from quintain.dp import PrivacyEngine, PrivateFit, PrivatePlan, measure
 from quintain.dp.gradients.forms import PerExample
 from quintain.dp.layers import SequenceBias
 from quintain.dp.rules import RULES
+from quintain.dp.specification import Measured, measurements
 from quintain.dp.step.clipping import weighed
+from quintain.dp.ways import WAYS
+from quintain.results.specification import judged
 
 
 class Pairs(nn.Module):
@@ -122,8 +125,10 @@ def test_every_rule_has_a_sample() -> None:
 
 @pytest.mark.parametrize("kind", RULES, ids=lambda kind: kind.__name__)
 @settings(max_examples=8, deadline=None)
-@given(scale=st.sampled_from([1e-6, 1.0, 1e4, 1e9]), bound=st.sampled_from([0.01, 1.0, 100.0]), seed=st.integers(0, 99))
-def test_no_record_moves_the_sum_by_more_than_the_bound(kind: type[nn.Module], scale: float, bound: float, seed: int) -> None:
+@given(
+    scale=st.sampled_from([1e-6, 1.0, 1e4, 1e9]), bound=st.sampled_from([0.01, 1.0, 100.0]), left=st.integers(0, 4), seed=st.integers(0, 99)
+)
+def test_no_record_moves_the_sum_by_more_than_the_bound(kind: type[nn.Module], scale: float, bound: float, left: int, seed: int) -> None:
     """Each record adds at most the bound, whatever the rounding, and the sum is the sum of these.
 
     What the other records add is the same without it, but for rounding: at a scale of 1e9 a softmax is all or nothing, its gradient
@@ -138,34 +143,40 @@ def test_no_record_moves_the_sum_by_more_than_the_bound(kind: type[nn.Module], s
     limit = bound * (1 + 1e-6)
     assert float(added.norm(dim=1).max()) <= limit
     assert float((whole - added.sum(0)).norm()) <= len(x) * order + 1e-9 * bound
-    for left in range(5):
-        keep = torch.arange(5) != left
-        others, without, _ = contributions(net, x[keep], y[keep], bound)
-        rounded = float((added[keep] - others).norm(dim=1).sum())
-        assert float((whole - without).norm()) <= limit + rounded + 2 * len(x) * order
-        assert rounded <= 1e-6 * bound or scale > 1e4
+    keep = torch.arange(5) != left
+    others, without, _ = contributions(net, x[keep], y[keep], bound)
+    rounded = float((added[keep] - others).norm(dim=1).sum())
+    assert float((whole - without).norm()) <= limit + rounded + 2 * len(x) * order
+    assert rounded <= 1e-6 * bound or scale > 1e4
 
 
-@pytest.mark.parametrize(
-    "plan",
-    [
-        PLAN,
-        PrivatePlan(0.3, 5.0, 1, 300, 0.1),
-        PrivatePlan(2.0, 1.0, 400, 5, 0.1),
-        PrivatePlan(0.0, 1.0, 10, 50, 0.1),
-        PrivatePlan(0.0, math.inf, 10, 50, 0.1),
-    ],
-    ids=["usual", "single records", "everything", "no noise", "no bound"],
-)
-def test_the_engine_does_what_the_plan_states(plan: PrivatePlan) -> None:
-    measured = measure(plan, 400, seed=0)
+PLANS = {
+    "single records": PrivatePlan(0.3, 5.0, 1, 300, 0.1),
+    "everything": PrivatePlan(2.0, 1.0, 400, 5, 0.1),
+    "no noise": PrivatePlan(0.0, 1.0, 10, 50, 0.1),
+    "no bound": PrivatePlan(0.0, math.inf, 10, 50, 0.1),
+}
+BY = [
+    pytest.param(name, way, marks=() if (k + j) % 2 else pytest.mark.exhaustive)
+    for k, name in enumerate(PLANS)
+    for j, way in enumerate(WAYS)
+]
+"""Plans by the ways to train in turn: each of them by one way, each way with two."""
+
+
+@pytest.mark.parametrize(("name", "way"), BY)
+def test_a_way_to_train_does_what_any_plan_states(name: str, way: str) -> None:
+    measured = Measured(judged(measurements(PLANS[name], 400, seed=0, ways=[way])))
     assert measured.require() is measured
     assert measured.passed
     assert all(test.p_value >= 1e-6 for test in measured.tests)
 
 
-def test_a_measurement_from_fresh_entropy_passes_too() -> None:
-    assert measure(PLAN, 400).passed
+def test_the_engine_does_what_the_usual_plan_states_from_fresh_entropy() -> None:
+    """With a seed, it is the control of the mutation tests."""
+    measured = measure(PLAN, 400)
+    assert measured.require() is measured
+    assert all(test.p_value >= 1e-6 for test in measured.tests)
 
 
 @pytest.mark.parametrize("name", entries("private"))

@@ -181,6 +181,7 @@ def test_a_broken_engine_fails_its_specification(name: str, monkeypatch: pytest.
 
 def test_empty_batches_drawn_again_fail_the_specification(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = PrivatePlan(1.0, 1.0, 1, 2000, 0.1)
+    monkeypatch.setattr(specification, "WAYS", {"fit": specification.WAYS["fit"]})
     measured_alone(monkeypatch, "_inclusion")
     assert measure(plan, 50, seed=0).require().passed
     monkeypatch.setattr("quintain.dp.step.noise.Stream.chosen", never_empty)

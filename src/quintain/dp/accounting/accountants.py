@@ -220,11 +220,17 @@ def get_noise_multiplier(
         return counter.get_epsilon(target_delta, **kwargs)
 
     short, enough = 0.9 * least, least
-    while cost(enough) > target_epsilon:
+    spent = cost(enough)
+    while spent > target_epsilon:
         short, enough = enough, 1.25 * enough
         if enough > MOST_NOISE:
             raise SettingError(f"no noise multiplier up to {MOST_NOISE:g} reaches epsilon = {target_epsilon}; expected a larger epsilon")
-    while cost(enough) < target_epsilon - epsilon_tolerance and enough - short > RESOLUTION * enough:
+        spent = cost(enough)
+    while spent < target_epsilon - epsilon_tolerance and enough - short > RESOLUTION * enough:
         middle = (short + enough) / 2
-        short, enough = (middle, enough) if cost(middle) > target_epsilon else (short, middle)
+        found = cost(middle)
+        if found > target_epsilon:
+            short = middle
+        else:
+            enough, spent = middle, found
     return enough
