@@ -110,11 +110,11 @@ def test_a_radius_is_the_largest_of_the_grid_that_is_certified(name, threat):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_radii_are_numbers_of_the_grid_however_the_batch_is_cut(shape):
-    limits = torch.logspace(-4, 0, 60, dtype=torch.float64).tolist()
+    limits = torch.logspace(-4, 0, 20, dtype=torch.float64).tolist()
     whole = searched(Ideal(limits, SHAPES[shape]), Linf(0.01)).radius
     assert set(whole.tolist()) <= {2.0 ** (place / GRID) for place in range(-30 * GRID, GRID)} | {0.01}
     for size in (1, 7):
-        parts = [limits[start : start + size] for start in range(0, 60, size)]
+        parts = [limits[start : start + size] for start in range(0, 20, size)]
         found = torch.cat([searched(Ideal(part, SHAPES[shape]), Linf(0.01)).radius for part in parts])
         assert torch.equal(found, whole)
 
@@ -125,13 +125,12 @@ def test_how_a_batch_is_cut_changes_no_radius_but_where_the_verdict_is_rounding(
     model, x = Classifier(random_net("residual", 3)), inputs(3, 9)
     y = model.predict(x)
     whole = largest_radius(IntervalBounds(), model, x, y, threat).radius
-    order = torch.tensor([4, 8, 0, 2, 6, 1, 3, 7, 5])
-    for parts in (torch.arange(9).split(1), torch.arange(9).split(4), order.split(2)):
-        found = torch.cat([largest_radius(IntervalBounds(), model, x[part], y[part], threat).radius for part in parts])
-        found = found[torch.cat(parts).argsort()]
-        moved = found != whole
-        assert (found[moved] / whole[moved]).log2().abs().le(1.001 / GRID).all()
-        assert (moved <= IntervalBounds()(model, x, y, threat, eps=torch.maximum(found, whole)).margin.abs().lt(1e-9)).all()
+    parts = torch.tensor([4, 8, 0, 2, 6, 1, 3, 7, 5]).split([1, 2, 4, 2])
+    found = torch.cat([largest_radius(IntervalBounds(), model, x[part], y[part], threat).radius for part in parts])
+    found = found[torch.cat(parts).argsort()]
+    moved = found != whole
+    assert (found[moved] / whole[moved]).log2().abs().le(1.001 / GRID).all()
+    assert (moved <= IntervalBounds()(model, x, y, threat, eps=torch.maximum(found, whole)).margin.abs().lt(1e-9)).all()
 
 
 def test_radii_of_a_linear_model_are_its_margins_over_the_dual_norm():

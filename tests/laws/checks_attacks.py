@@ -179,11 +179,11 @@ def check_split(
 
 
 def linear_task(
-    threat: Ball, *, count: int = 24, shape: tuple[int, ...] = (1, 10, 6)
+    threat: Ball, *, count: int = 24, shape: tuple[int, ...] = (1, 10, 6), seed: int = 0
 ) -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor, Tensor]:
     """A two-class linear model, inputs, the normal (F,) and what each input's score lacks (B,): some can be broken, some cannot."""
-    generator = torch.Generator().manual_seed(3)
-    x = inputs(count, *shape, seed=5)
+    generator = torch.Generator().manual_seed(3 + seed)
+    x = inputs(count, *shape, seed=5 + seed)
     w = torch.randn(x[0].numel(), generator=generator, dtype=torch.float64)
     bias = -(x.flatten(1) @ w + 0.7 * best_linear_gain(threat, w, x)).median()
 
@@ -195,7 +195,7 @@ def linear_task(
 
 def check_gap(attack: Method, gap: float, threat: Ball, *, shape: tuple[int, ...] = (1, 10, 6), seed: int = 0) -> None:
     """On a two-class linear model the attack reaches all but ``gap`` of the best gain in ball and box, and breaks what that can break."""
-    linear, x, w, need = linear_task(threat, shape=shape)
+    linear, x, w, need = linear_task(threat, shape=shape, seed=seed)
     best = best_linear_gain(threat, w, x)
     outcome = attack(linear, x, torch.zeros(len(x), dtype=torch.long), threat, seed=seed)
     assert outcome.broken[(1 - gap) * best > need].all()

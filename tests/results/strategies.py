@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import fields, is_dataclass
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -56,6 +57,7 @@ SPECIAL = {
 }
 
 
+@cache
 def of_type(wanted: Any) -> st.SearchStrategy[Any]:
     """Anything of a record's field."""
     if wanted in SPECIAL:
@@ -83,6 +85,7 @@ def of_type(wanted: Any) -> st.SearchStrategy[Any]:
     raise SettingError(f"no strategy for {wanted}")
 
 
+@cache
 def records(body: Any = Body) -> st.SearchStrategy[Record]:
     """Any record, or any with one kind of body."""
     hints = get_type_hints(Record)

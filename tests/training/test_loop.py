@@ -59,8 +59,9 @@ def test_it_learns_and_leaves_the_net_in_evaluation_mode():
     assert done.steps == 60
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=str)
-@pytest.mark.parametrize("steps", [1, 7, 12, 17])
+@pytest.mark.parametrize(
+    ("recipe", "steps"), [*((RECIPES[0], steps) for steps in (1, 7, 12, 17)), *((one, 7) for one in RECIPES[1:])], ids=str
+)
 def test_a_run_that_was_cut_off_ends_where_an_unbroken_one_does(tmp_path, recipe, steps):
     whole, broken, data = net(), net(), blobs()
     unbroken = fit(whole, data, recipe, seed=3)

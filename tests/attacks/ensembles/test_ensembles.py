@@ -149,7 +149,7 @@ def test_few_classes_get_a_plan_of_full_strength(classes: int) -> None:
 @pytest.mark.parametrize(("classes", "threat"), [(2, Linf(0.05)), (3, L1(0.5)), (4, L2(0.15)), (10, Linf(0.05)), (2, L2(0.15))])
 def test_quick_is_nearly_standard_at_a_part_of_the_cost(classes: int, threat: Linf | L2 | L1) -> None:
     model, x, y = task(24, classes)
-    short, long = quick(questions=100)(model, x, y, threat), autoattack(questions=300)(model, x, y, threat)
+    short, long = quick(steps=40, questions=40)(model, x, y, threat), autoattack(steps=40, questions=120)(model, x, y, threat)
     assert 0 < long.broken.sum() < 24
     assert (long.broken & ~short.broken).sum() <= 1
     assert short.backwards.sum() < long.backwards.sum()

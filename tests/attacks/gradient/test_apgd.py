@@ -92,14 +92,15 @@ def test_hope_spares_gradients_and_loses_next_to_nothing_here() -> None:
 
 
 @pytest.mark.parametrize("classes", [2, 3, 4, 10])
-@pytest.mark.parametrize("settings", [{}, {"loss": "dlr"}, {"loss": "probability"}, {"loss": "dlr", "targets": 9}])
-def test_any_number_of_classes_is_served_at_full_strength(classes: int, settings: dict[str, object]) -> None:
+def test_any_number_of_classes_is_served_at_full_strength(classes: int) -> None:
     x = inputs(40, 16, seed=3)
     model = invariant_net(16, classes, seed=5)
     y = model(x).argmax(1)
-    ours, plain = APGD(steps=50, **settings)(model, x, y, Linf(0.05)), PGD(steps=50)(model, x, y, Linf(0.05))
-    assert 0 < ours.broken.sum() < 40
-    assert ours.broken.sum() >= plain.broken.sum() - 1
+    plain = PGD(steps=50)(model, x, y, Linf(0.05))
+    for attack in (APGD(50), APGD(50, loss="dlr"), APGD(50, loss="probability"), APGD(50, loss="dlr", targets=9)):
+        ours = attack(model, x, y, Linf(0.05))
+        assert 0 < ours.broken.sum() < 40, attack
+        assert ours.broken.sum() >= plain.broken.sum() - 1, attack
 
 
 def test_guides_are_no_goals_and_targets_replace_them() -> None:

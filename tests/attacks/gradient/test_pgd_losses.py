@@ -6,11 +6,16 @@ from quintain.core.errors import SettingError
 from quintain.threats import L1, L2, Linf
 from tests.laws.checks_attacks import inputs, invariant_net
 
+COUNTS, BALLS = (2, 3, 4, 10), (Linf(0.15), L2(0.8), L1(2.5))
+CASES = [
+    (loss, classes, bool((row + column) % 2), BALLS[(row + column) % 3])
+    for row, loss in enumerate(LOSSES)
+    for column, classes in enumerate(COUNTS)
+]
+"""Each loss with each number of classes, with and without targets, and in each ball; each ball with and without targets."""
 
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("classes", [2, 3, 4, 10])
-@pytest.mark.parametrize("targeted", [False, True])
-@pytest.mark.parametrize("threat", [Linf(0.15), L2(0.8), L1(2.5)], ids=lambda threat: threat.token)
+
+@pytest.mark.parametrize(("loss", "classes", "targeted", "threat"), CASES, ids=str)
 def test_every_loss_breaks_what_random_points_do_not(loss: str, classes: int, targeted: bool, threat: Linf | L2 | L1) -> None:
     x = inputs(40, 1, 4, 4, seed=1)
     model = invariant_net(16, classes, seed=classes)

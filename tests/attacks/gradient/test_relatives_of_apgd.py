@@ -27,16 +27,17 @@ def test_a_turn_that_is_not_finite_keeps_nothing() -> None:
     assert turn(same, same, torch.zeros(2, 3)).tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("attack", [ACG(steps=50), A3(rounds=3), MinimumMargin()])
 @pytest.mark.parametrize("classes", [2, 3, 4, 10])
-def test_they_break_about_what_apgd_breaks(attack: ACG | A3 | MinimumMargin, classes: int) -> None:
+def test_they_break_about_what_apgd_breaks(classes: int) -> None:
     x = inputs(50, 16, seed=3)
     model = invariant_net(16, classes, seed=5)
     y = model(x).argmax(1)
     for threat in (Linf(0.05), L2(0.15)):
-        ours, theirs = attack(model, x, y, threat), APGD(steps=50)(model, x, y, threat)
-        assert 0 < ours.broken.sum() < 50
-        assert ours.broken.sum() >= theirs.broken.sum() - 2
+        theirs = APGD(steps=50)(model, x, y, threat)
+        for attack in (ACG(steps=50), A3(rounds=3), MinimumMargin()):
+            ours = attack(model, x, y, threat)
+            assert 0 < ours.broken.sum() < 50, attack
+            assert ours.broken.sum() >= theirs.broken.sum() - 2, attack
 
 
 def test_start_directions_lower_the_true_class_and_keep_what_is_favoured() -> None:

@@ -1,5 +1,3 @@
-from itertools import combinations, product
-
 import pytest
 import torch
 from torch import Tensor
@@ -57,18 +55,30 @@ def test_more_pixels_than_there_are_means_all_of_them() -> None:
     assert all((z != x).all() for z in model.asked[1:])
 
 
-def test_it_finds_the_best_two_pixels_of_all() -> None:
+def with_another_pixel(image: Tensor, kept: Tensor) -> Tensor:
+    """All points (n, 12) that differ from an image (12,) as ``kept`` does, and in one more pixel, which is black or white."""
+    pixels = (kept == image).nonzero().squeeze(1)
+    others = kept.repeat(2 * len(pixels), 1)
+    others[torch.arange(len(others)), pixels.repeat(2)] = torch.tensor([0.0, 1.0], dtype=image.dtype).repeat_interleave(len(pixels))
+    return others
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("pixels", [1, 2])
+def test_no_other_pixel_in_the_place_of_one_does_better(pixels: int, seed: int) -> None:
+    """One pixel is the best of all; of two, each is the best beside the other: a question meets each of the 40 or fewer exchanges with
+    a probability of at least 1 / 40, and so misses one in the last 500 of them with less than 4e-6 an exchange."""
     x = inputs(6, 1, 4, 3, seed=3)
     model = invariant_net(12, 2, seed=5, lead=30.0)
     lead = torch.tensor([-1.0, 1.0], dtype=torch.float64)
-    outcome = SparseRS(questions=1500)(model, x, zeros(6), L0(2.0))
-    for image, found in zip(x.flatten(1), outcome.adversarial, strict=True):
-        best = -torch.inf
-        for pair, colours in product(combinations(range(12), 2), product((0.0, 1.0), repeat=2)):
-            other = image.clone()
-            other[list(pair)] = torch.tensor(colours, dtype=torch.float64)
-            best = max(best, float(model(other[None]) @ lead))
-        assert float(model(found[None]) @ lead) >= best - 1e-9
+    outcome = SparseRS(questions=1000)(model, x, zeros(6), L0(float(pixels)), seed=seed)
+    for image, found in zip(x.flatten(1), outcome.adversarial.flatten(1), strict=True):
+        changed = (found != image).nonzero().squeeze(1)
+        assert len(changed) == pixels
+        for pixel in changed:
+            kept = found.clone()
+            kept[pixel] = image[pixel]
+            assert float(model(found[None]) @ lead) >= float((model(with_another_pixel(image, kept)) @ lead).max()) - 1e-9
 
 
 # --- stickers and shapes -------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """FMN: its radius, its steps, and the inputs on the faces of the box that stall others."""
 
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from quintain.attacks import EAD, FMN, JSMA, CarliniWagner, SigmaZero
 from quintain.attacks.method import Method
+from quintain.attacks.outcome import AttackOutcome
 from quintain.core.errors import SettingError
 from quintain.threats import L0, L1, L2, Ball, Linf
 from tests.laws.checks_attacks import inputs, invariant_net, linear_task
@@ -29,6 +31,12 @@ def task(classes: int = 4) -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor]:
     return model, x, model(x).argmax(1)
 
 
+@cache
+def found(method: Method, ball: Ball) -> AttackOutcome:
+    model, x, y = task()
+    return method(model, x, y, ball)
+
+
 def recorded(model: Callable[[Tensor], Tensor], asked: list[Tensor]) -> Callable[[Tensor], Tensor]:
     def answer(z: Tensor) -> Tensor:
         asked.append(z.detach().clone())
@@ -40,7 +48,7 @@ def recorded(model: Callable[[Tensor], Tensor], asked: list[Tensor]) -> Callable
 @every_pair
 def test_the_smallest_break_of_all_that_was_asked_is_returned(method: Method, ball: Ball) -> None:
     model, x, y = task()
-    for row in range(5):
+    for row in range(3):
         asked: list[Tensor] = []
         outcome = method(recorded(model, asked), x[row : row + 1], y[row : row + 1], ball)
         points = torch.cat(asked)
@@ -64,7 +72,7 @@ def test_a_box_of_another_width_gives_the_same_points(method: Method, ball: Ball
     model, x, y = task()
     pixels = isinstance(ball, L0)
     wide = type(ball)(ball.eps if pixels else 256 * ball.eps, low=0.0, high=256.0)
-    plain, scaled = method(model, x, y, ball), method(lambda z: model(z / 256), x * 256, y, wide)
+    plain, scaled = found(method, ball), method(lambda z: model(z / 256), x * 256, y, wide)
     assert torch.allclose(scaled.size, plain.size if pixels else 256 * plain.size, rtol=1e-4)
 
 
@@ -80,7 +88,7 @@ def test_what_the_box_forbids_is_unbroken(method: Method, ball: Ball) -> None:
 @every_pair
 def test_shifted_logits_change_no_verdict(method: Method, ball: Ball) -> None:
     model, x, y = task()
-    plain, below = method(model, x, y, ball), method(lambda z: model(z) - 64, x, y, ball)
+    plain, below = found(method, ball), method(lambda z: model(z) - 64, x, y, ball)
     assert torch.equal(plain.broken, below.broken)
     assert (below.size / plain.size).median().item() == pytest.approx(1, abs=1e-3)
 
@@ -88,7 +96,7 @@ def test_shifted_logits_change_no_verdict(method: Method, ball: Ball) -> None:
 @every_pair
 def test_float32_ends_where_float64_does(method: Method, ball: Ball) -> None:
     model, x, y = task()
-    exact, single = method(model, x, y, ball), method(lambda z: model(z.double()).float(), x.float(), y, ball)
+    exact, single = found(method, ball), method(lambda z: model(z.double()).float(), x.float(), y, ball)
     assert torch.equal(exact.broken, single.broken)
     assert (single.size / exact.size).median().item() == pytest.approx(1, abs=0.01)
 
@@ -125,7 +133,7 @@ def test_inputs_on_the_faces_do_not_stall_the_l1_search() -> None:
 @pytest.mark.parametrize("ball", [Linf(1.0), L2(9.0), L1(30.0)], ids=lambda ball: ball.token)
 def test_the_points_stay_at_the_radius_of_the_smallest_break(ball: Ball) -> None:
     model, x, y = task()
-    for row in range(4):
+    for row in range(2):
         clean, slopes = x[row : row + 1], []
 
         def watched(z: Tensor, slopes: list[Tensor] = slopes) -> Tensor:
@@ -149,7 +157,7 @@ def test_the_step_does_not_depend_on_the_scale_of_the_logits() -> None:
 def test_more_steps_are_no_worse() -> None:
     model, x, y = task()
     for ball in (Linf(1.0), L2(9.0), L1(30.0)):
-        few, many = (FMN(steps=steps)(model, x, y, ball).size.median() for steps in (30, 300))
+        few, many = (FMN(steps=steps)(model, x, y, ball).size.median() for steps in (30, 120))
         assert many <= 1.001 * few
 
 

@@ -86,6 +86,7 @@ CATALOGUE = (
             ("serves", "linf l2 l1 mask patch projection spatial colour compose"),
             ("access", "gradients"),
             ("gap", "0.01"),
+            ("gap:l1", "0.03"),
         ),
         exceptions=(
             ("better than random in spatial", "a few parameters over many hills: points spread over all of them beat one climb"),

@@ -24,7 +24,7 @@ def counts(steps: int, coordinates: int) -> tuple[int, ...]:
 def advance_l1(threat: L1, length: float, count: int, z: Tensor, gradient: Tensor, x: Tensor, room: Room) -> Tensor:
     """One step of a length on the ``count`` steepest coordinates, or along the gradient itself, projected on ball and box.
 
-    Sparse steps find which coordinates pay; those along the gradient, which end at the optimum of a linear model, how much of each.
+    Sparse steps find which coordinates pay; those along the gradient, which end near the optimum of a linear model, how much of each.
     """
     if count:
         return advance_sparsely(threat, length, count, z, gradient, x, room)
