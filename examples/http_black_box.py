@@ -12,12 +12,12 @@ from quintain.models import Endpoint, connect
 
 
 def main() -> None:
-    """Serve a classifier on this machine, and break it with 200 questions an X-ray."""
-    x, y = q.load_data("xrays").part("test").batch(torch.arange(16))
+    """Serve a classifier on this machine, and break it with 100 questions an X-ray."""
+    x, y = q.load_data("xrays").part("test").batch(torch.arange(10))
     with server(0) as serving, tempfile.TemporaryDirectory() as folder:
         threading.Thread(target=serving.serve_forever, daemon=True).start()
-        endpoint = Endpoint(f"http://127.0.0.1:{serving.server_port}/", cache=Path(folder) / "answers.sqlite", budget=4000)
-        attack = q.attacks.RayS(questions=200)
+        endpoint = Endpoint(f"http://127.0.0.1:{serving.server_port}/", cache=Path(folder) / "answers.sqlite", budget=1000)
+        attack = q.attacks.RayS(questions=100)
         for run in ("first", "second"):
             before = serving.answered
             outcome = attack(connect(endpoint, classes=2), x, y, q.Linf(0.1))

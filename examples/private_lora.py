@@ -13,11 +13,11 @@ from quintain.training import Recipe, fit
 
 
 def main() -> None:
-    """The first 200 X-rays stand for public ones, the next 2,000 are private."""
+    """The first 200 X-rays stand for public ones, the next 1,000 are private."""
     train = q.load_data("xrays").part("train")
     net = xray_cnn()
     fit(net, train.subset(range(200)), Recipe(epochs=20, batch=32, rate=2e-3))
-    x, y = train.batch(torch.arange(200, 2200))
+    x, y = train.batch(torch.arange(200, 1200))
     whole = sum(parameter.numel() for parameter in net.parameters())
     print(f"before: accuracy {(net(x).argmax(1) == y).float().mean():.1%}")
 
@@ -28,12 +28,12 @@ def main() -> None:
     private, optimizer, loader = engine.make_private(
         module=net.train(),
         optimizer=torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.5, momentum=0.9),
-        data_loader=DataLoader(TensorDataset(x, y), batch_size=500),
+        data_loader=DataLoader(TensorDataset(x, y), batch_size=250),
         noise_multiplier=3.0,
         max_grad_norm=1.0,
     )
     average = EMA(net, decay=0.9)
-    for _ in range(30):
+    for _ in range(15):
         for images, labels in loader:
             optimizer.zero_grad()
             F.cross_entropy(private(images), labels).backward()

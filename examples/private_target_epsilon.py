@@ -15,8 +15,8 @@ EPSILON, DELTA, EPOCHS = 3.0, 1e-5, 5
 
 
 def main() -> None:
-    """A linear layer on scattering features of a thousand X-rays, for epsilon 3."""
-    train = q.load_data("xrays").part("train").subset(range(1000))
+    """A linear layer on scattering features of 600 X-rays, for epsilon 3."""
+    train = q.load_data("xrays").part("train").subset(range(600))
     features = frozen_features(nn.Sequential(Scattering(28), nn.GroupNorm(27, 81, affine=False), nn.Flatten()).eval(), train)
     net: nn.Module = nn.Linear(features.x.shape[1], 2)
 
@@ -24,7 +24,7 @@ def main() -> None:
     net, optimizer, loader = engine.make_private_with_epsilon(
         module=net,
         optimizer=torch.optim.SGD(net.parameters(), lr=4.0, momentum=0.9),
-        data_loader=DataLoader(TensorDataset(features.x, features.y), batch_size=250),
+        data_loader=DataLoader(TensorDataset(features.x, features.y), batch_size=150),
         target_epsilon=EPSILON,
         target_delta=DELTA,
         epochs=EPOCHS,

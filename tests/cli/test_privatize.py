@@ -2,8 +2,6 @@
 
 import shutil
 import signal
-import subprocess
-import sys
 from io import StringIO
 from pathlib import Path
 
@@ -187,12 +185,13 @@ app(sys.argv[2:])
 """
 
 
-def test_a_run_killed_in_the_curve_goes_on_with_the_noise_that_it_would_have_had(private, small, tmp_path):
+@pytest.mark.xdist_group("fresh")
+def test_a_run_killed_in_the_curve_goes_on_with_the_noise_that_it_would_have_had(private, small, tmp_path, fresh):
+    (tmp_path / "killed.py").write_text(KILLED)
     words = ("privatize", "--data", small, *WORDS, "--batches", "20", "--out", "p")
 
     def killed(step):
-        command = [sys.executable, "-c", KILLED, str(step), *map(str, words)]
-        assert subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode == -signal.SIGKILL
+        assert fresh(tmp_path / "killed.py", step, *words, home=tmp_path).code == -signal.SIGKILL
 
     killed(3)
     shutil.copytree("p", "q")

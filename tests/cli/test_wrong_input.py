@@ -320,14 +320,10 @@ def test_a_reader_that_leaves_early_changes_no_exit_code(tmp_path):
     assert complaint == b""
 
 
-def test_the_real_command_prints_one_message_and_no_traceback(tmp_path):
-    told = subprocess.run(
-        [sys.executable, "-c", "from quintain.cli.main import run; run()", "attack", "--threat", "linf:8", "--weights", "x.safetensors"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        check=False,
-    )
-    assert told.returncode == USAGE
-    assert told.stderr.count("\n") == 1
-    assert "8/255" in told.stderr
+@pytest.mark.xdist_group("fresh")
+def test_the_real_command_prints_one_message_and_no_traceback(fresh, tmp_path):
+    (tmp_path / "quintain").write_text("from quintain.cli.main import run; run()")
+    told = fresh(tmp_path / "quintain", "attack", "--threat", "linf:8", "--weights", "x.safetensors", home=tmp_path)
+    assert told.code == USAGE
+    assert told.err.count("\n") == 1
+    assert "8/255" in told.err

@@ -89,7 +89,7 @@ def test_nothing_is_left_of_a_run_that_did_no_step(tmp_path):
 
 
 def test_more_noise_buys_more_steps():
-    few, many = (planned_outcome(BUDGET, 600, noise=noise).body for noise in (1.0, 2.0))
+    few, many = (planned_outcome(BUDGET, 600, noise=noise, batches=(30,)).body for noise in (1.0, 2.0))
     assert few.fitting < many.fitting
     assert few.plan.epsilon > many.plan.epsilon
     assert few.noise == many.noise

@@ -1,10 +1,10 @@
 """Each example runs as it stands."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+pytestmark = pytest.mark.xdist_group("fresh")
 
 SERVING = {"http_server"}
 """What runs until it is stopped; ``http_black_box`` starts it."""
@@ -13,7 +13,30 @@ EXAMPLES = sorted(path for path in (Path(__file__).parents[2] / "examples").glob
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_runs_and_says_something(path):
-    told = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stderr
-    assert told.stdout.strip()
+def test_an_example_runs_and_says_something(path, fresh, tmp_path):
+    told = fresh(path, home=tmp_path)
+    assert told.code == 0, told.err
+    assert told.out.strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "complaint"),
+    [
+        ("raise ValueError('broken')", 1, "ValueError: broken"),
+        ("import sys; sys.exit(3)", 3, ""),
+        ("raise SystemExit('no')", 1, ""),
+        ("import no_such_module", 1, "no_such_module"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", -9, ""),
+    ],
+)
+def test_an_example_that_fails_would_be_seen(fresh, tmp_path, text, code, complaint):
+    (tmp_path / "example.py").write_text(text)
+    told = fresh(tmp_path / "example.py", home=tmp_path)
+    assert told.code == code
+    assert complaint in told.err
+
+
+def test_what_one_example_imports_is_not_there_for_the_next(fresh, tmp_path):
+    path = tmp_path / "example.py"
+    path.write_text("import sys; print([name for name in sys.modules if name.startswith('quintain')]); import quintain.dp")
+    assert [fresh(path, home=tmp_path).out for _ in range(2)] == ["[]\n", "[]\n"]

@@ -86,15 +86,21 @@ def test_the_label_is_read_from_the_last_layer(classes, bias):
         assert label_of(net, as_parts(net, gradient(net, x, torch.tensor([label])))) == label
 
 
-@pytest.mark.parametrize(("make", "steps", "least"), [(lambda: xray_cnn().eval(), 400, 25), (smooth_cnn, 120, 35)])
-def test_an_xray_is_rebuilt_from_one_gradient(make, steps, least, xrays, average):
+@pytest.mark.parametrize(
+    ("make", "steps", "least", "better"),
+    [
+        pytest.param(lambda: xray_cnn().eval(), 400, 25, 5, marks=pytest.mark.exhaustive, id="relu"),
+        pytest.param(smooth_cnn, 120, 35, 15, id="smooth"),
+    ],
+)
+def test_an_xray_is_rebuilt_from_one_gradient(make, steps, least, better, xrays, average):
     """Where the search ends depends on rounding: at 31 to 42 dB over seeds with ReLU, at 39 dB or more where the net is smooth."""
     net, (x, y) = make(), xrays.batch([100])
     found = invert(net, gradient(net, x, y), (1, 28, 28), steps=steps)
     assert found.label == int(y)
     assert found.loss < 3e-3
     assert found.image.shape == (1, 28, 28)
-    assert quality(found.image, x[0]) > least > quality(average, x[0]) + 5
+    assert quality(found.image, x[0]) > least > quality(average, x[0]) + better
 
 
 def test_the_gradient_alone_is_enough_where_no_dense_layer_has_a_bias(xrays):
@@ -110,13 +116,12 @@ def test_the_gradient_alone_is_enough_where_no_dense_layer_has_a_bias(xrays):
 
 
 def test_a_sum_of_hospitals_and_noise_hide_the_xray(xrays, average):
+    """The same X-ray, net and steps as above, where it is rebuilt."""
     net, (x, y) = smooth_cnn(), xrays.batch([100, 5, 2000, 2500, 3000])
     single = gradient(net, x[:1], y[:1])
     together = sum(gradient(net, x[i : i + 1], y[i : i + 1]) for i in range(5))
     clipped = single / max(1.0, float(single.norm()))
     noisy = clipped + 0.1 * torch.randn(len(clipped), generator=torch.Generator().manual_seed(0))
-    plain = invert(net, single, (1, 28, 28), steps=120)
-    assert quality(plain.image, x[0]) > quality(average, x[0]) + 15
     for defended in (together, noisy):
         found = invert(net, defended, (1, 28, 28), steps=120)
         assert quality(found.image, x[0]) < quality(average, x[0]) - 5

@@ -147,10 +147,9 @@ def test_curves_stay_inside_their_frame(lines: list[list[float]], mark: float | 
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("width", [1200, 390])
-def test_the_page_fits_in_a_browser(chromium: str, whole: Privatized, tmp_path: Path, width: int) -> None:  # noqa: F811
-    for body in (whole, PLANNED):
-        html = render((record(body),), tmp_path)
-        found = measured(chromium, tmp_path, html.replace("<main>", '<main><i class="card"></i>'), width)
+def test_the_page_fits_in_a_browser(chromium: str, whole: Privatized, tmp_path: Path) -> None:  # noqa: F811
+    pages = [render((record(body),), tmp_path).replace("<main>", '<main><i class="card"></i>') for body in (whole, PLANNED)]
+    asked = [(page, width) for page in pages for width in (1200, 390)]
+    for (_, width), found in zip(asked, measured(chromium, tmp_path, asked), strict=True):
         assert found["beyond"] == found["clash"] == found["outside"] == []
         assert found["scroll"] == width

@@ -1,0 +1,84 @@
+"""Runs programs, each as ``python PROGRAM`` does, in forks of one process that has imported what costs seconds: PyTorch and SciPy.
+
+Nothing of Quintain is imported before the fork: a program has to import what it uses.
+"""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Told(NamedTuple):
+    """How a program ended, negative if by a signal, and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Fresh:
+    """The process, from a test's side; to be closed.
+
+    Args:
+        place: Where what is said is kept.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self.place, self.count = place, 0
+        self._process = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __call__(self, *words: object, home: Path) -> Told:
+        """Run a program with its arguments, in the folder ``home``."""
+        self.count += 1
+        out, err = (self.place / f"{self.count}.{name}" for name in ("out", "err"))
+        self._process.stdin.write(json.dumps([[str(word) for word in words], str(home), str(out), str(err)]) + "\n")
+        self._process.stdin.flush()
+        return Told(int(self._process.stdout.readline()), out.read_text(), err.read_text())
+
+    def close(self) -> None:
+        """Let the process end."""
+        self._process.communicate()
+        assert self._process.returncode == 0
+
+
+def _run(words: list[str], home: str, out: str, err: str) -> int:
+    """One program, in this process; its exit code."""
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for stream, name in ((1, out), (2, err)):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT), stream)
+    os.chdir(home)
+    sys.argv, sys.path[0] = words, str(Path(words[0]).parent)
+    code = 0
+    try:
+        runpy.run_path(words[0], run_name="__main__")
+    except SystemExit as left:
+        code = left.code if isinstance(left.code, int) else int(left.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code
+
+
+def main() -> None:
+    """A fork for each line, until there are no more."""
+    import dp_accounting.pld  # noqa: F401
+    import scipy.stats  # noqa: F401
+    import torch._dynamo  # noqa: F401  (the first optimizer imports it)
+
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            os._exit(_run(*json.loads(line)))
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
