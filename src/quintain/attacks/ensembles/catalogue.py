@@ -22,7 +22,7 @@ CATALOGUE = (
         guarantee=WITNESS,
         facts=(
             *FACTS,
-            ("trial", "steps=10 targets=2 questions=40"),
+            ("trial", "steps=8 targets=2 questions=20"),
             ("gap trial", "steps=25 targets=1 questions=50"),
         ),
     ),

@@ -87,6 +87,7 @@ CATALOGUE = (
             ("access", "gradients"),
             ("gap", "0.01"),
             ("gap:l1", "0.03"),
+            ("trial", "steps=20"),
         ),
         exceptions=(
             ("better than random in spatial", "a few parameters over many hills: points spread over all of them beat one climb"),
@@ -99,7 +100,7 @@ CATALOGUE = (
         "quintain.attacks.gradient.apgd:APGD",
         "projected gradient ascent that sets its own step length, on one loss or towards the nearest rivals",
         guarantee=WITNESS,
-        facts=(("serves", "linf l2 l1"), ("access", "gradients"), ("gap", "0.01"), ("gap:l1", "0.03"), ("trial", "steps=25")),
+        facts=(("serves", "linf l2 l1"), ("access", "gradients"), ("gap", "0.01"), ("gap:l1", "0.03"), ("trial", "steps=15")),
     ),
     Entry(
         "attack",
@@ -107,7 +108,7 @@ CATALOGUE = (
         "quintain.attacks.gradient.acg:ACG",
         "ascent along conjugate directions: it ends in other places than APGD",
         guarantee=WITNESS,
-        facts=(("serves", "linf l2"), ("access", "gradients"), ("gap", "0.01"), ("trial", "steps=25")),
+        facts=(("serves", "linf l2"), ("access", "gradients"), ("gap", "0.01"), ("trial", "steps=15")),
     ),
     Entry(
         "attack",
@@ -131,6 +132,6 @@ CATALOGUE = (
         "quintain.attacks.gradient.pma:PMA",
         "APGD on the margin of probabilities",
         guarantee=WITNESS,
-        facts=(("serves", "linf l2 l1"), ("access", "gradients"), ("gap", "0.01"), ("gap:l1", "0.03"), ("trial", "steps=25")),
+        facts=(("serves", "linf l2 l1"), ("access", "gradients"), ("gap", "0.01"), ("gap:l1", "0.03"), ("trial", "steps=15")),
     ),
 )

@@ -15,7 +15,7 @@ CATALOGUE: tuple[Entry, ...] = (
             ("access", "scores"),
             ("gap:linf", "0.4"),
             ("gap:l2", "0.5"),
-            ("trial", "samples=20 steps=40"),
+            ("trial", "samples=15 steps=25"),
         ),
     ),
     Entry(

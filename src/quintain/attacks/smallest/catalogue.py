@@ -10,7 +10,7 @@ CATALOGUE: tuple[Entry, ...] = (
         "quintain.attacks.smallest.ddn:DDN",
         "gradient ascent on a sphere that shrinks after a break and grows after none",
         guarantee=SMALLEST,
-        facts=(("serves", "l2"), ("access", "gradients"), ("seeks", "smallest"), ("gap", "0.01"), ("trial", "steps=30")),
+        facts=(("serves", "l2"), ("access", "gradients"), ("seeks", "smallest"), ("gap", "0.01"), ("trial", "steps=20")),
     ),
     Entry(
         "attack",
@@ -48,7 +48,7 @@ CATALOGUE: tuple[Entry, ...] = (
             ("seeks", "smallest"),
             ("gap", "0.01"),
             ("gap:l0", "0"),
-            ("trial", "steps=30"),
+            ("trial", "steps=20"),
         ),
     ),
     Entry(
