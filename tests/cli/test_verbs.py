@@ -24,7 +24,7 @@ def test_check(call, weights, small):
 
 def test_attack_and_report_and_compare(call, weights, small):
     for name, seed in (("a", 0), ("b", 1)):
-        arguments = ("--data", small, "--weights", weights, "--limit", 12, "--seed", seed, "--out", name)
+        arguments = ("--data", small, "--weights", weights, "--seed", seed, "--out", name)
         code, out, _ = call("attack", *arguments, "--threat", "linf:2/255", "--threat", "linf:4/255")
         assert code == ExitCode.HOLDS
         assert "nothing proved" in out
