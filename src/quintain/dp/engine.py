@@ -360,7 +360,7 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
             warnings.warn(
                 f"another engine has trained this module for {before.steps} steps, which this one does not count; expected make_private of "
                 "that engine, or its state loaded into this one, unless the records are others: on the same records, both costs add up",
-                stacklevel=4,
+                stacklevel=5,
             )
         _TRAINED[module] = self.ledger
 
