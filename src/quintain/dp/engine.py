@@ -163,7 +163,7 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
             max_physical_batch: Rows that the loader yields at once; larger batches come in pieces, and ``step()`` acts at the last.
             units: Who the records belong to, if each person has several: these are then hidden together. One key a record will do.
             stop_at_epsilon: (epsilon, delta): the loader ends, and ``step()`` raises ``BudgetSpent``, before more is spent. Runs of this
-                engine that are given none keep to the one that was given last. One that affords no step is refused.
+                engine that are given none keep to the one that was given last. One that affords no first step is refused.
 
         Raises:
             PrivacyError: If a layer cannot be private, or module and optimiser do not fit together.
@@ -306,8 +306,8 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
                 kept_key=self._kept_key,
                 budget=budget,
             )
-            if budget is not None:
-                budget.require_one(self.ledger, private.release)
+            if budget is not None and not self.ledger.steps:
+                budget.require_one(private.release)
             loader.ranks.agree((), "settings")
         except BaseException:
             capture.remove()

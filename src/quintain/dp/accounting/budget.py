@@ -45,20 +45,19 @@ class Budget:
             raise SettingError(f"got {name} = {pair!r}; expected two numbers, (epsilon, delta), such as (3.0, 1e-5)")
         return cls(float(numbers[0]), float(numbers[1]))
 
-    def require_one(self, ledger: Ledger, release: Release) -> None:
-        """Raise unless ``release`` may follow what is spent.
+    def require_one(self, release: Release) -> None:
+        """Raise unless one ``release`` alone is within the budget.
 
         Raises:
             SettingError: If not; with its cost.
         """
+        ledger = Ledger()
         if self.affords(ledger, release):
             return
-        trial = Ledger(ledger.releases)
-        trial.record(replace(release, steps=1))
-        spent = f" after the {ledger.steps} that are spent" if ledger.steps else ""
+        ledger.record(replace(release, steps=1))
         raise SettingError(
-            f"got stop_at_epsilon = ({self.epsilon:g}, {self.delta:g}), which affords no step: one{spent} comes to epsilon = "
-            f"{trial.epsilon(self.delta):.4g} at that delta, with noise_multiplier = {release.noise_multiplier:g} and a batch of "
+            f"got stop_at_epsilon = ({self.epsilon:g}, {self.delta:g}), which affords no step: one comes to epsilon = "
+            f"{ledger.epsilon(self.delta):.4g} at that delta, with noise_multiplier = {release.noise_multiplier:g} and a batch of "
             f"{release.expected_batch_size} of {release.records} records; expected a larger epsilon, more noise, or smaller batches"
         )
 
