@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from quintain.core.errors import PrivacyError
-from quintain.dp.gradients.losses import Watched
+from quintain.dp.gradients.watched import Watched
 
 FINE = "no dependence found between examples"
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import logsumexp, ndtr
+from scipy.special import ndtr
 
 History = Sequence[tuple[float, float, int]]
 """Runs of steps: noise multiplier, sample rate, number."""
@@ -113,8 +113,12 @@ class Cumulants:
         """K, its first and its second derivative: log moment, mean and variance of the tilted sum."""
         total = mean = variance = 0.0
         for losses, weights, steps in self._parts:
-            log = float(logsumexp(tilt * losses + weights))
-            share = np.exp(tilt * losses + weights - log)
+            # log E exp(tilt Y), about its largest term so that nothing overflows, and the tilted probabilities
+            exponents = tilt * losses + weights
+            largest = float(exponents.max())
+            share = np.exp(exponents - largest)
+            moment = float(share.sum())
+            log, share = largest + math.log(moment), share / moment
             first = float(share @ losses)
             total, mean = total + steps * log, mean + steps * first
             variance += steps * float(share @ (losses - first) ** 2)

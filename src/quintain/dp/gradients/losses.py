@@ -1,8 +1,6 @@
 """What is done with the outputs until ``backward()``: losses in which examples share a scale, a selection or a statistic are refused."""
 
-import copy
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from inspect import signature
@@ -14,6 +12,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from quintain.core.errors import PrivacyError
+from quintain.dp.gradients.watched import BATCH, CHOSEN, ONE, SUMMED, Watched, flat, rows_of
 
 CLASSES = (F.cross_entropy, F.nll_loss)
 BINARY = (F.binary_cross_entropy, F.binary_cross_entropy_with_logits)
@@ -55,8 +54,6 @@ SCATTERING = frozenset(
 )
 ADDING = frozenset({"add", "sub", "__add__", "__radd__", "__iadd__", "__sub__", "add_"})
 
-BATCH, CHOSEN, ONE, SUMMED = "all of the batch", "some of the batch", "one example", "a sum or mean over the batch"
-"""What the first dimension of something made of the outputs is; all that came of it otherwise counts as the first of these."""
 TELLING = 8
 """Labels that are the same in two orders hardly by chance."""
 EXACT = 1e-5
@@ -121,7 +118,7 @@ class LossRules:
 
     def called(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> str:
         """A function of torch was called on outputs, or on what was made of them; what the first dimension of the result is."""
-        name, rows = getattr(func, "__name__", ""), _rows(args, kwargs)
+        name, rows = getattr(func, "__name__", ""), rows_of(args, kwargs)
         if func in LOSSES:
             self.loss(func, args, kwargs)
             reduction, given = (_argument(func, args, kwargs, name) for name in ("reduction", "input"))
@@ -162,7 +159,7 @@ class LossRules:
             return ONE
         if name not in CHOOSING or not isinstance(result, Tensor) or result.shape[:1] == args[0].shape[:1]:
             return rows
-        return CHOSEN if any(isinstance(x, Tensor) and x.dim() for x in _flat(args[1:])) else rows
+        return CHOSEN if any(isinstance(x, Tensor) and x.dim() for x in flat(args[1:])) else rows
 
     def loss(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """A loss of torch: its labels, and its weights.
@@ -285,83 +282,6 @@ class LossMode(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-class Watcher:
-    """Who is told of what is done with watched tensors; copies and pickles of these have none.
-
-    Args:
-        tell: Called with a function of torch, its arguments, and its result; before it runs if that is ``backward``. Says what the first
-            dimension of the result is.
-        around: What ``backward`` runs in.
-    """
-
-    def __init__(
-        self, tell: Callable[[Any, tuple[Any, ...], Mapping[str, Any], Any], str], around: Callable[[], AbstractContextManager[None]]
-    ) -> None:
-        self.tell, self.around = tell, around
-
-    def __reduce__(self) -> tuple[Any, tuple[()]]:
-        return type(None), ()
-
-
-class Watched(Tensor):
-    """Outputs of a training pass, and what is made of them: losses are looked at, and ``backward()`` is seen."""
-
-    watcher: Watcher | None = None
-    rows = BATCH
-
-    @property
-    def plain(self) -> Tensor:
-        """The same as an ordinary tensor, which is what copies, files and printed lines hold."""
-        with torch._C.DisableTorchFunctionSubclass():
-            return self.as_subclass(Tensor)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        return copy.deepcopy(self.plain, memo)
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        return self.plain.__reduce_ex__(protocol)
-
-    def __format__(self, spec: str) -> str:
-        return format(self.plain, spec)
-
-    def __repr__(self, **_: Any) -> str:  # type: ignore[override]
-        return repr(self.plain)
-
-    @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if torch.compiler.is_compiling():
-            with torch._C.DisableTorchFunctionSubclass():
-                return func(*args, **kwargs)
-        found = args[0] if args and isinstance(args[0], (tuple, list)) else (*args, *kwargs.values())
-        watcher = next((x.watcher for x in found if isinstance(x, Watched) and x.watcher is not None), None)
-        with torch._C.DisableTorchFunctionSubclass():
-            if watcher is None or torch._C._current_graph_task_id() != -1:
-                return func(*args, **kwargs)
-            if func is Tensor.backward:
-                with watcher.around():
-                    watcher.tell(func, args, kwargs, None)
-                    return func(*args, **kwargs)
-            if func is Tensor.__iter__:
-                return iter(marked(args[0].unbind(), watcher, watcher.tell(func, args, kwargs, None)))
-            result = func(*args, **kwargs)
-            return marked(result, watcher, watcher.tell(func, args, kwargs, result))
-
-
-def marked(result: Any, watcher: Watcher, rows: str = BATCH) -> Any:
-    """Tensors that can be differentiated, or that a function with a gradient of its own makes, as watched ones."""
-    if isinstance(result, Tensor):
-        inside = not torch.is_grad_enabled() and result.is_floating_point()
-        if type(result) not in (Tensor, Watched) or not (inside or (result.requires_grad and not result.is_leaf)):
-            return result
-        kept = result if isinstance(result, Watched) else result.as_subclass(Watched)
-        kept.watcher, kept.rows = watcher, rows
-        return kept
-    if isinstance(result, (tuple, list)) and any(isinstance(part, Tensor) for part in result):
-        return type(result)([marked(part, watcher, rows) for part in result])
-    return result
-
-
 def _refuse_shared_mean(name: str, given: Tensor, target: Tensor, weight: Tensor | None, *, ignore_index: int, reduction: str) -> None:
     """A mean over the weights of the batch's labels, or over the labels that are not to be ignored, differs with every record."""
     if reduction != "mean" or given.dim() < 2:
@@ -373,20 +293,6 @@ def _refuse_shared_mean(name: str, given: Tensor, target: Tensor, weight: Tensor
             'batch: one record then changes the scale of all others; expected reduction="none", the mean within each example, and a mean '
             "over these (of a model that works out its loss itself, take the outputs)"
         )
-
-
-def _rows(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
-    """What the first dimension of the arguments is: of several, the one that is most of a batch."""
-    found = {x.rows for x in _flat((*args, *kwargs.values())) if isinstance(x, Watched)}
-    return next((rows for rows in (CHOSEN, BATCH, SUMMED) if rows in found), ONE)
-
-
-def _flat(parts: Any) -> Iterator[Any]:
-    for part in parts:
-        if isinstance(part, (tuple, list)):
-            yield from _flat(part)
-        else:
-            yield part
 
 
 def _along_first(x: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], default: int | None) -> bool:

@@ -19,8 +19,9 @@ from torch.utils.hooks import RemovableHandle
 from quintain.core.errors import PrivacyError
 from quintain.dp.gradients.capture import Capture
 from quintain.dp.gradients.forms import PerExample
-from quintain.dp.gradients.losses import SUMMED, LossMode, LossRules, Watcher, marked
+from quintain.dp.gradients.losses import LossMode, LossRules
 from quintain.dp.gradients.trials import FINE, RandomState, Trials, tensors
+from quintain.dp.gradients.watched import SUMMED, Watcher, marked
 
 WAITING = "not asked yet: no pass over two examples"
 
