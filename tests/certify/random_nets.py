@@ -1,4 +1,4 @@
-"""Small random nets of every layer that has a bound rule, and points of a ball to hold against their bounds."""
+"""Layers of given numbers, small random nets of every layer that has a bound rule, and points of a ball to hold against their bounds."""
 
 import torch
 from torch import Tensor, nn
@@ -6,6 +6,15 @@ from torch.nn import functional as F
 
 from quintain.models.nets import Normalise
 from quintain.threats import Ball, Draw
+
+
+def dense(weight: list[list[float]], bias: list[float]) -> nn.Linear:
+    """A linear layer of these numbers."""
+    layer = nn.Linear(len(weight[0]), len(weight))
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor(weight))
+        layer.bias.copy_(torch.tensor(bias))
+    return layer
 
 
 class Residual(nn.Module):

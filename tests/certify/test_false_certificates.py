@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.modules import module as torch_module
 
-from quintain.certify import IntervalBounds, Network, Smoothed, largest_radius, worst_logits
+from quintain.certify import IntervalBounds, Network, Smoothed, largest_radius, network, worst_logits
 from quintain.certify.arithmetic import deployed
 from quintain.certify.conditions import require_bounded_rounding
 from quintain.certify.rules import bound_layer
@@ -17,14 +17,7 @@ from quintain.certify.span import Span
 from quintain.core.errors import Contradiction, DataError, ModelError, SettingError
 from quintain.models import Classifier, Normalise
 from quintain.threats import L2, Linf
-
-
-def dense(weight, bias):
-    layer = nn.Linear(len(weight[0]), len(weight))
-    with torch.no_grad():
-        layer.weight.copy_(torch.tensor(weight))
-        layer.bias.copy_(torch.tensor(bias))
-    return layer
+from tests.certify.random_nets import dense
 
 
 class Forward(nn.Module):
@@ -592,6 +585,57 @@ def test_a_layer_whose_class_was_given_another_forward_sounds_the_alarm(monkeypa
     monkeypatch.setattr(nn.ReLU, "forward", lambda self, x: x * 2.0)
     with pytest.raises(Contradiction, match="operation '0' returns 1"):
         certify(net, 1, 2)
+
+
+def rising(self, x):
+    """A linear layer of two outputs with a term of its own above 0.6, which no input that is certified reaches by itself."""
+    z = F.linear(x, self.weight, self.bias)
+    return z + 10 * F.linear(F.relu(x - 0.6), self.weight) if self.out_features == 2 else z
+
+
+@pytest.mark.parametrize("behind", [[], [nn.Identity()], [nn.Linear(2, 2)]], ids=["last", "hidden", "before the last"])
+def test_a_linear_layer_whose_class_was_given_another_forward_sounds_the_alarm_wherever_it_stands(monkeypatch, behind):
+    net = nn.Sequential(nn.Flatten(), dense([[-0.1] * 16, [0.1] * 16], [2.0, 0.0]), *behind)
+    assert certify(net, 2, 1, 4, 4, eps=0.15).margin.isfinite().all()
+    monkeypatch.setattr(nn.Linear, "forward", rising)
+    with pytest.raises(Contradiction, match="operation '1' returns"):
+        certify(net, 2, 1, 4, 4, eps=0.15)
+
+
+def test_a_head_of_one_logit_whose_class_was_given_another_forward_sounds_the_alarm(monkeypatch):
+    net = nn.Sequential(nn.Flatten(), dense([[0.1] * 16], [-2.0]))
+    assert certify(net, 2, 1, 4, 4, eps=0.15).certified.all()
+    monkeypatch.setattr(nn.Linear, "forward", lambda self, x: F.linear(x + 10 * F.relu(x - 0.6), self.weight, self.bias))
+    with pytest.raises(Contradiction, match="operation '1' returns"):
+        certify(net, 2, 1, 4, 4, eps=0.15)
+
+
+@pytest.mark.parametrize("logits", [1, 2])
+def test_margins_that_forget_the_radius_sound_the_alarm(monkeypatch, logits):
+    """The slopes have one sign, so that the points of the ball that are looked at are the worst ones."""
+    net = nn.Sequential(nn.Flatten(), dense([[-0.1] * 16, [0.1] * 16][-logits:], [1.7, 0.0] if logits == 2 else [-1.0]))
+    assert not certify(net, 2, 1, 4, 4, eps=0.2).certified.any()
+    merged = network._merged
+    monkeypatch.setattr(network, "_merged", lambda head, span, *rest: merged(head, Span(span.center, span.radius * 0), *rest))
+    with pytest.raises(Contradiction, match="prove a margin of at least"):
+        certify(net, 2, 1, 4, 4, eps=0.2)
+
+
+def test_margins_without_a_merged_head_are_held_against_the_answers_too(monkeypatch):
+    net = nn.Sequential(dense([[1.0], [0.0]], [1.0, 0.0]), nn.ReLU())
+    monkeypatch.setattr(
+        network.Network, "margins", lambda self, *args, of=network.Network.margins, **named: of(self, *args, **named) + 0.05
+    )
+    with pytest.raises(Contradiction, match="prove a margin of at least"):
+        certify(net, 1, 1)
+
+
+@pytest.mark.parametrize("behind", [[], [nn.ReLU()]], ids=["last", "hidden"])
+def test_a_layer_that_returns_no_number_inside_the_ball_sounds_the_alarm(monkeypatch, behind):
+    net = nn.Sequential(dense([[1.0], [0.0]], [1.0, 0.0]), *behind)
+    monkeypatch.setattr(nn.Linear, "forward", lambda self, x: F.linear(x, self.weight, self.bias) / (x < 0.55) * (x < 0.55))
+    with pytest.raises(Contradiction, match="operation '0' returns nan"):
+        certify(net, 1, 1)
 
 
 @pytest.mark.parametrize("threat", [Linf(1e-320), L2(1e-320)])

@@ -17,19 +17,11 @@ from quintain.core.errors import Contradiction, DataError, ModelError, SettingEr
 from quintain.losses import margin
 from quintain.models import Classifier
 from quintain.threats import L2, Linf
-from tests.certify.random_nets import NAMES, inputs, points, random_net
+from tests.certify.random_nets import NAMES, dense, inputs, points, random_net
 
 pytestmark = pytest.mark.rounding
 
 BALLS = st.sampled_from([Linf(0.0), Linf(0.01), Linf(0.1), Linf(1.0), L2(0.0), L2(0.05), L2(0.5), L2(20.0)])
-
-
-def dense(weight, bias):
-    layer = nn.Linear(len(weight[0]), len(weight))
-    with torch.no_grad():
-        layer.weight.copy_(torch.tensor(weight))
-        layer.bias.copy_(torch.tensor(bias))
-    return layer
 
 
 @settings(deadline=None, max_examples=40)

@@ -11,7 +11,7 @@ from quintain.certify.arithmetic import EXACT, Arithmetic, deployed
 from quintain.certify.conditions import require_bounded_rounding, require_own_type, require_readable, unchanged
 from quintain.certify.labels import require_labels
 from quintain.certify.network import Network
-from quintain.certify.observed import operations_of
+from quintain.certify.observed import operations_of, require_margins_kept
 from quintain.certify.outcome import CertificateOutcome
 from quintain.certify.span import Span, start
 from quintain.core.errors import Contradiction, ModelError, SettingError
@@ -74,8 +74,8 @@ class IntervalBounds:
         SettingError: For a threat that is not ``Linf`` or ``L2``, or radii ``eps`` that are negative or not
             one for each input.
         Contradiction: If the model's answer at ``x`` itself lies outside its bounds, so that the bounds are of another function;
-            or if what an operation returns at the first two inputs, or at two points of the ball round each, lies
-            outside that operation's bounds.
+            or if what an operation, the last one included, returns at the first two inputs, or at two points of the ball round
+            each, lies outside that operation's bounds, or the margins there lie below those that are proven.
 
     Source: Gowal et al., 2018, arXiv:1810.12715; Mirman et al., 2018 (ICML).
     """
@@ -136,7 +136,7 @@ def _require_read(network: Network, model: Classifier, x: Tensor, y: Tensor, thr
     Raises:
         ModelError: If it does: a forward may branch on what an input is, and so do one thing when read and another
             when run.
-        Contradiction: If an operation returns what its bounds exclude.
+        Contradiction: If an operation returns what its bounds exclude, or the model answers with a smaller margin than is proven.
     """
     x = x.to(model.device, torch.float64)
     step = threat.eps if eps is None else eps.to(x).reshape(-1, *[1] * (x.ndim - 1))
@@ -149,7 +149,9 @@ def _require_read(network: Network, model: Classifier, x: Tensor, y: Tensor, thr
             f"{model.name} does something else than was read of its forward: where {reads} was read, it runs {runs}. "
             "Look for branches on what an input is, such as isinstance(x, torch.Tensor)"
         )
-    network.margins(_started(x, threat, eps, arithmetic := deployed(model.dtype)), y.to(model.device), arithmetic, seen=network.observe(z))
+    y, arithmetic = y.to(model.device), deployed(model.dtype)
+    bounds = network.margins(_started(x, threat, eps, arithmetic), y, arithmetic, seen=network.observe(z))
+    require_margins_kept(bounds, run, y)
     if not torch.allclose(run, read, rtol=SAME, atol=SAME * max(1.0, float(run.abs().max())), equal_nan=True):
         raise ModelError(
             f"{model.name} does something else than was read of its forward: logits differ by up to "

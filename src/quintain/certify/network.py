@@ -169,13 +169,15 @@ class Network:
             args = fx.node.map_arg(node.args, values.__getitem__)
             kwargs = fx.node.map_arg(node.kwargs, values.__getitem__)
             self._place(node, memory, values, left)
-            if node is self.answer and self.head is not None:
+            merged = node is self.answer and self.head is not None
+            if merged:
                 result = _only(node, args, kwargs)
-                continue
+                if not seen:
+                    continue  # margins are bounded from the head's input; its own output is only held against what was seen
             values[node] = span if node.op == "placeholder" else self._call(node, args, kwargs, arithmetic)
             if seen and node in seen and isinstance(values[node], Span):
                 require_inside_bounds(node, values[node], seen[node])
-            if node is self.answer:
+            if node is self.answer and not merged:
                 result = values[node]
             for source in node.all_input_nodes:
                 left[source] -= 1

@@ -88,13 +88,37 @@ def require_inside_bounds(node: fx.Node, span: Span, seen: Tensor) -> None:
         seen: What it returned for several points of each input in turn, (P * B, *S).
 
     Raises:
-        Contradiction: If there is such a value; bounds that are no numbers exclude none.
+        Contradiction: If there is such a value, or none at all (NaN) where bounds are finite; bounds that are no numbers exclude none.
     """
     values = seen.to(span.center.device).reshape(-1, *span.center.shape)
-    outside = (values < span.low) | (values > span.high)
+    outside = (values < span.low) | (values > span.high) | (values.isnan() & (span.low.isfinite() & span.high.isfinite()))
     if bool(outside.any()):
         name = str(node.target).removeprefix("0.") if node.op == "call_module" else node.name
         raise Contradiction(
             f"operation {name!r} returns {float(values[outside][0]):g}, which its interval bounds exclude: the bounds are not of the "
             "function that runs. Look for methods of torch that something has replaced, and for what writes into its input"
+        )
+
+
+def require_margins_kept(bounds: Tensor, logits: Tensor, y: Tensor) -> None:
+    """Sound the alarm where the model answered with a smaller margin than was proven.
+
+    Args:
+        bounds: Lower bounds on the true logit minus each, (B, K).
+        logits: What the model answered at several points of each input in turn, (P * B, K).
+        y: True classes (B,).
+
+    Raises:
+        Contradiction: If there is such an answer, or none at all (NaN) where the bound is finite.
+    """
+    values = logits.double().to(bounds.device).reshape(-1, *bounds.shape)
+    true = y[:, None].expand(len(values), -1, 1)
+    margins = values.gather(2, true) - values
+    broken = ((margins < bounds) | (margins.isnan() & bounds.isfinite())).scatter(2, true, value=False)
+    if bool(broken.any()):
+        _point, row, other = broken.nonzero()[0].tolist()
+        raise Contradiction(
+            f"interval bounds prove a margin of at least {float(bounds[row, other]):g} against class {other} all over the ball of example "
+            f"{row}, but the model answers a point of it with {float(margins[broken][0]):g}: the bounds are not of the function that "
+            "runs. Look for methods of torch that something has replaced"
         )
