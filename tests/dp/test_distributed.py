@@ -76,7 +76,7 @@ def test_noise_is_added_once(team: tuple[Found, Found], alone: Found) -> None:
 
 def test_a_process_that_is_not_the_first_adds_no_noise(made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Ranks, "add_up", lambda self, x: None)
-    monkeypatch.setattr(Ranks, "agree", lambda self, numbers, what: None)
+    monkeypatch.setattr(Ranks, "agree", lambda self, told=None, hint="": None)
     for rank, spread in ((0, 1.5), (1, 0.0)):
         net = nn.Linear(50, 40, bias=False)
         optimizer, loader = made(net, torch.zeros(8, 50), batch=8, sigma=1.5)
@@ -129,6 +129,50 @@ def test_what_one_process_refuses_all_refuse(team: tuple[Found, Found], case: st
     assert heard.startswith("PeerRefusedError: process 1 of 2 has refused, and the others with it")
 
 
+DIFFER = {
+    "bound": "max_grad_norm",
+    "way to clip": "way to clip",
+    "noise": "noise_multiplier",
+    "reduction": "loss_reduction",
+    "budget": "stop_at_epsilon",
+    "axis": "batch_first",
+    "seed": "release",
+    "keys": "units",
+    "order": "data set",
+    "tensors": "data set",
+    "files": "records as read",
+    "changed files": "records as read",
+    "changed by itself": "records as read",
+}
+
+
+@pytest.mark.parametrize("case", DIFFER)
+def test_processes_that_are_told_other_settings_or_data_all_refuse_and_say_what_differs(team: tuple[Found, Found], case: str) -> None:
+    for rank, found in enumerate(team):
+        message = str(found[f"differ/{case}"])
+        assert message.startswith("the processes differ in their ")
+        assert f"{DIFFER[case]} (" in message
+        assert f"(process {rank}: " in message
+
+
+@pytest.mark.parametrize(
+    ("case", "name"), {"schedule": "max_grad_norm", "bound set": "max_grad_norm", "noise set": "noise_multiplier"}.items()
+)
+def test_a_bound_or_a_noise_that_one_process_alone_changes_is_refused_before_the_step(
+    team: tuple[Found, Found], case: str, name: str
+) -> None:
+    for found in team:
+        message = str(found[f"differ/{case}"])
+        assert message.startswith(f"after 2: the processes differ in their {name} (")
+        assert "schedules step" in message
+
+
+def test_processes_of_the_same_settings_and_data_train_though_records_are_changed_at_random(team: tuple[Found, Found]) -> None:
+    for found in team:
+        heard = {case: str(found[f"alike/{case}"]) for case in (*together.SAME, *together.LATER)}
+        assert not any(heard.values()), heard
+
+
 def test_a_run_after_refusals_trains(team: tuple[Found, Found]) -> None:
     assert [str(found["one/nothing"]) for found in team] == ["", ""]
 
@@ -140,7 +184,7 @@ def test_one_process_needs_no_group() -> None:
     assert ALONE.part(np.arange(3)).tolist() == [0, 1, 2]
     sums = torch.ones(2)
     ALONE.add_up(sums)
-    ALONE.agree([1], "steps")
+    ALONE.agree({"steps": 1})
     assert sums.tolist() == [1, 1]
     with pytest.raises(PrivacyError, match="torchrun"):
         DifferentiallyPrivateDistributedDataParallel(nn.Linear(2, 2))

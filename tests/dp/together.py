@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import distributed, nn
-from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset, TensorDataset
 
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp import PrivacyEngine
@@ -16,6 +17,7 @@ from quintain.dp.draws.loaders import DistributedUniformWithReplacementSampler, 
 from quintain.dp.draws.memory import halving
 from quintain.dp.draws.units import Units
 from quintain.dp.step.adaptive import Adaptive
+from quintain.dp.training.schedulers import ExponentialGradClip
 
 RECORDS, KEYS = 40, np.arange(40) // 3
 
@@ -148,6 +150,83 @@ def refused_by_one(case: str) -> str:
     return ""
 
 
+class Pictures(Dataset):
+    """Records that are read one by one; ``changed`` at random, by torch's generator or by one of their own."""
+
+    def __init__(self, first: int = 0, changed: str = "") -> None:
+        self.first, self.changed = first, changed
+
+    @cached_property
+    def own(self) -> Iterator[float]:
+        """Numbers of this process alone."""
+        return map(float, np.random.default_rng().random(10_000))
+
+    def __len__(self) -> int:
+        return RECORDS
+
+    def __getitem__(self, row: int) -> tuple[torch.Tensor, dict[str, int | str]]:
+        number = self.first + row
+        by = {"": 0.0, "torch": torch.rand(()).item(), "itself": next(self.own)}[self.changed]
+        return torch.full((6,), number + by), {"row": number, "name": f"picture {number}"}
+
+
+OTHER = {
+    "bound": {"max_grad_norm": 2.0},
+    "way to clip": {"clipping": "automatic"},
+    "noise": {"noise_multiplier": 2.0},
+    "reduction": {"loss_reduction": "sum"},
+    "budget": {"stop_at_epsilon": (50.0, 1e-3)},
+    "axis": {"batch_first": False},
+    "keys": {"units": Units(np.arange(RECORDS) % 20)},
+    "order": {"data_loader": DataLoader(Subset(data(), range(RECORDS)[::-1]), batch_size=RECORDS)},
+    "tensors": {"data_loader": DataLoader(TensorDataset(data().tensors[0] + 1, data().tensors[1]), batch_size=RECORDS)},
+    "files": {"data_loader": DataLoader(Pictures(1), batch_size=RECORDS)},
+    "changed files": {"data_loader": DataLoader(Pictures(1, "torch"), batch_size=RECORDS)},
+    "changed by itself": {"data_loader": DataLoader(Pictures(1, "itself"), batch_size=RECORDS)},
+}
+"""What the second process alone gives ``make_private``; ``SAME`` gives the first, and both where they are alike."""
+SAME = {
+    "keys": {"units": Units(np.arange(RECORDS) // 2)},
+    "order": {"data_loader": DataLoader(Subset(data(), range(RECORDS)), batch_size=RECORDS)},
+    "files": {"data_loader": DataLoader(Pictures(), batch_size=RECORDS, num_workers=1)},
+    "changed files": {"data_loader": DataLoader(Pictures(0, "torch"), batch_size=RECORDS)},
+    "changed by itself": {"data_loader": DataLoader(Pictures(0, "itself"), batch_size=RECORDS)},
+}
+LATER = ("schedule", "noise set", "bound set")
+
+
+def differing(case: str, *, alike: bool = False) -> str:
+    """What this process hears where the second alone is told something else, then or later."""
+    odd = distributed.get_rank() == 1 and not alike
+    settings = {"noise_multiplier": 1.0, "max_grad_norm": 1.0, "data_loader": DataLoader(data(), batch_size=RECORDS)}
+    settings |= OTHER.get(case, {}) if odd else SAME.get(case, {})
+    net: nn.Module = DifferentiallyPrivateDistributedDataParallel(nn.Linear(6, 2))
+    inner = torch.optim.SGD(net.parameters(), lr=0.1)
+    place = torch.get_rng_state()
+    try:
+        net, optimizer, loader = PrivacyEngine(seed=0 if odd and case == "seed" else None).make_private(
+            module=net, optimizer=inner, **settings
+        )
+        assert torch.equal(place, torch.get_rng_state())
+        if case not in LATER:
+            return ""
+        schedule = ExponentialGradClip(optimizer, gamma=0.1)
+        for turn in range(3):
+            x, _ = next(iter(loader))
+            optimizer.zero_grad()
+            net(x).square().sum(1).mean().backward()
+            optimizer.step()
+            if odd and turn == 1:
+                {
+                    "schedule": schedule.step,
+                    "noise set": lambda: setattr(optimizer, "noise_multiplier", 0.5),
+                    "bound set": lambda: setattr(optimizer, "max_grad_norm", 3.0),
+                }[case]()
+    except PrivacyError as error:
+        return f"after {optimizer.steps}: {error}" if case in LATER else str(error)
+    return ""
+
+
 class Unchecked(DifferentiallyPrivateDistributedDataParallel):
     """One that sends no weights, so that modules may differ."""
 
@@ -178,5 +257,7 @@ def main(rank: int, size: int, folder: str) -> None:
     found |= {"secret/weights": secret["weights"], "discrete/weights": discrete["weights"]}
     found |= {"refused": list(alone_in_a_team()), "known": known_names()}
     found |= {f"one/{case}": refused_by_one(case) for case in ("module", "setting", "layer", "budget", "step", "nothing")}
+    found |= {f"differ/{case}": differing(case) for case in (*OTHER, *LATER, "seed")}
+    found |= {f"alike/{case}": differing(case, alike=True) for case in (*SAME, *LATER)}
     np.savez(Path(folder) / f"{rank}.npz", **found)
     distributed.destroy_process_group()

@@ -19,6 +19,7 @@ from quintain.dp.accounting.ledger import Ledger
 from quintain.dp.accounting.spent import Spent, noise_for_epochs
 from quintain.dp.checkpoint import Checkpoints
 from quintain.dp.criterion import PrivateCriterion
+from quintain.dp.draws.alike import agree_on_data
 from quintain.dp.draws.distributed import ranks_of, together
 from quintain.dp.draws.sampling import PoissonLoader, SamplingLoader
 from quintain.dp.draws.shuffling import private_loader
@@ -32,6 +33,7 @@ from quintain.dp.step.clips import clip_named
 from quintain.dp.step.fixed import Fixed
 from quintain.dp.step.noise import Stream, seeded_key
 from quintain.dp.step.optimizer import DPOptimizer
+from quintain.dp.step.together import at_the_start
 from quintain.dp.validator import Validates
 from quintain.dp.wrapper import GradSampleModule
 
@@ -308,7 +310,8 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
             )
             if budget is not None and not self.ledger.steps:
                 budget.require_one(private.release)
-            loader.ranks.agree((), "settings")
+            loader.ranks.agree(at_the_start(private))
+            agree_on_data(loader)
         except BaseException:
             capture.remove()
             raise

@@ -1,6 +1,8 @@
 """Private training by several processes: one draw and one noise for all, and each clips its own records."""
 
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -13,7 +15,7 @@ from torch import Tensor, distributed, nn
 from quintain.core.errors import PrivacyError
 from quintain.dp.step.noise import Stream
 
-WIDTH = 3
+WIDTH = 24
 """Numbers in each message by which processes agree: all are of one size, so that one that refuses can answer any of them."""
 
 REFUSED = -1
@@ -58,7 +60,7 @@ class Ranks:
         Raises:
             PeerRefusedError: If one of them has refused.
         """
-        self.agree((), "settings")
+        self.agree()
         return stream if self.size == 1 else stream.keyed(self._heard)
 
     def gathered(self, data: bytes) -> bytes:
@@ -70,15 +72,39 @@ class Ranks:
         distributed.all_gather(received, mine)
         return b"".join(bytes(part.tolist()) for part in received)
 
-    def agree(self, numbers: Sequence[int], what: str) -> None:
-        """Check that all processes give the same numbers, at most ``WIDTH`` of them, and that none has refused.
+    def agree(self, told: Mapping[str, object] | None = None, hint: str = "") -> None:
+        """Check that all processes tell the same of each name, at most ``WIDTH`` of them, and that none has refused.
+
+        Numbers are compared to nine digits, all else by its ``repr``.
+
+        Args:
+            told: What this process does, by name; none only hears whether another has refused.
+            hint: What to do where they differ.
 
         Raises:
             PeerRefusedError: If another has refused.
-            PrivacyError: In each of them, if they differ.
+            PrivacyError: In each of them, if they differ; it says in what.
         """
         if self.size == 1:
             return
+        told = told or {}
+        received = self.exchanged([_digest(f"{name}: {text_of(value)}") for name, value in told.items()])
+        differ = [name for at, name in enumerate(told) if len({given[at] for given in received}) > 1]
+        if differ:
+            here = "; ".join(f"{name} (process {self.rank}: {_shortened(text_of(told[name]))})" for name in differ)
+            raise PrivacyError(
+                f"the processes differ in their {here}; expected all {self.size} to run the same program, with the same settings, on the "
+                f"same data{hint}"
+            )
+        if len(set(received)) > 1:
+            raise PrivacyError(f"the processes are not at the same place; expected all {self.size} to run the same program")
+
+    def exchanged(self, numbers: Sequence[int]) -> list[tuple[int, ...]]:
+        """What each process gives, by rank; numbers from 0, at most ``WIDTH`` of them.
+
+        Raises:
+            PeerRefusedError: If another has refused.
+        """
         received = self._exchanged(numbers)
         refused = [str(rank) for rank, given in enumerate(received) if REFUSED in given]
         if refused:
@@ -86,8 +112,7 @@ class Ranks:
                 f"process {', '.join(refused)} of {self.size} has refused, and the others with it; expected all to run the same program on "
                 "the same data: its own message says what it got"
             )
-        if len(set(received)) > 1:
-            raise PrivacyError(f"the processes differ in their {what}: {received}; expected all to run the same program on the same data")
+        return received
 
     @contextmanager
     def refusing_together(self) -> Iterator[None]:
@@ -138,6 +163,10 @@ class DifferentiallyPrivateDistributedDataParallel(nn.Module):
 
     ``expected_batch_size`` and the ledger are those of the whole run. Processes trust each other: they share the secret key.
 
+    They agree on all settings and on the data in ``make_private``, and on bound, noise and place at every step: where they differ, as when
+    a schedule steps in the first alone, all refuse. Of the data are compared the length, the rows of subsets, tensors in memory, and some
+    records as they are read; of the rest it is assumed that all hold the same (see ``PrivacyRecord.assumed``).
+
     What one process refuses in ``make_private`` or in a step, all refuse (``PeerRefusedError`` in the others). What one refuses in its
     forward or backward pass ends that process alone: ``torchrun`` then stops the others, and without it they wait for the time-out of
     their group (``init_process_group(timeout=...)``).
@@ -155,7 +184,7 @@ class DifferentiallyPrivateDistributedDataParallel(nn.Module):
             raise PrivacyError(
                 "got no process group; expected torchrun --nproc-per-node N script.py, and torch.distributed.init_process_group() in it"
             )
-        present().agree((), "settings")
+        present().agree()
         self.module = module
         with torch.no_grad():
             for tensor in (*module.parameters(), *module.buffers()):
@@ -163,6 +192,20 @@ class DifferentiallyPrivateDistributedDataParallel(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.module(*args, **kwargs)
+
+
+def text_of(value: object) -> str:
+    """The same in every process for what is the same: places in memory are left out, and the last digits of numbers."""
+    return f"{value:.9g}" if isinstance(value, float) else re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
+
+
+def _digest(text: str) -> int:
+    """A number from 0 that fits into a message."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
+
+
+def _shortened(text: str, most: int = 100) -> str:
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def present() -> Ranks:

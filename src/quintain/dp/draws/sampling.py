@@ -76,7 +76,7 @@ class SamplingLoader(Fixed):
             raise SettingError(f"got {steps_per_epoch} steps an epoch; expected at least one (drop_last=True drops the only batch?)")
         if units is not None and units.count != records:
             raise SettingError(f"got {records} records and {units.count} units; expected records = units: they are what is drawn")
-        ranks.agree((records, expected_batch_size, steps_per_epoch), "records, expected batch and steps an epoch")
+        ranks.agree({"records": records, "expected batch": expected_batch_size, "steps an epoch": steps_per_epoch})
         self.records = records
         self.expected_batch_size = expected_batch_size
         self.steps_per_epoch = steps_per_epoch

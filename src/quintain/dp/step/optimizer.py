@@ -18,7 +18,7 @@ from quintain.dp.gradients.passes import Pass
 from quintain.dp.gradients.precision import exact
 from quintain.dp.gradients.probe import Probe
 from quintain.dp.gradients.samples import Samples, pending_samples
-from quintain.dp.step import guards
+from quintain.dp.step import guards, together
 from quintain.dp.step.adaptive import Adaptive
 from quintain.dp.step.clipping import Clip, clip_of, weighed
 from quintain.dp.step.discrete import DiscreteSums
@@ -206,8 +206,9 @@ class DPOptimizer(Fixed, Saved, Standing):
         """Record the step, and add its noise to the sum of clipped gradients; nothing of that sum can be seen before."""
         with self.loader.ranks.refusing_together():
             self._check_step()
-        self.loader.ranks.agree((self.loader.draws, self.steps), "batches and steps")
-        self.ledger.step(self.release, self.loader.place(self.loader.draws))
+        release = self.release
+        self.loader.ranks.agree(together.at_a_step(self, release), together.HINT)
+        self.ledger.step(release, self.loader.place(self.loader.draws))
         self.loader.use_up(self.loader.draws)
         for group in self.inner.param_groups:
             if "noise_std" in group:

@@ -1,0 +1,122 @@
+"""Whether processes that train together hold the same data: each record must be in one of them alone, and in one draw."""
+
+import hashlib
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import ConcatDataset, Subset, TensorDataset
+
+from quintain.dp.draws.distributed import text_of
+from quintain.dp.draws.pieces import Indices
+
+if TYPE_CHECKING:
+    from quintain.dp.draws.sampling import SamplingLoader
+
+READ = 16
+"""Records that are read and compared, where there are as many: the first, the last, and some between."""
+PARTS = 62
+"""Parts of a record that are told apart (input, label, ...); later ones count as the last."""
+HINT = ": random_split needs generator=torch.Generator().manual_seed(...), the same in each process, and lists of files need sorted()"
+
+
+def agree_on_data(loader: "SamplingLoader") -> None:
+    """Check that the data of all processes are the same, as far as a look at them shows; one process alone reads nothing.
+
+    Compared are the length, the rows of subsets, tensors in memory, the keys of units, and ``READ`` records. Those are read twice: a part of a
+    record that comes out otherwise in some process, such as a picture that is changed at random, is left out in all.
+
+    Raises:
+        PrivacyError: In each process, if they differ.
+    """
+    ranks = loader.ranks
+    if ranks.size == 1:
+        return
+    first, again = _read(loader), _read(loader)
+    varies = sum(1 << part for part in {min(at, PARTS - 1) for at in first.keys() | again.keys() if first.get(at) != again.get(at)})
+    for (other,) in (given[:1] for given in ranks.exchanged((varies,))):
+        varies |= other
+    read = [digest for at, digest in sorted(first.items()) if not varies >> min(at, PARTS - 1) & 1]
+    told = {"data set (lengths, rows of subsets, tensors)": _made_up(loader.dataset), "units": _units(loader), "records as read": read}
+    ranks.agree({name: hashlib.sha256(text_of(value).encode()).hexdigest()[:16] for name, value in told.items()}, HINT)
+
+
+def _read(loader: "SamplingLoader") -> dict[int, str]:
+    """A hash of each part of some records, as the loop will get them."""
+    size = loader.records if loader.units is None else loader.units.records
+    rows = np.unique(np.r_[0, size - 1, np.random.default_rng(0).integers(size, size=max(0, READ - 2))])
+    parts: dict[int, hashlib._Hash] = {}
+    with _own_draws():
+        for batch in loader.source.run(iter(np.split(rows, len(rows))), 0):
+            for at, value in enumerate(_values(batch)):
+                parts.setdefault(at, hashlib.sha256()).update(value)
+    return {at: digest.hexdigest() for at, digest in parts.items()}
+
+
+@contextmanager
+def _own_draws() -> Iterator[None]:
+    """The process' own generators begin at one place, and go on after it as if nothing had been drawn."""
+    kept = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        random.seed(0)
+        np.random.seed(0)
+        try:
+            yield
+        finally:
+            random.setstate(kept[0])
+            np.random.set_state(kept[1])
+
+
+def _values(batch: Any) -> Iterator[bytes]:
+    """What a batch holds, one part after another."""
+    if isinstance(batch, Mapping):
+        for key, value in batch.items():
+            yield from (repr(key).encode() + part for part in _values(value))
+    elif isinstance(batch, (list, tuple)):
+        for value in batch:
+            yield from _values(value)
+    else:
+        yield b"".join(_raw(batch))
+
+
+def _raw(value: Any) -> Iterator[bytes]:
+    if isinstance(value, Tensor) and value.layout == torch.strided:
+        value = value.detach().cpu().resolve_conj().contiguous()
+        yield f"{value.dtype} {tuple(value.shape)}".encode()
+        yield value.flatten().view(torch.uint8).numpy().tobytes()
+    elif isinstance(value, np.ndarray) and value.dtype != object:
+        yield f"{value.dtype} {value.shape}".encode()
+        yield np.ascontiguousarray(value).tobytes()
+    elif hasattr(value, "tobytes"):
+        yield value.tobytes()
+    else:
+        yield text_of(value).encode()
+
+
+def _made_up(dataset: Any) -> list[Any]:
+    """Of what a data set is made: the rows of subsets and the tensors of those in memory by a hash, of others the kind and length."""
+    if isinstance(dataset, Subset):
+        return ["subset", _hash(np.asarray(dataset.indices, dtype=np.int64)), _made_up(dataset.dataset)]
+    if isinstance(dataset, ConcatDataset):
+        return ["concatenation", *map(_made_up, dataset.datasets)]
+    if isinstance(dataset, TensorDataset):
+        return ["tensors", *map(_hash, dataset.tensors)]
+    return [type(dataset).__qualname__, None if dataset is None else len(dataset)]
+
+
+def _units(loader: "SamplingLoader") -> list[Any]:
+    """Which records belong together, and how they are taken."""
+    units = loader.units
+    return [] if units is None else [units.name, units.at_most, units.average, _hash(units.order), _hash(units.counts)]
+
+
+def _hash(values: "Tensor | Indices") -> str:
+    digest = hashlib.sha256()
+    for part in _raw(values):
+        digest.update(part)
+    return digest.hexdigest()
