@@ -33,6 +33,8 @@ ASSUMED = (
     "each record is in the data set once (subsets and concatenations that repeat one are warned of; compare hashes of the records)",
     "what stands in front of the private module and gives it its inputs learns nothing from these records: no plain optimiser trains it "
     "on this loss or another; list the parameters of all optimisers",
+    "processes that train together hold the same records in the same order, so that each is in one of them alone; compared are the length, "
+    "the rows of subsets, tensors in memory, units, and 16 records as they are read: compare a hash of all records in each process",
     "a run that goes on from a state has the same records in the same order; compare a hash of the data set",
     "steps after the state that a run goes on from were not published, or are repeated bit for bit (with a key or seed, on the same "
     "machine, where what a loop draws from elsewhere than torch is put back as well): compare the weights after them",
@@ -53,6 +55,7 @@ CHECKED = (
     "holds the numbers of the batch",
     "a step after a batch that was drawn and left out, on another batch than the loader's latest, or on another number of rows is refused",
     "a step on passes that ran as compiled code, into which no probe looks, is refused",
+    "processes that differ in settings, in bound or noise at a step, or in the part of the data that is compared are refused",
     "a step without noise in a private run, and one past stop_at_epsilon, is refused",
     "a state without its ledger is refused",
 )

@@ -27,7 +27,7 @@ HINT = ": random_split needs generator=torch.Generator().manual_seed(...), the s
 def agree_on_data(loader: "SamplingLoader") -> None:
     """Check that the data of all processes are the same, as far as a look at them shows; one process alone reads nothing.
 
-    Compared are the length, the rows of subsets, tensors in memory, the keys of units, and ``READ`` records. Those are read twice: a part of a
+    Compared are the length, the rows of subsets, tensors in memory, units, and ``READ`` records. Those are read twice: a part of a
     record that comes out otherwise in some process, such as a picture that is changed at random, is left out in all.
 
     Raises:

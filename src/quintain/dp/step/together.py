@@ -26,13 +26,14 @@ def at_a_step(optimizer: "DPOptimizer", release: Release) -> dict[str, object]:
 
 def at_the_start(optimizer: "DPOptimizer") -> dict[str, object]:
     """All settings that bound, noise and account rest on."""
+    loader = optimizer.loader
+    drawn = (loader.copies, loader.stream.name.hex()) if isinstance(loader, SamplingLoader) else ()
     return at_a_step(optimizer, optimizer.release) | {
         "way to clip": optimizer.clip,
         "loss_reduction": optimizer.loss_reduction,
         "secure_mode": optimizer.secure_mode,
         "batch_first": optimizer.capture.batch_first,
-        "copies of a record": optimizer.loader.copies,
-        "draws": optimizer.loader.stream.name.hex() if isinstance(optimizer.loader, SamplingLoader) else "",
+        "copies and draws": drawn,
         "noise of a kept key": optimizer._kept_key,
         "trainable parameters": [(name, tuple(p.shape), str(p.dtype)) for name, p in optimizer.parameters.items()],
     }
