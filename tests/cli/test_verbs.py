@@ -115,6 +115,27 @@ def test_a_report_shows_private_pictures_only_where_asked(call, small, bundled, 
     assert Path("l/report.html").read_text().count("data:image/png;base64,") == pictures
 
 
+NORMALISED = """
+from torch import nn
+
+def make():
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(1352, 2))
+"""
+
+
+def test_a_net_that_cannot_be_trained_privately_is_attacked_all_the_same_and_its_private_row_says_why(call, small):
+    Path("net.py").write_text(NORMALISED)
+    code, out, err = call("leak", "--model", "net.py:make", "--data", small, "--steps", 2, "--out", "l")
+    assert code == ExitCode.HOLDS, err
+    plain, summed, private = load_result("l").body.attempts
+    assert plain.psnr > 0 < summed.psnr
+    assert private.psnr is None
+    assert "cannot be trained privately: layer '1' is a BatchNorm2d" in private.missing
+    assert "a privatized update (noise 1 C) not rebuilt" in out
+    assert call("report", "l")[0] == ExitCode.HOLDS
+    assert "is a BatchNorm2d" in Path("l/report.html").read_text()
+
+
 def test_federate(call, small):
     code, _, _ = call("federate", "--data", small, "--sites", 4, "--rounds", 2, "--out", "f")
     assert code == ExitCode.HOLDS

@@ -52,13 +52,13 @@ def test_the_pictures_are_files_of_the_run_folder(leaked):
 def rebuilt(train, tmp_path, monkeypatch):
     """The outcome where the attack on the sum finds the pictures given, one for each try, and the others find nothing."""
 
-    def run(make, show=False, data=train):
+    def run(make, show=False, data=train, net=None):
         rows = np.random.default_rng(derive(1, "victims")).permutation(len(data))
         originals, public = data.batch(rows[:5])[0], data.batch(np.sort(rows[5:]))
         answers = [torch.rand(data.shape), *make(originals, *public), *torch.rand(3, *data.shape)]
         tries = iter(answers)
         monkeypatch.setattr(leak, "invert", lambda *_given, **_words: Inversion(next(tries), 0, 0.0, "gradient"))
-        return leaked_outcome(xray_cnn().eval(), data, seed=1, folder=tmp_path, show=show)
+        return leaked_outcome(net or xray_cnn().eval(), data, seed=1, folder=tmp_path, show=show)
 
     return run
 
@@ -102,6 +102,52 @@ def test_a_private_update_that_leaks_is_said_to(train, tmp_path, monkeypatch):
     assert outcome.body.attempts[2].leaks
     assert any("its noise is too small" in note for note in outcome.notes)
     assert not any("guarantee" in note for note in outcome.notes)
+
+
+def few(labels=(0, 1, 0, 1, 0, 1)):
+    """Six pictures of noise: five sites and one that is public."""
+    return from_arrays(np.random.default_rng(0).random((6, 8, 8)).astype(np.float32), list(labels))
+
+
+def test_a_picture_of_one_color_is_known_without_an_update_and_few_public_pictures_are_said_to_be_no_floor(rebuilt):
+    """Grey is nearer to a picture of noise than another picture of noise, or the mean of one, is."""
+    outcome = rebuilt(lambda originals, *_: torch.full((3, *originals.shape[1:]), 0.5), data=few([1] * 6), net=certain())
+    summed, body = outcome.body.attempts[1], outcome.body
+    assert body.floors[0] == body.constant.psnr > max(body.baseline.psnr, body.nearest.psnr) + 1
+    assert all(known >= grey > known - 1 for grey, known in zip(summed.sites, body.floors, strict=True))
+    assert not summed.leaks
+    assert any("only 1 public picture to compare with" in note for note in outcome.notes)
+
+
+def test_a_private_update_that_is_nearer_than_few_public_pictures_says_little(monkeypatch, tmp_path):
+    rows = np.random.default_rng(derive(1, "victims")).permutation(6)
+    first = few().batch(rows[:1])[0][0]
+    monkeypatch.setattr(leak, "invert", lambda *_given, **_words: Inversion(first, 0, 0.0, "gradient"))
+    notes = leaked_outcome(certain(), few(), seed=1, folder=tmp_path, show=False).notes
+    assert any("that says little, with so few public pictures" in note for note in notes)
+    assert not any("its noise is too small" in note for note in notes)
+
+
+def certain():
+    """A net whose answer is class 0 with a probability of 1, so that only examples of class 1 have a gradient."""
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2)).eval()
+    with torch.no_grad():
+        net[3].weight.zero_()
+        net[3].bias.copy_(torch.tensor([200.0, -200.0]))
+    return net
+
+
+@pytest.mark.parametrize("others", [0, 1], ids=["no site", "the other sites"])
+def test_an_update_with_nothing_in_it_is_said_to_be_and_the_others_go_on(others, tmp_path):
+    rows, labels = np.random.default_rng(derive(0, "victims")).permutation(6), [others] * 6
+    labels[rows[0]] = 0
+    outcome = leaked_outcome(certain(), few(labels), steps=2, folder=tmp_path, show=True)
+    plain, summed, private = outcome.body.attempts
+    assert plain.missing == "nothing in it: not rebuilt"
+    assert plain.psnr is plain.picture is None
+    assert (summed.missing == "") == (summed.psnr is not None) == bool(others)
+    assert private.psnr is not None
+    assert any(note == "a plain update: nothing in it: not rebuilt" for note in outcome.notes)
 
 
 def test_private_pictures_are_stored_only_where_asked(rebuilt, tmp_path):

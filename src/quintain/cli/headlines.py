@@ -73,8 +73,9 @@ def _of_body(body: Body) -> Iterator[str]:
             yield f"{len(body.specification)} measurements of the mechanism, {len(failed)} not as promised"
             yield from failed
         case Leaked():
-            guesses = (body.baseline, *([] if body.nearest is None else [body.nearest]))
-            told = ", ".join(f"{one.setting} {fmt.decibels(one.psnr)}" for one in (*body.attempts, *guesses))
+            told = ", ".join(
+                f"{one.setting} {'not rebuilt' if one.missing else fmt.decibels(one.psnr)}" for one in (*body.attempts, *body.guesses)
+            )
             yield f"rebuilt from {told}"
         case Federated():
             last, best = body.rounds[-1], max(site.alone.accuracy for site in body.sites)

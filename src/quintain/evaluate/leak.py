@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from quintain.core.errors import DataError
+from quintain.core.errors import DataError, PrivacyError
 from quintain.core.progress import Progress, silent
 from quintain.core.seeds import derive
 from quintain.core.statistics import psnr
@@ -27,8 +27,12 @@ from quintain.results.privacy_records import Leaked, Reconstruction
 SITES = 5
 PUBLIC = 1024
 """Pictures, at most, that everybody knows: what an attack has to beat is made of them."""
+FEW = 100
+"""Fewer public pictures than this are said to be no floor."""
 NOISE, CLIP = 1.0, 1.0
 """Of the privatized update: noise multiplier and clip norm."""
+EMPTY = "nothing in it: not rebuilt"
+"""Said of an update of zeros, which a net sends that is certain of its answer."""
 
 SMOOTHNESS = (1e-4, 0.03, 0.3)
 """Of the reconstruction: one try each; the best by comparison with the original counts, in the attacker's favor. The mean pictures, which
@@ -48,7 +52,8 @@ def leaked_outcome(
     """Five sites send the gradient of one image each: the first one's alone, their sum, and the first one's with noise are attacked.
 
     A picture that was rebuilt from the sum is compared with each site's. It leaks where it is nearer to an original than anything that is
-    known without the update: the best of as many mean pictures as the attack has tries, and the nearest of up to 1,024 public pictures.
+    known without the update: the best of as many mean pictures as the attack has tries, the nearest of up to 1,024 public pictures, and the
+    best picture of one color. An update with nothing in it, and a net that cannot be trained privately, are said to be in their row.
 
     Args:
         net: The weights that were broadcast; in evaluation mode, and left as it is.
@@ -68,9 +73,9 @@ def leaked_outcome(
     rows = np.random.default_rng(derive(seed, "victims")).permutation(len(data))
     x, y = data.batch(rows[:SITES])
     updates = [_gradient(net, x[site : site + 1], y[site : site + 1]) for site in range(SITES)]
-    bound = float(max(update.abs().max() for update in updates))
+    bound = float(max(update.abs().max() for update in updates)) or 1.0
     summed = secure_sum({f"site-{site + 1}": update.double().numpy() for site, update in enumerate(updates)}, clip=bound)
-    sent = (
+    sent: tuple[tuple[str, Tensor | str, Tensor], ...] = (
         ("a plain update", updates[0], x[:1]),
         (f"a securely aggregated sum of {SITES}", torch.from_numpy(summed.mean).float(), x),
         (f"a privatized update (noise {NOISE:g} C)", _private(net, data.subset(rows[:1])), x[:1]),
@@ -81,6 +86,10 @@ def leaked_outcome(
     clock = time.perf_counter()
     attempts = []
     for number, (setting, update, originals) in enumerate(sent):
+        if isinstance(update, str) or not update.any():
+            missing = update if isinstance(update, str) else EMPTY
+            attempts.append(Reconstruction(setting, None, None, False, 1, floors[0], missing=missing))
+            continue
         tries = [
             invert(net, update, data.shape, steps=steps, smoothness=smoothness, seed=derive(seed, "invert"), progress=progress).image
             for smoothness in (SMOOTHNESS if number else SMOOTHNESS[:1])
@@ -89,6 +98,7 @@ def leaked_outcome(
     seconds = time.perf_counter() - clock
     shown = attempts[0].site - 1
     mean, nearest = guesses.mean(x[shown]), guesses.nearest(x[shown])
+    constant = Reconstruction("no attack: the best picture of one color", _psnr(guesses.constant(x[shown]), x[shown]), None, False)
     body = Leaked(
         album.store("leak-original", x[shown], "the original"),
         tuple(attempts),
@@ -97,8 +107,9 @@ def leaked_outcome(
         seconds,
         _guess(f"the nearest of {guesses.count} public pictures", "leak-nearest", nearest, x[shown], album),
         floors,
+        constant,
     )
-    return Outcome(body, notes=(*_notes(attempts), *album.notes), reproducible=False)
+    return Outcome(body, notes=(*_notes(attempts, few=guesses.count < FEW), *guesses.notes, *album.notes), reproducible=False)
 
 
 class _Guesses:
@@ -120,9 +131,25 @@ class _Guesses:
         """Of the public pictures, the one nearest to the original."""
         return self._public[(self._public - original).square().flatten(1).mean(1).argmin()]
 
+    @staticmethod
+    def constant(original: Tensor) -> Tensor:
+        """Of the pictures of one color, grey at 0.5 among them, the one nearest to the original: its mean."""
+        return original.mean((-2, -1), keepdim=True).expand_as(original)
+
     def best(self, original: Tensor) -> float:
-        """How near the better of both comes, in dB: what an attack has to beat."""
-        return max(_psnr(self.mean(original), original), _psnr(self.nearest(original), original))
+        """How near the best of them comes, in dB: what an attack has to beat."""
+        return max(_psnr(guess(original), original) for guess in (self.mean, self.nearest, self.constant))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader is told where there is little to compare with."""
+        if self.count >= FEW:
+            return ()
+        plural = "" if self.count == 1 else "s"
+        return (
+            f"only {self.count} public picture{plural} to compare with: more than they show is known without an update, so that a rebuilt "
+            f"picture that is a little nearer is no evidence of a leak; give data with at least {FEW + SITES} pictures",
+        )
 
 
 @dataclass
@@ -170,30 +197,33 @@ def _guess(title: str, name: str, image: Tensor, original: Tensor, album: _Album
     )
 
 
-def _notes(attempts: Sequence[Reconstruction]) -> tuple[str, ...]:
-    """What the numbers say, and no more."""
+def _notes(attempts: Sequence[Reconstruction], *, few: bool) -> tuple[str, ...]:
+    """What the numbers say, and no more: of a ``few`` public pictures, that they are no floor."""
     plain, summed, private = attempts
-    notes = []
+    notes = [f"{one.setting}: {one.missing}" for one in attempts if one.missing]
     if summed.leaks:
         notes.append(
-            f"the secure sum gives away the image of site {summed.site}: {summed.psnr:.1f} dB, where {summed.floor:.1f} dB are known "
-            f"without it; adding up {SITES} updates hides none for certain"
+            f"the secure sum gives away the image of site {summed.site}: {_compared(summed)}; adding up {SITES} updates hides none for "
+            "certain"
         )
-    else:
+    elif not summed.missing:
         notes.append(
-            f"nothing was rebuilt from the sum of {SITES} that is not known without it (at best {summed.psnr:.1f} dB against "
-            f"{summed.floor:.1f} dB): this attack failed, which proves nothing, since a sum adds no noise"
+            f"nothing was rebuilt from the sum of {SITES} that is not known without it (at best {_compared(summed)}): this attack failed, "
+            "which proves nothing, since a sum adds no noise"
         )
     if private.leaks:
-        notes.append(
-            f"the private update gives away more than is known without it: {private.psnr:.1f} dB against {private.floor:.1f} dB; its "
-            "noise is too small to hide a picture"
-        )
-    else:
+        small = "that says little, with so few public pictures" if few else "its noise is too small to hide a picture"
+        notes.append(f"the private update gives away more than is known without it: {_compared(private)}; {small}")
+    elif not private.missing:
         notes.append("of the three only the private update carries a guarantee: that of its noise")
     if not plain.leaks:
         notes.append("the plain update was not rebuilt either: the two defenses are not shown to resist anything")
     return tuple(notes)
+
+
+def _compared(one: Reconstruction) -> str:
+    assert one.psnr is not None
+    return f"{one.psnr:.1f} dB, where {one.floor:.1f} dB are known without it"
 
 
 def _gradient(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
@@ -202,11 +232,14 @@ def _gradient(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return torch.cat([part.flatten() for part in torch.autograd.grad(loss, list(net.parameters()))])
 
 
-def _private(net: nn.Module, one: Dataset) -> Tensor:
-    """The same step through the private engine."""
+def _private(net: nn.Module, one: Dataset) -> Tensor | str:
+    """The same step through the private engine; or why it refuses the net."""
     released: list[Tensor] = []
     plan = PrivatePlan(NOISE, CLIP, expected_batch_size=1, steps=1, rate=1.0)
-    fit(copy.deepcopy(net), one, plan, on_step=lambda _step, update: released.append(update.clone()))
+    try:
+        fit(copy.deepcopy(net), one, plan, on_step=lambda _step, update: released.append(update.clone()))
+    except PrivacyError as error:
+        return f"there is none, since the net cannot be trained privately: {error}"
     return released[0]
 
 

@@ -18,9 +18,8 @@ def leaks(run: Run, folder: Path) -> Section | None:
         return None
     blocks: list[Block] = []
     for one in found:
-        guesses = (one.baseline, *([] if one.nearest is None else [one.nearest]))
         if one.original is not None:
-            best = [_reconstruction(attempt, folder) for attempt in (*one.attempts, *guesses) if attempt.picture is not None]
+            best = [_reconstruction(attempt, folder) for attempt in (*one.attempts, *one.guesses) if attempt.picture is not None]
             blocks.append(Pictures(((shown(one.original, folder), *best),), large=True))
         blocks.append(Grid(_qualities(one)))
         leaking = [attempt.setting for attempt in one.attempts if attempt.leaks]
@@ -29,8 +28,8 @@ def leaks(run: Run, folder: Path) -> Section | None:
             if leaking
             else "This attack shows no leak, which does not prove that there is none."
         )
-        beats = "the mean image is" if one.nearest is None else "the best mean picture and the nearest public picture are"
-        blocks.append(Text(f"{said} A reconstruction leaks where it is nearer to an original than {beats}."))
+        known = ", ".join(guess.setting.removeprefix("no attack: ") for guess in one.guesses)
+        blocks.append(Text(f"{said} A reconstruction leaks where it is nearer to an original than what needs no update: {known}."))
         noise = f"Noise of the privatized update: {fmt.number(one.noise)} times the clip norm. "
         blocks.append(Text(f"{noise}Reconstructions took {fmt.seconds(one.seconds)}.", "soft"))
     lead = (
@@ -55,7 +54,7 @@ def _qualities(one: Leaked) -> Table:
     rows = tuple(
         (
             Cell(attempt.setting),
-            Cell("leaks" if attempt.leaks else "not shown to leak", "bad" if attempt.leaks else ""),
+            Cell(attempt.missing or ("leaks" if attempt.leaks else "not shown to leak"), "bad" if attempt.leaks else ""),
             Cell(str(attempt.site)),
             Cell(fmt.decibels(attempt.psnr)),
             Cell(fmt.decibels(one.baseline.psnr if attempt.floor is None else attempt.floor)),

@@ -113,8 +113,10 @@ def size_in_bytes(count: float) -> str:
     return f"{count:.3g} GB"
 
 
-def decibels(value: float) -> str:
-    """A signal-to-noise ratio; infinite where two pictures are equal."""
+def decibels(value: float | None) -> str:
+    """A signal-to-noise ratio; infinite where two pictures are equal, None where there is no picture."""
+    if value is None:
+        return NOTHING
     return f"{value:.1f} dB" if math.isfinite(value) else f"{number(value)} dB"
 
 

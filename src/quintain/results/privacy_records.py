@@ -203,21 +203,23 @@ class Reconstruction:
 
     Args:
         setting: What the attacker had, such as ``a plain update``.
-        psnr: In dB, against the original.
+        psnr: In dB, against the original; None where nothing was rebuilt.
         picture: The reconstruction; None where it is private and was not stored.
         leaks: Whether it is nearer to the original than what is known without the update.
         site: Whose original, from 1: where several went in, the one that the attack gains most on.
         floor: How near to it one comes without the update; None in records of before that was worked out.
         sites: The best try against the original of each site that went in.
+        missing: Why nothing was rebuilt; empty where something was.
     """
 
     setting: str
-    psnr: float
+    psnr: float | None
     picture: Picture | None
     leaks: bool
     site: int = 1
     floor: float | None = None
     sites: tuple[float, ...] = ()
+    missing: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +233,8 @@ class Leaked:
         noise: The clip norm's share that the privatized update's noise has.
         seconds: Wall time of the reconstructions.
         nearest: The nearest of the public pictures; None in records of before that was worked out.
-        floors: For each site, how near to its original the better of both comes.
+        floors: For each site, how near to its original the best of these comes.
+        constant: The best picture of one color; None in records of before that was worked out.
     """
 
     original: Picture | None
@@ -241,7 +244,13 @@ class Leaked:
     seconds: float
     nearest: Reconstruction | None = None
     floors: tuple[float, ...] = ()
+    constant: Reconstruction | None = None
     kind: Literal["leak"] = "leak"
+
+    @property
+    def guesses(self) -> tuple[Reconstruction, ...]:
+        """What is known without any update, as far as the record has it."""
+        return tuple(one for one in (self.baseline, self.nearest, self.constant) if one is not None)
 
 
 @dataclass(frozen=True, slots=True)
