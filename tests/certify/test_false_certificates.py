@@ -656,7 +656,7 @@ def test_no_setting_of_a_layer_comes_from_the_batch_size():
         lambda net, x: net.a(x).flatten(x.shape[0]),
     ):
         # where a release of torch takes no symbol for a number of the layer, the forward is not read at all
-        with pytest.raises(ModelError, match="set by the batch size|found element of type _Value"):
+        with pytest.raises(ModelError, match=r"set by the batch size|found element of type _Value"):
             certify(Forward(body), 1, 3)
 
 
