@@ -1,5 +1,7 @@
 """All records of a unit, or all copies of a record, are clipped as one."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -72,6 +74,47 @@ def test_units_are_drawn_with_all_their_records() -> None:
     assert parts == [[0, 4, 2], [1, 3, 5]]
     for same in (np.array([1, 0, 1]), torch.tensor([1, 0, 1]), [(1, "x"), (0, "x"), (1, "x")]):
         assert Units(same).count == 2
+
+
+class Patient:
+    pass
+
+
+@dataclass(frozen=True)
+class Holder:
+    of: torch.Tensor
+
+
+def test_keys_of_no_dimension_count_as_their_numbers() -> None:
+    patient = torch.tensor([3, 1, 3, 1, 1])
+    for keys in (list(patient), list(patient.numpy()), [np.array(key) for key in patient.tolist()], [(int(key), "x") for key in patient]):
+        assert Units(keys).counts.tolist() == [2, 3]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        [Patient(), Patient()],
+        [torch.tensor([1]), torch.tensor([1])],
+        [(torch.tensor(1), "x"), (torch.tensor(1), "x")],
+        [Holder(torch.tensor(1)), Holder(torch.tensor(1))],
+        [(float("nan"), 1), (float("nan"), 1)],
+        [[1], [2]],
+        np.array([[1], [2]]),
+        torch.tensor([[1], [2]]),
+        np.array(1),
+        torch.tensor(1),
+        [np.array([1, 2]), np.array([1, 2])],
+        5,
+        "ab",
+        {0: "a", 1: "a"},
+        {1, 2},
+    ],
+    ids=repr,
+)
+def test_keys_that_would_make_a_unit_of_each_record_or_are_no_list_are_refused(keys: object) -> None:
+    with pytest.raises(DataError, match=r"one key for each record|give each record a number|whom it belongs to"):
+        Units(keys)  # type: ignore[arg-type]
 
 
 def test_of_a_large_unit_at_most_k_records_are_drawn_evenly() -> None:

@@ -1,7 +1,8 @@
 """Records protected and clipped together: all of one patient, or all augmented copies of one record."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+import copy
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Set
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 import numpy as np
 from torch import Tensor
@@ -31,13 +32,14 @@ class Units:
     collation and loop keep it.
 
     Args:
-        keys: One hashable key for each record, in the order of the data set; equal keys make one unit.
+        keys: One hashable key for each record, in the order of the data set; equal keys make one unit. Numbers, texts and tuples of these
+            are best; a tensor or array of no dimension counts as its number.
         name: What a unit is, for the ledger.
         at_most: How many records of one unit a batch holds at most, drawn anew each time; None for all.
         average: Whether w is one over the unit's records in the batch (else 1), so that many records do not weigh more.
 
     Raises:
-        DataError: If a record has no key.
+        DataError: If a record has no key, or one that is equal to itself alone, which would make a unit of each record.
     """
 
     def __init__(self, keys: Iterable[Hashable], *, name: Unit = "patient", at_most: int | None = None, average: bool = False) -> None:
@@ -47,11 +49,9 @@ class Units:
             raise SettingError(
                 f"got units called {name!r}; expected one of {', '.join(get_args(Unit))}: the ledger and reports speak of these"
             )
-        listed = keys.tolist() if isinstance(keys, (Tensor, np.ndarray)) else list(keys)
+        listed = [_key(key, at) for at, key in enumerate(_listed(keys))]
         number: dict[Hashable, int] = {}
-        for at, key in enumerate(listed):
-            if key is None or key != key:  # noqa: PLR0124
-                raise DataError(f"record {at} has the key {key}; expected each to say whom it belongs to")
+        for key in listed:
             number.setdefault(key, len(number))
         owner = np.array([number[key] for key in listed], dtype=np.int64)
         self.name, self.at_most, self.average = name, at_most, average
@@ -83,6 +83,48 @@ class Units:
             kept, counts = kept & few, np.minimum(counts, self.at_most)
         counts = ranks.part(counts)
         return rows[kept], counts, 1 / counts if self.average else np.ones(len(counts))
+
+
+ATOMS = (int, float, complex, str, bytes, bool)
+PLAIN = "give each record a number, a text, or a tuple of these, such as keys.tolist()"
+
+
+def _listed(keys: object) -> list[Any]:
+    """One key a record, in order."""
+    if isinstance(keys, (Tensor, np.ndarray)) and keys.ndim == 1:
+        return list(keys.tolist())
+    if isinstance(keys, (Tensor, np.ndarray, str, bytes, Mapping, Set)) or not isinstance(keys, Iterable):
+        shape = f" of shape {tuple(keys.shape)}" if isinstance(keys, (Tensor, np.ndarray)) else ""
+        raise DataError(f"got {type(keys).__name__}{shape} for the keys of units; expected a list with one key for each record, in order")
+    return list(keys)
+
+
+def _key(key: Any, at: int) -> Hashable:
+    """The key of one record, which is equal to all others that say the same.
+
+    A key that is told by which object it is, as tensors are, is no key: its copy would be another.
+    """
+    if isinstance(key, (Tensor, np.ndarray)) and key.ndim == 0:
+        key = key.item()
+    try:
+        if key is None or _is_no_number(key):
+            raise DataError(f"record {at} has the key {key}; expected each to say whom it belongs to")
+        if type(key) in ATOMS:
+            return cast("Hashable", key)
+        again = copy.deepcopy(key)
+        same = bool(type(key).__hash__ is not object.__hash__ and hash(again) == hash(key) and again == key)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"record {at} has a {type(key).__name__} as its key, which cannot be compared ({error}); {PLAIN}") from error
+    if not same:
+        raise DataError(
+            f"record {at} has a {type(key).__name__} as its key, which is equal to itself alone: each record would be a unit; {PLAIN}"
+        )
+    return cast("Hashable", key)
+
+
+def _is_no_number(key: Any) -> bool:
+    """Whether it is NaN, or a tuple with one in it."""
+    return any(map(_is_no_number, key)) if isinstance(key, tuple) else bool(key != key)  # noqa: PLR0124
 
 
 def augmented(loader: Loader, copies: int, transform: Callable[[Any], Any] | None = None) -> Loader:
