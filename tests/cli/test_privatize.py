@@ -5,12 +5,14 @@ import signal
 from io import StringIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from quintain.cli.progress import Bars
 from quintain.core.errors import ExitCode
 from quintain.core.store import sha256_file
+from quintain.data import load_data
 from quintain.dp.accounting import ledger
 from quintain.evaluate import privatizing
 from quintain.results.codec import load
@@ -51,6 +53,31 @@ def test_it_states_the_cost_in_accuracy_and_what_epsilon_rests_on(private, monke
     assert found.assumes
     assert not Path("p/unfinished").exists()
     assert [path for path in Path("p").rglob("*") if path.name == "key"] == []
+
+
+FORMS = """
+import torch
+from torch import nn
+class Form(nn.Module):
+    def __init__(self, form, width):
+        super().__init__()
+        self.form, self.last = form, nn.Linear(784, width)
+    def forward(self, x):
+        return self.form(self.last(x.flatten(1)))
+def named(): return Form(lambda z: {"logits": z, "hidden": z * 2}, 2)
+def one(): return Form(lambda z: z, 1)
+def flat(): return Form(lambda z: z[:, 0], 1)
+def pair(): return Form(lambda z: (z, 0), 2)
+"""
+
+
+@pytest.mark.parametrize("form", ["named", "one", "flat", "pair"])
+def test_a_net_is_trained_privately_and_audited_whatever_it_returns(call, small, tmp_path, form):
+    (tmp_path / "forms.py").write_text(FORMS)
+    words = ("--data", small, "--model", f"forms.py:{form}", "--batch", 50, "--steps", 4)
+    assert call("privatize", *words, "--out", "p")[0] == ExitCode.HOLDS
+    assert result("p").body.plan.epsilon <= 3
+    assert call("audit", *words, "--canaries", 20, "--out", "a")[0] == ExitCode.HOLDS
 
 
 def test_a_delta_of_one_over_the_records_is_warned_of_in_the_result(private):
@@ -154,6 +181,45 @@ def test_ctrl_c_leaves_a_marked_partial_result_and_the_command_that_goes_on(priv
     assert not Path("p/unfinished").exists()
 
 
+def name_of_records(folder):
+    """What its result calls the records that epsilon protects."""
+    (claim,) = [claim for claim in result(folder).claims if claim.name == "private:epsilon"]
+    assert claim.bracket.lower.of == claim.bracket.upper.of
+    return claim.bracket.of.data
+
+
+def test_nothing_in_a_run_folder_can_be_worked_out_of_the_records_by_those_who_have_them(private, small, monkeypatch):
+    real = interrupting(monkeypatch, 4)
+    private("--out", "p")
+    assert Path("p/unfinished/salt").stat().st_mode & 0o777 == 0o600
+    partly = name_of_records("p")
+    monkeypatch.setattr(ledger.Ledger, "record", real)
+    assert private("--out", "p")[0] == private("--out", "q")[0] == ExitCode.HOLDS
+    assert name_of_records("p") == partly != name_of_records("q")
+    hashed = load_data(str(small)).part("train").hash[:16].encode()
+    kept = [path for path in Path("p").rglob("*") if path.is_file()]
+    assert {path.name for path in kept} == {"result.json", "private.safetensors"}
+    assert not any(hashed in path.read_bytes() for path in kept)
+
+
+@pytest.mark.parametrize(("rare", "named"), [(1, False), (1, True), (10, False)])
+def test_a_class_that_a_few_records_show_to_exist_is_told_to_their_owner_alone(private, small, call, tmp_path, rare, named):
+    with np.load(small) as found:
+        arrays = dict(found)
+    arrays["train_labels"][:rare] = 2
+    if named:
+        arrays["class_names"] = np.array(["normal", "pneumonia", "other"])
+    np.savez("rare.npz", **arrays)
+    (tmp_path / "wide.py").write_text(Path("net.py").read_text().replace("784, 2", "784, 3"))
+    words = ("--data", "rare.npz", "--model", "wide.py:make", "--batch", 50, "--steps", 2)
+    for verb, more in (("privatize", ()), ("audit", ("--canaries", 20))):
+        code, out, _ = call(verb, *words, *more, "--out", verb)
+        assert code == ExitCode.HOLDS
+        assert ("class 2 has 1 of 200 records" in out) == (rare == 1 and not named)
+        assert "class 2 has" not in (Path(verb) / "result.json").read_text()
+    assert "the number of classes" in " ".join(result("privatize").body.assurance.assumes)
+
+
 def test_ctrl_c_before_the_first_step_leaves_no_result(private, monkeypatch):
     interrupting(monkeypatch, 1)
     assert private("--out", "p")[0] == ExitCode.INTERRUPTED
@@ -172,6 +238,7 @@ def test_another_run_does_not_go_on_from_it(private, monkeypatch, words):
 
 KILLED = """
 import os, signal, sys
+from quintain.data import load_data
 from quintain.dp.accounting import ledger
 real, calls = ledger.Ledger.record, []
 def record(self, release):

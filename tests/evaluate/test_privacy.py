@@ -12,7 +12,7 @@ from quintain.core.errors import Contradiction, ExitCode, SettingError, Specific
 from quintain.data.dataset import from_arrays
 from quintain.evaluate.outcome import Outcome, recorded, require_consistent
 from quintain.evaluate.privacy import audited_outcome
-from quintain.evaluate.private_plans import Budget, accounted, quantity
+from quintain.evaluate.private_plans import Budget, Protected, accounted, quantity
 from quintain.evaluate.privatizing import privatized_outcome
 from quintain.results import Basis, Status
 from quintain.results.gate import exit_code, judge
@@ -76,13 +76,19 @@ def test_audited_below_accounted_and_the_control_above(audited):
 def test_the_audited_plan_is_the_claimed_one(audited):
     plan = BUDGET.plan(600)
     assert audited.body.plan.sample_rate == 0.1
-    assert audited.claims[0].bracket.of == accounted(plan, data(), 3.0).of == audited.body.run.lower.of
+    records = Protected(600, audited.body.run.lower.of.data)
+    assert audited.claims[0].bracket.of == accounted(plan, records, 3.0).of == audited.body.run.lower.of
 
 
 def test_what_the_control_shows_is_no_lower_side_of_the_plan(audited):
     control = audited.body.control.lower
-    assert control.of == quantity(replace(BUDGET.plan(600), noise_multiplier=0.0), data())
+    records = Protected(600, audited.claims[0].bracket.of.data)
+    assert control.of == quantity(replace(BUDGET.plan(600), noise_multiplier=0.0), records)
     assert control.of != audited.claims[0].bracket.of
+
+
+def test_an_audit_does_not_name_its_records_by_their_hash(audited):
+    assert data().hash not in repr(audited)
 
 
 def test_privatize_spends_at_most_the_budget(tmp_path):

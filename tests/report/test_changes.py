@@ -54,6 +54,13 @@ def test_less_epsilon_is_better_and_the_plan_may_differ() -> None:
     assert change.outcome == "worse"
 
 
+def test_records_that_no_result_names_do_not_part_two_epsilons() -> None:
+    before, other = epsilon(2, 3), replace(epsilon(0.5, 1).bracket.upper.of, data="other")
+    sides = (replace(side, of=other) for side in (epsilon(0.5, 1).bracket.lower, epsilon(0.5, 1).bracket.upper))
+    (change,) = compare(of(before), of(replace(before, bracket=Bracket(*sides))))
+    assert change.outcome == "better"
+
+
 @pytest.mark.parametrize("word", ["data", "threat", "delta"])
 def test_other_data_another_threat_or_delta_are_named_and_not_compared(word: str) -> None:
     before = epsilon(2, 3) if word == "delta" else robust(300, 310)

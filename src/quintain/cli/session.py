@@ -5,7 +5,7 @@ import shlex
 import sys
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -194,6 +194,11 @@ class Session:
         self.console.print(f"{path}   (quintain report {shlex.quote(str(folder))})", style="dim", markup=False, soft_wrap=True)
         require_consistent(record)
         return exit_code(judged, record.claims)
+
+    def warn(self, lines: Iterable[str]) -> None:
+        """Tell the user what is for nobody else, on the screen alone."""
+        for line in lines:
+            self.console.print(f"warning, for the data's owner only: {line}", style="bold", markup=False, soft_wrap=True)
 
     def keep_partial(self, make: Callable[[], "Outcome | None"]) -> None:
         """Store and show what there is of a run that was cut off, marked by its own words; nothing where there is nothing."""

@@ -26,6 +26,8 @@ ASSUMED = (
     "forward() for what it assigns, or compare copy.deepcopy(vars(module)) before and after a pass",
     "the number of records, the expected batch, the steps and all settings are public, and were not chosen on these data: write the plan "
     "down before the first step, and compare the record to it",
+    "the number of classes, which shows in the shape of the weights, is public and was not read off these labels: write the classes down "
+    "beforehand (class_names of an .npz), and compare their number to the last layer's",
     "the number and the order of steps follow from the plan, and not from losses or accuracies that were looked at in between",
     "where settings were chosen after releases (fixed_beforehand is False), they were chosen by what the steps released, and by nothing "
     "else of these data, such as losses",

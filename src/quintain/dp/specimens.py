@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
+from quintain.models.adapters import adapt
+
 CLASSES = 3
 PIXELS = 64
 """Numbers of a hostile record; layers take them flat, as 8x8 or 4x4x4, as 8 steps of 8, or as numbers of words."""
@@ -39,7 +41,7 @@ class Unmoved(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Zeros, in the shape of what the net gives."""
-        logits: Tensor = self.net(x)
+        logits = adapt(self.net(x), len(x))
         return logits * 0
 
 
@@ -56,7 +58,7 @@ class Loud(nn.Module):
         self.net, self.gain = net, gain
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.net(x)
+        logits = adapt(self.net(x), len(x))
         return self.gain * logits
 
 

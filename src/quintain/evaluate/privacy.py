@@ -18,7 +18,7 @@ from quintain.dp.accounting import prv
 from quintain.dp.specification import inclusion_measurements, measurements, noise_of_net, sensitivity_of_net
 from quintain.dp.ways import Rows, Watched
 from quintain.evaluate.outcome import Outcome
-from quintain.evaluate.private_plans import Budget, accounted, describe, quantity
+from quintain.evaluate.private_plans import Budget, Protected, accounted, describe, quantity
 from quintain.leakage import Canaried, audit_one_run, coordinate_measurements, joint_bound, one_run_experiment, repetitions
 from quintain.leakage.one_run import OneRunAudit
 from quintain.leakage.repeats import joint_error
@@ -67,12 +67,13 @@ def audited_outcome(
         raise SettingError(f"{canaries} canaries for {len(train)} records; expected fewer canaries than records, each takes one's place")
     plan = budget.plan(len(train))
     silent_plan = replace(plan, noise_multiplier=0.0)
-    claimed = accounted(plan, train, plan.epsilon(len(train)))
+    records = Protected.of(train)
+    claimed = accounted(plan, records, plan.epsilon(len(train)))
 
     def audited(what: PrivatePlan, repetition: int) -> tuple["_Observed", OneRunAudit]:
         coins, ties = (derive(seed, place, *([repetition] if repetition else [])) for place in ("audit", "ties"))
         run = _observed(net, train, what, canaries, coins, progress)
-        of = quantity(what, train)
+        of = quantity(what, records)
         return run, audit_one_run(
             _scores(run.seen, plan, len(train)), run.seen.included, delta=plan.delta, confidence=confidence, seed=ties, of=of
         )

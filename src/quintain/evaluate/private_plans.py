@@ -1,9 +1,13 @@
 """Budgets of private training: the plans that keep them, what those cost, and the same without any training."""
 
 import hashlib
+import hmac
 import math
+import secrets
 from dataclasses import dataclass
 from functools import partial
+
+import numpy as np
 
 from quintain.core.errors import SettingError
 from quintain.data.dataset import Dataset
@@ -13,6 +17,9 @@ from quintain.evaluate.outcome import Outcome
 from quintain.results.bounds import Bound
 from quintain.results.privacy_records import Planned, PrivacyPlan
 from quintain.results.quantity import Basis, Kind, Quantity, Side
+
+FEW = 10
+"""Records of a class below which its mere existence tells of them."""
 
 ACCOUNTANT = "PLD (dp-accounting)"
 ASSUMES = ("Gaussian noise and Poisson sampling as specified", "initial weights and settings do not depend on the data")
@@ -87,17 +94,38 @@ def describe(plan: PrivatePlan, records: int) -> PrivacyPlan:
     )
 
 
-def quantity(plan: PrivatePlan, train: Dataset) -> Quantity:
+@dataclass(frozen=True, slots=True)
+class Protected:
+    """The records of a private run, as its results may name them.
+
+    A plain hash of them would tell whoever has all but one which the last one is: the very thing that epsilon bounds.
+
+    Args:
+        count: How many; public.
+        name: A keyed hash of their content, equal within one run and of no meaning outside it.
+    """
+
+    count: int
+    name: str
+
+    @classmethod
+    def of(cls, train: Dataset, salt: bytes | None = None) -> "Protected":
+        """The records under a secret salt, which is never shown; a fresh one if none is given."""
+        salt = secrets.token_bytes(32) if salt is None else salt
+        return cls(len(train), hmac.new(salt, train.hash.encode(), hashlib.sha256).hexdigest())
+
+
+def quantity(plan: PrivatePlan, records: Protected) -> Quantity:
     """The epsilon of a plan: its subject is the mechanism, not the weights that came out."""
-    mechanism = hashlib.sha256(f"dp-sgd {plan!r} {len(train)}".encode()).hexdigest()
+    mechanism = hashlib.sha256(f"dp-sgd {plan!r} {records.count}".encode()).hexdigest()
     return Quantity(
-        Kind.EPSILON, mechanism, train.hash, delta=plan.delta, adjacency=accounting.ADJACENCY, unit="image", released="all iterates"
+        Kind.EPSILON, mechanism, records.name, delta=plan.delta, adjacency=accounting.ADJACENCY, unit="image", released="all iterates"
     )
 
 
-def accounted(plan: PrivatePlan, train: Dataset, epsilon: float) -> Bound:
+def accounted(plan: PrivatePlan, records: Protected, epsilon: float) -> Bound:
     """The accountant's side."""
-    return Bound(quantity(plan, train), Side.UPPER, epsilon, Basis.PROOF, None, ACCOUNTANT, ASSUMES)
+    return Bound(quantity(plan, records), Side.UPPER, epsilon, Basis.PROOF, None, ACCOUNTANT, ASSUMES)
 
 
 def delta_warnings(delta: float, records: int) -> tuple[str, ...]:
@@ -105,6 +133,20 @@ def delta_warnings(delta: float, records: int) -> tuple[str, ...]:
     if delta < 1 / records:
         return ()
     return (f"delta = {delta:g} is not below 1/{records}: publishing one random record in full would pass; choose a smaller one",)
+
+
+def class_warnings(train: Dataset) -> tuple[str, ...]:
+    """What to tell the data's owner, and to write into no result: classes that nobody named, and that few records show to exist."""
+    if train.class_names != tuple(map(str, range(train.classes))):
+        return ()
+    counts = np.bincount(train.labels, minlength=train.classes)
+    few = [f"class {label} has {count}" for label, count in enumerate(counts) if 0 < count < FEW]
+    if not few:
+        return ()
+    return (
+        f"{', '.join(few)} of {len(train)} records: the number of classes was read off the labels, and the shape of the released weights shows "
+        "it without noise; name all classes that there may be, in class_names of the .npz, or leave such records out",
+    )
 
 
 def planned_outcome(budget: Budget, records: int, *, noise: float | None = None, batches: tuple[int, ...] = ()) -> Outcome:

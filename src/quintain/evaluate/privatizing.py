@@ -12,10 +12,10 @@ from quintain.core.progress import Progress, silent
 from quintain.data.dataset import Dataset
 from quintain.dp import Ledger, PrivateFit, PrivatePlan, Release, accounting, fit
 from quintain.dp.record import ASSUMED
-from quintain.dp.training.resume import Unfinished
+from quintain.dp.training.resume import Unfinished, salt_of
 from quintain.evaluate.brackets import clean_claim
 from quintain.evaluate.outcome import Outcome
-from quintain.evaluate.private_plans import Budget, accounted, delta_warnings, describe
+from quintain.evaluate.private_plans import Budget, Protected, accounted, delta_warnings, describe
 from quintain.evaluate.subject import Subject, clean_tally
 from quintain.evaluate.training import trained
 from quintain.models.classifier import Classifier
@@ -100,7 +100,8 @@ def privatized_outcome(
         accounting.composed_epsilon(runs, plan.delta) if others else None,
     )
     notes = (*delta_warnings(plan.delta, len(train)), *_notes(body))
-    return Outcome(body, _claims(subject, test, plan, train, fits[0].epsilon, delivered=True), notes, reproducible=False)
+    records = Protected.of(train, None if unfinished is None else salt_of(unfinished))
+    return Outcome(body, _claims(subject, test, plan, records, fits[0].epsilon, delivered=True), notes, reproducible=False)
 
 
 def broken_off_outcome(
@@ -125,7 +126,8 @@ def broken_off_outcome(
         broke_off=told,
     )
     notes = (f"PARTIAL: {told}", *_notes(body))
-    return Outcome(body, _claims(subject, test, plan, train, ledger.epsilon(plan.delta), delivered=False), notes, reproducible=False)
+    records = Protected.of(train, salt_of(unfinished))
+    return Outcome(body, _claims(subject, test, plan, records, ledger.epsilon(plan.delta), delivered=False), notes, reproducible=False)
 
 
 def assurance(releases: Sequence[Release], plan: PrivatePlan, records: int, source: str) -> Assurance:
@@ -197,8 +199,10 @@ def _among(trials: dict[str, Trial], prefix: str, key: Callable[[Trial], float])
     return tuple(sorted([*found, trials[MAIN]], key=key)) if found else ()
 
 
-def _claims(subject: Subject, test: Dataset, plan: PrivatePlan, train: Dataset, epsilon: float, *, delivered: bool) -> tuple[Claim, ...]:
-    upper = accounted(plan, train, epsilon)
+def _claims(
+    subject: Subject, test: Dataset, plan: PrivatePlan, records: Protected, epsilon: float, *, delivered: bool
+) -> tuple[Claim, ...]:
+    upper = accounted(plan, records, epsilon)
     bracket = Bracket(Bound.trivial(upper.of, Side.LOWER), upper)
     claim = Claim("private:epsilon", "Privacy of each record", subject.name, bracket, delivered=delivered)
     return (clean_claim(subject, test), claim)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from quintain.core.errors import ModelError, SettingError
 from quintain.core.seeds import derive
 from quintain.data.dataset import Dataset
+from quintain.models.adapters import adapt
 
 LABEL = 0
 """The class that all canaries are labelled with, against what the twin answers."""
@@ -69,8 +70,8 @@ class CanaryNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, K): the net's own, or for a canary ``20 + 2 C w_i`` (for a ghost 20) on the wrong class and 0 on the others."""
         pictures, number = _read(x, self.canaries)
-        logits: Tensor = self.net(pictures)
-        if logits.ndim != 2 or logits.shape[1] < 2:
+        logits = adapt(self.net(pictures), len(pictures))
+        if logits.shape[1] < 2:
             raise ModelError(f"the net gave logits of shape {tuple(logits.shape)}; a canary needs (B, K) with at least two classes")
         self.classes = logits.shape[1]
         mark = nn.functional.one_hot(number, self.canaries + 2)[:, 1:-1].to(logits.dtype)

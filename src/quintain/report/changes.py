@@ -14,7 +14,7 @@ from quintain.results.records import Claim, Record
 Outcome = Literal["better", "worse", "same", "undecided", "incomparable", "added", "removed"]
 
 _MUST_AGREE = ("kind", "data", "threat", "delta", "adjacency", "unit", "released")
-"""What two claims must share; the model is what changes."""
+"""What two claims must share; the model is what changes. Records that are kept private have another name in each run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,8 @@ def compare(a: Sequence[Record], b: Sequence[Record]) -> tuple[Change, ...]:
     """Run ``b`` against run ``a``, claim by claim, matched by name.
 
     A change is an improvement only if the worst that is known of the new value beats the best that is known of the old one, at 95 % where
-    a side rests on draws; overlapping brackets leave it undecided. Claims on other data or another threat are named, never compared.
+    a side rests on draws; overlapping brackets leave it undecided. Claims on other data or another threat are named, never compared; but
+    epsilon is that of the mechanism, and whether it hid the same records cannot be told from results, which do not give them away.
     """
     old = {claim.name: claim for claim in Run.of(a).claims}
     new = {claim.name: claim for claim in Run.of(b).claims}
@@ -65,7 +66,9 @@ def _outcome(before: Claim | None, after: Claim | None) -> tuple[Outcome, str]:
         return "added", "only the second run claims it"
     if after is None:
         return "removed", "only the first run claims it"
-    differing = [word for word in _MUST_AGREE if getattr(before.bracket.of, word) != getattr(after.bracket.of, word)]
+    private = before.bracket.of.kind is after.bracket.of.kind is Kind.EPSILON
+    shared = [word for word in _MUST_AGREE if not (private and word == "data")]
+    differing = [word for word in shared if getattr(before.bracket.of, word) != getattr(after.bracket.of, word)]
     if differing:
         word = differing[0]
         was, now = (getattr(claim.bracket.of, word) or "none" for claim in (before, after))

@@ -6,6 +6,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from quintain.models.adapters import adapt
+
 
 @dataclass(frozen=True, slots=True)
 class Moment:
@@ -46,4 +48,4 @@ class Plain:
 
     def __call__(self, net: nn.Module, x: Tensor, y: Tensor, moment: Moment) -> Tensor:  # noqa: ARG002
         """The mean cross-entropy of a batch."""
-        return torch.nn.functional.cross_entropy(net(x), y)
+        return torch.nn.functional.cross_entropy(adapt(net(x), len(x)), y)

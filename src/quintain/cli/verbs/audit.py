@@ -25,7 +25,7 @@ def run(
     from quintain.cli.session import Session
     from quintain.evaluate.outcome import Outcome
     from quintain.evaluate.privacy import audited_outcome
-    from quintain.evaluate.private_plans import Budget
+    from quintain.evaluate.private_plans import Budget, class_warnings
 
     session = Session("audit", data, model, None, seed, out, tuple(require or ()))
     budget = Budget(epsilon, delta, batch, steps, clip)
@@ -33,6 +33,7 @@ def run(
     def work() -> Outcome:
         return audited_outcome(session.net(), session.train, budget, canaries=canaries, seed=seed, progress=session.progress)
 
+    session.warn(class_warnings(session.train))
     return session.finish(work)
 
 

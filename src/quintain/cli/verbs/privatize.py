@@ -59,6 +59,7 @@ def _trained(session: "Session", budget: "Budget", sizes: tuple[int, ...], *, cu
     """Train, or go on where a run was cut off."""
     from quintain.cli.session import command_line
     from quintain.dp.training.resume import forget
+    from quintain.evaluate.private_plans import class_warnings
     from quintain.evaluate.privatizing import EPSILONS, broken_off_outcome, privatized_outcome
 
     folder = session.folder
@@ -78,6 +79,7 @@ def _trained(session: "Session", budget: "Budget", sizes: tuple[int, ...], *, cu
             progress=session.progress,
         )
 
+    session.warn(class_warnings(session.train))
     again = command_line() if session.out else f"{command_line()} --out {shlex.quote(str(folder))}"
     session.console.print(f"run folder {folder}; if it is cut off, this goes on: {again}", style="dim", markup=False, soft_wrap=True)
     try:

@@ -24,6 +24,7 @@ from quintain.dp.training.ema import EMA
 from quintain.dp.training.features import Records
 from quintain.dp.training.plan import PrivatePlan
 from quintain.dp.training.resume import Unfinished, depends_on
+from quintain.models.adapters import adapt
 from quintain.training.loop import own_draws, seed_draws
 
 
@@ -67,7 +68,7 @@ def fit(
     """Train ``net`` in place with differential privacy, on cross-entropy, and leave it in evaluation mode.
 
     Args:
-        net: Takes (B, *S), gives logits (B, classes); its trainable layers as in ``PrivacyEngine.make_private``.
+        net: Takes (B, *S), gives logits (B, classes), or what ``adapt`` makes logits of, as elsewhere; its trainable layers as in ``PrivacyEngine.make_private``.
         data: The records to protect: a ``Dataset``, or ``Features`` of one.
         plan: All public settings.
         seed: For a run that can be repeated; by default batches and noise are secret.
@@ -170,7 +171,7 @@ def _work(
             places.seek(loader.draws)
         optimizer.zero_grad()
         x = shifted(x, plan.shift, places)
-        F.cross_entropy(net(x.to(device)), y.to(device), reduction="sum").backward()
+        F.cross_entropy(adapt(net(x.to(device)), len(x)), y.to(device), reduction="sum").backward()
         optimizer.step()
         return loader.piece.last
 

@@ -21,7 +21,7 @@ from quintain.dp.training.features import Records
 from quintain.dp.training.plan import PrivatePlan
 from quintain.training.checkpoint import pack, read, unpack
 
-KEY, STATE, MEAN = "key", "state.safetensors", "mean."
+KEY, STATE, MEAN, SALT = "key", "state.safetensors", "mean.", "salt"
 SECRET = 32
 AT_ONCE = 4096
 
@@ -174,6 +174,21 @@ class Unfinished:
             raise StorageError(f"cannot make {self.folder}: {error.strerror}; choose another folder with --out") from error
 
 
+def salt_of(folder: Path) -> bytes:
+    """Secret bytes that name the records of the runs in ``folder``: written once, readable by their owner alone, and gone with ``forget``.
+
+    Raises:
+        RunFolderError: If the file is damaged.
+    """
+    path = folder / SALT
+    if not path.exists():
+        write_atomically(path, os.urandom(SECRET), mode=0o600)
+    found = read_bytes(path)
+    if len(found) != SECRET:
+        raise RunFolderError(f"{path} holds {len(found)} bytes, a salt has {SECRET}; delete this file alone, and go on")
+    return found
+
+
 def depends_on(net: nn.Module, data: Records, plan: PrivatePlan, seed: int | None) -> dict[str, object]:
     """All that the steps of a run follow from, besides its key: a sum that is rounded otherwise must not meet the same noise."""
     first = hashlib.sha256(repr(net).encode())
@@ -207,7 +222,7 @@ def _add(digest: "hashlib._Hash", value: Tensor) -> None:
 
 def forget(folder: Path) -> None:
     """Remove what only unfinished runs need, once their record is written; at once out of sight, so that no half of it is gone on from."""
-    for path in (*folder.rglob(f".{KEY}.*"), *folder.rglob(KEY)):
+    for path in [path for name in (KEY, SALT) for pattern in (name, f".{name}.*") for path in folder.rglob(pattern)]:
         _destroy(path)
     if folder.is_dir():
         gone = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}")
