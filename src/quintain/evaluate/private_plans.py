@@ -144,8 +144,8 @@ def class_warnings(train: Dataset) -> tuple[str, ...]:
     if not few:
         return ()
     return (
-        f"{', '.join(few)} of {len(train)} records: the number of classes was read off the labels, and the shape of the released weights shows "
-        "it without noise; name all classes that there may be, in class_names of the .npz, or leave such records out",
+        f"{', '.join(few)} of {len(train)} records: the number of classes was read off the labels, and the shape of the "
+        "released weights shows it without noise; name all classes that there may be, in class_names of the .npz, or leave them out",
     )
 
 

@@ -68,7 +68,8 @@ def fit(
     """Train ``net`` in place with differential privacy, on cross-entropy, and leave it in evaluation mode.
 
     Args:
-        net: Takes (B, *S), gives logits (B, classes), or what ``adapt`` makes logits of, as elsewhere; its trainable layers as in ``PrivacyEngine.make_private``.
+        net: Takes (B, *S), gives logits (B, classes) or what ``adapt`` makes logits of; its trainable layers as in
+            ``PrivacyEngine.make_private``.
         data: The records to protect: a ``Dataset``, or ``Features`` of one.
         plan: All public settings.
         seed: For a run that can be repeated; by default batches and noise are secret.
