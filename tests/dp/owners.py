@@ -19,6 +19,17 @@ class Scale(nn.Module):
         return (x * self.weight + self.shift).tanh()
 
 
+class LogitScale(nn.Module):
+    """A weight of no dimension, over a layer of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.last = nn.Parameter(torch.tensor(1.5)), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(x) * self.scale.exp()
+
+
 class Vision(nn.Module):
     """A small vision transformer, the owner of class token and positions."""
 
@@ -110,6 +121,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "vision transformer with attention": (lambda: Vision(attention=True), (1, 4, 4)),
     "lists": (Lists, (4,)),
     "an owner in an owner": (Nested, (4,)),
+    "a weight of no dimension": (LogitScale, (4,)),
     "several inputs": (Caller, (4,)),
     "weight norm": (lambda: nn.Sequential(weight_norm(nn.Linear(4, 3)), nn.Tanh()), (4,)),
     "weight norm of a convolution": (lambda: weight_norm(nn.Conv1d(2, 3, 2, bias=False)), (2, 4)),

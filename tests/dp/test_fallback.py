@@ -12,7 +12,7 @@ from quintain.core.errors import PrivacyError
 from quintain.dp import PrivacyEngine
 from quintain.dp.gradients.capture import Capture
 from quintain.dp.rules import BY_VMAP, register_rule
-from tests.dp.owners import NETS, Alone, Borrowed, Scale, Vision
+from tests.dp.owners import NETS, Alone, Borrowed, LogitScale, Scale, Vision
 from tests.dp.singles import check_singles, passes
 
 pytestmark = pytest.mark.filterwarnings("ignore:layer .* has no rule")
@@ -28,6 +28,32 @@ def build(kind: str) -> nn.Module:
 def test_modules_without_a_rule_equal_single_examples(kind: str, batch: int) -> None:
     x = torch.randn(batch, *NETS[kind][1], dtype=torch.float64, generator=torch.Generator().manual_seed(batch))
     check_singles(build(kind), x, mean=True)
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize("mode", ["auto", "hooks"])
+def test_a_weight_of_no_dimension_trains(mode: str, secure: bool) -> None:
+    data = TensorDataset(torch.randn(20, 4), torch.arange(20) % 3)
+    for clipping in ("flat", "per_layer"):
+        net = LogitScale()
+        before = net.scale.item()
+        model, optimizer, loader = PrivacyEngine(secure_mode=secure).make_private(
+            module=net,
+            optimizer=torch.optim.SGD(net.parameters(), 0.1),
+            data_loader=DataLoader(data, batch_size=10),
+            grad_sample_mode=mode,
+            clipping=clipping,
+        )
+        for x, y in loader:
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            if mode == "hooks":
+                assert {name: p.grad_sample.shape[1:] for name, p in net.named_parameters()} == {
+                    name: p.shape for name, p in net.named_parameters()
+                }
+            optimizer.step()
+        assert net.scale.shape == ()
+        assert net.scale.item() != before
 
 
 def test_weights_used_outside_their_layer_count_with_the_owner() -> None:

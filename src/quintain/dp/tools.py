@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from quintain.dp.gradients.numbers import flat as flattened
+
 
 def parametrized_modules(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Layers with parameters of their own, by name."""
@@ -56,7 +58,7 @@ def calc_sample_norms(named_params: Iterator[tuple[str, Tensor]], flat: bool = T
 
 def calc_sample_norms_one_layer(param: Tensor) -> Tensor:
     """Norms (B,) of (B, *shape)."""
-    return param.flatten(1).norm(dim=1)
+    return flattened(param).norm(dim=1)
 
 
 def sum_over_all_but_batch_and_last_n(tensor: Tensor, n_dims: int) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from quintain.dp.gradients import cost, numbers
-from quintain.dp.gradients.numbers import cleared, crossed, dots, in_range, joined, lengths, pieces, square, sum_of, weighted
+from quintain.dp.gradients.numbers import cleared, crossed, dots, flat, in_range, joined, lengths, pieces, square, sum_of, weighted
 
 
 class PerExample(Protocol):
@@ -54,7 +54,7 @@ class Dense:
         return square(self.rows)
 
     def add_to(self, into: Tensor, weights: Tensor, beta: int = 1) -> None:
-        into.view(-1).addmv_(self.rows.flatten(1).mT, weights.to(self.rows.dtype), beta=beta)
+        into.view(-1).addmv_(flat(self.rows).mT, weights.to(self.rows.dtype), beta=beta)
 
     def plus(self, other: PerExample) -> PerExample:
         return Dense(self.rows + other.dense())

@@ -21,7 +21,7 @@ def square(x: Tensor) -> Tensor:
 
     A little is added for what the squares of very small numbers lose.
     """
-    rows, precision = x.flatten(1), torch.finfo(x.dtype)
+    rows, precision = flat(x), torch.finfo(x.dtype)
     even = rows.shape[1] - rows.shape[1] % PIECE
 
     def summed(part: Tensor) -> Tensor:
@@ -34,6 +34,11 @@ def square(x: Tensor) -> Tensor:
         return whole if even == rows.shape[1] else whole + summed(rows[:, even:])
 
     return in_range(work, rows) + rows.shape[1] * precision.tiny / precision.eps
+
+
+def flat(x: Tensor) -> Tensor:
+    """Rows (B, numbers): of parameters without dimension, one number each."""
+    return x.flatten(1) if x.dim() > 1 else x[:, None]
 
 
 def lengths(x: Tensor) -> Tensor:
@@ -49,7 +54,7 @@ def in_range(work: Callable[..., Tensor], *rows: Tensor) -> Tensor:
 
 def dots(one: Tensor, other: Tensor) -> Tensor:
     """Inner product of each row, (B,)."""
-    return torch.linalg.vecdot(one.flatten(1), other.flatten(1))
+    return torch.linalg.vecdot(flat(one), flat(other))
 
 
 def crossed(one: Tensor, other: Tensor) -> Tensor:

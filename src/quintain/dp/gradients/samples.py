@@ -61,7 +61,9 @@ class Samples(Capture):
     def note(self, layer: Layer, turn: Pass, batch: int, g: Tensor, found: Callable[[], Any]) -> None:
         super().note(layer, turn, batch, g, found)
         for parameter in () if self._asking else layer.parameters.values():
-            self._show(parameter, turn)
+            # an owner of other layers brings what they do not; they bring theirs in their own turn
+            if parameter in turn.gradients:
+                self._show(parameter, turn)
 
     def trial(self, of: Tensor) -> Mapping[nn.Parameter, PerExample]:
         self._asking = True

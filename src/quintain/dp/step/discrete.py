@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp.gradients.forms import PerExample
+from quintain.dp.gradients.numbers import flat
 from quintain.dp.step.noise import Stream
 
 Integers = npt.NDArray[np.int64]
@@ -156,7 +157,7 @@ class DiscreteSums:
 
     def _rounded(self, gradients: PerExample, factors: Tensor, kept: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """Pieces of the rows of whole numbers, float64, in which their squares and sums are exact; zero where not kept."""
-        rows, steps = gradients.dense().flatten(1), (factors / self.unit)[:, None]
+        rows, steps = flat(gradients.dense()), (factors / self.unit)[:, None]
         width = max(1, AT_ONCE // max(1, len(rows)))
         for start in range(0, rows.shape[1], width):
             columns = slice(start, start + width)
