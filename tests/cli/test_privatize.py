@@ -15,6 +15,8 @@ from quintain.core.store import sha256_file
 from quintain.data import load_data
 from quintain.dp.accounting import ledger
 from quintain.evaluate import privatizing
+from quintain.models.nets import xray_cnn
+from quintain.models.weights import save_weights
 from quintain.results.codec import load
 
 WORDS = ("--model", "net.py:make", "--batch", 50, "--steps", 6)
@@ -25,6 +27,13 @@ def private(call, small, tmp_path):
     """Train a small net of the user's own privately."""
     (tmp_path / "net.py").write_text("from torch import nn\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(784, 2))\n")
     return lambda *words: call("privatize", "--data", small, *WORDS, *words)
+
+
+@pytest.fixture
+def weights_file(tmp_path):
+    """Weights of a fresh net."""
+    save_weights(xray_cnn(), tmp_path / "w.safetensors")
+    return tmp_path / "w.safetensors"
 
 
 def result(folder):
@@ -277,6 +286,28 @@ def test_a_finished_folder_is_not_trained_again(private):
     code, _, err = private("--out", "p")
     assert code == ExitCode.USAGE
     assert "not an empty folder" in err
+
+
+def test_several_processes_are_refused_before_anything_is_done(private, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    code, _, err = private("--out", "p")
+    assert code == ExitCode.USAGE
+    assert "quintain privatize runs in one process" in err
+    assert not Path("p").exists()
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_another_verb_does_not_go_on_in_the_folder_of_an_unfinished_run(private, call, small, weights_file, monkeypatch, marked):
+    interrupting(monkeypatch, 4)
+    private("--out", "p")
+    before = Path("p/result.json").read_bytes()
+    if not marked:
+        Path("p/unfinished/verb").unlink()
+    words = ("--weights", weights_file, "--data", small, "--limit", 5, "--attack", "fgsm", "--out", "p")
+    code, _, err = call("attack", *words)
+    assert code == ExitCode.USAGE
+    assert f"holds an unfinished run of {'privatize' if marked else 'a verb that it does not name'}, and this is quintain attack" in err
+    assert Path("p/result.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("width", [80, 120])

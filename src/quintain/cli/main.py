@@ -11,7 +11,7 @@ import typer
 
 from quintain.cli import verbs
 from quintain.cli.verbs.verb import Verb
-from quintain.core.errors import ExitCode, QuintainError
+from quintain.core.errors import ExitCode, QuintainError, SettingError
 from quintain.version import __version__
 
 app = typer.Typer(
@@ -30,9 +30,23 @@ def _guarded(verb: Verb) -> Callable[..., None]:
 
     @functools.wraps(verb.run)
     def run(*args: Any, **words: Any) -> None:
-        raise typer.Exit(_attempt(lambda: verb.run(*args, **words), verb.interrupted))
+        raise typer.Exit(_attempt(lambda: _alone(verb) or verb.run(*args, **words), verb.interrupted))
 
     return run
+
+
+def _alone(verb: Verb) -> None:
+    """Raise where several processes would each do the whole of a verb, into one folder.
+
+    Raises:
+        SettingError: If ``torchrun`` started more than one for a verb that cannot share its work.
+    """
+    size = os.environ.get("WORLD_SIZE", "1")
+    if size not in ("", "0", "1") and not verb.together:
+        raise SettingError(
+            f"got WORLD_SIZE = {size} (torchrun): quintain {verb.name} runs in one process, and each would do all of it; expected it "
+            "without torchrun, or for private training a script of your own with dp.DifferentiallyPrivateDistributedDataParallel"
+        )
 
 
 def _attempt(work: Callable[[], int], interrupted: str) -> int:

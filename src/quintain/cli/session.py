@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from quintain.threats.ball import Ball
 
 RESULT = "result.json"
+MARK = "verb"
+"""File that says which verb's run is unfinished."""
+
 PROVED = ("linf", "l2")
 """Kinds of threats that certificates know."""
 
@@ -142,10 +145,12 @@ class Session:
         """The run folder: new, empty, or that of a run of this verb which was cut off.
 
         Raises:
-            RunFolderError: If it already holds another result.
+            RunFolderError: If it already holds another result, or an unfinished run of another verb.
         """
         if self.out is not None:
             unfinished = bool(self.goes_on) and (self.out / self.goes_on).is_dir()
+            if unfinished:
+                self._check_mark(self.out / self.goes_on)
             if self.out.exists() and not unfinished and (not self.out.is_dir() or any(self.out.iterdir())):
                 raise RunFolderError(f"{self.out} is not an empty folder; choose another --out, or delete it")
             return self.out
@@ -179,7 +184,7 @@ class Session:
         from quintain.results.gate import exit_code, judge
 
         requirements, folder, _ = self.requirements, self.folder, self.examples
-        with claimed(folder):
+        with claimed(folder), self._marked(folder):
             record = self._recorded(work)
             known = {claim.bracket.of.kind for claim in record.claims}
             asked = [requirement for requirement in requirements if self.require or requirement.kind in known]
@@ -211,6 +216,39 @@ class Session:
             save(record, self.folder / RESULT)
             show_record(self.console, record)
             self.console.print(f"{self.folder / RESULT}   (partial)", style="dim", markup=False, soft_wrap=True)
+
+    def unmark(self, folder: Path) -> None:
+        """Remove the place for what is unfinished, if nothing is left in it."""
+        place = folder / self.goes_on
+        if place.is_dir() and [path.name for path in place.iterdir()] == [MARK]:
+            (place / MARK).unlink()
+            place.rmdir()
+
+    @contextmanager
+    def _marked(self, folder: Path) -> Iterator[None]:
+        """What is unfinished says whose it is before it is there."""
+        from quintain.core.store import write_atomically
+
+        if not self.goes_on:
+            yield
+            return
+        write_atomically(folder / self.goes_on / MARK, f"{self.verb}\n".encode())
+        try:
+            yield
+        finally:
+            self.unmark(folder)
+
+    def _check_mark(self, place: Path) -> None:
+        """Raise if another verb's run is unfinished there."""
+        mark = place / MARK
+        if not any(place.iterdir()):
+            return
+        try:
+            verb = mark.read_text(encoding="utf-8").strip() if mark.is_file() else "a verb that it does not name"
+        except UnicodeDecodeError:
+            verb = "a verb that it does not name"
+        if verb != self.verb:
+            raise RunFolderError(f"{place} holds an unfinished run of {verb}, and this is quintain {self.verb}; choose another --out")
 
     def _recorded(self, work: Callable[[], "Outcome"]) -> "Record":
         from quintain.evaluate.outcome import recorded

@@ -83,6 +83,7 @@ def run(
     if halted:
         raise TargetError(f"{halted}. What was found so far is in {folder}; once the model answers again, this goes on: {again}")
     forget(folder / UNFINISHED)
+    session.unmark(folder)
     return code
 
 
@@ -95,4 +96,5 @@ VERB = Verb(
         "--weights xray.safetensors --threat l2:0.5 --require 'robust_accuracy(l2:0.5) >= 0.6'",
     ),
     "what is finished is kept; the command that is shown at the start goes on",
+    together=True,
 )

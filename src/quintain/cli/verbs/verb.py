@@ -14,6 +14,7 @@ class Verb:
         help: What it does.
         shown: Two examples of its use.
         interrupted: What to know and do after Ctrl-C.
+        together: Whether several processes may share one run, as ``torchrun`` starts them.
     """
 
     name: str
@@ -21,6 +22,7 @@ class Verb:
     help: str
     shown: tuple[str, str]
     interrupted: str = "no result was stored; run the command again"
+    together: bool = False
 
     @property
     def examples(self) -> str:
