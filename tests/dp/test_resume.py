@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from quintain.core.errors import RunFolderError
@@ -149,7 +151,7 @@ def test_a_key_without_its_state_draws_other_noise_for_another_plan(tmp_path: Pa
 def test_a_run_whose_key_is_gone_or_cut_cannot_go_on(tmp_path: Path) -> None:
     broken_off(tmp_path / "u")
     (tmp_path / "u" / KEY).write_bytes(b"short")
-    with pytest.raises(RunFolderError, match="holds 5 bytes, a key has 32"):
+    with pytest.raises(RunFolderError, match=r"holds 5 bytes, a key has 32.*2 steps stay spent"):
         fit(net(), data(), PLAN, resume=Unfinished(tmp_path / "u", every=2))
     (tmp_path / "u" / KEY).unlink()
     with pytest.raises(RunFolderError, match="2 steps stay spent"):
@@ -160,6 +162,25 @@ def test_a_damaged_state_is_told(tmp_path: Path) -> None:
     (tmp_path / STATE).write_bytes(b"x")
     with pytest.raises(RunFolderError, match="cannot be read"):
         Unfinished(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["words", "no words", "a weight", "no weight"])
+def test_a_state_with_other_contents_is_told_with_what_stays_spent(tmp_path: Path, damage: str) -> None:
+    broken_off(tmp_path / "u")
+    path = tmp_path / "u" / STATE
+    with safe_open(path, framework="pt") as file:
+        words, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if damage == "words":
+        words["run"] = "{"
+    elif damage == "no words":
+        words = {"run": words["run"]}
+    elif damage == "a weight":
+        tensors["weights.1.weight"] += 1
+    else:
+        del tensors["weights.1.weight"]
+    save_file(tensors, path, words)
+    with pytest.raises(RunFolderError, match=r"is not what was written.*the steps that were taken stay spent"):
+        Unfinished(tmp_path / "u", every=2)
 
 
 def test_a_finished_run_is_not_done_again_and_needs_no_key(tmp_path: Path) -> None:

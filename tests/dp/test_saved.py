@@ -43,6 +43,38 @@ def test_a_state_that_was_edited_is_refused(private) -> None:
         assert (engine.ledger.steps, fresh.steps, fresh.noise_multiplier) == (0, 0, 2.0), name
 
 
+def test_a_state_that_is_damaged_is_refused_by_name(private) -> None:
+    _, optimizer, _, _ = run(private)
+    changes = {
+        "digits of a generator": lambda state: state["privacy"].update(generators={"cpu": torch.zeros(3, dtype=torch.uint8)}),
+        "generators": lambda state: state["privacy"].update(generators=5),
+        "privacy": lambda state: state.update(privacy=[]),
+        "no state": lambda state: state.pop("state"),
+        "state": lambda state: state.update(state=5),
+        "groups": lambda state: state["param_groups"].append({"params": [7]}),
+    }
+    for change in changes.values():
+        state = copy.deepcopy(optimizer.state_dict())
+        change(state)
+        _, fresh, _, _ = private()
+        with refused("expected"):
+            fresh.load_state_dict(state)
+
+
+def test_a_checkpoint_that_is_damaged_is_refused_by_name(private, tmp_path: Path) -> None:
+    net, optimizer, _, engine = run(private)
+    schedule = ExponentialNoise(optimizer, gamma=1.0)
+    engine.save_checkpoint(path=tmp_path / "c.pt", module=net, optimizer=optimizer, noise_scheduler=schedule)
+    for key, value in (("module_state_dict", None), ("noise_scheduler_state_dict", 5), ("optimizer_state_dict", {"privacy": 5})):
+        content = torch.load(tmp_path / "c.pt")
+        content[key] = value
+        torch.save(content, tmp_path / "d.pt")
+        net, optimizer, _, engine = private()
+        schedule = ExponentialNoise(optimizer, gamma=1.0)
+        with refused("expected"):
+            engine.load_checkpoint(path=tmp_path / "d.pt", module=net, optimizer=optimizer, noise_scheduler=schedule)
+
+
 def test_a_whole_state_is_taken_even_through_json(private) -> None:
     _, optimizer, _, engine = run(private, noise_multiplier=2.0)
     state = optimizer.state_dict()

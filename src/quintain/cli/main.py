@@ -30,12 +30,16 @@ def _guarded(verb: Verb) -> Callable[..., None]:
 
     @functools.wraps(verb.run)
     def run(*args: Any, **words: Any) -> None:
-        raise typer.Exit(_attempt(lambda: _alone(verb) or verb.run(*args, **words), verb.interrupted))
+        def work() -> int:
+            _check_alone(verb)
+            return verb.run(*args, **words)
+
+        raise typer.Exit(_attempt(work, verb.interrupted))
 
     return run
 
 
-def _alone(verb: Verb) -> None:
+def _check_alone(verb: Verb) -> None:
     """Raise where several processes would each do the whole of a verb, into one folder.
 
     Raises:

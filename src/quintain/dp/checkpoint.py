@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from quintain.dp.training.schedulers import Scheduler
 
 OWNER_ALONE = 0o600
+WEIGHTS = "module_state_dict"
 SPENT = "privacy_accountant_state_dict"
 PARTS = ("optimizer_state_dict", "noise_scheduler_state_dict", "grad_clip_scheduler_state_dict")
 
@@ -49,8 +50,8 @@ def load(path: str | os.PathLike[str], *, has_optimizer: bool, map_location: Any
     """What ``save`` wrote: tensors, numbers, names and containers of these, never code.
 
     Raises:
-        PrivacyError: If it holds anything else, does not say what was spent, or has the state of an optimiser where there is none, or the
-            other way round.
+        PrivacyError: If it holds anything else, has no weights, does not say what was spent, or has the state of an optimiser where there is none,
+            or the other way round.
     """
     packed = io.BytesIO(read_bytes(Path(path)))
     try:
@@ -61,6 +62,8 @@ def load(path: str | os.PathLike[str], *, has_optimizer: bool, map_location: Any
         raise PrivacyError(
             f"{path} does not say what was spent; expected a file that save_checkpoint wrote, or its steps would be forgotten"
         )
+    if not isinstance(content.get(WEIGHTS), dict):
+        raise PrivacyError(f"{path} holds no weights; expected a file that save_checkpoint wrote")
     if (PARTS[0] in content) != has_optimizer:
         raise PrivacyError(
             "got a file with the state of an optimiser and no optimiser, or the other way round; expected both or none: without its place "
@@ -99,7 +102,7 @@ class Checkpoints:
         """Write weights, optimiser, schedulers and what was spent to one file, readable by its owner alone."""
         if torch_save_kwargs:
             raise SettingError(f"got torch_save_kwargs = {torch_save_kwargs}; expected none: the file has one form")
-        content = {**(checkpoint_dict or {}), "module_state_dict": module.state_dict(**(module_state_dict_kwargs or {}))}
+        content = {**(checkpoint_dict or {}), WEIGHTS: module.state_dict(**(module_state_dict_kwargs or {}))}
         save(path, content, self.ledger, optimizer, noise_scheduler, grad_clip_scheduler)
 
     def load_checkpoint(
@@ -127,5 +130,5 @@ class Checkpoints:
         content = load(path, has_optimizer=optimizer is not None, **options)
         rest = restore(content, self.ledger, optimizer, noise_scheduler, grad_clip_scheduler)
         # last: weights whose cost is refused must not get in
-        module.load_state_dict(content["module_state_dict"], **(module_load_dict_kwargs or {}))
+        module.load_state_dict(content[WEIGHTS], **(module_load_dict_kwargs or {}))
         return rest

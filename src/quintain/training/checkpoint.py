@@ -1,5 +1,6 @@
 """All that a run needs to go on, in one safetensors file: weights, optimiser state, place and losses. Seeds follow from the place."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 
 from quintain.core.errors import RunFolderError
 from quintain.core.store import write_atomically
+
+SEAL = "seal"
 
 
 def save_checkpoint(
@@ -54,20 +57,29 @@ def pack(net: nn.Module, optimizer: torch.optim.Optimizer, metadata: Mapping[str
                 tensors[f"optimiser.{index}.{key}"] = value.detach().cpu().contiguous()
             else:
                 plain[f"{index}.{key}"] = value
-    return save(_unshared(tensors), {**metadata, "plain": json.dumps(plain)})
+    words = {**metadata, "plain": json.dumps(plain)}
+    return save(_unshared(tensors), {**words, SEAL: _hash(words, tensors)})
 
 
-def read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+def read(path: Path, advice: str = "delete it to train from the start") -> tuple[dict[str, str], dict[str, Tensor]]:
     """The words and tensors of such a file.
 
+    Args:
+        path: The file.
+        advice: What to do where it is damaged.
+
     Raises:
-        RunFolderError: If it is damaged.
+        RunFolderError: If it is damaged, or not what was written.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            words, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise RunFolderError(f"checkpoint {path} cannot be read ({error}); delete it to train from the start") from None
+        raise RunFolderError(f"checkpoint {path} cannot be read ({error}); {advice}") from None
+    seal = words.pop(SEAL, "")
+    if seal != _hash(words, tensors):
+        raise RunFolderError(f"checkpoint {path} is not what was written: its hash is another; {advice}")
+    return words, tensors
 
 
 def unpack(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[int, dict[str, Any]]]:
@@ -79,6 +91,15 @@ def unpack(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> tuple[
         index, _, key = place.partition(".")
         state.setdefault(int(index), {})[key] = value
     return weights, state
+
+
+def _hash(words: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    """Of all that a file holds, so that damage is noticed, though not a forger."""
+    digest = hashlib.blake2b(json.dumps(words, sort_keys=True).encode(), digest_size=16)
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

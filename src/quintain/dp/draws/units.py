@@ -112,7 +112,8 @@ def _key(key: Any, at: int) -> Hashable:
         if type(key) in ATOMS:
             return cast("Hashable", key)
         again = copy.deepcopy(key)
-        same = bool(type(key).__hash__ is not object.__hash__ and hash(again) == hash(key) and again == key)
+        by_object: Any = object.__hash__
+        same = bool(type(key).__hash__ is not by_object and hash(again) == hash(key) and again == key)
     except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(f"record {at} has a {type(key).__name__} as its key, which cannot be compared ({error}); {PLAIN}") from error
     if not same:

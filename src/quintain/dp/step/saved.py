@@ -1,6 +1,7 @@
 """A private step's state, which cannot be restored without what it has cost."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -63,9 +64,11 @@ class Saved(Bounded):
         """
         if "privacy" not in state_dict:
             raise PrivacyError("got a plain optimiser's state; expected one with its ledger, or the steps already spent would be forgotten")
-        told = {**state_dict["privacy"]}
-        states = told.pop("generators", {})
-        privacy = opened(told, "a private optimiser")
+        told, inner = state_dict["privacy"], {key: value for key, value in state_dict.items() if key != "privacy"}
+        states = told.get("generators", {}) if isinstance(told, Mapping) else {}
+        if not (isinstance(told, Mapping) and isinstance(states, Mapping) and {"state", "param_groups"} <= inner.keys()):
+            raise PrivacyError(f"got a state of {', '.join(map(repr, state_dict))} that is damaged; expected all of what state_dict() gave")
+        privacy = opened({key: value for key, value in told.items() if key != "generators"}, "a private optimiser")
         self.gathered.check_none()
         self._check_asked(*privacy["asked"])
         self.ledger.load_state_dict(privacy["ledger"])
@@ -85,5 +88,11 @@ class Saved(Bounded):
         self.set_as_planned("max_grad_norm", privacy["max_grad_norm"])
         if privacy["drawn"] != self._drawn_as:
             self._choose()
-        self.inner.load_state_dict({key: value for key, value in state_dict.items() if key != "privacy"})
+        try:
+            self.inner.load_state_dict(inner)
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise PrivacyError(
+                f"got a state that {type(self.inner).__name__} cannot take ({type(error).__name__}: {error}); expected that of the same "
+                "optimiser over the same parameters: what was spent counts from now on, all the same"
+            ) from error
         generators.restore(states)

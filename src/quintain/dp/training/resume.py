@@ -52,9 +52,10 @@ class Unfinished:
         self._metadata: dict[str, str] = {}
         self._tensors: dict[str, Tensor] = {}
         if self._state.exists():
-            self._metadata, self._tensors = read(self._state)
+            anew = f"choose another --out, or delete {folder}, to begin a new run: the steps that were taken stay spent"
+            self._metadata, self._tensors = read(self._state, anew)
             if not {"run", "settings"} <= self._metadata.keys():
-                raise RunFolderError(f"{self._state} is no state of a private run; choose another --out, or delete {folder}")
+                raise RunFolderError(f"{self._state} is no state of a private run; {anew}")
 
     @property
     def begun(self) -> bool:
@@ -109,7 +110,10 @@ class Unfinished:
         if path.exists():
             self._secret = read_bytes(path)
             if len(self._secret) != SECRET:
-                raise RunFolderError(f"{path} holds {len(self._secret)} bytes, a key has {SECRET}; delete {self.folder} to begin anew")
+                raise RunFolderError(
+                    f"{path} holds {len(self._secret)} bytes, a key has {SECRET}, so this run cannot go on: its {self.steps} steps stay "
+                    "spent; choose another --out to begin a new run"
+                )
         elif self.begun and self.steps < steps:
             raise RunFolderError(
                 f"{path} is gone, so this run cannot go on: its {self.steps} steps stay spent; choose another --out to begin a new run"

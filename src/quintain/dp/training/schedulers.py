@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
-from quintain.core.errors import SettingError
+from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp.step.optimizer import DPOptimizer
 
 
@@ -44,6 +44,8 @@ class Scheduler:
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from ``state_dict``."""
+        if not (isinstance(state_dict, dict) and {"last_epoch", "base", "beforehand"} <= state_dict.keys()):
+            raise PrivacyError(f"got no state of a {type(self).__name__}: {state_dict!r:.80}; expected all of what state_dict() gave")
         self.last_epoch, self.base = state_dict["last_epoch"], state_dict["base"]
         same = math.isclose(self._value, getattr(self.optimizer, self.sets), rel_tol=1e-9)
         self._beforehand = not self.optimizer.ledger.steps or (same and state_dict["beforehand"])
