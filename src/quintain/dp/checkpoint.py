@@ -50,8 +50,8 @@ def load(path: str | os.PathLike[str], *, has_optimizer: bool, map_location: Any
     """What ``save`` wrote: tensors, numbers, names and containers of these, never code.
 
     Raises:
-        PrivacyError: If it holds anything else, has no weights, does not say what was spent, or has the state of an optimiser where there is none,
-            or the other way round.
+        PrivacyError: If it holds anything else, has no weights, does not say what was spent, or has the state of an optimiser where there
+            is none, or the other way round.
     """
     packed = io.BytesIO(read_bytes(Path(path)))
     try:
