@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.modules import module as torch_module
 
-from quintain.certify import IntervalBounds, Network, Smoothed, largest_radius, network, worst_logits
+from quintain.certify import IntervalBounds, Network, Smoothed, largest_radius, network, radius, worst_logits
 from quintain.certify.arithmetic import deployed
 from quintain.certify.conditions import require_bounded_rounding
 from quintain.certify.rules import bound_layer
@@ -358,6 +358,63 @@ class Drawing(Counting):
 def test_a_model_that_changes_between_calls_is_refused(kind):
     with pytest.raises(ModelError, match=r"changes while|the same each time|writes into"):
         certify(kind(), 1, 2)
+
+
+TURNS = [0]
+
+
+class Turning(nn.Module):
+    """Does what ``then`` says from its eighth forward on; what is counted is no part of the model, so that its hash stays."""
+
+    def __init__(self, then):
+        super().__init__()
+        self.a, self.then = dense([[1.0], [0.0]], [0.0, 0.1]), then
+
+    def forward(self, x):
+        TURNS[0] += 1
+        return self.then(self, x) if TURNS[0] > 7 else self.a(x)
+
+
+def lowered(net, x):
+    torch.set_float32_matmul_precision("medium")
+    try:
+        return net.a(x)
+    finally:
+        precisely()
+
+
+THEN = {"a number": lambda net, x: net.a(x * 0.1), "an operation": lambda net, x: F.relu(net.a(x)), "fewer bits": lowered}
+
+
+@pytest.mark.parametrize("then", THEN.values(), ids=THEN)
+def test_a_forward_that_turns_into_another_one_while_a_radius_is_looked_for_is_refused(then):
+    TURNS[0] = 0
+    model, x, y = Classifier(Turning(then).eval()), torch.tensor([[0.5]]), torch.tensor([0])
+    with restored(precisely), pytest.raises(ModelError, match=r"something else than was read|switch it off"):
+        largest_radius(IntervalBounds(), model, x, y, Linf(0.01))
+    assert TURNS[0] > 7
+
+
+def test_a_model_that_changes_between_the_calls_of_one_search_is_refused(monkeypatch):
+    net, narrow = dense([[1.0], [0.0]], [0.0, 0.1]).eval(), radius._Search.narrow
+
+    def changing(search, rows, *, halve):
+        net.bias.data[1] += 0.01
+        narrow(search, rows, halve=halve)
+
+    monkeypatch.setattr(radius._Search, "narrow", changing)
+    with pytest.raises(ModelError, match="changes while"):
+        largest_radius(IntervalBounds(), Classifier(net), torch.tensor([[0.5]]), torch.tensor([0]), Linf(0.01))
+
+
+def test_a_net_is_read_once_for_all_calls_of_a_search(monkeypatch):
+    read = []
+    monkeypatch.setattr(network.Network, "of", lambda *given, of=network.Network.of: read.append(given) or of(*given))
+    model = Classifier(dense([[1.0], [0.0]], [0.0, 0.1]).eval())
+    outcome = largest_radius(IntervalBounds(), model, torch.tensor([[0.5]]), torch.tensor([0]), Linf(0.01))
+    assert outcome.radius.item() == pytest.approx(0.4, rel=0.01)
+    assert outcome.cost.item() > 4
+    assert len(read) == 1
 
 
 def test_writing_into_a_tensor_of_the_net_is_refused():

@@ -102,17 +102,30 @@ def require_own_type(net: nn.Module) -> None:
         )
 
 
+def require_unchanged(model: Target, before: str) -> None:
+    """Refuse a model whose weights or program differ from those that were read, so that what was found is of no one model.
+
+    Args:
+        model: The model.
+        before: Its hash when it was read.
+
+    Raises:
+        ModelError: If its hash is another one now.
+    """
+    if model.hash != before:
+        raise ModelError(
+            f"{model.name} changes while it is certified: its weights, buffers or attributes are others than before. Expected a forward "
+            "that leaves the model as it is; look for layers in training mode and for buffers that count or average"
+        )
+
+
 @contextmanager
 def unchanged(model: Target) -> Iterator[None]:
-    """Refuse a model whose weights or program differ after the block from before, so that what was found is of no one model.
+    """Refuse a model whose weights or program differ after the block from before.
 
     Raises:
         ModelError: If its hash differs.
     """
     before = model.hash
     yield
-    if model.hash != before:
-        raise ModelError(
-            f"{model.name} changes while it is certified: its weights, buffers or attributes are others than before. Expected a forward "
-            "that leaves the model as it is; look for layers in training mode and for buffers that count or average"
-        )
+    require_unchanged(model, before)

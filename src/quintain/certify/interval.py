@@ -1,14 +1,16 @@
 """Interval bound propagation: lower bounds on the margin over a ball by one pass, cheap and loose."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 
 import torch
 from torch import Tensor
 
 from quintain.certify.arithmetic import EXACT, Arithmetic, deployed
-from quintain.certify.conditions import require_bounded_rounding, require_own_type, require_readable, unchanged
+from quintain.certify.conditions import require_bounded_rounding, require_own_type, require_readable, require_unchanged
 from quintain.certify.labels import require_labels
 from quintain.certify.network import Network
 from quintain.certify.observed import operations_of, require_margins_kept
@@ -82,8 +84,40 @@ class IntervalBounds:
 
     def __call__(self, model: Target, x: Tensor, y: Tensor, threat: Ball, *, eps: Tensor | None = None) -> CertificateOutcome:
         """Bounds for inputs ``x`` (B, *S) with labels ``y`` (B,); ``eps`` (B,) replaces the threat's radius by one per example."""
+        return self.read(model)(x, y, threat, eps=eps)
+
+    def read(self, model: Target) -> "Reading":
+        """Read a model's operations once, for many calls; each looks whether the model is still the one that was read, and does that."""
         if not isinstance(model, Classifier):
             raise ModelError(f"interval bounds read the layers of a Classifier; got a {type(model).__name__}, whose layers are not seen")
+        require_readable(model.net)
+        before, check = model.hash, partial(require_bounded_rounding, model.net, model.device, model.dtype)
+        check()
+        return Reading(model, Network.of(model.net, check), check, before)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """Interval bounds of one model, whose operations were read before.
+
+    Args:
+        model: The model.
+        network: Its operations.
+        check: Refuses what lets them round more than their type does.
+        hash: The model's when it was read.
+    """
+
+    model: Classifier
+    network: Network
+    check: Callable[[], None]
+    hash: str
+
+    def __call__(self, x: Tensor, y: Tensor, threat: Ball, *, eps: Tensor | None = None) -> CertificateOutcome:
+        """As ``IntervalBounds``.
+
+        Raises:
+            ModelError: Also if the model is not the one that was read.
+        """
         require_inside(threat, x)
         if eps is not None and not isinstance(eps, Tensor):
             raise SettingError(
@@ -91,73 +125,69 @@ class IntervalBounds:
             )
         if eps is not None and not (eps.shape == x.shape[:1] and bool((eps >= 0).all())):
             raise SettingError(f"eps of shape {tuple(eps.shape)}, {eps}; expected a radius from 0 up for each of {len(x)} inputs")
-        require_readable(model.net)
-        with torch.no_grad(), unchanged(model):
-            return _outcome(model, x, y, threat, eps)
+        require_readable(self.model.net)
+        self.check()
+        with torch.no_grad():
+            outcome = self._outcome(x, y, threat, eps)
+        require_unchanged(self.model, self.hash)
+        return outcome
 
+    def _outcome(self, x: Tensor, y: Tensor, threat: Ball, eps: Tensor | None) -> CertificateOutcome:
+        model, arithmetic = self.model, deployed(self.model.dtype)
+        if len(x):
+            require_labels(x, y, model(x[:1].clone()).shape[1])
+        # bounds are computed in float64 on what the model gets: the input rounded once to its type, which
+        # ``cast`` accounts for
+        bounds, clean = [], []
+        for rows in torch.arange(len(x), device=x.device).split(CHUNK) if len(x) else ():
+            clean.append(-margin(model(x[rows]).double(), y[rows]))
+            cast = _started(x[rows].to(model.device, torch.float64), threat, None if eps is None else eps[rows], arithmetic)
+            bounds.append(_lowest(self.network, cast, y[rows].to(model.device), arithmetic).to(x.device))
+        require_own_type(model.net)
+        if len(x):
+            self._require_read(x[:2], y[:2], threat, None if eps is None else eps[:2])
+        lower, actual = torch.cat([x.new_zeros(0, dtype=torch.float64), *bounds]), torch.cat([x.new_zeros(0, dtype=torch.float64), *clean])
+        error = ~actual.isfinite()
+        crossed = ~error & (lower > actual)
+        if crossed.any():
+            row = int(crossed.nonzero()[0])
+            raise Contradiction(
+                f"interval bounds prove a margin of at least {lower[row]:g} for example {row}, but the model's "
+                f"own is {actual[row]:g}: the bounds are not of the function that runs. Look for hooks, or "
+                "layers that compute something else than their type says"
+            )
+        lower = torch.where(error, -torch.inf, lower)
+        return CertificateOutcome(lower > 0, lower, None, torch.full_like(y, 2), ASSUMES, error)
 
-def _outcome(model: Classifier, x: Tensor, y: Tensor, threat: Ball, eps: Tensor | None) -> CertificateOutcome:
-    device, arithmetic = model.device, deployed(model.dtype)
+    def _require_read(self, x: Tensor, y: Tensor, threat: Ball, eps: Tensor | None) -> None:
+        """Refuse a net that does other operations than were read, at a few inputs and two points of the ball round each.
 
-    def check() -> None:
-        require_bounded_rounding(model.net, device, model.dtype)
-
-    check()
-    network = Network.of(model.net, check)
-    if len(x):
-        require_labels(x, y, model(x[:1].clone()).shape[1])
-    # bounds are computed in float64 on what the model gets: the input rounded once to its type, which
-    # ``cast`` accounts for
-    bounds, clean = [], []
-    for rows in torch.arange(len(x), device=x.device).split(CHUNK) if len(x) else ():
-        clean.append(-margin(model(x[rows]).double(), y[rows]))
-        cast = _started(x[rows].to(model.device, torch.float64), threat, None if eps is None else eps[rows], arithmetic)
-        bounds.append(_lowest(network, cast, y[rows].to(model.device), arithmetic).to(x.device))
-    require_own_type(model.net)
-    if len(x):
-        _require_read(network, model, x[:2], y[:2], threat, None if eps is None else eps[:2])
-    lower, actual = torch.cat([x.new_zeros(0, dtype=torch.float64), *bounds]), torch.cat([x.new_zeros(0, dtype=torch.float64), *clean])
-    error = ~actual.isfinite()
-    crossed = ~error & (lower > actual)
-    if crossed.any():
-        row = int(crossed.nonzero()[0])
-        raise Contradiction(
-            f"interval bounds prove a margin of at least {lower[row]:g} for example {row}, but the model's "
-            f"own is {actual[row]:g}: the bounds are not of the function that runs. Look for hooks, or "
-            "layers that compute something else than their type says"
-        )
-    lower = torch.where(error, -torch.inf, lower)
-    return CertificateOutcome(lower > 0, lower, None, torch.full_like(y, 2), ASSUMES, error)
-
-
-def _require_read(network: Network, model: Classifier, x: Tensor, y: Tensor, threat: Ball, eps: Tensor | None) -> None:
-    """Refuse a net that does other operations than were read, at a few inputs and two points of the ball round each.
-
-    Raises:
-        ModelError: If it does: a forward may branch on what an input is, and so do one thing when read and another
-            when run.
-        Contradiction: If an operation returns what its bounds exclude, or the model answers with a smaller margin than is proven.
-    """
-    x = x.to(model.device, torch.float64)
-    step = threat.eps if eps is None else eps.to(x).reshape(-1, *[1] * (x.ndim - 1))
-    step = step / math.sqrt(x.shape[1:].numel()) if isinstance(threat, L2) else step
-    z = torch.cat([x, (x - step).clamp(min=threat.low), (x + step).clamp(max=threat.high)]).to(model.dtype)
-    (run, done), (read, found) = operations_of(lambda: model(z.clone())), operations_of(lambda: network.replay(z))
-    if done != found:
-        runs, reads = next(pair for pair in zip_longest(done, found, fillvalue="nothing") if pair[0] != pair[1])
-        raise ModelError(
-            f"{model.name} does something else than was read of its forward: where {reads} was read, it runs {runs}. "
-            "Look for branches on what an input is, such as isinstance(x, torch.Tensor)"
-        )
-    y, arithmetic = y.to(model.device), deployed(model.dtype)
-    bounds = network.margins(_started(x, threat, eps, arithmetic), y, arithmetic, seen=network.observe(z))
-    require_margins_kept(bounds, run, y)
-    if not torch.allclose(run, read, rtol=SAME, atol=SAME * max(1.0, float(run.abs().max())), equal_nan=True):
-        raise ModelError(
-            f"{model.name} does something else than was read of its forward: logits differ by up to "
-            f"{float((run - read).abs().max()):g}. Look for branches on what an input is, such as "
-            "isinstance(x, torch.Tensor)"
-        )
+        Raises:
+            ModelError: If it does: a forward may branch on what an input is, and so do one thing when read and another
+                when run.
+            Contradiction: If an operation returns what its bounds exclude, or the model answers with a smaller margin than is proven.
+        """
+        model, network = self.model, self.network
+        x = x.to(model.device, torch.float64)
+        step = threat.eps if eps is None else eps.to(x).reshape(-1, *[1] * (x.ndim - 1))
+        step = step / math.sqrt(x.shape[1:].numel()) if isinstance(threat, L2) else step
+        z = torch.cat([x, (x - step).clamp(min=threat.low), (x + step).clamp(max=threat.high)]).to(model.dtype)
+        (run, done), (read, found) = operations_of(lambda: model(z.clone()), self.check), operations_of(lambda: network.replay(z))
+        if done != found:
+            runs, reads = next(pair for pair in zip_longest(done, found, fillvalue="nothing") if pair[0] != pair[1])
+            raise ModelError(
+                f"{model.name} does something else than was read of its forward: where {reads} was read, it runs {runs}. "
+                "Look for branches on what an input is, such as isinstance(x, torch.Tensor)"
+            )
+        y, arithmetic = y.to(model.device), deployed(model.dtype)
+        bounds = network.margins(_started(x, threat, eps, arithmetic), y, arithmetic, seen=network.observe(z))
+        require_margins_kept(bounds, run, y)
+        if not torch.allclose(run, read, rtol=SAME, atol=SAME * max(1.0, float(run.abs().max())), equal_nan=True):
+            raise ModelError(
+                f"{model.name} does something else than was read of its forward: logits differ by up to "
+                f"{float((run - read).abs().max()):g}. Look for branches on what an input is, such as "
+                "isinstance(x, torch.Tensor)"
+            )
 
 
 def _started(x: Tensor, threat: Ball, eps: Tensor | None, arithmetic: Arithmetic) -> Span:

@@ -19,13 +19,19 @@ LEAVING = {"numpy", "__array__", "data_ptr", "untyped_storage", "storage", "__dl
 
 
 class _Recording(TorchDispatchMode):
-    """Notes each operation on tensors, with its settings and with shapes and types in the place of values."""
+    """Notes each operation on tensors, with its settings and with shapes and types in the place of values.
 
-    def __init__(self) -> None:
+    Args:
+        check: Called at every operation, since what runs may itself have changed global settings.
+    """
+
+    def __init__(self, check: Callable[[], None]) -> None:
         super().__init__()
+        self.check = check
         self.operations: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+        self.check()
         result = func(*args, **(kwargs or {}))
         if str(func) not in VIEWS or result.shape != args[0].shape:
             self.operations.append(f"{func}{fx.node.map_aggregate((*args, *(kwargs or {}).items()), _described)}")
@@ -42,13 +48,17 @@ class _Staying(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def operations_of(run: Callable[[], Tensor]) -> tuple[Tensor, list[str]]:
+def operations_of(run: Callable[[], Tensor], check: Callable[[], None] = lambda: None) -> tuple[Tensor, list[str]]:
     """What ``run`` returns, and the operations on tensors that it is made of; reading a value, as a branch on it does, is one.
+
+    Args:
+        run: What to run.
+        check: Called at each of its operations: what it raises is passed on.
 
     Raises:
         ModelError: If it takes values out of torch.
     """
-    with _Staying(), _Recording() as recording:
+    with _Staying(), _Recording(check) as recording:
         result = run()
     return result, recording.operations
 

@@ -1,7 +1,8 @@
 """What a certifier returns."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -36,3 +37,11 @@ class Certifier(Protocol):
 
     def __call__(self, model: Target, x: Tensor, y: Tensor, threat: Ball, *, eps: Tensor | None = None) -> CertificateOutcome:
         """Prove what can be proven of ``x`` (B, *S) and labels ``y`` (B,); ``eps`` (B,) is a radius each, in place of the threat's."""
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """A certifier that reads a model first, which is done once for all calls on one model."""
+
+    def read(self, model: Target) -> Callable[..., CertificateOutcome]:
+        """A call with the arguments of ``Certifier`` but for the model; it notices a model that is another one than was read."""

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from quintain.certify.outcome import CertificateOutcome, Certifier
+from quintain.certify.outcome import CertificateOutcome, Certifier, Reader
 from quintain.models.target import Target
 from quintain.threats.ball import Ball, require_types
 from quintain.threats.l2 import L2
@@ -60,12 +61,13 @@ class _Search:
     """The two ends of what is open, (2, B): proven in row 0, refused in row 1; their sizes, margins and places on the grid."""
 
     def __init__(self, certifier: Certifier, model: Target, x: Tensor, y: Tensor, threat: Ball, largest: float) -> None:
-        self.certify = lambda rows, eps: certifier(model, x[rows], y[rows], threat, eps=eps)
+        certify = certifier.read(model) if isinstance(certifier, Reader) else partial(certifier, model)
+        self.certify = lambda rows, eps: certify(x[rows], y[rows], threat, eps=eps)
         ceiling = (threat.high - threat.low) * (math.sqrt(x.shape[1:].numel()) if isinstance(threat, L2) else 1.0)
         first, last = max(threat.eps or ceiling / 256, SMALLEST), max(ceiling, threat.eps, largest)
         self.size = x.new_zeros(2, len(x), dtype=torch.float64)
         self.size[1] = torch.inf
-        self.clean = certifier(model, x, y, threat, eps=self.size[0])
+        self.clean = certify(x, y, threat, eps=self.size[0])
         self.margin = torch.stack([self.clean.margin, torch.full_like(self.size[1], -torch.inf)])
         self.cost = self.clean.cost.clone()
         self.place = torch.empty_like(self.size, dtype=torch.long)
