@@ -31,15 +31,15 @@ def test_a_silent_site_is_left_out_or_not_by_when_it_fell_silent(stage):
 
 
 def test_weights_stay_inside_and_give_the_weighted_mean():
-    given, weights = vectors(), {f"site-{i}": 10 * i for i in range(4)}
-    result = secure_sum(given, weights=weights, drop={"site-2": "masked"})
-    assert result.weight == 0 + 10 + 30
-    expected = (10 * given["site-1"] + 30 * given["site-3"]) / 40
+    given, weights = vectors(), {f"site-{i}": 20 + i for i in range(4)}
+    result = secure_sum(given, weights=weights, drop={"site-2": "masked"}, corrupt=0)
+    assert result.weight == 20 + 21 + 23
+    expected = (20 * given["site-0"] + 21 * given["site-1"] + 23 * given["site-3"]) / 64
     assert np.abs(result.mean - expected).max() < 1e-6
 
 
 def test_weights_that_sum_to_nothing_have_no_mean():
-    empty = secure_sum(vectors(), weights=dict.fromkeys(vectors(), 0))
+    empty = secure_sum(vectors(), weights=dict.fromkeys(vectors(), 1))
     for weight in (0, -3):
         with pytest.raises(SettingError, match=f"sum to {weight}"):
             _ = replace(empty, weight=weight).mean
@@ -81,7 +81,7 @@ def test_abandoned_rounds_say_why():
             SettingError,
             "weight of 'site-0' = 2.5; expected an integer",
         ),
-        ({"weights": {"site-0": -1, "site-1": 1, "site-2": 1, "site-3": 1}}, SettingError, "weight = -1"),
+        ({"weights": {"site-0": -1, "site-1": 1, "site-2": 1, "site-3": 1}}, SettingError, "the weight of 'site-0' is -1"),
         ({"identities": {}}, SettingError, "identities does not fit"),
         ({"threshold": 2}, SettingError, "threshold = 2 of 4"),
         ({"minimum": 5}, SettingError, "minimum = 5"),

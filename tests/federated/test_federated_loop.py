@@ -48,10 +48,11 @@ def accuracy(net, data):
 
 def test_one_full_batch_step_is_the_pooled_step():
     data = blobs()
-    sites = split(data, 4, alpha=1.0, least=10, least_per_class=1).sites
+    sites = split(data, 4, alpha=10.0, least=10, least_per_class=1).sites
+    assert len(set(sizes(sites).values())) > 1
     pooled, federated = linear(), linear()
     fit(pooled, data, ONE_STEP)
-    result = train(sites, federated, FederatedPlan(1, ONE_STEP, weights=sizes(sites)))
+    result = train(sites, federated, FederatedPlan(1, ONE_STEP, weights=sizes(sites), minimum=4, corrupt=0))
     assert (weights(pooled) - weights(linear())).abs().max() > 1e-2
     assert (weights(pooled) - weights(federated)).abs().max() < 1e-6
     assert result.rounds[0].weight == len(data)
@@ -71,9 +72,10 @@ def test_without_weights_every_site_counts_alike():
 
 def test_a_round_without_one_site_is_the_pooled_step_of_the_others():
     data = blobs()
-    sites = split(data, 4, alpha=None).sites
+    sites = split(data, 4, alpha=10.0, least=10, least_per_class=1).sites
     federated, pooled = linear(), linear()
-    result = train(sites, federated, FederatedPlan(1, ONE_STEP, weights=sizes(sites)), drop={0: ("hospital-2", "masked")})
+    plan = FederatedPlan(1, ONE_STEP, weights=sizes(sites), corrupt=0)
+    result = train(sites, federated, plan, drop={0: ("hospital-2", "masked")})
     left = [name for name in sites if name != "hospital-2"]
     x, y = (torch.cat(parts).numpy() for parts in zip(*(sites[n].batch(np.arange(len(sites[n]))) for n in left), strict=True))
     fit(pooled, from_arrays(x, y, classes=2), ONE_STEP)
@@ -87,7 +89,7 @@ def test_rounds_learn_and_their_facts_are_told():
     net, told = linear(), []
     before = accuracy(net, data)
     drop = {1: ("hospital-3", "masked"), 2: ("hospital-1", "late")}
-    sites = split(data, 5, least=10, least_per_class=1).sites
+    sites = split(data, 5, alpha=20.0, least=10, least_per_class=1).sites
     plan = FederatedPlan(4, Recipe(epochs=10, batch=32, rate=0.02), weights=sizes(sites))
     result = train(sites, net, plan, seed=3, drop=drop, on_round=lambda facts, summed: told.append((facts, summed)))
     assert accuracy(net, data) > max(0.75, before)
@@ -240,8 +242,8 @@ def test_a_site_that_lies_beyond_its_bound_abandons_the_round_and_moves_no_model
     assert torch.equal(weights(net), before)
 
     # Within the clip of all sites but beyond what the public weights allow: the survivors' own bound refuses it.
-    lie["hospital-4"] = 3000
-    uneven = replace(plan, weights={name: 100 if name == "hospital-1" else 1 for name in sites})
+    lie["hospital-4"] = 4200
+    uneven = replace(plan, minimum=5, weights={name: 8 if name == "hospital-1" else 5 for name in sites})
     assert not train(sites, linear(), plan).rounds[0].simulated.exact  # equal weights allow it: the clip bounds what a lie can do
     with pytest.raises(ProtocolError, match="as clip and public weights allow"):
         train(sites, linear(), uneven)
@@ -388,7 +390,7 @@ def test_the_terms_of_a_round_name_recipe_objective_data_and_counter():
     assert [task.counter for task in seen] == [0, 1]
     assert len({replace(task, counter=0) for task in seen}) == 1
     assert repr(ONE_STEP) in seen[0].recipe
-    assert "'hospital-1': 1" in seen[0].recipe
+    assert seen[0].weights == (1, 1, 1)
     assert seen[0].objective == "Plain()"
     assert seen[0].data == "samples of shape (6,) in [0, 1]"
     assert len(seen[0].federation) == 64

@@ -68,6 +68,50 @@ def test_two_sums_over_one_model_do_not_subtract_to_a_sites_update(monkeypatch):
     assert guess[-1] == 12  # its weight with it
 
 
+@pytest.mark.parametrize("kept", [False, True])
+def test_two_sums_of_one_cohort_under_other_weights_do_not_subtract_to_a_sites_update(kept, tmp_path):
+    """The attack: equal weights, then site-0's raised; twice the second sum less the first is site-0's update within rounding."""
+    sites = Sites()
+    if kept:
+        sites.journals = {name: FolderJournal(tmp_path / name) for name in sites.names}
+    update = np.random.default_rng(1).uniform(-1, 1, (5, 40))
+
+    def asked(weights, model=MODEL):
+        terms = replace(sites.terms(model=model), minimum=5)
+        terms = replace(terms, task=replace(terms.task, weights=weights))
+        sites.words = {n: sites.encoding.quantise(update[i] * weights[i] / max(weights)) for i, n in enumerate(sites.names)}
+        return sum_words(terms, sites.identities, sites.words, {}, journals=sites.journals).total * max(weights)
+
+    equal = asked((2, 2, 2, 2, 2))
+    with pytest.raises(RoundAbandonedError, match=r"0 of 5 sites signed .* or of these under other terms"):
+        asked((3, 2, 2, 2, 2))
+    raised = asked((3, 2, 2, 2, 2), OTHER)  # as if the journal had forgotten: another model's name over the same updates
+    assert np.abs(raised - equal - update[0]).max() < 2 * 5 * 3 / 1000
+    assert np.array_equal(asked((2, 2, 2, 2, 2)), equal)  # the same terms may be asked again
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: replace(t, task=replace(t.task, recipe="Recipe(rate=2)")),
+        lambda t: replace(t, task=replace(t.task, objective="Trades()")),
+        lambda t: replace(t, task=replace(t.task, data="raw")),
+        lambda t: replace(t, task=replace(t.task, weights=(1, 1, 1, 1, 1))),
+        lambda t: replace(t, encoding=replace(t.encoding, clip=0.5)),
+        lambda t: replace(t, encoding=replace(t.encoding, scale=999)),
+    ],
+    ids=["recipe", "objective", "data", "weights", "clip", "scale"],
+)
+def test_a_second_sum_over_one_model_under_other_terms_is_refused(change):
+    sites = Sites()
+    assert sites.sum().exact
+    with pytest.raises(RoundAbandonedError, match=r"0 of 5 sites signed .* under other terms"):
+        sum_words(change(sites.terms()), sites.identities, sites.words, {}, journals=sites.journals)
+    terms = sites.terms()
+    again = replace(terms, task=replace(terms.task, federation="another name for it"))
+    assert sum_words(again, sites.identities, sites.words, {}, journals=sites.journals).exact
+
+
 @pytest.mark.parametrize("gone", [["site-0"], ["site-4"]])
 def test_a_first_sum_without_a_site_bars_the_sum_with_it_too(gone):
     sites = Sites()
@@ -166,6 +210,29 @@ def test_claims_are_made_once(make, tmp_path):
         journal.claim_answer(b"3" * 16, MODEL, b"others")
     with pytest.raises(ProtocolError, match="answered once"):
         journal.claim_answer(b"3" * 16, MODEL, b"cohort")  # a refused round is burnt
+
+
+def test_a_journal_remembers_wherever_its_process_goes(tmp_path, monkeypatch):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    monkeypatch.chdir(tmp_path / "one")
+    journal = FolderJournal(Path("notes"))
+    journal.claim_update("f", 0, MODEL, b"1")
+    journal.claim_answer(b"r" * 16, MODEL, b"cohort")
+    monkeypatch.chdir(tmp_path / "two")
+    assert journal.answered(b"r" * 16)
+    with pytest.raises(ProtocolError, match="masked once"):
+        journal.claim_update("f", 0, MODEL, b"2")
+    with pytest.raises(ProtocolError, match="other survivors"):
+        journal.claim_answer(b"s" * 16, MODEL, b"others")
+    assert not (tmp_path / "two/notes").exists()
+
+
+def test_a_journal_is_for_its_site_alone(tmp_path):
+    journal = FolderJournal(tmp_path / "journal")
+    journal.claim_answer(bytes(16), MODEL, b"cohort")
+    assert (tmp_path / "journal").stat().st_mode & 0o777 == 0o700
+    assert {note.stat().st_mode & 0o777 for note in (tmp_path / "journal").iterdir()} == {0o600}
 
 
 def test_of_two_processes_that_claim_at_once_one_is_refused(tmp_path):

@@ -65,6 +65,7 @@ OFFERS = {
     "recipe": lambda p: replace(p, task=Task(recipe="Recipe(epochs=2)")),
     "objective": lambda p: replace(p, task=Task(objective="Recipe(epochs=2)")),
     "data": lambda p: replace(p, task=Task(data="Recipe(epochs=2)")),
+    "weights": lambda p: replace(p, task=Task(weights=(2, 2, 2, 2, 2, 2))),
 }
 
 

@@ -15,6 +15,7 @@ from quintain.evaluate.subject import clean_tally, stored
 from quintain.federated import FederatedPlan, SecureSum, split, train
 from quintain.federated import Round as Facts
 from quintain.federated.secagg.policy import default_threshold
+from quintain.federated.secagg.weights import capped_weights
 from quintain.models.classifier import Classifier
 from quintain.results.privacy_records import Federated, Round, Site
 from quintain.results.tally import Tally
@@ -38,7 +39,8 @@ def federated_outcome(
     """Split the data over sites, train by secure aggregation, and compare. One site falls silent in the middle round,
     where the threshold leaves room for that.
 
-    The sites' numbers of examples are their weights in the average; they are public, as the record shows them. The server's view of
+    The sites' numbers of examples are their weights in the average, up to the largest weight by which no site stands out in a sum more than
+    one of two equals; a note says where it cuts. They are public, as the record shows them. The server's view of
     each round is attacked, and what the difference of two neighbouring sums tells of a site is measured and noted.
 
     Each site alone, and the model on all data in one place, gets as many local epochs as a site has in all rounds together.
@@ -70,10 +72,13 @@ def federated_outcome(
     def on_round(facts: Facts, _sum: SecureSum | None) -> None:
         found.append(_round(facts, clean_tally(Classifier(net.eval(), classes=test.classes), test)))
 
+    sizes = {name: len(part) for name, part in parts.sites.items()}
+    plan = FederatedPlan(rounds, local)
+    weights = capped_weights(sizes, plan.terms(sites)[1], plan.corrupt)
     done = train(
         parts.sites,
         net,
-        FederatedPlan(rounds, local, weights={name: len(part) for name, part in parts.sites.items()}),
+        replace(plan, weights=weights),
         seed=derive(seed, "federate"),
         drop={rounds // 2: (quiet, "masked")} if spare else {},
         progress=progress,
@@ -101,6 +106,12 @@ def federated_outcome(
         for facts in done.rounds
         for name, near in facts.simulated.exposed.items()
     )
+    notes += (
+        f"a site has at most {done.share:.0%} of a sum's weight, in the smallest sum less what {plan.corrupt} of its sites may take off it",
+    )
+    cut = ", ".join(f"{name} weighs {weight} and not {sizes[name]}" for name, weight in weights.items() if weight < sizes[name])
+    if cut:
+        notes += (f"weights are numbers of examples, cut where a sum would come near to one site's own update: {cut}",)
     if not spare:
         notes = (*notes, f"{sites} sites stand no dropout if one of them may side with the server: none was tried")
     return Outcome(body, (clean_claim(subject, test),), notes)

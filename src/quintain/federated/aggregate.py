@@ -16,6 +16,7 @@ from quintain.federated.secagg.encoding import WORD, Encoding, Words, check_type
 from quintain.federated.secagg.journal import Journal, MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster
 from quintain.federated.secagg.policy import ROUND_BYTES, Policy, default_threshold
+from quintain.federated.secagg.weights import check_weights
 from quintain.federated.transport import InProcess, Stage, Transport
 from quintain.federated.view import ServerView
 
@@ -122,8 +123,10 @@ def secure_sum(
     Args:
         vectors: Site to (length,) vector, in the order of the roster.
         drop: Site to the stage from which it is silent: keys, shares, masked, late, agree or unmask.
-        weights: Site to integer weight, 0 or more; None for a plain sum. The weights travel inside the sum and it tells
-            their sum, which is a single site's weight to whoever knows the others', or a second sum without that site.
+        weights: Site to integer weight, 1 or more; None for a plain sum. The weights travel inside the sum and it tells
+            their sum, which is a single site's weight to whoever knows the others', or a second sum without that site. One by which
+            its site would stand out in the sum more than one of two equals is refused (``secagg.weights``); sites that live apart
+            cannot check that of weights they do not see, and give public ones instead (``Task.weights``).
         clip: C.
         scale: s; None for the largest power of two whose sums cannot wrap.
         threshold: t; None for floor(2n/3) + 1.
@@ -154,6 +157,7 @@ def secure_sum(
     keyring = _checked_keyring(identities) if identities else {name: Identity.create(name) for name in names}
     roster = Roster.of(*(keyring[name] for name in names))
     length = _as_array(names[0], vectors[names[0]]).size
+    weights = {name: int(weight) for name, weight in weights.items()} if weights else None
     cap = public_cap(weights.values()) if weights else 0
     encoding = Encoding(length, clip, scale, len(names), cap) if scale is not None else finest(length, clip, len(names), cap)
     needed = default_threshold(len(names)) if threshold is None else threshold
@@ -166,6 +170,8 @@ def secure_sum(
         model_hash,
         corrupt,
     )
+    if weights:
+        check_weights(weights, policy.minimum, corrupt, encoding.largest * int(max(weights.values())) // cap)
     words = {name: encoding.quantise(_as_array(name, vectors[name]), weights[name] if weights else None) for name in names}
     return sum_words(policy, keyring, words, silent, journals={name: MemoryJournal() for name in names})
 

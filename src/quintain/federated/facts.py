@@ -66,9 +66,11 @@ class Federated:
         parties: Size of the roster.
         threshold: t that was in force.
         encoding: The grid of the updates.
+        share: The largest part of a sum's weight that is one site's: of the smallest sum, less the sites that may side with the server.
     """
 
     rounds: tuple[Round, ...]
     parties: int
     threshold: int
     encoding: Encoding
+    share: float

@@ -21,8 +21,9 @@ from quintain.federated.plan import FederatedPlan
 from quintain.federated.secagg.encoding import Encoding, check_types, finest
 from quintain.federated.secagg.journal import Journal, MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster
-from quintain.federated.secagg.policy import ROUND_BYTES, Policy, Task, default_threshold
+from quintain.federated.secagg.policy import ROUND_BYTES, Policy, Task
 from quintain.federated.secagg.primitives import bind
+from quintain.federated.secagg.weights import largest_share
 from quintain.federated.transport import Stage
 from quintain.federated.view import ServerView
 from quintain.training import Objective, Plain
@@ -45,12 +46,13 @@ def train(
 
     .. math:: \theta \leftarrow \theta + \frac{\sum_{i \in U} w_i\, \mathrm{clip}(\theta_i - \theta, -C, C)}{\sum_{i \in U} w_i}
 
-    with public weights w_i, all equal unless the plan says otherwise; the numerator is a secure sum. Only trainable parameters are
-    averaged. A site whose training or journal fails is silent in that round. A site that is proven to have cheated (``Round.accused``) is
-    left out of all rounds after it, which ``Round.refused`` tells. A round that is abandoned leaves the model as it was, and
-    the next one tries again with new keys. Should some sites have helped to open the abandoned sum, they open none of other survivors
-    over that model: the server may have the sum and deny it. So where a cheat is found when they have answered, no round goes on without
-    it: train anew without that site. After each round the server's own view is attacked (``verify_hidden``).
+    with public weights w_i, all equal unless the plan says otherwise; the numerator is a secure sum. A weight by which a site would stand
+    out in it more than one of two equals is refused. Only trainable parameters are averaged. A site whose training or journal fails is
+    silent in that round. A site that is proven to have cheated (``Round.accused``) is left out of all rounds after it, which
+    ``Round.refused`` tells. A round that is abandoned leaves the model as it was, and the next one tries again with new keys. Should some
+    sites have helped to open the abandoned sum, they open none of other survivors over that model: the server may have the sum and deny
+    it. So where a cheat is found when they have answered, no round goes on without it: train anew without that site. After each round the
+    server's own view is attacked (``verify_hidden``).
 
     Args:
         sites: Name to data, in the order of the roster.
@@ -126,7 +128,7 @@ def train(
         reasons += "".join(f"; {name}: {why}" for name, why in cheats.items())
         told = f"all {plan.rounds} rounds were abandoned, the model is as it was; the last one: {rounds[-1].abandoned}{reasons}"
         raise SabotageError(told, tuple(cheats)) if cheats else ProtocolError(told)
-    return Federated(tuple(rounds), len(sites), federation.threshold, federation.encoding)
+    return Federated(tuple(rounds), len(sites), federation.threshold, federation.encoding, federation.share)
 
 
 def model_hash(net: nn.Module) -> bytes:
@@ -150,6 +152,7 @@ class _Federation:
     weights: Mapping[str, int]
     encoding: Encoding
     threshold: int
+    minimum: int
     task: Task
 
     @classmethod
@@ -165,22 +168,22 @@ class _Federation:
         encoding = finest(length, plan.clip, len(sites)) if plan.scale is None else Encoding(length, plan.clip, plan.scale, len(sites))
         task = Task(
             federation=roster.digest.hex(),
-            recipe=f"{plan.local!r}, weights {weights}",
+            recipe=repr(plan.local),
             objective=repr(objective),
             data=f"samples of shape {shape} in [0, 1]",
+            weights=tuple(weights.values()),
         )
-        threshold = default_threshold(len(sites)) if plan.threshold is None else plan.threshold
-        return cls(plan, identities, {name: MemoryJournal() for name in sites}, roster, weights, encoding, threshold, task)
+        threshold, minimum = plan.terms(len(sites))
+        return cls(plan, identities, {name: MemoryJournal() for name in sites}, roster, weights, encoding, threshold, minimum, task)
 
     def policy(self, index: int, net: nn.Module) -> Policy:
         """The terms of a round over this model, under an id of its own."""
-        minimum = max(2, self.threshold) if self.plan.minimum is None else self.plan.minimum
         task = replace(self.task, counter=index)
         return Policy(
             self.roster,
             secrets.token_bytes(ROUND_BYTES),
             self.threshold,
-            minimum,
+            self.minimum,
             self.encoding,
             model_hash(net),
             self.plan.corrupt,
@@ -190,6 +193,11 @@ class _Federation:
     def part(self, name: str) -> float:
         """A site's weight over the largest one."""
         return self.weights[name] / max(self.weights.values())
+
+    @property
+    def share(self) -> float:
+        """The largest part of a sum's weight that one site can have."""
+        return largest_share(self.weights.values(), self.minimum, self.plan.corrupt)
 
     def mean(self, summed: SecureSum) -> Tensor:
         """The weighted average (length,) of the survivors' updates."""

@@ -6,6 +6,7 @@ from numbers import Integral
 
 from quintain.core.errors import SettingError
 from quintain.federated.secagg.encoding import check_types
+from quintain.federated.secagg.policy import default_threshold
 from quintain.training import Recipe
 
 
@@ -24,7 +25,8 @@ class FederatedPlan:
         corrupt: Sites that may side with the server.
         weights: Site to positive integer weight in the average, known to everybody and the same in all rounds; None for equal ones.
             Give numbers of examples only where they are no secret. A weight that travels inside the sums is none for long: the sums of
-            weights of two rounds subtract to that of a site which is in one of them alone.
+            weights of two rounds subtract to that of a site which is in one of them alone. And no weight may be so large that a sum
+            is its site's own update in all but name: ``train`` refuses more than ``secagg.weights.largest_weight``.
 
     Raises:
         SettingError: If there are no rounds, or something is of another type.
@@ -50,3 +52,8 @@ class FederatedPlan:
         check_types(Integral, **{f"weight of {name!r}": weight for name, weight in (self.weights or {}).items()})
         if min((self.weights or {"": 1}).values()) < 1:
             raise SettingError(f"weights = {self.weights}; expected 1 or more for each site")
+
+    def terms(self, parties: int) -> tuple[int, int]:
+        """The threshold and the minimum that are in force among so many sites."""
+        threshold = default_threshold(parties) if self.threshold is None else self.threshold
+        return threshold, max(2, threshold) if self.minimum is None else self.minimum

@@ -167,8 +167,9 @@ def step(state: State, message: bytes) -> tuple[State, bytes]:  # noqa: ARG001
         ProtocolError: If the message is refused; the state is still good for a proper one, unless its secrets were used.
 
     Guarantee: if at most ``corrupt`` sites side with the server, then whatever it sends, it learns of the others at most one sum: over
-    those of them in one list of at least ``minimum`` survivors; and over all rounds with one model hash, sums over one list only, so
-    that no two of them subtract to a few sites (see ``journal``; rounds over different models are not covered). Assumes that X25519,
+    those of them in one list of at least ``minimum`` survivors; and over all rounds with one model hash, sums over one list and under
+    one set of terms only, so that no two of them subtract to a few sites (see ``journal``; rounds over different models are not covered).
+    Where the task tells public weights, no site's stands out more than one of two equals (see ``weights``). Assumes that X25519,
     HKDF-SHA256, AES-256 and Ed25519 are secure, that each site's entropy is uniform, that its journal lasts, and that the roster is
     right. Not promised: constant time, a true sum if a site lies about its own vector, or that the sum itself tells nothing.
     """
@@ -334,8 +335,9 @@ def _check_words(words: object, length: int) -> None:
 
 
 def _cohort(policy: Policy, survivors: Members) -> bytes:
-    """A hash of who survived: the identities themselves, so that no other roster spells the same sites in another way."""
-    return bind("cohort", *sorted(policy.roster.keys[i] for i in survivors))
+    """A hash of who survived and of what they sum: the identities themselves, so that no other roster spells the same sites in another
+    way; and the terms, since two sums of one cohort under other weights, or another clip, subtract to a site's update as well."""
+    return bind("cohort", policy.computes, *sorted(policy.roster.keys[i] for i in survivors))
 
 
 def _channel_key(seed: Secret, peer: RoundKeys, link: bytes, *, own: int, dealer: int, holder: int) -> bytes:

@@ -14,6 +14,7 @@ WORD = np.dtype("<u4")
 Words = NDArray[np.uint32]
 HALF = 2**31
 FINEST = 2**53
+_POWERS = tuple(2**power for power in range(54))
 _NUMBERS: dict[type, str] = {Integral: "an integer", Real: "a number"}
 
 
@@ -58,17 +59,21 @@ class Encoding:
             )
         if not (math.isfinite(self.clip) and self.clip > 0):
             raise SettingError(f"clip = {self.clip}; expected a positive number, such as the largest entry of an ordinary update")
-        largest = max(self.largest, self.cap)
-        if largest < 1 or self.parties * largest >= HALF:
+        if self.parties * self.cap >= HALF:
             raise SettingError(
-                f"{self.parties} sites x {largest} per word; expected at least 1 per word and less than 2^31 in all, so that no sum wraps. "
-                f"Choose a scale of at most {int(min(FINEST, HALF / self.parties / self.clip))} or a cap below {HALF // self.parties}"
+                f"a weight cap of {self.cap} for {self.parties} sites; expected less than {HALF // self.parties}, so that no sum of "
+                "weights wraps: divide all weights by one number"
+            )
+        if self.largest < 1 or self.parties * self.largest >= HALF:
+            raise SettingError(
+                f"{self.parties} sites x {self.largest} per word; expected at least 1 per word and less than 2^31 in all, so that no sum "
+                f"wraps. Choose a scale of at most {int(min(FINEST, HALF / self.parties / self.clip))}, or None for the finest"
             )
 
     @property
     def largest(self) -> int:
         """Q, the largest magnitude of an encoded entry; 2^31 stands for all that is too large."""
-        return round(min(self.scale * self.clip, HALF))
+        return largest_word(self.scale, self.clip)
 
     @property
     def words(self) -> int:
@@ -206,10 +211,18 @@ def finest(length: int, clip: float, parties: int, cap: int = 0) -> Encoding:
     parties, clip = int(parties), _as_float(clip)
     if not (math.isfinite(clip) and clip > 0 and 2 <= parties < HALF):
         return Encoding(length, clip, 1, parties, cap)
-    power = max(0, math.floor(min(math.log2(FINEST), math.log2((HALF - 1) / parties / clip))))
-    while power and parties * round(2**power * clip) >= HALF:
-        power -= 1
-    return Encoding(length, clip, 2**power, parties, cap)
+    fitting = [scale for scale in _POWERS if parties * largest_word(scale, clip) < HALF]
+    if not fitting or largest_word(fitting[-1], clip) < 1:
+        raise SettingError(
+            f"clip = {clip:g}; expected about {0.5 / FINEST:.0e} to {HALF / parties:.0e} for {parties} sites, so that no sum wraps and the "
+            "largest entry is at least one step of the finest grid: choose the largest entry of an ordinary update"
+        )
+    return Encoding(length, clip, fitting[-1], parties, cap)
+
+
+def largest_word(scale: int, clip: float) -> int:
+    """Q, the largest magnitude of an encoded entry; 2^31 stands for all that is too large."""
+    return round(min(scale * clip, HALF))
 
 
 def _as_float(number: float) -> float:

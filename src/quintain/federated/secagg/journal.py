@@ -1,11 +1,13 @@
 r"""What a site remembers beyond a round, and beyond its own life: what it has masked, and whose sum it has opened.
 
 Two sums over one model with different members subtract to the updates of the members in which they differ: to one site's own if they
-differ by one. Masks do not help, both sums are what the server may know. So a site keeps three rules, across rounds and restarts:
+differ by one. Two sums of the same members under other weights do so too: of one site's own if its weight alone was changed. Masks do not
+help, both sums are what the server may know. So a site keeps three rules, across rounds and restarts:
 
 1. One update is masked once: a second round of the same federation, counter and model is refused when the vector would leave.
 2. A round id is unmasked once.
-3. Over one model it helps to open one cohort only, that is, one set of survivors, under whatever round id, counter or roster.
+3. Over one model it helps to open one cohort only, that is, one set of survivors under one set of terms (recipe, weights, objective,
+   data, clip and grid), under whatever round id, counter, federation or roster.
    Any two different cohorts are refused, not only those that differ by one site or two: several that differ by more give single
    sites away in combination (Lam et al., 2021, arXiv:2106.06089).
 
@@ -63,7 +65,7 @@ class Journal(ABC):
         Args:
             round_id: The round's id.
             model_hash: Of the round's model.
-            cohort: Hash of the survivors' identities.
+            cohort: Hash of the survivors' identities and of the terms under which they sum.
 
         Raises:
             ProtocolError: If the round was unmasked before, or another cohort over the same model.
@@ -129,7 +131,7 @@ class FolderJournal(Journal):
 
     def __init__(self, folder: Path) -> None:
         check_types(Path, folder=folder)
-        self._folder = folder
+        self._folder = folder.absolute()  # the same folder wherever the process goes
 
     def _write_once(self, name: str, content: bytes) -> bytes | None:
         try:
@@ -182,6 +184,7 @@ def _cohort_note(model_hash: bytes) -> str:
 def _check_same(first: bytes | None, cohort: bytes) -> None:
     if first not in (None, cohort):
         raise ProtocolError(
-            "this site has helped to open the sum of other survivors over this very model; the two sums would subtract to the update "
-            "of the sites in which they differ: try again when the same sites are there, or go on from another model"
+            "this site has helped to open the sum of other survivors over this very model, or of these under other terms (recipe, weights, "
+            "objective, data, clip or grid); the two sums would subtract to the update of the sites in which they differ: try again when "
+            "the same sites are there, under the same terms, or go on from another model"
         )

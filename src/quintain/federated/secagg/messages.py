@@ -32,7 +32,7 @@ from quintain.federated.secagg.shamir import SHARE_BYTES
 MAGIC = b"QSA2"
 SERVER = 2**32 - 1
 _HEADER = struct.Struct(">4sB16sI")
-_OFFER = struct.Struct(">IIIIQdQQ32s32sQ32s32s32s32s")
+_OFFER = struct.Struct(">IIIIQdQQ32s32sQ32s32s32s32s32s")
 _COMPLAINT = struct.Struct(f">I{KEY_BYTES}s")
 
 Members = tuple[int, ...]

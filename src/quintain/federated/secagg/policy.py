@@ -6,6 +6,7 @@ from quintain.core.errors import SettingError
 from quintain.federated.secagg.encoding import Encoding, check_integers, check_types
 from quintain.federated.secagg.keys import Roster
 from quintain.federated.secagg.primitives import bind
+from quintain.federated.secagg.weights import check_weights
 
 ROUND_BYTES = 16
 HASH_BYTES = 32
@@ -28,9 +29,10 @@ class Task:
         recipe: How each site trains.
         objective: The local loss.
         data: Which data a site trains on: how it is chosen and prepared.
+        weights: Public weights by which the sites scale their vectors, in the roster's order; empty for equal ones.
 
     Raises:
-        SettingError: If a field is no text, or the counter no integer in [0, 2^63).
+        SettingError: If a text or a weight is of another type, or the counter no integer in [0, 2^63).
     """
 
     federation: str = ""
@@ -38,12 +40,16 @@ class Task:
     recipe: str = ""
     objective: str = ""
     data: str = ""
+    weights: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_integers(counter=self.counter)
         if not 0 <= self.counter < 2**63:
             raise SettingError(f"counter = {self.counter}; expected the round's number, 0 or more")
         check_types(str, **self.texts)
+        check_types(tuple, weights=self.weights)
+        check_integers(**{f"weight {place}": weight for place, weight in enumerate(self.weights)})
+        object.__setattr__(self, "weights", tuple(int(weight) for weight in self.weights))
 
     @property
     def texts(self) -> dict[str, str]:
@@ -52,8 +58,9 @@ class Task:
 
     @property
     def digests(self) -> dict[str, bytes]:
-        """A hash of each text, by name: what an offer shows of it."""
-        return {name: bind("task", name.encode(), text.encode()) for name, text in self.texts.items()}
+        """A hash of each text and of the weights, by name: what an offer shows of it."""
+        texts = {name: bind("task", name.encode(), text.encode()) for name, text in self.texts.items()}
+        return {**texts, "weights": bind("task", b"weights", *(f"{weight:x}".encode() for weight in self.weights))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,8 @@ class Policy:
 
     Raises:
         SettingError: Unless :math:`2t > n + corrupt`, so that two different survivor lists cannot both win, and t, minimum <= n; or if
-            fewer than two sites are left beside the ``corrupt`` ones, whose own vectors taken off the sum would leave a single one.
+            fewer than two sites are left beside the ``corrupt`` ones, whose own vectors taken off the sum would leave a single one; or if
+            a site's public weight stands out more than one of two equals, or is too small to be seen (``secagg.weights``).
     """
 
     roster: Roster
@@ -106,6 +114,10 @@ class Policy:
             raise SettingError(
                 f"the encoding is proven for {self.encoding.parties} sites and the roster lists {parties}; they must be equal"
             )
+        if self.task.weights:
+            if len(self.task.weights) != parties:
+                raise SettingError(f"{len(self.task.weights)} weights for {parties} sites; expected one each, or none for equal ones")
+            check_weights(dict(zip(self.roster.names, self.task.weights, strict=True)), self.minimum, self.corrupt, self.encoding.largest)
 
     def digest(self) -> bytes:
         """The first link of the transcript: every term, each with its length in front."""
@@ -114,6 +126,14 @@ class Policy:
         numbers = (self.threshold, self.minimum, self.corrupt, *sizes, task.counter)
         terms = (*(str(int(number)).encode() for number in numbers), float(encoding.clip).hex().encode())
         return bind("policy", self.round_id, self.roster.digest, self.model_hash, *terms, *task.digests.values())
+
+    @property
+    def computes(self) -> bytes:
+        """A hash of what decides a site's vector over a given model: two sums that differ in it are never of the same vectors."""
+        encoding, task = self.encoding, self.task
+        sizes = (encoding.length, encoding.scale, encoding.parties, encoding.cap)
+        grid = (*(str(size).encode() for size in sizes), float(encoding.clip).hex().encode())
+        return bind("computes", *grid, *(digest for name, digest in task.digests.items() if name != "federation"))
 
 
 def check_threshold(threshold: int, parties: int, corrupt: int) -> None:
