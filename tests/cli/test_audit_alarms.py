@@ -15,7 +15,7 @@ from quintain.results.bounds import Status
 from quintain.results.codec import load
 from quintain.results.verdict import Answer
 
-ADD_NORMAL, WEIGHED, ATTACH = Stream.add_normal, clipping.weighed, fitting.PrivacyEngine.attach
+NORMAL, ADD_NORMAL, WEIGHED, ATTACH = Stream._normal, Stream.add_normal, clipping.weighed, fitting.PrivacyEngine.attach
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,29 @@ def noise_a_little_short_and_no_clipping_of_sums(monkeypatch):
     monkeypatch.setattr(Stream, "add_normal", lambda stream, into, scale, by=1: ADD_NORMAL(stream, into, 0.95 * scale, by))
 
 
+def noise_used_again_cut_off_and_left_out(monkeypatch):
+    """The steps' turns overlap, no number is beyond three deviations, and one step in a hundred has no noise."""
+    monkeypatch.setattr(Stream, "seek", lambda stream, turn: stream._begin(turn << 6))
+    monkeypatch.setattr(Stream, "_normal", lambda *drawn: NORMAL(*drawn).clamp(-3, 3))
+    calls = iter(range(10**6))
+
+    def add_normal(stream, into, scale, by=1):
+        if next(calls) % 100 == 99:
+            into.mul_(1 / by)
+        else:
+            ADD_NORMAL(stream, into, scale, by)
+
+    monkeypatch.setattr(Stream, "add_normal", add_normal)
+
+
 FAULTS = {
+    noise_used_again_cut_off_and_left_out: {
+        "canary noise elsewhere",
+        "canary noise tails",
+        "canary noise of each step",
+        "noise elsewhere, fit",
+        "noise tails, fit",
+    },
     noise_in_the_first_part_alone: {"noise, fit"},
     noise_a_little_short_and_no_clipping_of_sums: {
         "canary noise",
@@ -105,6 +127,7 @@ def test_the_clean_run_ends_well(audit):
     [
         pytest.param(noise_in_the_first_part_alone, marks=pytest.mark.exhaustive),
         noise_a_little_short_and_no_clipping_of_sums,
+        noise_used_again_cut_off_and_left_out,
     ],
     ids=lambda fault: fault.__name__,
 )

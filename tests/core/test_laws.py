@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, chi2, norm
 
-from quintain.core.laws import cosine_p, mixed_sum_p, normal_p, shape_p, spread_p
+from quintain.core.laws import BEYOND, cosine_p, mixed_sum_p, normal_p, repeated_p, shape_p, spread_p, tails_p
 
 RUNS = 2000
 
@@ -66,3 +66,61 @@ def test_the_shape_of_uniform_numbers_and_of_others():
     assert share_below(0.05, p_values) <= 0.05 + 5 * math.sqrt(0.05 / RUNS)
     assert shape_p(rng.random(2000) ** 1.5)[0] < 1e-6
     assert shape_p(np.array([0.5]))[1] == 0.5
+
+
+def test_the_numbers_in_the_tails_are_binomial():
+    z = np.random.default_rng(0).standard_normal(10**4) - 0.1
+    counts = [(norm.sf(b) * k, n) for b in BEYOND for k, n in ((1, (z < -b).sum()), (1, (z > b).sum()), (2, (abs(z) > b).sum()))]
+    p_values = [2 * min(binom.cdf(n, len(z), chance), binom.sf(n - 1, len(z), chance), 0.5) for chance, n in counts]
+    p_value, bound, count, expected = tails_p(z)
+    assert p_value == pytest.approx(min(1, len(counts) * min(p_values)), rel=1e-3)
+    chance, n = counts[int(np.argmin(p_values))]
+    assert (count, expected) == (n, pytest.approx(len(z) * chance, rel=1e-3))
+    assert bound == BEYOND[int(np.argmin(p_values)) // 3]
+
+
+@pytest.mark.parametrize("count", [1, 40, 1000])
+def test_tails_and_repeats_of_normal_numbers_are_at_most_as_rare_as_they_say(count):
+    rng = np.random.default_rng(count)
+    drawn = [rng.standard_normal(count) for _ in range(RUNS // 5)]
+    for level in (0.5, 0.1, 0.01):
+        allowed = level + 5 * math.sqrt(level / len(drawn))
+        assert share_below(level, [tails_p(z)[0] for z in drawn]) <= allowed
+        assert share_below(level, [repeated_p(z)[0] for z in drawn]) <= allowed
+        assert share_below(level, [repeated_p(z, np.arange(count) % 3 > 0)[0] for z in drawn]) <= allowed
+
+
+@pytest.mark.parametrize("largest", [3.0, 4.0])
+def test_noise_with_a_largest_value_is_seen_in_half_a_million_numbers(largest):
+    rng = np.random.default_rng(0)
+    assert tails_p(rng.standard_normal(540_672).clip(-largest, largest))[0] < 1e-8
+
+
+def test_the_distance_of_a_repetition_is_found_and_its_correlation_is_that_of_the_pairs():
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal(3000)
+    z[2000:2900] = -z[700:1600]
+    counted = rng.random(3000) < 0.7
+    for mask in (None, counted):
+        p_value, distance, correlation = repeated_p(z, mask)
+        pairs = np.ones(1700, dtype=bool) if mask is None else mask[1300:] & mask[:-1300]
+        assert distance == 1300
+        assert correlation == pytest.approx((z[1300:] * z[:-1300])[pairs].mean())
+        x = 4 * abs(correlation)
+        s = math.hypot(1, x)
+        bound = 2 * math.exp(-pairs.sum() / 8 * (s - 1 - math.log((1 + s) / 2)))
+        assert p_value < 1e-8
+        assert bound <= p_value <= 3000 * bound
+
+
+def test_the_bound_on_a_correlation_holds_where_it_can_be_worked_out():
+    """Two numbers: P[|z1 z2| > x] by quadrature over z1."""
+    from scipy.integrate import quad
+
+    for x in (1.0, 3.0, 8.0, 20.0):
+        exact = 4 * quad(lambda a, x=x: norm.pdf(a) * norm.sf(x / a), 0, 40, points=[math.sqrt(x)])[0]
+        assert exact <= repeated_p(np.array([x, 1.0]))[0]
+
+
+def test_a_series_that_is_no_number_has_no_p_value_that_passes():
+    assert not repeated_p(np.full(50, np.nan))[0] >= 1e-9

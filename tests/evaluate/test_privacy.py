@@ -279,6 +279,30 @@ def test_mutant_noise_that_is_used_twice_many_steps_apart(monkeypatch, run_alone
     assert "canary noise of two steps" in failed(audit(QUICK))
 
 
+def test_mutant_one_step_in_twenty_without_noise(monkeypatch, run_alone):
+    calls = iter(range(10**6))
+
+    def skipped(real, stream, into, scale, by=1):
+        if next(calls) % 20 == 13:
+            into.mul_(1 / by)
+        else:
+            real(stream, into, scale, by)
+
+    stream_fault(monkeypatch, "add_normal", skipped)
+    assert "canary noise of each step" in failed(audit(QUICK))
+
+
+def test_mutant_turns_of_the_counter_that_overlap(monkeypatch, run_alone):
+    """Each step's noise is that of the one before, 64 numbers further on, as long as the two meet."""
+    stream_fault(monkeypatch, "seek", lambda _real, stream, turn: stream._begin(turn << 4))
+    assert "canary noise elsewhere" in failed(audit(QUICK))
+
+
+def test_mutant_noise_with_a_largest_value(monkeypatch, run_alone):
+    stream_fault(monkeypatch, "_normal", lambda real, *drawn: real(*drawn).clamp(-2.5, 2.5))
+    assert "canary noise tails" in failed(audit(QUICK))
+
+
 def test_mutant_one_noise_for_neighboring_numbers(monkeypatch, run_alone):
     def pairs(real, stream, into, scale, by=1):
         real(stream, into, scale, by)

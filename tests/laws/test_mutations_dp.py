@@ -14,7 +14,7 @@ from quintain.results.specification import Measurement
 
 PLAN = PrivatePlan(noise_multiplier=1.5, max_grad_norm=0.7, expected_batch_size=32, steps=250, rate=0.1)
 CHOSEN, NORMAL, DENSE = noise.Stream.chosen, noise.Stream._normal, forms.Dense.squared
-ADD_NORMAL, WEIGHED, ATTACH = noise.Stream.add_normal, clipping.weighed, PrivacyEngine.attach
+FILL, ADD_NORMAL, WEIGHED, ATTACH = noise.Stream._fill, noise.Stream.add_normal, clipping.weighed, PrivacyEngine.attach
 
 
 def per_parameter(flat, norms, precision):
@@ -71,6 +71,26 @@ def first_part_alone(stream, into, scale, by=1):
     """No noise beyond the first 65,536 numbers."""
     ADD_NORMAL(stream, into[: 1 << 16], scale, by)
     into[1 << 16 :].mul_(1 / by)
+
+
+def anew_for_each_parameter(sums, stream, scale, by):
+    """The noise of each parameter begins where that of the first did."""
+    key = stream.words(4).tobytes()
+    for part in sums.flat.split([p.numel() for p in sums._parameters]):
+        noise.Stream(key).add_normal(part, scale, by)
+
+
+def anew_for_each_piece(stream, into, scale, by=1):
+    """Each piece that is drawn at a time gets the same noise."""
+    key = stream.words(4).tobytes()
+    for piece in into.split(noise.AT_ONCE // into.element_size()):
+        ADD_NORMAL(noise.Stream(key), piece, scale, by)
+
+
+def coarse(stream, out, count):
+    """Words of 16 random bits."""
+    FILL(stream, out, count)
+    out[:] = (np.frombuffer(out, "<u4", len(out) // 4) & np.uint32(0xFFFF0000) | np.uint32(0x8000)).tobytes()
 
 
 def unclipped(of_means):
@@ -130,6 +150,19 @@ MUTATIONS = {
         lambda self, into, scale, by: into.view(2, -1).add_(self.normal(len(into) // 2), alpha=scale).div_(by),
         "two layers",
     ),
+    "noise anew for each parameter": ("quintain.dp.step.sums.FloatSums.release", anew_for_each_parameter, "with itself 65536"),
+    "noise anew for each piece": ("quintain.dp.step.noise.Stream.add_normal", anew_for_each_piece, "with itself 65536"),
+    "turns that overlap": (
+        "quintain.dp.step.noise.Stream.seek",
+        lambda self, turn: self._begin(turn << 6),
+        "with itself 134912",
+    ),
+    "noise with a largest value": (
+        "quintain.dp.step.noise.Stream._normal",
+        lambda *drawn: NORMAL(*drawn).clamp(-4, 4),
+        "beyond 4 deviations",
+    ),
+    "words of 16 bits": ("quintain.dp.step.noise.Stream._fill", coarse, "later digits"),
     "fixed batches": ("quintain.dp.step.noise.Stream.chosen", fixed_size, "spread of batch sizes"),
     "shuffled batches": ("quintain.dp.step.noise.Stream.chosen", Shuffle().draw, "how often a record is drawn"),
     "twice as many records": (
@@ -141,7 +174,10 @@ MUTATIONS = {
 
 
 TOLD = {
-    "_noise": {"standard deviation", "Gaussian", "two steps", "two layers"},
+    "_noise": {
+        *("standard deviation", "Gaussian", "two steps", "two layers"),
+        *("with itself 65536", "with itself 134912", "beyond 4 deviations", "later digits"),
+    },
     "_inclusion": {"spread of batch sizes", "how often a record is drawn", "mean size"},
     "_sensitivity": {"moves the sum"},
 }

@@ -45,7 +45,7 @@ def test_p_values_are_as_small_as_they_should_be(steps, canaries, rate, sigma):
 
 def test_the_whole_level_is_shared():
     assert FALSE_ALARM == 1e-6
-    assert len(coordinate_measurements(run(), rate=RATE, noise_multiplier=SIGMA, unit=UNIT, clip=CLIP)) == 11
+    assert len(coordinate_measurements(run(), rate=RATE, noise_multiplier=SIGMA, unit=UNIT, clip=CLIP)) == 14
 
 
 def white(seed=1):
@@ -70,7 +70,23 @@ def shared():
     return noise
 
 
+def without(step):
+    noise = white()
+    noise[step] = 0
+    return noise
+
+
+def sliding():
+    """Each step's noise is that of the step before, 70 canaries further on, and new noise for the last ones."""
+    stream = np.random.default_rng(1).standard_normal(70 * STEPS + CANARIES)
+    return np.stack([stream[70 * step : 70 * step + CANARIES] for step in range(STEPS)])
+
+
 FAULTS = {
+    "one step without noise": (run(noise=without(17)), {"canary noise of each step"}),
+    "one step with twice the noise": (run(noise=white() * (1 + (np.arange(STEPS) == 17))[:, None]), {"canary noise of each step"}),
+    "noise with a largest value": (run(noise=white().clip(-2.5, 2.5)), {"canary noise tails"}),
+    "noise of a step in the next, at other canaries": (run(noise=sliding()), {"canary noise elsewhere"}),
     "no noise": (run(noise=np.zeros((STEPS, CANARIES))), {"canary noise", "canary push shape"}),
     "a tenth of the noise is missing": (run(noise=0.9 * white()), {"canary noise"}),
     "too much noise": (run(noise=1.1 * white()), {"canary noise"}),

@@ -77,3 +77,62 @@ def mixed_sum_p(total: float, trials: int, probability: float, deviation: float)
     z = (total - counts) / (deviation * math.sqrt(trials))
     below, above = float((weights * ndtr(z)).sum()), float((weights * ndtr(-z)).sum())
     return min(2 * min(below, above), 1.0)
+
+
+BEYOND = (2.5, 3.0, 3.5, 4.0, 4.5)
+"""Standard deviations beyond which normal numbers are counted; a millionth further, lest rounding puts a cut beyond itself."""
+
+
+def tails_p(z: Numbers) -> tuple[float, float, int, float]:
+    """The p-value of how many standard normal numbers are beyond each of ``BEYOND``, below, above and on either side.
+
+    It is the smallest binomial one times how many there are. With it come, where it is smallest: the bound, and how many are beyond it and
+    should be.
+    """
+    from scipy.special import bdtr, bdtrc, ndtr
+
+    found = []
+    for bound in BEYOND:
+        reach = bound * (1 + 1e-6)
+        below, above, share = int((z < -reach).sum()), int((z > reach).sum()), float(ndtr(-reach))
+        for count, chance in ((below, share), (above, share), (below + above, 2 * share)):
+            more = float(bdtrc(count - 1, z.size, chance)) if count else 1.0
+            found.append((2 * min(float(bdtr(count, z.size, chance)), more, 0.5), bound, count, z.size * chance))
+    p_value, bound, count, expected = min(found)
+    return min(1.0, len(found) * p_value), bound, count, expected
+
+
+def repeated_p(z: Numbers, counted: NDArray[np.bool_] | None = None) -> tuple[float, int, float]:
+    r"""A bound on the p-value of the largest correlation of a series with itself, over every distance; with that distance and correlation.
+
+    The sum S over m pairs at one distance is a quadratic form, by half of the adjacency matrix of a graph of paths: its eigenvalues are
+    within [-1, 1], each with its negative, and their squares add up to m/2. So, since :math:`-\ln(1 - u)` is convex,
+    :math:`\ln E e^{\theta S} \le -\frac m8 \ln(1 - 4 \theta^2)`, and by Chernoff, with :math:`s = \sqrt{1 + 16 x^2 / m^2}`,
+
+    .. math:: P[|S| \ge x] \le 2 \exp\Big(-\frac m8 \big(s - 1 - \ln \tfrac{1 + s}2\big)\Big).
+
+    What is given is the smallest of these, times how many distances there are: a bound for any count of numbers, not for many alone.
+
+    Args:
+        z: Standard normal, by what is claimed.
+        counted: Which of them are looked at, where not all are.
+    """
+    from scipy.fft import irfft, next_fast_len, rfft
+
+    size = next_fast_len(2 * len(z), real=True)
+
+    def products(x: Numbers) -> Numbers:
+        transformed = rfft(x, size)
+        return np.asarray(irfft(transformed.real**2 + transformed.imag**2, size)[1 : len(z)], dtype=np.float64)
+
+    sums = products(z if counted is None else np.where(counted, z, 0.0))
+    pairs = np.arange(len(z) - 1.0, 0.0, -1.0) if counted is None else products(counted.astype(np.float64)).round()
+    distances = np.flatnonzero(pairs > 0)
+    if not len(distances):
+        return 1.0, 0, 0.0
+    sums, pairs = sums[distances], pairs[distances]
+    s = np.sqrt(1 + 16 * (sums / pairs) ** 2)
+    exponents = pairs / 8 * (s - 1 - np.log((1 + s) / 2))
+    at = int(exponents.argmax())
+    p_value = float(np.minimum(1.0, 2 * len(distances) * np.exp(-exponents[at])))
+    return p_value, int(distances[at]) + 1, float(sums[at] / pairs[at])

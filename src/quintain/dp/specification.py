@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from quintain.core.errors import SpecificationFailure
-from quintain.core.laws import cosine_p, shape_p, spread_p
+from quintain.core.laws import cosine_p, repeated_p, shape_p, spread_p, tails_p
 from quintain.core.seeds import derive
 from quintain.dp.specimens import EveryLayer, Loud, Unmoved, hostile_records, layers_without_gradient, records_without_gradient
+from quintain.dp.step.noise import AT_ONCE
 from quintain.dp.training.features import Features, Records
 from quintain.dp.training.fitting import fit
 from quintain.dp.training.plan import PrivatePlan
@@ -27,6 +28,10 @@ BATCHES = 200
 """Batches drawn to measure how they are drawn."""
 BLOCK = 1 << 16
 """Numbers of one parameter whose noise is measured by itself."""
+DIGITS = 1 << 16
+"""Of uniform numbers, what follows their first 16 binary digits must be uniform: it is not where they are made of few digits."""
+FIRST = 1 << 20
+"""Weights of a net of one's own among which noise is looked for that was used twice."""
 SUMS = 20
 """Sums over random parts of the hostile records, from which follows what each of them adds."""
 SLACK = 1e-6
@@ -82,7 +87,9 @@ def measurements(plan: PrivatePlan, n: int, *, seed: int | None = None, ways: Se
     r"""Noise, inclusion and sensitivity, each through ``fit`` and through an ordinary loop over ``make_private``.
 
     - noise: records without gradient leave :math:`b\,\tilde g / (\sigma C)` standard normal: spread (chi-square), shape
-      (Kolmogorov-Smirnov), and no correlation between steps or between layers; over 135,168 numbers, which are drawn in three parts;
+      (Kolmogorov-Smirnov), as many numbers beyond 2.5 to 4.5 deviations as there should be (binomial), radii and angles of pairs of more
+      than 20 binary digits, and no correlation between steps, between layers, or with itself at any distance within and across steps
+      (Chernoff); over 135,168 numbers a step, which are drawn in three parts;
     - inclusion: each record is in Bin(T, q) batches, batch sizes vary as Bin(n, q): fixed or shuffled batches do not;
     - sensitivity: without noise, the record that moves the sum most moves it by C, not by more and not by less, on huge, equal, NaN and
       cancelling records, through every kind of layer with a rule.
@@ -103,8 +110,10 @@ def measurements(plan: PrivatePlan, n: int, *, seed: int | None = None, ways: Se
     return tuple(found)
 
 
-def noise_of_net(net: nn.Module, data: Records, plan: PrivatePlan) -> Measurement:
+def noise_of_net(net: nn.Module, data: Records, plan: PrivatePlan) -> tuple[Measurement, Measurement]:
     """Measure the noise on all trainable weights of a net of one's own, through ``fit``; nothing is learned of the records.
+
+    Also whether any of it is used twice, within a step or in the next one; among the first 1,048,576 weights.
 
     Args:
         net: As it is trained; it is copied. Its outputs are multiplied by zero, so that its weights get noise alone.
@@ -114,11 +123,13 @@ def noise_of_net(net: nn.Module, data: Records, plan: PrivatePlan) -> Measuremen
     scale = plan.noise_multiplier * plan.max_grad_norm / plan.expected_batch_size
     sizes = [size for p in net.parameters() if p.requires_grad for size in _blocks(p.numel())]
     found: list[tuple[float, float]] = []
-    total, numbers = 0.0, 0
+    total, numbers, first = 0.0, 0, list[Tensor]()
 
     def observe(_step: int, release: Tensor) -> None:
         nonlocal total, numbers
-        for block in (release.double() / scale).split(sizes):
+        z = release.double() / scale
+        first.append(z[:FIRST].cpu().clone())
+        for block in z.split(sizes):
             mean_square = float(block.square().mean())
             found.append((spread_p(mean_square, len(block))[0], math.sqrt(mean_square)))
             total, numbers = total + mean_square * len(block), numbers + len(block)
@@ -127,7 +138,8 @@ def noise_of_net(net: nn.Module, data: Records, plan: PrivatePlan) -> Measuremen
     found.append((spread_p(total / numbers, numbers)[0], math.sqrt(total / numbers)))
     p_value, measured = min(found)
     text = f"noise of {numbers // 2} weights of the net, over that of the plan: of all, or where it differs most, by parameter"
-    return Measurement("noise of the net", 1.0, measured, min(1.0, len(found) * p_value), text)
+    spread = Measurement("noise of the net", 1.0, measured, min(1.0, len(found) * p_value), text)
+    return spread, _repeated("noise of the net elsewhere", "noise of the net", torch.cat(first).numpy())
 
 
 def sensitivity_of_net(net: nn.Module, shape: Sequence[int], plan: PrivatePlan) -> Measurement:
@@ -177,6 +189,26 @@ def _most(drawn: npt.NDArray[np.float64], sums: Tensor) -> float:
     return float(terms.max() + rest.max())
 
 
+def _repeated(name: str, what: str, z: npt.NDArray[np.float64]) -> Measurement:
+    """How much a series of noise is like itself further on, at the distance where that is least likely."""
+    p_value, distance, correlation = repeated_p(z)
+    text = f"correlation of the {what} with itself {distance} numbers further on, the least likely of {z.size - 1} distances"
+    return Measurement(name, 0.0, correlation, p_value, text)
+
+
+def _digits(z: npt.NDArray[np.float64]) -> Measurement:
+    r"""Whether pairs of noise (steps, numbers), as they are drawn together, come of uniform numbers with digits enough.
+
+    Of two standard normal numbers, :math:`e^{-(x^2 + y^2) / 2}` and the angle are uniform, whatever pair is taken. Of a pair that the
+    transform of Box and Muller makes, they are the words that it was made of.
+    """
+    halves = [half for piece in np.split(z, range(AT_ONCE // 4, z.shape[1], AT_ONCE // 4), axis=1) for half in np.split(piece, 2, axis=1)]
+    x, y = (np.concatenate([half.ravel() for half in halves[side::2]]) for side in (0, 1))
+    uniform = np.concatenate([np.exp(-(x**2 + y**2) / 2), np.arctan2(y, x) / (2 * np.pi)])
+    p_value, distance = shape_p(uniform * DIGITS % 1)
+    return Measurement("noise digits", 0.0, distance, p_value, "distance from uniform of the later digits that the noise is made of")
+
+
 def _blocks(size: int) -> list[int]:
     """The parts of a parameter whose noise is measured by itself."""
     return [BLOCK] * (size // BLOCK) + [size % BLOCK] * (size % BLOCK > 0)
@@ -224,6 +256,7 @@ def _noise(plan: PrivatePlan, way: Way, seed: int | None) -> tuple[Measurement, 
     z = (steps * plan.expected_batch_size / scale).numpy()
     p_spread, z_spread = spread_p(float(np.square(z).mean()), z.size)
     p_shape, distance = shape_p(ndtr(z.ravel()))
+    p_tails, bound, beyond, usual = tails_p(z)
 
     def alike(what: str, one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> Measurement:
         p_value, cosine = cosine_p(one.ravel(), other.ravel())
@@ -234,8 +267,11 @@ def _noise(plan: PrivatePlan, way: Way, seed: int | None) -> tuple[Measurement, 
     return (
         Measurement("noise", scale, measured, p_spread, f"standard deviation of the noise in the sum, {z.size} draws", z_spread),
         Measurement("noise shape", 0.0, distance, p_shape, "distance of the noise from Gaussian"),
+        Measurement("noise tails", usual, beyond, p_tails, f"numbers of the noise beyond {bound:g} deviations"),
+        _digits(z),
         alike("step", z[1::2], z[::2]),
         alike("layer", *np.split(z, 2, axis=1)),
+        _repeated("noise elsewhere", "noise", z.ravel()),
     )
 
 

@@ -143,7 +143,7 @@ def _measured(run: _Observed, net: nn.Module, train: Dataset, plan: PrivatePlan,
     return (
         *coordinate_measurements(run.seen, rate=q, noise_multiplier=plan.noise_multiplier, unit=unit, clip=plan.max_grad_norm),
         *(replace(one, name=f"{one.name}, audited run") for one in own),
-        noise_of_net(net, train, plan),
+        *noise_of_net(net, train, plan),
         sensitivity_of_net(net, train.shape, plan),
         _accounting(plan, claimed, run.spent, len(run.seen.seen)),
         _other_accountant(plan, q, claimed),

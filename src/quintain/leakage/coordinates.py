@@ -4,23 +4,25 @@ A coordinate that belongs to a canary holds nothing but the plan's noise and tha
 
 - of a canary that was left out, every step's release is :math:`\mathcal N(0, \sigma^2)`, whatever else the net learns;
 - of one that was trained on, it is 1 with probability q, else 0, with the same noise;
-- no two steps, and no two canaries, have anything to do with each other.
+- no two steps, and no two canaries, have anything to do with each other, at whatever distance.
 
-So the very run that is audited tells whether its noise is all there, whether its clipping bounds what a record adds, whether it samples as
-often as it says and whether any of its noise was used twice. This says nothing of an epsilon; it says that the mechanism is, or is not,
-the one that the accountant was told of.
+So the very run that is audited tells whether its noise is all there, in each step, whether its clipping bounds what a record adds, whether
+it samples as often as it says and whether any of its noise was used twice. This says nothing of an epsilon; it says that the mechanism is,
+or is not, the one that the accountant was told of.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quintain.core.errors import SettingError
-from quintain.core.laws import cosine_p, cosines_p, mixed_sum_p, normal_p, shape_p, spread_p
+from quintain.core.laws import cosine_p, cosines_p, mixed_sum_p, normal_p, repeated_p, shape_p, spread_p, tails_p
 from quintain.leakage.canaries import Canaried
 from quintain.results.specification import Measurement
 
 AT_ONCE = 1024
 """Steps that are compared with all others at a time."""
+MOST = 1 << 21
+"""Numbers among which noise is looked for that was used twice at another place: the first steps of a very long run."""
 
 Numbers = NDArray[np.float64]
 
@@ -41,7 +43,7 @@ def coordinate_measurements(run: Canaried, *, rate: float, noise_multiplier: flo
     if not 0 < rate <= 1 or not noise_multiplier > 0:
         raise SettingError(f"rate = {rate}, noise_multiplier = {noise_multiplier}; expected 0 < rate <= 1 and positive noise to measure")
     z = run.seen / (unit * noise_multiplier)
-    found = noise_measurements(z[:, ~run.included])
+    found = (*noise_measurements(z[:, ~run.included]), *_elsewhere(z, ~run.included))
     return (*found, *_pushes(z[:, run.included] * noise_multiplier, rate, noise_multiplier)) if run.weakest >= clip else found
 
 
@@ -56,6 +58,8 @@ def noise_measurements(z: Numbers) -> tuple[Measurement, ...]:
     p_spread, z_spread = spread_p(float(np.square(z).mean()), z.size)
     z_mean = float(z.sum()) / z.size**0.5
     p_shape, distance = shape_p(ndtr(z.ravel()))
+    p_tails, bound, beyond, usual = tails_p(z)
+    p_step, worst = min((spread_p(float(square), count)[0], float(square) ** 0.5) for square in np.square(z).mean(axis=1))
     sums = z.sum(axis=0) / steps**0.5
     p_sums, z_sums = spread_p(float(np.square(sums).mean()), count)
     left_out = f"canaries left out, {steps} steps of {count}"
@@ -65,6 +69,14 @@ def noise_measurements(z: Numbers) -> tuple[Measurement, ...]:
         ),
         Measurement("canary noise mean", 0.0, float(z.mean()), normal_p(z_mean), f"mean of the noise of {left_out}", z_mean),
         Measurement("canary noise shape", 0.0, distance, p_shape, f"distance from Gaussian of the noise of {left_out}"),
+        Measurement("canary noise tails", usual, beyond, p_tails, f"numbers beyond {bound:g} deviations, noise of {left_out}"),
+        Measurement(
+            "canary noise of each step",
+            1.0,
+            worst,
+            min(1.0, steps * p_step),
+            f"noise of the step that differs most from the plan, over that of the plan; of {left_out}",
+        ),
         Measurement(
             "canary noise over steps",
             1.0,
@@ -112,6 +124,14 @@ def _unrelated(what: str, z: Numbers) -> tuple[Measurement, ...]:
             text = f"correlation of the noise of {what} and the next, for {name} {what}"
             found.append(Measurement(f"canary noise between {what}, {name}", 0.0, cosine, p_value, text, cosine * one.size**0.5))
     return tuple(found)
+
+
+def _elsewhere(z: Numbers, counted: NDArray[np.bool_]) -> tuple[Measurement, ...]:
+    """How much the noise of the canaries that are counted is like itself a fixed number of coordinates further on, in any step."""
+    z = z[: max(1, MOST // z.shape[1])]
+    p_value, distance, correlation = repeated_p(z.ravel(), np.tile(counted, len(z)))
+    text = f"correlation of the noise of canaries left out with itself {distance} numbers further on, the least likely of all distances"
+    return (Measurement("canary noise elsewhere", 0.0, correlation, p_value, text),)
 
 
 def _closest(z: Numbers) -> tuple[Measurement, ...]:
