@@ -62,6 +62,17 @@ def nets() -> dict[str, nn.Module]:
             nn.BatchNorm1d(6, affine=False),
             nn.ReLU(),
         ),
+        "padded": nn.Sequential(
+            nn.Hardtanh(0.1, 0.8),
+            nn.ZeroPad2d((1, 0, 2, -1)),
+            nn.Conv2d(2, 3, 3),
+            nn.ReLU6(),
+            nn.Flatten(),
+            nn.Unflatten(-1, (3, 4, -1)),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(12, 3),
+        ),
         "one logit": nn.Sequential(nn.Flatten(), nn.Linear(50, 6), nn.ReLU(), nn.Linear(6, 1)),
         "residual": Residual(),
     }

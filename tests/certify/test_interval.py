@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from quintain.certify import IntervalBounds, Network, Smoothed, worst_logits
 from quintain.certify.arithmetic import EXACT, deployed
 from quintain.certify.rules import bound_layer
-from quintain.certify.span import start
+from quintain.certify.span import Span, start
 from quintain.core.errors import Contradiction, DataError, ModelError, SettingError
 from quintain.losses import margin
 from quintain.models import Classifier
@@ -398,6 +398,58 @@ def test_a_mean_is_rounded_once_for_each_of_its_numbers():
     for layer, shape in ((nn.AvgPool2d(8), (1, 1, 8, 8)), (nn.AvgPool2d(8), (1, 2, 8, 8)), (nn.AdaptiveAvgPool2d(1), (1, 3, 16, 4))):
         span = bound_layer(layer, start(torch.ones(shape, dtype=torch.float64), Linf(0.0)), arithmetic, "pool")
         assert (span.radius >= 64 * 2.0**-24).all()
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.ReLU6(), nn.Hardtanh(), nn.Hardtanh(-0.5, 2.5), nn.Hardtanh(1, 3)], ids=["relu6", "default", "across", "above"]
+)
+@pytest.mark.parametrize("radius", [0.0, 0.7, 9.0])
+def test_a_clamp_reaches_from_its_lowest_to_its_highest_value(layer, radius):
+    """Against brute force: the layer itself at 1,001 points of each box."""
+    center = torch.linspace(-9, 9, 61, dtype=torch.float64)[:, None]
+    points = layer(center + radius * torch.linspace(-1, 1, 1001, dtype=torch.float64))
+    span = bound_layer(layer, Span(center, torch.full_like(center, radius)), deployed(torch.float64), "clamp")
+    for end, found in ((span.low, points.amin(1, keepdim=True)), (span.high, points.amax(1, keepdim=True))):
+        torch.testing.assert_close(end, found, rtol=0, atol=1e-12)
+    assert ((span.low <= points) & (points <= span.high)).all()
+    endless = bound_layer(layer, Span(center, torch.full_like(center, math.inf)), deployed(torch.float32), "clamp")
+    assert endless.radius.isinf().all()
+
+
+@pytest.mark.parametrize("padding", [1, (1, 2, 3, 4), (0, 0, 0, 0), (-1, 2, 0, -3)])
+@pytest.mark.parametrize("threat", [Linf(0.2), L2(0.3)])
+def test_zeros_around_a_picture_do_not_move(padding, threat):
+    """Against the layer on both ends of the box; in L2 the ellipsoid has no axis where there is padding."""
+    layer, box = nn.ZeroPad2d(padding), start(torch.rand(2, 3, 5, 5, dtype=torch.float64), threat)
+    span = bound_layer(layer, box, deployed(torch.float64), "pad")
+    assert torch.equal(span.low, layer(box.low))
+    assert torch.equal(span.high, layer(box.high))
+    if isinstance(threat, L2):
+        assert span.ball.center.shape == span.center.shape
+        assert (span.ball.axes[layer(torch.ones_like(box.center)) == 0] == 0).all()
+
+
+def test_a_padding_and_a_reshape_that_are_not_what_they_seem_are_refused():
+    padding, pictures = nn.ZeroPad2d(1), torch.rand(4, 2, 5, 5)
+    padding.value = 0.5
+    for layer, said in (
+        (padding, "value 0.5"),
+        (nn.Unflatten(0, (1, -1)), "Unflatten of dimension 0"),
+        (nn.Unflatten(-4, (1, -1)), "Unflatten of dimension -4"),
+        (nn.Hardtanh(-1e-46, 1.0), "1e-46"),
+    ):
+        with pytest.raises(ModelError, match=said):
+            bound_layer(layer, start(pictures.double(), Linf(0.1)), deployed(torch.float32), "layer")
+    with pytest.raises(ModelError, match="of 3 dimensions"):
+        bound_layer(nn.ZeroPad2d(1), start(pictures[0].double(), Linf(0.1)), deployed(torch.float32), "layer")
+
+
+def test_a_view_by_unflatten_that_is_overwritten_is_refused():
+    for body in (lambda net, h: net.relu(h) + net.other(h).flatten(1), lambda net, h: (net.other(h), net.relu(h))[0].flatten(1)):
+        net = Overwriting(body)
+        net.other = nn.Unflatten(1, (3, 1))
+        with pytest.raises(ModelError, match="overwrites a value"):
+            IntervalBounds()(Classifier(net.eval()), torch.rand(2, 3), torch.zeros(2, dtype=torch.long), Linf(0.1))
 
 
 def test_a_division_may_be_a_product_with_the_inverse():

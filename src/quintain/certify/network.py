@@ -18,7 +18,7 @@ from quintain.certify.span import Span
 from quintain.core.errors import ModelError, QuintainError
 from quintain.models.adapters import KEYS, adapt
 
-SHARING = (nn.Flatten, nn.Identity, nn.Dropout, nn.Dropout2d)
+SHARING = (nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, nn.Dropout2d)
 """Layers whose output may share the memory of their input."""
 
 IN_PLACE_AT: dict[Any, int] = {F.relu: 1, F.leaky_relu: 2}

@@ -55,6 +55,12 @@ def leaky_relu(layer: nn.LeakyReLU, span: Span, arithmetic: Arithmetic) -> Span:
     return span.monotone(lambda h: F.leaky_relu(h, slope), arithmetic, terms=2)
 
 
+def hardtanh(layer: nn.Hardtanh, span: Span, arithmetic: Arithmetic) -> Span:
+    """Bounds of min(max(h, a), b), of which ReLU6 is one; a maximum and a minimum are exact in floating point."""
+    low, high = (arithmetic.number(value, type(layer).__name__) for value in (layer.min_val, layer.max_val))
+    return span.monotone(lambda h: h.clamp(low, high), arithmetic)
+
+
 def max_pool(layer: nn.MaxPool2d, span: Span, arithmetic: Arithmetic) -> Span:
     """Bounds of a maximum: the maxima of the ends."""
 
@@ -126,6 +132,20 @@ def normalise(layer: Normalise, span: Span, arithmetic: Arithmetic) -> Span:
     return centred.affine(arithmetic.inverse(std), torch.zeros_like(std), arithmetic, terms=1)
 
 
+def zero_pad(layer: nn.ZeroPad2d, span: Span, _arithmetic: Arithmetic) -> Span:
+    """Zeros around each picture, or a border cut off it: the same values at other places."""
+    if layer.value != 0:
+        raise ModelError(f"ZeroPad2d with value {layer.value} has no bound rule; it pads with zeros unless that was changed")
+    return span.reshape(lambda h: F.pad(h, layer.padding))
+
+
+def unflatten(layer: nn.Unflatten, span: Span, _arithmetic: Arithmetic) -> Span:
+    """Another shape of the same values, in which one dimension of an example becomes several."""
+    if not isinstance(layer.dim, int) or layer.dim % span.center.ndim == 0:
+        raise ModelError(f"Unflatten of dimension {layer.dim!r} has no bound rule; a number that is not the examples' dimension, 0, has")
+    return span.reshape(layer)
+
+
 def flatten(layer: nn.Flatten, span: Span, _arithmetic: Arithmetic) -> Span:
     """Another shape of the same values."""
     return span.reshape(layer)
@@ -138,7 +158,7 @@ def identity(layer: nn.Module, span: Span, _arithmetic: Arithmetic) -> Span:
     return span
 
 
-POINTWISE = (nn.ReLU, nn.LeakyReLU, nn.Identity, nn.Dropout, nn.Dropout2d)
+POINTWISE = (nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.LeakyReLU, nn.Identity, nn.Dropout, nn.Dropout2d)
 """Layers that look at each number alone."""
 
 LAYERS: dict[type[nn.Module], Rule] = {
@@ -146,6 +166,9 @@ LAYERS: dict[type[nn.Module], Rule] = {
     nn.Conv2d: convolution,
     nn.ReLU: relu,
     nn.LeakyReLU: leaky_relu,
+    nn.ReLU6: hardtanh,
+    nn.Hardtanh: hardtanh,
+    nn.ZeroPad2d: zero_pad,
     nn.MaxPool2d: max_pool,
     nn.AvgPool2d: average_pool,
     nn.AdaptiveAvgPool2d: average_pool,
@@ -153,6 +176,7 @@ LAYERS: dict[type[nn.Module], Rule] = {
     nn.BatchNorm2d: batch_norm,
     Normalise: normalise,
     nn.Flatten: flatten,
+    nn.Unflatten: unflatten,
     nn.Identity: identity,
     nn.Dropout: identity,
     nn.Dropout2d: identity,
@@ -161,6 +185,7 @@ LAYERS: dict[type[nn.Module], Rule] = {
 
 RANKS: dict[type[nn.Module], tuple[int, ...]] = {
     nn.Conv2d: (4,),
+    nn.ZeroPad2d: (4,),
     nn.MaxPool2d: (4,),
     nn.AvgPool2d: (4,),
     nn.AdaptiveAvgPool2d: (4,),
