@@ -17,6 +17,7 @@ from quintain.dp.accounting import ledger
 from quintain.evaluate import privatizing
 from quintain.models.nets import xray_cnn
 from quintain.models.weights import save_weights
+from quintain.report import format as fmt
 from quintain.results.codec import load
 
 WORDS = ("--model", "net.py:make", "--batch", 50, "--steps", 6)
@@ -53,7 +54,7 @@ def test_it_states_the_cost_in_accuracy_and_what_epsilon_rests_on(private, monke
     assert [round(one.plan.epsilon, 1) for one in body.curve] == [1.0, 3.0]
     assert [one.plan.expected_batch_size for one in body.batches] == [20, 50]
     assert body.together > body.plan.epsilon
-    assert f"choosing among these 3 private trainings by their accuracies costs up to epsilon {body.together:.2f}" in out
+    assert f"choosing among these 3 private trainings by their accuracies costs up to epsilon {fmt.epsilon(body.together)}" in out
     found = body.assurance
     assert (found.adjacency, found.unit, found.sampling, found.reproducible) == ("add/remove", "record", "poisson", False)
     assert "operating system's entropy" in found.noise
@@ -145,6 +146,10 @@ def test_a_plan_asks_about_other_noise_and_batches(private):
         (("--noise-multiplier", "1"), "without --plan"),
         (("--seed", "-1"), "--seed"),
         (("--require", "epsilon < 3"), "cannot be read"),
+        (("--require", "epsilon(delta=nan) <= 3"), "delta=nan; expected a number strictly between 0 and 1"),
+        (("--require", "epsilon(delta=1) <= 3"), "delta=1; expected a number strictly between 0 and 1"),
+        (("--plan", "--require", "epsilon(delta=1e-5) <= 1"), "got --plan, which trains nothing, and --require"),
+        (("--epsilon", "1e6"), "got epsilon 1000000.0; expected"),
         (("--model", "xray-cn"), "Did you mean xray-cnn?"),
         (("--data", "xray"), "Did you mean xrays?"),
     ],

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quintain.core import rounding
 from quintain.report import format as fmt
-from quintain.results.quantity import Kind
+from quintain.results.quantity import Kind, Side
 
 
 @pytest.mark.parametrize(
@@ -35,10 +36,34 @@ def test_only_nothing_reads_as_nothing_and_only_all_as_all(share: float) -> None
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(3.0, "3.00"), (0.934, "0.93"), (0.0, "0.00"), (math.inf, "∞"), (math.nan, "no number"), (None, "–")]
+    ("value", "up", "down"),
+    [
+        (3.0, "3.00", "3.00"),
+        (3.004, "3.01", "3.00"),
+        (2.9999, "3.00", "2.99"),
+        (0.07, "0.07", "0.07"),
+        (0.004, "0.004", "0.004"),
+        (0.0040001, "0.00401", "0.004"),
+        (1e-4, "0.0001", "0.0001"),
+        (1.2345e-5, "1.24e-5", "1.23e-5"),
+        (0.0, "0.00", "0.00"),
+        (math.inf, "∞", "∞"),
+        (math.nan, "no number", "no number"),
+        (None, "–", "–"),
+    ],
 )
-def test_epsilon(value: float | None, text: str) -> None:
-    assert fmt.epsilon(value) == text
+def test_epsilon_is_rounded_to_the_side_on_which_it_stays_true(value: float | None, up: str, down: str) -> None:
+    assert (fmt.epsilon(value), fmt.epsilon(value, Side.LOWER)) == (up, down)
+
+
+@given(st.floats(1e-300, 1e300))
+def test_no_bound_is_shown_better_than_it_is(value: float) -> None:
+    for digits in (3, 4):
+        low, high = (float(rounding.bound(value, up=up, digits=digits)) for up in (False, True))
+        assert low <= value <= high
+        assert high - low <= value * 10 ** (1 - digits) * 1.001
+    assert float(fmt.epsilon(value, Side.LOWER)) <= value <= float(fmt.epsilon(value))
+    assert float(fmt.epsilon(value)) > 0
 
 
 @pytest.mark.parametrize(

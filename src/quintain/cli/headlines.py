@@ -62,13 +62,13 @@ def _of_body(body: Body) -> Iterator[str]:
         case Audited():
             run, control = body.run, body.control
             yield (
-                f"audited >= {fmt.epsilon(run.lower.value)} ({fmt.percent(run.confidence)}, m={run.canaries}, "
+                f"audited >= {fmt.epsilon(run.lower.value, Side.LOWER)} ({fmt.percent(run.confidence)}, m={run.canaries}, "
                 f"ceiling {fmt.epsilon(run.ceiling)}) <= true <= accounted {fmt.epsilon(body.plan.epsilon)}"
             )
             if run.repeats:
-                again = ", ".join(fmt.epsilon(value) for value in run.repeats)
+                again = ", ".join(fmt.epsilon(value, Side.LOWER) for value in run.repeats)
                 yield f"the claim was crossed; repeated with fresh coins: audited >= {again}"
-            yield f"control without noise: audited >= {fmt.epsilon(control.lower.value)}"
+            yield f"control without noise: audited >= {fmt.epsilon(control.lower.value, Side.LOWER)}"
             failed = [test.text for test in body.specification if not test.passed]
             yield f"{len(body.specification)} measurements of the mechanism, {len(failed)} not as promised"
             yield from failed

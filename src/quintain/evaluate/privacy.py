@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from quintain.core import rounding
 from quintain.core.errors import SettingError
 from quintain.core.progress import Progress, silent
 from quintain.core.seeds import derive
@@ -91,7 +92,7 @@ def audited_outcome(
     if control.lower.value <= claimed.value:
         notes.append("the control without noise does not exceed the claim: this audit could not have seen a leak of that size")
     if run.ceiling < claimed.value:
-        notes.append(f"an audit of {canaries} canaries can show at most {run.ceiling:.2f}: it cannot contradict this claim")
+        notes.append(f"an audit of {canaries} canaries can show at most {rounding.epsilon(run.ceiling)}: it cannot contradict this claim")
     if first.seen.weakest < plan.max_grad_norm:
         notes.append(
             f"canaries' gradients fell to {first.seen.weakest:.2g}, below the clip norm: the audit is valid, and not at full "
@@ -176,8 +177,8 @@ def _repeated(run: AuditRun, claimed: float) -> list[str]:
     """What repeating a crossing came to."""
     if run.lower.value <= claimed:
         return []
-    values = ", ".join(f"{value:.2f}" for value in (run.lower.value, *run.repeats))
-    times = f"the audit crossed the claim and was repeated with fresh coins: it showed {values} against {claimed:.2f}"
+    values = ", ".join(rounding.epsilon(value, up=False) for value in (run.lower.value, *run.repeats))
+    times = f"the audit crossed the claim and was repeated with fresh coins: it showed {values} against {rounding.epsilon(claimed)}"
     if any(value <= claimed for value in run.repeats):
         return [f"{times}; the last one does not cross, so that chance is not excluded: suspect"]
     chance = float(joint_error(run.confidence, 1 + len(run.repeats)))

@@ -12,6 +12,7 @@ import numpy as np
 from quintain.core.errors import SettingError
 from quintain.data.dataset import Dataset
 from quintain.dp import PrivatePlan, accounting
+from quintain.dp.accounting.calibration import MOST
 from quintain.dp.accounting.planning import grid, steps_left
 from quintain.evaluate.outcome import Outcome
 from quintain.results.bounds import Bound
@@ -55,7 +56,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         ranges = {
-            "epsilon": (0 < self.epsilon < math.inf, "a positive finite number, such as 3"),
+            "epsilon": (0 < self.epsilon <= MOST, f"a positive finite number up to {MOST:g}, above which nothing is promised, such as 3"),
             "delta": (0 < self.delta < 1, "a number strictly between 0 and 1, well below one over the records, such as 1e-5"),
             "batch": (self.batch >= 1, "at least 1, such as 512"),
             "steps": (self.steps >= 1, "at least 1, such as 276"),

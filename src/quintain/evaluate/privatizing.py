@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
+from quintain.core import rounding
 from quintain.core.progress import Progress, silent
 from quintain.data.dataset import Dataset
 from quintain.dp import Ledger, PrivateFit, PrivatePlan, Release, accounting, fit
@@ -171,7 +172,7 @@ def _fitted(
     def look(_step: int, spent: float) -> None:
         twin.load_state_dict(net.state_dict())
         accuracy = clean_tally(Classifier(twin.eval(), classes=held_out.classes), held_out).accuracy
-        progress.tell(f"epsilon {spent:.2f}, accuracy {100 * accuracy:.1f} %")
+        progress.tell(f"epsilon {rounding.epsilon(spent)}, accuracy {100 * accuracy:.1f} %")
 
     state = Unfinished(unfinished / name, every=max(1, plan.steps // LOOKS))
     return fit(net, train, plan, progress=progress, resume=state, on_checkpoint=look)
@@ -216,7 +217,7 @@ def _notes(body: Privatized) -> tuple[str, ...]:
     if body.together is not None:
         count = len({one.plan for one in (*body.curve, *body.batches)})
         notes.append(
-            f"epsilon {body.plan.epsilon:.2f} covers a plan that was chosen beforehand; choosing among these {count} private trainings by "
-            f"their accuracies costs up to epsilon {body.together:.2f}, what all of them cost together"
+            f"epsilon {rounding.epsilon(body.plan.epsilon)} covers a plan that was chosen beforehand; choosing among these {count} private "
+            f"trainings by their accuracies costs up to epsilon {rounding.epsilon(body.together)}, what all of them cost together"
         )
     return tuple(notes)

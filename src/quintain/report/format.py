@@ -3,8 +3,8 @@
 import math
 from datetime import datetime
 
-from quintain.core import tokens
-from quintain.results.quantity import Kind
+from quintain.core import rounding, tokens
+from quintain.results.quantity import Kind, Side
 
 NOTHING = "–"
 """Where there is no number."""
@@ -28,11 +28,9 @@ def points(difference: float) -> str:
     return f"{100 * difference:+.1f} points" if math.isfinite(difference) else number(difference)
 
 
-def epsilon(value: float | None) -> str:
-    """A privacy loss with two decimals, infinity included."""
-    if value is None:
-        return NOTHING
-    return f"{value:.2f}" if math.isfinite(value) else number(value)
+def epsilon(value: float | None, side: Side = Side.UPPER) -> str:
+    """A privacy loss, infinity included: rounded up, or down if it is a lower side."""
+    return NOTHING if value is None else rounding.epsilon(value, up=side is Side.UPPER)
 
 
 def delta(value: float) -> str:
@@ -49,14 +47,14 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}g}"
 
 
-def quantity(kind: Kind, value: float) -> str:
+def quantity(kind: Kind, value: float, side: Side = Side.UPPER) -> str:
     """A value in the manner of its quantity."""
-    return epsilon(value) if kind is Kind.EPSILON else percent(value)
+    return epsilon(value, side) if kind is Kind.EPSILON else percent(value)
 
 
 def span(kind: Kind, low: float, high: float) -> str:
     """An interval: ``69.2 .. 77.4 %``."""
-    return f"{epsilon(low)} .. {epsilon(high)}" if kind is Kind.EPSILON else span_of_shares(low, high)
+    return f"{epsilon(low, Side.LOWER)} .. {epsilon(high)}" if kind is Kind.EPSILON else span_of_shares(low, high)
 
 
 def span_of_shares(low: float, high: float) -> str:

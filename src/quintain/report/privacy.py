@@ -62,7 +62,7 @@ def _audit(run: Run, body: Audited) -> list[Block]:
             f"{one.canaries:,}",
             f"{one.correct:,} of {one.guesses:,}",
             fmt.percent(one.correct / one.guesses if one.guesses else None),
-            f"{fmt.epsilon(one.lower.at(CONFIDENCE))}",
+            f"{fmt.epsilon(one.lower.at(CONFIDENCE), Side.LOWER)}",
             fmt.epsilon(one.ceiling),
         )
         for one in pair
@@ -85,7 +85,7 @@ def _repeats(run: AuditRun) -> list[Block]:
     """What an audit that crossed the claim showed when it was repeated."""
     if not run.repeats:
         return []
-    again = ", ".join(fmt.epsilon(value) for value in run.repeats)
+    again = ", ".join(fmt.epsilon(value, Side.LOWER) for value in run.repeats)
     return [Text(f"It crossed the claim and was repeated at once with fresh coins: epsilon at least {again}.")]
 
 

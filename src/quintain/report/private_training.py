@@ -7,6 +7,7 @@ from quintain.report.blocks import Block, Drawing, Drawings, Fold, Grid, Heading
 from quintain.report.charts import against, growing
 from quintain.report.table import Cell, Table, cells
 from quintain.results.privacy_records import Assurance, Planned, PrivacyPlan, Privatized, Trial
+from quintain.results.quantity import Side
 from quintain.results.tally import Tally
 
 USUAL = "2 to 10 points are usual"
@@ -148,7 +149,7 @@ def grid_tables(one: Planned) -> tuple[Table, Table]:
 
 
 def _assured(one: Assurance) -> list[Block]:
-    least = "not known" if one.least is None else fmt.epsilon(one.least)
+    least = "not known" if one.least is None else fmt.epsilon(one.least, Side.LOWER)
     rows = (
         ("who is hidden", f"{_NEIGHBOURS.get(one.adjacency, one.adjacency)} one {one.unit}"),
         ("no accountant can say less than", least),

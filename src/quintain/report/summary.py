@@ -131,7 +131,7 @@ def side(bracket: Bracket, which: Side) -> str:
     word, nothing = _FOUND[bracket.of.kind, which]
     if bound.method == UNATTACKED:
         word = "unchanged"
-    return nothing if bound.basis is Basis.TRIVIAL else f"{word} {fmt.quantity(bracket.of.kind, bound.value)}"
+    return nothing if bound.basis is Basis.TRIVIAL else f"{word} {fmt.quantity(bracket.of.kind, bound.value, which)}"
 
 
 def verdict(run: Run, claim: Claim) -> tuple[str, str]:

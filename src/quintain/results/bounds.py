@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+from quintain.core import rounding
 from quintain.core.errors import SettingError
 from quintain.core.statistics import binomial_tail, check_confidence
 from quintain.results.evidence import Counted, Evidence, Levels
@@ -125,7 +126,7 @@ class Bracket:
     def at_least(self, value: float, *, confidence: float = 0.95, population: bool = True) -> Verdict:
         """Whether the quantity is at least ``value``: PASS by the lower side, FAIL by the upper, else UNDECIDED."""
         low, high = self.limits(confidence, population=population)
-        return self._verdict(low >= value, high < value, f"between {low:.4g} and {high:.4g}, asked >= {value:g}")
+        return self._verdict(low >= value, high < value, f"{_between(low, high)}, asked >= {value:g}")
 
     def at_most(self, value: float, *, confidence: float = 0.95, population: bool = True) -> Verdict:
         """Whether the quantity is at most ``value``: PASS by the upper side, FAIL by the lower, else UNDECIDED.
@@ -133,7 +134,7 @@ class Bracket:
         An epsilon that an audit shows to be larger than ``value`` is FAIL, whatever the accountant says and however the two cross.
         """
         low, high = self.limits(confidence, population=population)
-        return self._verdict(high <= value, low > value, f"between {low:.4g} and {high:.4g}, asked <= {value:g}")
+        return self._verdict(high <= value, low > value, f"{_between(low, high)}, asked <= {value:g}")
 
     def limits(self, confidence: float = 0.95, *, population: bool = True) -> tuple[float, float]:
         """Both sides at a joint confidence: the error is halved where both rest on chance.
@@ -167,6 +168,11 @@ class Bracket:
         trials, alpha = counted[0].trials, sum(evidence.alpha for evidence in counted)
         false = max(self.crossed, round((self.lower.value - self.upper.value) * trials))
         return binomial_tail(false, trials, min(alpha, 1.0)) < chance
+
+
+def _between(low: float, high: float) -> str:
+    """An interval, rounded outwards."""
+    return f"between {rounding.bound(low, up=False)} and {rounding.bound(high, up=True)}"
 
 
 _IMPLIED_BY = {("all iterates", "last iterate"), ("patient", "image")}

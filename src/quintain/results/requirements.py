@@ -61,6 +61,9 @@ class Requirement:
         scope = words.get("scope", "population")
         if scope not in ("population", "sample"):
             raise SettingError(f"requirement {text!r}: scope={scope}; expected population or sample")
+        delta = _number(text, words["delta"]) if "delta" in words else None
+        if delta is not None and not 0 < delta < 1:
+            raise SettingError(f"requirement {text!r}: delta={words['delta']}; expected a number strictly between 0 and 1, such as 1e-5")
         value = _number(text, match["value"]) / (100 if match["percent"] else 1)
         low, high = kind.ends
         if not low <= value <= high:
@@ -71,7 +74,7 @@ class Requirement:
             relation=">=" if match["relation"] == ">=" else "<=",
             value=value,
             threat=plain[0] if plain else "",
-            delta=_number(text, words["delta"]) if "delta" in words else None,
+            delta=delta,
             model=words.get("model", ""),
             scope="sample" if scope == "sample" else "population",
         )

@@ -47,6 +47,11 @@ def run(
     budget, sizes = Budget(epsilon, delta, batch, steps, clip, rate), _sizes(batches)
     if plan and curve:
         raise SettingError("got --plan, which trains nothing, and --curve, which trains; expected one of them")
+    if plan and require:
+        raise SettingError(
+            "got --plan, which trains nothing, and --require, which judges what was trained; expected one of them: a plan's noise is made "
+            "for --epsilon at --delta, and never costs more"
+        )
     if noise_multiplier is not None and not plan:
         raise SettingError(f"got --noise-multiplier {noise_multiplier:g} without --plan; expected --epsilon, which noise is made for")
     session = Session("privatize", data, model, None, seed, out, tuple(require or ()), goes_on="" if plan else UNFINISHED)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from numbers import Real
 
 from quintain.core.errors import SettingError
+from quintain.core.rounding import bound
 from quintain.dp.accounting.ledger import Ledger, Release
 from quintain.dp.accounting.planning import MOST_STEPS, steps_left
 from quintain.dp.accounting.pld import check_delta
@@ -55,9 +56,10 @@ class Budget:
         if self.affords(ledger, release):
             return
         ledger.record(replace(release, steps=1))
+        cost = bound(ledger.epsilon(self.delta), up=True)
         raise SettingError(
             f"got stop_at_epsilon = ({self.epsilon:g}, {self.delta:g}), which affords no step: one comes to epsilon = "
-            f"{ledger.epsilon(self.delta):.4g} at that delta, with noise_multiplier = {release.noise_multiplier:g} and a batch of "
+            f"{cost} at that delta, with noise_multiplier = {release.noise_multiplier:g} and a batch of "
             f"{release.expected_batch_size} of {release.records} records; expected a larger epsilon, more noise, or smaller batches"
         )
 

@@ -14,11 +14,15 @@ STRIDE = 0.25
 TOLERANCE = 5e-4
 
 
+MOST = 1000.0
+"""The largest epsilon that noise is made for: it promises nothing, and above it losses leave the range in which the least is found."""
+
+
 def noise_for(epsilon: float, delta: float, sample_rate: float, steps: int, *, spent: History = ()) -> float:
     """The smallest noise multiplier, up to half a percent, whose steps cost at most ``epsilon`` at ``delta``.
 
     Args:
-        epsilon: The target, positive; never exceeded.
+        epsilon: The target, positive, up to ``MOST``; never exceeded.
         delta: In (0, 1).
         sample_rate: Probability that a record is in a step, in (0, 1].
         steps: How many, at least one.
@@ -27,8 +31,10 @@ def noise_for(epsilon: float, delta: float, sample_rate: float, steps: int, *, s
     Raises:
         SettingError: If an argument is out of its range, or no noise meets the target.
     """
-    if not 0 < epsilon < math.inf:
-        raise SettingError(f"got a target epsilon of {epsilon}; expected a positive finite number, such as 3")
+    if not 0 < epsilon <= MOST:
+        raise SettingError(
+            f"got a target epsilon of {epsilon}; expected a positive number up to {MOST:g}, such as 3: more promises nothing"
+        )
     spent = checked([*spent, (1.0, sample_rate, steps)]) and checked(spent)
     check_delta(delta)
     if steps < 1:
@@ -40,8 +46,11 @@ def noise_for(epsilon: float, delta: float, sample_rate: float, steps: int, *, s
         return [*spent, (math.exp(scale), sample_rate, steps)]
 
     def excess(scale: float) -> float:
-        """Log of about what exp(scale) costs, over the target."""
-        return math.log(min(max(estimate(at(scale), delta), 1e-9), 1e9) / epsilon)
+        """Log of about what exp(scale) costs, over the target; by the slower accountant where the quick one's grid is too coarse."""
+        found = estimate(at(scale), delta)
+        if not math.isfinite(found):
+            found = composed_epsilon(at(scale), delta)
+        return math.log(min(max(found, 1e-9), 1e9) / epsilon)
 
     def claimed(scale: float) -> float:
         return math.log(max(composed_epsilon(at(scale), delta), 1e-9) / epsilon)

@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from quintain.core.rounding import bound
+
 Sampling = Literal["poisson", "shuffle", "balls-in-bins", "full batch"]
 Mechanism = Literal["gaussian", "discrete gaussian"]
 Unit = Literal["record", "group", "patient", "client"]
@@ -87,9 +89,8 @@ class Guarantee:
         if self.reproducible:
             found.append("noise follows from a seed: who knows it can subtract the noise")
         if not self.fixed_beforehand:
-            found.append(
-                f"settings were chosen after releases: epsilon would be {self.if_fixed_beforehand:.4g} had they been fixed before the first"
-            )
+            before = bound(self.if_fixed_beforehand, up=True)
+            found.append(f"settings were chosen after releases: epsilon would be {before} had they been fixed before the first")
         if math.isinf(self.epsilon):
             found.append("epsilon is infinite: no privacy")
         return tuple(found)
@@ -98,7 +99,8 @@ class Guarantee:
     def text(self) -> str:
         """The claim in one sentence."""
         drawn = " and ".join(_DRAWN[name].format(unit=self.unit) for name in self.sampling.split(" and "))
-        lower = "" if self.lower is None else f" (at least {self.lower:.4g} by any accountant)"
-        told = f"({self.epsilon:.4g}, {self.delta:g})-differential privacy{lower} for {_NEIGHBOURS[self.adjacency].format(unit=self.unit)}"
+        lower = "" if self.lower is None else f" (at least {bound(self.lower, up=False)} by any accountant)"
+        neighbours = _NEIGHBOURS[self.adjacency].format(unit=self.unit)
+        told = f"({bound(self.epsilon, up=True)}, {self.delta:g})-differential privacy{lower} for {neighbours}"
         warned = "".join(f"; but {warning}" for warning in self.warnings)
         return f"{told}, after {self.steps} steps of {self.noise} noise on {drawn}, by {self.accountant}{warned}."

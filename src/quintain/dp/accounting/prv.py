@@ -94,6 +94,8 @@ def _side(runs: list[tuple[Loss, int]], delta: float, relative: float, most: int
     longest = max(high - low for low, high in spans)
     walk = math.sqrt(steps / 2 * math.log(1 / (SHARE * delta)))
     mesh = max(relative * max(aim, math.sqrt(variance)) / walk, max(below + above, longest) / most)
+    if tilt * mesh > TOO_COARSE:
+        return Bracket(0.0, math.inf)
     points = fft.next_fast_len(math.ceil((below + above) / mesh) + 2, real=True)
 
     # the distribution of the tilted sum: the product of the transforms of its parts, each to the power of its
