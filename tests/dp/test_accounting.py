@@ -169,8 +169,10 @@ def test_a_bracket_that_crosses_is_an_alarm(monkeypatch: pytest.MonkeyPatch) -> 
         (1.0, 1e-5, 256 / 60000, 3516),
         (0.01, 1e-6, 0.01, 1000),
         (50.0, 1e-5, 0.01, 100),
+        (1000.0, 1e-5, 0.001, 300),
     ],
 )
+@pytest.mark.filterwarnings("error")
 def test_calibrated_noise_meets_the_target_and_no_more(target: float, delta: float, rate: float, steps: int) -> None:
     sigma = noise_for(target, delta, rate, steps)
     assert epsilon(sigma, rate, steps, delta) <= target < epsilon(sigma * 0.99, rate, steps, delta)
@@ -201,7 +203,7 @@ def test_settings_out_of_range_are_refused(arguments: tuple[float, float, int, f
         epsilon(*arguments)
 
 
-@pytest.mark.parametrize(("target", "steps"), [(0.0, 10), (math.inf, 10), (1.0, 0), (1e-4, 10**6)])
+@pytest.mark.parametrize(("target", "steps"), [(0.0, 10), (math.inf, 10), (1001.0, 10), (1.0, 0), (1e-4, 10**6)])
 def test_targets_that_cannot_be_met_are_refused(target: float, steps: int) -> None:
     with pytest.raises(SettingError, match="expected"):
         noise_for(target, 1e-5, 1.0, steps)

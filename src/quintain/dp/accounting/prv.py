@@ -20,6 +20,8 @@ OUTSIDE = 1e-12
 """Probability, of tilted sums, that may lie outside the window on either side."""
 ROUNDING = 1e-15
 """Relative error of a transform, for each doubling of its length."""
+TOO_COARSE = 300.0
+"""Change of the log weights from one point of the grid to the next, above which it tells nothing and weights would overflow."""
 MOST_POINTS, FEW_POINTS = 1 << 21, 1 << 17
 """Points of the grid at most: for bounds, and for a quick estimate."""
 
