@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, chi2, norm
 
-from quintain.core.laws import BEYOND, cosine_p, mixed_sum_p, normal_p, repeated_p, shape_p, spread_p, tails_p
+from quintain.core.laws import BEYOND, cosine_p, crowded_p, mixed_sum_p, normal_p, repeated_p, shape_p, spread_p, tails_p
 
 RUNS = 2000
 
@@ -88,6 +88,24 @@ def test_tails_and_repeats_of_normal_numbers_are_at_most_as_rare_as_they_say(cou
         assert share_below(level, [tails_p(z)[0] for z in drawn]) <= allowed
         assert share_below(level, [repeated_p(z)[0] for z in drawn]) <= allowed
         assert share_below(level, [repeated_p(z, np.arange(count) % 3 > 0)[0] for z in drawn]) <= allowed
+
+
+@pytest.mark.parametrize("count", [1, 2, 30, 1000])
+def test_gaps_of_uniform_numbers_are_at_most_as_rare_as_they_say(count):
+    rng = np.random.default_rng(count)
+    within = 0.1 / count
+    found = [crowded_p(rng.random(count), within) for _ in range(RUNS)]
+    for level in (0.5, 0.1, 0.01):
+        assert share_below(level, [p for p, *_ in found]) <= level + 5 * math.sqrt(level / RUNS)
+    expected = (count - 1) * (1 - (1 - within) ** count)
+    assert found[0][2] == pytest.approx(expected)
+    assert np.mean([n for _, n, _ in found]) == pytest.approx(expected, abs=5 * math.sqrt(expected / RUNS))
+
+
+def test_numbers_of_a_grid_are_crowded():
+    rng = np.random.default_rng(0)
+    for values in (1, 1000, 2**17 - 1):
+        assert crowded_p(rng.integers(0, values, 10**5) / values, 1e-7)[0] < 1e-100
 
 
 @pytest.mark.parametrize("largest", [3.0, 4.0])

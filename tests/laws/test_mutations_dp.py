@@ -87,10 +87,16 @@ def anew_for_each_piece(stream, into, scale, by=1):
         ADD_NORMAL(noise.Stream(key), piece, scale, by)
 
 
-def coarse(stream, out, count):
-    """Words of 16 random bits."""
-    FILL(stream, out, count)
-    out[:] = (np.frombuffer(out, "<u4", len(out) // 4) & np.uint32(0xFFFF0000) | np.uint32(0x8000)).tobytes()
+def coarse(values):
+    """Words that take so many values."""
+
+    def mutant(stream, out, count):
+        FILL(stream, out, count)
+        step = 2**32 // values
+        words = np.frombuffer(out, "<u4", len(out) // 4).astype(np.int64)
+        out[:] = (words // step * step + step // 2).clip(max=2**32 - 1).astype("<u4").tobytes()
+
+    return mutant
 
 
 def unclipped(of_means):
@@ -162,7 +168,8 @@ MUTATIONS = {
         lambda *drawn: NORMAL(*drawn).clamp(-4, 4),
         "beyond 4 deviations",
     ),
-    "words of 16 bits": ("quintain.dp.step.noise.Stream._fill", coarse, "later digits"),
+    "words of 16 bits": ("quintain.dp.step.noise.Stream._fill", coarse(2**16), "all but equal"),
+    "words of two million values": ("quintain.dp.step.noise.Stream._fill", coarse(2_000_000), "all but equal"),
     "fixed batches": ("quintain.dp.step.noise.Stream.chosen", fixed_size, "spread of batch sizes"),
     "shuffled batches": ("quintain.dp.step.noise.Stream.chosen", Shuffle().draw, "how often a record is drawn"),
     "twice as many records": (
@@ -176,7 +183,7 @@ MUTATIONS = {
 TOLD = {
     "_noise": {
         *("standard deviation", "Gaussian", "two steps", "two layers"),
-        *("with itself 65536", "with itself 134912", "beyond 4 deviations", "later digits"),
+        *("with itself 65536", "with itself 134912", "beyond 4 deviations", "all but equal"),
     },
     "_inclusion": {"spread of batch sizes", "how often a record is drawn", "mean size"},
     "_sensitivity": {"moves the sum"},

@@ -102,6 +102,23 @@ def tails_p(z: Numbers) -> tuple[float, float, int, float]:
     return min(1.0, len(found) * p_value), bound, count, expected
 
 
+def crowded_p(uniform: Numbers, within: float) -> tuple[float, int, float]:
+    """A bound on the p-value of how many gaps between uniform numbers in [0, 1] are below ``within``; with how many are and should be.
+
+    Each gap is, with probability 1 - (1 - within)^n. Gaps are negatively associated, so that Chernoff's bound of the binomial law holds
+    of their count. Only too many are refused, as there are where numbers come from a grid.
+
+    Source: Joag-Dev and Proschan, Negative Association of Random Variables, Annals of Statistics 11, 1983.
+    """
+    gaps = np.diff(np.sort(uniform))
+    count, trials, share = int((gaps < within).sum()), len(gaps), -math.expm1(len(uniform) * math.log1p(-within))
+    found = count / trials if trials else 0.0
+    if found <= share:
+        return 1.0, count, trials * share
+    apart = found * math.log(found / share) + ((1 - found) * math.log((1 - found) / (1 - share)) if found < 1 else 0.0)
+    return math.exp(-trials * apart), count, trials * share
+
+
 def repeated_p(z: Numbers, counted: NDArray[np.bool_] | None = None) -> tuple[float, int, float]:
     r"""A bound on the p-value of the largest correlation of a series with itself, over every distance; with that distance and correlation.
 

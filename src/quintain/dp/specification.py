@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from quintain.core.errors import SpecificationFailure
-from quintain.core.laws import cosine_p, repeated_p, shape_p, spread_p, tails_p
+from quintain.core.laws import cosine_p, crowded_p, repeated_p, shape_p, spread_p, tails_p
 from quintain.core.seeds import derive
 from quintain.dp.specimens import EveryLayer, Loud, Unmoved, hostile_records, layers_without_gradient, records_without_gradient
 from quintain.dp.step.noise import AT_ONCE
@@ -28,8 +28,8 @@ BATCHES = 200
 """Batches drawn to measure how they are drawn."""
 BLOCK = 1 << 16
 """Numbers of one parameter whose noise is measured by itself."""
-DIGITS = 1 << 16
-"""Of uniform numbers, what follows their first 16 binary digits must be uniform: it is not where they are made of few digits."""
+EQUAL = 2.0**-22
+"""Uniform numbers as near as this are all but equal; rounding in float32 moves what the noise tells of them by less."""
 FIRST = 1 << 20
 """Weights of a net of one's own among which noise is looked for that was used twice."""
 SUMS = 20
@@ -87,9 +87,9 @@ def measurements(plan: PrivatePlan, n: int, *, seed: int | None = None, ways: Se
     r"""Noise, inclusion and sensitivity, each through ``fit`` and through an ordinary loop over ``make_private``.
 
     - noise: records without gradient leave :math:`b\,\tilde g / (\sigma C)` standard normal: spread (chi-square), shape
-      (Kolmogorov-Smirnov), as many numbers beyond 2.5 to 4.5 deviations as there should be (binomial), radii and angles of pairs of more
-      than 20 binary digits, and no correlation between steps, between layers, or with itself at any distance within and across steps
-      (Chernoff); over 135,168 numbers a step, which are drawn in three parts;
+      (Kolmogorov-Smirnov), as many numbers beyond 2.5 to 4.5 deviations as there should be (binomial), radii and angles of pairs of a
+      grid of more than 2^21 values, and no correlation between steps, between layers, or with itself at any distance within and
+      across steps (Chernoff); over 135,168 numbers a step, which are drawn in three parts;
     - inclusion: each record is in Bin(T, q) batches, batch sizes vary as Bin(n, q): fixed or shuffled batches do not;
     - sensitivity: without noise, the record that moves the sum most moves it by C, not by more and not by less, on huge, equal, NaN and
       cancelling records, through every kind of layer with a rule.
@@ -197,16 +197,17 @@ def _repeated(name: str, what: str, z: npt.NDArray[np.float64]) -> Measurement:
 
 
 def _digits(z: npt.NDArray[np.float64]) -> Measurement:
-    r"""Whether pairs of noise (steps, numbers), as they are drawn together, come of uniform numbers with digits enough.
+    r"""Whether pairs of noise (steps, numbers), as they are drawn together, come of uniform numbers of values enough.
 
     Of two standard normal numbers, :math:`e^{-(x^2 + y^2) / 2}` and the angle are uniform, whatever pair is taken. Of a pair that the
     transform of Box and Muller makes, they are the words that it was made of.
     """
     halves = [half for piece in np.split(z, range(AT_ONCE // 4, z.shape[1], AT_ONCE // 4), axis=1) for half in np.split(piece, 2, axis=1)]
     x, y = (np.concatenate([half.ravel() for half in halves[side::2]]) for side in (0, 1))
-    uniform = np.concatenate([np.exp(-(x**2 + y**2) / 2), np.arctan2(y, x) / (2 * np.pi)])
-    p_value, distance = shape_p(uniform * DIGITS % 1)
-    return Measurement("noise digits", 0.0, distance, p_value, "distance from uniform of the later digits that the noise is made of")
+    uniform = np.exp(-(x**2 + y**2) / 2), np.arctan2(y, x) / (2 * np.pi) % 1
+    p_value, found, usual = min(crowded_p(one, EQUAL) for one in uniform)
+    text = f"numbers that the noise is made of that all but equal another, of {len(x)}"
+    return Measurement("noise digits", usual, found, min(1.0, len(uniform) * p_value), text)
 
 
 def _blocks(size: int) -> list[int]:
