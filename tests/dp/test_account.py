@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import PrivacyError, QuintainError, SettingError
-from quintain.dp import BatchMemoryManager, DPDataLoader, PrivacyEngine, Release
+from quintain.dp import BatchMemoryManager, DPDataLoader, Ledger, PrivacyEngine, Release
 from tests.dp.loops import refused, step
 
 
@@ -110,6 +110,38 @@ def test_a_module_that_another_engine_has_trained_is_warned_of(private, blobs) -
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             again(here)
+
+
+def test_a_module_that_has_gone_on_since_the_state_was_saved_is_warned_of(private, blobs) -> None:
+    net, optimizer, loader, engine = private()
+    states = []
+    for _ in range(4):
+        step(net, optimizer, *next(iter(loader)))
+        states.append(engine.accountant.state_dict())
+    optimizer.capture.remove()
+    for counted, missing in ((1, 3), (3, 1), (4, 0)):
+        here = PrivacyEngine()
+        here.accountant.load_state_dict(states[counted - 1])
+        assert here.ledger.lacks(engine.ledger) == missing
+    here = PrivacyEngine()
+    here.accountant.load_state_dict(states[0])
+    with pytest.warns(UserWarning, match="another engine has trained this module for 3 steps"):
+        here.make_private(
+            module=net,
+            optimizer=torch.optim.SGD(net.parameters(), lr=0.1),
+            data_loader=DataLoader(TensorDataset(*blobs), batch_size=8),
+        )
+
+
+def test_what_a_ledger_lacks_of_another_is_all_after_they_parted() -> None:
+    one = Ledger([Release(1.0, 1, 2, 3)])
+    early, both = Ledger(), Ledger()
+    early.load_state_dict(one.state_dict())
+    both.load_state_dict(one.state_dict())
+    one.record(Release(1.0, 1, 2, 2))
+    both.record(Release(1.0, 1, 2, 4))
+    assert [early.lacks(one), one.lacks(early), both.lacks(one), one.lacks(both), one.lacks(one)] == [2, 0, 2, 4, 0]
+    assert [Ledger().lacks(one), one.lacks(Ledger()), Ledger([Release(1.0, 1, 2)]).lacks(one)] == [5, 0, 5]
 
 
 @pytest.mark.parametrize(("name", "value"), [("records", 10**6), ("expected_batch_size", 1), ("stream", None), ("units", None)])

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from quintain.core.errors import BudgetSpent
 from quintain.dp import Ledger, PrivacyEngine, Release, epsilon
 from quintain.dp.accounting.bound import if_chosen_meanwhile, if_fixed_beforehand
-from quintain.dp.training.schedulers import ExponentialGradClip, ExponentialNoise
+from quintain.dp.training.schedulers import ExponentialGradClip, ExponentialNoise, LambdaNoise
 from tests.dp.loops import step
 
 DELTA = 1e-3
@@ -165,9 +165,10 @@ def test_a_schedule_that_goes_on_is_no_choice_and_another_one_is(scheduled_first
     schedule = ExponentialNoise(made[1], gamma=0.9)
     schedule.step()
     train(*made)
-    states = made[1].state_dict(), schedule.state_dict()
+    states = made[1].state_dict(), schedule.state_dict(), made[0].state_dict()
     engine = PrivacyEngine()
     made = private(engine)
+    made[0].load_state_dict(states[2])
     schedule = ExponentialNoise(made[1], gamma=gamma) if scheduled_first else None
     made[1].load_state_dict(states[0])
     schedule = schedule or ExponentialNoise(made[1], gamma=gamma)
@@ -178,6 +179,57 @@ def test_a_schedule_that_goes_on_is_no_choice_and_another_one_is(scheduled_first
     check(engine, fixed=gamma == 0.9)
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
+@pytest.mark.parametrize("other", [False, True])
+def test_a_schedule_that_was_edited_after_looking_is_a_choice(other: bool, order: tuple[int, ...]) -> None:
+    """It gives the same value for the epochs that were, and others for those to come."""
+    states: list[dict] = []
+    for edited in (False, other):
+        engine = PrivacyEngine()
+        made = private(engine)
+        schedule = LambdaNoise(made[1], noise_lambda=lambda epoch, edited=edited: 0.5 if edited and epoch > 3 else 1 / (1 + epoch // 3))
+        parts = (made[0], made[1], schedule)
+        for part in order if states else ():
+            parts[part].load_state_dict(states[part])
+        for _ in range(2):
+            train(*made)
+            schedule.step()
+        states = [part.state_dict() for part in parts]
+    train(*made)
+    check(engine, fixed=not other)
+
+
+def test_a_schedule_that_reads_what_changes_on_the_way_is_a_choice() -> None:
+    found = {"sigma": 1.0}
+    for look in (False, True):
+        engine = PrivacyEngine()
+        made = private(engine)
+        schedule = LambdaNoise(made[1], noise_lambda=lambda epoch: found["sigma"] / (1 + epoch))
+        train(*made)
+        schedule.step()
+        train(*made)
+        check(engine, fixed=True)
+        found["sigma"] *= 2 if look else 1
+        schedule.step()
+        train(*made)
+        check(engine, fixed=not look)
+
+
+def test_a_schedule_may_have_an_end() -> None:
+    engine = PrivacyEngine()
+    made = private(engine)
+    values = [1.0, 1.5, 2.0]
+    schedule = LambdaNoise(made[1], noise_lambda=lambda epoch: values[epoch])
+    for _ in values[1:]:
+        train(*made)
+        schedule.step()
+    train(*made)
+    assert [release.noise_multiplier for release in engine.ledger.releases] == [2.0, 3.0, 4.0]
+    check(engine, fixed=True)
+    with pytest.raises(IndexError):
+        schedule.step()
+
+
 def test_a_run_that_goes_on_with_other_batches_is_a_choice() -> None:
     engine = PrivacyEngine()
     net, optimizer, loader = private(engine)
@@ -185,6 +237,7 @@ def test_a_run_that_goes_on_with_other_batches_is_a_choice() -> None:
     for size in (10, 20):
         engine = PrivacyEngine()
         made = private(engine, batch=size)
+        made[0].load_state_dict(net.state_dict())
         made[1].load_state_dict(optimizer.state_dict())
         train(*made)
         check(engine, fixed=size == 10)

@@ -128,7 +128,7 @@ def test_a_checkpoint_with_the_ledger_of_another_is_refused(private, tmp_path: P
     content["privacy_accountant_state_dict"] = short.ledger.state_dict()
     torch.save(content, tmp_path / "run.pt")
     fresh_net, fresh, _, fresh_engine = private()
-    with refused("another run|lacks"):
+    with refused("not saved together"):
         fresh_engine.load_checkpoint(path=tmp_path / "run.pt", module=fresh_net, optimizer=fresh)
 
 
@@ -140,6 +140,74 @@ def test_weights_whose_cost_is_refused_do_not_get_in(private, tmp_path: Path) ->
     with refused("another run"):
         other_engine.load_checkpoint(path=tmp_path / "run.pt", module=other, optimizer=fresh)
     assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
+
+
+@pytest.mark.parametrize("first", ["module", "optimizer"])
+@pytest.mark.parametrize("later", [0, 2])
+def test_weights_of_later_steps_are_refused_with_the_state_of_earlier_ones(private, first: str, later: int) -> None:
+    net, optimizer, loader, _ = run(private)
+    state = copy.deepcopy(optimizer.state_dict())
+    for _ in range(later):
+        step(net, optimizer, *next(iter(loader)))
+    fresh_net, fresh, loader, engine = private()
+    loads = {"module": lambda: fresh_net.load_state_dict(net.state_dict()), "optimizer": lambda: fresh.load_state_dict(state)}
+    for name in sorted(loads, key=lambda name: name != first):
+        loads[name]()
+    if not later:
+        for _ in range(2):
+            step(fresh_net, fresh, *next(iter(loader)))
+        assert engine.ledger.steps == 6
+        return
+    before = copy.deepcopy(fresh_net.state_dict())
+    for _ in range(2):
+        with refused(r"'0.weight' \(4 of 4\).*weights of later steps.*load the ledger alone"):
+            step(fresh_net, fresh, *next(iter(loader)))
+    assert engine.ledger.steps == 4
+    assert all(torch.equal(value, before[name]) for name, value in fresh_net.state_dict().items())
+
+
+def test_a_state_that_was_loaded_and_saved_again_still_knows_its_weights(private) -> None:
+    """Nor does one step's refusal let the next one through."""
+    net, optimizer, loader, _ = run(private)
+    state = copy.deepcopy(optimizer.state_dict())
+    step(net, optimizer, *next(iter(loader)))
+    for _ in range(2):
+        fresh_net, fresh, loader, _ = private()
+        fresh.load_state_dict(state)
+        fresh_net.load_state_dict(net.state_dict())
+        state = copy.deepcopy(fresh.state_dict())
+    with refused("weights of later steps"):
+        step(fresh_net, fresh, *next(iter(loader)))
+
+
+def test_other_weights_go_on_over_the_ledger_alone(private) -> None:
+    _, optimizer, _, _ = run(private)
+    net, fresh, loader, engine = private()
+    engine.ledger.load_state_dict(optimizer.state_dict()["privacy"]["ledger"])
+    step(net, fresh, *next(iter(loader)))
+    assert (engine.ledger.steps, engine.record.fixed_beforehand) == (5, False)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_file_with_the_weights_of_another_file_is_refused(private, whole: bool, tmp_path: Path) -> None:
+    net, optimizer, loader, engine = private()
+    files = []
+    for name in ("early.pt", "late.pt"):
+        step(net, optimizer, *next(iter(loader)))
+        engine.save_checkpoint(path=tmp_path / name, module=net, optimizer=optimizer if whole else None)
+        files.append(torch.load(tmp_path / name, weights_only=True))
+    torch.save({**files[0], "module_state_dict": files[1]["module_state_dict"]}, tmp_path / "mixed.pt")
+    torch.save({**files[0], **{name: files[1][name] for name in ("module_state_dict", "privacy_weights")}}, tmp_path / "both.pt")
+    for name in ("mixed.pt", "both.pt"):
+        other, fresh, _, fresh_engine = private()
+        before = copy.deepcopy(other.state_dict())
+        with refused("weights and a ledger that were not saved together"):
+            fresh_engine.load_checkpoint(path=tmp_path / name, module=other, optimizer=fresh if whole else None)
+        assert fresh_engine.ledger.steps == 0
+        assert all(torch.equal(value, before[key]) for key, value in other.state_dict().items())
+    _, fresh, _, fresh_engine = private()
+    fresh_engine.load_checkpoint(path=tmp_path / "late.pt", module=other, optimizer=fresh if whole else None)
+    assert fresh_engine.ledger.steps == 2
 
 
 def test_what_a_record_says_of_noise_is_true_of_the_steps_before_it_went_on(private) -> None:

@@ -210,8 +210,9 @@ def test_a_state_written_with_a_batch_in_hand_does_not_leave_it_out(private) -> 
     batches = iter(loader)
     step(net, optimizer, *next(batches))
     next(batches)
-    rows, state = loader.piece.rows.tolist(), optimizer.state_dict()
+    rows, state, weights = loader.piece.rows.tolist(), optimizer.state_dict(), net.state_dict()
     net, optimizer, loader, engine = private(batch=8)
+    net.load_state_dict(weights)
     optimizer.load_state_dict(state)
     batch = next(iter(loader))
     assert loader.piece.rows.tolist() == rows

@@ -12,6 +12,8 @@ from torch import nn
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.core.store import read_bytes, write_atomically
 from quintain.dp.accounting.ledger import Ledger
+from quintain.dp.accounting.sealed import SEAL, opened, sealed
+from quintain.dp.step.weights import digest
 
 if TYPE_CHECKING:
     from quintain.dp.step.optimizer import DPOptimizer
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 OWNER_ALONE = 0o600
 WEIGHTS = "module_state_dict"
-SPENT = "privacy_accountant_state_dict"
+SPENT, BOUND = "privacy_accountant_state_dict", "privacy_weights"
 PARTS = ("optimizer_state_dict", "noise_scheduler_state_dict", "grad_clip_scheduler_state_dict")
 
 
@@ -41,8 +43,8 @@ def save(path: str | os.PathLike[str], content: Mapping[str, Any], ledger: Ledge
         parts: Optimiser and schedulers, in the order of ``PARTS``; None where there is none.
     """
     states = {name: part.state_dict() for name, part in zip(PARTS, parts, strict=True) if part is not None}
-    packed = io.BytesIO()
-    torch.save({**content, SPENT: ledger.state_dict(), **states}, packed)
+    packed, spent = io.BytesIO(), ledger.state_dict()
+    torch.save({**content, SPENT: spent, BOUND: _bound(content, spent), **states}, packed)
     write_atomically(Path(path), packed.getvalue(), mode=OWNER_ALONE)
 
 
@@ -50,8 +52,8 @@ def load(path: str | os.PathLike[str], *, has_optimizer: bool, map_location: Any
     """What ``save`` wrote: tensors, numbers, names and containers of these, never code.
 
     Raises:
-        PrivacyError: If it holds anything else, has no weights, does not say what was spent, or has the state of an optimiser where there
-            is none, or the other way round.
+        PrivacyError: If it holds anything else, has no weights, does not say what was spent, holds weights that were saved at another
+            moment, or has the state of an optimiser where there is none, or the other way round.
     """
     packed = io.BytesIO(read_bytes(Path(path)))
     try:
@@ -64,6 +66,11 @@ def load(path: str | os.PathLike[str], *, has_optimizer: bool, map_location: Any
         )
     if not isinstance(content.get(WEIGHTS), dict):
         raise PrivacyError(f"{path} holds no weights; expected a file that save_checkpoint wrote")
+    if BOUND not in content or opened(content[BOUND], "a checkpoint") != opened(_bound(content, content[SPENT]), "a checkpoint"):
+        raise PrivacyError(
+            f"{path} holds weights and a ledger that were not saved together: weights of later steps cost more than an earlier ledger "
+            "counts; expected the file as save_checkpoint wrote it"
+        )
     if (PARTS[0] in content) != has_optimizer:
         raise PrivacyError(
             "got a file with the state of an optimiser and no optimiser, or the other way round; expected both or none: without its place "
@@ -74,12 +81,18 @@ def load(path: str | os.PathLike[str], *, has_optimizer: bool, map_location: Any
 
 def restore(content: dict[str, Any], ledger: Ledger, *parts: Part | None) -> dict[str, Any]:
     """Hand each part its state; gives what else there is."""
+    content.pop(BOUND, None)
     ledger.load_state_dict(content[SPENT])
     states = {name: content.pop(name) for name in PARTS if name in content}
     for name, part in zip(PARTS, parts, strict=True):
         if part is not None and name in states:
             part.load_state_dict(states[name])
     return content
+
+
+def _bound(content: Mapping[str, Any], spent: object) -> dict[str, Any]:
+    """Which weights a ledger was saved with, sealed."""
+    return sealed({"weights": digest(content[WEIGHTS].values()), "ledger": spent.get(SEAL) if isinstance(spent, Mapping) else None})
 
 
 class Checkpoints:
@@ -122,7 +135,8 @@ class Checkpoints:
             What else the file holds.
 
         Raises:
-            PrivacyError: If it does not say what was spent, or has the state of an optimiser and none is given, or the other way round.
+            PrivacyError: If it does not say what was spent, or its weights and its ledger were not saved together, or it has the state of
+                an optimiser and none is given, or the other way round.
         """
         options = dict(torch_load_kwargs or {})
         if not options.pop("weights_only", True) or set(options) - {"map_location"}:

@@ -357,12 +357,13 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
         )
 
     def _warn_of_earlier_training(self, module: nn.Module) -> None:
-        """Warn if another engine has trained the module, and this one does not go on from its ledger."""
+        """Warn if another engine has trained the module for steps that this one's ledger does not hold."""
         before = _TRAINED.get(module)
-        if before is not None and before.steps and before.origin != self.ledger.origin:
+        missing = 0 if before is None else self.ledger.lacks(before)
+        if missing:
             warnings.warn(
-                f"another engine has trained this module for {before.steps} steps, which this one does not count; expected make_private of "
-                "that engine, or its state loaded into this one, unless the records are others: on the same records, both costs add up",
+                f"another engine has trained this module for {missing} steps, which this one does not count; expected make_private of that "
+                "engine, or its latest state loaded into this one, unless the records are others: on the same records, both costs add up",
                 stacklevel=5,
             )
         _TRAINED[module] = self.ledger

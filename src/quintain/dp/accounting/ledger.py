@@ -4,6 +4,7 @@ import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, get_args
 
 from quintain.core.errors import PrivacyError, SettingError
@@ -126,6 +127,15 @@ class Ledger:
     def origin(self) -> str:
         """A random name of the run: the same for all processes that go on from its saved states."""
         return self._parts[0][0] if self._parts else self._own
+
+    def lacks(self, other: "Ledger") -> int:
+        """Steps that another ledger has recorded, and this one does not count: all after the two parted."""
+        pairs = zip(self._parts, other._parts, strict=False)
+        common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        if not common:
+            return other.steps
+        ends = [ledger._parts[common][1] if common < len(ledger._parts) else ledger.steps for ledger in (self, other)]
+        return other.steps - min(ends)
 
     def choose(self) -> int:
         """The ``choice`` of releases whose settings are chosen now: 0 before the first, else a new number."""

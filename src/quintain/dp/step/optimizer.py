@@ -33,6 +33,7 @@ from quintain.dp.step.standing import Standing
 from quintain.dp.step.state import StateGuard
 from quintain.dp.step.sums import FloatSums
 from quintain.dp.step.unsampled import Unsampled
+from quintain.dp.step.weights import Weights
 from quintain.dp.step.written import Written
 
 
@@ -107,6 +108,7 @@ class DPOptimizer(Fixed, Saved, Standing):
         self._sums: FloatSums | DiscreteSums = self._empty()
         self.gathered = Gathered()
         self._written = Written(self.capture.root, self.parameters)
+        self._weights = Weights(self.parameters)
         self._noised = self._ready = self._is_last_step_skipped = False
         self._skips: list[bool] = []
         self._hooks: list[Callable[[DPOptimizer], None]] = []
@@ -219,6 +221,7 @@ class DPOptimizer(Fixed, Saved, Standing):
 
     def _check_step(self) -> None:
         """Raise unless one more step may be recorded."""
+        self._weights.check()
         self._written.check_others(self.inner)
         self._written.check()
         self.gathered.check(self.loader)

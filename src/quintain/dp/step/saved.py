@@ -14,6 +14,7 @@ from quintain.dp.draws.sampling import SamplingLoader
 from quintain.dp.step import generators
 from quintain.dp.step.bounded import Bounded
 from quintain.dp.step.unsampled import Unsampled
+from quintain.dp.step.weights import Weights
 
 
 class Saved(Bounded):
@@ -22,6 +23,7 @@ class Saved(Bounded):
     inner: torch.optim.Optimizer
     loader: SamplingLoader | Unsampled
     _steps: int
+    _weights: Weights
 
     @property
     @abstractmethod
@@ -39,7 +41,7 @@ class Saved(Bounded):
 
     def state_dict(self) -> dict[str, Any]:
         """The inner optimiser's state, and under ``"privacy"`` the ledger, the places in the random streams (never their keys), and the
-        state of torch's own generators."""
+        state of torch's own generators. It belongs to the weights as they are now (a hash of them is in it)."""
         privacy = {
             "ledger": self.ledger.state_dict(),
             "steps": self._steps,
@@ -49,6 +51,7 @@ class Saved(Bounded):
             "asked": list(self.asked),
             "choice": self.choice,
             "drawn": self._drawn_as,
+            "weights": self._weights.digests,
         }
         states = generators.states({parameter.device for parameter in self.params})
         return {**self.inner.state_dict(), "privacy": {**sealed(privacy), "generators": states}}
@@ -56,7 +59,8 @@ class Saved(Bounded):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from ``state_dict``; a seeded run then draws as if it had never stopped, torch's own generators included: they are put back
         to where they were, for layers such as dropout. Where batches are drawn otherwise than those of the state (size, records, way to
-        sample, kind of noise), that is a choice that was made after its steps.
+        sample, kind of noise), that is a choice that was made after its steps. The module's weights are to be those that it was saved with:
+        the first step looks at them, so that module and optimiser may be loaded in any order.
 
         Raises:
             PrivacyError: If the state does not say what was spent, was changed, is earlier than what was spent here, or of a run that other
@@ -84,6 +88,7 @@ class Saved(Bounded):
         self._choice = privacy["choice"], self.ledger.origin
         self._steps = privacy["steps"]
         self.loader.use_up(privacy["draws"])
+        self._weights.expect(privacy.get("weights", []))
         self.set_as_planned("noise_multiplier", privacy["noise_multiplier"])
         self.set_as_planned("max_grad_norm", privacy["max_grad_norm"])
         if privacy["drawn"] != self._drawn_as:
