@@ -242,11 +242,12 @@ def test_a_site_that_lies_beyond_its_bound_abandons_the_round_and_moves_no_model
     assert torch.equal(weights(net), before)
 
     # Within the clip of all sites but beyond what the public weights allow: the survivors' own bound refuses it.
-    lie["hospital-4"] = 4200
     uneven = replace(plan, minimum=5, weights={name: 8 if name == "hospital-1" else 5 for name in sites})
-    assert not train(sites, linear(), plan).rounds[0].simulated.exact  # equal weights allow it: the clip bounds what a lie can do
-    with pytest.raises(ProtocolError, match="as clip and public weights allow"):
-        train(sites, linear(), uneven)
+    for entry in (4200, 2**32 - 4200):  # upwards, and downwards
+        lie["hospital-4"] = entry
+        assert not train(sites, linear(), plan).rounds[0].simulated.exact  # equal weights allow it: the clip bounds what a lie can do
+        with pytest.raises(ProtocolError, match="as clip and public weights allow"):
+            train(sites, linear(), uneven)
 
 
 # -- what rounds tell together -----------------------------------------------------------------------------------------------------------

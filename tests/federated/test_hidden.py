@@ -8,7 +8,7 @@ from torch import nn
 from quintain.core.errors import SettingError, SpecificationFailure
 from quintain.core.statistics import binomial_tail
 from quintain.federated import FederatedPlan, hidden, secure_sum, split, train, verify_hidden
-from quintain.federated.secagg import masks
+from quintain.federated.secagg import client, masks
 from quintain.federated.secagg.encoding import WORD
 from quintain.training import Recipe
 from tests.federated.test_federated_loop import blobs, linear
@@ -84,6 +84,24 @@ def test_sound_masks_raise_no_alarm(drop):
 def test_each_planted_leak_stops_the_training_that_users_run(leak, drop, monkeypatch):
     plant(monkeypatch, LEAKS[leak])
     with pytest.raises(SpecificationFailure, match="gives away the vector of 'hospital-"):
+        run(linear(), **drop)
+
+
+@pytest.mark.parametrize("drop", [EVERYBODY, LATE], ids=["all", "late"])
+def test_a_self_mask_whose_seed_is_the_mask_key_stops_the_training_that_users_run(drop, monkeypatch):
+    """Who is asked for the one has the other: each rebuilt secret is tried as whatever it may be."""
+    fresh, keys = client.fresh_key, []
+
+    def noted(entropy):
+        keys.append(fresh(entropy))
+        return keys[-1]
+
+    monkeypatch.setattr(client, "fresh_key", noted)
+    assert run(linear(), **drop) == [True]
+    keys.clear()
+    masks_of = (bytes(keys[k].peek()) for k in range(1, 10, 2))  # in the order of sites, each of which draws channel, then mask
+    monkeypatch.setattr(client, "draw", lambda *_: next(masks_of))
+    with pytest.raises(SpecificationFailure, match="words come out right"):
         run(linear(), **drop)
 
 

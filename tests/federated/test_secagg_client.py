@@ -538,6 +538,24 @@ def test_a_task_of_wrong_types_is_refused_by_name(change, match):
         Task(**change)
 
 
+def test_a_cohort_is_of_identities_whatever_their_places():
+    policy = federation(4).policy
+    names, keys = policy.roster.names, policy.roster.keys
+    other = Identity.create("another")
+    swapped = replace(policy, roster=Roster((*names[:3], "another"), (*keys[:3], other.public)))
+    turned = replace(policy, roster=Roster(names[::-1], keys[::-1]))
+    everyone = (0, 1, 2, 3)
+    assert client._cohort(policy, everyone) == client._cohort(turned, everyone) != client._cohort(swapped, everyone)
+    assert client._cohort(policy, (0, 1, 2)) == client._cohort(turned, (1, 2, 3)) == client._cohort(swapped, (0, 1, 2))
+
+
+def test_the_three_secrets_of_a_site_are_drawn_apart():
+    party = federation(4)
+    party.run(until=client.Shared)
+    for site in party.sites.values():
+        assert len({bytes(secret.peek()) for secret in (site.channel, site.mask, site.seed)}) == 3
+
+
 def test_terms_of_equal_value_are_one_policy_however_they_are_typed():
     policy = federation(3).policy
     for clip in (1, np.float32(1)):

@@ -425,6 +425,56 @@ def test_whatever_one_site_signs_the_sum_is_exact_or_it_is_named_and_nobody_else
             assert np.array_equal(finished.total, total([party.words[i] for i in sound])) or (own_vector and 0 in sound)
 
 
+def test_a_false_share_of_a_silent_sites_mask_key_is_its_holders_lie():
+    """Three true answers are left of the four that are needed; the one who lied is named, not the dealer who fell silent."""
+    party = federation(5, threshold=4, corrupt=1)
+    state, outgoing = party.run(until=client.Shared)
+    masked = party.deliver(outgoing)
+    del masked[4]
+    state, outgoing = server.step(state, masked)
+    state, outgoing = server.step(state, party.deliver(outgoing))
+    answers = party.deliver(outgoing)
+    shares = parse_unmask(site_body(answers[0]), state.sharing)
+    false = pack_unmask({**shares, 4: shares[4] ^ 1})
+    answers[0] = from_site(Kind.UNMASK, party.policy, 0, false, state.link, party.identities[0])
+    with pytest.raises(SabotageError) as caught:
+        server.step(state, answers)
+    assert caught.value.accused == ("site-0",)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda pair: replace(pair, hashes=replace(pair.hashes, key=bytes(32))),
+        lambda pair: replace(pair, hashes=replace(pair.hashes, seed=bytes(32))),
+        lambda pair: replace(pair, sealed=bytes(len(pair.sealed))),
+    ],
+    ids=["key", "seed", "sealed"],
+)
+def test_a_dealer_signs_both_hashes_and_the_sealed_pair(change):
+    party = federation(4)
+    state, outgoing = server.open_round(party.policy)
+    state, outgoing = server.step(state, party.deliver(outgoing))
+    pair = parse_shares(site_body(party.deliver(outgoing)[0]), 4).dealt[1]
+    assert dealing.is_signed(party.policy, state.link, 0, 1, pair)
+    assert not dealing.is_signed(party.policy, state.link, 0, 1, change(pair))
+
+
+def test_a_complaint_leaves_nothing_secret_in_the_state_that_it_came_from(monkeypatch):
+    def bad(*_):
+        raise ProtocolError("bad")
+
+    party = federation(4)
+    _, outgoing = party.run(until=client.Shared)
+    before = party.sites[0]
+    monkeypatch.setattr(client, "_opened_pair", bad)
+    after, _ = client.step(before, outgoing[0])
+    assert isinstance(after, client.Done)
+    for secret in (before.words, before.channel, before.mask, before.seed, before.own):
+        with pytest.raises(ProtocolError):
+            secret.peek()
+
+
 def test_the_attack_from_the_servers_place_reads_a_round_with_a_complaint():
     party = federation(4)
     transport = Cheating(party, VICTIM, Kind.MASKED, complaint_against(CULPRIT, bytes(32)))

@@ -9,8 +9,8 @@ from quintain.federated.aggregate import sum_words
 from quintain.federated.secagg import client, server
 from quintain.federated.secagg.encoding import finest
 from quintain.federated.secagg.journal import MemoryJournal
-from quintain.federated.secagg.keys import Identity, Roster
-from quintain.federated.secagg.messages import Kind, from_site, pack_unmask, parse_unmask, site_body
+from quintain.federated.secagg.keys import Identity, Roster, RoundKeys
+from quintain.federated.secagg.messages import Kind, from_site, pack_keys, pack_unmask, parse_keys, parse_unmask, site_body
 from quintain.federated.secagg.policy import Policy
 from tests.federated.rounds import federation, total
 
@@ -82,6 +82,28 @@ def test_copied_keys_exclude_both_and_small_ones_their_sender():
     after, following = server.step(state, {**replies, 1: small})
     assert set(following) == {0, 2, 3, 4}
     assert "small order" in after.refused["site-1"]
+
+
+def test_a_copied_channel_key_costs_both_sites_their_place():
+    """The rest of the keys being fresh."""
+    party = federation(5, threshold=3, corrupt=0)
+    state, offers = server.open_round(party.policy)
+    keys = party.deliver(offers)
+    theirs, mine = (parse_keys(site_body(keys[i]), i, 5) for i in (0, 1))
+    copy = RoundKeys(mine.mask, {**mine.channel, 2: theirs.channel[2]})
+    keys[1] = from_site(Kind.KEYS, party.policy, 1, pack_keys(copy), state.link, party.identities[1])
+    after, following = server.step(state, keys)
+    assert set(after.keys) == set(following) == {2, 3, 4}
+    assert "also another site's" in after.refused["site-0"]
+
+
+def test_the_server_names_no_survivors_below_the_minimum():
+    party = federation(4, threshold=3, minimum=4)
+    state, outgoing = party.run(until=client.Shared)
+    masked = party.deliver(outgoing)
+    del masked[3]
+    with pytest.raises(ProtocolError, match="3 of 4 sites sent a masked vector; 4 are needed"):
+        server.step(state, masked)
 
 
 def test_a_site_that_speaks_for_another_is_refused():

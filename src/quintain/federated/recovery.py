@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quintain.core.errors import SettingError
-from quintain.federated.secagg import masks
+from quintain.federated.secagg import dealing, masks
 from quintain.federated.secagg.encoding import WORD, Words, check_types
 from quintain.federated.secagg.primitives import KEY_BYTES, exchange_public
 from quintain.federated.secagg.shamir import interpolate
@@ -42,19 +42,20 @@ class Recovered:
 
 
 class Attacker:
-    """All secrets that the server can derive from what it saw, once for every site.
+    """All secrets that the server can derive from what it saw, once for every site; each is tried as a mask key and as a seed.
 
     Args:
         view: The round.
-        earlier: Rounds before it: keys that they revealed are tried again.
+        earlier: Rounds before it: secrets that they revealed are tried again.
     """
 
     def __init__(self, view: ServerView, earlier: Sequence[ServerView] = ()) -> None:
         check_types(ServerView, view=view)
         self._view = view
         self._masked, self._keys, self._sharing, self._link = view.masked, view.keys, view.sharing, view.link
-        self._seeds = _rebuilt(view, set(view.survivors))
-        self._private = {public: private for seen in (*earlier, view) for public, private in _mask_keys(seen).items()}
+        known = {secret for seen in (*earlier, view) for secret in _rebuilt(seen, set(seen.sharing)).values()}
+        self._seeds = _opened_seeds(view, known) | _rebuilt(view, set(view.survivors))
+        self._private = {exchange_public(secret): secret for secret in known}
 
     def recover(self, site: str) -> Recovered:
         """Take every mask off one site's vector that can be taken off.
@@ -99,9 +100,14 @@ def recover(view: ServerView, site: str, *, earlier: Sequence[ServerView] = ()) 
     return Attacker(view, earlier).recover(site)
 
 
-def _mask_keys(view: ServerView) -> dict[bytes, bytes]:
-    """Public to private mask keys of those that dropped out, as far as their shares were revealed."""
-    return {exchange_public(private): private for private in _rebuilt(view, set(view.sharing) - set(view.survivors)).values()}
+def _opened_seeds(view: ServerView, known: Set[bytes]) -> dict[int, bytes]:
+    """The self-mask seeds, by site, that are one of the known secrets, whatever that was meant for: the commitments tell."""
+    return {
+        site: secret
+        for site, committed in view.commitments.items()
+        for secret in known
+        if dealing.commitment(view.after_keys, site, secret) == committed
+    }
 
 
 def _rebuilt(view: ServerView, sites: Set[int]) -> dict[int, bytes]:

@@ -12,6 +12,7 @@ from quintain.federated.secagg.messages import (
     parse_delivery,
     parse_key_list,
     parse_set,
+    parse_shares,
     parse_unmask,
     parse_words,
     server_body,
@@ -78,12 +79,21 @@ class ServerView:
         return () if named is None else parse_set(server_body(named.data), self._parties)
 
     @property
+    def after_keys(self) -> bytes:
+        """The transcript that shares and commitments are bound to; empty if the round did not get that far."""
+        listed = self._sent(Kind.KEY_LIST)
+        return b"" if listed is None else transcript.with_keys(self.policy, server_body(listed.data))
+
+    @property
     def link(self) -> bytes:
         """The transcript that the masks are bound to; empty if the round did not get that far."""
-        listed = self._sent(Kind.KEY_LIST)
-        if listed is None or not self.sharing:
-            return b""
-        return transcript.with_shares(transcript.with_keys(self.policy, server_body(listed.data)), self.sharing, self._parties)
+        return transcript.with_shares(self.after_keys, self.sharing, self._parties) if self.after_keys and self.sharing else b""
+
+    @property
+    def commitments(self) -> dict[int, bytes]:
+        """The hash by which each sharing site committed to its self-mask seed, by index."""
+        sharing = set(self.sharing)
+        return {i: parse_shares(body, self._parties).commitment for i, body in self._received(Kind.SHARES) if i in sharing}
 
     @property
     def shares(self) -> dict[int, dict[int, int]]:
