@@ -253,6 +253,16 @@ class Net(nn.Module):
     assert "net.py, line 9" in err
 
 
+@pytest.mark.parametrize(("verb", "how"), [("federate", "half"), ("federate", "double"), ("harden", "half")])
+def test_a_net_of_another_precision_is_refused_before_training_with_what_to_do(call, small, tmp_path, verb, how):
+    (tmp_path / "net.py").write_text(f"from torch import nn\ndef make(): return nn.Sequential(nn.Flatten(), nn.Linear(784, 2)).{how}()\n")
+    code, _, err = call(verb, "--model", "net.py:make", "--data", small, "--out", "r")
+    assert code == TARGET
+    assert "not foreseen" not in err
+    assert "has '1.weight' in torch.float" in err
+    assert "return net.float()" in err
+
+
 def test_a_folder_that_cannot_be_written_to_is_told_before_the_work(call, weights, small, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr("quintain.evaluate.outcome.recorded", lambda *_args, **_words: pytest.fail("worked in vain"))

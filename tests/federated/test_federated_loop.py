@@ -413,6 +413,29 @@ def test_frozen_weights_stay_and_are_not_sent():
 
 
 @pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"clip": 1e-17}, r"clip = 1e-17; expected about 6e-17 to 5e\+08 for 4 sites"),
+        ({"clip": 1e9}, r"clip = 1e\+09; expected about 6e-17 to 5e\+08 for 4 sites"),
+        ({"corrupt": -1}, "corrupt = -1; expected how many sites may side with the server, 0 or more"),
+        ({"corrupt": 3}, "corrupt = 3 of 4 sites may side with the server; expected at least two others"),
+        ({"corrupt": 2}, "threshold = 3 of 4 sites, 2 of which .* expected 4 to 4"),
+    ],
+)
+def test_a_setting_that_cannot_hold_is_refused_by_its_own_name(change, match):
+    with pytest.raises(SettingError, match=match):
+        train(split(blobs(), 4, least=10, least_per_class=1).sites, linear(), FederatedPlan(1, ONE_STEP, **change))
+
+
+def test_a_net_that_cannot_be_trained_is_refused_before_any_training():
+    sites = split(blobs(), 3, least=10, least_per_class=1).sites
+    with pytest.raises(ModelError, match=r"Sequential has no trainable parameters; .* set requires_grad"):
+        train(sites, linear().requires_grad_(False), FederatedPlan(1, ONE_STEP))
+    with pytest.raises(ModelError, match=r"'1.weight' is torch.float16; .* call float\(\)"):
+        train(sites, linear().half(), FederatedPlan(1, ONE_STEP))
+
+
+@pytest.mark.parametrize(
     ("drop", "match"), [({0: ("nobody", "masked")}, "drop names 'nobody'"), ({5: ("hospital-1", "masked")}, "in rounds 0 to 0")]
 )
 def test_a_drop_that_cannot_be_is_refused(drop, match):

@@ -464,10 +464,12 @@ def test_a_site_that_does_not_fit_its_roster_is_refused():
             client.ready(party.policy, party.identities[0], words, MemoryJournal())
 
 
-@pytest.mark.parametrize(("n", "t", "corrupt"), [(3, 2, 1), (4, 2, 0), (5, 3, 1), (5, 6, 0), (5, 4, 3), (4, 3, -1)])
+@pytest.mark.parametrize(("n", "t", "corrupt"), [(3, 2, 1), (4, 2, 0), (5, 3, 1), (5, 6, 0), (5, 4, 3)])
 def test_a_threshold_under_which_two_lists_could_win_is_refused(n, t, corrupt):
     with pytest.raises(SettingError, match="threshold"):
         federation(n, threshold=t, minimum=n, corrupt=corrupt)
+    with pytest.raises(SettingError, match="corrupt = -1; expected how many sites"):
+        federation(n, threshold=t, minimum=n, corrupt=-1)
 
 
 @pytest.mark.parametrize(("n", "corrupt"), [(2, 1), (3, 2)])

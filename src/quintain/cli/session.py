@@ -16,7 +16,7 @@ from rich.console import Console
 
 from quintain.cli.progress import Bars
 from quintain.cli.terminal import Terminal
-from quintain.core.errors import DataError, RunFolderError, SettingError, StorageError
+from quintain.core.errors import DataError, ModelError, RunFolderError, SettingError, StorageError
 from quintain.core.registry import find
 from quintain.core.seeds import derive
 
@@ -162,12 +162,18 @@ class Session:
         """A fresh net of the named kind, its first weights drawn from the seed, or the weights given.
 
         Raises:
-            ModelError: If it does not take the data, which is tried before any training.
+            ModelError: If it does not take the data, which is tried before any training, or has trainable parameters of another type than
+                float32.
         """
+        import torch
+
         from quintain.models import load_classifier
 
         model = load_classifier(self.model, self.weights, **self._shape, seed=derive(self.seed, "net"))
         model.predict(self.examples.batch([0])[0])
+        for name, parameter in model.net.named_parameters():
+            if parameter.requires_grad and parameter.dtype != torch.float32:
+                raise ModelError(f"{self.model} has {name!r} in {parameter.dtype}; expected float32 to train in: return net.float()")
         return model.net
 
     def finish(self, work: Callable[[], "Outcome"]) -> int:

@@ -64,6 +64,19 @@ def trainable(net: nn.Module) -> list[tuple[str, nn.Parameter]]:
     return [(name, parameter) for name, parameter in net.named_parameters() if parameter.requires_grad]
 
 
+def check_trainable(net: nn.Module) -> None:
+    """Refuse a net of which no updates can be averaged.
+
+    Raises:
+        ModelError: If nothing in it can be trained, or a trainable parameter has fewer bits than a sum is read in.
+    """
+    if not trainable(net):
+        raise ModelError(f"{type(net).__name__} has no trainable parameters; expected some: set requires_grad on those to train")
+    for name, parameter in trainable(net):
+        if parameter.dtype not in (torch.float32, torch.float64):
+            raise ModelError(f"{name!r} is {parameter.dtype}; expected float32 to train and average in: call float() on the net first")
+
+
 def _check_buffers(net: nn.Module, local: nn.Module) -> None:
     for (name, before), after in zip(net.named_buffers(), local.buffers(), strict=True):
         if not torch.equal(before, after):

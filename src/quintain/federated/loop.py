@@ -16,7 +16,7 @@ from quintain.federated.aggregate import RoundAbandonedError, SecureSum, sum_wor
 from quintain.federated.differencing import Opened, exposure
 from quintain.federated.facts import Federated, Round, Simulated
 from quintain.federated.hidden import verify_hidden
-from quintain.federated.local import Update, largest_entry, local_update, trainable
+from quintain.federated.local import Update, check_trainable, largest_entry, local_update, trainable
 from quintain.federated.plan import FederatedPlan
 from quintain.federated.secagg.encoding import Encoding, check_types, finest
 from quintain.federated.secagg.journal import Journal, MemoryJournal
@@ -66,8 +66,9 @@ def train(
 
     Raises:
         ProtocolError: If no round at all came to an average; a ``SabotageError`` that names them if sites are proven to have cheated.
-        ModelError: If local training fails at every site, since it changes a buffer, such as BatchNorm's statistics, which must not
-            be averaged, or ends in NaN; likewise whatever else the first site's failure is.
+        ModelError: If the net has no trainable parameter, or one in half precision; if local training fails at every site, since it
+            changes a buffer, such as BatchNorm's statistics, which must not be averaged, or ends in NaN; likewise whatever else the first
+            site's failure is.
         SettingError: If settings cannot hold.
         SpecificationFailure: If the server's view of a round gives a site's update away.
 
@@ -161,6 +162,7 @@ class _Federation:
         check_types(nn.Module, net=net)
         check_types(Mapping, sites=sites)
         shape = _check_sites(sites, plan)
+        check_trainable(net)
         identities = {name: Identity.create(name) for name in sites}
         roster = Roster.of(*identities.values())
         weights = dict.fromkeys(sites, 1) if plan.weights is None else {name: int(plan.weights[name]) for name in sites}

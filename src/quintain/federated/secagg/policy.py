@@ -142,13 +142,15 @@ def check_threshold(threshold: int, parties: int, corrupt: int) -> None:
     Raises:
         SettingError: Unless (parties + corrupt) / 2 < threshold <= parties, corrupt >= 0 and parties - corrupt >= 2.
     """
-    if corrupt < 0 or not parties + corrupt < 2 * threshold <= 2 * parties:
+    if corrupt < 0:
+        raise SettingError(f"corrupt = {corrupt}; expected how many sites may side with the server, 0 or more")
+    if parties - corrupt < 2:
+        raise SettingError(
+            f"corrupt = {corrupt} of {parties} sites may side with the server; expected at least two others, since the sum less their own "
+            "vectors is what the others sent: add sites, or set corrupt = 0 if the sites trust each other"
+        )
+    if not parties + corrupt < 2 * threshold <= 2 * parties:
         raise SettingError(
             f"threshold = {threshold} of {parties} sites, {corrupt} of which may side with the server; expected "
             f"{(parties + corrupt) // 2 + 1} to {parties}, since 2t > n + corrupt keeps two survivor lists from both winning"
-        )
-    if parties - corrupt < 2:
-        raise SettingError(
-            f"{parties} sites, {corrupt} of which may side with the server; expected at least two others, since the sum less their own "
-            "vectors is what the others sent: add sites, or set corrupt = 0 if the sites trust each other"
         )
