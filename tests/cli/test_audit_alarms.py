@@ -80,8 +80,8 @@ def noise_a_little_short_and_no_clipping_of_sums(monkeypatch):
 
 
 def noise_used_again_cut_off_and_left_out(monkeypatch):
-    """The steps' turns overlap, no number is beyond three deviations, and one step in a hundred has no noise."""
-    monkeypatch.setattr(Stream, "seek", lambda stream, turn: stream._begin(turn << 6))
+    """Turns are 64 numbers apart, no number is beyond three deviations, and one step in a hundred has no noise."""
+    monkeypatch.setattr(Stream, "seek", lambda stream, turn: stream._begin(turn << 4))
     monkeypatch.setattr(Stream, "_normal", lambda *drawn: NORMAL(*drawn).clamp(-3, 3))
     calls = iter(range(10**6))
 
