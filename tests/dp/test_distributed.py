@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from quintain.core.errors import PrivacyError
+from quintain.dp import PrivacyEngine, engine
 from quintain.dp.draws.distributed import ALONE, DifferentiallyPrivateDistributedDataParallel, Ranks, present, ranks_of
 from quintain.dp.step.noise import Stream
 from tests.dp import together
@@ -188,3 +189,18 @@ def test_one_process_needs_no_group() -> None:
     assert sums.tolist() == [1, 1]
     with pytest.raises(PrivacyError, match="torchrun"):
         DifferentiallyPrivateDistributedDataParallel(nn.Linear(2, 2))
+
+
+def test_a_loader_that_draws_for_one_process_is_refused_among_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    dp = PrivacyEngine()
+    module, x = nn.Linear(2, 2), torch.rand(8, 2)
+    loader = dp.loader(lambda rows: x[rows], records=8, expected_batch_size=4, steps_per_epoch=2)
+    monkeypatch.setattr(engine, "present", lambda: Ranks(0, 2))
+    with pytest.raises(PrivacyError, match=r"got 2 processes and a loader that draws for 1"):
+        dp.attach(
+            module=module,
+            optimizer=torch.optim.SGD(module.parameters(), lr=0.1),
+            loader=loader,
+            noise_multiplier=1.0,
+            max_grad_norm=1.0,
+        )

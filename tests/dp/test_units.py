@@ -110,7 +110,6 @@ def test_keys_of_no_dimension_count_as_their_numbers() -> None:
         {0: "a", 1: "a"},
         {1, 2},
     ],
-    ids=repr,
 )
 def test_keys_that_would_make_a_unit_of_each_record_or_are_no_list_are_refused(keys: object) -> None:
     with pytest.raises(DataError, match=r"one key for each record|give each record a number|whom it belongs to"):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from quintain.core.errors import SettingError
+from quintain.core.errors import PrivacyError, SettingError
 from quintain.core.limits import at_least
 from quintain.dp.accounting.budget import Budget
 from quintain.dp.accounting.chosen import fixed_beforehand
@@ -20,7 +20,7 @@ from quintain.dp.accounting.spent import Spent, noise_for_epochs
 from quintain.dp.checkpoint import Checkpoints
 from quintain.dp.criterion import PrivateCriterion
 from quintain.dp.draws.alike import agree_on_data
-from quintain.dp.draws.distributed import ranks_of, together
+from quintain.dp.draws.distributed import present, ranks_of, together
 from quintain.dp.draws.sampling import PoissonLoader, SamplingLoader
 from quintain.dp.draws.shuffling import private_loader
 from quintain.dp.draws.units import Units
@@ -275,7 +275,16 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
         allow_no_privacy: bool = False,
         stop_at_epsilon: tuple[float, float] | None = None,
     ) -> Private:
-        """``make_private`` with a loader that already samples; the module comes back as it is."""
+        """``make_private`` with a loader that already samples; the module comes back as it is.
+
+        Raises:
+            PrivacyError: As ``make_private``, and if there are several processes and the loader draws for this one alone.
+        """
+        if loader.ranks.size != (size := present().size):
+            raise PrivacyError(
+                f"got {size} processes and a loader that draws for {loader.ranks.size}: each would spend its own epsilon on the same "
+                "records; expected make_private, or a loader made with ranks=quintain.dp.draws.distributed.present()"
+            )
         mean = guards.is_mean(loss_reduction)
         if noise_multiplier == 0 and not allow_no_privacy:
             raise SettingError(
