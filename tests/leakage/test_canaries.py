@@ -213,13 +213,19 @@ def test_coins_are_fair_and_follow_the_seed():
     assert len(set(heads)) > 10
 
 
+def test_one_logit_stands_for_two_classes():
+    net = CanaryNet(nn.Linear(3, 1), canaries=3, clip=1.0)
+    assert net(torch.zeros(2, 4)).shape == (2, 2)
+    assert net.classes == 2
+
+
 def test_what_cannot_be_audited_is_refused():
     with pytest.raises(SettingError, match="0 canaries"):
         CanaryNet(small_net(), canaries=0, clip=1.0)
     with pytest.raises(SettingError, match="clip norm 0"):
         CanaryNet(small_net(), canaries=3, clip=0)
-    with pytest.raises(ModelError, match="at least two classes"):
-        CanaryNet(nn.Linear(3, 1), canaries=3, clip=1.0)(torch.zeros(2, 4))
+    with pytest.raises(ModelError, match="one row of logits an example"):
+        CanaryNet(nn.Sequential(nn.Linear(3, 4), nn.Unflatten(1, (2, 2))), canaries=3, clip=1.0)(torch.zeros(2, 4))
     with pytest.raises(SettingError, match="released nothing"):
         one_run_experiment(lambda net, data, observe: None, small_net(), small_data(), canaries=9, clip=1.0, seed=0)
     with pytest.raises(SettingError, match="rate = 0"):
