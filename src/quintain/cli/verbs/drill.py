@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def run(
     out: Annotated[Path | None, typer.Option(help="Run folder; an unfinished run in it goes on. runs/DATE-drill if not given.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="40 to 90 seconds on two cores: weaker models, wider brackets.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="One to two minutes on two cores: weaker models, wider brackets.")] = False,
     seed: Seed = 0,
     require: Require = None,
 ) -> int:

@@ -13,6 +13,7 @@ from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from quintain.dp.draws.distributed import text_of
 from quintain.dp.draws.pieces import Indices
+from quintain.dp.step.weights import digest
 
 if TYPE_CHECKING:
     from quintain.dp.draws.sampling import SamplingLoader
@@ -40,7 +41,7 @@ def agree_on_data(loader: "SamplingLoader") -> None:
     varies = sum(1 << part for part in {min(at, PARTS - 1) for at in first.keys() | again.keys() if first.get(at) != again.get(at)})
     for (other,) in (given[:1] for given in ranks.exchanged((varies,))):
         varies |= other
-    read = [digest for at, digest in sorted(first.items()) if not varies >> min(at, PARTS - 1) & 1]
+    read = [part for at, part in sorted(first.items()) if not varies >> min(at, PARTS - 1) & 1]
     told = {"data set (lengths, rows of subsets, tensors)": _made_up(loader.dataset), "units": _units(loader), "records as read": read}
     ranks.agree({name: hashlib.sha256(text_of(value).encode()).hexdigest()[:16] for name, value in told.items()}, HINT)
 
@@ -54,7 +55,7 @@ def _read(loader: "SamplingLoader") -> dict[int, str]:
         for batch in loader.source.run(iter(np.split(rows, len(rows))), 0):
             for at, value in enumerate(_values(batch)):
                 parts.setdefault(at, hashlib.sha256()).update(value)
-    return {at: digest.hexdigest() for at, digest in parts.items()}
+    return {at: part.hexdigest() for at, part in parts.items()}
 
 
 @contextmanager
@@ -116,7 +117,5 @@ def _units(loader: "SamplingLoader") -> list[Any]:
 
 
 def _hash(values: "Tensor | Indices") -> str:
-    digest = hashlib.sha256()
-    for part in _raw(values):
-        digest.update(part)
-    return digest.hexdigest()
+    tensor = torch.as_tensor(values)
+    return digest([tensor.resolve_conj() if tensor.layout == torch.strided else tensor.to_dense()])
