@@ -55,6 +55,27 @@ class _Place(threading.local):
     cipher: Any = None
 
 
+class _Workspace:
+    """Memory for the stages on the way to normal numbers, and all views of it, made once for many pieces.
+
+    Args:
+        count: How many numbers; they are made in pairs.
+        dtype: float32 or float64.
+    """
+
+    def __init__(self, count: int, dtype: torch.dtype) -> None:
+        half, single = -(-count // 2), dtype == torch.float32
+        self.count, self.width = count, 31 if single else 63
+        self.bits = bytearray(-(-2 * half * dtype.itemsize // BLOCK) * BLOCK)
+        raw = np.frombuffer(self.bits, dtype="<i4" if single else "<i8", count=2 * half)
+        self.radius_bits, self.most = raw[:half], raw.dtype.type(2**self.width - 1)
+        self.integers = torch.from_numpy(raw).view(2, half)
+        self.words, self.pairs = torch.empty(2, half, dtype=dtype), torch.empty(2, half, dtype=dtype)
+        self.radius, self.angle = self.words
+        self.cosine, self.sine = self.pairs
+        self.normal = self.pairs.view(-1)
+
+
 class Stream:
     """An endless stream of random words for each turn 0, 1, 2, ...: AES-256 in counter mode, the turn in the counter's upper half.
 
@@ -138,17 +159,16 @@ class Stream:
         u is a share of at most 2^-11 (2^-43) of it, and 1 - u is rounded by at most 2^-24 (2^-53), so that neither moves the radius by more
         than 2^-14 (2^-42).
         """
-        half = -(-count // 2)
-        return self._normal(torch.empty(2, half, dtype=dtype), torch.empty(2, half, dtype=dtype), bytearray()).view(-1)[:count]
+        return self._normal(_Workspace(count, dtype))[:count]
 
     def add_normal(self, into: Tensor, scale: float, by: int = 1) -> None:
         """Add independent normal numbers of standard deviation ``scale`` to a flat tensor, and divide it, in pieces that a cache holds."""
         size = AT_ONCE // into.element_size()
-        room, bits = torch.empty(2, 2 * -(-min(size, len(into)) // 2), dtype=into.dtype), bytearray()
+        work = _Workspace(min(size, len(into)), into.dtype)
         for piece in into.split(size):
-            drawn, words = room[:, : 2 * -(-len(piece) // 2)].unflatten(1, (2, -1))
-            normal = self._normal(drawn, words, bits).view(-1)
-            piece.add_(normal[: len(piece)].to(piece.device), alpha=scale)
+            if len(piece) < work.count:
+                work = _Workspace(len(piece), into.dtype)
+            piece.add_(self._normal(work)[: len(piece)].to(piece.device), alpha=scale)
             if by != 1:
                 piece.mul_(1 / by)
 
@@ -158,28 +178,26 @@ class Stream:
             return np.arange(records)
         return np.flatnonzero(self.words(records) < np.uint64(expected * WORD // records))
 
-    def _normal(self, drawn: Tensor, words: Tensor, bits: bytearray) -> Tensor:
-        """Normal numbers in all of ``drawn`` (2, half), by way of ``words``, of the same shape, and ``bits``, which grows as it must."""
-        count, half = words.numel(), words.numel() // 2
-        if not count:
-            return drawn
-        self._fill(bits, count * words.element_size())
+    def _normal(self, work: "_Workspace") -> Tensor:
+        """Normal numbers in all of ``work``, which are there until it is used again."""
+        if not work.count:
+            return work.normal
+        self._fill(work.bits, len(work.bits))
         # The first half of the words becomes radii, without the sign; the second half becomes angles, with it.
-        single = words.dtype == torch.float32
-        raw = np.frombuffer(bits, dtype="<i4" if single else "<i8", count=count)
-        width = 31 if single else 63
-        np.bitwise_and(raw[:half], raw.dtype.type(2**width - 1), out=raw[:half])
-        words.view(-1).copy_(torch.from_numpy(raw if single else raw.astype(np.float64)))
+        np.bitwise_and(work.radius_bits, work.most, out=work.radius_bits)
         # Words below 2 * edge stand for both ends of (0, 1), all others for what is between: 2 * edge is the cell next above the edge.
-        edge = 1 << (width - EDGE)
-        radius, angle = words[0].add_(0.5 - edge).mul_(2.0**-width), words[1].mul_(math.pi * 2.0**-width)
-        radius.log_().mul_(-2).sqrt_()
-        if raw[:half].min() < 2 * edge:
-            for i in np.flatnonzero(raw[:half] < 2 * edge):
-                radius[i] = self._radius(int(raw[i]) % edge, width, near_one=bool(raw[i] >= edge))
-        torch.cos(angle, out=drawn[0])
-        torch.sin(angle, out=drawn[1])
-        return drawn.mul_(radius)
+        edge = 1 << (work.width - EDGE)
+        at_edges = np.flatnonzero(work.radius_bits < 2 * edge) if work.radius_bits.min() < 2 * edge else ()
+        work.words.copy_(work.integers)
+        work.radius.add_(0.5 - edge).mul_(2.0**-work.width).log_().mul_(-2).sqrt_()
+        for i in at_edges:
+            digits = int(work.radius_bits[i])
+            work.radius[i] = self._radius(digits % edge, work.width, near_one=digits >= edge)
+        work.angle.mul_(math.pi * 2.0**-work.width)
+        torch.cos(work.angle, out=work.cosine)
+        torch.sin(work.angle, out=work.sine)
+        work.pairs.mul_(work.radius)
+        return work.normal
 
     def _radius(self, digits: int, width: int, *, near_one: bool) -> float:
         """sqrt(-2 ln u) where the first ``width`` binary digits of u, or of 1 - u, are known to be so few that more must follow."""
