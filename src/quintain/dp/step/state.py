@@ -181,7 +181,7 @@ class StateGuard:
         for prefix, module in self._modules:
             for key in vars(module).keys() - OWN:
                 value = vars(module)[key]
-                if type(value) in PLAIN:
+                if _plain(value):
                     continue
                 for inner, x in _held(key, value, reached, close=close, objects=DEEP * close):
                     if id(x) not in seen:
@@ -207,7 +207,7 @@ def _held(name: str, value: Any, reached: set[int], *, close: bool, objects: int
         if value.dtype.kind in "biufc" and value.flags.writeable:
             yield name, torch.from_numpy(value)
         return
-    if type(value) in PLAIN or id(value) in reached:
+    if _plain(value) or id(value) in reached:
         return
     inside: list[tuple[Any, Any]]
     if isinstance(value, (list, tuple, deque, set, frozenset)):
@@ -223,6 +223,12 @@ def _held(name: str, value: Any, reached: set[int], *, close: bool, objects: int
     reached.add(id(value))
     for key, part in inside:
         yield from _held(f"{name}.{key}", part, reached, close=close, objects=objects)
+
+
+def _plain(value: Any) -> bool:
+    """Whether a value, most often a setting of a layer, can hold no tensor."""
+    kind = type(value)
+    return kind in PLAIN or (kind is tuple and PLAIN.issuperset(map(type, value)))
 
 
 def _names(slots: Any) -> tuple[str, ...]:
