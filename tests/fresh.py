@@ -10,7 +10,7 @@ import subprocess
 import sys
 import traceback
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Told(NamedTuple):
@@ -34,11 +34,35 @@ class Fresh:
 
     def __call__(self, *words: object, home: Path) -> Told:
         """Run a program with its arguments, in the folder ``home``."""
-        self.count += 1
-        out, err = (self.place / f"{self.count}.{name}" for name in ("out", "err"))
-        self._process.stdin.write(json.dumps([[str(word) for word in words], str(home), str(out), str(err)]) + "\n")
+        (told,) = self._told([{}], words, home)
+        return told
+
+    def team(self, size: int, *words: object, home: Path) -> list[Told]:
+        """Run a program in as many processes at once, each told of the others as ``torchrun`` tells it, with its store."""
+        from torch.distributed import TCPStore
+
+        store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+        shared = {
+            "MASTER_ADDR": "localhost",
+            "MASTER_PORT": store.port,
+            "WORLD_SIZE": size,
+            "LOCAL_WORLD_SIZE": size,
+            "TORCHELASTIC_USE_AGENT_STORE": True,
+        }
+        return self._told([{**shared, "RANK": rank, "LOCAL_RANK": rank} for rank in range(size)], words, home)
+
+    def _told(self, settings: list[dict[str, object]], words: tuple[object, ...], home: Path) -> list[Told]:
+        """One process for each group of variables, all at the same time."""
+        calls, files = [], []
+        for variables in settings:
+            self.count += 1
+            files.append([self.place / f"{self.count}.{name}" for name in ("out", "err")])
+            named = {name: str(value) for name, value in variables.items()}
+            calls.append([[str(word) for word in words], str(home), *map(str, files[-1]), named])
+        self._process.stdin.write(json.dumps(calls) + "\n")
         self._process.stdin.flush()
-        return Told(int(self._process.stdout.readline()), out.read_text(), err.read_text())
+        codes = json.loads(self._process.stdout.readline())
+        return [Told(code, out.read_text(), err.read_text()) for code, (out, err) in zip(codes, files, strict=True)]
 
     def close(self) -> None:
         """Let the process end."""
@@ -46,8 +70,17 @@ class Fresh:
         assert self._process.returncode == 0
 
 
-def _run(words: list[str], home: str, out: str, err: str) -> int:
+def _begun(call: list[Any]) -> int:
+    """The fork that runs one program."""
+    child = os.fork()
+    if not child:
+        os._exit(_run(*call))
+    return child
+
+
+def _run(words: list[str], home: str, out: str, err: str, variables: dict[str, str]) -> int:
     """One program, in this process; its exit code."""
+    os.environ.update(variables)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for stream, name in ((1, out), (2, err)):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT), stream)
@@ -67,16 +100,15 @@ def _run(words: list[str], home: str, out: str, err: str) -> int:
 
 
 def main() -> None:
-    """A fork for each line, until there are no more."""
+    """A fork for each call of a line, until there are no more lines."""
     import dp_accounting.pld  # noqa: F401
     import scipy.stats  # noqa: F401
     import torch._dynamo  # noqa: F401  (the first optimizer imports it)
 
     for line in sys.stdin:
-        child = os.fork()
-        if not child:
-            os._exit(_run(*json.loads(line)))
-        sys.stdout.write(f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}\n")
+        begun = [_begun(call) for call in json.loads(line)]
+        codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in begun]
+        sys.stdout.write(json.dumps(codes) + "\n")
         sys.stdout.flush()
 
 

@@ -128,7 +128,25 @@ def test_a_model_that_dies_half_way_leaves_a_result_and_says_how_to_go_on(call, 
     assert result().body.attacks[0].halted == ""
 
 
-def test_two_processes_come_to_what_one_does(call, words, tmp_path, monkeypatch):
+def torchrun(size, *words, home):
+    """A program as the launcher starts it; what was said in all."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(size), "--master-port", "0", "--rdzv-backend", "c10d"]
+    launch += ["--rdzv-endpoint", "localhost:0", *words]
+    told = subprocess.run(launch, capture_output=True, text=True, cwd=home, check=False)
+    assert told.returncode == 0, told.stderr
+    return told.stdout
+
+
+def forked(fresh, size, *words, home):
+    """The same in forks that have what the launcher gives: its variables, and its store."""
+    told = fresh.team(size, home / words[0], *words[1:], home=home)
+    assert [one.code for one in told] == [0] * size, told
+    return "".join(one.out for one in told)
+
+
+@pytest.mark.xdist_group("fresh")
+@pytest.mark.parametrize("launched", [False, pytest.param(True, marks=pytest.mark.exhaustive)], ids=["forked", "torchrun"])
+def test_two_processes_come_to_what_one_does(call, words, tmp_path, monkeypatch, fresh, launched):
     arguments = [str(word) for word in (*words, *SIZES, "--attack", "fgsm", "--attack", "pgd")]
     program = (
         "import sys\n"
@@ -139,15 +157,13 @@ def test_two_processes_come_to_what_one_does(call, words, tmp_path, monkeypatch)
         "run()\n"
     )
     (tmp_path / "program.py").write_text(program)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "--rdzv-backend", "c10d"]
-    launch += ["--rdzv-endpoint", "localhost:0"]
-    two = subprocess.run([*launch, "program.py", *arguments, "--out", "two"], capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert two.returncode == 0, two.stderr
+    start = torchrun if launched else partial(forked, fresh)
+    two = start(2, "program.py", *arguments, "--out", "two", home=tmp_path)
     monkeypatch.setattr(alone, "attack_models", partial(alone.attack_models, size=7))
     code, one, err = call(*words, *SIZES, "--attack", "fgsm", "--attack", "pgd", "--out", "one")
     assert code == ExitCode.HOLDS, err
     assert timeless(result("two")) == timeless(result("one"))
-    assert two.stdout.count("trust: ") == one.count("trust: ") == 1
+    assert two.count("trust: ") == one.count("trust: ") == 1
     assert not Path("two/unfinished").exists()
 
 

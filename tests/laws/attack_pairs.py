@@ -1,6 +1,9 @@
 """Which attack the laws try in which threat, and with what settings."""
 
+from collections import Counter
 from dataclasses import replace
+from itertools import groupby, product
+from operator import itemgetter
 
 import pytest
 
@@ -67,5 +70,31 @@ PAIRS = [
 ]
 BREAKING = [(name, kind) for name, kind in PAIRS if entries("attack")[name].fact("seeks") != "smallest"]
 SMALLEST = [pair for pair in PAIRS if pair not in BREAKING]
+
+
+def by_turns(pairs: list[tuple[str, str]], shares: tuple[float, float]) -> list:
+    """Pairs in balls of two sizes by turns: an attack in several kinds of ball meets each of the sizes; what is left is exhaustive."""
+    found = []
+    for name, of_name in groupby((pair for pair in pairs if pair[1] in CLOSED_FORMS), key=itemgetter(0)):
+        kinds = [kind for _, kind in of_name]
+        for (turn, kind), (place, share) in product(enumerate(kinds), enumerate(shares)):
+            left = len(kinds) > 1 and (turn + place) % 2
+            found.append(pytest.param(share, name, kind, marks=pytest.mark.exhaustive if left else ()))
+    return found
+
+
+def each_once() -> list:
+    """All pairs, of which each attack meets one threat (of those it serves, the one met least so far), and each threat an attack.
+
+    The others are exhaustive.
+    """
+    kept: dict[str, str] = {}
+    for name, of_name in groupby(PAIRS, key=itemgetter(0)):
+        met = Counter(kept.values())
+        kept[name] = min((kind for _, kind in of_name), key=lambda kind: met[kind])
+    others = {kind: (name, kind) for name, kind in PAIRS if kind not in kept.values()}
+    chosen = {*kept.items(), *others.values()}
+    return [pytest.param(*pair, marks=() if pair in chosen else pytest.mark.exhaustive) for pair in PAIRS]
+
 
 every_pair = pytest.mark.parametrize(("attack_name", "ball_name"), PAIRS)

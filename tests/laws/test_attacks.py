@@ -17,6 +17,8 @@ from tests.laws.attack_pairs import (
     WIDE,
     attack_of,
     ball_of,
+    by_turns,
+    each_once,
     every_pair,
     exempt,
     gap_ball,
@@ -116,17 +118,15 @@ def test_splitting_changes_nothing(attack_name: str, ball_name: str, cuts: str) 
     check_split(attack_of(attack_name), model, x, y, sized(ball_name), CUTS[cuts])
 
 
-@pytest.mark.parametrize(("attack_name", "ball_name"), [pair for pair in BREAKING if pair[1] in CLOSED_FORMS])
-@pytest.mark.parametrize("share", [0.05, 0.6])
-def test_the_gap_to_the_optimum_is_as_declared(attack_name: str, ball_name: str, share: float) -> None:
+@pytest.mark.parametrize(("share", "attack_name", "ball_name"), by_turns(BREAKING, (0.05, 0.6)))
+def test_the_gap_to_the_optimum_is_as_declared(share: float, attack_name: str, ball_name: str) -> None:
     shape = gap_shape(attack_name)
     threat = gap_ball(ball_name, share, math.prod(shape))
     check_gap(attack_of(attack_name, "gap trial"), gap_of(attack_name, ball_name), threat, shape=shape)
 
 
-@pytest.mark.parametrize(("attack_name", "ball_name"), [pair for pair in SMALLEST if pair[1] in CLOSED_FORMS])
-@pytest.mark.parametrize("share", [0.05, 1.0])
-def test_the_smallest_change_is_found_within_the_declared_gap(attack_name: str, ball_name: str, share: float) -> None:
+@pytest.mark.parametrize(("share", "attack_name", "ball_name"), by_turns(SMALLEST, (0.05, 1.0)))
+def test_the_smallest_change_is_found_within_the_declared_gap(share: float, attack_name: str, ball_name: str) -> None:
     if exempt(attack_name, "the smallest change in a wide ball"):
         share = min(share, 0.1)
     eps = max(1.0, round(share * WIDE[ball_name])) if ball_name == "l0" else share * WIDE[ball_name]
@@ -215,7 +215,7 @@ def test_a_gradient_that_is_not_finite_does_not_leave_the_ball(attack_name: str,
     assert not outcome.error.any()
 
 
-@every_pair
+@pytest.mark.parametrize(("attack_name", "ball_name"), each_once())
 def test_the_callers_gradient_mode_does_not_matter(attack_name: str, ball_name: str) -> None:
     x = inputs(6, 1, 2, 3)
     model = invariant_net(6, 3, seed=1)

@@ -173,7 +173,7 @@ def test_a_way_to_train_does_what_any_plan_states(name: str, way: str) -> None:
 
 
 def test_the_engine_does_what_the_usual_plan_states_from_fresh_entropy() -> None:
-    """By both ways; with a seed and by one way, it is the control of the mutation tests."""
+    """By both ways: the control of the mutation tests."""
     measured = measure(PLAN, 400)
     assert measured.require() is measured
     assert all(test.p_value >= 1e-6 for test in measured.tests)

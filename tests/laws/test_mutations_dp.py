@@ -207,8 +207,9 @@ def as_method(mutant):
     return method
 
 
+@pytest.mark.exhaustive
 def test_the_engine_as_it_is_meets_its_specification(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the way that most of these faults are looked for in; ``test_dp`` has both."""
+    """By the way that most of these faults are looked for in; ``test_dp`` has all ways, from fresh entropy, each time."""
     monkeypatch.setattr(specification, "WAYS", {"fit": specification.WAYS["fit"]})
     assert measure(PLAN, 400, seed=0).require().passed
 
