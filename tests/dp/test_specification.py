@@ -70,6 +70,9 @@ class Run:
         return again
 
 
+RUN = pytest.mark.xdist_group("a run of every layer")
+
+
 @pytest.fixture(scope="module")
 def run():
     found, real = [], optimizer.weighed
@@ -90,6 +93,7 @@ def run():
     return Run(nets[0], steps, found)
 
 
+@RUN
 def test_a_run_that_is_repeated_is_the_same(run):
     again = run.way()(None, None, None, replace(PLAN, expected_batch_size=len(hostile_records(run.net)[0]) // 2), 0)
     for one, other in zip(again, run.steps, strict=True):
@@ -113,6 +117,7 @@ class Half:
         return getattr(self.of, name)
 
 
+@RUN
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_a_norm_that_one_kind_of_layer_understates_is_seen(kind, run):
     marked = {p for module in run.net.modules() if type(module) is kind for p in module.parameters()}
@@ -131,6 +136,7 @@ def understate(monkeypatch, form, share=0.25, of=None):
     monkeypatch.setattr(form, "squared", lambda found: real(found) * (share if of is None or found.rows.dtype == of else 1.0))
 
 
+@RUN
 @pytest.mark.parametrize("form", [Filters, forms.Outer, forms.Rows, forms.Blocks, forms.Sum], ids=lambda form: form.__name__)
 def test_a_norm_that_one_form_of_gradients_understates_is_seen(form, run, monkeypatch):
     understate(monkeypatch, form)

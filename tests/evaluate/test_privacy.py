@@ -57,12 +57,20 @@ def run_alone(monkeypatch):
     monkeypatch.setattr("quintain.evaluate.privacy.measurements", lambda *_plan, **_words: ())
 
 
+@pytest.fixture
+def without_sensitivity(monkeypatch):
+    """The measurements on made-up records, without the one that takes longest and that no draw of noise or of batches can change."""
+    nothing = Measurement("sensitivity", 0.0, 0.0, 1.0, "left out")
+    monkeypatch.setattr("quintain.dp.specification._sensitivity", lambda *_: nothing)
+
+
 @pytest.fixture(scope="module")
 def audited():
     """At a rate of 1/4, each canary is drawn in 40 steps but for a chance of 1e-5, so that the control shows what it can."""
     return audit(OFTEN)
 
 
+@pytest.mark.xdist_group("audited")
 def test_audited_below_accounted_and_the_control_above(audited):
     (claim,) = audited.claims
     assert claim.bracket.status is Status.CONSISTENT
@@ -76,6 +84,7 @@ def test_audited_below_accounted_and_the_control_above(audited):
     assert audited.reproducible is False
 
 
+@pytest.mark.xdist_group("audited")
 def test_the_audited_plan_is_the_claimed_one(audited):
     plan = OFTEN.plan(600)
     assert audited.body.plan.sample_rate == 0.25
@@ -83,6 +92,7 @@ def test_the_audited_plan_is_the_claimed_one(audited):
     assert audited.claims[0].bracket.of == accounted(plan, records, 3.0).of == audited.body.run.lower.of
 
 
+@pytest.mark.xdist_group("audited")
 def test_what_the_control_shows_is_no_lower_side_of_the_plan(audited):
     control = audited.body.control.lower
     records = Protected(600, audited.claims[0].bracket.of.data)
@@ -90,6 +100,7 @@ def test_what_the_control_shows_is_no_lower_side_of_the_plan(audited):
     assert control.of != audited.claims[0].bracket.of
 
 
+@pytest.mark.xdist_group("audited")
 def test_an_audit_does_not_name_its_records_by_their_hash(audited):
     assert data().hash not in repr(audited)
 
@@ -114,6 +125,7 @@ def alarm(outcome: Outcome):
     require_consistent(recorded(lambda: outcome, command="test", seed=0, data=("blobs", "")))
 
 
+@pytest.mark.xdist_group("audited")
 def test_the_clean_run_sounds_no_alarm(audited):
     alarm(audited)
     assert audited.notes == () or "cannot contradict" in audited.notes[0]
@@ -260,7 +272,7 @@ def stream_fault(monkeypatch, name, mutant):
     monkeypatch.setattr(Stream, name, lambda stream, *given: mutant(real, stream, *given))
 
 
-def test_mutant_the_same_noise_at_every_step(monkeypatch):
+def test_mutant_the_same_noise_at_every_step(monkeypatch, without_sensitivity):
     from quintain.dp.step.noise import Stream
 
     def again(real, _stream, into, scale, by=1):
@@ -315,7 +327,7 @@ def test_mutant_one_noise_for_neighboring_numbers(monkeypatch, run_alone):
     assert any("between canaries" in name for name in failed(audit()))
 
 
-def test_mutant_batches_of_a_fixed_size(monkeypatch):
+def test_mutant_batches_of_a_fixed_size(monkeypatch, without_sensitivity):
     def fixed(_real, stream, records, expected):
         return np.sort(np.argsort(stream.words(records))[:expected]) if expected < records else np.arange(records)
 
@@ -356,6 +368,7 @@ def test_what_a_plan_without_strength_adds_is_not_measured(run_alone):
     assert any("what they add was not measured" in note for note in outcome.notes)
 
 
+@pytest.mark.xdist_group("audited")
 def test_false_alarms_are_shared_over_all_measurements(audited):
     """One that is as unlikely as the whole level, among many, is no alarm: chance is stated once, over all of them."""
     tests = audited.body.specification
