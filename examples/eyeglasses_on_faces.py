@@ -15,7 +15,7 @@ from torch import nn
 import quintain as q
 from quintain.attacks.perturbation import score
 from quintain.data.dataset import Dataset, from_arrays
-from quintain.models.nets import initialise
+from quintain.models.nets import initialize
 
 
 def drawn(people: int = 6, photos: int = 24) -> Dataset:
@@ -53,7 +53,7 @@ def small_net(data: Dataset) -> nn.Sequential:
             nn.ReLU(),
             nn.Linear(128, data.classes),
         )
-    return initialise(net, 0)
+    return initialize(net, 0)
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ def main() -> None:
     x, y = q.load_data("xrays").part("test").batch(torch.arange(10))
     with server(0) as serving, tempfile.TemporaryDirectory() as folder:
         threading.Thread(target=serving.serve_forever, daemon=True).start()
-        endpoint = Endpoint(f"http://127.0.0.1:{serving.server_port}/", cache=Path(folder) / "answers.sqlite", budget=1000)
+        endpoint = Endpoint(f"http://127.0.0.1:{serving.server_port}/", cache=Path(folder) / "answers.sqlite", query_budget=1000)
         attack = q.attacks.RayS(questions=100)
         for run in ("first", "second"):
             before = serving.answered

@@ -18,7 +18,7 @@ from benchmarks.harness import Told
 from quintain.dp.training.features import Features, Records, frozen_features
 from quintain.dp.training.plan import PrivatePlan
 from quintain.dp.training.scattering import Scattering
-from quintain.models.nets import Normalise, initialise, xray_cnn
+from quintain.models.nets import Normalise, initialize, xray_cnn
 from quintain.training import Recipe, fit
 
 SEEDS = (0, 1, 2)
@@ -67,7 +67,7 @@ def linear(classes: int, seed: int) -> nn.Module:
 
 def tanh_cnn(classes: int, seed: int) -> nn.Module:
     """The small net of Papernot et al., 2020, arXiv:2007.14191, which Tramer & Boneh quote."""
-    return nn.Sequential(Normalise([0.1307], [0.3081]), initialise(mnist_cnn(classes), seed))
+    return nn.Sequential(Normalise([0.1307], [0.3081]), initialize(mnist_cnn(classes), seed))
 
 
 XRAYS = Case("scattering + linear", linear, batch=1024, epochs=50, rates={8.0: 8.0, 3.0: 4.0, 1.0: 2.0}, ema=0.9)

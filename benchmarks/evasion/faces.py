@@ -27,7 +27,7 @@ def faces() -> tuple[Dataset, np.ndarray]:
 
 def face_net(train: Dataset) -> q.Classifier:
     """A small net, trained here."""
-    from quintain.models.nets import initialise
+    from quintain.models.nets import initialize
 
     with torch.device("meta"):
         net = torch.nn.Sequential(
@@ -35,7 +35,7 @@ def face_net(train: Dataset) -> q.Classifier:
             torch.nn.Conv2d(16, 32, 3, stride=2, padding=1), torch.nn.ReLU(),
             torch.nn.Flatten(), torch.nn.Linear(32 * 14 * 12, 128), torch.nn.ReLU(), torch.nn.Linear(128, PEOPLE),
         )  # fmt: skip
-    initialise(net, 0)
+    initialize(net, 0)
     q.training.fit(net, train, q.training.Recipe(60, batch=20, rate=1e-3))
     return q.Classifier(net.eval(), classes=PEOPLE)
 

@@ -35,7 +35,7 @@ def signs() -> tuple[Dataset, Dataset, Dataset]:
 
 def sign_net(train: Dataset) -> q.Classifier:
     """A small net, trained here."""
-    from quintain.models.nets import initialise
+    from quintain.models.nets import initialize
 
     with torch.device("meta"):
         net = torch.nn.Sequential(
@@ -43,7 +43,7 @@ def sign_net(train: Dataset) -> q.Classifier:
             torch.nn.Conv2d(32, 48, 3, padding=1), torch.nn.ReLU(), torch.nn.MaxPool2d(2),
             torch.nn.Flatten(), torch.nn.Linear(48 * 64, 128), torch.nn.ReLU(), torch.nn.Linear(128, 43),
         )  # fmt: skip
-    initialise(net, 0)
+    initialize(net, 0)
     q.training.fit(net, train, q.training.Recipe(8, rate=2e-3))
     return q.Classifier(net.eval(), classes=43)
 

@@ -13,7 +13,7 @@ from quintain.core.errors import ExitCode
 from quintain.core.registry import CATALOGUES, Entry, entries
 from quintain.core.tokens import kind_of
 from quintain.evaluate import probes, trust
-from quintain.models import defences
+from quintain.models import preprocessing
 from quintain.threats import parse
 from quintain.version import __version__
 
@@ -141,7 +141,7 @@ def test_every_sign_of_a_weak_attack_is_explained():
 
 def test_every_defence_that_ships_is_told_how_to_attack():
     told = {name for row in section(ATTACKS, "Defences") for name in QUOTED.findall(row[0])}
-    assert told == {name for name in dir(defences) if isinstance(getattr(defences, name), type)}
+    assert told == {name for name in dir(preprocessing) if isinstance(getattr(preprocessing, name), type)}
 
 
 PEERS = {

@@ -46,7 +46,7 @@ def test_scores_come_through_as_they_are():
     x = torch.rand(5, 1, 3, 3)
     assert torch.equal(model(x), torch.from_numpy(scored(x.numpy())))
     assert torch.equal(model.predict(x), torch.from_numpy(labelled(x.numpy())))
-    assert (model.access, model.classes, model.parameters, model.device.type, model.dtype) == ("scores", 3, 0, "cpu", torch.float32)
+    assert (model.access, model.classes, model.num_parameters, model.device.type, model.dtype) == ("scores", 3, 0, "cpu", torch.float32)
 
 
 def test_labels_become_rows_of_zeros_and_one():
@@ -156,7 +156,7 @@ def test_it_is_a_subject_without_weights():
 
 def test_a_check_says_what_is_not_seen():
     findings = {finding.name: finding for finding in check_model(BlackBox(scored), Data())}
-    assert "only asked for scores" in findings["weights"].text
+    assert "a black box that gives scores" in findings["weights"].text
     assert findings["determinism"].level == findings["batches"].level == "ok"
     assert not {"mode", "gradient"} & set(findings)
 
@@ -176,7 +176,7 @@ def file(tmp_path):
 
 
 def test_what_keeps_its_answers_cannot_be_seen_to_vary():
-    findings = {finding.name: finding for finding in check_model(BlackBox(scored, kept=True), Data())}
+    findings = {finding.name: finding for finding in check_model(BlackBox(scored, cached=True), Data())}
     assert findings["determinism"].level == "note"
     assert "batches" not in findings
 

@@ -62,7 +62,7 @@ def test_a_copy_is_the_same_model_in_any_mode_and_place():
 
 def test_modes_count_where_they_matter():
     net = nn.Sequential(nn.Dropout(0.5), nn.Flatten())
-    assert fingerprint(net.train(), modes=True) != fingerprint(net.eval(), modes=True)
+    assert fingerprint(net.train(), include_modes=True) != fingerprint(net.eval(), include_modes=True)
 
 
 def test_the_same_bytes_in_another_shape_or_type_are_other_weights():

@@ -8,7 +8,7 @@ from torch import nn
 
 from quintain.core.errors import SettingError
 from quintain.core.registry import entries
-from quintain.models import Normalise, initialise, mlp, xray_cnn
+from quintain.models import Normalise, initialize, mlp, xray_cnn
 
 
 def parameters(net: nn.Module) -> int:
@@ -49,7 +49,7 @@ def test_first_weights_fill_their_range_evenly():
 
 def test_initialise_leaves_layers_without_weights_alone():
     net = nn.Sequential(nn.GroupNorm(1, 4), nn.Flatten())
-    assert torch.equal(initialise(net, 1)[0].weight, torch.ones(4))
+    assert torch.equal(initialize(net, 1)[0].weight, torch.ones(4))
 
 
 def test_an_image_too_small_for_two_halvings_is_refused():

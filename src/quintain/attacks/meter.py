@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from quintain.attacks.goal import Loss
 from quintain.attacks.outcome import Model
 from quintain.core.errors import DataError, ModelError, SettingError
-from quintain.models.parts import in_training, parts
+from quintain.models.modules import all_modules, any_training
 
 
 class Meter:
@@ -88,7 +88,7 @@ def require_evaluation(model: Model) -> None:
     Raises:
         ModelError: If it is one.
     """
-    if isinstance(model, nn.Module) and in_training(parts(model)):
+    if isinstance(model, nn.Module) and any_training(all_modules(model)):
         raise ModelError(
             "the model is in training mode; expected evaluation mode: call model.eval(), "
             "or wrap it in Classifier(net, allow_train_mode=True) where dropout is the defence"

@@ -12,7 +12,7 @@ from quintain.attacks.search import Search
 from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.core.registry import entries
 from quintain.core.tokens import kind_of
-from quintain.models.target import Access
+from quintain.models.protocol import Access
 from quintain.threats.ball import Ball, require_inside, require_types
 from quintain.threats.draw import draws
 

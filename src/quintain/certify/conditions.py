@@ -8,9 +8,9 @@ from torch import nn
 from torch.nn.modules import module as torch_module
 
 from quintain.core.errors import ModelError
-from quintain.models.parts import first_floating, in_training, parts
+from quintain.models.modules import all_modules, any_training, first_floating_tensor
 from quintain.models.precision import Operation, require_full_precision
-from quintain.models.target import Target
+from quintain.models.protocol import ClassifierLike
 
 WHY = "interval bounds hold for sums and products that each round to the model's type"
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -34,7 +34,7 @@ def require_bounded_rounding(net: nn.Module, device: torch.device, dtype: torch.
         raise ModelError(f"autocast is on for {device.type}, so that layers run in fewer bits; {WHY}. Leave torch.autocast out")
     if torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks:
         raise ModelError("a forward hook of all modules is registered, which may change what any layer returns; remove it")
-    modules = parts(net)
+    modules = all_modules(net)
     if any(module._compiled_call_impl is not None for module in modules):
         raise ModelError("the net is compiled, which may fuse and reorder its operations; certify the net as it was before compile()")
     if dtype == torch.float32:
@@ -71,7 +71,7 @@ def require_readable(net: nn.Module) -> None:
         ModelError: For a net of which a part is scripted or traced, or in training mode, even one that may be called so; with the name
             of such a tensor.
     """
-    for module in parts(net):
+    for module in all_modules(net):
         if isinstance(module, torch.jit.ScriptModule):
             raise ModelError(
                 f"the net, or a part of it, is a {type(module).__name__}, scripted or traced by torch.jit, whose layers are not read; "
@@ -79,7 +79,7 @@ def require_readable(net: nn.Module) -> None:
                 "net.load_state_dict(scripted.state_dict()); or certify the smoothed model, which is only asked for answers "
                 "(--certifier smoothing)"
             )
-    if in_training(parts(net)):
+    if any_training(all_modules(net)):
         raise ModelError(
             "the net, or a part of it, is in training mode; interval bounds are of the net in evaluation mode: call net.eval()"
         )
@@ -95,14 +95,14 @@ def require_own_type(net: nn.Module) -> None:
     Raises:
         ModelError: If it has no floating-point parameter or buffer.
     """
-    if first_floating(parts(net)) is None:
+    if first_floating_tensor(all_modules(net)) is None:
         raise ModelError(
             "the net has no floating-point parameter or buffer, so that it computes in the type of whatever it is given; "
             "expected a buffer at least, such as a scale of ones"
         )
 
 
-def require_unchanged(model: Target, before: str) -> None:
+def require_unchanged(model: ClassifierLike, before: str) -> None:
     """Refuse a model whose weights or program differ from those that were read, so that what was found is of no one model.
 
     Args:
@@ -120,7 +120,7 @@ def require_unchanged(model: Target, before: str) -> None:
 
 
 @contextmanager
-def unchanged(model: Target) -> Iterator[None]:
+def unchanged(model: ClassifierLike) -> Iterator[None]:
     """Refuse a model whose weights or program differ after the block from before.
 
     Raises:

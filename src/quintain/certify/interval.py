@@ -19,7 +19,7 @@ from quintain.certify.span import Span, start
 from quintain.core.errors import Contradiction, ModelError, SettingError
 from quintain.losses.margin import margin
 from quintain.models.classifier import Classifier
-from quintain.models.target import Target
+from quintain.models.protocol import ClassifierLike
 from quintain.threats.ball import Ball, require_inside
 from quintain.threats.l2 import L2
 
@@ -82,11 +82,11 @@ class IntervalBounds:
     Source: Gowal et al., 2018, arXiv:1810.12715; Mirman et al., 2018 (ICML).
     """
 
-    def __call__(self, model: Target, x: Tensor, y: Tensor, threat: Ball, *, eps: Tensor | None = None) -> CertificateOutcome:
+    def __call__(self, model: ClassifierLike, x: Tensor, y: Tensor, threat: Ball, *, eps: Tensor | None = None) -> CertificateOutcome:
         """Bounds for inputs ``x`` (B, *S) with labels ``y`` (B,); ``eps`` (B,) replaces the threat's radius by one per example."""
         return self.read(model)(x, y, threat, eps=eps)
 
-    def read(self, model: Target) -> "Reading":
+    def read(self, model: ClassifierLike) -> "Reading":
         """Read a model's operations once, for many calls; each looks whether the model is still the one that was read, and does that."""
         if not isinstance(model, Classifier):
             raise ModelError(f"interval bounds read the layers of a Classifier; got a {type(model).__name__}, whose layers are not seen")

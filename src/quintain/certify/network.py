@@ -16,7 +16,7 @@ from quintain.certify.observed import Observer, require_inside_bounds
 from quintain.certify.rules import LAYERS, bound_layer, require_plain
 from quintain.certify.span import Span
 from quintain.core.errors import ModelError, QuintainError
-from quintain.models.adapters import KEYS, adapt
+from quintain.models.adapters import LOGIT_KEYS, adapt
 
 SHARING = (nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, nn.Dropout2d)
 """Layers whose output may share the memory of their input."""
@@ -239,7 +239,7 @@ def _answer(output: Any) -> fx.Node:
     if isinstance(output, fx.Node):
         return output
     if isinstance(output, Mapping):
-        named = [output[key] for key in KEYS if key in output]
+        named = [output[key] for key in LOGIT_KEYS if key in output]
         values = [value for value in output.values() if isinstance(value, fx.Node)]
         if named or len(values) == 1:
             return _answer((named or values)[0])

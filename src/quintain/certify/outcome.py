@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from quintain.models.target import Target
+from quintain.models.protocol import ClassifierLike
 from quintain.threats.ball import Ball
 
 
@@ -35,7 +35,7 @@ class CertificateOutcome:
 class Certifier(Protocol):
     """A proof method for balls: frozen settings, callable, without a model inside."""
 
-    def __call__(self, model: Target, x: Tensor, y: Tensor, threat: Ball, *, eps: Tensor | None = None) -> CertificateOutcome:
+    def __call__(self, model: ClassifierLike, x: Tensor, y: Tensor, threat: Ball, *, eps: Tensor | None = None) -> CertificateOutcome:
         """Prove what can be proven of ``x`` (B, *S) and labels ``y`` (B,); ``eps`` (B,) is a radius each, in place of the threat's."""
 
 
@@ -43,5 +43,5 @@ class Certifier(Protocol):
 class Reader(Protocol):
     """A certifier that reads a model first, which is done once for all calls on one model."""
 
-    def read(self, model: Target) -> Callable[..., CertificateOutcome]:
+    def read(self, model: ClassifierLike) -> Callable[..., CertificateOutcome]:
         """A call with the arguments of ``Certifier`` but for the model; it notices a model that is another one than was read."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from quintain.certify.outcome import CertificateOutcome, Certifier, Reader
-from quintain.models.target import Target
+from quintain.models.protocol import ClassifierLike
 from quintain.threats.ball import Ball, require_types
 from quintain.threats.l2 import L2
 
@@ -24,7 +24,7 @@ SMALLEST = 2.0**-126
 
 
 def largest_radius(
-    certifier: Certifier, model: Target, x: Tensor, y: Tensor, threat: Ball, *, sizes: Sequence[float] = ()
+    certifier: Certifier, model: ClassifierLike, x: Tensor, y: Tensor, threat: Ball, *, sizes: Sequence[float] = ()
 ) -> CertificateOutcome:
     r"""The largest eps *proven* for each example.
 
@@ -60,7 +60,7 @@ def largest_radius(
 class _Search:
     """The two ends of what is open, (2, B): proven in row 0, refused in row 1; their sizes, margins and places on the grid."""
 
-    def __init__(self, certifier: Certifier, model: Target, x: Tensor, y: Tensor, threat: Ball, largest: float) -> None:
+    def __init__(self, certifier: Certifier, model: ClassifierLike, x: Tensor, y: Tensor, threat: Ball, largest: float) -> None:
         certify = certifier.read(model) if isinstance(certifier, Reader) else partial(certifier, model)
         self.certify = lambda rows, eps: certify(x[rows], y[rows], threat, eps=eps)
         ceiling = (threat.high - threat.low) * (math.sqrt(x.shape[1:].numel()) if isinstance(threat, L2) else 1.0)

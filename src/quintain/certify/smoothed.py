@@ -17,8 +17,8 @@ from quintain.core.progress import Progress, silent
 from quintain.core.seeds import derive
 from quintain.core.statistics import binomial_lower, binomial_tail
 from quintain.models.classifier import Classifier
-from quintain.models.parts import in_training, parts
-from quintain.models.target import Target
+from quintain.models.modules import all_modules, any_training
+from quintain.models.protocol import ClassifierLike
 from quintain.threats.ball import require_inside, require_types
 from quintain.threats.draw import draws as streams
 from quintain.threats.l2 import L2
@@ -60,7 +60,7 @@ class Smoothed:
     Source: Cohen, Rosenfeld and Kolter, 2019, arXiv:1902.02918; the surrogate is that of Salman et al., 2019, arXiv:1906.04584.
     """
 
-    model: Target
+    model: ClassifierLike
     sigma: float
     draws: int = 10_000
     selection: int = 100
@@ -305,7 +305,7 @@ class Smoothed:
                 f"apart; expected at least {FINE * spacing:.3g}. Use a wider type, such as float32, for the "
                 "inputs and the model, or a larger sigma"
             )
-        modules = parts(self.model.net) if isinstance(self.model, Classifier) else []
+        modules = all_modules(self.model.net) if isinstance(self.model, Classifier) else []
         for module in modules:
             if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
                 raise ModelError(
@@ -313,7 +313,7 @@ class Smoothed:
                     "each batch, so that noisy copies are not answered one by one; expected running "
                     "statistics in evaluation mode: call net.eval()"
                 )
-        if in_training(modules):
+        if any_training(modules):
             raise ModelError(
                 f"{self.model.name} is in training mode, or a part of it: dropout then draws from torch's global generator, and not from "
                 "the seed and the example, so that the vote is of no one function; call net.eval(): the noise is the randomness here"

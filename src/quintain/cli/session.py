@@ -129,9 +129,9 @@ class Session:
             SettingError: If a registered net was named without weights: an untrained one says nothing.
         """
         from quintain.evaluate.subject import described
-        from quintain.models.loading import is_asked, load_model
+        from quintain.models.loading import is_black_box, load_model
 
-        if self.weights is None and ".py" not in self.model and not is_asked(self.model):
+        if self.weights is None and ".py" not in self.model and not is_black_box(self.model):
             find("model", self.model)
             raise SettingError(
                 f"--model {self.model} without --weights is an untrained net; give --weights FILE.safetensors "

@@ -17,7 +17,7 @@ from quintain.data.dataset import Dataset
 from quintain.evaluate.pieces import Piece, Pieces, Place
 from quintain.evaluate.shrink import shrunk
 from quintain.evaluate.team import ALONE, Team
-from quintain.models.target import Target
+from quintain.models.protocol import ClassifierLike
 from quintain.threats.ball import Ball
 from quintain.threats.family import Family
 
@@ -94,7 +94,7 @@ class Findings:
 
 def carried_out(
     orders: Orders,
-    model: Target,
+    model: ClassifierLike,
     data: Dataset,
     right: np.ndarray,
     safe: np.ndarray,
@@ -161,7 +161,7 @@ def together(team: Team, own: Findings) -> Findings:
 
 def _met(
     orders: Orders,
-    model: Target,
+    model: ClassifierLike,
     data: Dataset,
     rows: np.ndarray,
     number: int,
@@ -189,7 +189,9 @@ def _met(
             yield place, piece
 
 
-def _found(orders: Orders, model: Target, attack: Attack, threat: Ball, x: Tensor, y: Tensor, rows: np.ndarray, seen: set[int]) -> Piece:
+def _found(
+    orders: Orders, model: ClassifierLike, attack: Attack, threat: Ball, x: Tensor, y: Tensor, rows: np.ndarray, seen: set[int]
+) -> Piece:
     words: dict[str, object] = {} if orders.queries is None else {"queries": orders.queries}
     targets = None if orders.target is None else torch.full_like(y, orders.target)
     words |= {} if targets is None else {"targets": targets}

@@ -6,11 +6,11 @@ from quintain.data.checks import check_data
 from quintain.data.splits import Splits
 from quintain.evaluate.outcome import Outcome
 from quintain.models.checks import check_model
-from quintain.models.target import Target
+from quintain.models.protocol import ClassifierLike
 from quintain.results.robustness_records import Checked
 
 
-def check(splits: Splits, model: Target | None) -> Outcome:
+def check(splits: Splits, model: ClassifierLike | None) -> Outcome:
     """All findings on the data and, where there is one, on the model."""
     parts = splits.parts()
     first = next(iter(parts.values()))

@@ -3,7 +3,7 @@
 from quintain.attacks.method import ACCESS, access_of
 from quintain.core.errors import SettingError
 from quintain.core.registry import Entry, entries
-from quintain.models.target import Access
+from quintain.models.protocol import Access
 
 _FIRST: dict[Access, tuple[str, ...]] = {
     "gradients": ("quick", "apgd", "pgd"),

@@ -17,7 +17,7 @@ from quintain.attacks.step import advance, lengths
 from quintain.core.errors import ModelError, SettingError
 from quintain.core.tokens import kind_of
 from quintain.losses.margin import margin
-from quintain.models.target import Access
+from quintain.models.protocol import Access
 from quintain.results.robustness_records import Sign
 from quintain.threats.ball import Ball
 from quintain.threats.draw import Draw, draws

@@ -10,7 +10,7 @@ from torch import nn
 from quintain.core.errors import ModelError
 from quintain.data.dataset import Dataset
 from quintain.models.classifier import Classifier
-from quintain.models.target import Target
+from quintain.models.protocol import ClassifierLike
 from quintain.models.weights import save_weights
 from quintain.results.artefacts import ModelFile
 from quintain.results.tally import Tally
@@ -25,7 +25,7 @@ class Subject:
         file: How records name it.
     """
 
-    model: Target
+    model: ClassifierLike
     file: ModelFile
 
     @property
@@ -41,13 +41,13 @@ def stored(net: nn.Module, folder: Path, name: str, title: str, *, classes: int)
     return described(Classifier(net.eval(), classes=classes, name=name), name, title, path=path.as_posix(), digest=digest)
 
 
-def described(model: Target, name: str, title: str, *, path: str = "", digest: str = "") -> Subject:
+def described(model: ClassifierLike, name: str, title: str, *, path: str = "", digest: str = "") -> Subject:
     """A model with the names that records use."""
-    return Subject(model, ModelFile(name, title, model.hash, model.parameters, path, digest))
+    return Subject(model, ModelFile(name, title, model.hash, model.num_parameters, path, digest))
 
 
 @torch.inference_mode()
-def answers(model: Target, data: Dataset, *, batch: int = 512) -> np.ndarray:
+def answers(model: ClassifierLike, data: Dataset, *, batch: int = 512) -> np.ndarray:
     """The class that the model gives to each example (N,), -1 where it gives no number.
 
     Raises:
@@ -65,7 +65,7 @@ def answers(model: Target, data: Dataset, *, batch: int = 512) -> np.ndarray:
     return result
 
 
-def clean_tally(model: Target, data: Dataset) -> Tally:
+def clean_tally(model: ClassifierLike, data: Dataset) -> Tally:
     """Right answers on the examples as they are."""
     right = answers(model, data) == data.labels
     return tally(right, data.labels, data.classes)

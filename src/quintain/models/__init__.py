@@ -1,4 +1,4 @@
-"""Classifiers over inputs in [0, 1], nets or only asked: adapters, loading without unpickling, small reference nets."""
+"""Classifiers of inputs in [0, 1]: nets and black boxes, loading without unpickling, small reference nets."""
 
 from typing import TYPE_CHECKING
 
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     from quintain.models.classifier import Classifier as Classifier
     from quintain.models.endpoint import Endpoint as Endpoint
     from quintain.models.endpoint import read_endpoint as read_endpoint
-    from quintain.models.http import connect as connect
+    from quintain.models.endpoint_client import connect as connect
     from quintain.models.loading import load_classifier as load_classifier
     from quintain.models.loading import load_model as load_model
     from quintain.models.nets import Normalise as Normalise
-    from quintain.models.nets import initialise as initialise
+    from quintain.models.nets import initialize as initialize
     from quintain.models.nets import mlp as mlp
     from quintain.models.nets import xray_cnn as xray_cnn
     from quintain.models.onnx import load_onnx as load_onnx
-    from quintain.models.target import Target as Target
+    from quintain.models.protocol import ClassifierLike as ClassifierLike
     from quintain.models.weights import load_weights as load_weights
     from quintain.models.weights import save_weights as save_weights
 
@@ -27,12 +27,12 @@ __getattr__, __dir__ = lazy_exports(
     {
         "BlackBox": "quintain.models.blackbox",
         "Classifier": "quintain.models.classifier",
+        "ClassifierLike": "quintain.models.protocol",
         "Endpoint": "quintain.models.endpoint",
         "Normalise": "quintain.models.nets",
-        "Target": "quintain.models.target",
         "check_model": "quintain.models.checks",
-        "connect": "quintain.models.http",
-        "initialise": "quintain.models.nets",
+        "connect": "quintain.models.endpoint_client",
+        "initialize": "quintain.models.nets",
         "load_classifier": "quintain.models.loading",
         "load_model": "quintain.models.loading",
         "load_onnx": "quintain.models.onnx",

@@ -1,4 +1,4 @@
-"""What nets return, and how it becomes logits (B, K)."""
+"""Conversion of what nets return to logits (B, K)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,15 +9,15 @@ from torch import Tensor
 from quintain.core.errors import ModelError
 
 ADAPTER_VERSION = "adapters-1"
-KEYS = ("logits", "out")
+LOGIT_KEYS = ("logits", "out")
 
 
-def adapt(output: Any, batch: int) -> Tensor:
-    """Logits (B, K), K >= 2, from what a net returned for ``batch`` examples.
+def adapt(output: Any, batch_size: int) -> Tensor:
+    """Extract logits (B, K), K >= 2, from what a net returned for ``batch_size`` examples.
 
-    A dict gives its ``"logits"`` or ``"out"``, or its only tensor; an object its ``.logits``; a tuple or list its first item. One logit an
-    example, (B,) or (B, 1), is the second class's score against zero: ``(0, z)``, so that its sigmoid is the softmax. Half precision
-    becomes float32.
+    Of a dict, ``"logits"`` or ``"out"`` is taken, or its only tensor; of an object, ``.logits``; of a tuple
+    or list, the first item. One logit an example, (B,) or (B, 1), is the second class's score against zero:
+    ``(0, z)``, so that its sigmoid is the softmax. Half precision becomes float32.
 
     Raises:
         ModelError: If there are no logits, or they are of the wrong shape or type.
@@ -25,12 +25,13 @@ def adapt(output: Any, batch: int) -> Tensor:
     logits = _find(output)
     if not logits.is_floating_point():
         raise ModelError(f"the model returns {logits.dtype}; expected floating-point logits, not labels")
-    if logits.shape in ((batch,), (batch, 1)):
-        score = logits.reshape(batch)
+    if logits.shape in ((batch_size,), (batch_size, 1)):
+        score = logits.reshape(batch_size)
         logits = torch.stack((torch.zeros_like(score), score), dim=1)
-    if logits.ndim != 2 or len(logits) != batch:
+    if logits.ndim != 2 or len(logits) != batch_size:
         raise ModelError(
-            f"the model returns shape {tuple(logits.shape)} for {batch} examples; expected ({batch}, classes), one row of logits an example"
+            f"the model returns shape {tuple(logits.shape)} for {batch_size} examples; "
+            f"expected ({batch_size}, classes), one row of logits an example"
         )
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
@@ -39,15 +40,14 @@ def _find(output: Any) -> Tensor:
     if isinstance(output, Tensor):
         return output
     if isinstance(output, Mapping):
-        for key in KEYS:
+        for key in LOGIT_KEYS:
             if key in output:
                 return _find(output[key])
         tensors = [value for value in output.values() if isinstance(value, Tensor)]
         if len(tensors) == 1:
             return tensors[0]
-        raise ModelError(
-            f"the model returns a dict with {', '.join(map(repr, output)) or 'nothing'}; expected 'logits', 'out', or one tensor"
-        )
+        keys = ", ".join(map(repr, output)) or "nothing"
+        raise ModelError(f"the model returns a dict with {keys}; expected 'logits', 'out', or one tensor")
     if hasattr(output, "logits"):
         return _find(output.logits)
     if isinstance(output, tuple | list) and output:

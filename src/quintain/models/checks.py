@@ -1,4 +1,4 @@
-"""What to know about a model before anything is believed that was measured on it."""
+"""Checks of a model before anything is measured on it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from torch import Tensor
 from quintain.core.errors import QuintainError
 from quintain.models.blackbox import BlackBox
 from quintain.models.classifier import Classifier
-from quintain.models.target import Target
+from quintain.models.protocol import ClassifierLike
 from quintain.results.robustness_records import Finding
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-CLEARLY = 0.1  # by how much another input scale must win before it is mentioned
-ALONE = 1e-3  # relative difference of logits that rounding does not explain
+SCALE_ADVANTAGE = 0.1  # by how much more accuracy another input scale must give before it is mentioned
+BATCH_TOLERANCE = 1e-3  # relative difference of logits that rounding does not explain
 
 
-class Examples(Protocol):
-    """What is needed of a data set."""
+class LabeledData(Protocol):
+    """The part of a data set's interface that the checks need."""
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
@@ -32,56 +32,56 @@ class Examples(Protocol):
         """Number of classes."""
 
     def batch(self, ids: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Samples in [0, 1] and labels."""
+        """Return samples in [0, 1] and labels."""
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """One model on one batch."""
+class ProbeBatch:
+    """A batch of examples, and a model's logits on it."""
 
-    model: Target
+    model: ClassifierLike
     x: Tensor
     y: Tensor
     logits: Tensor
 
 
-def check_model(model: Target, data: Examples, *, sample: int = 64) -> list[Finding]:
-    """Look at mode, weights, output, determinism, batch independence, gradients, and whether the model takes inputs in [0, 1].
+def check_model(model: ClassifierLike, data: LabeledData, *, sample: int = 64) -> list[Finding]:
+    """Check mode, weights, output, determinism, batch independence, gradients, and the scale of the inputs.
 
     A model that cannot be called is an error among the findings, and is not raised. The model is not changed.
 
     Args:
         model: The model.
-        data: Labelled samples for it.
+        data: Labeled samples for it.
         sample: How many of them are used, evenly spaced.
 
     Returns:
-        Findings in a fixed order, the good ones included; level ``error`` where results would mean nothing, ``warning`` where
-        they may mislead.
+        Findings in a fixed order, the good ones included; level ``error`` where results would mean nothing,
+        ``warning`` where they may mislead.
     """
-    findings = [_mode(model), _weights(model)] if isinstance(model, Classifier) else [_unseen(model)]
+    findings = [_mode(model), _weights(model)] if isinstance(model, Classifier) else [_black_box_note(model)]
     try:
         x, y = data.batch(np.unique(np.linspace(0, len(data.labels) - 1, sample).round().astype(np.int64)))
         with torch.no_grad():
-            case = Case(model, x, y, model(x))
+            case = ProbeBatch(model, x, y, model(x))
     except QuintainError as error:
         return [*findings, Finding("output", "error", str(error))]
     findings.append(_output(case, data.classes))
     if findings[-1].level == "error":
         return findings
-    if isinstance(model, BlackBox) and model.kept:
-        findings.append(Finding("determinism", "note", "answers are kept and not asked for again: whether they vary cannot be seen"))
+    if isinstance(model, BlackBox) and model.cached:
+        findings.append(Finding("determinism", "note", "answers come from a cache: whether they vary cannot be seen"))
     else:
-        findings += [_determinism(case), _independence(case)]
+        findings += [_determinism(case), _batch_independence(case)]
     if model.access == "gradients":
         findings += _gradient(case)
     if model.classes == data.classes:
-        findings.append(_inputs(case, data))
+        findings.append(_input_scale(case, data))
     return findings
 
 
-def _unseen(model: Target) -> Finding:
-    return Finding("weights", "note", f"only asked for {model.access}: no weights are seen, no gradient is given, nothing can be proved")
+def _black_box_note(model: ClassifierLike) -> Finding:
+    return Finding("weights", "note", f"a black box that gives {model.access}: no weights, no gradients, no certificates")
 
 
 def _mode(model: Classifier) -> Finding:
@@ -109,7 +109,7 @@ def _weights(model: Classifier) -> Finding:
     return Finding("weights", "ok", f"{count:,} finite parameters" + (f" in {', '.join(sorted(kinds))}" if kinds else ""))
 
 
-def _output(case: Case, classes: int) -> Finding:
+def _output(case: ProbeBatch, classes: int) -> Finding:
     spoiled = int((~case.logits.isfinite()).any(1).sum())
     if spoiled:
         return Finding("output", "error", f"NaN or infinite logits for {spoiled} of {len(case.x)} samples; expected finite numbers")
@@ -127,7 +127,7 @@ def _output(case: Case, classes: int) -> Finding:
     return Finding("output", "ok", f"{classes} finite logits a sample")
 
 
-def _determinism(case: Case) -> Finding:
+def _determinism(case: ProbeBatch) -> Finding:
     with torch.no_grad():
         again = case.model(case.x)
     if torch.equal(again, case.logits):
@@ -140,20 +140,20 @@ def _determinism(case: Case) -> Finding:
     )
 
 
-def _independence(case: Case) -> Finding:
+def _batch_independence(case: ProbeBatch) -> Finding:
     with torch.no_grad():
         try:
-            alone = torch.cat([case.model(one[None]) for one in case.x[:8]])
+            one_by_one = torch.cat([case.model(one[None]) for one in case.x[:8]])
         except QuintainError as error:
             return Finding("batches", "error", f"a batch of one fails: {error}")
-    gap = float((alone - case.logits[:8]).abs().max())
-    if gap > ALONE * max(1.0, float(case.logits.abs().max())):
+    gap = float((one_by_one - case.logits[:8]).abs().max())
+    if gap > BATCH_TOLERANCE * max(1.0, float(case.logits.abs().max())):
         text = f"a sample's logits move by {gap:.2g} with the rest of its batch; expected none: batch statistics in use?"
         return Finding("batches", "error", text)
     return Finding("batches", "ok", f"a sample's logits do not depend on its batch (largest difference {gap:.1g})")
 
 
-def _gradient(case: Case) -> Iterator[Finding]:
+def _gradient(case: ProbeBatch) -> Iterator[Finding]:
     z = case.x.clone().requires_grad_(True)
     with torch.enable_grad():
         logits = case.model(z)
@@ -173,14 +173,14 @@ def _gradient(case: Case) -> Iterator[Finding]:
         yield Finding("gradient", "ok", "the input gradient is finite, and zero for no sample")
 
 
-def _inputs(case: Case, data: Examples) -> Finding:
-    """A guess at whether normalisation is inside: is the model better than a constant on [0, 1], and is it much better on another scale?"""
+def _input_scale(case: ProbeBatch, data: LabeledData) -> Finding:
+    """Guess whether normalization is inside the model, by its accuracy on several input scales."""
     right = _accuracy(case, lambda x: x)
     constant = float(np.bincount(data.labels).max()) / len(data.labels)
     text = f"right on {right:.0%} of {len(case.x)} samples in [0, 1]; the best constant answer on {constant:.0%}"
     others = {name: _accuracy(case, scale) for name, scale in _scales(case.x).items()}
     best = max(others, key=lambda name: others[name])
-    if others[best] > max(right, constant) + CLEARLY:
+    if others[best] > max(right, constant) + SCALE_ADVANTAGE:
         return Finding(
             "inputs", "warning", f"{text}; on {best}, {others[best]:.0%}: put that scaling inside the model (quintain.models.Normalise)"
         )
@@ -203,5 +203,5 @@ def _scales(x: Tensor) -> dict[str, Callable[[Tensor], Tensor]]:
     return scales
 
 
-def _accuracy(case: Case, scale: Callable[[Tensor], Tensor]) -> float:
+def _accuracy(case: ProbeBatch, scale: Callable[[Tensor], Tensor]) -> float:
     return float((case.model.predict(scale(case.x)) == case.y).float().mean())

@@ -1,4 +1,4 @@
-"""A net as everything else sees it: inputs in [0, 1] to logits, and a hash of what it computes."""
+"""A PyTorch net as a classifier: inputs in [0, 1] to logits, and a hash of what it computes."""
 
 from typing import final
 
@@ -8,26 +8,28 @@ from torch import Tensor, nn
 from quintain.core.errors import ModelError, QuintainError, SettingError
 from quintain.models.adapters import adapt
 from quintain.models.fingerprint import fingerprint
-from quintain.models.parts import first_floating, in_training, parts
-from quintain.models.target import Access
+from quintain.models.modules import all_modules, any_training, first_floating_tensor
+from quintain.models.protocol import Access
 
 
 @final
 class Classifier:
     r"""A single-label classifier :math:`f : [0, 1]^S \to \mathbb{R}^K` over a net, whatever the net returns.
 
-    The net itself is never changed: not its mode, its weights, nor its gradients, as long as gradients are asked of the input alone
-    (``torch.autograd.grad``). Logits with NaN are passed on; ``check_model`` reports them.
+    The net itself is never changed: neither its mode nor its weights, nor the gradients of its weights, as
+    long as gradients are taken with respect to the input alone (``torch.autograd.grad``). Logits with NaN are
+    passed on; ``check_model`` reports them.
 
     Args:
-        net: In evaluation mode; takes (B, *S). Its output may be a tensor, dict, tuple, an object with ``.logits``, or one logit an
-            example.
+        net: In evaluation mode; takes (B, *S). Its output may be a tensor, dict, tuple, an object with
+            ``.logits``, or one logit an example.
         classes: Number of classes; taken from the first output if not given.
-        allow_train_mode: Accept layers in training mode, for dropout as a defence.
-        name: What it is called in results.
+        allow_train_mode: Accept layers in training mode, for dropout as a defense.
+        name: The model's name in results.
 
     Raises:
-        ModelError: When called with a net in training mode, an input that it cannot take, or an output of the wrong shape.
+        ModelError: When called with a net in training mode, an input that it cannot take, or an output of the
+            wrong shape.
     """
 
     access: Access = "gradients"
@@ -57,44 +59,44 @@ class Classifier:
         return self._classes
 
     @property
-    def parameters(self) -> int:
-        """How many weights the net has."""
+    def num_parameters(self) -> int:
+        """Number of weights of the net."""
         return sum(parameter.numel() for parameter in self.net.parameters())
 
     @property
     def device(self) -> torch.device:
-        """Where the net's first parameter or buffer is; the CPU if it has none."""
-        tensor = first_floating(parts(self.net))
+        """Device of the net's first parameter or buffer; the CPU if it has none."""
+        tensor = first_floating_tensor(all_modules(self.net))
         return torch.device("cpu") if tensor is None else tensor.device
 
     @property
     def dtype(self) -> torch.dtype:
         """The net's first floating-point type; float32 if it has none."""
-        tensor = first_floating(parts(self.net))
+        tensor = first_floating_tensor(all_modules(self.net))
         return torch.float32 if tensor is None else tensor.dtype
 
     @property
     def hash(self) -> str:
         """SHA-256 of weights and inference program (see ``fingerprint``), read from the net as it is now."""
-        return fingerprint(self.net, modes=self.allow_train_mode)
+        return fingerprint(self.net, include_modes=self.allow_train_mode)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Logits (B, K) on the device of ``x``, differentiable in ``x``.
+        """Return logits (B, K) on the device of ``x``, differentiable in ``x``.
 
         Args:
             x: (B, *S), floating, in [0, 1]; cast to the net's type and device.
         """
-        modules = parts(self.net)
-        if not self.allow_train_mode and in_training(modules):
+        modules = all_modules(self.net)
+        if not self.allow_train_mode and any_training(modules):
             raise ModelError(
-                f"{self.name} is in training mode; call net.eval() first, or pass allow_train_mode=True if dropout is the defence"
+                f"{self.name} is in training mode; call net.eval() first, or pass allow_train_mode=True if dropout is the defense"
             )
         if not x.is_floating_point() or x.ndim < 2:
             raise ModelError(
                 f"an input of shape {tuple(x.shape)} and type {x.dtype}; expected a batch of floating-point examples in [0, 1]"
             )
         try:
-            output = self.net(self._placed(x, modules))
+            output = self.net(self._to_net(x, modules))
         except QuintainError:
             raise
         except Exception as error:
@@ -109,10 +111,10 @@ class Classifier:
         return logits
 
     def predict(self, x: Tensor) -> Tensor:
-        """The class of the largest logit, (B,), int64; no gradients."""
+        """Return the class of the largest logit, (B,), int64, without gradients."""
         with torch.no_grad():
             return self(x).argmax(1)
 
-    def _placed(self, x: Tensor, modules: list[nn.Module]) -> Tensor:
-        tensor = first_floating(modules)
+    def _to_net(self, x: Tensor, modules: list[nn.Module]) -> Tensor:
+        tensor = first_floating_tensor(modules)
         return x if tensor is None else x.to(device=tensor.device, dtype=tensor.dtype)

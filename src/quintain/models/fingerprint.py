@@ -1,4 +1,4 @@
-"""The identity of a model: its weights and the program that is run over them."""
+"""The hash of a model: of its weights and of the program that runs over them."""
 
 import ast
 import hashlib
@@ -15,31 +15,32 @@ from torch import Tensor, nn
 from quintain.models.adapters import ADAPTER_VERSION
 
 HASH_VERSION = "quintain-model-1"
-BOOKKEEPING = frozenset(vars(nn.Module())) | {"training"}
-DEPTH = 4
+MODULE_INTERNALS = frozenset(vars(nn.Module())) | {"training"}
+MAX_DEPTH = 4
 
 
-def fingerprint(net: nn.Module, *, modes: bool = False) -> str:
-    """SHA-256 over a net's parameters, buffers and inference program.
+def fingerprint(net: nn.Module, *, include_modes: bool = False) -> str:
+    """Compute SHA-256 over a net's parameters, buffers and inference program.
 
-    Parameters and buffers count with name, dtype, shape and bytes, wherever they are. The program is each module's place, class name and
-    ``extra_repr``; for modules from outside PyTorch also the source of their methods (comments, docstrings and layout do not count) and
-    their plain attributes; for all, their forward hooks. Functions in other modules that a ``forward`` calls are not seen: put what
-    differs into an attribute or a buffer.
+    Parameters and buffers count with name, dtype, shape and bytes, on whatever device. The program is each
+    module's name in the net, class name and ``extra_repr``; for modules from outside PyTorch also the source
+    of their methods (comments, docstrings and layout do not count) and their plain attributes; for all, their
+    forward hooks. Functions in other modules that a ``forward`` calls are not seen: put what differs into an
+    attribute or a buffer.
 
     Args:
         net: The net; only read.
-        modes: Count which modules are in training mode, for nets that are run so.
+        include_modes: Count which modules are in training mode, for nets that are run so.
     """
     digest = hashlib.sha256()
-    for part in _parts(net, modes):
+    for part in _parts(net, include_modes):
         data = part if isinstance(part, bytes) else part.encode()
         digest.update(len(data).to_bytes(8, "big"))
         digest.update(data)
     return digest.hexdigest()
 
 
-def _parts(net: nn.Module, modes: bool) -> Iterator[str | bytes]:
+def _parts(net: nn.Module, include_modes: bool) -> Iterator[str | bytes]:
     yield HASH_VERSION
     yield ADAPTER_VERSION
     for kind, tensors in (
@@ -51,10 +52,11 @@ def _parts(net: nn.Module, modes: bool) -> Iterator[str | bytes]:
             yield from _tensor(tensor)
     for name, module in net.named_modules(remove_duplicate=False):
         yield f"module {name} {type(module).__qualname__}({module.extra_repr()})"
-        if modes:
+        if include_modes:
             yield f"training {module.training}"
         for hook in (*module._forward_pre_hooks.values(), *module._forward_hooks.values()):
-            yield f"hook {program(hook)}"
+            yield f"hook {source_of(hook)}"
+        # Own classes anywhere in the MRO: a subclass of nn.Linear with another forward is another program.
         for klass in type(module).__mro__:
             if klass.__module__.partition(".")[0] not in ("torch", "builtins", "typing", "abc"):
                 yield from _class(klass)
@@ -62,9 +64,9 @@ def _parts(net: nn.Module, modes: bool) -> Iterator[str | bytes]:
         if isinstance(code, str):  # traced and scripted modules carry their program as text
             yield code
         if not type(module).__module__.startswith("torch."):
-            for key in sorted(set(vars(module)) - BOOKKEEPING):
+            for key in sorted(set(vars(module)) - MODULE_INTERNALS):
                 yield f"attribute {key}"
-                yield from _value(vars(module)[key], DEPTH)
+                yield from _value(vars(module)[key], MAX_DEPTH)
 
 
 def _tensor(tensor: Tensor) -> Iterator[str | bytes]:
@@ -73,7 +75,7 @@ def _tensor(tensor: Tensor) -> Iterator[str | bytes]:
 
 
 def _value(value: Any, depth: int) -> Iterator[str | bytes]:
-    """A plain attribute; of an object that is none of the kinds here, only the type's name counts."""
+    """Yield what an attribute adds to the hash; of an object that is not plain, only the type's name."""
     if isinstance(value, Tensor):
         yield from _tensor(value)
     elif value is None or isinstance(value, str | bytes | int | float | complex | torch.dtype | torch.device):
@@ -86,36 +88,36 @@ def _value(value: Any, depth: int) -> Iterator[str | bytes]:
         for item in sorted(value, key=repr) if isinstance(value, set | frozenset) else value:
             yield from _value(item, depth - 1)
     elif inspect.isroutine(value):
-        yield program(value)
+        yield source_of(value)
     else:
         yield type(value).__qualname__
 
 
 @cache
 def _class(klass: type) -> tuple[str | bytes, ...]:
-    """What a class adds to the program: its functions, and its plain constants."""
+    """Return what a class adds to the program: its functions, and its plain constants."""
     parts: list[str | bytes] = [klass.__qualname__]
     for name, member in sorted(vars(klass).items()):
         if isinstance(member, property):
-            parts += [program(part) for part in (member.fget, member.fset) if part is not None]
+            parts += [source_of(part) for part in (member.fget, member.fset) if part is not None]
         elif isinstance(member, staticmethod | classmethod):
-            parts.append(program(member.__func__))
+            parts.append(source_of(member.__func__))
         elif inspect.isroutine(member):
-            parts.append(program(member))
+            parts.append(source_of(member))
         elif not name.startswith("__"):
-            parts += [f"constant {name}", *_value(member, DEPTH)]
+            parts += [f"constant {name}", *_value(member, MAX_DEPTH)]
     return tuple(parts)
 
 
-def program(what: Callable[..., Any]) -> str:
-    """The name of a function and, where it can be had, its source without comments, docstrings and layout; else its bytecode."""
+def source_of(what: Callable[..., Any]) -> str:
+    """Return a function's name, and its source without comments, docstrings and layout; else its bytecode."""
     name = getattr(what, "__qualname__", type(what).__qualname__)
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(what)))
     except (OSError, TypeError, SyntaxError):
         code = getattr(what, "__code__", None)
         return f"{name} {_bytecode(code)}" if isinstance(code, CodeType) else name
-    for node in ast.walk(tree):
+    for node in ast.walk(tree):  # docstrings go, so that editing them keeps the hash
         if isinstance(node, ast.FunctionDef) and len(node.body) > 1 and ast.get_docstring(node, clean=False) is not None:
             del node.body[0]
     return f"{name}\n{ast.unparse(tree)}"

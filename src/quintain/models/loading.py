@@ -1,4 +1,4 @@
-"""One way in: ``load_model("xray-cnn")``, a factory in the user's own file, an ONNX file, a function of arrays, an address."""
+"""Load a model by name, from a factory in a user's file, an ONNX file, a function, or an address."""
 
 import inspect
 import sys
@@ -18,16 +18,19 @@ from quintain.core.registry import find
 from quintain.core.store import sha256, sha256_file
 from quintain.models.blackbox import BlackBox
 from quintain.models.classifier import Classifier
-from quintain.models.target import Target
+from quintain.models.protocol import ClassifierLike
 from quintain.models.weights import load_weights
 
-ASKED = ("scores:", "labels:", "onnx:", "http://", "https://")
-ASKED_FILES = (".onnx", ".toml")
+BLACK_BOX_PREFIXES = ("scores:", "labels:", "onnx:", "http://", "https://")
+BLACK_BOX_SUFFIXES = (".onnx", ".toml")
 
 
-def is_asked(spec: str) -> bool:
-    """Whether a model is only asked for answers: it brings its own weights, and shows none."""
-    return spec.startswith(ASKED) or spec.endswith(ASKED_FILES)
+def is_black_box(spec: str) -> bool:
+    """Tell whether a spec names a black-box model (function, ONNX file or HTTP endpoint).
+
+    Such a model is only queried: its weights cannot be given or read.
+    """
+    return spec.startswith(BLACK_BOX_PREFIXES) or spec.endswith(BLACK_BOX_SUFFIXES)
 
 
 def load_model(
@@ -38,17 +41,17 @@ def load_model(
     channels: int | None = None,
     size: int | None = None,
     seed: int | None = None,
-) -> Target:
-    """A classifier, from a name, a file or an address.
+) -> ClassifierLike:
+    """Load a classifier by name, from a file or from an address.
 
-    ====================================  ======================================================================================
-    ``xray-cnn``, ``net.py:make``         a ``torch.nn.Module``: see ``load_classifier``
-    ``model.onnx``, ``onnx:model``        scores of an ONNX file (extra ``onnx``): see ``load_onnx``
-    ``scores:file.py:function``           scores (B, K) of a Python function of arrays (B, *S) in [0, 1]: see ``BlackBox``
-    ``labels:file.py:function``           labels (B,) of one
-    ``http://host:port/path``             scores by ``POST {"inputs": [...]}``, answered ``{"scores": [[...], ...]}`` (extra ``http``)
-    ``endpoint.toml``                     any other exchange over HTTP, with retries, budget, cache: see ``Endpoint``
-    ====================================  ======================================================================================
+    ============================== =========================================================================
+    ``xray-cnn``, ``net.py:make``  a ``torch.nn.Module``: see ``load_classifier``
+    ``model.onnx``, ``onnx:model`` scores of an ONNX file (extra ``onnx``): see ``load_onnx``
+    ``scores:file.py:function``    scores (B, K) of a function of arrays (B, *S) in [0, 1]: see ``BlackBox``
+    ``labels:file.py:function``    labels (B,) of a function of arrays
+    ``http://host:port/path``      scores by ``POST {"inputs": [...]}``, answered ``{"scores": [[...], ...]}``
+    ``endpoint.toml``              any other exchange over HTTP, with retries, limits, cache: see ``Endpoint``
+    ============================== =========================================================================
 
     Args:
         spec: One of these. A Python file is run: give only files that you trust.
@@ -57,19 +60,19 @@ def load_model(
 
     Raises:
         UnknownName: If no model has that name.
-        SettingError: If weights are given for a model that is only asked.
+        SettingError: If weights are given for a black-box model.
         ModelError: If the file cannot be run or read, or the weights do not fit.
     """
-    if not is_asked(spec):
+    if not is_black_box(spec):
         return load_classifier(spec, weights, classes=classes, channels=channels, size=size, seed=seed)
     if weights is not None:
-        raise SettingError(f"{spec} is only asked for answers and takes no weights; leave {weights} out")
+        raise SettingError(f"{spec} is a black box and takes no weights; leave {weights} out")
     kind, colon, rest = spec.partition(":")
     if colon and kind in ("scores", "labels"):
-        return _function(rest, "labels" if kind == "labels" else "scores", classes)
+        return _black_box_function(rest, "labels" if kind == "labels" else "scores", classes)
     if spec.startswith(("http://", "https://")) or spec.endswith(".toml"):
         from quintain.models.endpoint import Endpoint, read_endpoint
-        from quintain.models.http import connect
+        from quintain.models.endpoint_client import connect
 
         return connect(read_endpoint(Path(spec).expanduser()) if spec.endswith(".toml") else Endpoint(spec), classes=classes)
     from quintain.models.onnx import load_onnx
@@ -86,62 +89,66 @@ def load_classifier(
     size: int | None = None,
     seed: int | None = None,
 ) -> Classifier:
-    """A net in evaluation mode, from a name or a file, with weights.
+    """Load a net in evaluation mode, by name or from a file, with weights.
 
     Args:
-        spec: A registered name (``"xray-cnn"``), or ``"path/to/file.py:factory"`` where ``factory`` is a function or class that returns a
-            ``torch.nn.Module``, or such a module itself. The file is run as Python code: give only files that you trust.
-        weights: A ``.safetensors``, ``.pt`` or ``.pth`` file (``load_weights``); the factory's own weights if not given.
+        spec: A registered name (``"xray-cnn"``), or ``"path/to/file.py:factory"`` where ``factory`` is a
+            function or class that returns a ``torch.nn.Module``, or such a module itself. The file is run as
+            Python code: give only files that you trust.
+        weights: A ``.safetensors``, ``.pt`` or ``.pth`` file (``load_weights``); the factory's own weights if
+            not given.
         classes, channels, size: Of the data; handed to the factory if it takes an argument of that name.
-        seed: Of a fresh net's weights; handed on likewise, and PyTorch's own generator begins from it while the user's file runs.
+        seed: Of a fresh net's weights; handed on likewise, and PyTorch's own generator starts from it while
+            the user's file runs.
 
     Raises:
         UnknownName: If no model has that name.
-        ModelError: If it is only asked for answers, the file cannot be run, has no such factory, or the weights do not fit.
+        ModelError: If it is a black box, the file cannot be run, has no such factory, or the weights do not
+            match.
     """
-    if is_asked(spec):
-        raise ModelError(f"{spec} is only asked for answers; this needs a torch.nn.Module, such as path/to/file.py:factory")
-    sizes = {
+    if is_black_box(spec):
+        raise ModelError(f"{spec} is a black box; this needs a torch.nn.Module, such as path/to/file.py:factory")
+    factory_arguments = {
         key: value for key, value in (("classes", classes), ("channels", channels), ("size", size), ("seed", seed)) if value is not None
     }
     path, colon, factory = spec.rpartition(":")
     if colon and path.endswith(".py"):
         with _seeded(seed):
-            net = _from_file(Path(path).expanduser(), factory, sizes)
+            net = _from_file(Path(path).expanduser(), factory, factory_arguments)
     elif spec.endswith(".py"):
         raise ModelError(f"{spec} names no factory; expected {spec}:make, where make() returns a torch.nn.Module")
     else:
-        with _told(spec):
-            net = _build(find("model", spec).load(), spec, sizes)
+        with _one_line_errors(spec):
+            net = _build(find("model", spec).load(), spec, factory_arguments)
     if weights is not None:
         load_weights(net, Path(weights).expanduser())
     return Classifier(net.eval(), classes=classes, name=spec)
 
 
-def _function(place: str, access: Literal["labels", "scores"], classes: int | None) -> BlackBox:
-    path, _, name = place.rpartition(":")
+def _black_box_function(spec: str, access: Literal["labels", "scores"], classes: int | None) -> BlackBox:
+    path, _, name = spec.rpartition(":")
     if not path.endswith(".py"):
-        raise ModelError(f"{access}:{place} names no function; expected {access}:path/to/file.py:function")
+        raise ModelError(f"{access}:{spec} names no function; expected {access}:path/to/file.py:function")
     file = Path(path).expanduser()
-    with _member(file, name) as answer:
+    with _from_user_file(file, name) as answer:
         if not callable(answer) or isinstance(answer, type | nn.Module):
-            raise ModelError(f"{place} is no function of arrays; for a torch.nn.Module leave out '{access}:'")
+            raise ModelError(f"{spec} is no function of arrays; for a torch.nn.Module leave out '{access}:'")
     digest = sha256(f"{access} {name} {sha256_file(file)}".encode())
-    return BlackBox(answer, access=access, classes=classes, name=place, hash=digest)
+    return BlackBox(answer, access=access, classes=classes, name=spec, hash=digest)
 
 
-def _from_file(path: Path, factory: str, sizes: dict[str, int]) -> nn.Module:
-    with _member(path, factory) as found:
-        return _build(found, f"{path}:{factory}", sizes)
+def _from_file(path: Path, factory: str, factory_arguments: dict[str, int]) -> nn.Module:
+    with _from_user_file(path, factory) as found:
+        return _build(found, f"{path}:{factory}", factory_arguments)
 
 
 @contextmanager
-def _member(path: Path, name: str) -> Iterator[Any]:
-    """What a user's file calls by a name; whatever goes wrong in that file, while it is in use, is told in one line."""
+def _from_user_file(path: Path, name: str) -> Iterator[Any]:
+    """Give an object of a user's file; errors of that file while it is in use are shown in one line."""
     if not path.is_file():
         raise ModelError(f"there is no file {path}; expected path/to/file.py:factory, or a name from 'quintain list'")
-    with _told(str(path)), _beside(path):
-        module = _run(path)
+    with _one_line_errors(str(path)), _folder_importable(path):
+        module = _import_file(path)
         if not hasattr(module, name):
             offered = sorted(
                 key for key, value in vars(module).items() if callable(value) and getattr(value, "__module__", "") == module.__name__
@@ -150,13 +157,13 @@ def _member(path: Path, name: str) -> Iterator[Any]:
         yield getattr(module, name)
 
 
-def _build(factory: Callable[..., Any], name: str, sizes: dict[str, int]) -> nn.Module:
+def _build(factory: Callable[..., Any], name: str, factory_arguments: dict[str, int]) -> nn.Module:
     if isinstance(factory, nn.Module):
         return factory
     if not callable(factory):
         raise ModelError(f"{name} is a {type(factory).__name__}; expected a function or class that returns a torch.nn.Module")
     taken = inspect.signature(factory).parameters
-    net = factory(**{key: value for key, value in sizes.items() if key in taken})
+    net = factory(**{key: value for key, value in factory_arguments.items() if key in taken})
     if not isinstance(net, nn.Module):
         raise ModelError(f"{name} returns a {type(net).__name__}; expected a torch.nn.Module")
     return net
@@ -164,7 +171,7 @@ def _build(factory: Callable[..., Any], name: str, sizes: dict[str, int]) -> nn.
 
 @contextmanager
 def _seeded(seed: int | None) -> Iterator[None]:
-    """Layers draw their first weights from PyTorch's generator: from the seed, if there is one, and the generator is left as it was."""
+    """Seed PyTorch's generator, from which layers draw their first weights, and restore it on exit."""
     state = torch.default_generator.get_state()
     if seed is not None:
         torch.default_generator.manual_seed(seed)
@@ -174,7 +181,7 @@ def _seeded(seed: int | None) -> Iterator[None]:
         torch.default_generator.set_state(state)
 
 
-def _run(path: Path) -> ModuleType:
+def _import_file(path: Path) -> ModuleType:
     name = f"quintain_user_{path.stem}_{sha256(str(path.resolve()).encode())[:8]}"
     spec = spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -190,8 +197,8 @@ def _run(path: Path) -> ModuleType:
 
 
 @contextmanager
-def _told(where: str) -> Iterator[None]:
-    """Whatever goes wrong in code that is not ours is told in one line; ``where`` is its file or its name."""
+def _one_line_errors(where: str) -> Iterator[None]:
+    """Turn any error of code that is not ours into one line; ``where`` is its file or its name."""
     try:
         yield
     except QuintainError:
@@ -207,8 +214,8 @@ def _told(where: str) -> Iterator[None]:
 
 
 @contextmanager
-def _beside(path: Path) -> Iterator[None]:
-    """The file's folder can be imported from while its code runs, as when Python runs the file itself."""
+def _folder_importable(path: Path) -> Iterator[None]:
+    """Let a file import from its own folder while its code runs, as when Python runs the file itself."""
     folder = str(path.resolve().parent)
     sys.path.insert(0, folder)
     try:

@@ -1,4 +1,4 @@
-"""Small reference nets, and normalisation as a layer."""
+"""Small reference nets, and normalization as a layer."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,8 @@ from quintain.core.seeds import derive
 
 
 class Normalise(nn.Module):
-    r"""``(x - mean) / std`` for each channel, inside the model, so that inputs and perturbations stay in [0, 1].
+    r"""``(x - mean) / std`` for each channel, inside the model, so that inputs and perturbations stay in [0,
+    1].
 
     Args:
         mean, std: One number a channel; ``std`` positive.
@@ -40,10 +41,11 @@ class Normalise(nn.Module):
 
 
 def xray_cnn(classes: int = 2, channels: int = 1, size: int = 28, *, seed: int = 0) -> nn.Sequential:
-    """Two 4x4 convolutions of stride 2, to 16 and 32 channels, then 64 hidden units, all with ReLU.
+    """Build a net of two 4x4 convolutions of stride 2, to 16 and 32 channels, then 64 hidden units, all with
+    ReLU.
 
-    It takes (B, channels, size, size) in [0, 1] and returns (B, classes) logits; 109,042 parameters for one channel of 28x28 and two
-    classes.
+    It takes (B, channels, size, size) in [0, 1] and returns (B, classes) logits; 109,042 parameters for one
+    channel of 28x28 and two classes.
 
     Args:
         classes, channels, size: Of the data; ``size`` in pixels, at least 4.
@@ -63,18 +65,24 @@ def xray_cnn(classes: int = 2, channels: int = 1, size: int = 28, *, seed: int =
             nn.ReLU(),
             nn.Linear(64, classes),
         )
-    return initialise(net, seed)
+    return initialize(net, seed)
 
 
 def mlp(classes: int = 2, channels: int = 1, size: int = 28, *, seed: int = 0) -> nn.Sequential:
-    """One hidden layer of 32 units with ReLU: (B, channels, size, size) in [0, 1] to (B, classes) logits."""
+    """Build a net of one hidden layer of 32 units with ReLU.
+
+    It takes (B, channels, size, size) in [0, 1] and returns (B, classes) logits.
+    """
     with torch.device("meta"):
         net = nn.Sequential(nn.Flatten(), nn.Linear(channels * size * size, 32), nn.ReLU(), nn.Linear(32, classes))
-    return initialise(net, seed)
+    return initialize(net, seed)
 
 
-def initialise(net: nn.Sequential, seed: int) -> nn.Sequential:
-    r"""Draw the weights of a net's Linear and Conv2d layers anew, uniform on :math:`\pm 1/\sqrt{\text{fan in}}`: PyTorch's default.
+def initialize(net: nn.Sequential, seed: int) -> nn.Sequential:
+    r"""Draw the weights of a net's Linear and Conv2d layers anew, uniform on :math:`\pm 1/\sqrt{\text{fan
+    in}}`.
+
+    This is PyTorch's default.
 
     Args:
         net: Changed in place; may be on the meta device, and is then moved to the CPU.
@@ -82,6 +90,7 @@ def initialise(net: nn.Sequential, seed: int) -> nn.Sequential:
     """
     if any(parameter.is_meta for parameter in net.parameters()):
         net.to_empty(device="cpu")
+    # A generator per tensor, seeded by name: adding a layer does not change the weights of the others.
     for name, layer in net.named_modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
             bound = 1 / math.sqrt(layer.weight[0].numel())

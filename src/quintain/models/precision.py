@@ -1,4 +1,4 @@
-"""Which of torch's settings let float32 products run in fewer bits than float32 has."""
+"""Find the settings of torch that let float32 products run with fewer bits than float32 has."""
 
 import os
 from collections.abc import Collection, Iterator
@@ -12,7 +12,7 @@ from quintain.core.errors import ModelError
 Operation = Literal["matmul", "conv", "rnn"]
 OPERATIONS: tuple[Operation, ...] = ("matmul", "conv", "rnn")
 FULL = {"none", "ieee"}
-"""What ``fp32_precision`` says where nothing is lowered; torch's own getters resolve what an operation inherits."""
+"""Values of ``fp32_precision`` that lower nothing; torch's own getters resolve what an operation inherits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +34,24 @@ class Lowered:
 
 
 def lowered_precision(device: torch.device | str, operations: Collection[Operation] = OPERATIONS) -> tuple[Lowered, ...]:
-    """The settings that lower the precision of float32 products on a device; nothing is changed, and no GPU is needed to ask.
+    """The settings that lower the precision of float32 products on a device; nothing is changed, and no GPU
+    is needed to ask.
 
-    The CPU obeys oneDNN's settings, CUDA those of cuBLAS and cuDNN (whose convolutions run in TF32 unless told otherwise); another
-    device may obey either, so both are read.
+    The CPU obeys oneDNN's settings, CUDA those of cuBLAS and cuDNN (whose convolutions run in TF32 unless
+    told otherwise); another device may obey either, so both are read.
 
     Args:
         device: Where the products run.
-        operations: Which of them: ``matmul``, ``conv``, ``rnn``. Convolutions and recurrent layers may be computed as matrix products.
+        operations: Which of them: ``matmul``, ``conv``, ``rnn``. Convolutions and recurrent layers may be
+            computed as matrix products.
     """
     kind = torch.device(device).type
-    asked = [one for one in OPERATIONS if one in operations or one == "matmul"]
+    relevant = [one for one in OPERATIONS if one in operations or one == "matmul"]
     found: list[Lowered] = []
     if kind != "cuda":
-        found += [*_onednn(asked), *_environment()]
+        found += [*_onednn(relevant), *_environment()]
     if kind != "cpu":
-        found += _cuda(asked)
+        found += _cuda(relevant)
     return tuple(found)
 
 
@@ -96,7 +98,7 @@ def _cuda(operations: Collection[Operation]) -> Iterator[Lowered]:
 
 
 def _legacy_matmul() -> Iterator[Lowered]:
-    """Before torch 2.9 one setting spoke of the matrix products of all devices; ``cuda.matmul.allow_tf32`` is the same one."""
+    """Read the one setting for matrix products on all devices before torch 2.9, also ``cuda.matmul.allow_tf32``."""
     value = torch.get_float32_matmul_precision()
     if value != "highest":
         yield Lowered("torch.get_float32_matmul_precision()", value, 'torch.set_float32_matmul_precision("highest")')

@@ -1,4 +1,4 @@
-"""Weights in files: safetensors, or PyTorch's own format read without unpickling."""
+"""Reading and writing weights: safetensors, or PyTorch's own format read without unpickling."""
 
 import pickle
 import warnings
@@ -14,8 +14,8 @@ from quintain.core.store import read_bytes, sha256, write_atomically
 
 Net = TypeVar("Net", bound=nn.Module)
 
-NESTED = ("state_dict", "model_state_dict")
-SHOWN = 5
+NESTED_KEYS = ("state_dict", "model_state_dict")
+MAX_SHOWN = 5
 
 
 def save_weights(net: nn.Module, path: Path) -> str:
@@ -39,11 +39,12 @@ def load_weights(net: Net, path: Path) -> Net:
 
     Args:
         net: Changed in place, or not at all if the weights do not fit.
-        path: ``.safetensors``; or ``.pt``, ``.pth``, holding a state dict, or a dict with one under ``"state_dict"`` or
-            ``"model_state_dict"``.
+        path: ``.safetensors``; or ``.pt``, ``.pth``, holding a state dict, or a dict with one under
+            ``"state_dict"`` or ``"model_state_dict"``.
 
     Raises:
-        ModelError: If the file is of another kind, would have to be unpickled, or its weights do not fit the net.
+        ModelError: If the file is of another kind, would have to be unpickled, or its weights do not fit the
+            net.
         StorageError: If it cannot be read.
     """
     weights = read_weights(path)
@@ -56,7 +57,7 @@ def load_weights(net: Net, path: Path) -> Net:
         if name in weights and weights[name].shape != expected[name].shape
     ]
     problems = [
-        f"{label}: {', '.join(names[:SHOWN])}{f' and {len(names) - SHOWN} more' if len(names) > SHOWN else ''}"
+        f"{label}: {', '.join(names[:MAX_SHOWN])}{f' and {len(names) - MAX_SHOWN} more' if len(names) > MAX_SHOWN else ''}"
         for label, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshaped))
         if names
     ]
@@ -104,11 +105,11 @@ def _torch(path: Path) -> Mapping[str, Tensor]:
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"{path} cannot be read as weights: {reason}. Expected torch.save(net.state_dict(), path)") from error
-    for key in NESTED:
+    for key in NESTED_KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        keys = f" with {', '.join(map(repr, list(content)[:SHOWN]))}" if isinstance(content, Mapping) else ""
+        keys = f" with {', '.join(map(repr, list(content)[:MAX_SHOWN]))}" if isinstance(content, Mapping) else ""
         raise ModelError(
             f"{path} holds a {type(content).__name__}{keys} that is not a state dict; expected names to tensors: "
             "torch.save(net.state_dict(), path)"

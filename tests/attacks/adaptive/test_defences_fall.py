@@ -7,7 +7,7 @@ from torch import Tensor, nn
 import quintain as q
 from quintain.attacks import PGD
 from quintain.attacks.adaptive import BPDA, EOT, majority
-from quintain.models.defences import JPEG, BitSqueeze, GaussianFilter, MeanFilter, MedianFilter, RandomResize
+from quintain.models.preprocessing import JPEG, BitSqueeze, GaussianFilter, MeanFilter, MedianFilter, RandomResize
 
 THREAT = q.Linf(0.2)
 SIDES = torch.cat([-torch.ones(16, 8), torch.ones(16, 8)], 1)

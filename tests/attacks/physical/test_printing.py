@@ -6,7 +6,7 @@ from scipy.ndimage import gaussian_filter
 
 from quintain.attacks.physical.printing import Printing, blurred, gamut, non_printability, palette, total_variation
 from quintain.core.errors import SettingError
-from quintain.models.defences.jpeg import JPEG
+from quintain.models.preprocessing.jpeg import JPEG
 from quintain.threats.draw import Draw
 
 PICTURES = torch.rand(6, 3, 20, 24, generator=torch.Generator().manual_seed(0))

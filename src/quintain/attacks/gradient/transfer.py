@@ -13,7 +13,7 @@ from quintain.attacks.method import Method, require_access
 from quintain.attacks.outcome import Model
 from quintain.attacks.search import Search
 from quintain.core.errors import ModelError, SettingError
-from quintain.models.target import Access
+from quintain.models.protocol import Access
 from quintain.threats.ball import Ball
 
 

@@ -11,7 +11,7 @@ from quintain.attacks.labels.boundary import Boundary, Path, check_questions, st
 from quintain.attacks.method import Method
 from quintain.attacks.search import Search
 from quintain.core.limits import at_least
-from quintain.models.target import Access
+from quintain.models.protocol import Access
 from quintain.threats.columns import column
 from quintain.threats.draw import Draw
 

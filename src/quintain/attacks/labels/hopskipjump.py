@@ -12,7 +12,7 @@ from quintain.attacks.method import Method
 from quintain.attacks.search import Search
 from quintain.core.limits import at_least
 from quintain.core.tokens import kind_of
-from quintain.models.target import Access
+from quintain.models.protocol import Access
 from quintain.threats.columns import column
 from quintain.threats.draw import Draw
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from quintain.attacks.labels.boundary import Boundary, Path, check_questions
 from quintain.attacks.method import Method
 from quintain.attacks.search import Search
-from quintain.models.target import Access
+from quintain.models.protocol import Access
 from quintain.threats.columns import column
 
 PRECISION = 1e-3  # of the radius: what a flip must gain, and to which its own radius is bisected

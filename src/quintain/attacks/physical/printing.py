@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from quintain.core.errors import SettingError
-from quintain.models.defences.jpeg import JPEG
+from quintain.models.preprocessing.jpeg import JPEG
 from quintain.threats.draw import Draw
 
 QUALITIES = (50, 60, 70, 80, 90)

@@ -8,7 +8,7 @@ from torch import Tensor
 from quintain.attacks.method import Method
 from quintain.attacks.search import Search
 from quintain.core.errors import SettingError
-from quintain.models.target import Access
+from quintain.models.protocol import Access
 from quintain.threats.ball import Ball
 from quintain.threats.draw import Draw
 

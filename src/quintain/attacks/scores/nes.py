@@ -10,7 +10,7 @@ from quintain.attacks.scores.probing import falling, follow, require_probes
 from quintain.attacks.search import Search
 from quintain.attacks.step import advance
 from quintain.core.errors import SettingError
-from quintain.models.target import Access
+from quintain.models.protocol import Access
 from quintain.threats.ball import Room
 from quintain.threats.draw import Draw
 

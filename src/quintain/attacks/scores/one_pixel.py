@@ -12,7 +12,7 @@ from quintain.attacks.scores.crowd import ask_all
 from quintain.attacks.scores.window import planes
 from quintain.attacks.search import Search
 from quintain.core.errors import SettingError
-from quintain.models.target import Access
+from quintain.models.protocol import Access
 from quintain.threats.draw import Draw
 from quintain.threats.rounding import box_inside
 

@@ -11,7 +11,7 @@ from quintain.attacks.method import Method
 from quintain.attacks.search import Search
 from quintain.core.errors import SettingError
 from quintain.core.limits import at_least
-from quintain.models.target import Access
+from quintain.models.protocol import Access
 from quintain.threats.l2 import L2
 
 

@@ -8,7 +8,7 @@ from quintain.attacks.scores.sparse_rs_areas import search_shape, search_sticker
 from quintain.attacks.scores.sparse_rs_pixels import search_pixels
 from quintain.attacks.search import Search
 from quintain.core.limits import at_least
-from quintain.models.target import Access
+from quintain.models.protocol import Access
 from quintain.threats.mask import Mask
 from quintain.threats.patch import Patch
 

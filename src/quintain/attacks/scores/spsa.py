@@ -10,7 +10,7 @@ from torch import Tensor
 from quintain.attacks.method import Method
 from quintain.attacks.scores.probing import falling, follow, require_probes
 from quintain.attacks.search import Search
-from quintain.models.target import Access
+from quintain.models.protocol import Access
 from quintain.threats.ball import Room
 from quintain.threats.columns import column
 from quintain.threats.draw import Draw

@@ -14,7 +14,7 @@ from quintain.attacks.scores.window import cells, extent, halved, other_end, pla
 from quintain.attacks.search import Search
 from quintain.core.errors import SettingError
 from quintain.core.limits import at_least
-from quintain.models.target import Access
+from quintain.models.protocol import Access
 from quintain.threats.draw import Draw
 from quintain.threats.l2 import L2
 

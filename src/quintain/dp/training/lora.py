@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from quintain.core.errors import SettingError
 from quintain.core.seeds import derive
-from quintain.models.nets import initialise
+from quintain.models.nets import initialize
 
 M = TypeVar("M", bound=nn.Module)
 Pair = tuple[int, int]
@@ -48,7 +48,7 @@ class LowRank(nn.Module):
             self.up: nn.Module = nn.Conv2d(rank, base.out_channels, 1, bias=False)
         else:
             self.down, self.up = nn.Linear(base.in_features, rank, bias=False), nn.Linear(rank, base.out_features, bias=False)
-        initialise(nn.Sequential(self.down), seed)
+        initialize(nn.Sequential(self.down), seed)
         nn.init.zeros_(self.up.get_parameter("weight"))
         self.to(base.weight.device, base.weight.dtype)
 

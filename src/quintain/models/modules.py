@@ -1,10 +1,10 @@
-"""A net's modules, looked at before every answer: plain loops, since PyTorch's generators cost more than a small net."""
+"""Fast walks over a net's modules; PyTorch's own generators cost more than a forward pass of a small net."""
 
 from torch import Tensor, nn
 
 
-def parts(net: nn.Module) -> list[nn.Module]:
-    """The net and all modules inside it, outer before inner; one that is used in two places stands there twice."""
+def all_modules(net: nn.Module) -> list[nn.Module]:
+    """List the net and all modules inside it, outer before inner, and a module used twice two times."""
     found: list[nn.Module] = []
     rest: list[nn.Module | None] = [net]
     while rest:
@@ -15,13 +15,13 @@ def parts(net: nn.Module) -> list[nn.Module]:
     return found
 
 
-def in_training(modules: list[nn.Module]) -> bool:
-    """Whether one of them is in training mode."""
+def any_training(modules: list[nn.Module]) -> bool:
+    """Tell whether any of the modules is in training mode."""
     return True in [module.training for module in modules]
 
 
-def first_floating(modules: list[nn.Module]) -> Tensor | None:
-    """The first floating-point parameter; without one, the first such buffer."""
+def first_floating_tensor(modules: list[nn.Module]) -> Tensor | None:
+    """Return the first floating-point parameter; without one, the first such buffer."""
     for held in ("_parameters", "_buffers"):
         for module in modules:
             for tensor in getattr(module, held).values():

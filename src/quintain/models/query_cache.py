@@ -1,4 +1,4 @@
-"""Answers kept on disk, so that no question is paid for twice."""
+"""A cache of a remote model's answers, in memory or on disk, so that no query is paid for twice."""
 
 import json
 import os
@@ -13,20 +13,20 @@ from quintain.core.errors import StorageError
 from quintain.core.store import sha256
 
 
-class Answers:
-    """A table of answers by question, in memory or in a file that its owner alone can read.
+class QueryCache:
+    """A table of answers by query, in memory or in a file that its owner alone can read.
 
     Args:
-        path: An SQLite file, made if need be; memory if not given.
-        of: The hash of who is asked; answers of others in the same file are not seen.
+        path: An SQLite file, created if need be; memory if not given.
+        model_hash: The hash of the model; answers of other models in the same file are not used.
 
     Raises:
         StorageError: If the file cannot be made, or is something else.
     """
 
-    def __init__(self, path: str | Path | None, of: str) -> None:
+    def __init__(self, path: str | Path | None, model_hash: str) -> None:
         self.path = None if path is None else Path(path)
-        self._of = of
+        self._model_hash = model_hash
         try:
             if self.path is not None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,28 +37,28 @@ class Answers:
         except (OSError, sqlite3.Error) as error:
             raise StorageError(f"cannot keep answers in {self.path}: {error}; choose another file") from error
 
-    def question(self, x: np.ndarray) -> str:
-        """What one input is kept under: SHA-256 of who is asked, of its shape, and of every bit."""
-        return sha256(f"{self._of} {x.dtype.str} {x.shape} ".encode() + np.ascontiguousarray(x).tobytes())
+    def key(self, x: np.ndarray) -> str:
+        """Return the key of one input: SHA-256 of the model's hash and of the input's type, shape and bits."""
+        return sha256(f"{self._model_hash} {x.dtype.str} {x.shape} ".encode() + np.ascontiguousarray(x).tobytes())
 
-    def known(self, questions: Sequence[str]) -> dict[str, Any]:
-        """Those of the questions that were answered before, with their answers."""
+    def lookup(self, keys: Sequence[str]) -> dict[str, Any]:
+        """Return the keys that are in the cache, with their answers."""
         found = {}
-        for question in dict.fromkeys(questions):
-            row = self._table.execute("SELECT answer FROM answers WHERE question = ?", (question,)).fetchone()
+        for key in dict.fromkeys(keys):
+            row = self._table.execute("SELECT answer FROM answers WHERE question = ?", (key,)).fetchone()
             if row is not None:
-                found[question] = json.loads(row[0])
+                found[key] = json.loads(row[0])
         return found
 
-    def keep(self, answers: dict[str, Any]) -> None:
-        """Store answers before anything else happens.
+    def store(self, answers: dict[str, Any]) -> None:
+        """Write answers by key to the cache, before anything else happens.
 
         Raises:
             StorageError: If they cannot be written.
         """
         try:
             with self._table:
-                rows = [(question, json.dumps(answer)) for question, answer in answers.items()]
+                rows = [(key, json.dumps(answer)) for key, answer in answers.items()]
                 self._table.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", rows)
         except sqlite3.Error as error:
             raise StorageError(f"cannot keep answers in {self.path}: {error}; free some space") from error

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from quintain.core.errors import SettingError
 from quintain.models import Classifier, mlp
-from quintain.models.defences import JPEG, BitSqueeze, GaussianFilter, MeanFilter, MedianFilter, RandomResize
+from quintain.models.preprocessing import JPEG, BitSqueeze, GaussianFilter, MeanFilter, MedianFilter, RandomResize
 
 EVERY = [BitSqueeze(3), JPEG(50), MedianFilter(3), MeanFilter(3), GaussianFilter(0.8), RandomResize(0.7, seed=1)]
 names = [type(defence).__name__ for defence in EVERY]

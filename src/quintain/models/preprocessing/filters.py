@@ -1,4 +1,4 @@
-"""Smoothing filters: each channel by itself, borders reflected."""
+"""Blur filters, applied to each channel by itself, with reflected borders."""
 
 import math
 
@@ -20,7 +20,7 @@ def _padded(x: Tensor, size: int) -> Tensor:
 
 
 class MedianFilter(nn.Module):
-    """Each pixel becomes the median of its ``size`` x ``size`` neighbourhood.
+    """Replace each pixel by the median of its ``size`` x ``size`` neighborhood.
 
     Args:
         size: Odd, at least 3.
@@ -36,25 +36,25 @@ class MedianFilter(nn.Module):
         self.size = _odd(size)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Filtered pictures (B, C, H, W)."""
+        """Return filtered images (B, C, H, W)."""
         windows = _padded(x, self.size).unfold(2, self.size, 1).unfold(3, self.size, 1)
         return windows.flatten(4).median(4).values
 
 
 class MeanFilter(nn.Module):
-    """Each pixel becomes the mean of its ``size`` x ``size`` neighbourhood; see ``MedianFilter``."""
+    """Replace each pixel by the mean of its ``size`` x ``size`` neighborhood; see ``MedianFilter``."""
 
     def __init__(self, size: int = 3) -> None:
         super().__init__()
         self.size = _odd(size)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Filtered pictures (B, C, H, W)."""
+        """Return filtered images (B, C, H, W)."""
         return functional.avg_pool2d(_padded(x, self.size), self.size, stride=1)
 
 
 class GaussianFilter(nn.Module):
-    r"""Convolution with a Gaussian of ``sigma`` pixels, cut at three of them.
+    r"""Convolve with a Gaussian of ``sigma`` pixels, truncated at three sigma.
 
     Args:
         sigma: Width in pixels.
@@ -67,13 +67,14 @@ class GaussianFilter(nn.Module):
         super().__init__()
         if not 0 < sigma < math.inf:
             raise SettingError(f"sigma = {sigma}; expected a positive number of pixels")
-        self.reach = max(1, math.ceil(3 * sigma))
-        weights = torch.exp(-0.5 * (torch.arange(-self.reach, self.reach + 1) / sigma) ** 2)
+        self.half_width = max(1, math.ceil(3 * sigma))
+        weights = torch.exp(-0.5 * (torch.arange(-self.half_width, self.half_width + 1) / sigma) ** 2)
         self.register_buffer("weights", weights / weights.sum())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Filtered pictures (B, C, H, W)."""
-        channels, size = x.shape[1], 2 * self.reach + 1
+        """Return filtered images (B, C, H, W)."""
+        channels, size = x.shape[1], 2 * self.half_width + 1
         weights = self.get_buffer("weights").to(x.dtype).expand(channels, 1, size)
-        tall = functional.conv2d(_padded(x, size), weights[..., None], groups=channels)
-        return functional.conv2d(tall, weights[:, :, None], groups=channels)
+        # The kernel is separable: first along columns, then along rows.
+        vertical = functional.conv2d(_padded(x, size), weights[..., None], groups=channels)
+        return functional.conv2d(vertical, weights[:, :, None], groups=channels)

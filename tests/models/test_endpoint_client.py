@@ -56,11 +56,11 @@ def test_an_address_alone_is_asked_in_batches_and_its_bits_arrive(server):
 @pytest.mark.parametrize(
     ("settings", "access"),
     [
-        ({"body": {"image": "{x}", "note": ["a", 1]}, "answer": "one.scores"}, "scores"),
-        ({"body": {"image": "{x}"}, "answer": "one.label", "access": "labels"}, "labels"),
-        ({"body": {"image": "{x}"}, "answer": "one.name", "access": "labels", "names": ("dark", "bright")}, "labels"),
-        ({"answer": "by name", "names": ("dark", "bright")}, "scores"),
-        ({"body": {"png": "data:image/png;base64,{png}"}, "answer": "one.scores"}, "scores"),
+        ({"body": {"image": "{x}", "note": ["a", 1]}, "response_path": "one.scores"}, "scores"),
+        ({"body": {"image": "{x}"}, "response_path": "one.label", "access": "labels"}, "labels"),
+        ({"body": {"image": "{x}"}, "response_path": "one.name", "access": "labels", "class_names": ("dark", "bright")}, "labels"),
+        ({"response_path": "by name", "class_names": ("dark", "bright")}, "scores"),
+        ({"body": {"png": "data:image/png;base64,{png}"}, "response_path": "one.scores"}, "scores"),
     ],
 )
 def test_questions_and_answers_of_other_forms(server, settings, access):
@@ -73,10 +73,10 @@ def test_questions_and_answers_of_other_forms(server, settings, access):
 
 def test_a_colour_image_is_sent_as_png(server):
     x = (images(2, channels=3) * 255).round() / 255
-    line(server, body={"png": "{png}"}, answer="one.scores")(x)
+    line(server, body={"png": "{png}"}, response_path="one.scores")(x)
     assert np.allclose(np.stack(server.seen), x.numpy(), atol=1e-6)
     with pytest.raises(ModelError, match="cannot be sent as PNG"):
-        line(server, body={"png": "{png}"}, answer="one.scores")(images(2, channels=2))
+        line(server, body={"png": "{png}"}, response_path="one.scores")(images(2, channels=2))
 
 
 def test_nothing_is_asked_twice(server):
@@ -101,7 +101,7 @@ def test_another_run_goes_on_from_the_cache(server, tmp_path):
 def test_a_cache_does_not_mix_endpoints_that_are_asked_in_other_ways(server, tmp_path):
     x = images(1)
     by_batch = line(server, cache=tmp_path / "c")(x)
-    by_label = line(server, cache=tmp_path / "c", body={"image": "{x}"}, answer="one.label", access="labels", classes=2)(x)
+    by_label = line(server, cache=tmp_path / "c", body={"image": "{x}"}, response_path="one.label", access="labels", classes=2)(x)
     assert by_batch.shape == by_label.shape == (1, 2)
     assert len(server.seen) == 2
 
@@ -179,16 +179,16 @@ def test_a_refusal_is_not_tried_again(server, status):
 def test_the_rate_is_kept_by_requests_and_retries(server):
     clock = Clock()
     server.trouble = [(500, {})]
-    line(server, clock, rate=0.5, batch=1)(images(3))
+    line(server, clock, requests_per_second=0.5, batch_size=1)(images(3))
     assert clock.naps == [0.5, 1.5, 2.0, 2.0]
 
 
 def test_the_budget_counts_what_is_asked_and_not_what_is_known(server, tmp_path):
     x, cache = images(8), tmp_path / "answers.sqlite"
-    with pytest.raises(TargetError, match=r"the budget of 5 questions is spent, after 5 answers; all 5 are kept"):
-        line(server, budget=5, cache=cache)(x)
+    with pytest.raises(TargetError, match=r"the budget of 5 queries is spent, after 5 answers; all 5 are kept"):
+        line(server, query_budget=5, cache=cache)(x)
     assert len(server.seen) == 5
-    assert line(server, budget=5, cache=cache)(x).shape == (8, 2)
+    assert line(server, query_budget=5, cache=cache)(x).shape == (8, 2)
     assert len(server.seen) == 8
 
 
@@ -205,11 +205,17 @@ def test_headers_are_sent_with_what_the_environment_holds(server, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"answer": "scores.nothing"}, r"has nothing at 'scores.nothing' \('nothing' is missing\); say where it lies with answer="),
-        ({"answer": "text"}, r'gives "hello" for 2 inputs; expected a list of 2'),
-        ({"body": {"image": "{x}"}, "answer": "text"}, "expected a list with a score for each class"),
-        ({"body": {"image": "{x}"}, "answer": "one.name", "access": "labels"}, r"give names=\(...\)"),
-        ({"body": {"image": "{x}"}, "answer": "one.name", "access": "labels", "names": ("a", "b")}, "or one of the names a, b"),
+        (
+            {"response_path": "scores.nothing"},
+            r"has nothing at 'scores.nothing' \('nothing' is missing\); give the path to the answer with response_path=",
+        ),
+        ({"response_path": "text"}, r'gives "hello" for 2 inputs; expected a list of 2'),
+        ({"body": {"image": "{x}"}, "response_path": "text"}, "expected a list with a score for each class"),
+        ({"body": {"image": "{x}"}, "response_path": "one.name", "access": "labels"}, r"give class_names=\(...\)"),
+        (
+            {"body": {"image": "{x}"}, "response_path": "one.name", "access": "labels", "class_names": ("a", "b")},
+            "or one of the names a, b",
+        ),
     ],
 )
 def test_an_answer_that_is_not_where_it_was_said_to_be(server, settings, message):

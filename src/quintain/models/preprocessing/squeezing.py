@@ -1,4 +1,4 @@
-"""Fewer grey levels."""
+"""Reduction of bit depth."""
 
 from torch import Tensor, nn
 
@@ -6,7 +6,7 @@ from quintain.core.errors import SettingError
 
 
 class BitSqueeze(nn.Module):
-    r"""Every value is rounded to one of :math:`2^{bits}` levels; its gradient is zero almost everywhere.
+    r"""Round every value to one of :math:`2^{bits}` levels; the gradient is zero almost everywhere.
 
     Args:
         bits: From 1 to 8.
@@ -24,5 +24,5 @@ class BitSqueeze(nn.Module):
         self.levels = 2**bits - 1
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pictures (B, *S) in [0, 1] with fewer levels."""
+        """Return images (B, *S) in [0, 1] with fewer levels."""
         return (x * self.levels).round() / self.levels

@@ -1,0 +1,167 @@
+"""Client of a remote classifier: rate limits, retries, a query budget, and a cache for the next run."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from quintain.core.errors import ModelError, TargetError
+from quintain.models.blackbox import BlackBox
+from quintain.models.endpoint import Endpoint, expand_environment
+from quintain.models.query_cache import QueryCache
+
+if TYPE_CHECKING:
+    import httpx
+
+FIRST_RETRY_WAIT = 0.5  # seconds before the first retry; then twice as long each time
+MAX_RETRY_WAIT = 300.0  # seconds: for a longer one the run ends, to be repeated later
+
+
+def connect(
+    endpoint: Endpoint,
+    *,
+    classes: int | None = None,
+    client: "httpx.Client | None" = None,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> BlackBox:
+    """Return the classifier behind an endpoint.
+
+    Every answer is stored at once, in memory or in the endpoint's cache; the same input, bit for bit, is
+    never sent again. Randomness of the endpoint is therefore invisible.
+
+    Args:
+        endpoint: Its address, its request body and the path to its answer.
+        classes: Number of classes; that of the class names, or of the first scores, if not given.
+        client: Sends the requests; an ``httpx.Client`` with the endpoint's headers and timeout if not given.
+        sleep: Waits for a number of seconds.
+        clock: Returns the time in seconds.
+
+    Raises:
+        ModelError: If httpx is not installed; when called, if an answer cannot be read.
+        TargetError: When called, if the endpoint refuses, gives no answer after all retries, or the query
+            budget is spent: the answers so far are stored.
+        SettingError: If a header needs an environment variable that is not set.
+    """
+    try:
+        import httpx
+    except ImportError as error:
+        raise ModelError(f"{endpoint.url} needs httpx, which is not installed; run: pip install 'quintain[http]'") from error
+    client = client or httpx.Client(headers=expand_environment(endpoint.headers), timeout=endpoint.timeout)
+    endpoint_client = EndpointClient(endpoint, client, QueryCache(endpoint.cache, endpoint.hash), sleep, clock)
+    known = classes or len(endpoint.class_names) or None
+    return BlackBox(endpoint_client.query, access=endpoint.access, classes=known, name=endpoint.url, hash=endpoint.hash, cached=True)
+
+
+@dataclass(slots=True, eq=False)
+class EndpointClient:
+    """Queries one endpoint, with its cache of answers and the time of the last request.
+
+    Args:
+        endpoint: Its address, its request body and the path to its answer.
+        client: Sends the requests.
+        cache: The answers so far.
+        sleep: Waits for a number of seconds.
+        clock: Returns the time in seconds.
+    """
+
+    endpoint: Endpoint
+    client: "httpx.Client"
+    cache: QueryCache
+    sleep: Callable[[float], None]
+    clock: Callable[[], float]
+    queries_sent: int = field(default=0, init=False)
+    _last: float | None = field(default=None, init=False)
+
+    def query(self, x: np.ndarray) -> np.ndarray:
+        """Return the endpoint's answers for inputs (B, *S): scores (B, K) or labels (B,)."""
+        # The cache first; then new inputs in requests of the allowed size, each stored before the next request.
+        keys = [self.cache.key(one) for one in x]
+        known = self.cache.lookup(keys)
+        new = {key: one for key, one in zip(keys, x, strict=True) if key not in known}
+        while new:
+            request_keys = list(new)[: self._next_request_size()]
+            response_json = self._post(self.endpoint.request_body(np.stack([new.pop(key) for key in request_keys])))
+            new_answers = dict(zip(request_keys, self.endpoint.parse_response(response_json, len(request_keys)), strict=True))
+            self.cache.store(new_answers)
+            self.queries_sent += len(request_keys)
+            known |= new_answers
+        dtype = np.int64 if self.endpoint.access == "labels" else np.float64
+        score_counts = {len(known[key]) for key in keys} if dtype is np.float64 else set()
+        if len(score_counts) > 1:
+            listed = " or ".join(map(str, sorted(score_counts)))
+            raise ModelError(f"{self.endpoint.url} gives {listed} scores an input; expected one a class")
+        return np.array([known[key] for key in keys], dtype=dtype).reshape(len(x), *score_counts)
+
+    def _next_request_size(self) -> int:
+        """Return how many inputs go into the next request."""
+        budget = self.endpoint.query_budget
+        if budget is None:
+            return self.endpoint.inputs_per_request
+        if self.queries_sent >= budget:
+            raise TargetError(f"{self.endpoint.url}: the budget of {budget} queries is spent, {self._progress_note()}")
+        return min(self.endpoint.inputs_per_request, budget - self.queries_sent)
+
+    def _post(self, request_body: Any) -> Any:
+        """Send one request, with retries, and return the decoded response."""
+        import httpx
+
+        for attempt in range(self.endpoint.retries + 1):
+            self._wait_for_slot()
+            pause = FIRST_RETRY_WAIT * 2**attempt  # exponential backoff, or longer if Retry-After says so
+            try:
+                response = self.client.post(self.endpoint.url, json=request_body)
+            except httpx.TransportError as error:
+                trouble = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            else:
+                if response.status_code < 300:
+                    return self._decoded(response)
+                trouble = f"HTTP {response.status_code} {response.text[:200].strip()}".strip()
+                if response.status_code != 429 and response.status_code < 500:
+                    raise TargetError(f"{self.endpoint.url} refuses the request: {trouble}; see its url, headers and body")
+                pause = max(pause, _retry_after(response.headers.get("Retry-After", "")))
+            if pause > MAX_RETRY_WAIT:
+                raise TargetError(f"{self.endpoint.url} asks for a pause of {pause:.0f} s ({trouble}), {self._progress_note()}")
+            if attempt < self.endpoint.retries:
+                self.sleep(pause)
+        tries = f"{self.endpoint.retries + 1} tries" if self.endpoint.retries else "one try"
+        raise TargetError(f"{self.endpoint.url} gives no answer after {tries} ({trouble}), {self._progress_note()}")
+
+    def _decoded(self, response: "httpx.Response") -> Any:
+        try:
+            return response.json()
+        except ValueError as error:
+            raise ModelError(f"{self.endpoint.url} answers {response.text[:120]!r}; expected JSON") from error
+
+    def _wait_for_slot(self) -> None:
+        now = self.clock()
+        if self.endpoint.requests_per_second is not None and self._last is not None:
+            early = self._last + 1 / self.endpoint.requests_per_second - now
+            if early > 0:
+                self.sleep(early)
+                now += early
+        self._last = now
+
+    def _progress_note(self) -> str:
+        """Say how many answers came, and how to go on."""
+        came = f"after {self.queries_sent} answers"
+        if self.cache.path is None:
+            return f"{came}, which are lost with this run; give cache=FILE, so that a rerun goes on where it ended"
+        return f"{came}; all {len(self.cache)} are kept in {self.cache.path}: the same run again goes on from there"
+
+
+def _retry_after(text: str) -> float:
+    """Return the seconds of a ``Retry-After`` header, a number or a date; 0 where there is none."""
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        until = parsedate_to_datetime(text)
+    except ValueError:
+        return 0.0
+    return max(0.0, (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
