@@ -28,30 +28,30 @@ def result(folder="r"):
 
 def timeless(record):
     """All that a record claims, without what the clock and the command line say."""
-    (found,) = record.body.attacks
+    (found,) = record.result.models
     rows = tuple(replace(row, seconds=0.0) for row in found.rows)
-    return replace(found, rows=rows), record.claims, record.notes, record.judged
+    return replace(found, rows=rows), record.claims, record.notes, record.requirements
 
 
 def test_without_a_name_the_attacks_are_those_that_suit_the_model(call, words):
     code, out, _ = call(*words, "--limit", 8, "--out", "r")
     assert code == ExitCode.HOLDS
-    assert list(dict.fromkeys(row.attack for row in result().body.attacks[0].rows)) == list(chosen("gradients", "linf"))
+    assert list(dict.fromkeys(row.attack for row in result().result.models[0].rows)) == list(chosen("gradients", "linf"))
     assert "broken by: " in out
     assert "trust: " in out
 
 
 def test_a_budget_is_kept_example_by_example(call, words):
     assert call(*words, "--attack", "pgd", "--queries", 4, "--out", "r")[0] == ExitCode.HOLDS
-    assert max(result().body.attacks[0].breaks.forwards) <= 4
+    assert max(result().result.models[0].break_log.forwards) <= 4
 
 
 def test_a_class_that_is_aimed_at_is_left_out_and_counted(call, words):
     code, out, _ = call(*words, "--attack", "pgd", "--target", 1, "--out", "r")
     assert code == ExitCode.HOLDS
     record = result()
-    found = record.body.attacks[0]
-    assert found.target == 1
+    found = record.result.models[0]
+    assert found.target_class == 1
     assert set(found.examples.labels) == {0}
     assert f"{30 - len(found.examples.labels)} examples of that class are left out" in record.notes[0]
     assert record.notes[0] in " ".join(out.split())
@@ -61,7 +61,7 @@ def test_a_class_that_is_aimed_at_is_left_out_and_counted(call, words):
 def test_any_threat_that_an_attack_serves_is_attacked_and_reported(call, words, token):
     code, _, err = call(*words, "--threat", token, "--limit", 4, "--out", "r")
     assert code == ExitCode.HOLDS, err
-    assert [claim.bracket.of.threat for claim in result().claims] == ["", token]
+    assert [claim.bracket.quantity.threat for claim in result().claims] == ["", token]
     assert call("report", "r")[0] == ExitCode.HOLDS
 
 
@@ -120,12 +120,12 @@ def test_a_model_that_dies_half_way_leaves_a_result_and_says_how_to_go_on(call, 
     assert code == ExitCode.TARGET
     assert "gone" in told
     assert "this goes on: quintain" in told
-    partial = result().body.attacks[0]
-    assert "gone" in partial.halted
+    partial = result().result.models[0]
+    assert "gone" in partial.stop_reason
     assert "broke off" in out
     assert "broke off" in Path(call("report", "r")[1].strip()).read_text()
     assert call(*arguments)[0] == ExitCode.HOLDS
-    assert result().body.attacks[0].halted == ""
+    assert result().result.models[0].stop_reason == ""
 
 
 def torchrun(size, *words, home):

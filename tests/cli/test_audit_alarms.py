@@ -12,10 +12,10 @@ from quintain.dp.step import clipping
 from quintain.dp.step.noise import Stream
 from quintain.dp.step.sums import FloatSums
 from quintain.dp.training import fitting
-from quintain.results.bounds import Status
+from quintain.results.bounds import Consistency
 from quintain.results.codec import load
 from quintain.results.specification import Measurement
-from quintain.results.verdict import Answer
+from quintain.results.verdict import Decision
 
 NORMAL, ADD_NORMAL, WEIGHED, ATTACH = Stream._normal, Stream.add_normal, clipping.weighed, fitting.PrivacyEngine.attach
 
@@ -51,7 +51,7 @@ def left_out(monkeypatch, *parts):
 
 def failed(record):
     """Names of the measurements that chance does not explain."""
-    return {test.name for test in record.body.specification if not test.passed}
+    return {test.name for test in record.result.mechanism_tests if not test.passed}
 
 
 def silent_noise(monkeypatch):
@@ -126,9 +126,10 @@ def test_the_clean_run_ends_well(audit):
     code, record, _ = audit("--require", "epsilon <= 3")
     assert code == ExitCode.HOLDS
     assert failed(record) == set()
-    assert record.claims[0].bracket.status is Status.CONSISTENT
-    assert record.body.run.repeats == ()
-    assert record.body.control.lower.value == record.body.control.ceiling > 3  # each canary is in 9 of 10 batches: none is missed
+    assert record.claims[0].bracket.consistency is Consistency.CONSISTENT
+    assert record.result.audit.repeated_epsilons == ()
+    control = record.result.control
+    assert control.lower.value == control.max_auditable_epsilon > 3  # each canary is in 9 of 10 batches: none is missed
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,7 @@ def test_training_without_noise_contradicts_its_claim_though_its_books_say_that_
     assert "The two sides of the claim cross as well" in complaint
     assert failed(record) >= {"canary noise", "canary push shape", "noise, fit", "noise of the net"}
     (claim,) = record.claims
-    assert claim.bracket.status is Status.CONTRADICTION
-    assert len(record.body.run.repeats) == 4
-    assert min(record.body.run.repeats) > 3
-    assert record.judged[0].verdict.answer is Answer.FAIL
+    assert claim.bracket.consistency is Consistency.CONTRADICTION
+    assert len(record.result.audit.repeated_epsilons) == 4
+    assert min(record.result.audit.repeated_epsilons) > 3
+    assert record.requirements[0].verdict.decision is Decision.FAIL

@@ -22,7 +22,7 @@ def test_a_function_of_labels_is_attacked_by_what_labels_allow(call, small, tmp_
     assert code == 0
     assert "broken by: rays" in told
     record = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert record["body"]["attacks"][0]["rows"][0]["backwards"] == 0
+    assert record["result"]["models"][0]["rows"][0]["backwards"] == 0
 
 
 def test_gradients_of_it_are_refused_with_the_attacks_that_can(call, small, tmp_path):

@@ -56,17 +56,17 @@ def test_it_states_the_cost_in_accuracy_and_what_epsilon_rests_on(private, monke
     code, out, _ = private("--curve", "--batches", "20,50", "--out", "p")
     assert code == ExitCode.HOLDS
     assert "of accuracy against the plain run of the same net (2 to 10 points are usual)" in out or "costs no accuracy" in out
-    body = result("p").body
-    assert [round(one.plan.epsilon, 1) for one in body.curve] == [1.0, 3.0]
-    assert [one.plan.expected_batch_size for one in body.batches] == [20, 50]
-    assert body.together > body.plan.epsilon
-    assert f"choosing among these 3 private trainings by their accuracies costs up to epsilon {fmt.epsilon(body.together)}" in out
-    found = body.assurance
-    assert (found.adjacency, found.unit, found.sampling, found.reproducible) == ("add/remove", "record", "poisson", False)
+    body = result("p").result
+    assert [round(one.plan.epsilon, 1) for one in body.epsilon_sweep] == [1.0, 3.0]
+    assert [one.plan.expected_batch_size for one in body.batch_size_sweep] == [20, 50]
+    assert body.composed_epsilon > body.plan.epsilon
+    assert f"choosing among these 3 private trainings by their accuracies costs up to epsilon {fmt.epsilon(body.composed_epsilon)}" in out
+    found = body.statement
+    assert (found.adjacency, found.privacy_unit, found.sampling, found.reproducible) == ("add/remove", "record", "poisson", False)
     assert "operating system's entropy" in found.noise
-    assert found.least <= body.plan.epsilon
-    assert 0.5 < found.telling < 0.7
-    assert found.assumes
+    assert found.epsilon_lower_bound <= body.plan.epsilon
+    assert 0.5 < found.adversary_accuracy < 0.7
+    assert found.assumptions
     assert not Path("p/unfinished").exists()
     assert [path for path in Path("p").rglob("*") if path.name == "key"] == []
 
@@ -93,7 +93,7 @@ def test_a_net_is_trained_privately_and_audited_whatever_it_returns(call, small,
     (tmp_path / "forms.py").write_text(FORMS)
     words = ("--data", small, "--model", f"forms.py:{form}", "--batch", 50, "--steps", 4)
     assert call("privatize", *words, "--out", "p")[0] == ExitCode.HOLDS
-    assert result("p").body.plan.epsilon <= 3
+    assert result("p").result.plan.epsilon <= 3
     assert call("audit", *words, "--canaries", 20, "--out", "a")[0] == ExitCode.HOLDS
 
 
@@ -101,27 +101,27 @@ def test_a_delta_of_one_over_the_records_is_warned_of_in_the_result(private):
     code, out, _ = private("--delta", 0.01, "--out", "p")
     assert code == ExitCode.HOLDS
     assert "delta = 0.01 is not below 1/200" in " ".join(out.split())
-    assert result("p").body.assurance.warnings
+    assert result("p").result.statement.warnings
 
 
 def test_a_plan_trains_nothing(private, monkeypatch):
     monkeypatch.setattr(privatizing, "fit", lambda *_args, **_words: pytest.fail("trained"))
     code, out, _ = private("--plan", "--out", "p")
     assert code == ExitCode.HOLDS
-    body = result("p").body
-    assert body.fitting >= 6
-    assert body.noise[body.batches.index(50)][body.steps.index(6)] == body.plan.noise_multiplier
-    assert body.cost[body.batches.index(50)][body.steps.index(6)] == body.plan.epsilon <= 3
+    body = result("p").result
+    assert body.steps_within_budget >= 6
+    assert body.noise_grid[body.batch_sizes.index(50)][body.step_counts.index(6)] == body.plan.noise_multiplier
+    assert body.epsilon_grid[body.batch_sizes.index(50)][body.step_counts.index(6)] == body.plan.epsilon <= 3
     assert "Noise multiplier for epsilon 3.00" in out
     assert not Path("p/models").exists()
 
 
 def test_a_plan_asks_about_other_noise_and_batches(private):
     assert private("--plan", "--noise-multiplier", 2, "--batches", "20,100", "--out", "p")[0] == ExitCode.HOLDS
-    body = result("p").body
-    assert body.batches == (20, 50, 100)
+    body = result("p").result
+    assert body.batch_sizes == (20, 50, 100)
     assert body.plan.noise_multiplier == 2
-    assert body.fitting > 6
+    assert body.steps_within_budget > 6
 
 
 @pytest.mark.parametrize(
@@ -190,23 +190,23 @@ def test_ctrl_c_leaves_a_marked_partial_result_and_the_command_that_goes_on(priv
     assert "run folder p; if it is cut off, this goes on: " in out
     assert "goes on, with the same noise" in err
     partial = result("p")
-    assert partial.body.broke_off == "interrupted after 3 of 6 steps"
-    assert partial.body.plan.steps == 3
-    assert partial.body.plain is None
+    assert partial.result.stop_reason == "interrupted after 3 of 6 steps"
+    assert partial.result.plan.steps == 3
+    assert partial.result.nonprivate_counts is None
     assert partial.notes[0] == "PARTIAL: interrupted after 3 of 6 steps"
-    assert 0 < partial.body.plan.epsilon < 3
+    assert 0 < partial.result.plan.epsilon < 3
     monkeypatch.setattr(ledger.Ledger, "record", real)
     assert private("--out", "p")[0] == ExitCode.HOLDS
-    whole = result("p").body
-    assert (whole.broke_off, whole.plan.steps) == ("", 6)
+    whole = result("p").result
+    assert (whole.stop_reason, whole.plan.steps) == ("", 6)
     assert not Path("p/unfinished").exists()
 
 
 def name_of_records(folder):
     """What its result calls the records that epsilon protects."""
     (claim,) = [claim for claim in result(folder).claims if claim.name == "private:epsilon"]
-    assert claim.bracket.lower.of == claim.bracket.upper.of
-    return claim.bracket.of.data
+    assert claim.bracket.lower.quantity == claim.bracket.upper.quantity
+    return claim.bracket.quantity.data_hash
 
 
 def test_nothing_in_a_run_folder_can_be_worked_out_of_the_records_by_those_who_have_them(private, small, monkeypatch):
@@ -239,7 +239,7 @@ def test_a_class_that_a_few_records_show_to_exist_is_told_to_their_owner_alone(p
         assert code == ExitCode.HOLDS
         assert ("class 2 has 1 of 200 records" in out) == (rare == 1 and not named)
         assert "class 2 has" not in (Path(verb) / "result.json").read_text()
-    assert "the number of classes" in " ".join(result("privatize").body.assurance.assumes)
+    assert "the number of classes" in " ".join(result("privatize").result.statement.assumptions)
 
 
 def test_ctrl_c_before_the_first_step_leaves_no_result(private, monkeypatch):
@@ -290,7 +290,7 @@ def test_a_run_killed_in_the_curve_goes_on_with_the_noise_that_it_would_have_had
     assert Path("p/unfinished/batch-20/key").exists()
     assert private("--batches", 20, "--out", "p")[0] == ExitCode.HOLDS
     assert weights("p") == weights("q")
-    assert result("p").body.plan == result("q").body.plan
+    assert result("p").result.plan == result("q").result.plan
     assert not Path("p/unfinished").exists()
 
 

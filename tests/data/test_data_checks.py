@@ -20,7 +20,7 @@ def parts(train=(IMAGES[:20], LABELS[:20]), test=(IMAGES[20:], LABELS[20:]), **s
 
 
 def text(splits: Splits, name: str) -> str:
-    return next(finding.text for finding in check_data(splits) if finding.name == name)
+    return next(finding.message for finding in check_data(splits) if finding.name == name)
 
 
 def test_clean_data_are_clean():
@@ -56,7 +56,7 @@ def test_values_that_cannot_be_read_are_a_finding():
     splits = Splits("mine", test=Dataset(Late(), [0, 1, 0, 1], name="late"))
     findings = {finding.name: finding for finding in check_data(splits)}
     assert findings["range test"].level == "error"
-    assert "from 7 to 7" in findings["range test"].text
+    assert "from 7 to 7" in findings["range test"].message
 
 
 def test_copies_within_a_part_and_with_other_labels():

@@ -12,11 +12,11 @@ from quintain.drill.pipeline import STEPS
 from quintain.drill.steps.audit import COMPARISONS
 from quintain.evaluate import brackets
 from quintain.report import read
-from quintain.results.bounds import Status
+from quintain.results.bounds import Consistency
 from quintain.results.codec import load, save
-from quintain.results.privacy_records import Federated, Leaked
-from quintain.results.quantity import Kind
-from quintain.results.records import Drilled
+from quintain.results.privacy_records import FederateResult, LeakResult
+from quintain.results.quantity import Metric
+from quintain.results.records import DrillResult
 
 pytestmark = pytest.mark.xdist_group("drill")
 
@@ -43,8 +43,8 @@ def test_it_ends_with_a_record_a_step_and_a_page(finished):
 
 def test_every_bracket_is_consistent(finished):
     claims = [claim for record in read(finished[0]) for claim in record.claims]
-    assert {claim.bracket.status for claim in claims} == {Status.CONSISTENT}
-    assert {claim.bracket.of.kind for claim in claims} == set(Kind)
+    assert {claim.bracket.consistency for claim in claims} == {Consistency.CONSISTENT}
+    assert {claim.bracket.quantity.metric for claim in claims} == set(Metric)
     assert len({claim.name for claim in claims}) == len(claims) <= COMPARISONS
 
 
@@ -55,17 +55,17 @@ def test_each_model_is_attacked_and_proved_at_each_size(finished):
 
 
 def test_the_server_saw_masked_vectors_and_exact_sums(finished):
-    body = load(finished[0] / "09-federate.json").body
-    assert isinstance(body, Federated)
-    assert all(one.exact for one in body.rounds)
+    body = load(finished[0] / "09-federate.json").result
+    assert isinstance(body, FederateResult)
+    assert all(one.sum_exact for one in body.rounds)
     assert [len(one.dropped) for one in body.rounds] == [0, 1]
 
 
 def test_the_leak_is_shown_beside_its_baseline(finished):
-    body = load(finished[0] / "08-leak.json").body
-    assert isinstance(body, Leaked)
-    assert len(body.attempts) == 3
-    assert all((finished[0] / one.picture.path).exists() for one in (*body.attempts, body.baseline))
+    body = load(finished[0] / "08-leak.json").result
+    assert isinstance(body, LeakResult)
+    assert len(body.reconstructions) == 3
+    assert all((finished[0] / one.picture.path).exists() for one in (*body.reconstructions, body.mean_image))
 
 
 def test_a_finished_folder_is_not_done_again(finished, tmp_path, monkeypatch):
@@ -100,18 +100,18 @@ def test_an_interrupted_drill_goes_on_at_the_unfinished_step(finished, tmp_path,
         drill(folder, settings())
     assert done == ["attack", "harden"]
     assert (folder / "03-attack.json").exists()
-    again = load(folder / "03-attack.json").body
-    first = load(finished[0] / "03-attack.json").body
-    assert again.attacks[0].examples == first.attacks[0].examples
+    again = load(folder / "03-attack.json").result
+    first = load(finished[0] / "03-attack.json").result
+    assert again.models[0].examples == first.models[0].examples
 
 
 def test_requirements_are_judged_anew_on_a_finished_folder(finished, tmp_path):
     folder = copied(finished, tmp_path)
     asked = ("robust_accuracy(linf:8/255, model=plain) >= 0.999", "epsilon(delta=1e-5) <= 3.5", "robust_accuracy(linf:3/255) >= 0.5")
     code, _ = drill(folder, settings(require=asked))
-    body = load(folder / "10-drill.json").body
-    assert isinstance(body, Drilled)
-    assert [str(one.verdict.answer) for one in body.judged] == ["FAIL", "PASS", "UNDECIDED"]
+    body = load(folder / "10-drill.json").result
+    assert isinstance(body, DrillResult)
+    assert [str(one.verdict.decision) for one in body.requirements] == ["FAIL", "PASS", "UNDECIDED"]
     assert code == ExitCode.BROKEN
 
 
@@ -169,13 +169,13 @@ def test_mutant_a_certifier_that_claims_everything_contradicts_and_is_stored_fir
         from dataclasses import replace
 
         both = real(proved, attacked)
-        return replace(both, safe_radius=tuple(1.0 for _ in both.safe_radius))
+        return replace(both, certified_radius=tuple(1.0 for _ in both.certified_radius))
 
     monkeypatch.setattr(brackets, "_together", boasting)
     with pytest.raises(Contradiction, match="both proved and broken"):
         drill(folder, settings())
     claims = load(folder / "05-certify.json").claims
-    assert Status.CONTRADICTION in {claim.bracket.status for claim in claims}
+    assert Consistency.CONTRADICTION in {claim.bracket.consistency for claim in claims}
     assert "contradict" in (folder / "report.html").read_text().lower()
 
 
@@ -185,8 +185,8 @@ def test_mutant_a_failed_specification_is_an_alarm(finished, tmp_path):
     folder = copied(finished, tmp_path)
     path = folder / "07-audit.json"
     record = load(path)
-    failed = replace(record.body.specification[0], passed=False)
-    save(replace(record, body=replace(record.body, specification=(failed,))), path)
+    failed = replace(record.result.mechanism_tests[0], passed=False)
+    save(replace(record, result=replace(record.result, mechanism_tests=(failed,))), path)
     with pytest.raises(SpecificationFailure, match="void"):
         drill(folder, settings())
 

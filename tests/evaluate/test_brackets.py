@@ -19,7 +19,7 @@ from quintain.evaluate.brackets import both_sides, bracket_claims, clean_claim, 
 from quintain.evaluate.proved import prove, strongest
 from quintain.evaluate.subject import described
 from quintain.models.classifier import Classifier
-from quintain.results import Basis, State, Status
+from quintain.results import Basis, Consistency, ExampleState
 from quintain.threats import L2, Linf
 from quintain.training import Recipe, fit
 
@@ -70,28 +70,28 @@ def test_certified_below_exact_below_attacked_example_by_example(both, threat):
     _, result, claims = both
     states = result.examples.states(threat.eps)
     exact = exact_standing(threat)
-    assert all(exact[row] for row, state in enumerate(states) if state is State.CERTIFIED)
-    assert all(not exact[row] for row, state in enumerate(states) if state in (State.BROKEN, State.WRONG))
-    claim = next(claim for claim in claims if claim.bracket.of.threat == threat.token)
+    assert all(exact[row] for row, state in enumerate(states) if state is ExampleState.CERTIFIED)
+    assert all(not exact[row] for row, state in enumerate(states) if state in (ExampleState.BROKEN, ExampleState.WRONG))
+    claim = next(claim for claim in claims if claim.bracket.quantity.threat == threat.token)
     assert claim.bracket.lower.value <= exact.mean() <= claim.bracket.upper.value
-    assert claim.bracket.status is Status.CONSISTENT
+    assert claim.bracket.consistency is Consistency.CONSISTENT
     assert (claim.bracket.lower.basis, claim.bracket.upper.basis) == (Basis.PROOF, Basis.WITNESS)
 
 
 def test_curves_pass_through_the_counts(both):
     _, result, claims = both
     for threat, claim in zip(SIZES, claims, strict=True):
-        assert result.examples.proved(threat.eps, 2) == claim.proved
-        assert result.examples.standing(threat.eps, 2) == claim.standing
-    assert result.curve[0] == 0
-    assert result.curve[-1] == pytest.approx(0.2)
+        assert result.examples.certified_counts(threat.eps, 2) == claim.lower_counts
+        assert result.examples.unbroken_counts(threat.eps, 2) == claim.upper_counts
+    assert result.curve_eps[0] == 0
+    assert result.curve_eps[-1] == pytest.approx(0.2)
 
 
 def test_an_attack_alone_breaks_no_more_than_all_together(both):
     attacks, result, _ = both
     for row in attacks.rows:
         eps = next(threat.eps for threat in SIZES if threat.token == row.threat)
-        assert row.standing.hits >= result.examples.standing(eps, 2).hits
+        assert row.unbroken_counts.num_correct >= result.examples.unbroken_counts(eps, 2).num_correct
     assert {row.attack for row in attacks.rows} == {"fgsm", "pgd"}
     assert all(row.forwards > 0 for row in attacks.rows)
 
@@ -100,7 +100,7 @@ def test_batches_change_nothing(subject):
     whole = attack_models(subject, points(), SIZES, {"pgd": PGD(steps=5)})
     parts = attack_models(subject, points(), SIZES, {"pgd": PGD(steps=5)}, size=7)
     assert whole.examples == parts.examples
-    assert [row.standing for row in whole.rows] == [row.standing for row in parts.rows]
+    assert [row.unbroken_counts for row in whole.rows] == [row.unbroken_counts for row in parts.rows]
 
 
 def test_one_side_alone_leaves_the_other_trivial(subject):
@@ -119,13 +119,13 @@ def test_one_side_alone_leaves_the_other_trivial(subject):
 def test_an_error_of_any_method_is_an_error(subject):
     data = points()
     one = prove(subject, data, SIZES, IntervalBounds(), method="one")
-    flags = list(one.examples.failed)
+    flags = list(one.examples.invalid)
     flags[3] = True
-    other = replace(one, method="other", examples=replace(one.examples, failed=tuple(flags)))
+    other = replace(one, method="other", examples=replace(one.examples, invalid=tuple(flags)))
     for proofs in ([one, other], [other, one]):
         together = strongest(proofs)
-        assert together.examples.failed == tuple(flags)
-        assert together.examples.safe_radius == one.examples.safe_radius
+        assert together.examples.invalid == tuple(flags)
+        assert together.examples.certified_radius == one.examples.certified_radius
     assert strongest([]) is None
 
 
@@ -160,7 +160,7 @@ def test_asked_sizes_are_decided_exactly(subject):
     x, y = data.batch(np.arange(len(data)))
     for threat in SIZES:
         certified = IntervalBounds()(subject.model, x, y, threat).certified.numpy()
-        assert [radius >= threat.eps for radius in proved.safe_radius] == certified.tolist()
+        assert [radius >= threat.eps for radius in proved.certified_radius] == certified.tolist()
 
 
 def test_a_point_both_proved_and_broken_is_a_contradiction_even_if_the_counts_do_not_cross(subject):
@@ -168,12 +168,12 @@ def test_a_point_both_proved_and_broken_is_a_contradiction_even_if_the_counts_do
     attacked = attack_models(subject, data, SIZES, {"pgd": PGD(steps=20)})
     proved = prove(subject, data, SIZES, IntervalBounds(), method="interval bounds")
     broken = next(row for row, radius in enumerate(attacked.examples.broken_radius) if 0 < radius < 0.1)
-    radii = list(proved.examples.safe_radius)
+    radii = list(proved.examples.certified_radius)
     radii[broken] = 0.1
-    mutant = replace(proved, examples=replace(proved.examples, safe_radius=tuple(radii)))
+    mutant = replace(proved, examples=replace(proved.examples, certified_radius=tuple(radii)))
     _, claims = bracket_claims(subject, data, SIZES, proved=mutant, attacked=attacked)
-    assert [claim.bracket.crossed for claim in claims][1] == 1
-    assert claims[1].bracket.status is Status.CONTRADICTION
+    assert [claim.bracket.num_contradictory for claim in claims][1] == 1
+    assert claims[1].bracket.consistency is Consistency.CONTRADICTION
 
 
 def test_a_proof_of_an_example_that_is_answered_wrongly_is_a_contradiction(subject):
@@ -182,12 +182,12 @@ def test_a_proof_of_an_example_that_is_answered_wrongly_is_a_contradiction(subje
     proved = prove(subject, data, SIZES, IntervalBounds(), method="interval bounds")
     wrong = np.flatnonzero(np.array(proved.examples.predicted) != data.labels)
     assert len(wrong)
-    radii = [0.1 if row in wrong else radius for row, radius in enumerate(proved.examples.safe_radius)]
-    mutant = replace(proved, examples=replace(proved.examples, safe_radius=tuple(radii)))
+    radii = [0.1 if row in wrong else radius for row, radius in enumerate(proved.examples.certified_radius)]
+    mutant = replace(proved, examples=replace(proved.examples, certified_radius=tuple(radii)))
     for sides in ({"attacked": attacked}, {}):
         _, claims = bracket_claims(subject, data, SIZES, proved=mutant, **sides)
-        assert all(claim.bracket.crossed == len(wrong) for claim in claims)
-        assert all(claim.bracket.status is Status.CONTRADICTION for claim in claims)
+        assert all(claim.bracket.num_contradictory == len(wrong) for claim in claims)
+        assert all(claim.bracket.consistency is Consistency.CONTRADICTION for claim in claims)
 
 
 class Sometimes(nn.Module):
@@ -213,17 +213,20 @@ def test_examples_without_a_number_are_neither_robust_nor_broken():
         return PGD(steps=5)(model, x, y, threat, seed=seed, ids=ids)
 
     attacked = attack_models(subject, data, SIZES, {"pgd": counting, "fgsm": FGSM()}, size=17)
-    failed = np.array(attacked.examples.failed)
+    failed = np.array(attacked.examples.invalid)
     assert failed[unchanged].all()
     assert failed.sum() > unchanged.sum() > 0
     for row in attacked.rows:
         eps = next(threat.eps for threat in SIZES if threat.token == row.threat)
-        assert row.standing.hits >= attacked.examples.standing(eps, 2).hits >= failed.sum()
+        assert row.unbroken_counts.num_correct >= attacked.examples.unbroken_counts(eps, 2).num_correct >= failed.sum()
     assert not set(np.flatnonzero(unchanged)) & {one for _, ids in asked for one in ids}
     clean = clean_claim(subject, data)
     assert clean.bracket.upper.value - clean.bracket.lower.value == pytest.approx(unchanged.mean())
-    assert clean.bracket.errors == unchanged.sum()
-    assert (clean.proved.hits, clean.standing.hits) == (round(60 * clean.bracket.lower.value), round(60 * clean.bracket.upper.value))
+    assert clean.bracket.num_invalid == unchanged.sum()
+    assert (clean.lower_counts.num_correct, clean.upper_counts.num_correct) == (
+        round(60 * clean.bracket.lower.value),
+        round(60 * clean.bracket.upper.value),
+    )
 
 
 def test_examples_without_a_number_are_errors_and_forbid_a_pass():
@@ -231,9 +234,9 @@ def test_examples_without_a_number_are_errors_and_forbid_a_pass():
     subject = described(Classifier(Sometimes().eval(), classes=2), "sometimes", "model")
     attacked = attack_models(subject, data, [Linf(0.01)], {"fgsm": FGSM()})
     _, claims = bracket_claims(subject, data, [Linf(0.01)], attacked=attacked)
-    assert claims[0].bracket.errors >= 1
-    assert State.ERROR in attacked.examples.states(0.01)
-    assert not claims[0].bracket.at_least(0.0).holds
+    assert claims[0].bracket.num_invalid >= 1
+    assert ExampleState.ERROR in attacked.examples.states(0.01)
+    assert not claims[0].bracket.at_least(0.0).passed
 
 
 def test_threats_of_two_kinds_are_refused(subject):
@@ -245,7 +248,7 @@ def test_wrong_examples_are_broken_at_nothing(both):
     _, result, _ = both
     wrong = [row for row, (a, b) in enumerate(zip(result.examples.predicted, result.examples.labels, strict=True)) if a != b]
     assert all(result.examples.broken_radius[row] == 0 for row in wrong)
-    assert all(math.isfinite(radius) for radius in result.examples.safe_radius)
+    assert all(math.isfinite(radius) for radius in result.examples.certified_radius)
 
 
 def test_robustness_in_one_call(both, subject):

@@ -27,7 +27,7 @@ from quintain.evaluate.proved import prove
 from quintain.evaluate.shrink import shrunk
 from quintain.evaluate.subject import described
 from quintain.models.classifier import Classifier
-from quintain.results.robustness_records import Attacks
+from quintain.results.robustness_records import AttackedModel
 from quintain.threats import L2, Linf, parse
 
 SIZES = [Linf(0.02), Linf(0.05), Linf(0.1)]
@@ -58,7 +58,7 @@ def run(subject_=None, data=None, threats=SIZES, attacks=ATTACKS, **words):
     return attack_models(subject_ or subject(), data or points(), threats, attacks, **{"size": 16, "seed": 3, **words})
 
 
-def timeless(found: Attacks) -> Attacks:
+def timeless(found: AttackedModel) -> AttackedModel:
     return replace(found, rows=tuple(replace(row, seconds=0.0) for row in found.rows))
 
 
@@ -175,17 +175,17 @@ def mortal(calls):
 
 def test_a_model_that_dies_half_way_leaves_a_marked_result_that_a_living_one_completes(tmp_path):
     outcome = attacked_outcome(mortal(20), points(), SIZES, ATTACKS, seed=3, folder=tmp_path)
-    partial = outcome.body.attacks[0]
-    assert "connection lost" in partial.halted
-    assert partial.unfinished > 0
-    assert partial.trust is None
+    partial = outcome.result.models[0]
+    assert "connection lost" in partial.stop_reason
+    assert partial.num_unattacked > 0
+    assert partial.diagnostics is None
     assert "broke off" in outcome.notes[0]
-    whole = attacked_outcome(subject(), points(), SIZES, ATTACKS, seed=3, folder=tmp_path / "whole").body.attacks[0]
+    whole = attacked_outcome(subject(), points(), SIZES, ATTACKS, seed=3, folder=tmp_path / "whole").result.models[0]
     for part, row in zip(partial.rows, whole.rows, strict=True):
-        assert part.standing.hits >= row.standing.hits
-    again = attacked_outcome(subject(), points(), SIZES, ATTACKS, seed=3, folder=tmp_path).body.attacks[0]
+        assert part.unbroken_counts.num_correct >= row.unbroken_counts.num_correct
+    again = attacked_outcome(subject(), points(), SIZES, ATTACKS, seed=3, folder=tmp_path).result.models[0]
     assert timeless(again) == timeless(whole)
-    assert (again.halted, again.unfinished) == ("", 0)
+    assert (again.stop_reason, again.num_unattacked) == ("", 0)
 
 
 def test_a_model_that_dies_before_anything_is_found_is_an_error(tmp_path):
@@ -208,16 +208,16 @@ def test_proved_examples_are_left_alone_and_stand():
     made: list[tuple] = []
     found = run(attacks=counted(made), safe=safe)
     plain = run()
-    radius = dict(zip(safe.ids, safe.safe_radius, strict=True))
+    radius = dict(zip(safe.ids, safe.certified_radius, strict=True))
     assert any(radius.values())
     for _, token, ids in made:
         assert all(radius[one] < parse(token).eps for one in ids)
     assert found.examples == plain.examples
-    assert [row.standing for row in found.rows] == [row.standing for row in plain.rows]
+    assert [row.unbroken_counts for row in found.rows] == [row.unbroken_counts for row in plain.rows]
     proved = [radius[one] >= 0.1 for one in safe.ids]
-    assert found.breaks.proved == tuple(proved)
-    assert [asked for asked, left in zip(found.breaks.forwards, proved, strict=True) if left] == [0] * sum(proved)
-    assert sum(found.breaks.forwards) < sum(plain.breaks.forwards)
+    assert found.break_log.skipped_certified == tuple(proved)
+    assert [asked for asked, left in zip(found.break_log.forwards, proved, strict=True) if left] == [0] * sum(proved)
+    assert sum(found.break_log.forwards) < sum(plain.break_log.forwards)
 
 
 def test_proofs_are_matched_by_id_and_only_where_they_did_not_fail():
@@ -225,30 +225,30 @@ def test_proofs_are_matched_by_id_and_only_where_they_did_not_fail():
     safe = prove(subject(), data, SIZES, IntervalBounds(), method="interval bounds").examples
     order = np.random.default_rng(0).permutation(len(data))[:50]
     columns = {
-        name: tuple(getattr(safe, name)[at] for at in order) for name in ("ids", "labels", "predicted", "safe_radius", "broken_radius")
+        name: tuple(getattr(safe, name)[at] for at in order) for name in ("ids", "labels", "predicted", "certified_radius", "broken_radius")
     }
     failed = tuple(bool(at % 2) for at in order)
-    found = run(safe=replace(safe, failed=failed, **columns))
-    expected = {int(at) for at in order if not at % 2 and safe.safe_radius[at] >= 0.1}
-    assert {row for row, left in enumerate(found.breaks.proved) if left} == expected
+    found = run(safe=replace(safe, invalid=failed, **columns))
+    expected = {int(at) for at in order if not at % 2 and safe.certified_radius[at] >= 0.1}
+    assert {row for row, left in enumerate(found.break_log.skipped_certified) if left} == expected
 
 
 def test_each_example_says_what_broke_it_after_how_many_questions():
     found = run()
-    breaks, examples = found.breaks, found.examples
+    breaks, examples = found.break_log, found.examples
     for row, radius in enumerate(examples.broken_radius):
         wrong = examples.predicted[row] != examples.labels[row]
-        assert (breaks.by[row] == "unchanged") == wrong
-        assert (breaks.by[row] != "") == (radius <= 0.1)
-        assert (breaks.found[row] > 0) == (0 < radius <= 0.1)
-        assert breaks.found[row] <= breaks.forwards[row]
+        assert (breaks.found_by[row] == "unchanged") == wrong
+        assert (breaks.found_by[row] != "") == (radius <= 0.1)
+        assert (breaks.queries_to_success[row] > 0) == (0 < radius <= 0.1)
+        assert breaks.queries_to_success[row] <= breaks.forwards[row]
         assert (breaks.forwards[row] == 0) == wrong
     for row in found.rows:
-        assert row.broken == row.queries[0][1] - row.standing.hits
-        assert row.queries[0] == (0, sum(map(int.__eq__, examples.predicted, examples.labels)))
-        assert row.queries[-1][1] == row.standing.hits
+        assert row.num_broken == row.correct_by_queries[0][1] - row.unbroken_counts.num_correct
+        assert row.correct_by_queries[0] == (0, sum(map(int.__eq__, examples.predicted, examples.labels)))
+        assert row.correct_by_queries[-1][1] == row.unbroken_counts.num_correct
         assert row.eps == parse(row.threat).eps
-    assert "fgsm" in breaks.by
+    assert "fgsm" in breaks.found_by
 
 
 def test_the_curve_over_sizes_is_that_of_the_closed_form():
@@ -279,13 +279,13 @@ def test_bisection_finds_the_boundary_on_its_way_and_believes_no_point_that_it_d
 
 def test_a_search_for_the_smallest_change_is_run_once_and_answers_for_every_size():
     found, grid = run(attacks={"fab": FAB()}), run(attacks={"pgd": PGD(steps=30)})
-    assert [row.standing for row in found.rows] == [row.standing for row in grid.rows]
+    assert [row.unbroken_counts for row in found.rows] == [row.unbroken_counts for row in grid.rows]
     assert [row.forwards > 0 for row in found.rows] == [False, False, True]
 
 
 def test_a_budget_holds_for_each_attack_and_size():
     found = run(queries=3)
-    assert max(found.breaks.forwards) <= 3 * len(SIZES) * len(ATTACKS)
+    assert max(found.break_log.forwards) <= 3 * len(SIZES) * len(ATTACKS)
     assert all(row.forwards <= 3 for row in found.rows)
 
 
@@ -295,7 +295,7 @@ def test_one_class_may_be_aimed_at_and_none_of_its_examples_may_be_there():
         run(target=1)
     others = data.subset(np.flatnonzero(data.labels == 0))
     found = run(data=others, target=1)
-    assert found.target == 1
+    assert found.target_class == 1
     assert found.examples == run(data=others).examples
 
 
@@ -310,8 +310,10 @@ def test_an_attack_that_cannot_do_what_is_asked_is_refused_before_any_work(tmp_p
 
 def test_no_change_breaks_nothing_and_is_no_reason_for_doubt():
     found = run(threats=[Linf(0.0)])
-    assert {row.standing.hits for row in found.rows} == {sum(map(int.__eq__, found.examples.predicted, found.examples.labels))}
-    assert found.trust.doubts == ()
+    assert {row.unbroken_counts.num_correct for row in found.rows} == {
+        sum(map(int.__eq__, found.examples.predicted, found.examples.labels))
+    }
+    assert found.diagnostics.triggered == ()
 
 
 def test_a_batch_in_which_all_are_wrong_already_is_no_work():
@@ -321,16 +323,16 @@ def test_a_batch_in_which_all_are_wrong_already_is_no_work():
     made: list[tuple] = []
     found = run(data=from_arrays(x.numpy(), labels, classes=2), attacks=counted(made))
     assert {one for _, _, ids in made for one in ids} == set(range(16, 32))
-    assert found.breaks.by[:16] == ("unchanged",) * 16
+    assert found.break_log.found_by[:16] == ("unchanged",) * 16
 
 
 def test_no_example_at_all_stands_to_be_attacked():
     x = points().batch(range(10))[0]
     labels = 1 - net()(x).argmax(1).numpy()
     found = run(data=from_arrays(x.numpy(), labels, classes=2))
-    assert set(found.breaks.by) == {"unchanged"}
-    assert all(row.forwards == row.standing.hits == 0 for row in found.rows)
-    assert found.trust.examples == 0
+    assert set(found.break_log.found_by) == {"unchanged"}
+    assert all(row.forwards == row.unbroken_counts.num_correct == 0 for row in found.rows)
+    assert found.diagnostics.num_probed == 0
 
 
 def test_pictures_of_a_model_that_gives_labels_show_no_confidence(tmp_path):

@@ -28,21 +28,21 @@ def leaked(train, tmp_path_factory):
 
 def test_a_plain_update_gives_the_picture_away_and_a_sum_and_a_private_one_far_less(leaked):
     """The first layer of this net gives its input away in closed form, so that no search decides."""
-    plain, summed, private = leaked[1].body.attempts
-    floors = leaked[1].body.floors
+    plain, summed, private = leaked[1].result.reconstructions
+    floors = leaked[1].result.baseline_psnr_by_site
     assert plain.psnr > floors[0] + 15
     assert plain.leaks
     assert summed.psnr < plain.psnr - 15
     assert private.psnr < plain.psnr - 15
-    assert (len(plain.sites), len(summed.sites), len(private.sites)) == (1, 5, 1)
-    assert summed.leaks == any(found > known for found, known in zip(summed.sites, floors, strict=True))
+    assert (len(plain.psnr_by_site), len(summed.psnr_by_site), len(private.psnr_by_site)) == (1, 5, 1)
+    assert summed.leaks == any(found > known for found, known in zip(summed.psnr_by_site, floors, strict=True))
     assert [note for note in leaked[1].notes if "not rebuilt" in note] == []
 
 
 def test_the_pictures_are_files_of_the_run_folder(leaked):
     folder, outcome = leaked
-    body = outcome.body
-    pictures = [body.original, body.baseline.picture, body.nearest.picture, *(one.picture for one in body.attempts)]
+    body = outcome.result
+    pictures = [body.original, body.mean_image.picture, body.nearest_image.picture, *(one.picture for one in body.reconstructions)]
     from quintain.core.store import sha256_file
 
     assert all(sha256_file(folder / picture.path) == picture.sha256 for picture in pictures)
@@ -69,10 +69,10 @@ def noisy(image, spread=0.02):
 
 def test_a_sum_that_gives_away_the_picture_of_any_site_is_said_to(rebuilt):
     outcome = rebuilt(lambda originals, *_public: [torch.zeros_like(originals[0]), noisy(originals[3]), torch.zeros_like(originals[0])])
-    summed = outcome.body.attempts[1]
+    summed = outcome.result.reconstructions[1]
     assert summed.leaks
     assert summed.site == 4
-    assert summed.psnr == summed.sites[3] > 30 > summed.floor == outcome.body.floors[3]
+    assert summed.psnr == summed.psnr_by_site[3] > 30 > summed.baseline_psnr == outcome.result.baseline_psnr_by_site[3]
     assert any("gives away the image of site 4" in note for note in outcome.notes)
     assert not any("hides an update" in note or "nothing was rebuilt" in note for note in outcome.notes)
 
@@ -85,9 +85,9 @@ def test_what_is_known_without_the_update_is_no_leak(rebuilt):
         return [public[labels == 0].mean(0), public[labels == 1].mean(0), nearest]
 
     outcome = rebuilt(guesses)
-    plain, summed, private = outcome.body.attempts
+    plain, summed, private = outcome.result.reconstructions
     assert not summed.leaks
-    assert all(found <= known for found, known in zip(summed.sites, outcome.body.floors, strict=True))
+    assert all(found <= known for found, known in zip(summed.psnr_by_site, outcome.result.baseline_psnr_by_site, strict=True))
     assert any("nothing was rebuilt from the sum of 5 that is not known without it" in note for note in outcome.notes)
     assert any("not shown to resist anything" in note for note in outcome.notes)
     assert not plain.leaks
@@ -99,7 +99,7 @@ def test_a_private_update_that_leaks_is_said_to(train, tmp_path, monkeypatch):
     first = train.batch(rows[:1])[0][0]
     monkeypatch.setattr(leak, "invert", lambda *_given, **_words: Inversion(noisy(first), 0, 0.0, "gradient"))
     outcome = leaked_outcome(xray_cnn().eval(), train, seed=1, folder=tmp_path, show=False)
-    assert outcome.body.attempts[2].leaks
+    assert outcome.result.reconstructions[2].leaks
     assert any("its noise is too small" in note for note in outcome.notes)
     assert not any("guarantee" in note for note in outcome.notes)
 
@@ -112,9 +112,9 @@ def few(labels=(0, 1, 0, 1, 0, 1)):
 def test_a_picture_of_one_color_is_known_without_an_update_and_few_public_pictures_are_said_to_be_no_floor(rebuilt):
     """Grey is nearer to a picture of noise than another picture of noise, or the mean of one, is."""
     outcome = rebuilt(lambda originals, *_: torch.full((3, *originals.shape[1:]), 0.5), data=few([1] * 6), net=certain())
-    summed, body = outcome.body.attempts[1], outcome.body
-    assert body.floors[0] == body.constant.psnr > max(body.baseline.psnr, body.nearest.psnr) + 1
-    assert all(known >= grey > known - 1 for grey, known in zip(summed.sites, body.floors, strict=True))
+    summed, body = outcome.result.reconstructions[1], outcome.result
+    assert body.baseline_psnr_by_site[0] == body.constant_image.psnr > max(body.mean_image.psnr, body.nearest_image.psnr) + 1
+    assert all(known >= grey > known - 1 for grey, known in zip(summed.psnr_by_site, body.baseline_psnr_by_site, strict=True))
     assert not summed.leaks
     assert any("only 1 public picture to compare with" in note for note in outcome.notes)
 
@@ -142,10 +142,10 @@ def test_an_update_with_nothing_in_it_is_said_to_be_and_the_others_go_on(others,
     rows, labels = np.random.default_rng(derive(0, "victims")).permutation(6), [others] * 6
     labels[rows[0]] = 0
     outcome = leaked_outcome(certain(), few(labels), steps=2, folder=tmp_path, show=True)
-    plain, summed, private = outcome.body.attempts
-    assert plain.missing == "nothing in it: not rebuilt"
+    plain, summed, private = outcome.result.reconstructions
+    assert plain.failure_reason == "nothing in it: not rebuilt"
     assert plain.psnr is plain.picture is None
-    assert (summed.missing == "") == (summed.psnr is not None) == bool(others)
+    assert (summed.failure_reason == "") == (summed.psnr is not None) == bool(others)
     assert private.psnr is not None
     assert any(note == "a plain update: nothing in it: not rebuilt" for note in outcome.notes)
 
@@ -153,8 +153,8 @@ def test_an_update_with_nothing_in_it_is_said_to_be_and_the_others_go_on(others,
 def test_private_pictures_are_stored_only_where_asked(rebuilt, tmp_path):
     nothing = lambda originals, *_public: torch.zeros(3, *originals.shape[1:])  # noqa: E731
     hidden = rebuilt(nothing)
-    assert hidden.body.original is None
-    assert [one.picture for one in (*hidden.body.attempts, hidden.body.baseline, hidden.body.nearest)] == [None] * 5
+    assert hidden.result.original is None
+    assert [one.picture for one in (*hidden.result.reconstructions, hidden.result.mean_image, hidden.result.nearest_image)] == [None] * 5
     assert list(tmp_path.rglob("*.png")) == []
     assert any("--show-private" in note for note in hidden.notes)
     rebuilt(nothing, show=True)
@@ -163,8 +163,8 @@ def test_private_pictures_are_stored_only_where_asked(rebuilt, tmp_path):
 
 def test_a_net_that_came_frozen_is_attacked_all_the_same_and_stays_frozen(train, tmp_path):
     net = xray_cnn().eval().requires_grad_(False)
-    body = leaked_outcome(net, train, steps=1, folder=tmp_path, show=False).body
-    assert len(body.attempts) == 3
+    body = leaked_outcome(net, train, steps=1, folder=tmp_path, show=False).result
+    assert len(body.reconstructions) == 3
     assert not any(p.requires_grad or p.grad is not None for p in net.parameters())
     assert not net.training
 
@@ -177,17 +177,17 @@ def test_vectors_are_refused(tmp_path):
 
 def test_sites_that_train_together(train, tmp_path):
     seen = federated_outcome(xray_cnn(), train, train, sites=4, rounds=3, epochs=1, folder=tmp_path)
-    body = seen.body
-    assert [one.number for one in body.rounds] == [1, 2, 3]
-    assert all(one.exact for one in body.rounds)
+    body = seen.result
+    assert [one.round for one in body.rounds] == [1, 2, 3]
+    assert all(one.sum_exact for one in body.rounds)
     assert [len(one.dropped) for one in body.rounds] == [0, 1, 0]
-    assert body.rounds[1].vectors_seen == 3
-    assert sum(sum(site.classes) for site in body.sites) == len(train)
+    assert body.rounds[1].masked_vectors == 3
+    assert sum(sum(site.class_counts) for site in body.sites) == len(train)
     assert len(body.sites) == 4
     assert "Bonawitz" in body.protocol
     assert "a site has at most 50% of a sum's weight, in the smallest sum less what 1 of its sites may take off it" in seen.notes
     (cut,) = [note for note in seen.notes if note.startswith("weights are numbers of examples, cut where a sum would come near to")]
-    counts = {site.name: sum(site.classes) for site in body.sites}
+    counts = {site.name: sum(site.class_counts) for site in body.sites}
     least = min(counts.values())  # three of four survive and one of them may be the server's: only equal weights hide the other two
     assert all(f"{name} weighs {least} and not {count}" in cut for name, count in counts.items() if count > least)
     told = [note for note in seen.notes if note.startswith(f"{body.rounds[1].dropped[0]} is in one of the sums")]

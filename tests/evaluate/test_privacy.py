@@ -14,11 +14,11 @@ from quintain.evaluate.outcome import Outcome, recorded, require_consistent
 from quintain.evaluate.privacy import audited_outcome
 from quintain.evaluate.private_plans import Budget, Protected, accounted, quantity
 from quintain.evaluate.privatizing import privatized_outcome
-from quintain.results import Basis, Status
+from quintain.results import Basis, Consistency
 from quintain.results.gate import exit_code, judge
 from quintain.results.requirements import Requirement
 from quintain.results.specification import FALSE_ALARM, Measurement, judged
-from quintain.results.verdict import Answer
+from quintain.results.verdict import Decision
 
 BUDGET = Budget(epsilon=3.0, batch=60, steps=40)
 OFTEN = replace(BUDGET, batch=150)
@@ -73,31 +73,31 @@ def audited():
 @pytest.mark.xdist_group("audited")
 def test_audited_below_accounted_and_the_control_above(audited):
     (claim,) = audited.claims
-    assert claim.bracket.status is Status.CONSISTENT
+    assert claim.bracket.consistency is Consistency.CONSISTENT
     assert claim.bracket.lower.basis is not Basis.TRIVIAL
     assert 0 <= claim.bracket.lower.value < claim.bracket.upper.value <= 3.0
     assert claim.bracket.upper.basis is Basis.PROOF
-    assert audited.body.control.lower.value > 3.0
-    assert audited.body.control.lower.value <= audited.body.control.ceiling
-    assert sum(audited.body.run.inside) + sum(audited.body.run.outside) == 300
-    assert all(test.passed for test in audited.body.specification)
+    assert audited.result.control.lower.value > 3.0
+    assert audited.result.control.lower.value <= audited.result.control.max_auditable_epsilon
+    assert sum(audited.result.audit.included_counts) + sum(audited.result.audit.excluded_counts) == 300
+    assert all(test.passed for test in audited.result.mechanism_tests)
     assert audited.reproducible is False
 
 
 @pytest.mark.xdist_group("audited")
 def test_the_audited_plan_is_the_claimed_one(audited):
     plan = OFTEN.plan(600)
-    assert audited.body.plan.sample_rate == 0.25
-    records = Protected(600, audited.body.run.lower.of.data)
-    assert audited.claims[0].bracket.of == accounted(plan, records, 3.0).of == audited.body.run.lower.of
+    assert audited.result.plan.sample_rate == 0.25
+    records = Protected(600, audited.result.audit.lower.quantity.data_hash)
+    assert audited.claims[0].bracket.quantity == accounted(plan, records, 3.0).quantity == audited.result.audit.lower.quantity
 
 
 @pytest.mark.xdist_group("audited")
 def test_what_the_control_shows_is_no_lower_side_of_the_plan(audited):
-    control = audited.body.control.lower
-    records = Protected(600, audited.claims[0].bracket.of.data)
-    assert control.of == quantity(replace(OFTEN.plan(600), noise_multiplier=0.0), records)
-    assert control.of != audited.claims[0].bracket.of
+    control = audited.result.control.lower
+    records = Protected(600, audited.claims[0].bracket.quantity.data_hash)
+    assert control.quantity == quantity(replace(OFTEN.plan(600), noise_multiplier=0.0), records)
+    assert control.quantity != audited.claims[0].bracket.quantity
 
 
 @pytest.mark.xdist_group("audited")
@@ -107,13 +107,13 @@ def test_an_audit_does_not_name_its_records_by_their_hash(audited):
 
 def test_privatize_spends_at_most_the_budget(tmp_path):
     outcome = privatized_outcome(net(), data(), data(100), BUDGET, folder=tmp_path)
-    assert outcome.body.plan.epsilon <= 3.0
-    assert outcome.claims[1].bracket.upper.value == outcome.body.plan.epsilon
+    assert outcome.result.plan.epsilon <= 3.0
+    assert outcome.claims[1].bracket.upper.value == outcome.result.plan.epsilon
     assert outcome.claims[1].bracket.lower.basis is Basis.TRIVIAL
-    assert outcome.body.training.clean.accuracy > outcome.body.training.clean.baseline
-    assert outcome.body.plain.examples == 100
-    assert 0 <= outcome.body.clipped <= 1
-    assert (tmp_path / outcome.body.training.model.path).exists()
+    assert outcome.result.training.clean_counts.accuracy > outcome.result.training.clean_counts.majority_accuracy
+    assert outcome.result.nonprivate_counts.num_examples == 100
+    assert 0 <= outcome.result.clipped_fraction <= 1
+    assert (tmp_path / outcome.result.training.model.path).exists()
 
 
 def test_too_few_records_for_the_canaries():
@@ -170,7 +170,7 @@ def test_mutant_of_batches_drawn_twice_as_often_shows_in_the_claim(monkeypatch, 
 
     monkeypatch.setattr(sampling.PoissonLoader, "__iter__", twice)
     outcome = privatized_outcome(net(), data(), data(100), BUDGET, folder=tmp_path)
-    assert outcome.claims[1].bracket.upper.value > outcome.body.plan.epsilon
+    assert outcome.claims[1].bracket.upper.value > outcome.result.plan.epsilon
 
 
 def silent(monkeypatch, trainings=99):
@@ -201,11 +201,11 @@ def test_crossings_are_repeated_with_fresh_coins_until_they_contradict(monkeypat
     silent(monkeypatch)
     unmeasured(monkeypatch)
     outcome = often()
-    run, (claim,) = outcome.body.run, outcome.claims
-    assert claim.bracket.status is Status.CONTRADICTION
-    assert len(run.repeats) == 4
-    assert run.lower.at(1 - 1e-6) == min(run.lower.value, *run.repeats) > claim.bracket.upper.value
-    assert run.lower.at(0.95) == run.lower.value
+    run, (claim,) = outcome.result.audit, outcome.claims
+    assert claim.bracket.consistency is Consistency.CONTRADICTION
+    assert len(run.repeated_epsilons) == 4
+    assert run.lower.at_confidence(1 - 1e-6) == min(run.lower.value, *run.repeated_epsilons) > claim.bracket.upper.value
+    assert run.lower.at_confidence(0.95) == run.lower.value
     assert any("probability at most 3.1e-07" in note for note in outcome.notes)
     with pytest.raises(Contradiction, match=r"audited:epsilon: \d\.\d+ > \d.*the audit shows more than the accountant allows"):
         alarm(outcome)
@@ -215,11 +215,11 @@ def test_three_crossings_at_99_percent_and_more_for_a_run_of_many_comparisons(mo
     silent(monkeypatch)
     unmeasured(monkeypatch)
     bracket = often(confidence=0.99).claims[0].bracket
-    assert bracket.status is Status.CONTRADICTION
-    assert bracket.status_among(2) is Status.SUSPECT
+    assert bracket.consistency is Consistency.CONTRADICTION
+    assert bracket.consistency_among(2) is Consistency.SUSPECT
     many = often(confidence=0.99, comparisons=50)
-    assert len(many.body.run.repeats) == 3
-    assert many.claims[0].bracket.status_among(50) is Status.CONTRADICTION
+    assert len(many.result.audit.repeated_epsilons) == 3
+    assert many.claims[0].bracket.consistency_among(50) is Consistency.CONTRADICTION
 
 
 def test_a_crossing_that_does_not_come_back_stays_suspect(monkeypatch):
@@ -227,16 +227,16 @@ def test_a_crossing_that_does_not_come_back_stays_suspect(monkeypatch):
     silent(monkeypatch, trainings=1)
     unmeasured(monkeypatch)
     outcome = often()
-    assert outcome.claims[0].bracket.status is Status.SUSPECT
-    assert len(outcome.body.run.repeats) == 1
-    assert outcome.body.run.repeats[0] <= outcome.claims[0].bracket.upper.value < outcome.body.run.lower.value
+    assert outcome.claims[0].bracket.consistency is Consistency.SUSPECT
+    assert len(outcome.result.audit.repeated_epsilons) == 1
+    assert outcome.result.audit.repeated_epsilons[0] <= outcome.claims[0].bracket.upper.value < outcome.result.audit.lower.value
     assert any("suspect" in note for note in outcome.notes)
     alarm(outcome)
     assert exit_code((), outcome.claims) == ExitCode.UNDECIDED
     asked = judge(Requirement.parse("epsilon <= 3"), outcome.claims)
-    assert asked.verdict.answer is Answer.FAIL
+    assert asked.verdict.decision is Decision.FAIL
     assert exit_code((asked,), outcome.claims) == ExitCode.BROKEN
-    assert judge(Requirement.parse("epsilon <= 30"), outcome.claims).verdict.answer is Answer.UNDECIDED
+    assert judge(Requirement.parse("epsilon <= 30"), outcome.claims).verdict.decision is Decision.UNDECIDED
 
 
 def test_each_repetition_has_coins_of_its_own_that_follow_from_the_seed(monkeypatch):
@@ -262,7 +262,7 @@ def test_each_repetition_has_coins_of_its_own_that_follow_from_the_seed(monkeypa
 
 def failed(outcome):
     """Names of the measurements that chance does not explain."""
-    return {test.name for test in outcome.body.specification if not test.passed}
+    return {test.name for test in outcome.result.mechanism_tests if not test.passed}
 
 
 def stream_fault(monkeypatch, name, mutant):
@@ -364,14 +364,14 @@ def test_mutant_of_an_accountant_that_takes_the_noise_for_larger_is_told_by_anot
 def test_what_a_plan_without_strength_adds_is_not_measured(run_alone):
     outcome = audit(replace(BUDGET, rate=3000.0))
     assert failed(outcome) == set()
-    assert not any(test.name == "canary push" for test in outcome.body.specification)
+    assert not any(test.name == "canary push" for test in outcome.result.mechanism_tests)
     assert any("what they add was not measured" in note for note in outcome.notes)
 
 
 @pytest.mark.xdist_group("audited")
 def test_false_alarms_are_shared_over_all_measurements(audited):
     """One that is as unlikely as the whole level, among many, is no alarm: chance is stated once, over all of them."""
-    tests = audited.body.specification
+    tests = audited.result.mechanism_tests
     assert len(tests) > 15
     assert len({test.name for test in tests}) == len(tests)
     one = Measurement("noise", 1.0, 1.0, FALSE_ALARM / 2, "noise")

@@ -11,7 +11,7 @@ from quintain.dp import Ledger
 from quintain.dp.training.resume import Unfinished
 from quintain.evaluate.private_plans import Budget, planned_outcome
 from quintain.evaluate.privatizing import broken_off_outcome, privatized_outcome
-from quintain.results.tally import Tally
+from quintain.results.class_counts import ClassCounts
 
 from .test_privacy import data, net
 
@@ -37,35 +37,35 @@ class Watched:
 
 def test_epsilon_so_far_stands_beside_accuracy(tmp_path):
     progress = Watched()
-    plain = Tally((40, 50), (48, 52))
+    plain = ClassCounts((40, 50), (48, 52))
     outcome = privatized_outcome(
         net(), data(), data(100), BUDGET, folder=tmp_path, plain=plain, unfinished=tmp_path / "u", held_out=data(50), progress=progress
     )
     spent = [float(text.split()[1].rstrip(",")) for text in progress.told]
     assert len(spent) == 20
     assert spent == sorted(spent)
-    assert spent[-1] == pytest.approx(outcome.body.plan.epsilon, abs=0.01)
-    assert spent[-1] >= outcome.body.plan.epsilon
+    assert spent[-1] == pytest.approx(outcome.result.plan.epsilon, abs=0.01)
+    assert spent[-1] >= outcome.result.plan.epsilon
     assert all("accuracy " in text for text in progress.told)
-    assert outcome.body.plain == plain
+    assert outcome.result.nonprivate_counts == plain
 
 
 def test_without_a_place_for_its_state_nothing_is_shown_and_nothing_kept(tmp_path):
     progress = Watched()
-    privatized_outcome(net(), data(), data(100), BUDGET, folder=tmp_path, plain=Tally((1, 1), (2, 2)), progress=progress)
+    privatized_outcome(net(), data(), data(100), BUDGET, folder=tmp_path, plain=ClassCounts((1, 1), (2, 2)), progress=progress)
     assert progress.told == []
     assert [path.name for path in tmp_path.iterdir()] == ["models"]
 
 
 def test_trainings_are_compared_in_order_and_the_asked_one_is_done_once(tmp_path):
     outcome = privatized_outcome(net(), data(), data(100), BUDGET, folder=tmp_path, epsilons=(1.0, 3.0, 8.0), batches=(30, 60))
-    body = outcome.body
-    epsilons = [one.plan.epsilon for one in body.curve]
+    body = outcome.result
+    epsilons = [one.plan.epsilon for one in body.epsilon_sweep]
     assert epsilons == sorted(epsilons)
-    assert [one.plan.expected_batch_size for one in body.batches] == [30, 60]
-    assert body.curve[1] == body.batches[1]
-    assert body.curve[1].clean == body.training.clean
-    assert max(epsilons) < body.together < sum(epsilons) + body.batches[0].plan.epsilon
+    assert [one.plan.expected_batch_size for one in body.batch_size_sweep] == [30, 60]
+    assert body.epsilon_sweep[1] == body.batch_size_sweep[1]
+    assert body.epsilon_sweep[1].clean_counts == body.training.clean_counts
+    assert max(epsilons) < body.composed_epsilon < sum(epsilons) + body.batch_size_sweep[0].plan.epsilon
     assert any("choosing among these 4 private trainings" in note for note in outcome.notes)
 
 
@@ -78,11 +78,11 @@ def test_what_is_left_of_a_run_that_broke_off_speaks_of_the_steps_that_are_safe(
     ledger.load_state_dict(kept.ledger)
     outcome = broken_off_outcome(model, data(), data(100), BUDGET, why="interrupted", **words)
     assert kept.steps == 7
-    assert outcome.body.broke_off == "interrupted after 7 of 20 steps"
-    assert outcome.claims[1].bracket.upper.value == outcome.body.plan.epsilon == ledger.epsilon(1e-5)
-    assert not outcome.claims[1].delivered
+    assert outcome.result.stop_reason == "interrupted after 7 of 20 steps"
+    assert outcome.claims[1].bracket.upper.value == outcome.result.plan.epsilon == ledger.epsilon(1e-5)
+    assert not outcome.claims[1].primary
     assert torch.equal(model.weight, kept.weights["weight"])
-    assert outcome.body.clipped == kept.clipped_share
+    assert outcome.result.clipped_fraction == kept.clipped_share
 
 
 def test_nothing_is_left_of_a_run_that_did_no_step(tmp_path):
@@ -90,11 +90,11 @@ def test_nothing_is_left_of_a_run_that_did_no_step(tmp_path):
 
 
 def test_more_noise_buys_more_steps():
-    few, many = (planned_outcome(BUDGET, 600, noise=noise, batches=(30,)).body for noise in (1.0, 2.0))
-    assert few.fitting < many.fitting
+    few, many = (planned_outcome(BUDGET, 600, noise=noise, batches=(30,)).result for noise in (1.0, 2.0))
+    assert few.steps_within_budget < many.steps_within_budget
     assert few.plan.epsilon > many.plan.epsilon
-    assert few.noise == many.noise
-    assert all(row == tuple(sorted(row)) for row in (*few.noise, *few.cost))
+    assert few.noise_grid == many.noise_grid
+    assert all(row == tuple(sorted(row)) for row in (*few.noise_grid, *few.epsilon_grid))
 
 
 @pytest.mark.parametrize("change", [{"epsilon": 0}, {"delta": 1}, {"batch": 0}, {"steps": 0}, {"clip": 0}, {"rate": float("inf")}])

@@ -17,7 +17,7 @@ from quintain.evaluate.smoothing import Smoothing, smoothed_bracket
 from quintain.evaluate.subject import described
 from quintain.models.blackbox import BlackBox
 from quintain.models.classifier import Classifier
-from quintain.results import Basis, State, Status
+from quintain.results import Basis, Consistency, ExampleState
 from quintain.threats import L2
 
 PLAN = Smoothing(0.25, draws=2000, examples=30, judged=500, steps=15)
@@ -44,18 +44,18 @@ def test_certified_below_exact_below_attacked_on_a_half_space():
     rows = np.sort(np.random.default_rng(_seed()).permutation(len(data))[:30])
     x, _ = data.batch(rows)
     distance = (x.sum(1) - 1).abs().double() / 2**0.5
-    safe, broken = torch.tensor(result.examples.safe_radius), torch.tensor(result.examples.broken_radius)
+    safe, broken = torch.tensor(result.examples.certified_radius), torch.tensor(result.examples.broken_radius)
     assert (safe <= distance + 1e-9).float().mean() >= 0.95
     assert (broken >= distance - 1e-6).all()
     for claim, eps in zip(claims, (0.05, 0.2), strict=True):
         exact = float((distance > eps).float().mean())
         assert claim.bracket.lower.value <= exact <= claim.bracket.upper.value + 1e-9
-        assert claim.bracket.status is Status.CONSISTENT
+        assert claim.bracket.consistency is Consistency.CONSISTENT
         assert claim.bracket.lower.basis is claim.bracket.upper.basis is Basis.STATISTICAL
         assert claim.bracket.lower.evidence.alpha == 0.001
         assert claim.bracket.upper.evidence.alpha == 3 * 0.001
     assert claims[1].bracket.upper.value - claims[1].bracket.lower.value <= 0.2
-    assert {claim.bracket.of.subject for claim in claims} != {base.file.subject}
+    assert {claim.bracket.quantity.subject_hash for claim in claims} != {base.file.model_hash}
     assert attacks.rows[0].backwards > 0
 
 
@@ -86,9 +86,9 @@ def test_an_example_whose_vote_gives_no_number_is_an_error_and_the_others_are_ju
     data = from_arrays(x, [0, 0, 1, 1], name="cliff")
     base = described(Classifier(Cliff().eval(), classes=2), "cliff", "cliff")
     _, result, claims = smoothed_bracket(base, data, [L2(0.05)], replace(PLAN, sigma=0.05), seed=1)
-    assert result.examples.failed == (False, False, True, False)
-    assert result.examples.states(0.05) == (State.CERTIFIED, State.CERTIFIED, State.ERROR, State.WRONG)
-    assert claims[0].bracket.errors == 1
+    assert result.examples.invalid == (False, False, True, False)
+    assert result.examples.states(0.05) == (ExampleState.CERTIFIED, ExampleState.CERTIFIED, ExampleState.ERROR, ExampleState.WRONG)
+    assert claims[0].bracket.num_invalid == 1
     assert (claims[0].bracket.lower.value, claims[0].bracket.upper.value) == (0.5, 0.75)
 
 
@@ -111,8 +111,8 @@ def test_mutant_a_certificate_against_a_clear_vote_is_a_crossing(monkeypatch):
     x = np.random.default_rng(1).random((40, 2)).astype(np.float32)
     flipped = from_arrays(x, (x.sum(1) <= 1).astype(int), name="flipped")
     _, _, claims = smoothed_bracket(halfspace(), flipped, [L2(0.05)], PLAN, seed=4)
-    assert claims[0].bracket.crossed > 10
-    assert claims[0].bracket.status is Status.CONTRADICTION
+    assert claims[0].bracket.num_contradictory > 10
+    assert claims[0].bracket.consistency is Consistency.CONTRADICTION
 
 
 def test_a_base_that_only_answers_is_certified_and_attacked_by_estimates():
@@ -122,7 +122,7 @@ def test_a_base_that_only_answers_is_certified_and_attacked_by_estimates():
         asked = BlackBox(answers(plain, access), access=access, classes=2)
         attacks, result, claims = smoothed_bracket(described(asked, "half", "half-space"), data, [L2(0.1)], PLAN, seed=4)
         _, whole, _ = smoothed_bracket(plain, data, [L2(0.1)], PLAN, seed=4)
-        assert result.examples.safe_radius == whole.examples.safe_radius
+        assert result.examples.certified_radius == whole.examples.certified_radius
         assert (attacks.rows[0].backwards, attacks.rows[0].forwards) == (0, 2 * PAIRS * PLAN.steps)
         assert "estimated from answers" in attacks.rows[0].attack
         x, _ = data.batch(torch.tensor(result.examples.ids))

@@ -60,8 +60,8 @@ def test_a_sticker_is_judged_on_what_it_has_not_seen_beside_its_control(tmp_path
     train, test = halves(10, 0), halves(12, 1)
     subject = described(q.Classifier(Bright().eval(), classes=2), "net", "net")
     found = stuck(subject, train, test, Fit(), "a dot", folder=tmp_path)
-    assert (found.eligible, found.reached, found.control) == (6, 6, 0)
-    assert found.target == "0"
+    assert (found.eligible, found.successes, found.control_successes) == (6, 6, 0)
+    assert found.target_class == "0"
     assert [len(row) for row in found.gallery] == [3, 3, 3]
     assert all((tmp_path / picture.path).exists() for row in found.gallery for picture in row)
     assert found.gallery[0][1].caption.startswith("0 ")

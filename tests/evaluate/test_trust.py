@@ -15,7 +15,7 @@ from quintain.evaluate.attacked import attack_models
 from quintain.evaluate.probes import unlimited
 from quintain.evaluate.subject import described
 from quintain.models.classifier import Classifier
-from quintain.results.robustness_records import Trust
+from quintain.results.robustness_records import AttackDiagnostics
 from quintain.threats import L2, Linf, parse
 from quintain.training import Recipe, fit
 
@@ -64,15 +64,15 @@ def attacked(way, threat=None, attacks=None, data=None, **words):
 
 
 def fired(way, *arguments, **words):
-    return {sign.name for sign in attacked(way, *arguments, **words).trust.doubts}
+    return {sign.name for sign in attacked(way, *arguments, **words).diagnostics.triggered}
 
 
 @pytest.mark.parametrize("threat", [Linf(0.01), Linf(0.05), Linf(0.3), Linf(0.0), L2(0.1)], ids=lambda threat: threat.token)
 def test_an_honest_net_is_trusted(threat):
-    trust = attacked(None, threat, {"pgd": PGD()}).trust
-    assert trust.doubts == ()
-    assert trust.verdict == "high"
-    assert trust.examples == 50
+    trust = attacked(None, threat, {"pgd": PGD()}).diagnostics
+    assert trust.triggered == ()
+    assert trust.summary == "high"
+    assert trust.num_probed == 50
 
 
 class Wild(torch.autograd.Function):
@@ -113,11 +113,11 @@ MODELS = {
 @pytest.mark.parametrize(("way", "expected"), MODELS.values(), ids=MODELS)
 def test_a_masked_model_is_found_out(way, expected):
     attacks = {"idle": Idle()} if "no gradient" in MODELS and way is MODELS["no gradient"][0] else None
-    trust = attacked(way, attacks=attacks).trust
-    assert expected <= {sign.name for sign in trust.doubts}
-    assert trust.verdict.startswith("doubtful, because ")
-    assert all(sign.evidence in trust.verdict for sign in trust.doubts)
-    assert all(sign.fired == (sign.value > sign.threshold) for sign in trust.signs)
+    trust = attacked(way, attacks=attacks).diagnostics
+    assert expected <= {sign.name for sign in trust.triggered}
+    assert trust.summary.startswith("doubtful, because ")
+    assert all(sign.message in trust.summary for sign in trust.triggered)
+    assert all(sign.triggered == (sign.value > sign.threshold) for sign in trust.indicators)
 
 
 def test_a_loss_that_still_rises_at_the_end_asks_for_more_steps():
@@ -156,15 +156,15 @@ def test_a_score_attack_that_breaks_what_gradients_cannot_is_a_sign_and_one_that
     name = "score attack beats gradient attack"
     assert name in fired(coarse, Linf(0.12), {"pgd": PGD(20), "square": Guess()})
     assert name not in fired(None, Linf(0.12), {"square": Guess(), "pgd": PGD(20)})
-    alone = attacked(None, Linf(0.12), {"square": Guess()}).trust
-    assert {sign.name: sign.fired for sign in alone.signs}[name] is False
+    alone = attacked(None, Linf(0.12), {"square": Guess()}).diagnostics
+    assert {sign.name: sign.triggered for sign in alone.indicators}[name] is False
 
 
 def test_points_of_another_model_that_break_what_stands_are_a_sign():
     standing = np.isinf(attacked(None).examples.broken_radius)
     assert "transfer beats white box" in fired(None, transferred=standing)
     assert "transfer beats white box" not in fired(None, transferred=~standing)
-    assert "transfer beats white box" not in {sign.name for sign in attacked(None).trust.signs}
+    assert "transfer beats white box" not in {sign.name for sign in attacked(None).diagnostics.indicators}
 
 
 def test_breaks_that_another_batch_may_undo_are_flagged():
@@ -183,10 +183,10 @@ def test_a_budget_of_queries_is_kept_also_by_the_signs():
         return inner(x)
 
     result = attacked(counting, queries=5)
-    assert max(result.breaks.forwards) <= 5
-    assert sum(asked) == len(points()) + sum(result.breaks.forwards)
-    assert result.trust.examples == 0
-    assert [sign.name for sign in result.trust.signs] == ["no number"]
+    assert max(result.break_log.forwards) <= 5
+    assert sum(asked) == len(points()) + sum(result.break_log.forwards)
+    assert result.diagnostics.num_probed == 0
+    assert [sign.name for sign in result.diagnostics.indicators] == ["no number"]
 
 
 def test_scores_and_labels_alone_are_asked_for_no_gradient():
@@ -205,7 +205,7 @@ def test_scores_and_labels_alone_are_asked_for_no_gradient():
 
     for access, doubts in (("scores", {"outputs that look like probabilities"}), ("labels", set())):
         result = attack_models(described(Asked(access), "m", "m"), points(), [Linf(0.05)], {"square": Guess()})
-        assert {sign.name for sign in result.trust.doubts} - {"random points beat the attacks"} == doubts
+        assert {sign.name for sign in result.diagnostics.triggered} - {"random points beat the attacks"} == doubts
 
 
 def test_the_unlimited_ball_holds_the_whole_box():
@@ -216,4 +216,4 @@ def test_the_unlimited_ball_holds_the_whole_box():
 
 
 def test_trust_without_signs_is_high():
-    assert Trust((), 0).verdict == "high"
+    assert AttackDiagnostics((), 0).summary == "high"

@@ -11,7 +11,7 @@ from quintain.core.errors import DataError, SettingError
 from quintain.leakage import audit_one_run, ceiling
 from quintain.leakage.one_run import chance, epsilon_at, guess_counts, right_guesses
 from quintain.results import Basis, Quantity, Side
-from quintain.results.quantity import Kind
+from quintain.results.quantity import Metric
 
 
 def reference(canaries, guesses, correct, odds, delta):
@@ -157,26 +157,33 @@ def test_swapped_arms_show_nothing():
 
 
 def test_the_bound_says_what_it_is():
-    of = Quantity(Kind.EPSILON, delta=1e-9, adjacency="add/remove", unit="image", released="all iterates")
+    of = Quantity(Metric.EPSILON, delta=1e-9, adjacency="add/remove", privacy_unit="image", released="all iterates")
     rng = np.random.default_rng(0)
     audit = audit_one_run(*joined(rng.normal(2, 1, 260), rng.normal(0, 1, 240)), delta=1e-9, confidence=0.99, of=of)
     bound = audit.bound
-    assert (bound.of, bound.side, bound.basis) == (of, Side.LOWER, Basis.STATISTICAL)
-    assert bound.value == bound.at(0.99) == bound.at(0.95) > bound.at(0.999) > bound.at(1 - 1e-6) > 0
-    assert bound.at(1 - 1e-12) == 0
-    assert any("coins" in text for text in bound.assumes)
+    assert (bound.quantity, bound.side, bound.basis) == (of, Side.LOWER, Basis.STATISTICAL)
+    assert (
+        bound.value
+        == bound.at_confidence(0.99)
+        == bound.at_confidence(0.95)
+        > bound.at_confidence(0.999)
+        > bound.at_confidence(1 - 1e-6)
+        > 0
+    )
+    assert bound.at_confidence(1 - 1e-12) == 0
+    assert any("coins" in text for text in bound.assumptions)
 
 
 def test_the_bound_at_a_higher_confidence_is_that_of_an_audit_at_it():
     rng = np.random.default_rng(0)
     scores, coins = joined(rng.normal(2, 1, 260), rng.normal(0, 1, 240))
-    assert audit_one_run(scores, coins).bound.at(0.999) == audit_one_run(scores, coins, confidence=0.999).epsilon
+    assert audit_one_run(scores, coins).bound.at_confidence(0.999) == audit_one_run(scores, coins, confidence=0.999).epsilon
 
 
 def test_nothing_is_shown_beyond_what_delta_allows():
     audit = audit_one_run(*joined(np.ones(250), np.zeros(250)), delta=1e-5)
-    assert audit.bound.at(0.999) > 3
-    assert audit.bound.at(1 - 1e-6) == 0
+    assert audit.bound.at_confidence(0.999) > 3
+    assert audit.bound.at_confidence(1 - 1e-6) == 0
     assert chance(500, 500, 500, 0.0, 1e-5) > 3e-5
 
 
@@ -231,6 +238,6 @@ def test_settings_out_of_range_are_refused():
     with pytest.raises(SettingError, match="delta = 2"):
         audit_one_run([1.0, 0.0], [True, False], delta=2)
     with pytest.raises(SettingError, match="give the same one"):
-        audit_one_run([1.0, 0.0], [True, False], of=Quantity(Kind.EPSILON, delta=1e-6))
+        audit_one_run([1.0, 0.0], [True, False], of=Quantity(Metric.EPSILON, delta=1e-6))
     with pytest.raises(SettingError, match="7 right of 5 guesses"):
         epsilon_at(10, 5, 7, 0.0, 0.05)

@@ -9,10 +9,10 @@ import pytest
 from quintain.core.errors import SettingError
 from quintain.leakage import audit_one_run, joint_bound, repetitions
 from quintain.leakage.repeats import FIRST_ALONE, joint_error
-from quintain.results import Basis, Bound, Bracket, Quantity, Side, Status
-from quintain.results.quantity import Kind
+from quintain.results import Basis, Bound, Bracket, Consistency, Quantity, Side
+from quintain.results.quantity import Metric
 
-OF = Quantity(Kind.EPSILON, delta=1e-5)
+OF = Quantity(Metric.EPSILON, delta=1e-5)
 
 
 def audit(run, *, confidence=0.95, leaking=True, canaries=500):
@@ -25,7 +25,7 @@ def audit(run, *, confidence=0.95, leaking=True, canaries=500):
 
 
 def status(audits, claim=3.0, comparisons=1):
-    return Bracket(joint_bound(audits), Bound(OF, Side.UPPER, claim, Basis.PROOF)).status_among(comparisons)
+    return Bracket(joint_bound(audits), Bound(OF, Side.UPPER, claim, Basis.PROOF)).consistency_among(comparisons)
 
 
 @pytest.mark.parametrize(
@@ -42,24 +42,24 @@ def test_how_often_a_crossing_is_repeated(confidence, comparisons, expected):
 def test_so_many_crossings_contradict_and_one_less_does_not(confidence, comparisons):
     enough = repetitions(confidence, comparisons=comparisons)
     audits = [audit(run, confidence=confidence) for run in range(enough)]
-    assert status(audits, comparisons=comparisons) is Status.CONTRADICTION
-    assert status(audits[:-1], comparisons=comparisons) is Status.SUSPECT
-    assert status(audits[:1], comparisons=comparisons) is Status.SUSPECT
+    assert status(audits, comparisons=comparisons) is Consistency.CONTRADICTION
+    assert status(audits[:-1], comparisons=comparisons) is Consistency.SUSPECT
+    assert status(audits[:1], comparisons=comparisons) is Consistency.SUSPECT
 
 
 def test_one_repetition_that_does_not_cross_leaves_it_suspect():
     audits = [audit(run) for run in range(4)]
-    assert status([*audits, audit(9, leaking=False)]) is Status.SUSPECT
-    assert status([audit(9, leaking=False)]) is Status.CONSISTENT
+    assert status([*audits, audit(9, leaking=False)]) is Consistency.SUSPECT
+    assert status([audit(9, leaking=False)]) is Consistency.CONSISTENT
 
 
 def test_the_first_audit_speaks_alone_where_one_can_so_that_nobody_gains_by_repeating():
     weak, strong = audit(0, canaries=100), [audit(run) for run in range(1, 5)]
     alone, joint = joint_bound([weak]), joint_bound([weak, *strong])
     for confidence in (0.9, 0.95, 0.99, FIRST_ALONE):
-        assert joint.at(confidence) == alone.at(confidence) == weak.bound.at(confidence)
-    assert joint.at(1 - 1e-4) == joint.at(1 - 1e-6) == weak.epsilon
-    assert alone.at(1 - 1e-4) == 0
+        assert joint.at_confidence(confidence) == alone.at_confidence(confidence) == weak.bound.at_confidence(confidence)
+    assert joint.at_confidence(1 - 1e-4) == joint.at_confidence(1 - 1e-6) == weak.epsilon
+    assert alone.at_confidence(1 - 1e-4) == 0
 
 
 @pytest.mark.parametrize("confidence", [0.6, 0.95, 0.99])
@@ -78,7 +78,7 @@ def test_each_statement_is_false_no_more_often_than_it_says(confidence):
         for k in range(2, enough + 1):
             level = float(1 - joint_error(confidence, k))
             if level > FIRST_ALONE:
-                wrong[level] = wrong.get(level, 0.0) + probability * (bound.at(level) > truth)
+                wrong[level] = wrong.get(level, 0.0) + probability * (bound.at_confidence(level) > truth)
     for level, share in wrong.items():
         assert share <= 1 - level + 1e-12
 

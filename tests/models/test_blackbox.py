@@ -149,14 +149,14 @@ def test_it_is_a_subject_without_weights():
     data = Data()
     model = BlackBox(labelled, access="labels", classes=3)
     subject = described(model, "model", "a function")
-    assert subject.file.parameters == 0
+    assert subject.file.num_parameters == 0
     assert (answers(model, data, batch=7) == data.labels).all()
-    assert clean_tally(model, data).right == tuple(np.bincount(data.labels, minlength=3))
+    assert clean_tally(model, data).correct == tuple(np.bincount(data.labels, minlength=3))
 
 
 def test_a_check_says_what_is_not_seen():
     findings = {finding.name: finding for finding in check_model(BlackBox(scored), Data())}
-    assert "a black box that gives scores" in findings["weights"].text
+    assert "a black box that gives scores" in findings["weights"].message
     assert findings["determinism"].level == findings["batches"].level == "ok"
     assert not {"mode", "gradient"} & set(findings)
 

@@ -45,7 +45,7 @@ class Program(nn.Module):
 def findings(net: nn.Module, data=None, **settings) -> dict[str, tuple[str, str]]:
     settings.setdefault("classes", None)
     found = check_model(Classifier(net.eval(), **settings), data or Examples())
-    return {finding.name: (finding.level, finding.text) for finding in found}
+    return {finding.name: (finding.level, finding.message) for finding in found}
 
 
 def test_a_sound_model_is_sound():
@@ -136,7 +136,7 @@ def test_training_mode():
     net = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(48, 2))
     found = {finding.name: finding for finding in check_model(Classifier(net.train()), Examples())}
     assert found["mode"].level == "error"
-    assert "training mode" in found["output"].text
+    assert "training mode" in found["output"].message
     allowed = {finding.name: finding.level for finding in check_model(Classifier(net.train(), allow_train_mode=True), Examples())}
     assert (allowed["mode"], allowed["determinism"]) == ("warning", "warning")
 

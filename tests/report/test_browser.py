@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from quintain.report import render
-from quintain.results.records import Judged, Record
-from quintain.results.robustness_records import Attacked
-from quintain.results.verdict import Answer, Verdict
+from quintain.results.records import Record, RequirementResult
+from quintain.results.robustness_records import AttackResult
+from quintain.results.verdict import Decision, Verdict
 
 from .sample import accuracy, record
 
@@ -145,11 +145,12 @@ def test_labels_stay_apart_in_the_hard_cases(chromium: str, folder: Path, tmp_pa
     sides = [(0, 1), (0, 0), (623, 624), (624, 624), (455, 461), (310, 312), (1, 624), (300, 250), (0, None), (None, 480)]
     name = "Robust accuracy of the third model of the second hospital after certified_training_with_a_very_long_unbroken_name"
     claims = tuple(accuracy(f"net{index}:linf:4/255", name, *pair) for index, pair in enumerate(sides))
-    answer = Verdict(Answer.FAIL, "between 0 and 1")
+    answer = Verdict(Decision.FAIL, "between 0 and 1")
     judged = tuple(
-        Judged(f"robust_accuracy(linf:4/255, model=net{index}) >= 0.{71 + index}", answer, claim.name) for index, claim in enumerate(claims)
+        RequirementResult(f"robust_accuracy(linf:4/255, model=net{index}) >= 0.{71 + index}", answer, claim.name)
+        for index, claim in enumerate(claims)
     )
-    page, widths = render((replace(record(Attacked(()), claims), judged=judged),), folder), (1200, 390, 360)
+    page, widths = render((replace(record(AttackResult(()), claims), requirements=judged),), folder), (1200, 390, 360)
     for width, found in zip(widths, measured(chromium, tmp_path, [(page, width) for width in widths]), strict=True):
         assert found["beyond"] == found["clash"] == found["outside"] == []
         assert found["scroll"] == width

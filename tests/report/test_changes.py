@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 
 from quintain.report import compare
 from quintain.results.bounds import Bound, Bracket
-from quintain.results.quantity import Basis, Kind, Quantity, Side
+from quintain.results.quantity import Basis, Metric, Quantity, Side
 from quintain.results.records import Claim, Record
-from quintain.results.robustness_records import Attacked
+from quintain.results.robustness_records import AttackResult
 
 from .sample import accuracy, record
 
 
 def of(*claims: Claim) -> tuple[Record, ...]:
-    return (record(Attacked(()), claims),)
+    return (record(AttackResult(()), claims),)
 
 
 def robust(lower: int | None, upper: int | None, token: str = "linf:4/255") -> Claim:
@@ -24,7 +24,7 @@ def robust(lower: int | None, upper: int | None, token: str = "linf:4/255") -> C
 
 
 def epsilon(lower: float, upper: float, *, subject: str = "plan", delta: float = 1e-5) -> Claim:
-    quantity = Quantity(Kind.EPSILON, subject, "train", delta=delta)
+    quantity = Quantity(Metric.EPSILON, subject, "train", delta=delta)
     bracket = Bracket(Bound(quantity, Side.LOWER, lower, Basis.PROOF), Bound(quantity, Side.UPPER, upper, Basis.PROOF))
     return Claim("private:epsilon", "Privacy", "private", bracket)
 
@@ -44,7 +44,7 @@ def test_only_brackets_apart_decide(before: tuple[int | None, int | None], after
     (change,) = compare(of(robust(*before)), of(robust(*after)))
     assert change.outcome == outcome
     assert change.before == ((before[0] or 0) / 624, (before[1] or 0) / 624)
-    assert change.kind is Kind.ROBUST_ACCURACY
+    assert change.kind is Metric.ROBUST_ACCURACY
 
 
 def test_less_epsilon_is_better_and_the_plan_may_differ() -> None:
@@ -55,8 +55,8 @@ def test_less_epsilon_is_better_and_the_plan_may_differ() -> None:
 
 
 def test_records_that_no_result_names_do_not_part_two_epsilons() -> None:
-    before, other = epsilon(2, 3), replace(epsilon(0.5, 1).bracket.upper.of, data="other")
-    sides = (replace(side, of=other) for side in (epsilon(0.5, 1).bracket.lower, epsilon(0.5, 1).bracket.upper))
+    before, other = epsilon(2, 3), replace(epsilon(0.5, 1).bracket.upper.quantity, data_hash="other")
+    sides = (replace(side, quantity=other) for side in (epsilon(0.5, 1).bracket.lower, epsilon(0.5, 1).bracket.upper))
     (change,) = compare(of(before), of(replace(before, bracket=Bracket(*sides))))
     assert change.outcome == "better"
 
@@ -65,7 +65,10 @@ def test_records_that_no_result_names_do_not_part_two_epsilons() -> None:
 def test_other_data_another_threat_or_delta_are_named_and_not_compared(word: str) -> None:
     before = epsilon(2, 3) if word == "delta" else robust(300, 310)
     other = {"data": "0123abcd" * 8, "threat": "linf:2/255", "delta": 1e-6}[word]
-    sides = (replace(side, of=replace(side.of, **{word: other})) for side in (before.bracket.lower, before.bracket.upper))
+    sides = (
+        replace(side, quantity=replace(side.quantity, **{"data_hash" if word == "data" else word: other}))
+        for side in (before.bracket.lower, before.bracket.upper)
+    )
     after = replace(before, bracket=Bracket(*sides))
     (change,) = compare(of(before), of(after))
     assert change.outcome == "incomparable"

@@ -1,6 +1,7 @@
 """What the page says of attacks: whom to trust, who broke what, after how many questions."""
 
 import itertools
+import json
 import math
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -11,16 +12,17 @@ import pytest
 from quintain.cli.headlines import headlines
 from quintain.report import render
 from quintain.report.charts import falling
-from quintain.report.evasion import against_queries, breakdown, eps_of, trouble, typical
+from quintain.report.evasion import against_queries, breakdown, trouble, typical
 from quintain.report.run import Run
-from quintain.results.codec import decode, encode
+from quintain.results.class_counts import ClassCounts
+from quintain.results.codec import decode
+from quintain.results.per_example import PerExample
 from quintain.results.records import Record
-from quintain.results.robustness_records import Attacked, AttackRow, Attacks, Breaks, Trust
-from quintain.results.states import PerExample
-from quintain.results.tally import Tally
+from quintain.results.robustness_records import AttackDiagnostics, AttackedModel, AttackResult, AttackRow, BreakLog
 
 from .reading import Page
 
+GOLDEN = Path(__file__).parents[1] / "results" / "golden" / "schema-1-certify.json"
 OLD = (
     b'{"model": "m", "title": "m", "rows": [{"attack": "pgd", "threat": "linf:4/255", "standing": {"right": [1, 0], "total": [1, 1]}, '
     b'"forwards": 2.0, "backwards": 1.0, "seconds": 0.5}], "examples": {"ids": [0, 1], "labels": [0, 1], "predicted": [0, 1], '
@@ -28,13 +30,13 @@ OLD = (
 )
 
 
-def first(records: tuple[Record, ...]) -> tuple[Record, Attacks]:
-    record = next(one for one in records if isinstance(one.body, Attacked))
-    return record, record.body.attacks[0]
+def first(records: tuple[Record, ...]) -> tuple[Record, AttackedModel]:
+    record = next(one for one in records if isinstance(one.result, AttackResult))
+    return record, record.result.models[0]
 
 
-def page_of(record: Record, attacks: Attacks, folder: Path) -> str:
-    return Page(render([replace(record, body=Attacked((attacks,)))], folder)).text
+def page_of(record: Record, attacks: AttackedModel, folder: Path) -> str:
+    return Page(render([replace(record, result=AttackResult((attacks,)))], folder)).text
 
 
 def test_trust_and_the_breakdown_stand_above_the_curves_and_each_sign_below(records: tuple[Record, ...], folder: Path) -> None:
@@ -50,18 +52,18 @@ def test_trust_and_the_breakdown_stand_above_the_curves_and_each_sign_below(reco
 
 def test_a_run_that_broke_off_says_so_and_how_many_were_not_met(records: tuple[Record, ...], folder: Path) -> None:
     record, attacks = first(records)
-    text = page_of(record, replace(attacks, halted="connection lost", unfinished=40, trust=None), folder)
+    text = page_of(record, replace(attacks, stop_reason="connection lost", num_unattacked=40, diagnostics=None), folder)
     assert "the run broke off (connection lost); 40 examples not attacked by all count as standing" in text
     assert "how far to trust what stands is not known" in text
 
 
-def test_a_record_from_before_these_fields_still_makes_a_page(records: tuple[Record, ...], folder: Path) -> None:
-    record, _ = first(records)
-    whole = encode(replace(record, body=Attacked(())))
-    old = decode(whole.replace(b'"attacks": []', b'"attacks": [' + OLD + b"]"))
-    (attacks,) = old.body.attacks
-    assert (attacks.breaks, attacks.trust, attacks.target, attacks.halted) == (Breaks(), None, None, "")
-    assert eps_of(attacks.rows[0]) == 4 / 255
+def test_a_record_from_before_these_fields_still_makes_a_page(folder: Path) -> None:
+    whole = json.loads(GOLDEN.read_bytes())
+    old = decode(json.dumps({**whole, "claims": [], "judged": [], "body": {"attacks": [json.loads(OLD)], "kind": "attack"}}).encode())
+    assert isinstance(old.result, AttackResult)
+    (attacks,) = old.result.models
+    assert (attacks.break_log, attacks.diagnostics, attacks.target_class, attacks.stop_reason) == (BreakLog(), None, None, "")
+    assert attacks.rows[0].eps == 4 / 255
     text = Page(render([old], folder)).text
     assert "50.0 %" in text
     assert "not looked for" in text
@@ -73,17 +75,17 @@ def test_a_family_is_shown_though_its_token_names_no_number(records: tuple[Recor
     record, attacks = first(records)
     row = replace(attacks.rows[-1], threat="spatial:rotate=15,shift=3", eps=1.0)
     examples = replace(attacks.examples, broken_radius=tuple(0.5 if 0 < one < math.inf else one for one in attacks.examples.broken_radius))
-    text = page_of(record, replace(attacks, rows=(row,), examples=examples, ball="spatial"), folder)
+    text = page_of(record, replace(attacks, rows=(row,), examples=examples, threat_type="spatial"), folder)
     assert "Spatial rotate=15,shift=3" in text
     assert "all attacks together" in text
-    assert f"{100 * examples.standing(1.0, 2).accuracy:.1f} %" in text
+    assert f"{100 * examples.unbroken_counts(1.0, 2).accuracy:.1f} %" in text
 
 
 def test_the_breakdown_counts_what_fell_and_not_what_was_wrong() -> None:
     examples = PerExample((0, 1, 2, 3), (0,) * 4, (0, 0, 0, 1), (0.0,) * 4, (0.1, math.inf, 0.2, 0.0), (False,) * 4)
-    attacks = Attacks("m", "m", (), examples, "linf", breaks=Breaks(("quick: apgd-ce", "", "quick: apgd-ce", "unchanged")))
+    attacks = AttackedModel("m", "m", (), examples, "linf", break_log=BreakLog(("quick: apgd-ce", "", "quick: apgd-ce", "unchanged")))
     assert breakdown(attacks) == "quick: apgd-ce 2"
-    assert breakdown(replace(attacks, breaks=Breaks(("", "unchanged")))) == "nothing"
+    assert breakdown(replace(attacks, break_log=BreakLog(("", "unchanged")))) == "nothing"
 
 
 @pytest.mark.parametrize(
@@ -91,7 +93,7 @@ def test_the_breakdown_counts_what_fell_and_not_what_was_wrong() -> None:
     [((), "\u2013"), (((0, 9),), "\u2013"), (((0, 9), (4, 8), (50, 5), (1200, 2)), "50"), (((0, 9), (1200, 2)), "1,200")],
 )
 def test_questions_to_a_break_are_the_median(queries: tuple[tuple[int, int], ...], expected: str) -> None:
-    assert typical(AttackRow("a", "linf:0.1", Tally((2, 0), (9, 1)), 1, 1, 1, 0.1, 7, queries)) == expected
+    assert typical(AttackRow("a", "linf:0.1", ClassCounts((2, 0), (9, 1)), 1, 1, 1, 0.1, 7, queries)) == expected
 
 
 def test_a_curve_over_questions_is_drawn_for_the_largest_size_and_for_what_broke_something(records: tuple[Record, ...]) -> None:
@@ -100,7 +102,7 @@ def test_a_curve_over_questions_is_drawn_for_the_largest_size_and_for_what_broke
     assert drawing is not None
     assert "Linf 8/255" in drawing.title
     assert len(list(ET.fromstring(drawing.svg).iter("polyline"))) == 2
-    silent = tuple(replace(row, queries=row.queries[:1]) for row in attacks.rows)
+    silent = tuple(replace(row, correct_by_queries=row.correct_by_queries[:1]) for row in attacks.rows)
     assert against_queries(Run.of(records), replace(attacks, rows=silent)) is None
     assert against_queries(Run.of(records), replace(attacks, rows=())) is None
 
@@ -120,12 +122,12 @@ def test_the_lines_stay_in_their_frame_and_never_rise(most: int) -> None:
 
 def test_a_sign_is_told_with_its_measure(records: tuple[Record, ...]) -> None:
     _, attacks = first(records)
-    assert isinstance(attacks.trust, Trust)
-    assert trouble(attacks.trust.signs[0]) == "the gradient is zero on 0 % of the examples (0; doubtful above 0.05)"
+    assert isinstance(attacks.diagnostics, AttackDiagnostics)
+    assert trouble(attacks.diagnostics.indicators[0]) == "the gradient is zero on 0 % of the examples (0; doubtful above 0.05)"
 
 
 def test_the_screen_says_who_broke_what_and_whether_to_trust_it(records: tuple[Record, ...]) -> None:
     record, attacks = first(records)
     lines = list(headlines(record))
-    assert f"trust: {attacks.trust.verdict}" in lines
+    assert f"trust: {attacks.diagnostics.summary}" in lines
     assert any(line.startswith(f"broken by: {breakdown(attacks)}; ") for line in lines)

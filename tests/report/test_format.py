@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from quintain.core import rounding
 from quintain.report import format as fmt
-from quintain.results.quantity import Kind, Side
+from quintain.results.quantity import Metric, Side
 
 
 @pytest.mark.parametrize(
@@ -119,9 +119,9 @@ def test_the_rest() -> None:
     assert fmt.decibels(math.inf) == "∞ dB"
     assert fmt.points(-0.0304) == "-3.0 points"
     assert fmt.number(-math.inf) == "−∞"
-    assert fmt.span(Kind.ROBUST_ACCURACY, 0.692, 0.773) == "69.2 .. 77.3 %"
-    assert fmt.span(Kind.EPSILON, 0.93, math.inf) == "0.93 .. ∞"
-    assert fmt.span(Kind.ROBUST_ACCURACY, math.nan, 1) == "no number .. 100.0 %"
+    assert fmt.span(Metric.ROBUST_ACCURACY, 0.692, 0.773) == "69.2 .. 77.3 %"
+    assert fmt.span(Metric.EPSILON, 0.93, math.inf) == "0.93 .. ∞"
+    assert fmt.span(Metric.ROBUST_ACCURACY, math.nan, 1) == "no number .. 100.0 %"
     assert fmt.date("2026-11-24T13:04:05+00:00") == "24 Nov 2026, 13:04 UTC"
     assert fmt.date("yesterday") == "yesterday"
     assert fmt.count(1, "canary", "canaries") == "1 canary"

@@ -19,12 +19,12 @@ from quintain.report.page import NAME
 from quintain.report.summary import UNATTACKED
 from quintain.results import codec
 from quintain.results.bounds import Bound, Bracket
-from quintain.results.evidence import Counted
-from quintain.results.privacy_records import Audited, Federated, Leaked, Privatized, Reconstruction
+from quintain.results.class_counts import ClassCounts
+from quintain.results.evidence import CountEvidence
+from quintain.results.privacy_records import AuditResult, FederateResult, LeakResult, PrivatizeResult, Reconstruction
 from quintain.results.quantity import Basis, Side
-from quintain.results.records import Claim, Drilled, Record
-from quintain.results.robustness_records import Attacked, Certified, Checked, Hardened, Trained
-from quintain.results.tally import Tally
+from quintain.results.records import Claim, DrillResult, NamedHash, Record
+from quintain.results.robustness_records import AttackResult, CertifyResult, CheckResult, HardenResult, TrainResult
 
 from .reading import Page
 from .sample import accuracy, clean, leaked, record
@@ -41,7 +41,7 @@ def page(html: str) -> Page:
 
 
 def body_of(records: tuple[Record, ...], kind: type) -> Record:
-    return next(one for one in records if isinstance(one.body, kind))
+    return next(one for one in records if isinstance(one.result, kind))
 
 
 def test_it_is_one_document_without_script_link_or_inline_style(page: Page) -> None:
@@ -78,11 +78,11 @@ def test_every_claim_shows_both_sides_and_its_interval(records: tuple[Record, ..
     claims = [claim for one in records for claim in one.claims]
     assert len(claims) > 15
     for claim in claims:
-        kind = claim.bracket.of.kind
+        kind = claim.bracket.quantity.metric
         assert claim.title in page.text
         assert fmt.quantity(kind, claim.bracket.lower.value) in page.text
         assert fmt.quantity(kind, claim.bracket.upper.value) in page.text
-        assert fmt.span(kind, *claim.bracket.limits()) in page.text
+        assert fmt.span(kind, *claim.bracket.confidence_interval()) in page.text
 
 
 def test_the_prototype_figures_stand_where_they_belong(page: Page) -> None:
@@ -124,7 +124,7 @@ def test_drawings_and_pictures_speak(page: Page) -> None:
 def test_each_record_alone_makes_a_page(records: tuple[Record, ...], folder: Path, number: int) -> None:
     alone = Page(render(records[number : number + 1], folder))
     assert alone.text.count("Record") >= 1
-    assert "nothing was required" in alone.text or isinstance(records[number].body, Drilled)
+    assert "nothing was required" in alone.text or isinstance(records[number].result, DrillResult)
     assert "None" not in alone.text
     assert "Undefined" not in alone.text
 
@@ -138,43 +138,45 @@ def test_any_record_may_be_missing(records: tuple[Record, ...], folder: Path, nu
 
 
 def test_bare_bodies_make_a_page(records: tuple[Record, ...], folder: Path) -> None:
-    attacked = body_of(records, Attacked).body
-    certified = body_of(records, Certified).body
-    federated = body_of(records, Federated).body
-    assert isinstance(attacked, Attacked)
-    assert isinstance(certified, Certified)
-    assert isinstance(federated, Federated)
+    attacked = body_of(records, AttackResult).result
+    certified = body_of(records, CertifyResult).result
+    federated = body_of(records, FederateResult).result
+    assert isinstance(attacked, AttackResult)
+    assert isinstance(certified, CertifyResult)
+    assert isinstance(federated, FederateResult)
     bare = (
-        Attacked((replace(attacked.attacks[0], rows=()),)),
-        Attacked(()),
-        Certified((replace(certified.robustness[0], curve=(), asked=(), certifier=""),)),
+        AttackResult((replace(attacked.models[0], rows=()),)),
+        AttackResult(()),
+        CertifyResult((replace(certified.models[0], curve_eps=(), requested_eps=(), certifier=""),)),
         replace(federated, rounds=(), sites=()),
         replace(federated, rounds=federated.rounds[:1], sites=()),
-        Drilled((), (), 0, True),
+        DrillResult((), (), 0, True),
     )
     for body in bare:
         assert "Record" in Page(render((record(body),), folder)).text
 
 
 def test_a_round_without_a_sum_is_told_and_is_no_wrong_sum(records: tuple[Record, ...], folder: Path) -> None:
-    federated = body_of(records, Federated).body
-    assert isinstance(federated, Federated)
+    federated = body_of(records, FederateResult).result
+    assert isinstance(federated, FederateResult)
     first, second, *_ = federated.rounds
-    abandoned = replace(second, survivors=(), dropped=(*second.survivors, *second.dropped), exact=False)
+    abandoned = replace(second, survivors=(), dropped=(*second.survivors, *second.dropped), sum_exact=False)
     text = Page(render((record(replace(federated, rounds=(first, abandoned))),), folder)).text
     assert "The secure sum equals the plain one exactly in 1 of 1 round. 1 round came to no sum and left the model as it was." in text
     assert "no sum" in text
     assert not re.search(r"\bNO\b", text)
-    wrong = Page(render((record(replace(federated, rounds=(replace(first, exact=False),))),), folder)).text
+    wrong = Page(render((record(replace(federated, rounds=(replace(first, sum_exact=False),))),), folder)).text
     assert "exactly in 0 of 1 round." in wrong
     assert re.search(r"\bNO\b", wrong)
 
 
 def test_many_classes_and_errors_are_shown(folder: Path) -> None:
-    tally = Tally((9, 8, 7), (10, 10, 10))
-    claim = accuracy("net:linf:2/255", "Robust accuracy, net", 20, 24, trials=30, token="linf:2/255", standing=tally, proved=tally)
-    claim = replace(claim, bracket=replace(claim.bracket, errors=2))
-    text = Page(render((record(Attacked(()), (claim,)),), folder)).text
+    tally = ClassCounts((9, 8, 7), (10, 10, 10))
+    claim = accuracy(
+        "net:linf:2/255", "Robust accuracy, net", 20, 24, trials=30, token="linf:2/255", upper_counts=tally, lower_counts=tally
+    )
+    claim = replace(claim, bracket=replace(claim.bracket, num_invalid=2))
+    text = Page(render((record(AttackResult(()), (claim,)),), folder)).text
     assert "Balanced over 3 classes: 80.0 %." in text
     assert "2 examples gave no number" in text
 
@@ -182,18 +184,18 @@ def test_many_classes_and_errors_are_shown(folder: Path) -> None:
 def test_what_people_wrote_is_escaped(records: tuple[Record, ...], folder: Path) -> None:
     attack = "<script>alert(1)</script>"
     quote = 'x" onload="alert(2)'
-    leak = body_of(records, Leaked)
-    assert isinstance(leak.body, Leaked)
-    trained = body_of(records, Trained)
-    assert isinstance(trained.body, Trained)
-    model = replace(trained.body.training.model, title=attack)
+    leak = body_of(records, LeakResult)
+    assert isinstance(leak.result, LeakResult)
+    trained = body_of(records, TrainResult)
+    assert isinstance(trained.result, TrainResult)
+    model = replace(trained.result.training.model, title=attack)
     hostile = (
-        replace(trained, body=Trained(replace(trained.body.training, model=model, plan=quote))),
-        replace(leak, body=replace(leak.body, original=replace(leak.body.original, caption=attack)), notes=(attack, quote)),
+        replace(trained, result=TrainResult(replace(trained.result.training, model=model, settings=quote))),
+        replace(leak, result=replace(leak.result, original=replace(leak.result.original, caption=attack)), notes=(attack, quote)),
         replace(
-            body_of(records, Certified),
-            claims=tuple(replace(one, title=attack, model=quote) for one in body_of(records, Certified).claims[:1]),
-            provenance=replace(leak.provenance, command=attack, data=(attack, quote)),
+            body_of(records, CertifyResult),
+            claims=tuple(replace(one, title=attack, model=quote) for one in body_of(records, CertifyResult).claims[:1]),
+            provenance=replace(leak.provenance, command=attack, data=NamedHash(attack, quote)),
         ),
     )
     html = render(hostile, folder)
@@ -204,7 +206,7 @@ def test_what_people_wrote_is_escaped(records: tuple[Record, ...], folder: Path)
 
 def test_a_contradiction_is_loud_and_comes_first(records: tuple[Record, ...], folder: Path) -> None:
     wrong = accuracy("certified:linf:4/255", "Robust accuracy, certified training", 480, 461)
-    page = Page(render((record(Attacked(()), (wrong,)), *records[-1:]), folder))
+    page = Page(render((record(AttackResult(()), (wrong,)), *records[-1:]), folder))
     alarm = [attributes for _, attributes in page.tags if attributes.get("role") == "alert"]
     assert len(alarm) == 1
     assert "1 claim contradicts itself: some code is wrong" in page.text
@@ -215,10 +217,10 @@ def test_a_contradiction_is_loud_and_comes_first(records: tuple[Record, ...], fo
 
 
 def test_a_specification_failure_is_as_loud(records: tuple[Record, ...], folder: Path) -> None:
-    audit = body_of(records, Audited)
-    assert isinstance(audit.body, Audited)
-    halved = replace(audit.body.specification[0], measured=0.56, p_value=1e-30, passed=False)
-    page = Page(render((replace(audit, body=replace(audit.body, specification=(halved,))),), folder))
+    audit = body_of(records, AuditResult)
+    assert isinstance(audit.result, AuditResult)
+    halved = replace(audit.result.mechanism_tests[0], measured=0.56, p_value=1e-30, passed=False)
+    page = Page(render((replace(audit, result=replace(audit.result, mechanism_tests=(halved,))),), folder))
     assert len([attributes for _, attributes in page.tags if attributes.get("role") == "alert"]) == 1
     assert "no epsilon on this page can be relied on" in page.text
     assert "no two claims contradict each other" not in page.text
@@ -228,14 +230,14 @@ def test_a_specification_failure_is_as_loud(records: tuple[Record, ...], folder:
 def test_an_overwritten_contradiction_is_still_told(folder: Path) -> None:
     wrong = accuracy("certified:linf:4/255", "Robust accuracy", 480, 461)
     right = accuracy("certified:linf:4/255", "Robust accuracy", 455, 461)
-    page = Page(render((record(Attacked(()), (wrong,)), record(Attacked(()), (right,))), folder))
+    page = Page(render((record(AttackResult(()), (wrong,)), record(AttackResult(()), (right,))), folder))
     assert "1 claim contradicts itself" in page.text
 
 
 def test_a_suspect_claim_asks_for_a_rerun(folder: Path) -> None:
     claim = accuracy("smoothed:l2:0.5", "Robust accuracy", 50, 49, trials=100, token="l2:0.5")
-    lower = replace(claim.bracket.lower, basis=Basis.STATISTICAL, evidence=Counted(50, 100, 0.001))
-    page = Page(render((record(Attacked(()), (replace(claim, bracket=replace(claim.bracket, lower=lower)),)),), folder))
+    lower = replace(claim.bracket.lower, basis=Basis.STATISTICAL, evidence=CountEvidence(50, 100, 0.001))
+    page = Page(render((record(AttackResult(()), (replace(claim, bracket=replace(claim.bracket, lower=lower)),)),), folder))
     assert "1 claim crosses as chance may do: run again" in page.text
     assert "SUSPECT" in page.text
 
@@ -243,17 +245,17 @@ def test_a_suspect_claim_asks_for_a_rerun(folder: Path) -> None:
 def test_a_missing_changed_or_foreign_picture_is_named(records: tuple[Record, ...], tmp_path: Path) -> None:
     body = leaked(tmp_path)
     (tmp_path / body.original.path).unlink()
-    first, second, third = (attempt.picture for attempt in body.attempts)
+    first, second, third = (attempt.picture for attempt in body.reconstructions)
     (tmp_path / first.path).write_bytes((tmp_path / second.path).read_bytes())
     (tmp_path / third.path).write_bytes(b"<svg/>")
     outside = tmp_path.parent / "outside.png"
     outside.write_bytes((tmp_path / second.path).read_bytes())
     attempts = (
-        body.attempts[0],
-        replace(body.attempts[1], picture=replace(second, path="../outside.png")),
-        replace(body.attempts[2], picture=replace(third, sha256=hashlib.sha256(b"<svg/>").hexdigest())),
+        body.reconstructions[0],
+        replace(body.reconstructions[1], picture=replace(second, path="../outside.png")),
+        replace(body.reconstructions[2], picture=replace(third, sha256=hashlib.sha256(b"<svg/>").hexdigest())),
     )
-    page = Page(render((record(replace(body, attempts=attempts)),), tmp_path))
+    page = Page(render((record(replace(body, reconstructions=attempts)),), tmp_path))
     for problem in ("picture missing", "picture changed", "outside the run folder", "not a PNG"):
         assert problem in page.text
     assert len(page.all("img")) == 2
@@ -261,12 +263,12 @@ def test_a_missing_changed_or_foreign_picture_is_named(records: tuple[Record, ..
 
 
 def test_infinity_is_told_in_words(records: tuple[Record, ...], folder: Path) -> None:
-    private = body_of(records, Privatized)
+    private = body_of(records, PrivatizeResult)
     claim = next(claim for one in records for claim in one.claims if claim.name == "private:epsilon audited")
-    open_claim = replace(claim, bracket=Bracket(claim.bracket.lower, Bound.trivial(claim.bracket.of, Side.UPPER)))
-    assert isinstance(private.body, Privatized)
-    endless = replace(private.body, plan=replace(private.body.plan, epsilon=math.inf, noise_multiplier=0.0))
-    text = Page(render((replace(private, body=endless, claims=(open_claim,)),), folder)).text
+    open_claim = replace(claim, bracket=Bracket(claim.bracket.lower, Bound.trivial(claim.bracket.quantity, Side.UPPER)))
+    assert isinstance(private.result, PrivatizeResult)
+    endless = replace(private.result, plan=replace(private.result.plan, epsilon=math.inf, noise_multiplier=0.0))
+    text = Page(render((replace(private, result=endless, claims=(open_claim,)),), folder)).text
     assert "no upper bound" in text
     assert "0.93 .. ∞" in text
     assert "epsilon, accounted ∞" in text
@@ -275,7 +277,7 @@ def test_infinity_is_told_in_words(records: tuple[Record, ...], folder: Path) ->
 
 
 def test_a_folder_is_read_whole_and_in_order(folder: Path, records: tuple[Record, ...]) -> None:
-    assert [one.body.kind for one in records] == [path.stem[3:] for path in sorted(folder.glob("[0-9]*.json"))]
+    assert [one.result.kind for one in records] == [path.stem[3:] for path in sorted(folder.glob("[0-9]*.json"))]
     path = write(folder)
     assert path == folder / NAME
     assert path.read_text(encoding="utf-8") == render(records, folder)
@@ -283,7 +285,7 @@ def test_a_folder_is_read_whole_and_in_order(folder: Path, records: tuple[Record
 
 
 def test_a_result_of_one_verb_is_enough(tmp_path: Path) -> None:
-    codec.save(record(Attacked(()), (accuracy("net:linf:4/255", "Robust accuracy, net", None, 372),)), tmp_path / "result.json")
+    codec.save(record(AttackResult(()), (accuracy("net:linf:4/255", "Robust accuracy, net", None, 372),)), tmp_path / "result.json")
     text = Page(write(tmp_path).read_text(encoding="utf-8")).text
     assert text.startswith("Attack on xrays.test")
     assert "nothing proved" in text
@@ -310,31 +312,31 @@ def test_nothing_to_report_is_an_error(tmp_path: Path, make: bool) -> None:
 
 
 def test_a_claim_of_clean_accuracy_comes_alone_only(records: tuple[Record, ...], folder: Path) -> None:
-    tally = Tally((161, 360), (234, 390))
+    tally = ClassCounts((161, 360), (234, 390))
     lone: Claim = clean("certified", tally)
-    assert "right 83.5 %" in Page(render((record(Attacked(()), (lone,)),), folder)).text
+    assert "right 83.5 %" in Page(render((record(AttackResult(()), (lone,)),), folder)).text
     heads = [attributes for name, attributes in Page(render(records, folder)).tags if name == "article"]
     assert len(heads) == 5
 
 
 def test_a_check_alone_speaks_of_data_and_of_no_claim(records: tuple[Record, ...], folder: Path) -> None:
-    text = Page(render((body_of(records, Checked),), folder)).text
+    text = Page(render((body_of(records, CheckResult),), folder)).text
     assert "How many examples there are of each class" in text
     for word in ("What was trained", "no two claims contradict", "no two sides cross"):
         assert word not in text
 
 
 def test_what_a_hardening_alone_proves_is_in_its_curve(records: tuple[Record, ...], folder: Path) -> None:
-    body = next(one.body for one in records if isinstance(one.body, Hardened))
-    model = body.attacks[0].model
+    body = next(one.result for one in records if isinstance(one.result, HardenResult))
+    model = body.models[0].model
     proofs = tuple(
         claim
         for one in records
         for claim in one.claims
-        if claim.model == model and claim.bracket.of.threat.startswith("linf") and claim.bracket.lower.basis is Basis.PROOF
+        if claim.model == model and claim.bracket.quantity.threat.startswith("linf") and claim.bracket.lower.basis is Basis.PROOF
     )
     assert proofs
-    alone = replace(body, attacks=body.attacks[:1])
+    alone = replace(body, models=body.models[:1])
     shown = render((record(alone, proofs),), folder)
     for claim in proofs:
         assert f"{fmt.percent(claim.bracket.lower.value)} proved" in shown
@@ -345,34 +347,36 @@ def test_what_a_hardening_alone_proves_is_in_its_curve(records: tuple[Record, ..
 def test_an_upper_side_that_no_attack_gave_is_called_unchanged(folder: Path) -> None:
     claim = accuracy("net:linf:4/255", "Robust accuracy, net", 100, 500)
     upper = replace(claim.bracket.upper, method=UNATTACKED)
-    text = Page(render((record(Attacked(()), (replace(claim, bracket=Bracket(claim.bracket.lower, upper)),)),), folder)).text
+    text = Page(render((record(AttackResult(()), (replace(claim, bracket=Bracket(claim.bracket.lower, upper)),)),), folder)).text
     assert "unchanged 80.1 %" in text
     assert "attacked 80.1 %" not in text
 
 
 def test_a_reconstruction_that_fails_is_no_proof(records: tuple[Record, ...], folder: Path) -> None:
-    one = body_of(records, Leaked)
-    assert isinstance(one.body, Leaked)
-    blind = replace(one, body=replace(one.body, attempts=tuple(replace(each, leaks=False) for each in one.body.attempts)))
+    one = body_of(records, LeakResult)
+    assert isinstance(one.result, LeakResult)
+    blind = replace(
+        one, result=replace(one.result, reconstructions=tuple(replace(each, leaks=False) for each in one.result.reconstructions))
+    )
     assert "does not prove that there is none" in Page(render((blind,), folder)).text
 
 
 def test_private_pictures_are_numbers_alone(records: tuple[Record, ...], folder: Path) -> None:
-    one = body_of(records, Leaked)
-    assert isinstance(one.body, Leaked)
-    assert one.body.nearest is not None
+    one = body_of(records, LeakResult)
+    assert isinstance(one.result, LeakResult)
+    assert one.result.nearest_image is not None
 
     def hidden(each: Reconstruction) -> Reconstruction:
         return replace(each, picture=None)
 
     body = replace(
-        one.body,
+        one.result,
         original=None,
-        attempts=tuple(map(hidden, one.body.attempts)),
-        baseline=hidden(one.body.baseline),
-        nearest=hidden(one.body.nearest),
+        reconstructions=tuple(map(hidden, one.result.reconstructions)),
+        mean_image=hidden(one.result.mean_image),
+        nearest_image=hidden(one.result.nearest_image),
     )
-    html = render((replace(one, body=body),), folder)
+    html = render((replace(one, result=body),), folder)
     assert "data:image/png" not in html
     text = Page(html).text
     assert "14.2 dB" in text

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from quintain.report import render
 from quintain.report.charts import against, growing
 from quintain.report.private_training import chosen, cost_table, dropped, fitting
-from quintain.results.privacy_records import Assurance, Planned, PrivacyPlan, Privatized, Trial
-from quintain.results.tally import Tally
+from quintain.results.class_counts import ClassCounts
+from quintain.results.privacy_records import PlanResult, PrivacyPlan, PrivacyStatement, PrivateRun, PrivatizeResult
 
 from .reading import Page
 from .sample import _privatized, record
 from .test_browser import chromium, measured  # noqa: F401
 
-SURE = Assurance(
+SURE = PrivacyStatement(
     2.96, 0.634, "add/remove", "record", "poisson", "float gaussian, AES-256-CTR keyed by the operating system's entropy", False, (), ("a",)
 )
 
@@ -28,8 +28,8 @@ def plan(epsilon: float = 2.998, batch: int = 512, noise: float = 1.12) -> Priva
     return PrivacyPlan(noise, 1.0, batch, batch / 4708, 276, 1e-5, epsilon, "PLD (dp-accounting)")
 
 
-def trial(right: int, **settings: float) -> Trial:
-    return Trial(plan(**settings), Tally((right, 300), (234, 390)), 12.0)
+def trial(right: int, **settings: float) -> PrivateRun:
+    return PrivateRun(plan(**settings), ClassCounts((right, 300), (234, 390)), 12.0)
 
 
 CURVE = tuple(
@@ -39,20 +39,20 @@ BATCHES = tuple(trial(100 + 10 * place, batch=batch) for place, batch in enumera
 
 
 @pytest.fixture
-def whole() -> Privatized:
-    return replace(_privatized(), assurance=SURE, curve=CURVE, batches=BATCHES, together=9.41)
+def whole() -> PrivatizeResult:
+    return replace(_privatized(), statement=SURE, epsilon_sweep=CURVE, batch_size_sweep=BATCHES, composed_epsilon=9.41)
 
 
-PLANNED = Planned(
+PLANNED = PlanResult(
     plan(), 3.0, 4708, 276, (128, 512, 2048), (69, 276), ((0.8, 0.99), (1.6, 2.7), (5.2, 10.1)), ((0.32, 0.65), (1.4, 3.0), (6.6, 15.2))
 )
 
 
-def page(body: Privatized | Planned, folder: Path) -> Page:
+def page(body: PrivatizeResult | PlanResult, folder: Path) -> Page:
     return Page(render((record(body),), folder))
 
 
-def test_it_says_what_privacy_costs_and_what_epsilon_speaks_of(whole: Privatized, tmp_path: Path) -> None:
+def test_it_says_what_privacy_costs_and_what_epsilon_speaks_of(whole: PrivatizeResult, tmp_path: Path) -> None:
     text = page(whole, tmp_path).text
     for words in (
         "Privacy costs 3.0 points of accuracy against the plain run of the same net (2 to 10 points are usual).",
@@ -69,15 +69,22 @@ def test_it_says_what_privacy_costs_and_what_epsilon_speaks_of(whole: Privatized
         assert words in text.replace("\N{NO-BREAK SPACE}", " ")
 
 
-def test_every_training_is_on_the_page(whole: Privatized, tmp_path: Path) -> None:
+def test_every_training_is_on_the_page(whole: PrivatizeResult, tmp_path: Path) -> None:
     text = page(whole, tmp_path).text
-    for one in (*whole.curve, *whole.batches):
-        assert f"{100 * one.clean.accuracy:.1f}" in text
+    for one in (*whole.epsilon_sweep, *whole.batch_size_sweep):
+        assert f"{100 * one.clean_counts.accuracy:.1f}" in text
         assert f"{one.plan.expected_batch_size * one.plan.steps:,}" in text
 
 
-def test_a_partial_result_is_marked_and_has_no_plain_run(whole: Privatized, tmp_path: Path) -> None:
-    broken = replace(whole, plain=None, curve=(), batches=(), together=None, broke_off="interrupted after 20 of 276 steps")
+def test_a_partial_result_is_marked_and_has_no_plain_run(whole: PrivatizeResult, tmp_path: Path) -> None:
+    broken = replace(
+        whole,
+        nonprivate_counts=None,
+        epsilon_sweep=(),
+        batch_size_sweep=(),
+        composed_epsilon=None,
+        stop_reason="interrupted after 20 of 276 steps",
+    )
     text = page(broken, tmp_path).text
     assert "PARTIAL RESULT: interrupted after 20 of 276 steps." in text
     assert "not trained yet" in text
@@ -86,11 +93,11 @@ def test_a_partial_result_is_marked_and_has_no_plain_run(whole: Privatized, tmp_
     assert chosen(broken) == ""
 
 
-def test_no_noise_is_an_infinite_epsilon_and_warnings_are_shown(whole: Privatized, tmp_path: Path) -> None:
+def test_no_noise_is_an_infinite_epsilon_and_warnings_are_shown(whole: PrivatizeResult, tmp_path: Path) -> None:
     endless = replace(
         whole,
         plan=plan(math.inf, noise=0.0),
-        assurance=replace(SURE, least=None, telling=1.0, warnings=("epsilon is infinite: no privacy",)),
+        statement=replace(SURE, epsilon_lower_bound=None, adversary_accuracy=1.0, warnings=("epsilon is infinite: no privacy",)),
     )
     text = page(endless, tmp_path).text
     assert "epsilon, accounted ∞" in text
@@ -98,8 +105,8 @@ def test_no_noise_is_an_infinite_epsilon_and_warnings_are_shown(whole: Privatize
     assert "no accountant can say less than not known" in text
 
 
-def test_a_private_model_above_the_plain_one_is_said_so(whole: Privatized) -> None:
-    assert "costs no accuracy here" in dropped(replace(whole, plain=Tally((0, 300), (234, 390))))
+def test_a_private_model_above_the_plain_one_is_said_so(whole: PrivatizeResult) -> None:
+    assert "costs no accuracy here" in dropped(replace(whole, nonprivate_counts=ClassCounts((0, 300), (234, 390))))
 
 
 def test_a_plan_shows_both_grids(tmp_path: Path) -> None:
@@ -115,7 +122,7 @@ def test_a_plan_shows_both_grids(tmp_path: Path) -> None:
     ):
         assert words in text
     assert "276 steps fit into epsilon 3.00 at delta 1e-5: 0 are left" in fitting(PLANNED)
-    assert "76 fewer than the 276 asked about" in fitting(replace(PLANNED, fitting=200))
+    assert "76 fewer than the 276 asked about" in fitting(replace(PLANNED, steps_within_budget=200))
 
 
 @given(
@@ -147,7 +154,7 @@ def test_curves_stay_inside_their_frame(lines: list[list[float]], mark: float | 
 
 
 @pytest.mark.browser
-def test_the_page_fits_in_a_browser(chromium: str, whole: Privatized, tmp_path: Path) -> None:  # noqa: F811
+def test_the_page_fits_in_a_browser(chromium: str, whole: PrivatizeResult, tmp_path: Path) -> None:  # noqa: F811
     pages = [render((record(body),), tmp_path).replace("<main>", '<main><i class="card"></i>') for body in (whole, PLANNED)]
     asked = [(page, width) for page in pages for width in (1200, 390)]
     for (_, width), found in zip(asked, measured(chromium, tmp_path, asked), strict=True):

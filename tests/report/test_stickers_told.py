@@ -2,11 +2,11 @@ from pathlib import Path
 
 from quintain.report import stickers
 from quintain.report.run import Run
-from quintain.results.robustness_records import Stuck
+from quintain.results.robustness_records import StickerResult
 
 
 def test_a_sticker_is_told_with_its_interval_and_its_control() -> None:
-    heading, text = stickers.sticker(Run(()), Stuck("net", "an L of metal", 0.06, "normal", 376, 44, 1), Path())
+    heading, text = stickers.sticker(Run(()), StickerResult("net", "an L of metal", 0.06, "normal", 376, 44, 1), Path())
     assert heading.text == "A sticker: net"
     assert text.text == (
         "An L of metal, over at most 6.0 % of the picture: 44 of 376 pictures that it was not fitted on are read as normal "

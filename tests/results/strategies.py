@@ -10,20 +10,20 @@ from hypothesis import strategies as st
 
 from quintain.core.errors import SettingError
 from quintain.results.bounds import Bound, Bracket
-from quintain.results.evidence import Counted, Levels
-from quintain.results.quantity import Basis, Kind, Quantity, Side
-from quintain.results.records import SCHEMA, Body, Record
-from quintain.results.states import PerExample
-from quintain.results.tally import Tally
+from quintain.results.class_counts import ClassCounts
+from quintain.results.evidence import ConfidenceLevels, CountEvidence
+from quintain.results.per_example import PerExample
+from quintain.results.quantity import Basis, Metric, Quantity, Side
+from quintain.results.records import SCHEMA, Record, StepResult
 
 texts = st.text(max_size=12)
 numbers = st.one_of(st.floats(allow_nan=False, width=64), st.just(math.inf), st.integers(0, 9).map(float))
 tallies = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), min_size=1, max_size=3).map(
-    lambda rows: Tally(tuple(min(r, t) for r, t in rows), tuple(t for _, t in rows))
+    lambda rows: ClassCounts(tuple(min(r, t) for r, t in rows), tuple(t for _, t in rows))
 )
-counts = st.tuples(st.integers(0, 50), st.integers(1, 50), st.floats(0, 0.1)).map(lambda v: Counted(min(v[0], v[1]), v[1], v[2]))
-levels = st.lists(st.floats(0.5, 0.999), max_size=3, unique=True).map(lambda v: Levels(tuple(sorted(v)), tuple(1.0 for _ in v)))
-quantities = st.builds(Quantity, st.sampled_from(Kind), texts, texts, texts, st.one_of(st.none(), st.floats(0, 1)), texts, texts, texts)
+counts = st.tuples(st.integers(0, 50), st.integers(1, 50), st.floats(0, 0.1)).map(lambda v: CountEvidence(min(v[0], v[1]), v[1], v[2]))
+levels = st.lists(st.floats(0.5, 0.999), max_size=3, unique=True).map(lambda v: ConfidenceLevels(tuple(sorted(v)), tuple(1.0 for _ in v)))
+quantities = st.builds(Quantity, st.sampled_from(Metric), texts, texts, texts, st.one_of(st.none(), st.floats(0, 1)), texts, texts, texts)
 examples = st.lists(
     st.tuples(st.integers(0, 9), st.integers(0, 3), st.integers(-1, 3), st.floats(0, 1), st.just(math.inf), st.booleans()), max_size=4
 ).map(lambda rows: PerExample(*(tuple(column) for column in zip(*rows, strict=True))) if rows else PerExample((), (), (), (), (), ()))
@@ -32,7 +32,7 @@ examples = st.lists(
 @st.composite
 def brackets(draw: st.DrawFn) -> Bracket:
     of = draw(quantities)
-    low, high = of.kind.ends
+    low, high = of.metric.range
     value = st.sampled_from([low, 0.25, 0.5, high])
     evidence = st.one_of(st.none(), counts, levels)
 
@@ -47,7 +47,7 @@ def brackets(draw: st.DrawFn) -> Bracket:
 
 
 SPECIAL = {
-    Tally: tallies,
+    ClassCounts: tallies,
     Bracket: brackets(),
     Quantity: quantities,
     PerExample: examples,
@@ -86,8 +86,8 @@ def of_type(wanted: Any) -> st.SearchStrategy[Any]:
 
 
 @cache
-def records(body: Any = Body) -> st.SearchStrategy[Record]:
+def records(body: Any = StepResult) -> st.SearchStrategy[Record]:
     """Any record, or any with one kind of body."""
     hints = get_type_hints(Record)
-    parts = {name: of_type(hint) for name, hint in hints.items() if name not in ("schema", "body")}
-    return st.builds(Record, schema=st.just(SCHEMA), body=of_type(body), **parts)
+    parts = {name: of_type(hint) for name, hint in hints.items() if name not in ("schema", "result")}
+    return st.builds(Record, schema=st.just(SCHEMA), result=of_type(body), **parts)

@@ -8,16 +8,16 @@ from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 
 from quintain.core.errors import SettingError
-from quintain.results import Basis, Bound, Bracket, Counted, Levels, Quantity, Side, Status
-from quintain.results.quantity import Kind
-from quintain.results.verdict import Answer
+from quintain.results import Basis, Bound, Bracket, ConfidenceLevels, Consistency, CountEvidence, Quantity, Side
+from quintain.results.quantity import Metric
+from quintain.results.verdict import Decision
 
-ROBUST = Quantity(Kind.ROBUST_ACCURACY, "model", "data", "linf:4/255")
-EPSILON = Quantity(Kind.EPSILON, "plan", "data", delta=1e-5, adjacency="add/remove", unit="image", released="all iterates")
+ROBUST = Quantity(Metric.ROBUST_ACCURACY, "model", "data", "linf:4/255")
+EPSILON = Quantity(Metric.EPSILON, "plan", "data", delta=1e-5, adjacency="add/remove", privacy_unit="image", released="all iterates")
 
 
 def counted(side, hits, trials, basis=Basis.PROOF, alpha=0.0):
-    return Bound(ROBUST, side, hits / trials, basis, Counted(hits, trials, alpha))
+    return Bound(ROBUST, side, hits / trials, basis, CountEvidence(hits, trials, alpha))
 
 
 def accuracy(low, high, trials=624, **words):
@@ -25,7 +25,9 @@ def accuracy(low, high, trials=624, **words):
 
 
 def audited(value, values=None):
-    return Bound(EPSILON, Side.LOWER, value, Basis.STATISTICAL, Levels((0.95, 0.99, 1 - 1e-6), values or (value, value * 0.9, value * 0.5)))
+    return Bound(
+        EPSILON, Side.LOWER, value, Basis.STATISTICAL, ConfidenceLevels((0.95, 0.99, 1 - 1e-6), values or (value, value * 0.9, value * 0.5))
+    )
 
 
 def accounted(value):
@@ -33,35 +35,36 @@ def accounted(value):
 
 
 def test_a_population_interval_is_clopper_pearson_with_half_of_the_error_on_each_side():
-    low, high = accuracy(455, 461).limits(0.95)
+    low, high = accuracy(455, 461).confidence_interval(0.95)
     assert low == pytest.approx(binomtest(455, 624).proportion_ci(0.95).low)
     assert high == pytest.approx(binomtest(461, 624).proportion_ci(0.95).high)
 
 
 def test_of_the_sample_itself_the_counts_are_exact():
-    assert accuracy(455, 461).limits(population=False) == (455 / 624, 461 / 624)
+    assert accuracy(455, 461).confidence_interval(population=False) == (455 / 624, 461 / 624)
 
 
 def test_an_epsilon_spends_all_of_its_error_on_the_audit():
-    assert Bracket(audited(0.9), accounted(3.0)).limits(0.95) == (0.9, 3.0)
+    assert Bracket(audited(0.9), accounted(3.0)).confidence_interval(0.95) == (0.9, 3.0)
 
 
 def test_a_level_that_was_not_worked_out_is_trivial():
-    assert audited(0.9).at(1 - 1e-9) == 0.0
+    assert audited(0.9).at_confidence(1 - 1e-9) == 0.0
 
 
 @pytest.mark.parametrize(
-    ("asked", "answer"), [(0.60, Answer.PASS), (0.65, Answer.PASS), (0.70, Answer.UNDECIDED), (0.75, Answer.UNDECIDED), (0.80, Answer.FAIL)]
+    ("asked", "answer"),
+    [(0.60, Decision.PASS), (0.65, Decision.PASS), (0.70, Decision.UNDECIDED), (0.75, Decision.UNDECIDED), (0.80, Decision.FAIL)],
 )
 def test_three_answers(asked, answer):
     verdict = accuracy(455, 461).at_least(asked)
-    assert verdict.answer is answer
-    assert verdict.holds is (answer is Answer.PASS)
+    assert verdict.decision is answer
+    assert verdict.passed is (answer is Decision.PASS)
 
 
 def test_at_most_asks_the_other_way():
     bracket = Bracket(audited(0.9), accounted(3.0))
-    assert [bracket.at_most(v).answer for v in (3.0, 2.0, 0.5)] == [Answer.PASS, Answer.UNDECIDED, Answer.FAIL]
+    assert [bracket.at_most(v).decision for v in (3.0, 2.0, 0.5)] == [Decision.PASS, Decision.UNDECIDED, Decision.FAIL]
 
 
 def test_a_verdict_is_no_truth_value():
@@ -70,38 +73,38 @@ def test_a_verdict_is_no_truth_value():
 
 
 def test_errors_forbid_a_pass_but_not_a_fail():
-    assert accuracy(455, 461, errors=1).at_least(0.5).answer is Answer.UNDECIDED
-    assert accuracy(455, 461, errors=1).at_least(0.9).answer is Answer.FAIL
+    assert accuracy(455, 461, num_invalid=1).at_least(0.5).decision is Decision.UNDECIDED
+    assert accuracy(455, 461, num_invalid=1).at_least(0.9).decision is Decision.FAIL
 
 
 def test_crossing_proofs_and_witnesses_contradict():
-    assert accuracy(462, 461).status is Status.CONTRADICTION
-    assert accuracy(461, 462, crossed=1).status is Status.CONTRADICTION
-    assert accuracy(462, 461).at_least(0.5).answer is Answer.UNDECIDED
+    assert accuracy(462, 461).consistency is Consistency.CONTRADICTION
+    assert accuracy(461, 462, num_contradictory=1).consistency is Consistency.CONTRADICTION
+    assert accuracy(462, 461).at_least(0.5).decision is Decision.UNDECIDED
 
 
 def test_a_crossing_that_chance_explains_is_suspect_and_one_that_it_does_not_contradicts():
     def smoothed(crossed):
         low = counted(Side.LOWER, 80, 100, Basis.STATISTICAL, 0.001)
-        return Bracket(low, counted(Side.UPPER, 90, 100, Basis.STATISTICAL, 0.001), crossed=crossed).status
+        return Bracket(low, counted(Side.UPPER, 90, 100, Basis.STATISTICAL, 0.001), num_contradictory=crossed).consistency
 
-    assert [smoothed(k) for k in (0, 1, 20)] == [Status.CONSISTENT, Status.SUSPECT, Status.CONTRADICTION]
+    assert [smoothed(k) for k in (0, 1, 20)] == [Consistency.CONSISTENT, Consistency.SUSPECT, Consistency.CONTRADICTION]
 
 
 def test_a_suspect_crossing_never_passes_and_may_fail():
     low, high = (counted(side, 90, 100, Basis.STATISTICAL, 0.001) for side in (Side.LOWER, Side.UPPER))
-    suspect = Bracket(low, high, crossed=1)
-    assert suspect.status is Status.SUSPECT
+    suspect = Bracket(low, high, num_contradictory=1)
+    assert suspect.consistency is Consistency.SUSPECT
     for population in (True, False):
-        assert Bracket(low, high).at_least(0.5, population=population).answer is Answer.PASS
+        assert Bracket(low, high).at_least(0.5, population=population).decision is Decision.PASS
         verdict = suspect.at_least(0.5, population=population)
-        assert verdict.answer is Answer.UNDECIDED
-        assert "rerun" in verdict.why
-        assert suspect.at_least(0.99, population=population).answer is Answer.FAIL
+        assert verdict.decision is Decision.UNDECIDED
+        assert "rerun" in verdict.reason
+        assert suspect.at_least(0.99, population=population).decision is Decision.FAIL
     audit = Bracket(audited(3.2, (3.2, 2.9, 2.0)), accounted(3.0))
-    assert audit.status is Status.SUSPECT
-    assert audit.at_most(4.0).answer is Answer.UNDECIDED
-    assert audit.at_most(3.1).answer is Answer.FAIL
+    assert audit.consistency is Consistency.SUSPECT
+    assert audit.at_most(4.0).decision is Decision.UNDECIDED
+    assert audit.at_most(3.1).decision is Decision.FAIL
 
 
 @pytest.mark.parametrize("comparisons", [1, 50])
@@ -109,51 +112,51 @@ def test_chance_raises_the_alarm_less_than_once_in_a_million_runs(comparisons):
     def status(crossed, hits):
         low = counted(Side.LOWER, hits, 100, Basis.STATISTICAL, 0.001)
         high = counted(Side.UPPER, 80, 100, Basis.STATISTICAL, 0.002)
-        return Bracket(low, high, crossed=crossed).status_among(comparisons)
+        return Bracket(low, high, num_contradictory=crossed).consistency_among(comparisons)
 
-    alarms = [k for k in range(1, 21) if status(k, 80) is Status.CONTRADICTION]
+    alarms = [k for k in range(1, 21) if status(k, 80) is Consistency.CONTRADICTION]
     assert alarms == list(range(alarms[0], 21))
     assert binom.sf(alarms[0] - 1, 100, 0.003) < 1e-6 / comparisons <= binom.sf(alarms[0] - 2, 100, 0.003)
-    assert [k for k in range(1, 21) if status(0, 80 + k) is Status.CONTRADICTION] == alarms
+    assert [k for k in range(1, 21) if status(0, 80 + k) is Consistency.CONTRADICTION] == alarms
 
 
 def test_an_audit_above_the_accountant_contradicts_only_at_a_high_level():
-    assert Bracket(audited(3.2, (3.2, 2.9, 2.0)), accounted(3.0)).status is Status.SUSPECT
-    assert Bracket(audited(5.0, (5.0, 4.9, 4.0)), accounted(3.0)).status is Status.CONTRADICTION
+    assert Bracket(audited(3.2, (3.2, 2.9, 2.0)), accounted(3.0)).consistency is Consistency.SUSPECT
+    assert Bracket(audited(5.0, (5.0, 4.9, 4.0)), accounted(3.0)).consistency is Consistency.CONTRADICTION
 
 
 def test_an_epsilon_that_an_audit_shows_to_be_larger_fails_even_where_the_two_sides_contradict():
     bracket = Bracket(audited(5.0, (5.0, 4.9, 4.0)), accounted(3.0))
-    assert bracket.status is Status.CONTRADICTION
-    assert bracket.at_most(4.5).answer is Answer.FAIL
-    assert bracket.at_most(6.0).answer is bracket.at_least(1.0).answer is Answer.UNDECIDED
-    assert accuracy(462, 461).at_most(0.5).answer is Answer.UNDECIDED
+    assert bracket.consistency is Consistency.CONTRADICTION
+    assert bracket.at_most(4.5).decision is Decision.FAIL
+    assert bracket.at_most(6.0).decision is bracket.at_least(1.0).decision is Decision.UNDECIDED
+    assert accuracy(462, 461).at_most(0.5).decision is Decision.UNDECIDED
 
 
 def test_among_many_comparisons_more_is_needed():
-    levels = Levels((0.95, 1 - 1e-6, 1 - 1e-8), (5.0, 3.1, 2.9))
+    levels = ConfidenceLevels((0.95, 1 - 1e-6, 1 - 1e-8), (5.0, 3.1, 2.9))
     bracket = Bracket(Bound(EPSILON, Side.LOWER, 5.0, Basis.STATISTICAL, levels), accounted(3.0))
-    assert bracket.status_among(1) is Status.CONTRADICTION
-    assert bracket.status_among(100) is Status.SUSPECT
+    assert bracket.consistency_among(1) is Consistency.CONTRADICTION
+    assert bracket.consistency_among(100) is Consistency.SUSPECT
 
 
 @given(st.integers(1, 300), st.data())
 def test_lower_confidence_never_widens_a_bracket(trials, data):
     low = data.draw(st.integers(0, trials))
     high = data.draw(st.integers(low, trials))
-    (a, b), (c, d) = accuracy(low, high, trials).limits(0.9), accuracy(low, high, trials).limits(0.99)
+    (a, b), (c, d) = accuracy(low, high, trials).confidence_interval(0.9), accuracy(low, high, trials).confidence_interval(0.99)
     assert c <= a <= low / trials <= high / trials <= b <= d
 
 
 @given(st.integers(1, 200), st.floats(0, 0.01), st.data())
 def test_false_verdicts_only_loosen(trials, alpha, data):
     hits = data.draw(st.integers(0, trials))
-    exact, doubtful = Counted(hits, trials), Counted(hits, trials, alpha)
+    exact, doubtful = CountEvidence(hits, trials), CountEvidence(hits, trials, alpha)
     assert doubtful.on_population(Side.LOWER, 0.95) <= exact.on_population(Side.LOWER, 0.95)
     assert doubtful.on_population(Side.UPPER, 0.95) >= exact.on_population(Side.UPPER, 0.95)
 
 
-@pytest.mark.parametrize("change", [{"data": "other"}, {"threat": "linf:8/255"}, {"subject": "other"}])
+@pytest.mark.parametrize("change", [{"data_hash": "other"}, {"threat": "linf:8/255"}, {"subject_hash": "other"}])
 def test_bounds_on_two_quantities_do_not_meet(change):
     from dataclasses import replace
 
@@ -166,8 +169,8 @@ def test_an_epsilon_of_all_iterates_implies_that_of_the_last():
     from dataclasses import replace
 
     last = replace(EPSILON, released="last iterate")
-    lower = Bound(last, Side.LOWER, 1.0, Basis.STATISTICAL, Levels((0.95,), (1.0,)))
-    assert Bracket(lower, accounted(3.0)).status is Status.CONSISTENT
+    lower = Bound(last, Side.LOWER, 1.0, Basis.STATISTICAL, ConfidenceLevels((0.95,), (1.0,)))
+    assert Bracket(lower, accounted(3.0)).consistency is Consistency.CONSISTENT
     with pytest.raises(SettingError):
         Bracket(audited(1.0), Bound(last, Side.UPPER, 3.0, Basis.PROOF))
 
@@ -183,7 +186,7 @@ def test_an_impossible_value_is_refused(value):
         Bound(ROBUST, Side.LOWER, value, Basis.PROOF)
 
 
-@pytest.mark.parametrize("words", [{"crossed": -1}, {"errors": -1}])
+@pytest.mark.parametrize("words", [{"num_contradictory": -1}, {"num_invalid": -1}])
 def test_impossible_counts_are_refused(words):
     with pytest.raises(SettingError, match="expected counts"):
         accuracy(1, 2, **words)
@@ -192,13 +195,13 @@ def test_impossible_counts_are_refused(words):
 @pytest.mark.parametrize("alpha", [-0.1, 1.0, math.nan])
 def test_an_impossible_chance_of_a_false_verdict_is_refused(alpha):
     with pytest.raises(SettingError, match="alpha"):
-        Counted(1, 2, alpha)
+        CountEvidence(1, 2, alpha)
 
 
 @pytest.mark.parametrize("levels", [((0.99, 0.95), (1.0, 1.0)), ((0.95,), ()), ((0.95, 1.0), (1.0, 1.0)), ((math.nan,), (1.0,))])
 def test_impossible_levels_are_refused(levels):
     with pytest.raises(SettingError, match="rising confidences"):
-        Levels(*levels)
+        ConfidenceLevels(*levels)
 
 
 def test_trivial_sides():

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quintain.core.errors import RunFolderError, StorageError
-from quintain.results.bounds import Status
+from quintain.results.bounds import Consistency
 from quintain.results.codec import decode, encode, load, save
-from quintain.results.records import SCHEMA, Body, Record
+from quintain.results.records import SCHEMA, Record, StepResult
 from tests.results.strategies import records
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -25,7 +25,7 @@ def test_every_record_round_trips(record):
     assert decode(encode(record)) == record
 
 
-@pytest.mark.parametrize("body", get_args(Body), ids=lambda body: body.__name__)
+@pytest.mark.parametrize("body", get_args(StepResult), ids=lambda body: body.__name__)
 @settings(max_examples=5, deadline=None)
 @given(data=st.data())
 def test_every_kind_of_body_round_trips(body, data):
@@ -33,8 +33,8 @@ def test_every_kind_of_body_round_trips(body, data):
     assert decode(encode(record)) == record
 
 
-@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.json")), ids=lambda path: path.name)
-def test_a_released_schema_still_loads_and_is_written_the_same_but_for_fields_added_since(path):
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob(f"schema-{SCHEMA}-*.json")), ids=lambda path: path.name)
+def test_this_schema_still_loads_and_is_written_the_same_but_for_fields_added_since(path):
     record = load(path)
     assert record.schema == SCHEMA
     assert kept(json.loads(path.read_bytes()), json.loads(encode(record)))
@@ -52,9 +52,9 @@ def kept(old, new):
 
 def test_the_golden_records_hold_what_they_did():
     claims = load(GOLDEN / "schema-1-certify.json").claims
-    assert [claim.bracket.status for claim in claims] == [Status.CONSISTENT, Status.CONTRADICTION]
+    assert [claim.bracket.consistency for claim in claims] == [Consistency.CONSISTENT, Consistency.CONTRADICTION]
     audit = load(GOLDEN / "schema-1-audit.json")
-    assert audit.body.plan.epsilon == math.inf
+    assert audit.result.plan.epsilon == math.inf
     assert audit.claims[0].bracket.upper.value == math.inf
 
 
@@ -82,13 +82,16 @@ def test_other_json_is_no_record(data):
 
 def test_a_newer_schema_and_a_missing_field_are_told_apart():
     whole = (GOLDEN / "schema-1-audit.json").read_bytes()
-    with pytest.raises(RunFolderError, match="schema 99; this version reads 1"):
+    with pytest.raises(RunFolderError, match=r"record is of schema 99; Quintain [\d.]+ reads schemas 1 to 2: use a newer Quintain"):
         decode(whole.replace(b'"schema": 1', b'"schema": 99'))
-    with pytest.raises(RunFolderError, match=r"provenance\.command"):
-        decode(whole.replace(b'"command"', b'"comand"'))
+    for schema in (b"0", b"-1", b"true", b'"1"', b"null", b"1.5", b"[1]"):
+        with pytest.raises(RunFolderError, match=r"record has schema .*; expected a number from 1 to 2"):
+            decode(whole.replace(b'"schema": 1', b'"schema": ' + schema))
+    with pytest.raises(RunFolderError, match=r"provenance\.command: Field required"):
+        decode(whole.replace(b'"command": "quintain audit",', b""))
     certified = (GOLDEN / "schema-1-certify.json").read_bytes()
-    with pytest.raises(RunFolderError, match=r"body\.Certified\.robustness\.0\.certifier: Field required"):
-        decode(certified.replace(b'"certifier"', b'"certifer"'))
+    with pytest.raises(RunFolderError, match=r"result\.CertifyResult\.models\.0\.certifier: Field required"):
+        decode(certified.replace(b'"certifier": "interval bounds",', b""))
 
 
 @pytest.mark.parametrize(
@@ -107,6 +110,41 @@ def test_values_that_cannot_be_are_told_with_the_file(sound, damaged, told):
         decode(whole.replace(sound, damaged, 1), source="result.json")
 
 
+def places(value, path=()):
+    """Where each object of a document stands."""
+    if isinstance(value, dict):
+        yield path
+    if isinstance(value, dict | list):
+        for key, one in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from places(one, (*path, key))
+
+
+@pytest.mark.parametrize("schema", [1, SCHEMA])
+@pytest.mark.parametrize("kind", ["attack", "audit", "privatize", "drill"])
+def test_an_unknown_key_is_refused_wherever_it_stands(schema, kind):
+    whole = (GOLDEN / f"schema-{schema}-every-field-{kind}.json").read_bytes()
+    every = list(places(json.loads(whole)))
+    assert len(every) > 10
+    for path in every:
+        document = json.loads(whole)
+        here = document
+        for key in path:
+            here = here[key]
+        here["tempo"] = 1
+        with pytest.raises(RunFolderError, match=r"r\.json holds what this Quintain does not know: \S*tempo is no known key; expected \w+"):
+            decode(json.dumps(document).encode(), source="r.json")
+
+
+def test_an_unknown_key_says_where_it_stands_what_is_known_there_and_what_to_do():
+    whole = (GOLDEN / "schema-2-certify.json").read_bytes()
+    with pytest.raises(RunFolderError) as caught:
+        decode(whole.replace(b'"primary": true', b'"delivered": true', 1), source="result.json")
+    assert str(caught.value) == (
+        "result.json holds what this Quintain does not know: claims.0.delivered is no known key; expected name, title, model, bracket, "
+        "primary, lower_counts, upper_counts; use the Quintain that wrote it, or delete it and run the step again"
+    )
+
+
 def test_a_missing_file_is_a_storage_error(tmp_path):
     with pytest.raises(StorageError, match="cannot read"):
         load(tmp_path / "none.json")
@@ -115,7 +153,7 @@ def test_a_missing_file_is_a_storage_error(tmp_path):
 def test_a_contradiction_is_stored_and_loaded_without_raising(tmp_path):
     record = load(GOLDEN / "schema-1-certify.json")
     save(record, tmp_path / "result.json")
-    assert load(tmp_path / "result.json").claims[1].bracket.status is Status.CONTRADICTION
+    assert load(tmp_path / "result.json").claims[1].bracket.consistency is Consistency.CONTRADICTION
 
 
 def test_records_are_values():

@@ -5,17 +5,17 @@ from dataclasses import replace
 import pytest
 
 from quintain.core.errors import ExitCode, SettingError, UnknownName
-from quintain.results import Basis, Bound, Bracket, Counted, Quantity, Requirement, Side, judge
+from quintain.results import Basis, Bound, Bracket, CountEvidence, Quantity, Requirement, Side, judge
 from quintain.results.gate import exit_code, same_threat
-from quintain.results.quantity import Kind
+from quintain.results.quantity import Metric
 from quintain.results.records import Claim
-from quintain.results.verdict import Answer
+from quintain.results.verdict import Decision
 
 
 def claim(low, high, *, model="certified", threat="linf:4/255", delivered=True):
-    of = Quantity(Kind.ROBUST_ACCURACY, model, "data", threat)
-    lower = Bound(of, Side.LOWER, low / 1000, Basis.PROOF, Counted(low, 1000))
-    upper = Bound(of, Side.UPPER, high / 1000, Basis.WITNESS, Counted(high, 1000))
+    of = Quantity(Metric.ROBUST_ACCURACY, model, "data", threat)
+    lower = Bound(of, Side.LOWER, low / 1000, Basis.PROOF, CountEvidence(low, 1000))
+    upper = Bound(of, Side.UPPER, high / 1000, Basis.WITNESS, CountEvidence(high, 1000))
     return Claim(f"{model}:{threat}", "Robust accuracy", model, Bracket(lower, upper), delivered)
 
 
@@ -24,7 +24,13 @@ CLAIMS = [claim(0, 600, model="plain", delivered=False), claim(800, 810)]
 
 def test_a_requirement_is_read():
     asked = Requirement.parse(" robust_accuracy(linf:4/255, model=plain) >= 70 % ")
-    assert (asked.kind, asked.threat, asked.model, asked.relation, asked.value) == (Kind.ROBUST_ACCURACY, "linf:4/255", "plain", ">=", 0.7)
+    assert (asked.metric, asked.threat, asked.model, asked.relation, asked.value) == (
+        Metric.ROBUST_ACCURACY,
+        "linf:4/255",
+        "plain",
+        ">=",
+        0.7,
+    )
     assert Requirement.parse("epsilon(delta=1e-5) <= 3").delta == 1e-5
     assert Requirement.parse("epsilon <= 3").delta is None
     assert Requirement.parse("clean_accuracy(scope=sample) >= 0.8").scope == "sample"
@@ -44,7 +50,9 @@ def test_a_requirement_is_read():
 def test_a_threat_of_any_form_is_read_whole(threat):
     asked = Requirement.parse(f"robust_accuracy({threat}, model=plain, scope=sample) >= 0.5")
     assert (asked.threat, asked.model, asked.scope) == (threat, "plain", "sample")
-    assert judge(Requirement.parse(f"robust_accuracy({threat}) >= 0.75"), [claim(800, 810, threat=threat)]).verdict.answer is Answer.PASS
+    assert (
+        judge(Requirement.parse(f"robust_accuracy({threat}) >= 0.75"), [claim(800, 810, threat=threat)]).verdict.decision is Decision.PASS
+    )
 
 
 @pytest.mark.parametrize(
@@ -76,23 +84,23 @@ def test_unknown_words_suggest_the_nearest(text):
 @pytest.mark.parametrize(
     ("text", "answer", "code"),
     [
-        ("robust_accuracy(linf:4/255) >= 0.75", Answer.PASS, ExitCode.HOLDS),
-        ("robust_accuracy(linf:4/255) >= 0.80", Answer.UNDECIDED, ExitCode.UNDECIDED),
-        ("robust_accuracy(linf:4/255, scope=sample) >= 0.80", Answer.PASS, ExitCode.HOLDS),
-        ("robust_accuracy(linf:4/255) >= 0.90", Answer.FAIL, ExitCode.BROKEN),
-        ("robust_accuracy(linf:4/255, model=plain) >= 0.70", Answer.FAIL, ExitCode.BROKEN),
-        ("robust_accuracy(linf:8/255) >= 0.10", Answer.UNDECIDED, ExitCode.UNDECIDED),
-        ("epsilon <= 3", Answer.UNDECIDED, ExitCode.UNDECIDED),
+        ("robust_accuracy(linf:4/255) >= 0.75", Decision.PASS, ExitCode.HOLDS),
+        ("robust_accuracy(linf:4/255) >= 0.80", Decision.UNDECIDED, ExitCode.UNDECIDED),
+        ("robust_accuracy(linf:4/255, scope=sample) >= 0.80", Decision.PASS, ExitCode.HOLDS),
+        ("robust_accuracy(linf:4/255) >= 0.90", Decision.FAIL, ExitCode.BROKEN),
+        ("robust_accuracy(linf:4/255, model=plain) >= 0.70", Decision.FAIL, ExitCode.BROKEN),
+        ("robust_accuracy(linf:8/255) >= 0.10", Decision.UNDECIDED, ExitCode.UNDECIDED),
+        ("epsilon <= 3", Decision.UNDECIDED, ExitCode.UNDECIDED),
     ],
 )
 def test_the_gate(text, answer, code):
     judged = judge(Requirement.parse(text), CLAIMS)
-    assert judged.verdict.answer is answer
+    assert judged.verdict.decision is answer
     assert exit_code([judged], CLAIMS) == code
 
 
 def private(epsilon, delta):
-    of = Quantity(Kind.EPSILON, "plan", "data", delta=delta)
+    of = Quantity(Metric.EPSILON, "plan", "data", delta=delta)
     return Claim(
         f"epsilon:{delta}", "Privacy", "private", Bracket(Bound.trivial(of, Side.LOWER), Bound(of, Side.UPPER, epsilon, Basis.PROOF)), True
     )
@@ -101,36 +109,36 @@ def private(epsilon, delta):
 @pytest.mark.parametrize("order", [1, -1])
 def test_where_two_quantities_answer_to_the_same_words_both_must_hold(order):
     claims = [private(2.0, 1e-5), private(5.0, 1e-7)][::order]
-    assert judge(Requirement.parse("epsilon <= 3"), claims).verdict.answer is Answer.UNDECIDED
-    assert judge(Requirement.parse("epsilon <= 3"), claims).claim == "epsilon:1e-07"
-    assert judge(Requirement.parse("epsilon(delta=1e-5) <= 3"), claims).verdict.answer is Answer.PASS
-    assert judge(Requirement.parse("epsilon <= 6"), claims).verdict.answer is Answer.PASS
+    assert judge(Requirement.parse("epsilon <= 3"), claims).verdict.decision is Decision.UNDECIDED
+    assert judge(Requirement.parse("epsilon <= 3"), claims).claim_name == "epsilon:1e-07"
+    assert judge(Requirement.parse("epsilon(delta=1e-5) <= 3"), claims).verdict.decision is Decision.PASS
+    assert judge(Requirement.parse("epsilon <= 6"), claims).verdict.decision is Decision.PASS
 
 
 def test_of_two_claims_on_one_quantity_the_later_counts():
     earlier = claim(0, 810)
     asked = Requirement.parse("robust_accuracy(linf:4/255) >= 0.75")
-    assert judge(asked, [earlier]).verdict.answer is Answer.UNDECIDED
-    assert judge(asked, [earlier, CLAIMS[1]]).verdict.answer is Answer.PASS
+    assert judge(asked, [earlier]).verdict.decision is Decision.UNDECIDED
+    assert judge(asked, [earlier, CLAIMS[1]]).verdict.decision is Decision.PASS
 
 
 def test_nothing_to_judge_says_what_was_measured():
-    assert "linf:4/255 for certified, plain" in judge(Requirement.parse("robust_accuracy(linf:8/255) >= 0.10"), CLAIMS).verdict.why
+    assert "linf:4/255 for certified, plain" in judge(Requirement.parse("robust_accuracy(linf:8/255) >= 0.10"), CLAIMS).verdict.reason
 
 
 def test_a_contradiction_is_worse_than_anything_else():
-    crossed = replace(CLAIMS[1], bracket=replace(CLAIMS[1].bracket, crossed=1))
+    crossed = replace(CLAIMS[1], bracket=replace(CLAIMS[1].bracket, num_contradictory=1))
     judged = judge(Requirement.parse("robust_accuracy(linf:4/255) >= 0.75"), [crossed])
-    assert judged.verdict.answer is Answer.UNDECIDED
+    assert judged.verdict.decision is Decision.UNDECIDED
     assert exit_code([judged], [crossed]) == ExitCode.ALARM
 
 
 def test_a_suspect_crossing_leaves_a_requirement_open():
     bracket = CLAIMS[1].bracket
-    votes = replace(bracket.lower, basis=Basis.STATISTICAL, evidence=Counted(800, 1000, 0.001))
-    sides = [replace(CLAIMS[1], bracket=replace(bracket, lower=votes, crossed=crossed)) for crossed in (0, 1)]
+    votes = replace(bracket.lower, basis=Basis.STATISTICAL, evidence=CountEvidence(800, 1000, 0.001))
+    sides = [replace(CLAIMS[1], bracket=replace(bracket, lower=votes, num_contradictory=crossed)) for crossed in (0, 1)]
     judged = [judge(Requirement.parse("robust_accuracy(linf:4/255) >= 0.75"), [one]) for one in sides]
-    assert [one.verdict.answer for one in judged] == [Answer.PASS, Answer.UNDECIDED]
+    assert [one.verdict.decision for one in judged] == [Decision.PASS, Decision.UNDECIDED]
     assert exit_code(judged[1:], sides[1:]) == ExitCode.UNDECIDED
 
 

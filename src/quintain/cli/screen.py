@@ -12,9 +12,9 @@ from quintain.cli.headlines import headlines
 from quintain.report import every_row, read, rows, verdicts
 from quintain.report import format as fmt
 from quintain.report.private_training import grid_tables, trial_table
-from quintain.results.privacy_records import Planned, Privatized
-from quintain.results.records import Body, Drilled, Record
-from quintain.results.robustness_records import Checked
+from quintain.results.privacy_records import PlanResult, PrivatizeResult
+from quintain.results.records import DrillResult, Record, StepResult
+from quintain.results.robustness_records import CheckResult
 
 if TYPE_CHECKING:
     from quintain.core.registry import Entry
@@ -35,20 +35,22 @@ def show_step(console: Console, step: str, record: Record) -> None:
 
 def show_record(console: Console, record: Record) -> None:
     """The outcome of one verb."""
-    if isinstance(record.body, Checked):
-        for finding in record.body.findings:
-            console.print(f"[{LEVELS[finding.level]}]{finding.level:<8}[/] {escape(finding.name)}: {escape(finding.text)}", soft_wrap=True)
+    if isinstance(record.result, CheckResult):
+        for finding in record.result.findings:
+            console.print(
+                f"[{LEVELS[finding.level]}]{finding.level:<8}[/] {escape(finding.name)}: {escape(finding.message)}", soft_wrap=True
+            )
     else:
         for line in headlines(record):
             console.print(escape(line), soft_wrap=True)
-    for compared in _tables(record.body):
+    for compared in _tables(record.result):
         _show_table(console, compared)
     if record.claims:
         _show_claims(console, every_row([record]))
     for note in record.notes:
         console.print(f"[dim]note: {escape(note)}[/]", soft_wrap=True)
-    for one in record.judged:
-        console.print(f"[bold]{one.verdict.answer}[/]  {escape(one.requirement)}: {escape(one.verdict.why)}", soft_wrap=True)
+    for one in record.requirements:
+        console.print(f"[bold]{one.verdict.decision}[/]  {escape(one.requirement)}: {escape(one.verdict.reason)}", soft_wrap=True)
 
 
 def show_drill(console: Console, folder: Path) -> None:
@@ -61,12 +63,14 @@ def show_drill(console: Console, folder: Path) -> None:
     failures = f"; [bold red]{count.failures} SPECIFICATION FAILURES[/]" if count.failures else ""
     console.print(f"{crossing}{suspects}{failures}")
     for record in records:
-        if isinstance(record.body, Drilled):
-            for one in record.body.judged:
-                console.print(f"[bold]{one.verdict.answer}[/]  {escape(one.requirement)}: {escape(one.verdict.why)}", soft_wrap=True)
-            times = "  ".join(f"{step.name} {step.seconds:.1f}" for step in record.body.steps)
-            total = sum(step.seconds for step in record.body.steps)
-            console.print(f"seconds: {times}  = {total:.0f} s; peak memory {fmt.size_in_bytes(record.body.peak_memory)}", style="dim")
+        if isinstance(record.result, DrillResult):
+            for one in record.result.requirements:
+                console.print(f"[bold]{one.verdict.decision}[/]  {escape(one.requirement)}: {escape(one.verdict.reason)}", soft_wrap=True)
+            times = "  ".join(f"{step.name} {step.seconds:.1f}" for step in record.result.steps)
+            total = sum(step.seconds for step in record.result.steps)
+            console.print(
+                f"seconds: {times}  = {total:.0f} s; peak memory {fmt.size_in_bytes(record.result.peak_memory_bytes)}", style="dim"
+            )
 
 
 def show_changes(console: Console, changes: "Sequence[Change]") -> None:
@@ -100,13 +104,13 @@ def show_exceptions(console: Console, entries: "Sequence[Entry]") -> None:
         console.print("no exceptions: every law holds for everything registered")
 
 
-def _tables(body: Body) -> "tuple[Grid, ...]":
+def _tables(body: StepResult) -> "tuple[Grid, ...]":
     """What is easier read as a table."""
     match body:
-        case Privatized():
-            found = ((body.curve, "Accuracy by budget"), (body.batches, "Accuracy by batch, at one budget"))
+        case PrivatizeResult():
+            found = ((body.epsilon_sweep, "Accuracy by budget"), (body.batch_size_sweep, "Accuracy by batch, at one budget"))
             return tuple(trial_table(trials, title) for trials, title in found if trials)
-        case Planned():
+        case PlanResult():
             return grid_tables(body)
     return ()
 

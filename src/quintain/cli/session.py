@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from quintain.data.splits import Splits
     from quintain.evaluate.outcome import Outcome
     from quintain.evaluate.subject import Subject
-    from quintain.results.records import Judged, Record
+    from quintain.results.records import Record, RequirementResult
     from quintain.results.requirements import Requirement
     from quintain.threats.ball import Ball
 
@@ -192,10 +192,10 @@ class Session:
         requirements, folder, _ = self.requirements, self.folder, self.examples
         with claimed(folder), self._marked(folder):
             record = self._recorded(work)
-            known = {claim.bracket.of.kind for claim in record.claims}
-            asked = [requirement for requirement in requirements if self.require or requirement.kind in known]
-            judged: tuple[Judged, ...] = tuple(judge(requirement, record.claims) for requirement in asked)
-            record = replace(record, judged=judged)
+            known = {claim.bracket.quantity.metric for claim in record.claims}
+            asked = [requirement for requirement in requirements if self.require or requirement.metric in known]
+            judged: tuple[RequirementResult, ...] = tuple(judge(requirement, record.claims) for requirement in asked)
+            record = replace(record, requirements=judged)
             path = folder / RESULT
             save(record, path)
         show_record(self.console, record)

@@ -19,7 +19,7 @@ from quintain.dp.training.features import Features, Records
 from quintain.dp.training.fitting import fit
 from quintain.dp.training.plan import PrivatePlan
 from quintain.dp.ways import WAYS, Rows, Watched, Way
-from quintain.results.privacy_records import SpecificationTest
+from quintain.results.privacy_records import MechanismTest
 from quintain.results.specification import Measurement, judged
 from quintain.training.loop import own_draws
 
@@ -50,7 +50,7 @@ class Measured:
         tests: Each with what was promised and what was found.
     """
 
-    tests: tuple[SpecificationTest, ...]
+    tests: tuple[MechanismTest, ...]
 
     @property
     def passed(self) -> bool:
@@ -63,7 +63,7 @@ class Measured:
         Raises:
             SpecificationFailure: With every test that failed.
         """
-        failed = [test.text for test in self.tests if not test.passed]
+        failed = [test.message for test in self.tests if not test.passed]
         if failed:
             raise SpecificationFailure("; ".join(failed) + "; the epsilon of this code is void: expected what the plan states")
         return self

@@ -15,7 +15,7 @@ from quintain.drill.steps import attack, audit, certify, check, federate, harden
 from quintain.evaluate.outcome import Outcome, recorded, require_consistent
 from quintain.report import write
 from quintain.results.gate import exit_code, judge
-from quintain.results.records import Drilled, Record, Step
+from quintain.results.records import DrillResult, Record, StepTiming
 from quintain.results.requirements import Requirement
 
 STEPS: dict[str, Callable[[Stage], Outcome]] = {
@@ -67,8 +67,8 @@ def drill(
     run.forget_checkpoints()
     claims = [claim for record in records.values() for claim in record.claims]
     judged = tuple(judge(requirement, claims) for requirement in requirements)
-    body = Drilled(
-        tuple(Step(name, record.provenance.seconds, run.file(name).name) for name, record in records.items()),
+    body = DrillResult(
+        tuple(StepTiming(name, record.provenance.seconds, run.file(name).name) for name, record in records.items()),
         judged,
         peak_memory(),
         settings.quick,

@@ -19,8 +19,8 @@ from quintain.drill.settings import Scale, Settings
 from quintain.evaluate.subject import Subject
 from quintain.models import load_classifier
 from quintain.models.nets import xray_cnn
-from quintain.results.artefacts import ModelFile
-from quintain.results.robustness_records import Attacked, Attacks, Hardened, Trained
+from quintain.results.artifacts import ModelFile
+from quintain.results.robustness_records import AttackedModel, AttackResult, HardenResult, TrainResult
 from quintain.threats import Linf
 
 Body = TypeVar("Body")
@@ -93,20 +93,20 @@ class Stage:
         model = load_classifier("xray-cnn", path, classes=2)
         return Subject(model, file)
 
-    def trained(self) -> Trained:
+    def trained(self) -> TrainResult:
         """The plain model's record."""
-        return self._body("train", Trained)
+        return self._body("train", TrainResult)
 
-    def hardened(self) -> Hardened:
+    def hardened(self) -> HardenResult:
         """The hardened models' record."""
-        return self._body("harden", Hardened)
+        return self._body("harden", HardenResult)
 
-    def attacks(self) -> dict[str, Attacks]:
+    def attacks(self) -> dict[str, AttackedModel]:
         """What attacks did to each model so far."""
-        return {one.model: one for one in (*self._body("attack", Attacked).attacks, *self.hardened().attacks)}
+        return {one.model: one for one in (*self._body("attack", AttackResult).models, *self.hardened().models)}
 
     def _body(self, step: str, kind: type[Body]) -> Body:
-        body = self.run.record(step).body
+        body = self.run.record(step).result
         if not isinstance(body, kind):
             raise RunFolderError(f"{self.run.file(step)} is no result of the step {step}; delete it and drill again")
         return body

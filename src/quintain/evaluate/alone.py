@@ -18,7 +18,7 @@ from quintain.evaluate.proved import prove
 from quintain.evaluate.smoothing import Smoothing, smoothed_bracket
 from quintain.evaluate.subject import Subject
 from quintain.evaluate.team import ALONE, Team
-from quintain.results.robustness_records import Attacked, Certified
+from quintain.results.robustness_records import AttackResult, CertifyResult
 from quintain.threats import L2
 from quintain.threats.ball import Ball
 
@@ -67,10 +67,12 @@ def attacked_outcome(
     notes = []
     if target is not None:
         notes.append(f"Only the answer {data.class_names[target]} counts as a break; {left_out} examples of that class are left out.")
-    if attacked.halted:
-        notes.append(f"The run broke off: {attacked.halted}. {attacked.unfinished} examples that were not attacked count as standing.")
+    if attacked.stop_reason:
+        notes.append(
+            f"The run broke off: {attacked.stop_reason}. {attacked.num_unattacked} examples that were not attacked count as standing."
+        )
     clean = clean_claim(subject, data, predicted=np.array(attacked.examples.predicted), delivered=True)
-    return Outcome(Attacked((attacked,)), (clean, *claims), tuple(notes))
+    return Outcome(AttackResult((attacked,)), (clean, *claims), tuple(notes))
 
 
 def certified_outcome(
@@ -102,4 +104,4 @@ def certified_outcome(
     else:
         proved = prove(subject, data, threats, find("certifier", certifier).load()(), method=certifier, progress=progress)
         both, claims = bracket_claims(subject, data, threats, proved=proved, delivered=True)
-    return Outcome(Certified((both,)), (clean_claim(subject, data, delivered=True), *claims))
+    return Outcome(CertifyResult((both,)), (clean_claim(subject, data, delivered=True), *claims))

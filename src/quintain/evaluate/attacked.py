@@ -17,8 +17,8 @@ from quintain.evaluate.pieces import Pieces
 from quintain.evaluate.subject import Subject, answers
 from quintain.evaluate.team import ALONE, Team
 from quintain.evaluate.trust import EXAMPLES, probed, trust_of
-from quintain.results.robustness_records import Attacks
-from quintain.results.states import PerExample
+from quintain.results.per_example import PerExample
+from quintain.results.robustness_records import AttackedModel
 from quintain.threats.ball import Ball
 from quintain.version import __version__
 
@@ -43,7 +43,7 @@ def attack_models(
     pieces: Path | None = None,
     team: Team = ALONE,
     progress: Progress = silent,
-) -> Attacks:
+) -> AttackedModel:
     """Run every attack at every size on a model.
 
     An example that an attack broke at one size is broken at every larger one, so that larger sizes are tried on what still stands; an
@@ -83,7 +83,7 @@ def attack_models(
     predicted = answers(subject.model, data, batch=size)
     right, proved = predicted == data.labels, _proved(safe, len(data))
     orders = Orders(sizes, attacks, seed, size, queries, target, pictures, frozenset(probed(right, seed, probes).tolist()))
-    known = {"quintain": __version__, "model": subject.file.subject, "data": data.hash, "proved": float(proved.sum()), "probes": probes}
+    known = {"quintain": __version__, "model": subject.file.model_hash, "data": data.hash, "proved": float(proved.sum()), "probes": probes}
     store = Pieces(pieces, {**known, **orders.told}) if pieces is not None else None
     label = f"attack {subject.name}"
     own = carried_out(orders, subject.model, data, right, proved, store=store, team=team, progress=progress, label=label)
@@ -91,7 +91,7 @@ def attack_models(
     books = kept_books(orders, findings, right, predicted < 0)
     fooled = list(books.images.values())[:pictures]
     unmet = [number for number in range(math.ceil(len(data) / size)) if number not in findings.whole]
-    return Attacks(
+    return AttackedModel(
         subject.name,
         subject.file.title,
         rows_of(orders, books, data, right),
@@ -109,7 +109,7 @@ def attack_models(
 def _proved(safe: PerExample | None, count: int) -> np.ndarray:
     """Proved radii by row; an example without an entry, or whose answer or proof failed, has none."""
     radii = np.zeros(count)
-    for row, radius, failed in zip(safe.ids, safe.safe_radius, safe.failed, strict=True) if safe else ():
+    for row, radius, failed in zip(safe.ids, safe.certified_radius, safe.invalid, strict=True) if safe else ():
         if row < count and not failed:
             radii[row] = radius
     return radii

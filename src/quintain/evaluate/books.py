@@ -12,7 +12,7 @@ from quintain.evaluate.campaign import Findings, Orders
 from quintain.evaluate.gallery import Fooled
 from quintain.evaluate.pieces import Piece
 from quintain.evaluate.subject import tally
-from quintain.results.robustness_records import AttackRow, Breaks
+from quintain.results.robustness_records import AttackRow, BreakLog
 from quintain.threats.ball import Ball
 
 POINTS = 24
@@ -106,10 +106,10 @@ def rows_of(orders: Orders, books: Books, data: Dataset, right: np.ndarray) -> t
     return tuple(table)
 
 
-def breaks_of(books: Books, safe: np.ndarray, largest: Ball) -> Breaks:
+def breaks_of(books: Books, safe: np.ndarray, largest: Ball) -> BreakLog:
     """How each example fell."""
     proved = (safe >= largest.eps) & (safe > 0)
-    return Breaks(
+    return BreakLog(
         tuple(books.by),
         tuple(books.found.tolist()),
         tuple(books.forwards.tolist()),

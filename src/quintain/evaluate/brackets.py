@@ -16,11 +16,11 @@ from quintain.evaluate.proved import Proved, prove, strongest
 from quintain.evaluate.subject import Subject, answers, described, tally
 from quintain.models.classifier import Classifier
 from quintain.results.bounds import Bound, Bracket
-from quintain.results.evidence import Counted
-from quintain.results.quantity import Basis, Kind, Quantity, Side
+from quintain.results.evidence import CountEvidence
+from quintain.results.per_example import PerExample
+from quintain.results.quantity import Basis, Metric, Quantity, Side
 from quintain.results.records import Claim
-from quintain.results.robustness_records import Attacks, Robustness
-from quintain.results.states import PerExample
+from quintain.results.robustness_records import AttackedModel, CertifiedModel
 from quintain.threats.ball import Ball
 
 CURVE_POINTS = 49
@@ -32,10 +32,10 @@ def bracket_claims(
     threats: Sequence[Ball],
     *,
     proved: Proved | None = None,
-    attacked: Attacks | None = None,
+    attacked: AttackedModel | None = None,
     doubt: float = 0.0,
     delivered: bool = False,
-) -> tuple[Robustness, tuple[Claim, ...]]:
+) -> tuple[CertifiedModel, tuple[Claim, ...]]:
     """Both sides of a model put together, one claim a size; a side that is not known is trivial.
 
     Args:
@@ -52,22 +52,24 @@ def bracket_claims(
     methods = " + ".join(dict.fromkeys(row.attack for row in (attacked.rows if attacked else ()))) or "unchanged examples"
     claims = []
     for threat in sizes:
-        of = Quantity(Kind.ROBUST_ACCURACY, subject.file.subject, data.hash, threat.token)
-        below, above = both.proved(threat.eps, data.classes), both.standing(threat.eps, data.classes)
+        of = Quantity(Metric.ROBUST_ACCURACY, subject.file.model_hash, data.hash, threat.token)
+        below, above = both.certified_counts(threat.eps, data.classes), both.unbroken_counts(threat.eps, data.classes)
         lower = Bound.trivial(of, Side.LOWER)
         if proved is not None:
-            evidence = Counted(below.hits, below.examples, proved.alpha)
+            evidence = CountEvidence(below.num_correct, below.num_examples, proved.alpha)
             basis = Basis.STATISTICAL if proved.alpha else Basis.PROOF
             lower = Bound(of, Side.LOWER, below.accuracy, basis, evidence, proved.method, proved.assumes)
-        evidence = Counted(above.hits, above.examples, doubt)
+        evidence = CountEvidence(above.num_correct, above.num_examples, doubt)
         upper = Bound(of, Side.UPPER, above.accuracy, Basis.STATISTICAL if doubt else Basis.WITNESS, evidence, methods)
-        bracket = Bracket(lower, upper, above.baseline, len(both.crossed(threat.eps)), sum(both.failed))
+        bracket = Bracket(lower, upper, above.majority_accuracy, len(both.contradictory_ids(threat.eps)), sum(both.invalid))
         title = f"Robust accuracy, {subject.file.title}"
         claims.append(Claim(f"{subject.name}:{threat.token}", title, subject.name, bracket, delivered, below, above))
     curve = tuple(float(size) for size in np.linspace(0, sizes[-1].eps, CURVE_POINTS))
     asked = tuple(threat.eps for threat in sizes)
     method, seconds = (proved.method, proved.seconds) if proved else ("", 0.0)
-    return Robustness(subject.name, subject.file.title, method, ball_of(sizes), both, asked, data.classes, curve, seconds), tuple(claims)
+    return CertifiedModel(subject.name, subject.file.title, method, ball_of(sizes), both, asked, data.classes, curve, seconds), tuple(
+        claims
+    )
 
 
 def both_sides(
@@ -80,7 +82,7 @@ def both_sides(
     seed: int = 0,
     delivered: bool = True,
     progress: Progress = silent,
-) -> tuple[Attacks, Robustness, tuple[Claim, ...]]:
+) -> tuple[AttackedModel, CertifiedModel, tuple[Claim, ...]]:
     """Attack a model by every attack and prove it by every certifier, at every size, and put both sides together."""
     attacked = attack_models(subject, data, threats, attacks, seed=seed, progress=progress)
     proofs = [prove(subject, data, threats, one, method=name, progress=progress) for name, one in certifiers.items()]
@@ -129,14 +131,14 @@ def _name(number: int, method: object) -> str:
     return f"{type(method).__name__}-{number}"
 
 
-def _together(proved: Proved | None, attacked: Attacks | None) -> PerExample:
+def _together(proved: Proved | None, attacked: AttackedModel | None) -> PerExample:
     if proved is None or attacked is None:
         known = proved.examples if proved else attacked.examples if attacked else None
         if known is None:
             raise SettingError("neither proofs nor attacks; expected at least one side of the bracket")
         return known
-    failed = tuple(a or b for a, b in zip(proved.examples.failed, attacked.examples.failed, strict=True))
-    return replace(proved.examples, broken_radius=attacked.examples.broken_radius, failed=failed)
+    failed = tuple(a or b for a, b in zip(proved.examples.invalid, attacked.examples.invalid, strict=True))
+    return replace(proved.examples, broken_radius=attacked.examples.broken_radius, invalid=failed)
 
 
 def clean_claim(subject: Subject, data: Dataset, *, predicted: np.ndarray | None = None, delivered: bool = False) -> Claim:
@@ -151,8 +153,8 @@ def clean_claim(subject: Subject, data: Dataset, *, predicted: np.ndarray | None
     predicted = answers(subject.model, data) if predicted is None else predicted
     right, failed = predicted == data.labels, predicted < 0
     below, above = (tally(counted, data.labels, data.classes) for counted in (right, right | failed))
-    of = Quantity(Kind.CLEAN_ACCURACY, subject.file.subject, data.hash)
-    lower = Bound(of, Side.LOWER, below.accuracy, Basis.WITNESS, Counted(below.hits, below.examples), "counted")
-    upper = Bound(of, Side.UPPER, above.accuracy, Basis.WITNESS, Counted(above.hits, above.examples), "counted")
-    bracket = Bracket(lower, upper, above.baseline, errors=int(failed.sum()))
+    of = Quantity(Metric.CLEAN_ACCURACY, subject.file.model_hash, data.hash)
+    lower = Bound(of, Side.LOWER, below.accuracy, Basis.WITNESS, CountEvidence(below.num_correct, below.num_examples), "counted")
+    upper = Bound(of, Side.UPPER, above.accuracy, Basis.WITNESS, CountEvidence(above.num_correct, above.num_examples), "counted")
+    bracket = Bracket(lower, upper, above.majority_accuracy, num_invalid=int(failed.sum()))
     return Claim(f"{subject.name}:clean", f"Accuracy, {subject.file.title}", subject.name, bracket, delivered, below, above)

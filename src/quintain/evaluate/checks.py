@@ -7,7 +7,7 @@ from quintain.data.splits import Splits
 from quintain.evaluate.outcome import Outcome
 from quintain.models.checks import check_model
 from quintain.models.protocol import ClassifierLike
-from quintain.results.robustness_records import Checked
+from quintain.results.robustness_records import CheckResult
 
 
 def check(splits: Splits, model: ClassifierLike | None) -> Outcome:
@@ -18,4 +18,4 @@ def check(splits: Splits, model: ClassifierLike | None) -> Outcome:
     if model is not None:
         findings += tuple(check_model(model, parts.get("test", first)))
     counts = tuple((name, tuple(int(n) for n in np.bincount(part.labels, minlength=part.classes))) for name, part in parts.items())
-    return Outcome(Checked(findings, counts, first.class_names, first.shape))
+    return Outcome(CheckResult(findings, counts, first.class_names, first.shape))

@@ -7,7 +7,7 @@ import numpy as np
 from quintain.core import tokens
 from quintain.core.errors import SettingError
 from quintain.data.dataset import Dataset
-from quintain.results.states import PerExample
+from quintain.results.per_example import PerExample
 from quintain.threats.ball import Ball
 from quintain.threats.family import Family
 

@@ -17,8 +17,8 @@ from quintain.federated import Round as Facts
 from quintain.federated.secagg.policy import default_threshold
 from quintain.federated.secagg.weights import capped_weights
 from quintain.models.classifier import Classifier
-from quintain.results.privacy_records import Federated, Round, Site
-from quintain.results.tally import Tally
+from quintain.results.class_counts import ClassCounts
+from quintain.results.privacy_records import FederateResult, RoundResult, SiteResult
 from quintain.training import Recipe, fit
 
 ALPHA = 1.0
@@ -58,7 +58,7 @@ def federated_outcome(
     local = Recipe(epochs=epochs, batch=32, rate=3e-3, schedule="constant")
     as_long = replace(local, epochs=rounds * epochs)
 
-    def reached(recipe: Recipe, examples: Dataset, label: str) -> Tally:
+    def reached(recipe: Recipe, examples: Dataset, label: str) -> ClassCounts:
         twin = copy.deepcopy(net)
         fit(twin, examples, recipe, seed=derive(seed, label), progress=progress, label=label)
         return clean_tally(Classifier(twin, classes=test.classes), test)
@@ -67,7 +67,7 @@ def federated_outcome(
     pooled = reached(as_long, data, "pooled")
     spare = default_threshold(sites) < sites
     quiet = list(parts.sites)[len(parts.sites) // 2]
-    found: list[Round] = []
+    found: list[RoundResult] = []
 
     def on_round(facts: Facts, _sum: SecureSum | None) -> None:
         found.append(_round(facts, clean_tally(Classifier(net.eval(), classes=test.classes), test)))
@@ -86,9 +86,9 @@ def federated_outcome(
     )
     subject = stored(net, folder, "federated", "federated model", classes=test.classes)
     counts = parts.counts()
-    body = Federated(
+    body = FederateResult(
         subject.file,
-        tuple(Site(name, counts[name], alone[name]) for name in parts.sites),
+        tuple(SiteResult(name, counts[name], alone[name]) for name in parts.sites),
         tuple(found),
         pooled,
         f"Bonawitz et al. 2017, {done.parties} clients, threshold {done.threshold}",
@@ -117,8 +117,8 @@ def federated_outcome(
     return Outcome(body, (clean_claim(subject, test),), notes)
 
 
-def _round(facts: Facts, reached: Tally) -> Round:
-    return Round(
+def _round(facts: Facts, reached: ClassCounts) -> RoundResult:
+    return RoundResult(
         facts.index + 1,
         reached,
         facts.survivors,

@@ -11,7 +11,7 @@ from quintain.core.tokens import kind_of
 from quintain.data.dataset import Dataset
 from quintain.evaluate.pictures import drawable, store_picture
 from quintain.evaluate.subject import Subject
-from quintain.results.artefacts import Gallery, Picture
+from quintain.results.artifacts import Gallery, Picture
 from quintain.threats.ball import Ball
 
 MAGNIFIED = 10

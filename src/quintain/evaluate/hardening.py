@@ -23,7 +23,7 @@ from quintain.evaluate.training import trained
 from quintain.harden import fit
 from quintain.harden.plan import Plan
 from quintain.models.classifier import Classifier
-from quintain.results.robustness_records import Hardened, Training
+from quintain.results.robustness_records import HardenResult, TrainingRun
 from quintain.threats import L2
 from quintain.threats.ball import Ball
 
@@ -61,7 +61,7 @@ def harden(
     folder: Path,
     checkpoint: Path | None = None,
     progress: Progress = silent,
-) -> tuple[Subject, Training]:
+) -> tuple[Subject, TrainingRun]:
     """Train a net by a plan, store it and test it."""
 
     def work() -> tuple[float, ...]:
@@ -97,7 +97,7 @@ def hardened_outcome(
         attacked, _, claims = smoothed_bracket(subject, test, [ball], smooth, seed=seed, delivered=True, progress=progress)
     else:
         attacked, _, claims = both_sides(subject, test, [threat], attacks=attacks, certifiers=certifiers, seed=seed, progress=progress)
-    return Outcome(Hardened((training,), (attacked,)), (clean, *claims), notes)
+    return Outcome(HardenResult((training,), (attacked,)), (clean, *claims), notes)
 
 
 def _certifiers(net: nn.Module, data: Dataset, threat: Ball) -> tuple[dict[str, Certifier], tuple[str, ...]]:

@@ -21,8 +21,8 @@ from quintain.evaluate.outcome import Outcome
 from quintain.evaluate.pictures import Mark, drawable, store_picture
 from quintain.federated import secure_sum
 from quintain.leakage import invert
-from quintain.results.artefacts import Picture
-from quintain.results.privacy_records import Leaked, Reconstruction
+from quintain.results.artifacts import Picture
+from quintain.results.privacy_records import LeakResult, Reconstruction
 
 SITES = 5
 PUBLIC = 1024
@@ -88,7 +88,7 @@ def leaked_outcome(
     for number, (setting, update, originals) in enumerate(sent):
         if isinstance(update, str) or not update.any():
             missing = update if isinstance(update, str) else EMPTY
-            attempts.append(Reconstruction(setting, None, None, False, 1, floors[0], missing=missing))
+            attempts.append(Reconstruction(setting, None, None, False, 1, floors[0], failure_reason=missing))
             continue
         tries = [
             invert(net, update, data.shape, steps=steps, smoothness=smoothness, seed=derive(seed, "invert"), progress=progress).image
@@ -99,7 +99,7 @@ def leaked_outcome(
     shown = attempts[0].site - 1
     mean, nearest = guesses.mean(x[shown]), guesses.nearest(x[shown])
     constant = Reconstruction("no attack: the best picture of one color", _psnr(guesses.constant(x[shown]), x[shown]), None, False)
-    body = Leaked(
+    body = LeakResult(
         album.store("leak-original", x[shown], "the original"),
         tuple(attempts),
         _guess("the best mean picture", "leak-mean", mean, x[shown], album),
@@ -200,13 +200,13 @@ def _guess(title: str, name: str, image: Tensor, original: Tensor, album: _Album
 def _notes(attempts: Sequence[Reconstruction], *, few: bool) -> tuple[str, ...]:
     """What the numbers say, and no more: of a ``few`` public pictures, that they are no floor."""
     plain, summed, private = attempts
-    notes = [f"{one.setting}: {one.missing}" for one in attempts if one.missing]
+    notes = [f"{one.update_type}: {one.failure_reason}" for one in attempts if one.failure_reason]
     if summed.leaks:
         notes.append(
             f"the secure sum gives away the image of site {summed.site}: {_compared(summed)}; adding up {SITES} updates hides none for "
             "certain"
         )
-    elif not summed.missing:
+    elif not summed.failure_reason:
         notes.append(
             f"nothing was rebuilt from the sum of {SITES} that is not known without it (at best {_compared(summed)}): this attack failed, "
             "which proves nothing, since a sum adds no noise"
@@ -214,7 +214,7 @@ def _notes(attempts: Sequence[Reconstruction], *, few: bool) -> tuple[str, ...]:
     if private.leaks:
         small = "that says little, with so few public pictures" if few else "its noise is too small to hide a picture"
         notes.append(f"the private update gives away more than is known without it: {_compared(private)}; {small}")
-    elif not private.missing:
+    elif not private.failure_reason:
         notes.append("of the three only the private update carries a guarantee: that of its noise")
     if not plain.leaks:
         notes.append("the plain update was not rebuilt either: the two defenses are not shown to resist anything")
@@ -223,7 +223,7 @@ def _notes(attempts: Sequence[Reconstruction], *, few: bool) -> tuple[str, ...]:
 
 def _compared(one: Reconstruction) -> str:
     assert one.psnr is not None
-    return f"{one.psnr:.1f} dB, where {one.floor:.1f} dB are known without it"
+    return f"{one.psnr:.1f} dB, where {one.baseline_psnr:.1f} dB are known without it"
 
 
 def _gradient(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:

@@ -11,9 +11,9 @@ import torch
 
 from quintain.core.errors import Contradiction, SpecificationFailure
 from quintain.results.gate import contradictions
-from quintain.results.privacy_records import Audited
-from quintain.results.quantity import Kind
-from quintain.results.records import SCHEMA, Body, Claim, Provenance, Record
+from quintain.results.privacy_records import AuditResult
+from quintain.results.quantity import Metric
+from quintain.results.records import SCHEMA, Claim, NamedHash, PackageVersion, Provenance, Record, StepResult
 
 _TOLD = ("quintain", "torch", "numpy", "scipy", "dp-accounting", "cryptography")
 
@@ -23,13 +23,13 @@ class Outcome:
     """Results of one step, not yet written down.
 
     Args:
-        body: The step's own results.
+        result: The step's own results.
         claims: Brackets that it establishes.
         notes: What the reader must know to trust it.
         reproducible: False where noise came from the operating system.
     """
 
-    body: Body
+    result: StepResult
     claims: tuple[Claim, ...] = ()
     notes: tuple[str, ...] = ()
     reproducible: bool = True
@@ -43,10 +43,8 @@ def recorded(make: Callable[[], Outcome], *, command: str, seed: int, data: tupl
     provenance = Provenance(
         command=command,
         seed=seed,
-        data=data,
-        models=tuple(
-            {claim.model: claim.bracket.of.subject for claim in outcome.claims if claim.bracket.of.kind is not Kind.EPSILON}.items()
-        ),
+        data=NamedHash(*data),
+        models=_models(outcome.claims),
         started=started.isoformat(),
         seconds=time.perf_counter() - clock,
         versions=_versions(),
@@ -56,7 +54,7 @@ def recorded(make: Callable[[], Outcome], *, command: str, seed: int, data: tupl
         platform=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         reproducible=outcome.reproducible,
     )
-    return Record(SCHEMA, provenance, outcome.claims, outcome.body, notes=outcome.notes)
+    return Record(SCHEMA, provenance, outcome.claims, outcome.result, notes=outcome.notes)
 
 
 def require_consistent(record: Record, comparisons: int | None = None) -> None:
@@ -70,7 +68,7 @@ def require_consistent(record: Record, comparisons: int | None = None) -> None:
         SpecificationFailure: If noise, sampling or sensitivity were measured to differ from the plan.
         Contradiction: If chance cannot explain a crossing.
     """
-    failed = [test.text for test in record.body.specification if not test.passed] if isinstance(record.body, Audited) else []
+    failed = [test.message for test in record.result.mechanism_tests if not test.passed] if isinstance(record.result, AuditResult) else []
     crossed = contradictions(record.claims, among=comparisons or len(record.claims))
     told = "; ".join(map(_crossing, crossed))
     if failed:
@@ -86,16 +84,22 @@ def require_consistent(record: Record, comparisons: int | None = None) -> None:
 def _crossing(claim: Claim) -> str:
     """The two sides of a claim that contradict each other."""
     both = f"{claim.name}: {claim.bracket.lower.value:.4g} > {claim.bracket.upper.value:.4g}"
-    if claim.bracket.of.kind is Kind.EPSILON:
+    if claim.bracket.quantity.metric is Metric.EPSILON:
         return f"{both} (the audit shows more than the accountant allows, each time that it was repeated with fresh coins)"
-    return f"{both} ({claim.bracket.crossed} examples both proved and broken)"
+    return f"{both} ({claim.bracket.num_contradictory} examples both proved and broken)"
 
 
-def _versions() -> tuple[tuple[str, str], ...]:
+def _models(claims: tuple[Claim, ...]) -> tuple[NamedHash, ...]:
+    """Each model that a claim speaks of; the subject of an epsilon is a mechanism and no model."""
+    quantities = {claim.model: claim.bracket.quantity for claim in claims if claim.bracket.quantity.metric is not Metric.EPSILON}
+    return tuple(NamedHash(name, quantity.subject_hash) for name, quantity in quantities.items())
+
+
+def _versions() -> tuple[PackageVersion, ...]:
     found = []
     for package in _TOLD:
         try:
-            found.append((package, version(package)))
+            found.append(PackageVersion(package, version(package)))
         except PackageNotFoundError:
-            found.append((package, "not installed"))
+            found.append(PackageVersion(package, "not installed"))
     return tuple(found)

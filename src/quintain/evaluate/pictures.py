@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from quintain.core.store import sha256, write_atomically
-from quintain.results.artefacts import Picture
+from quintain.results.artifacts import Picture
 
 Mark = Literal["", "good", "bad", "reference"]
 

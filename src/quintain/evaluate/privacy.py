@@ -24,7 +24,7 @@ from quintain.leakage import Canaried, audit_one_run, coordinate_measurements, j
 from quintain.leakage.one_run import OneRunAudit
 from quintain.leakage.repeats import joint_error
 from quintain.results.bounds import Bracket
-from quintain.results.privacy_records import Audited, AuditRun
+from quintain.results.privacy_records import AuditResult, AuditRun
 from quintain.results.records import Claim
 from quintain.results.specification import Measurement, judged
 
@@ -87,19 +87,22 @@ def audited_outcome(
     run = _told("the plan", audits, _scores(first.seen, plan, len(train)), first.seen.included)
     control = _told("control: no noise", [bare_audit], _scores(bare.seen, plan, len(train)), bare.seen.included)
     specification = judged((*measurements(plan, len(train), ways=("fit",)), *_measured(first, net, train, plan, claimed.value)))
-    claim = Claim("audited:epsilon", "Privacy of each record, audited", "private", Bracket(run.lower, claimed), delivered=True)
+    claim = Claim("audited:epsilon", "Privacy of each record, audited", "private", Bracket(run.lower, claimed), primary=True)
     notes = []
     if control.lower.value <= claimed.value:
         notes.append("the control without noise does not exceed the claim: this audit could not have seen a leak of that size")
-    if run.ceiling < claimed.value:
-        notes.append(f"an audit of {canaries} canaries can show at most {rounding.epsilon(run.ceiling)}: it cannot contradict this claim")
+    if run.max_auditable_epsilon < claimed.value:
+        notes.append(
+            f"an audit of {canaries} canaries can show at most {rounding.epsilon(run.max_auditable_epsilon)}: "
+            "it cannot contradict this claim"
+        )
     if first.seen.weakest < plan.max_grad_norm:
         notes.append(
             f"canaries' gradients fell to {first.seen.weakest:.2g}, below the clip norm: the audit is valid, and not at full "
             "strength; what they add was not measured"
         )
     notes += _repeated(run, claimed.value)
-    body = Audited(describe(plan, len(train)), run, control, specification)
+    body = AuditResult(describe(plan, len(train)), run, control, specification)
     return Outcome(body, (claim,), tuple(notes), reproducible=False)
 
 
@@ -177,11 +180,11 @@ def _repeated(run: AuditRun, claimed: float) -> list[str]:
     """What repeating a crossing came to."""
     if run.lower.value <= claimed:
         return []
-    values = ", ".join(rounding.epsilon(value, up=False) for value in (run.lower.value, *run.repeats))
+    values = ", ".join(rounding.epsilon(value, up=False) for value in (run.lower.value, *run.repeated_epsilons))
     times = f"the audit crossed the claim and was repeated with fresh coins: it showed {values} against {rounding.epsilon(claimed)}"
-    if any(value <= claimed for value in run.repeats):
+    if any(value <= claimed for value in run.repeated_epsilons):
         return [f"{times}; the last one does not cross, so that chance is not excluded: suspect"]
-    chance = float(joint_error(run.confidence, 1 + len(run.repeats)))
+    chance = float(joint_error(run.confidence, 1 + len(run.repeated_epsilons)))
     return [f"{times}; if the claim held, all of them would cross with probability at most {chance:.1e}"]
 
 

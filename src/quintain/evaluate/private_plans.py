@@ -16,8 +16,8 @@ from quintain.dp.accounting.calibration import MOST
 from quintain.dp.accounting.planning import grid, steps_left
 from quintain.evaluate.outcome import Outcome
 from quintain.results.bounds import Bound
-from quintain.results.privacy_records import Planned, PrivacyPlan
-from quintain.results.quantity import Basis, Kind, Quantity, Side
+from quintain.results.privacy_records import PlanResult, PrivacyPlan
+from quintain.results.quantity import Basis, Metric, Quantity, Side
 
 FEW = 10
 """Records of a class below which its mere existence tells of them."""
@@ -120,7 +120,13 @@ def quantity(plan: PrivatePlan, records: Protected) -> Quantity:
     """The epsilon of a plan: its subject is the mechanism, not the weights that came out."""
     mechanism = hashlib.sha256(f"dp-sgd {plan!r} {records.count}".encode()).hexdigest()
     return Quantity(
-        Kind.EPSILON, mechanism, records.name, delta=plan.delta, adjacency=accounting.ADJACENCY, unit="image", released="all iterates"
+        Metric.EPSILON,
+        mechanism,
+        records.name,
+        delta=plan.delta,
+        adjacency=accounting.ADJACENCY,
+        privacy_unit="image",
+        released="all iterates",
     )
 
 
@@ -169,7 +175,7 @@ def planned_outcome(budget: Budget, records: int, *, noise: float | None = None,
     rows = tuple(sorted({*batches, budget.batch} if batches else {max(1, min(records, round(budget.batch * by))) for by in BATCHES}))
     columns = tuple(sorted({max(1, round(budget.steps * by)) for by in STEPS}))
     axes = partial(grid, records=records, batches=rows, steps=columns, delta=budget.delta)
-    body = Planned(
+    body = PlanResult(
         describe(plan, records),
         budget.epsilon,
         records,

@@ -21,10 +21,10 @@ from quintain.evaluate.subject import Subject, clean_tally
 from quintain.evaluate.training import trained
 from quintain.models.classifier import Classifier
 from quintain.results.bounds import Bound, Bracket
-from quintain.results.privacy_records import Assurance, Privatized, Trial
+from quintain.results.class_counts import ClassCounts
+from quintain.results.privacy_records import PrivacyStatement, PrivateRun, PrivatizeResult
 from quintain.results.quantity import Side
 from quintain.results.records import Claim
-from quintain.results.tally import Tally
 from quintain.training import Recipe
 from quintain.training import fit as fit_plainly
 
@@ -46,7 +46,7 @@ def privatized_outcome(
     budget: Budget,
     *,
     folder: Path,
-    plain: Tally | None = None,
+    plain: ClassCounts | None = None,
     epsilons: Sequence[float] = (),
     batches: Sequence[int] = (),
     held_out: Dataset | None = None,
@@ -86,11 +86,11 @@ def privatized_outcome(
     subject, training = trained(net, work, folder, test, name="private", title="private model", plan=plan)
     if plain is None:
         plain = _plain(copy.deepcopy(fresh), train, test, unfinished, progress)
-    trials = {MAIN: Trial(describe(plan, len(train)), training.clean, training.seconds)}
+    trials = {MAIN: PrivateRun(describe(plan, len(train)), training.clean_counts, training.seconds)}
     for name, other in others.items():
         trials[name] = _trial(copy.deepcopy(fresh), train, test, other, name, unfinished, progress)
     runs = [(one.plan.noise_multiplier, one.plan.sample_rate, one.plan.steps) for one in trials.values()]
-    body = Privatized(
+    body = PrivatizeResult(
         training,
         plain,
         trials[MAIN].plan,
@@ -118,20 +118,20 @@ def broken_off_outcome(
     ledger = Ledger()
     ledger.load_state_dict(kept.ledger)
     told = f"{why} after {kept.steps} of {budget.steps} steps" if kept.steps < budget.steps else f"{why} before the comparison was finished"
-    body = Privatized(
+    body = PrivatizeResult(
         training,
         None,
         describe(plan, len(train)),
         kept.clipped_share,
         assurance(ledger.releases, plan, len(train), SECRET),
-        broke_off=told,
+        stop_reason=told,
     )
     notes = (f"PARTIAL: {told}", *_notes(body))
     records = Protected.of(train, salt_of(unfinished))
     return Outcome(body, _claims(subject, test, plan, records, ledger.epsilon(plan.delta), delivered=False), notes, reproducible=False)
 
 
-def assurance(releases: Sequence[Release], plan: PrivatePlan, records: int, source: str) -> Assurance:
+def assurance(releases: Sequence[Release], plan: PrivatePlan, records: int, source: str) -> PrivacyStatement:
     """What the epsilon of these releases speaks of and rests on.
 
     Args:
@@ -142,7 +142,7 @@ def assurance(releases: Sequence[Release], plan: PrivatePlan, records: int, sour
     """
     found = Ledger(releases).guarantee(plan.delta)
     telling = accounting.delta_curve(plan.noise_multiplier, plan.sample_rate(records), plan.steps)(0.0)
-    return Assurance(
+    return PrivacyStatement(
         found.lower,
         (1 + telling) / 2,
         found.adjacency,
@@ -178,7 +178,7 @@ def _fitted(
     return fit(net, train, plan, progress=progress, resume=state, on_checkpoint=look)
 
 
-def _plain(net: nn.Module, train: Dataset, test: Dataset, unfinished: Path | None, progress: Progress) -> Tally:
+def _plain(net: nn.Module, train: Dataset, test: Dataset, unfinished: Path | None, progress: Progress) -> ClassCounts:
     """Right answers of the net trained without privacy."""
     checkpoint = unfinished and unfinished / "plain.safetensors"
     fit_plainly(net, train, Recipe(epochs=PLAIN_EPOCHS), checkpoint=checkpoint, progress=progress, label="plain training")
@@ -187,14 +187,14 @@ def _plain(net: nn.Module, train: Dataset, test: Dataset, unfinished: Path | Non
 
 def _trial(
     net: nn.Module, train: Dataset, test: Dataset, plan: PrivatePlan, name: str, unfinished: Path | None, progress: Progress
-) -> Trial:
+) -> PrivateRun:
     clock = time.perf_counter()
     _fitted(net, train, plan, name, test, unfinished, progress)
     seconds = time.perf_counter() - clock
-    return Trial(describe(plan, len(train)), clean_tally(Classifier(net, classes=test.classes), test), seconds)
+    return PrivateRun(describe(plan, len(train)), clean_tally(Classifier(net, classes=test.classes), test), seconds)
 
 
-def _among(trials: dict[str, Trial], prefix: str, key: Callable[[Trial], float]) -> tuple[Trial, ...]:
+def _among(trials: dict[str, PrivateRun], prefix: str, key: Callable[[PrivateRun], float]) -> tuple[PrivateRun, ...]:
     """The trials of one kind with the main run among them, in order; none where there is only that."""
     found = [trial for name, trial in trials.items() if name.startswith(prefix)]
     return tuple(sorted([*found, trials[MAIN]], key=key)) if found else ()
@@ -204,20 +204,20 @@ def _claims(
     subject: Subject, test: Dataset, plan: PrivatePlan, records: Protected, epsilon: float, *, delivered: bool
 ) -> tuple[Claim, ...]:
     upper = accounted(plan, records, epsilon)
-    bracket = Bracket(Bound.trivial(upper.of, Side.LOWER), upper)
-    claim = Claim("private:epsilon", "Privacy of each record", subject.name, bracket, delivered=delivered)
+    bracket = Bracket(Bound.trivial(upper.quantity, Side.LOWER), upper)
+    claim = Claim("private:epsilon", "Privacy of each record", subject.name, bracket, primary=delivered)
     return (clean_claim(subject, test), claim)
 
 
-def _notes(body: Privatized) -> tuple[str, ...]:
+def _notes(body: PrivatizeResult) -> tuple[str, ...]:
     """What epsilon does not cover."""
     notes = ["the share of clipped gradients is computed from the records without noise: keep it with the data's owner"]
-    if body.plain is not None:
+    if body.nonprivate_counts is not None:
         notes.append("the plain model was trained without privacy: its accuracy is for the data's owner too")
-    if body.together is not None:
-        count = len({one.plan for one in (*body.curve, *body.batches)})
+    if body.composed_epsilon is not None:
+        count = len({one.plan for one in (*body.epsilon_sweep, *body.batch_size_sweep)})
         notes.append(
             f"epsilon {rounding.epsilon(body.plan.epsilon)} covers a plan that was chosen beforehand; choosing among these {count} private "
-            f"trainings by their accuracies costs up to epsilon {rounding.epsilon(body.together)}, what all of them cost together"
+            f"trainings by their accuracies costs up to epsilon {rounding.epsilon(body.composed_epsilon)}, what all of them cost together"
         )
     return tuple(notes)

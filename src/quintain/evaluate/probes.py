@@ -18,7 +18,7 @@ from quintain.core.errors import ModelError, SettingError
 from quintain.core.tokens import kind_of
 from quintain.losses.margin import margin
 from quintain.models.protocol import Access
-from quintain.results.robustness_records import Sign
+from quintain.results.robustness_records import Indicator
 from quintain.threats.ball import Ball
 from quintain.threats.draw import Draw, draws
 from quintain.threats.family import Family, rendered
@@ -65,12 +65,12 @@ class Sample:
         return draws(self.x, self.seed, self.ids).at("trust", place)
 
 
-def sign(name: str, value: float, threshold: float, evidence: str) -> Sign:
+def sign(name: str, value: float, threshold: float, evidence: str) -> Indicator:
     """A sign that fires above its threshold."""
-    return Sign(name, float(value), threshold, bool(value > threshold), evidence)
+    return Indicator(name, float(value), threshold, bool(value > threshold), evidence)
 
 
-def asked(sample: Sample, target: int | None = None) -> Iterator[Sign]:
+def asked(sample: Sample, target: int | None = None) -> Iterator[Indicator]:
     """Every sign that the model itself shows, on a sample that is not empty; of attempts to break it only where any wrong answer counts."""
     yield from _answers(sample)
     left = sample.left()
@@ -84,7 +84,7 @@ def asked(sample: Sample, target: int | None = None) -> Iterator[Sign]:
 
 
 @torch.no_grad()
-def _answers(sample: Sample) -> Iterator[Sign]:
+def _answers(sample: Sample) -> Iterator[Indicator]:
     """What the unchanged examples are answered, asked again and again."""
     passes = torch.stack([sample.model(sample.x) for _ in range(PASSES)]).double()
     unit = passes / passes.norm(dim=2, keepdim=True).clamp(min=1e-300)
@@ -116,7 +116,7 @@ def _answers(sample: Sample) -> Iterator[Sign]:
 
 
 @torch.no_grad()
-def _random(sample: Sample, left: Sample) -> Sign:
+def _random(sample: Sample, left: Sample) -> Indicator:
     """Random points of the threat against what the attacks left."""
     room, draw = left.threat.room(left.x), left.draw("random")
     goal, rows = Goal(left.y), torch.arange(len(left.x), device=left.x.device)
@@ -133,7 +133,7 @@ def _random(sample: Sample, left: Sample) -> Sign:
     )
 
 
-def _gradients(sample: Sample) -> Iterator[Sign]:
+def _gradients(sample: Sample) -> Iterator[Indicator]:
     """The slope at a random point, and how far ascent gets."""
     try:
         heights, slopes = _climbed(sample)
@@ -178,7 +178,7 @@ def _climbed(sample: Sample) -> tuple[Tensor, Tensor]:
     return torch.stack(heights), slopes
 
 
-def _attempts(sample: Sample, left: Sample) -> Iterator[Sign]:
+def _attempts(sample: Sample, left: Sample) -> Iterator[Indicator]:
     """One step, another start, and a change without limit."""
     count, kind = len(sample.x), kind_of(sample.threat.token)
     single: Method | None = next((one() for one in (FGSM, FGM) if kind in one.serves), None)

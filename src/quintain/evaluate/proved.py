@@ -13,7 +13,7 @@ from quintain.core.progress import Progress, silent
 from quintain.data.dataset import Dataset
 from quintain.evaluate.examples import examples, rising
 from quintain.evaluate.subject import Subject, answers
-from quintain.results.states import PerExample
+from quintain.results.per_example import PerExample
 from quintain.threats.ball import Ball
 
 BATCH = 512
@@ -85,10 +85,10 @@ def strongest(proofs: Sequence[Proved]) -> Proved | None:
     if not proofs:
         return None
     first = proofs[0]
-    radii = tuple(max(column) for column in zip(*(one.examples.safe_radius for one in proofs), strict=True))
-    failed = tuple(any(column) for column in zip(*(one.examples.failed for one in proofs), strict=True))
+    radii = tuple(max(column) for column in zip(*(one.examples.certified_radius for one in proofs), strict=True))
+    failed = tuple(any(column) for column in zip(*(one.examples.invalid for one in proofs), strict=True))
     return Proved(
-        replace(first.examples, safe_radius=radii, failed=failed),
+        replace(first.examples, certified_radius=radii, invalid=failed),
         " + ".join(one.method for one in proofs),
         tuple(dict.fromkeys(line for one in proofs for line in one.assumes)),
         sum(one.seconds for one in proofs),

@@ -18,9 +18,9 @@ from quintain.evaluate.estimated import PAIRS, estimated
 from quintain.evaluate.examples import ball_of, examples, rising
 from quintain.evaluate.proved import Proved
 from quintain.evaluate.subject import Subject, tally
-from quintain.results.artefacts import ModelFile
+from quintain.results.artifacts import ModelFile
 from quintain.results.records import Claim
-from quintain.results.robustness_records import AttackRow, Attacks, Robustness
+from quintain.results.robustness_records import AttackedModel, AttackRow, CertifiedModel
 from quintain.threats.ball import contains
 from quintain.threats.l2 import L2
 
@@ -56,7 +56,7 @@ def smoothed_bracket(
     seed: int = 0,
     delivered: bool = False,
     progress: Progress = silent,
-) -> tuple[Attacks, Robustness, tuple[Claim, ...]]:
+) -> tuple[AttackedModel, CertifiedModel, tuple[Claim, ...]]:
     """Certify and attack the smoothed form of a model.
 
     The certified side holds for each example with probability ``1 - alpha``; an attacked example counts as broken only if the vote under
@@ -89,13 +89,13 @@ def smoothed_bracket(
     failed = certificate.error.numpy()
     subject = Subject(
         base.model,
-        ModelFile("smoothed", f"smoothed, sigma {plan.sigma:g}", smooth.hash, base.file.parameters, base.file.path, base.file.sha256),
+        ModelFile("smoothed", f"smoothed, sigma {plan.sigma:g}", smooth.hash, base.file.num_parameters, base.file.path, base.file.sha256),
     )
     unchanged = np.where(wrong, 0.0, math.inf)
     proved = Proved(
         examples(some, answered, radius.numpy(), unchanged, failed), "randomized smoothing", certificate.assumes, seconds, smooth.alpha
     )
-    attacks = Attacks(
+    attacks = AttackedModel(
         subject.name, subject.file.title, attacked, examples(some, answered, np.zeros(len(some)), broken, failed), ball_of(threats)
     )
     doubt = smooth.alpha * (1 + len(threats))

@@ -13,8 +13,8 @@ from quintain.data.dataset import Dataset
 from quintain.evaluate.gallery import answered
 from quintain.evaluate.pictures import drawable
 from quintain.evaluate.subject import Subject
-from quintain.results.artefacts import Gallery, Picture
-from quintain.results.robustness_records import Stuck
+from quintain.results.artifacts import Gallery, Picture
+from quintain.results.robustness_records import StickerResult
 
 
 class Fit(Protocol):
@@ -43,7 +43,7 @@ def stuck(
     folder: Path | None = None,
     pictures: int = 3,
     progress: Progress = silent,
-) -> Stuck:
+) -> StickerResult:
     """Fit a sticker on ``train`` and score it on the pictures of ``test`` that it has not seen, in views that it has not seen.
 
     Args:
@@ -63,7 +63,7 @@ def stuck(
     chance = score(subject.model, unseen, control, seed=views, target=sticker.target)
     target = "any wrong class" if sticker.target is None else test.class_names[sticker.target]
     shown = _gallery(folder, subject, unseen, (fitted, control), views, sticker.target, pictures) if folder and drawable(test.shape) else ()
-    return Stuck(subject.name, what, sticker.area, target, found.eligible, found.reached, chance.reached, shown)
+    return StickerResult(subject.name, what, sticker.area, target, found.eligible, found.reached, chance.reached, shown)
 
 
 @torch.inference_mode()

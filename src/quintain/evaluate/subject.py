@@ -12,8 +12,8 @@ from quintain.data.dataset import Dataset
 from quintain.models.classifier import Classifier
 from quintain.models.protocol import ClassifierLike
 from quintain.models.weights import save_weights
-from quintain.results.artefacts import ModelFile
-from quintain.results.tally import Tally
+from quintain.results.artifacts import ModelFile
+from quintain.results.class_counts import ClassCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +65,15 @@ def answers(model: ClassifierLike, data: Dataset, *, batch: int = 512) -> np.nda
     return result
 
 
-def clean_tally(model: ClassifierLike, data: Dataset) -> Tally:
+def clean_tally(model: ClassifierLike, data: Dataset) -> ClassCounts:
     """Right answers on the examples as they are."""
     right = answers(model, data) == data.labels
     return tally(right, data.labels, data.classes)
 
 
-def tally(right: np.ndarray, labels: np.ndarray, classes: int) -> Tally:
+def tally(right: np.ndarray, labels: np.ndarray, classes: int) -> ClassCounts:
     """Right answers class by class, from booleans (N,) and labels (N,)."""
-    return Tally(
+    return ClassCounts(
         tuple(int(value) for value in np.bincount(labels[right], minlength=classes)),
         tuple(int(value) for value in np.bincount(labels, minlength=classes)),
     )

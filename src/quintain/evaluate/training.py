@@ -10,7 +10,7 @@ from torch import nn
 
 from quintain.data.dataset import Dataset
 from quintain.evaluate.subject import Subject, clean_tally, stored
-from quintain.results.robustness_records import Training
+from quintain.results.robustness_records import TrainingRun
 
 
 def trained(
@@ -22,7 +22,7 @@ def trained(
     name: str,
     title: str,
     plan: object,
-) -> tuple[Subject, Training]:
+) -> tuple[Subject, TrainingRun]:
     """Train a net, store it and test it.
 
     Args:
@@ -37,7 +37,7 @@ def trained(
     losses = train()
     seconds = time.perf_counter() - clock
     subject = stored(net, folder, name, title, classes=test.classes)
-    return subject, Training(subject.file, clean_tally(subject.model, test), losses, seconds, told(plan))
+    return subject, TrainingRun(subject.file, clean_tally(subject.model, test), losses, seconds, told(plan))
 
 
 def told(plan: object) -> str:

@@ -20,7 +20,7 @@ from quintain.evaluate.books import Books
 from quintain.evaluate.campaign import Orders
 from quintain.evaluate.probes import Sample, asked, gradient_fails, sign
 from quintain.losses.margin import margin
-from quintain.results.robustness_records import Sign, Trust
+from quintain.results.robustness_records import AttackDiagnostics, Indicator
 
 EXAMPLES = 50
 """How many examples are probed."""
@@ -34,7 +34,7 @@ def probed(right: np.ndarray, seed: int, examples: int = EXAMPLES) -> np.ndarray
 
 def trust_of(
     orders: Orders, books: Books, model: Model, data: Dataset, right: np.ndarray, *, transferred: np.ndarray | None = None
-) -> Trust:
+) -> AttackDiagnostics:
     """Every sign that can be measured.
 
     Where a budget of queries was given, nothing more is asked of the model: only what the attacks found anyway is judged.
@@ -49,18 +49,18 @@ def trust_of(
     """
     rows = np.array(sorted(orders.probed), dtype=np.int64)
     rows = rows[~books.failed[rows]]
-    signs: list[Sign] = list(_from_rows(books, right, transferred))
+    signs: list[Indicator] = list(_from_rows(books, right, transferred))
     if not len(rows) or orders.queries is not None:
-        return Trust(tuple(signs), 0)
+        return AttackDiagnostics(tuple(signs), 0)
     with torch.inference_mode(False), suppress(TargetError):  # a model that has stopped answering leaves what was seen before
         x, y = data.batch(rows)
         sample = Sample(model, x, y, torch.from_numpy(rows), orders.sizes[-1], torch.from_numpy(np.isinf(books.radius[rows])), orders.seed)
         for one in (asked(sample, orders.target), _by_access(orders, books, right, sample, data), _near_ties(books, rows, sample, orders)):
             signs.extend(one)
-    return Trust(tuple(signs), len(rows))
+    return AttackDiagnostics(tuple(signs), len(rows))
 
 
-def _from_rows(books: Books, right: np.ndarray, transferred: np.ndarray | None) -> Iterator[Sign]:
+def _from_rows(books: Books, right: np.ndarray, transferred: np.ndarray | None) -> Iterator[Indicator]:
     lost = int(books.failed.sum())
     yield sign("no number", lost / len(right), 0.0, f"{lost} of {len(right)} examples were answered without a number")
     if transferred is not None:
@@ -73,7 +73,7 @@ def _from_rows(books: Books, right: np.ndarray, transferred: np.ndarray | None) 
         )
 
 
-def _by_access(orders: Orders, books: Books, right: np.ndarray, sample: Sample, data: Dataset) -> Iterator[Sign]:
+def _by_access(orders: Orders, books: Books, right: np.ndarray, sample: Sample, data: Dataset) -> Iterator[Indicator]:
     """Examples that only attacks without gradients broke, unless a gradient attack does after all."""
     sloped, blind = np.zeros(len(right), bool), np.zeros(len(right), bool)
     for name, column in books.columns.items():
@@ -94,7 +94,7 @@ def _by_access(orders: Orders, books: Books, right: np.ndarray, sample: Sample, 
     yield sign("score attack beats gradient attack", many / max(int(right.sum()), 1), threshold, text)
 
 
-def _near_ties(books: Books, rows: np.ndarray, sample: Sample, orders: Orders) -> Iterator[Sign]:
+def _near_ties(books: Books, rows: np.ndarray, sample: Sample, orders: Orders) -> Iterator[Indicator]:
     """Breaks whose margin is less than what the answer changes with the batch that it stands in."""
     kept = [at for at, row in enumerate(rows.tolist()) if row in books.images]
     if not kept or sample.access == "labels":

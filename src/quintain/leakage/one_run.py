@@ -18,8 +18,8 @@ from quintain.core.errors import DataError, SettingError
 from quintain.core.seeds import derive
 from quintain.core.statistics import binomial_interval, check_confidence
 from quintain.results.bounds import Bound
-from quintain.results.evidence import Levels
-from quintain.results.quantity import Basis, Kind, Quantity, Side
+from quintain.results.evidence import ConfidenceLevels
+from quintain.results.quantity import Basis, Metric, Quantity, Side
 
 GRID = (16, 8, 4, 2)
 """Besides all ``m`` coins, ``m/16``, ``m/8``, ``m/4`` and ``m/2`` of them are guessed."""
@@ -111,7 +111,7 @@ def audit_one_run(
     if len(values) != len(coins):
         raise DataError(f"{len(values)} scores and {len(coins)} coins; expected one of each for every canary, in the same order")
     _check_order(values, coins)
-    quantity = Quantity(Kind.EPSILON, delta=delta, adjacency="add/remove", unit="record") if of is None else of
+    quantity = Quantity(Metric.EPSILON, delta=delta, adjacency="add/remove", privacy_unit="record") if of is None else of
     if quantity.delta != delta:
         raise SettingError(f"delta = {delta}, but the quantity has delta = {quantity.delta}; give the same one to both")
     counts = tuple(right_guesses(values, coins, seed=seed))
@@ -124,9 +124,9 @@ def audit_one_run(
         Side.LOWER,
         value,
         Basis.STATISTICAL,
-        Levels(confidences, levels),
+        ConfidenceLevels(confidences, levels),
         method=f"one-run audit, {m} canaries",
-        assumes=("inclusion coins fair and independent", "scores computed from what is released alone"),
+        assumptions=("inclusion coins fair and independent", "scores computed from what is released alone"),
     )
     return OneRunAudit(bound, ceiling(m, delta=delta, confidence=confidence), m, guesses, correct, confidence)
 

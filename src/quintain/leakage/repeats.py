@@ -13,7 +13,7 @@ from quintain.core.errors import SettingError
 from quintain.core.statistics import check_confidence
 from quintain.leakage.one_run import OneRunAudit
 from quintain.results.bounds import CHANCE, Bound
-from quintain.results.evidence import Levels
+from quintain.results.evidence import ConfidenceLevels
 
 FIRST_ALONE = 0.999
 """Up to this confidence the first audit speaks alone; above, all speak together."""
@@ -53,9 +53,9 @@ def joint_bound(audits: Sequence[OneRunAudit]) -> Bound:
         SettingError: If they differ in what they bound, or in their confidence.
     """
     first = audits[0]
-    if any((one.bound.of, one.confidence) != (first.bound.of, first.confidence) for one in audits):
+    if any((one.bound.quantity, one.confidence) != (first.bound.quantity, first.confidence) for one in audits):
         raise SettingError("audits of several quantities, or at several confidences; expected repetitions of one audit")
-    if not isinstance(first.bound.evidence, Levels):
+    if not isinstance(first.bound.evidence, ConfidenceLevels):
         raise SettingError("an audit without levels; expected what audit_one_run gave")
     alone = dict(zip(first.bound.evidence.confidences, first.bound.evidence.values, strict=True))
     levels = {level: value for level, value in alone.items() if level <= max(first.confidence, FIRST_ALONE)}
@@ -63,4 +63,4 @@ def joint_bound(audits: Sequence[OneRunAudit]) -> Bound:
         level = float(1 - joint_error(first.confidence, k))
         if max(levels) < level < 1:
             levels[level] = min(one.epsilon for one in audits[:k])
-    return replace(first.bound, evidence=Levels(tuple(levels), tuple(levels.values())))
+    return replace(first.bound, evidence=ConfidenceLevels(tuple(levels), tuple(levels.values())))

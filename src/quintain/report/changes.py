@@ -8,13 +8,10 @@ from quintain.report import format as fmt
 from quintain.report.run import Run
 from quintain.report.summary import CONFIDENCE
 from quintain.results.bounds import Bracket
-from quintain.results.quantity import Kind
+from quintain.results.quantity import Metric, Quantity
 from quintain.results.records import Claim, Record
 
 Outcome = Literal["better", "worse", "same", "undecided", "incomparable", "added", "removed"]
-
-_MUST_AGREE = ("kind", "data", "threat", "delta", "adjacency", "unit", "released")
-"""What two claims must share; the model is what changes. Records that are kept private have another name in each run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +29,7 @@ class Change:
 
     name: str
     title: str
-    kind: Kind
+    kind: Metric
     before: tuple[float, float] | None
     after: tuple[float, float] | None
     outcome: Outcome
@@ -56,7 +53,7 @@ def _change(before: Claim | None, after: Claim | None) -> Change:
     if claim is None:
         raise AssertionError("a name comes from one of the runs")
     outcome, why = _outcome(before, after)
-    kind = claim.bracket.of.kind
+    kind = claim.bracket.quantity.metric
     was, now = (_sides(one.bracket) if one else None for one in (before, after))
     return Change(claim.name, claim.title, kind, was, now, outcome, why)
 
@@ -66,22 +63,33 @@ def _outcome(before: Claim | None, after: Claim | None) -> tuple[Outcome, str]:
         return "added", "only the second run claims it"
     if after is None:
         return "removed", "only the first run claims it"
-    private = before.bracket.of.kind is after.bracket.of.kind is Kind.EPSILON
-    shared = [word for word in _MUST_AGREE if not (private and word == "data")]
-    differing = [word for word in shared if getattr(before.bracket.of, word) != getattr(after.bracket.of, word)]
+    private = before.bracket.quantity.metric is after.bracket.quantity.metric is Metric.EPSILON
+    old, new = (_must_agree(claim.bracket.quantity) for claim in (before, after))
+    differing = [word for word in old if old[word] != new[word] and not (private and word == "data")]
     if differing:
         word = differing[0]
-        was, now = (getattr(claim.bracket.of, word) or "none" for claim in (before, after))
-        if word == "data":
-            was, now = fmt.short(was), fmt.short(now)
+        was, now = (fmt.short(str(one[word])) if word == "data" else one[word] or "none" for one in (old, new))
         return "incomparable", f"the {word} differs: {was} before, {now} after"
-    return _moved(_sides(before.bracket), _sides(after.bracket), after.bracket.of.kind)
+    return _moved(_sides(before.bracket), _sides(after.bracket), after.bracket.quantity.metric)
 
 
-def _moved(before: tuple[float, float], after: tuple[float, float], kind: Kind) -> tuple[Outcome, str]:
+def _must_agree(quantity: Quantity) -> dict[str, object]:
+    """What two claims must share; the model is what changes. Records that are kept private have another name in each run."""
+    return {
+        "kind": quantity.metric,
+        "data": quantity.data_hash,
+        "threat": quantity.threat,
+        "delta": quantity.delta,
+        "adjacency": quantity.adjacency,
+        "unit": quantity.privacy_unit,
+        "released": quantity.released,
+    }
+
+
+def _moved(before: tuple[float, float], after: tuple[float, float], kind: Metric) -> tuple[Outcome, str]:
     if before == after:
         return "same", "both sides are where they were"
-    less_is_better = kind is Kind.EPSILON
+    less_is_better = kind is Metric.EPSILON
     if after[0] > before[1]:
         return ("worse" if less_is_better else "better"), "all of the new bracket lies above the old one"
     if after[1] < before[0]:
@@ -90,4 +98,4 @@ def _moved(before: tuple[float, float], after: tuple[float, float], kind: Kind) 
 
 
 def _sides(bracket: Bracket) -> tuple[float, float]:
-    return bracket.limits(CONFIDENCE, population=False)
+    return bracket.confidence_interval(CONFIDENCE, population=False)

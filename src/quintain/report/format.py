@@ -4,7 +4,7 @@ import math
 from datetime import datetime
 
 from quintain.core import rounding, tokens
-from quintain.results.quantity import Kind, Side
+from quintain.results.quantity import Metric, Side
 
 NOTHING = "–"
 """Where there is no number."""
@@ -47,14 +47,14 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}g}"
 
 
-def quantity(kind: Kind, value: float, side: Side = Side.UPPER) -> str:
+def quantity(kind: Metric, value: float, side: Side = Side.UPPER) -> str:
     """A value in the manner of its quantity."""
-    return epsilon(value, side) if kind is Kind.EPSILON else percent(value)
+    return epsilon(value, side) if kind is Metric.EPSILON else percent(value)
 
 
-def span(kind: Kind, low: float, high: float) -> str:
+def span(kind: Metric, low: float, high: float) -> str:
     """An interval: ``69.2 .. 77.4 %``."""
-    return f"{epsilon(low, Side.LOWER)} .. {epsilon(high)}" if kind is Kind.EPSILON else span_of_shares(low, high)
+    return f"{epsilon(low, Side.LOWER)} .. {epsilon(high)}" if kind is Metric.EPSILON else span_of_shares(low, high)
 
 
 def span_of_shares(low: float, high: float) -> str:

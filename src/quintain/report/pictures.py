@@ -6,7 +6,7 @@ from pathlib import Path
 
 from quintain.core.errors import StorageError
 from quintain.core.store import read_bytes, sha256
-from quintain.results.artefacts import Picture
+from quintain.results.artifacts import Picture
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -32,13 +32,13 @@ def shown(picture: Picture, folder: Path) -> Shown:
     """The picture as it was recorded, or what is wrong with its file: missing, changed, no PNG, or outside the run folder."""
     path = folder / picture.path
     if not path.resolve().is_relative_to(folder.resolve()):
-        return Shown("", picture.caption, picture.mark, "outside the run folder")
+        return Shown("", picture.caption, picture.frame, "outside the run folder")
     try:
         data = read_bytes(path)
     except StorageError:
-        return Shown("", picture.caption, picture.mark, "picture missing")
+        return Shown("", picture.caption, picture.frame, "picture missing")
     if sha256(data) != picture.sha256:
-        return Shown("", picture.caption, picture.mark, "picture changed")
+        return Shown("", picture.caption, picture.frame, "picture changed")
     if not data.startswith(_PNG):
-        return Shown("", picture.caption, picture.mark, "not a PNG")
-    return Shown("data:image/png;base64," + base64.b64encode(data).decode(), picture.caption, picture.mark)
+        return Shown("", picture.caption, picture.frame, "not a PNG")
+    return Shown("data:image/png;base64," + base64.b64encode(data).decode(), picture.caption, picture.frame)

@@ -8,17 +8,17 @@ from quintain.report import format as fmt
 from quintain.report.bar import strip
 from quintain.report.blocks import Block, Drawing, Drawings, Fold, Grid, Heading, Pictures, Section, Text
 from quintain.report.charts import bands
-from quintain.report.evasion import against_queries, eps_of, typical, verdicts
+from quintain.report.evasion import against_queries, typical, verdicts
 from quintain.report.pictures import shown
 from quintain.report.run import Run
 from quintain.report.stickers import sticker
 from quintain.report.summary import CONFIDENCE
 from quintain.report.table import Cell, Table, cells
+from quintain.results.class_counts import ClassCounts
+from quintain.results.per_example import ExampleState, PerExample
 from quintain.results.quantity import Basis
 from quintain.results.records import Claim
-from quintain.results.robustness_records import AttackRow, Attacks, Checked, Robustness
-from quintain.results.states import PerExample, State
-from quintain.results.tally import Tally
+from quintain.results.robustness_records import AttackedModel, AttackRow, CertifiedModel, CheckResult
 
 _LEGEND = (
     ("line broken", "still right under attack"),
@@ -32,7 +32,7 @@ _POINTS = 65
 
 def training(run: Run) -> Section | None:
     """What was trained, on what, and how right it is without any change."""
-    checks = run.bodies(Checked)
+    checks = run.bodies(CheckResult)
     if not run.trainings and not checks:
         return None
     blocks: list[Block] = []
@@ -40,18 +40,18 @@ def training(run: Run) -> Section | None:
         rows = tuple(
             (
                 Cell(one.model.title),
-                _accuracy(one.clean),
-                Cell(fmt.span_of_shares(*one.clean.interval(CONFIDENCE))),
-                *cells(*_classwise(one.clean)),
-                Cell(f"{one.model.parameters:,}"),
+                _accuracy(one.clean_counts),
+                Cell(fmt.span_of_shares(*one.clean_counts.interval(CONFIDENCE))),
+                *cells(*_classwise(one.clean_counts)),
+                Cell(f"{one.model.num_parameters:,}"),
                 Cell(fmt.seconds(one.seconds)),
             )
             for one in run.trainings
         )
         head = ("model", "clean", "95 %", "balanced", "sensitivity", "specificity", "weights", "time")
         blocks.append(Grid(Table(head, rows, caption="Accuracy on unchanged test examples")))
-        blocks += _low_note(rows, run.trainings[0].clean)
-        recipes = tuple((Cell(one.model.title), Cell(one.plan, "code")) for one in run.trainings)
+        blocks += _low_note(rows, run.trainings[0].clean_counts)
+        recipes = tuple((Cell(one.model.title), Cell(one.settings, "code")) for one in run.trainings)
         blocks.append(Fold("recipes", (Grid(Table(("model", "recipe"), recipes, words=2, caption="Recipes")),)))
     blocks += [Fold("examples of each class", (Grid(_class_table(check)),)) for check in checks]
     if not run.trainings:
@@ -63,15 +63,17 @@ def attack_and_defence(run: Run, folder: Path) -> Section | None:
     """Curves, the table of attacks, and fooled examples."""
     if not run.attacks:
         return None
-    attacked = {(one.model, one.ball) for one in run.attacks}
-    both = [one for one in run.robustness if (one.model, one.ball) in attacked]
-    covered = {(one.model, one.ball) for one in both}
-    drawings = [_panel(run, one) for one in both] + [_attack_panel(run, one) for one in run.attacks if (one.model, one.ball) not in covered]
+    attacked = {(one.model, one.threat_type) for one in run.attacks}
+    both = [one for one in run.robustness if (one.model, one.threat_type) in attacked]
+    covered = {(one.model, one.threat_type) for one in both}
+    drawings = [_panel(run, one) for one in both] + [
+        _attack_panel(run, one) for one in run.attacks if (one.model, one.threat_type) not in covered
+    ]
     lead = "How accuracy falls as the change grows: what is still right after every attack, above what is proved to stay right."
     blocks: list[Block] = [text for one in run.attacks for text in verdicts(run, one)]
     blocks.append(Drawings(tuple(drawings), _LEGEND))
-    for ball in dict.fromkeys(one.ball for one in run.attacks):
-        same = [one for one in run.attacks if one.ball == ball]
+    for ball in dict.fromkeys(one.threat_type for one in run.attacks):
+        same = [one for one in run.attacks if one.threat_type == ball]
         matrix = _matrix(run, same)
         blocks += [Grid(matrix), *_low_note(matrix.rows, _at(same[0], 0.0))]
     blocks.append(Heading("After every attack, class by class"))
@@ -92,8 +94,8 @@ def certificates(run: Run) -> Section | None:
     """What is proved, how much of the gap is open, and how much is the test set's size."""
     if not run.robustness:
         return None
-    attacked = {(one.model, one.ball) for one in run.attacks}
-    apart = tuple(_panel(run, one) for one in run.robustness if (one.model, one.ball) not in attacked)
+    attacked = {(one.model, one.threat_type) for one in run.attacks}
+    apart = tuple(_panel(run, one) for one in run.robustness if (one.model, one.threat_type) not in attacked)
     blocks: list[Block] = [Drawings(apart, _LEGEND)] if apart else []
     rows = tuple(row for one in run.robustness for row in _certificate_rows(run, one))
     head = ("change", "examples", "proved", "right under attack", "open", "95 %")
@@ -109,27 +111,33 @@ def certificates(run: Run) -> Section | None:
     return Section("certificates", "Certificates", lead, tuple(blocks))
 
 
-def _panel(run: Run, one: Robustness) -> Drawing:
-    sizes = sorted({0.0, *one.curve, *one.asked})
-    proved = [one.examples.proved(size, one.classes).accuracy for size in sizes]
-    standing = [one.examples.standing(size, one.classes).accuracy for size in sizes]
+def _panel(run: Run, one: CertifiedModel) -> Drawing:
+    sizes = sorted({0.0, *one.curve_eps, *one.requested_eps})
+    proved = [one.examples.certified_counts(size, one.num_classes).accuracy for size in sizes]
+    standing = [one.examples.unbroken_counts(size, one.num_classes).accuracy for size in sizes]
     proved[0] = min(proved[0], standing[0])  # without a change there is nothing to prove: an answer is right or it is not
-    return _drawing(run, one.model, one.ball, sizes, proved, standing, sorted({0.0, *one.asked}), one.examples, one.classes)
+    return _drawing(
+        run, one.model, one.threat_type, sizes, proved, standing, sorted({0.0, *one.requested_eps}), one.examples, one.num_classes
+    )
 
 
-def _attack_panel(run: Run, one: Attacks) -> Drawing:
-    asked = sorted({0.0, *(eps_of(row) for row in one.rows)})
-    classes = max((len(row.standing.total) for row in one.rows), default=max(one.examples.labels) + 1)
+def _attack_panel(run: Run, one: AttackedModel) -> Drawing:
+    asked = sorted({0.0, *(row.eps for row in one.rows)})
+    classes = max((len(row.unbroken_counts.total) for row in one.rows), default=max(one.examples.labels) + 1)
     top = asked[-1] or 1.0
     sizes = sorted({*asked, *(top * step / (_POINTS - 1) for step in range(_POINTS))})
-    standing = [one.examples.standing(size, classes).accuracy for size in sizes]
-    return _drawing(run, one.model, one.ball, sizes, _claimed(run, one, sizes), standing, asked, one.examples, classes)
+    standing = [one.examples.unbroken_counts(size, classes).accuracy for size in sizes]
+    return _drawing(run, one.model, one.threat_type, sizes, _claimed(run, one, sizes), standing, asked, one.examples, classes)
 
 
-def _claimed(run: Run, one: Attacks, sizes: Sequence[float]) -> list[float] | None:
+def _claimed(run: Run, one: AttackedModel, sizes: Sequence[float]) -> list[float] | None:
     """What the run's claims prove of a model at each size, a proof at one size holding at every smaller one; None without any."""
-    bounds = [claim.bracket.lower for claim in run.claims if claim.model == one.model and ball_of(claim.bracket.of.threat) == one.ball]
-    proofs = [(fmt.size_of(bound.of.threat), bound.value) for bound in bounds if bound.basis is not Basis.TRIVIAL]
+    bounds = [
+        claim.bracket.lower
+        for claim in run.claims
+        if claim.model == one.model and ball_of(claim.bracket.quantity.threat) == one.threat_type
+    ]
+    proofs = [(fmt.size_of(bound.quantity.threat), bound.value) for bound in bounds if bound.basis is not Basis.TRIVIAL]
     return [max((value for at, value in proofs if at >= size), default=0.0) for size in sizes] if proofs else None
 
 
@@ -151,14 +159,14 @@ def _drawing(
         proved,
         standing,
         asked=asked,
-        baseline=examples.standing(0.0, classes).baseline,
+        baseline=examples.unbroken_counts(0.0, classes).majority_accuracy,
         title=f"size of the change, {ball.capitalize()}",
         spoken=f"{run.title(model)}, accuracy by size of the change: {said}",
     )
     return Drawing(run.title(model), svg)
 
 
-def _matrix(run: Run, attacks: Sequence[Attacks]) -> Table:
+def _matrix(run: Run, attacks: Sequence[AttackedModel]) -> Table:
     """Attack by attack and size by size, one column a model."""
     found = {(row.threat, row.attack, one.model): row for one in attacks for row in one.rows}
     names = [one.model for one in attacks]
@@ -169,7 +177,7 @@ def _matrix(run: Run, attacks: Sequence[Attacks]) -> Table:
         rows.append((Cell(fmt.threat(token), "head"),))
         for attack in dict.fromkeys(attack for other, attack, _ in found if other == token):
             hits = [found.get((token, attack, name)) for name in names]
-            rows.append((Cell(attack), *(_accuracy(hit.standing) if hit else Cell(fmt.NOTHING) for hit in hits)))
+            rows.append((Cell(attack), *(_accuracy(hit.unbroken_counts) if hit else Cell(fmt.NOTHING) for hit in hits)))
         every = [_at(one, size) for one in attacks]
         rows.append((Cell("all attacks together", "strong"), *(_accuracy(tally, strong=True) for tally in every)))
     return Table(("attack", *(run.title(name) for name in names)), tuple(rows), caption="Accuracy under attack")
@@ -187,12 +195,12 @@ def _class_by_class(run: Run) -> Table:
 
 
 def _every_attack(run: Run) -> Table:
-    def line(one: Attacks, row: AttackRow) -> tuple[Cell, ...]:
+    def line(one: AttackedModel, row: AttackRow) -> tuple[Cell, ...]:
         cost = (typical(row), fmt.number(row.forwards), fmt.number(row.backwards), fmt.seconds(row.seconds))
         return (
             *cells(run.title(one.model), row.attack, fmt.threat(row.threat)),
-            _accuracy(row.standing),
-            *cells(*_classwise(row.standing), *cost),
+            _accuracy(row.unbroken_counts),
+            *cells(*_classwise(row.unbroken_counts), *cost),
         )
 
     head = (
@@ -214,42 +222,43 @@ def _every_attack(run: Run) -> Table:
     return Table(head, tuple(line(one, row) for one in run.attacks for row in one.rows), words=3, caption=caption)
 
 
-def _certificate_rows(run: Run, one: Robustness) -> list[tuple[Cell, ...]]:
+def _certificate_rows(run: Run, one: CertifiedModel) -> list[tuple[Cell, ...]]:
     by = f", proved by {one.certifier} in {fmt.seconds(one.seconds)}" if one.certifier else ", nothing proved"
     rows: list[tuple[Cell, ...]] = [(Cell(run.title(one.model) + by),)]
-    for size in one.asked:
-        proved, standing = one.examples.proved(size, one.classes), one.examples.standing(size, one.classes)
+    for size in one.requested_eps:
+        proved, standing = one.examples.certified_counts(size, one.num_classes), one.examples.unbroken_counts(size, one.num_classes)
         states = one.examples.states(size)
-        shares = [(state, states.count(state) / len(states)) for state in State]
+        shares = [(state, states.count(state) / len(states)) for state in ExampleState]
         spoken = ", ".join(f"{fmt.percent(part)} {state.value}" for state, part in shares)
         claim = _claim(run, one, size)
-        crossed = len(one.examples.crossed(size))
+        crossed = len(one.examples.contradictory_ids(size))
         open_ = standing.accuracy - proved.accuracy
         rows.append(
             (
-                Cell(fmt.threat(f"{one.ball}:{fmt.size(size)}")),
+                Cell(fmt.threat(f"{one.threat_type}:{fmt.size(size)}")),
                 Cell(strip([(part, state.value) for state, part in _stacked(shares)], spoken)),
                 Cell(fmt.percent(proved.accuracy)),
                 _accuracy(standing),
                 Cell(f"{crossed} cross", "bad") if crossed else Cell(fmt.points(open_).lstrip("+")),
-                Cell(fmt.span_of_shares(*claim.bracket.limits(CONFIDENCE)) if claim else fmt.NOTHING),
+                Cell(fmt.span_of_shares(*claim.bracket.confidence_interval(CONFIDENCE)) if claim else fmt.NOTHING),
             )
         )
     return rows
 
 
-def _stacked(shares: Sequence[tuple[State, float]]) -> list[tuple[State, float]]:
-    order = (State.CERTIFIED, State.OPEN, State.BROKEN, State.WRONG, State.ERROR)
+def _stacked(shares: Sequence[tuple[ExampleState, float]]) -> list[tuple[ExampleState, float]]:
+    order = (ExampleState.CERTIFIED, ExampleState.OPEN, ExampleState.BROKEN, ExampleState.WRONG, ExampleState.ERROR)
     return sorted(shares, key=lambda pair: order.index(pair[0]))
 
 
-def _claim(run: Run, one: Robustness, size: float) -> Claim | None:
-    token = f"{one.ball}:{fmt.size(size)}"
+def _claim(run: Run, one: CertifiedModel, size: float) -> Claim | None:
+    token = f"{one.threat_type}:{fmt.size(size)}"
     return next(
         (
             claim
             for claim in run.claims
-            if claim.model == one.model and (claim.bracket.of.threat == token or _same_size(claim.bracket.of.threat, one.ball, size))
+            if claim.model == one.model
+            and (claim.bracket.quantity.threat == token or _same_size(claim.bracket.quantity.threat, one.threat_type, size))
         ),
         None,
     )
@@ -259,41 +268,41 @@ def _same_size(token: str, ball: str, size: float) -> bool:
     return ball_of(token) == ball and abs(fmt.size_of(token) - size) <= 1e-9
 
 
-def _sizes(attacks: Sequence[Attacks]) -> list[tuple[str, float]]:
+def _sizes(attacks: Sequence[AttackedModel]) -> list[tuple[str, float]]:
     """Tokens and their sizes, rising."""
-    return sorted({row.threat: eps_of(row) for one in attacks for row in one.rows}.items(), key=lambda pair: pair[1])
+    return sorted({row.threat: row.eps for one in attacks for row in one.rows}.items(), key=lambda pair: pair[1])
 
 
-def _at(one: Attacks, size: float) -> Tally:
-    classes = max((len(row.standing.total) for row in one.rows), default=max(one.examples.labels) + 1)
-    return one.examples.standing(size, classes)
+def _at(one: AttackedModel, size: float) -> ClassCounts:
+    classes = max((len(row.unbroken_counts.total) for row in one.rows), default=max(one.examples.labels) + 1)
+    return one.examples.unbroken_counts(size, classes)
 
 
-def _accuracy(tally: Tally, *, strong: bool = False) -> Cell:
-    low = tally.accuracy <= tally.baseline
+def _accuracy(tally: ClassCounts, *, strong: bool = False) -> Cell:
+    low = tally.accuracy <= tally.majority_accuracy
     return Cell(fmt.percent(tally.accuracy), "low" if low else "strong" if strong else "")
 
 
-def _classwise(tally: Tally) -> tuple[str, str, str]:
-    return fmt.percent(tally.balanced), fmt.percent(tally.sensitivity), fmt.percent(tally.specificity)
+def _classwise(tally: ClassCounts) -> tuple[str, str, str]:
+    return fmt.percent(tally.balanced_accuracy), fmt.percent(tally.sensitivity), fmt.percent(tally.specificity)
 
 
-def _constant(tally: Tally) -> Cell:
-    return Cell(fmt.percent(tally.baseline), "soft")
+def _constant(tally: ClassCounts) -> Cell:
+    return Cell(fmt.percent(tally.majority_accuracy), "soft")
 
 
-def _low_note(rows: Sequence[Sequence[Cell]], tally: Tally) -> tuple[Text, ...]:
+def _low_note(rows: Sequence[Sequence[Cell]], tally: ClassCounts) -> tuple[Text, ...]:
     """What the mark of a low accuracy means, where the table has one."""
     if not any(cell.tone == "low" for row in rows for cell in row):
         return ()
-    share = fmt.percent(tally.baseline)
+    share = fmt.percent(tally.majority_accuracy)
     return (Text(f"▾ no better than the best constant answer, which is right {share} of the time whatever is done to it.", "soft"),)
 
 
-def _class_table(check: Checked) -> Table:
+def _class_table(check: CheckResult) -> Table:
     """One row a class, since there may be many and their names long."""
     rows = tuple(
-        cells(name, *(f"{counts[place]:,}" if place < len(counts) else fmt.NOTHING for _, counts in check.classes))
+        cells(name, *(f"{counts[place]:,}" if place < len(counts) else fmt.NOTHING for _, counts in check.class_counts))
         for place, name in enumerate(check.class_names)
     )
-    return Table(("class", *(part for part, _ in check.classes)), rows, caption="Examples of each class")
+    return Table(("class", *(part for part, _ in check.class_counts)), rows, caption="Examples of each class")

@@ -6,16 +6,26 @@ from typing import TypeVar
 
 from quintain.core.tokens import ball_of
 from quintain.report import format as fmt
-from quintain.results.artefacts import ModelFile
-from quintain.results.bounds import Status
-from quintain.results.privacy_records import Audited, Federated, Privatized, SpecificationTest
-from quintain.results.quantity import Basis, Kind, Quantity
-from quintain.results.records import Claim, Drilled, Judged, Record
-from quintain.results.robustness_records import Attacked, Attacks, Certified, Checked, Hardened, Robustness, Stuck, Trained, Training
+from quintain.results.artifacts import ModelFile
+from quintain.results.bounds import Consistency
+from quintain.results.privacy_records import AuditResult, FederateResult, MechanismTest, PrivatizeResult
+from quintain.results.quantity import Basis, Metric, Quantity
+from quintain.results.records import Claim, DrillResult, Record, RequirementResult
+from quintain.results.robustness_records import (
+    AttackedModel,
+    AttackResult,
+    CertifiedModel,
+    CertifyResult,
+    CheckResult,
+    HardenResult,
+    StickerResult,
+    TrainingRun,
+    TrainResult,
+)
 
 B = TypeVar("B")
 
-_KINDS = (Kind.ROBUST_ACCURACY, Kind.EPSILON, Kind.CLEAN_ACCURACY)
+_KINDS = (Metric.ROBUST_ACCURACY, Metric.EPSILON, Metric.CLEAN_ACCURACY)
 """In the order of their cards."""
 
 
@@ -36,7 +46,7 @@ class Run:
 
     def bodies(self, kind: type[B]) -> tuple[B, ...]:
         """The results of one kind of step."""
-        return tuple(record.body for record in self.records if isinstance(record.body, kind))
+        return tuple(record.result for record in self.records if isinstance(record.result, kind))
 
     @property
     def claims(self) -> tuple[Claim, ...]:
@@ -44,49 +54,51 @@ class Run:
         return tuple({claim.name: claim for record in self.records for claim in record.claims}.values())
 
     @property
-    def crossings(self) -> tuple[tuple[Claim, Status], ...]:
+    def crossings(self) -> tuple[tuple[Claim, Consistency], ...]:
         """Claims whose two sides cross, among all comparisons of the run."""
         every = {(claim.name, claim.bracket): claim for record in self.records for claim in record.claims}
-        states = ((claim, claim.bracket.status_among(len(every))) for claim in every.values())
-        return tuple((claim, status) for claim, status in states if status is not Status.CONSISTENT)
+        states = ((claim, claim.bracket.consistency_among(len(every))) for claim in every.values())
+        return tuple((claim, status) for claim, status in states if status is not Consistency.CONSISTENT)
 
     @property
-    def failures(self) -> tuple[SpecificationTest, ...]:
+    def failures(self) -> tuple[MechanismTest, ...]:
         """Noise, sampling or sensitivity measured to differ from what was claimed: the accounted epsilon is void."""
-        return tuple(test for body in self.bodies(Audited) for test in body.specification if not test.passed)
+        return tuple(test for body in self.bodies(AuditResult) for test in body.mechanism_tests if not test.passed)
 
     @property
-    def judged(self) -> tuple[Judged, ...]:
+    def judged(self) -> tuple[RequirementResult, ...]:
         """Every requirement with its verdict; of two on one requirement the later."""
-        bodies = {id(record): record.body.judged for record in self.records if isinstance(record.body, Drilled)}
-        return tuple({one.requirement: one for record in self.records for one in (*record.judged, *bodies.get(id(record), ()))}.values())
+        bodies = {id(record): record.result.requirements for record in self.records if isinstance(record.result, DrillResult)}
+        return tuple(
+            {one.requirement: one for record in self.records for one in (*record.requirements, *bodies.get(id(record), ()))}.values()
+        )
 
     @property
-    def trainings(self) -> tuple[Training, ...]:
+    def trainings(self) -> tuple[TrainingRun, ...]:
         """Every training run."""
-        plain = tuple(body.training for body in self.bodies(Trained))
-        hardened = tuple(training for body in self.bodies(Hardened) for training in body.trainings)
-        return plain + hardened + tuple(body.training for body in self.bodies(Privatized))
+        plain = tuple(body.training for body in self.bodies(TrainResult))
+        hardened = tuple(training for body in self.bodies(HardenResult) for training in body.trainings)
+        return plain + hardened + tuple(body.training for body in self.bodies(PrivatizeResult))
 
     @property
     def models(self) -> tuple[ModelFile, ...]:
         """Every model that came out of the run."""
-        return tuple(training.model for training in self.trainings) + tuple(body.model for body in self.bodies(Federated))
+        return tuple(training.model for training in self.trainings) + tuple(body.model for body in self.bodies(FederateResult))
 
     @property
-    def attacks(self) -> tuple[Attacks, ...]:
+    def attacks(self) -> tuple[AttackedModel, ...]:
         """Every model under attack."""
-        return tuple(one for body in self.bodies(Attacked) + self.bodies(Hardened) for one in body.attacks)
+        return tuple(one for body in self.bodies(AttackResult) + self.bodies(HardenResult) for one in body.models)
 
     @property
-    def stickers(self) -> tuple[Stuck, ...]:
+    def stickers(self) -> tuple[StickerResult, ...]:
         """Every sticker."""
-        return tuple(one for body in self.bodies(Attacked) for one in body.stickers)
+        return tuple(one for body in self.bodies(AttackResult) for one in body.stickers)
 
     @property
-    def robustness(self) -> tuple[Robustness, ...]:
+    def robustness(self) -> tuple[CertifiedModel, ...]:
         """Every model with both sides."""
-        return tuple(one for body in self.bodies(Certified) for one in body.robustness)
+        return tuple(one for body in self.bodies(CertifyResult) for one in body.models)
 
     def title(self, model: str) -> str:
         """A model's name for people."""
@@ -97,12 +109,12 @@ class Run:
 
     def class_names(self, count: int) -> tuple[str, ...]:
         """What so many classes are called, by the checked data where there was a check."""
-        known = next((body.class_names for body in self.bodies(Checked)), ())
+        known = next((body.class_names for body in self.bodies(CheckResult)), ())
         return known if len(known) == count else tuple(f"class {index}" for index in range(count))
 
-    def requirements(self, claim: Claim) -> tuple[Judged, ...]:
+    def requirements(self, claim: Claim) -> tuple[RequirementResult, ...]:
         """What was asked of a claim."""
-        return tuple(one for one in self.judged if one.claim == claim.name)
+        return tuple(one for one in self.judged if one.claim_name == claim.name)
 
     def headline(self) -> tuple[Claim, ...]:
         """The claims that a reader sees first.
@@ -110,25 +122,25 @@ class Run:
         For each model and kind of threat the size that was asked about, else the headline size, else the middle one; every epsilon;
         every claim that a requirement was decided on, and every one whose sides cross. Accuracy without a threat comes alone only.
         """
-        asked = {one.claim for one in self.judged}
+        asked = {one.claim_name for one in self.judged}
         crossed = {claim.name for claim, _ in self.crossings}
         best = self._best()
         threats = self._headline_threats(best, asked)
         chosen = [
             claim
             for claim in best
-            if claim.name in asked | crossed or claim.bracket.of.kind is Kind.EPSILON or claim.bracket.of.threat in threats
+            if claim.name in asked | crossed or claim.bracket.quantity.metric is Metric.EPSILON or claim.bracket.quantity.threat in threats
         ]
         shown = chosen or list(best)
-        return tuple(sorted(shown, key=lambda claim: _order(claim.bracket.of)))
+        return tuple(sorted(shown, key=lambda claim: _order(claim.bracket.quantity)))
 
     def _best(self) -> tuple[Claim, ...]:
         """One claim a model and quantity: the one with more to say, of equals the later."""
         best: dict[tuple[str, Quantity], Claim] = {}
         crossed = {claim.name for claim, _ in self.crossings}
-        asked = {one.claim for one in self.judged}
+        asked = {one.claim_name for one in self.judged}
         for claim in self.claims:
-            key = (claim.model, claim.bracket.of)
+            key = (claim.model, claim.bracket.quantity)
             known = best.get(key)
             if known is None or _trivial_sides(claim) <= _trivial_sides(known):
                 best[key] = claim
@@ -138,10 +150,10 @@ class Run:
     @staticmethod
     def _headline_threats(claims: Sequence[Claim], asked: set[str]) -> set[str]:
         chosen: set[str] = set()
-        robust = [claim for claim in claims if claim.bracket.of.threat]
-        for ball in {ball_of(claim.bracket.of.threat) for claim in robust}:
-            tokens = sorted({c.bracket.of.threat for c in robust if ball_of(c.bracket.of.threat) == ball}, key=fmt.size_of)
-            wanted = [c.bracket.of.threat for c in robust if c.name in asked and c.bracket.of.threat in tokens]
+        robust = [claim for claim in claims if claim.bracket.quantity.threat]
+        for ball in {ball_of(claim.bracket.quantity.threat) for claim in robust}:
+            tokens = sorted({c.bracket.quantity.threat for c in robust if ball_of(c.bracket.quantity.threat) == ball}, key=fmt.size_of)
+            wanted = [c.bracket.quantity.threat for c in robust if c.name in asked and c.bracket.quantity.threat in tokens]
             usual = [token for token in tokens if token == "linf:4/255"]
             chosen.add((wanted or usual or [tokens[(len(tokens) - 1) // 2]])[0])
         return chosen
@@ -152,4 +164,4 @@ def _trivial_sides(claim: Claim) -> int:
 
 
 def _order(of: Quantity) -> tuple[int, str]:
-    return _KINDS.index(of.kind), "" if "linf" in of.threat else of.threat[:2]
+    return _KINDS.index(of.metric), "" if "linf" in of.threat else of.threat[:2]

@@ -8,17 +8,17 @@ from quintain.report.blocks import Block, Heading, Pictures, Text
 from quintain.report.pictures import shown
 from quintain.report.run import Run
 from quintain.report.summary import CONFIDENCE
-from quintain.results.robustness_records import Stuck
+from quintain.results.robustness_records import StickerResult
 
 
-def sticker(run: Run, one: Stuck, folder: Path) -> list[Block]:
+def sticker(run: Run, one: StickerResult, folder: Path) -> list[Block]:
     """How often it works on pictures that it was not fitted on, and what it looks like."""
-    low, high = binomial_interval(one.reached, one.eligible, CONFIDENCE)
+    low, high = binomial_interval(one.successes, one.eligible, CONFIDENCE)
     said = (
-        f"{one.what[:1].upper()}{one.what[1:]}, over at most {fmt.percent(one.area)} of the picture: "
-        f"{one.reached:,} of {one.eligible:,} pictures that it was not fitted on are read as {one.target} "
-        f"({fmt.percent(one.reached / one.eligible)}; {fmt.percent(low)} .. {fmt.percent(high)} at {fmt.percent(CONFIDENCE)}). "
-        f"The same area of random pattern: {one.control:,}."
+        f"{one.description[:1].upper()}{one.description[1:]}, over at most {fmt.percent(one.area)} of the picture: "
+        f"{one.successes:,} of {one.eligible:,} pictures that it was not fitted on are read as {one.target_class} "
+        f"({fmt.percent(one.successes / one.eligible)}; {fmt.percent(low)} .. {fmt.percent(high)} at {fmt.percent(CONFIDENCE)}). "
+        f"The same area of random pattern: {one.control_successes:,}."
     )
     blocks: list[Block] = [Heading(f"A sticker: {run.title(one.model)}"), Text(said)]
     if one.gallery:

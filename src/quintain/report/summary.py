@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from quintain.report import format as fmt
 from quintain.report.run import Run
-from quintain.results.bounds import Bracket, Status
-from quintain.results.quantity import Basis, Kind, Side
+from quintain.results.bounds import Bracket, Consistency
+from quintain.results.quantity import Basis, Metric, Side
 from quintain.results.records import Claim, Record
-from quintain.results.verdict import Answer
+from quintain.results.verdict import Decision
 
 CONFIDENCE = 0.95
 """Of every interval in the report."""
@@ -16,19 +16,19 @@ CONFIDENCE = 0.95
 FAILURE = "SPECIFICATION FAILURE"
 """What an epsilon is called whose mechanism was measured to differ from the claim."""
 
-WORDS = {Answer.PASS: "HOLDS", Answer.FAIL: "BROKEN", Answer.UNDECIDED: "UNDECIDED"}
+WORDS = {Decision.PASS: "HOLDS", Decision.FAIL: "BROKEN", Decision.UNDECIDED: "UNDECIDED"}
 """What a verdict is called in front of people."""
 
 UNATTACKED = "unchanged examples"
 """The method of an upper side for which nothing was attacked: only what is wrong already is ruled out."""
 
 _FOUND = {
-    (Kind.ROBUST_ACCURACY, Side.LOWER): ("proved", "nothing proved"),
-    (Kind.ROBUST_ACCURACY, Side.UPPER): ("attacked", "not attacked"),
-    (Kind.CLEAN_ACCURACY, Side.LOWER): ("right", "nothing known"),
-    (Kind.CLEAN_ACCURACY, Side.UPPER): ("right", "nothing known"),
-    (Kind.EPSILON, Side.LOWER): ("audited", "not audited"),
-    (Kind.EPSILON, Side.UPPER): ("accounted", "no upper bound"),
+    (Metric.ROBUST_ACCURACY, Side.LOWER): ("proved", "nothing proved"),
+    (Metric.ROBUST_ACCURACY, Side.UPPER): ("attacked", "not attacked"),
+    (Metric.CLEAN_ACCURACY, Side.LOWER): ("right", "nothing known"),
+    (Metric.CLEAN_ACCURACY, Side.UPPER): ("right", "nothing known"),
+    (Metric.EPSILON, Side.LOWER): ("audited", "not audited"),
+    (Metric.EPSILON, Side.UPPER): ("accounted", "no upper bound"),
 }
 
 
@@ -78,14 +78,14 @@ class Row:
 def verdicts(records: Sequence[Record]) -> Verdicts:
     """Requirements counted by answer, and crossing claims."""
     run = Run.of(records)
-    answers = [one.verdict.answer for one in run.judged]
+    answers = [one.verdict.decision for one in run.judged]
     crossings = [status for _, status in run.crossings]
     return Verdicts(
-        answers.count(Answer.FAIL),
-        answers.count(Answer.PASS),
-        answers.count(Answer.UNDECIDED),
-        crossings.count(Status.CONTRADICTION),
-        crossings.count(Status.SUSPECT),
+        answers.count(Decision.FAIL),
+        answers.count(Decision.PASS),
+        answers.count(Decision.UNDECIDED),
+        crossings.count(Consistency.CONTRADICTION),
+        crossings.count(Consistency.SUSPECT),
         len(run.failures),
     )
 
@@ -105,13 +105,13 @@ def every_row(records: Sequence[Record]) -> tuple[Row, ...]:
 def row(run: Run, claim: Claim) -> Row:
     """One claim as a line."""
     bracket = claim.bracket
-    kind = bracket.of.kind
+    kind = bracket.quantity.metric
     text, tone = verdict(run, claim)
     return Row(
         claim.name,
         about(claim),
         side(bracket, Side.LOWER),
-        fmt.span(kind, *bracket.limits(CONFIDENCE)),
+        fmt.span(kind, *bracket.confidence_interval(CONFIDENCE)),
         side(bracket, Side.UPPER),
         fmt.quantity(kind, bracket.baseline) if bracket.baseline is not None else "",
         text,
@@ -121,17 +121,17 @@ def row(run: Run, claim: Claim) -> Row:
 
 def about(claim: Claim) -> str:
     """What is claimed, with its threat where the title does not name it: ``Robust accuracy, plain model, Linf 4/255``."""
-    token = claim.bracket.of.threat
+    token = claim.bracket.quantity.threat
     return claim.title if not token or fmt.size(fmt.size_of(token)) in claim.title else f"{claim.title}, {fmt.threat(token)}"
 
 
 def side(bracket: Bracket, which: Side) -> str:
     """One side in words: ``proved 72.9 %``; a bound that is true without looking says so."""
     bound = bracket.lower if which is Side.LOWER else bracket.upper
-    word, nothing = _FOUND[bracket.of.kind, which]
+    word, nothing = _FOUND[bracket.quantity.metric, which]
     if bound.method == UNATTACKED:
         word = "unchanged"
-    return nothing if bound.basis is Basis.TRIVIAL else f"{word} {fmt.quantity(bracket.of.kind, bound.value, which)}"
+    return nothing if bound.basis is Basis.TRIVIAL else f"{word} {fmt.quantity(bracket.quantity.metric, bound.value, which)}"
 
 
 def verdict(run: Run, claim: Claim) -> tuple[str, str]:
@@ -139,10 +139,10 @@ def verdict(run: Run, claim: Claim) -> tuple[str, str]:
     crossings = {known.name: status for known, status in run.crossings}
     if claim.name in crossings:
         return crossings[claim.name].value, "bad"
-    if claim.bracket.of.kind is Kind.EPSILON and run.failures:
+    if claim.bracket.quantity.metric is Metric.EPSILON and run.failures:
         return FAILURE, "bad"
-    answers = [one.verdict.answer for one in run.requirements(claim)]
-    for answer, tone in ((Answer.FAIL, "bad"), (Answer.UNDECIDED, "open"), (Answer.PASS, "good")):
+    answers = [one.verdict.decision for one in run.requirements(claim)]
+    for answer, tone in ((Decision.FAIL, "bad"), (Decision.UNDECIDED, "open"), (Decision.PASS, "good")):
         if answer in answers:
             return WORDS[answer], tone
     return against_constant(claim.bracket)
@@ -150,7 +150,7 @@ def verdict(run: Run, claim: Claim) -> tuple[str, str]:
 
 def against_constant(bracket: Bracket) -> tuple[str, str]:
     """How an accuracy stands to the best constant answer on the same examples; empty where there is no such thing."""
-    if bracket.baseline is None or bracket.of.kind is Kind.EPSILON:
+    if bracket.baseline is None or bracket.quantity.metric is Metric.EPSILON:
         return "", ""
     if bracket.upper.value <= bracket.baseline:
         return "no better than a constant", "bad"

@@ -7,17 +7,17 @@ from quintain.core.lazy import lazy_exports
 if TYPE_CHECKING:
     from quintain.results.bounds import Bound as Bound
     from quintain.results.bounds import Bracket as Bracket
-    from quintain.results.bounds import Status as Status
-    from quintain.results.evidence import Counted as Counted
-    from quintain.results.evidence import Levels as Levels
+    from quintain.results.bounds import Consistency as Consistency
+    from quintain.results.class_counts import ClassCounts as ClassCounts
+    from quintain.results.evidence import ConfidenceLevels as ConfidenceLevels
+    from quintain.results.evidence import CountEvidence as CountEvidence
     from quintain.results.gate import judge as judge
+    from quintain.results.per_example import ExampleState as ExampleState
+    from quintain.results.per_example import PerExample as PerExample
     from quintain.results.quantity import Basis as Basis
     from quintain.results.quantity import Quantity as Quantity
     from quintain.results.quantity import Side as Side
     from quintain.results.requirements import Requirement as Requirement
-    from quintain.results.states import PerExample as PerExample
-    from quintain.results.states import State as State
-    from quintain.results.tally import Tally as Tally
     from quintain.results.verdict import Verdict as Verdict
 
 __getattr__, __dir__ = lazy_exports(
@@ -26,15 +26,15 @@ __getattr__, __dir__ = lazy_exports(
         "Basis": "quintain.results.quantity",
         "Bound": "quintain.results.bounds",
         "Bracket": "quintain.results.bounds",
-        "Counted": "quintain.results.evidence",
-        "Levels": "quintain.results.evidence",
-        "PerExample": "quintain.results.states",
+        "CountEvidence": "quintain.results.evidence",
+        "ConfidenceLevels": "quintain.results.evidence",
+        "PerExample": "quintain.results.per_example",
         "Quantity": "quintain.results.quantity",
         "Requirement": "quintain.results.requirements",
         "Side": "quintain.results.quantity",
-        "State": "quintain.results.states",
-        "Status": "quintain.results.bounds",
-        "Tally": "quintain.results.tally",
+        "ExampleState": "quintain.results.per_example",
+        "Consistency": "quintain.results.bounds",
+        "ClassCounts": "quintain.results.class_counts",
         "Verdict": "quintain.results.verdict",
         "judge": "quintain.results.gate",
     },

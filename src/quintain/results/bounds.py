@@ -7,9 +7,9 @@ from enum import StrEnum
 from quintain.core import rounding
 from quintain.core.errors import SettingError
 from quintain.core.statistics import binomial_tail, check_confidence
-from quintain.results.evidence import Counted, Evidence, Levels
-from quintain.results.quantity import Basis, Kind, Quantity, Side
-from quintain.results.verdict import Answer, Verdict
+from quintain.results.evidence import ConfidenceLevels, CountEvidence, Evidence
+from quintain.results.quantity import Basis, Metric, Quantity, Side
+from quintain.results.verdict import Decision, Verdict
 
 CHANCE = 1e-6
 """A crossing that chance explains with less than this probability is a contradiction."""
@@ -20,54 +20,56 @@ class Bound:
     """One side of a quantity.
 
     Args:
-        of: What is bounded.
+        quantity: What is bounded.
         side: LOWER or UPPER.
         value: The bound: on these examples where it is counted, at its first confidence where it is a level.
         basis: What it rests on.
         evidence: What it can be worked out from again.
         method: How it was found, such as ``interval bounds``.
-        assumes: What must be true for it to hold.
+        assumptions: What must be true for it to hold.
     """
 
-    of: Quantity
+    quantity: Quantity
     side: Side
     value: float
     basis: Basis
     evidence: Evidence = None
     method: str = ""
-    assumes: tuple[str, ...] = ()
+    assumptions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        low, high = self.of.kind.ends
+        low, high = self.quantity.metric.range
         if math.isnan(self.value) or not low <= self.value <= high:
-            raise SettingError(f"a {self.of.kind} of {self.value}; expected a number in [{low}, {high}]")
+            raise SettingError(f"a {self.quantity.metric} of {self.value}; expected a number in [{low}, {high}]")
 
     @classmethod
     def trivial(cls, of: Quantity, side: Side) -> "Bound":
         """What is true without looking."""
-        return cls(of, side, of.kind.ends[side is Side.UPPER], Basis.TRIVIAL, method="nothing known")
+        return cls(of, side, of.metric.range[side is Side.UPPER], Basis.TRIVIAL, method="nothing known")
 
     @property
-    def has_chance(self) -> bool:
+    def is_statistical(self) -> bool:
         """Whether it speaks of a population or rests on draws, so that it holds with a confidence only."""
         return self.evidence is not None
 
-    def at(self, confidence: float) -> float:
+    def at_confidence(self, confidence: float) -> float:
         """The bound on the population, or on the mechanism, at a one-sided confidence."""
         check_confidence(confidence)
         match self.evidence:
-            case Counted() as counted:
+            case CountEvidence() as counted:
                 return counted.on_population(self.side, confidence)
-            case Levels() as levels:
-                return levels.at(confidence, self.of.kind.ends[self.side is Side.UPPER])
+            case ConfidenceLevels() as levels:
+                return levels.at(confidence, self.quantity.metric.range[self.side is Side.UPPER])
         return self.value
 
     def on_sample(self, confidence: float) -> float:
         """The bound on these very examples: chance is that of the verdicts alone."""
-        return self.evidence.on_sample(self.side, confidence) if isinstance(self.evidence, Counted) else self.at(confidence)
+        return (
+            self.evidence.on_sample(self.side, confidence) if isinstance(self.evidence, CountEvidence) else self.at_confidence(confidence)
+        )
 
 
-class Status(StrEnum):
+class Consistency(StrEnum):
     """How the two sides of a bracket stand to each other."""
 
     CONSISTENT = "CONSISTENT"
@@ -83,49 +85,49 @@ class Bracket:
         lower: From below: proved accuracy, audited epsilon.
         upper: From above: accuracy under attack, accounted epsilon.
         baseline: What a constant answer reaches, where that means something.
-        crossed: Examples at which the two sides cross, though the counts may not.
-        errors: Examples that gave no number; any forbids PASS.
+        num_contradictory: Examples at which the two sides cross, though the counts may not.
+        num_invalid: Examples that gave no number; any forbids PASS.
     """
 
     lower: Bound
     upper: Bound
     baseline: float | None = None
-    crossed: int = 0
-    errors: int = 0
+    num_contradictory: int = 0
+    num_invalid: int = 0
 
     def __post_init__(self) -> None:
         if self.lower.side is not Side.LOWER or self.upper.side is not Side.UPPER:
             raise SettingError(f"sides {self.lower.side} and {self.upper.side}; expected a lower and an upper bound, in this order")
-        if not comparable(self.lower.of, self.upper.of):
-            raise SettingError(f"bounds on two quantities, {self.lower.of} and {self.upper.of}; a bracket needs one")
-        if self.crossed < 0 or self.errors < 0:
-            raise SettingError(f"{self.crossed} crossed and {self.errors} without a number; expected counts of examples")
+        if not comparable(self.lower.quantity, self.upper.quantity):
+            raise SettingError(f"bounds on two quantities, {self.lower.quantity} and {self.upper.quantity}; a bracket needs one")
+        if self.num_contradictory < 0 or self.num_invalid < 0:
+            raise SettingError(f"{self.num_contradictory} crossed and {self.num_invalid} without a number; expected counts of examples")
 
     @property
-    def of(self) -> Quantity:
+    def quantity(self) -> Quantity:
         """The quantity."""
-        return self.upper.of
+        return self.upper.quantity
 
     @property
-    def status(self) -> Status:
+    def consistency(self) -> Consistency:
         """Whether the two sides cross, taken as the only comparison of its run."""
-        return self.status_among(1)
+        return self.consistency_among(1)
 
-    def status_among(self, comparisons: int) -> Status:
+    def consistency_among(self, comparisons: int) -> Consistency:
         """Whether the two sides cross, when this is one of several comparisons.
 
         A crossing of proofs and witnesses is a contradiction. Where a side rests on draws it is one only if chance would bring it about
         with a probability below ``CHANCE`` over all comparisons; else it is suspect: no requirement passes on it, and it wants a rerun.
         """
-        if self.lower.value <= self.upper.value and not self.crossed:
-            return Status.CONSISTENT
+        if self.lower.value <= self.upper.value and not self.num_contradictory:
+            return Consistency.CONSISTENT
         if {self.lower.basis, self.upper.basis} <= {Basis.PROOF, Basis.WITNESS}:
-            return Status.CONTRADICTION
-        return Status.CONTRADICTION if self._unlikely(CHANCE / comparisons) else Status.SUSPECT
+            return Consistency.CONTRADICTION
+        return Consistency.CONTRADICTION if self._unlikely(CHANCE / comparisons) else Consistency.SUSPECT
 
     def at_least(self, value: float, *, confidence: float = 0.95, population: bool = True) -> Verdict:
         """Whether the quantity is at least ``value``: PASS by the lower side, FAIL by the upper, else UNDECIDED."""
-        low, high = self.limits(confidence, population=population)
+        low, high = self.confidence_interval(confidence, population=population)
         return self._verdict(low >= value, high < value, f"{_between(low, high)}, asked >= {value:g}")
 
     def at_most(self, value: float, *, confidence: float = 0.95, population: bool = True) -> Verdict:
@@ -133,40 +135,40 @@ class Bracket:
 
         An epsilon that an audit shows to be larger than ``value`` is FAIL, whatever the accountant says and however the two cross.
         """
-        low, high = self.limits(confidence, population=population)
+        low, high = self.confidence_interval(confidence, population=population)
         return self._verdict(high <= value, low > value, f"{_between(low, high)}, asked <= {value:g}")
 
-    def limits(self, confidence: float = 0.95, *, population: bool = True) -> tuple[float, float]:
+    def confidence_interval(self, confidence: float = 0.95, *, population: bool = True) -> tuple[float, float]:
         """Both sides at a joint confidence: the error is halved where both rest on chance.
 
         Args:
             confidence: That both sides hold together.
             population: Speak of the population that the examples were drawn from (default), not of these examples.
         """
-        level = (1 + confidence) / 2 if self.lower.has_chance and self.upper.has_chance else confidence
+        level = (1 + confidence) / 2 if self.lower.is_statistical and self.upper.is_statistical else confidence
         if population:
-            return self.lower.at(level), self.upper.at(level)
+            return self.lower.at_confidence(level), self.upper.at_confidence(level)
         return self.lower.on_sample(level), self.upper.on_sample(level)
 
     def _verdict(self, passes: bool, fails: bool, why: str) -> Verdict:
-        if self.status is Status.CONTRADICTION and not (fails and self.of.kind is Kind.EPSILON):
-            return Verdict(Answer.UNDECIDED, f"the two sides contradict each other, so neither can be trusted: {why}")
+        if self.consistency is Consistency.CONTRADICTION and not (fails and self.quantity.metric is Metric.EPSILON):
+            return Verdict(Decision.UNDECIDED, f"the two sides contradict each other, so neither can be trusted: {why}")
         if fails:
-            return Verdict(Answer.FAIL, why)
-        if passes and self.status is Status.SUSPECT:
-            return Verdict(Answer.UNDECIDED, f"the two sides cross, which chance may explain, so that a rerun has to decide: {why}")
-        if passes and self.errors:
-            return Verdict(Answer.UNDECIDED, f"{self.errors} examples gave no number: {why}")
-        return Verdict(Answer.PASS if passes else Answer.UNDECIDED, why)
+            return Verdict(Decision.FAIL, why)
+        if passes and self.consistency is Consistency.SUSPECT:
+            return Verdict(Decision.UNDECIDED, f"the two sides cross, which chance may explain, so that a rerun has to decide: {why}")
+        if passes and self.num_invalid:
+            return Verdict(Decision.UNDECIDED, f"{self.num_invalid} examples gave no number: {why}")
+        return Verdict(Decision.PASS if passes else Decision.UNDECIDED, why)
 
     def _unlikely(self, chance: float) -> bool:
         """Whether a crossing has less than this chance: of so many false verdicts, or of sides that still cross at that confidence."""
-        counted = [side.evidence for side in (self.lower, self.upper) if isinstance(side.evidence, Counted)]
+        counted = [side.evidence for side in (self.lower, self.upper) if isinstance(side.evidence, CountEvidence)]
         if not counted:
-            low, high = self.limits(1 - chance)
+            low, high = self.confidence_interval(1 - chance)
             return low > high
         trials, alpha = counted[0].trials, sum(evidence.alpha for evidence in counted)
-        false = max(self.crossed, round((self.lower.value - self.upper.value) * trials))
+        false = max(self.num_contradictory, round((self.lower.value - self.upper.value) * trials))
         return binomial_tail(false, trials, min(alpha, 1.0)) < chance
 
 
@@ -187,12 +189,12 @@ def comparable(lower: Quantity, upper: Quantity) -> bool:
     def implied(narrow: str, wide: str) -> bool:
         return narrow == wide or (wide, narrow) in _IMPLIED_BY
 
-    same = (lower.kind, lower.subject, lower.data, lower.threat, lower.delta, lower.adjacency) == (
-        upper.kind,
-        upper.subject,
-        upper.data,
+    same = (lower.metric, lower.subject_hash, lower.data_hash, lower.threat, lower.delta, lower.adjacency) == (
+        upper.metric,
+        upper.subject_hash,
+        upper.data_hash,
         upper.threat,
         upper.delta,
         upper.adjacency,
     )
-    return same and implied(lower.released, upper.released) and implied(lower.unit, upper.unit)
+    return same and implied(lower.released, upper.released) and implied(lower.privacy_unit, upper.privacy_unit)

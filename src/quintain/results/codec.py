@@ -9,7 +9,10 @@ from pydantic_core import PydanticSerializationError, from_json, to_json, to_jso
 
 from quintain.core.errors import RunFolderError, SettingError
 from quintain.core.store import read_bytes, write_atomically
+from quintain.results.keys import unknown_keys
 from quintain.results.records import SCHEMA, Record
+from quintain.results.upgrade import from_schema_1
+from quintain.version import __version__
 
 
 def encode(record: Record) -> bytes:
@@ -21,29 +24,54 @@ def encode(record: Record) -> bytes:
 
 
 def decode(data: bytes, *, source: str = "record") -> Record:
-    """A record from JSON.
+    """A record from JSON, of this schema or of an older one.
 
     Args:
         data: What ``encode`` gave.
         source: Named in errors.
 
     Raises:
-        RunFolderError: If it is cut short, of a newer schema, no record, or holds values that cannot be.
+        RunFolderError: If it is cut short, of a newer schema, no record, has a key that no record has, or holds values that cannot be.
     """
+    document = _document(data, source)
     try:
-        schema = from_json(data).get("schema")
-    except (ValueError, AttributeError):
-        raise RunFolderError(f"{source} is no result file or is cut short; delete it and run the step again") from None
-    if schema != SCHEMA:
-        raise RunFolderError(f"{source} has schema {schema!r}; this version reads {SCHEMA}: use the Quintain that wrote it")
+        if document["schema"] == 1:
+            document = from_schema_1(document)
+        for trouble in unknown_keys(document, Record):
+            raise RunFolderError(trouble)
+    except RunFolderError as error:
+        raise RunFolderError(
+            f"{source} holds what this Quintain does not know: {error}; use the Quintain that wrote it, or delete it and run the step again"
+        ) from None
     try:
-        return _adapter().validate_json(data)
+        return _adapter().validate_json(to_json(document, inf_nan_mode="strings"))
     except SettingError as error:
         raise RunFolderError(f"{source} holds what cannot be: {error}; delete it and run the step again") from None
     except ValidationError as error:
-        deepest = max(error.errors(), key=lambda one: len(one["loc"]))  # the kind of body that fits best says what is wrong
-        place = ".".join(map(str, deepest["loc"]))
-        raise RunFolderError(f"{source} is no result of this kind: {place}: {deepest['msg']}; delete it and run the step again") from None
+        raise RunFolderError(f"{source} is no result of this kind: {_first_trouble(error)}; delete it and run the step again") from None
+
+
+def _first_trouble(error: ValidationError) -> str:
+    """What is wrong, and where, with the kind of result that the record says it is."""
+    troubles = error.errors()
+    others = [one["loc"][:-1] for one in troubles if one["loc"][-1] == "kind" and one["type"] == "literal_error"]
+    own = [one for one in troubles if not any(one["loc"][: len(other)] == other for other in others)]
+    deepest = max(own or troubles, key=lambda one: len(one["loc"]))
+    return f"{'.'.join(map(str, deepest['loc']))}: {deepest['msg']}"
+
+
+def _document(data: bytes, source: str) -> dict[str, Any]:
+    """The parsed JSON of a record whose schema can be read."""
+    try:
+        document: dict[str, Any] = from_json(data)
+        schema = document.get("schema")
+    except (ValueError, AttributeError):
+        raise RunFolderError(f"{source} is no result file or is cut short; delete it and run the step again") from None
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise RunFolderError(f"{source} is of schema {schema}; Quintain {__version__} reads schemas 1 to {SCHEMA}: use a newer Quintain")
+    if schema not in range(1, SCHEMA + 1) or isinstance(schema, bool):
+        raise RunFolderError(f"{source} has schema {schema!r}; expected a number from 1 to {SCHEMA}: it is no result of Quintain's")
+    return document
 
 
 def save(record: Record, path: Path) -> None:

@@ -9,7 +9,7 @@ from quintain.results.quantity import Side
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class CountEvidence:
     """``hits`` of ``trials`` examples, each judged wrongly with probability at most ``alpha``.
 
     Args:
@@ -43,7 +43,7 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
-class Levels:
+class ConfidenceLevels:
     """A statistical bound worked out at several confidences, highest last.
 
     Args:
@@ -67,7 +67,7 @@ class Levels:
         return next((value for level, value in zip(self.confidences, self.values, strict=True) if level >= confidence), otherwise)
 
 
-Evidence = Counted | Levels | None
+Evidence = CountEvidence | ConfidenceLevels | None
 
 
 def _quantile(trials: int, probability: float, confidence: float) -> int:

@@ -4,15 +4,15 @@ from collections.abc import Iterable, Sequence
 
 from quintain.core.errors import ExitCode
 from quintain.core.tokens import ball_of, number, size_of
-from quintain.results.bounds import Status
-from quintain.results.records import Claim, Judged
+from quintain.results.bounds import Consistency
+from quintain.results.records import Claim, RequirementResult
 from quintain.results.requirements import Requirement
-from quintain.results.verdict import Answer, Verdict
+from quintain.results.verdict import Decision, Verdict
 
-_WORST_FIRST = (Answer.FAIL, Answer.UNDECIDED, Answer.PASS)
+_WORST_FIRST = (Decision.FAIL, Decision.UNDECIDED, Decision.PASS)
 
 
-def judge(requirement: Requirement, claims: Iterable[Claim]) -> Judged:
+def judge(requirement: Requirement, claims: Iterable[Claim]) -> RequirementResult:
     """The answer to one requirement: UNDECIDED where no claim is about it.
 
     Of two claims on one quantity the later one counts. Where a requirement covers several quantities, such as
@@ -21,18 +21,22 @@ def judge(requirement: Requirement, claims: Iterable[Claim]) -> Judged:
     claims = tuple(claims)
     found = [claim for claim in claims if _speaks(claim, requirement)]
     if not found:
-        models = sorted({claim.model for claim in claims if claim.bracket.of.kind is requirement.kind})
+        models = sorted({claim.model for claim in claims if claim.bracket.quantity.metric is requirement.metric})
         known = sorted(
-            {claim.bracket.of.threat for claim in claims if claim.bracket.of.kind is requirement.kind and claim.bracket.of.threat}
+            {
+                claim.bracket.quantity.threat
+                for claim in claims
+                if claim.bracket.quantity.metric is requirement.metric and claim.bracket.quantity.threat
+            }
         )
         what = f"{', '.join(known)} for" if known else "that of"
         about = f"; measured: {what} {', '.join(models)}" if models else ""
-        return Judged(requirement.text, Verdict(Answer.UNDECIDED, f"nothing here speaks of it{about}"), "")
-    latest = {claim.bracket.of: claim for claim in found}.values()
-    return min((_answer(requirement, claim) for claim in latest), key=lambda one: _WORST_FIRST.index(one.verdict.answer))
+        return RequirementResult(requirement.text, Verdict(Decision.UNDECIDED, f"nothing here speaks of it{about}"), "")
+    latest = {claim.bracket.quantity: claim for claim in found}.values()
+    return min((_answer(requirement, claim) for claim in latest), key=lambda one: _WORST_FIRST.index(one.verdict.decision))
 
 
-def exit_code(judged: Iterable[Judged], claims: Sequence[Claim]) -> ExitCode:
+def exit_code(judged: Iterable[RequirementResult], claims: Sequence[Claim]) -> ExitCode:
     """The exit code of all answers, by the worst of them.
 
     In this order: a contradiction; a failed requirement; an undecided one, or bounds that cross as chance may
@@ -40,30 +44,30 @@ def exit_code(judged: Iterable[Judged], claims: Sequence[Claim]) -> ExitCode:
     """
     if contradictions(claims, among=len(claims)):
         return ExitCode.ALARM
-    answers = {one.verdict.answer for one in judged}
-    if Answer.FAIL in answers:
+    answers = {one.verdict.decision for one in judged}
+    if Decision.FAIL in answers:
         return ExitCode.BROKEN
-    suspect = any(claim.bracket.status_among(len(claims)) is Status.SUSPECT for claim in claims)
-    return ExitCode.UNDECIDED if suspect or Answer.UNDECIDED in answers else ExitCode.HOLDS
+    suspect = any(claim.bracket.consistency_among(len(claims)) is Consistency.SUSPECT for claim in claims)
+    return ExitCode.UNDECIDED if suspect or Decision.UNDECIDED in answers else ExitCode.HOLDS
 
 
 def contradictions(claims: Iterable[Claim], *, among: int) -> tuple[Claim, ...]:
     """Claims whose two sides cross beyond what chance explains over ``among`` comparisons."""
-    return tuple(claim for claim in claims if claim.bracket.status_among(among) is Status.CONTRADICTION)
+    return tuple(claim for claim in claims if claim.bracket.consistency_among(among) is Consistency.CONTRADICTION)
 
 
-def _answer(requirement: Requirement, claim: Claim) -> Judged:
+def _answer(requirement: Requirement, claim: Claim) -> RequirementResult:
     ask = claim.bracket.at_least if requirement.relation == ">=" else claim.bracket.at_most
-    return Judged(requirement.text, ask(requirement.value, population=requirement.scope == "population"), claim.name)
+    return RequirementResult(requirement.text, ask(requirement.value, population=requirement.scope == "population"), claim.name)
 
 
 def _speaks(claim: Claim, requirement: Requirement) -> bool:
-    of = claim.bracket.of
+    of = claim.bracket.quantity
     return (
-        of.kind is requirement.kind
+        of.metric is requirement.metric
         and same_threat(of.threat, requirement.threat)
         and requirement.delta in (None, of.delta)
-        and (claim.model == requirement.model if requirement.model else claim.delivered)
+        and (claim.model == requirement.model if requirement.model else claim.primary)
     )
 
 

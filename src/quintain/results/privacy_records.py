@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from quintain.results.artefacts import ModelFile, Picture
+from quintain.results.artifacts import ModelFile, Picture
 from quintain.results.bounds import Bound
-from quintain.results.robustness_records import Training
-from quintain.results.tally import Tally
+from quintain.results.class_counts import ClassCounts
+from quintain.results.robustness_records import TrainingRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,98 +35,98 @@ class PrivacyPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Assurance:
+class PrivacyStatement:
     """What an epsilon speaks of and rests on.
 
     Args:
-        least: No smaller epsilon is true of the mechanism, by any accountant; None where no such bound is known.
-        telling: How often the best adversary, who knows all but whether one record is in, tells it at most; half is guessing.
+        epsilon_lower_bound: No smaller epsilon is true of the mechanism, by any accountant; None where no such bound is known.
+        adversary_accuracy: How often the best adversary, who knows all but whether one record is in, tells it at most; half is guessing.
         adjacency: Which data sets are neighbours.
-        unit: Whose presence is hidden.
+        privacy_unit: Whose presence is hidden.
         sampling: How batches are drawn.
         noise: Its kind, and where it comes from.
         reproducible: Whether it follows from a seed, so that privacy holds only against those who do not know it.
         warnings: What weakens the claim.
-        assumes: What no check can see.
+        assumptions: What no check can see.
     """
 
-    least: float | None
-    telling: float
+    epsilon_lower_bound: float | None
+    adversary_accuracy: float
     adjacency: str
-    unit: str
+    privacy_unit: str
     sampling: str
     noise: str
     reproducible: bool
     warnings: tuple[str, ...] = ()
-    assumes: tuple[str, ...] = ()
+    assumptions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class PrivateRun:
     """One more private training of the same net on the same records, with another budget or batch.
 
     Args:
         plan: Its constants and what it cost.
-        clean: Right answers on the test examples.
+        clean_counts: Right answers on the test examples.
         seconds: Wall time.
     """
 
     plan: PrivacyPlan
-    clean: Tally
+    clean_counts: ClassCounts
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class Privatized:
+class PrivatizeResult:
     """A privately trained model beside the plain one of the same architecture.
 
     Args:
         training: The private run.
-        plain: Right answers of the plain model; None where the run broke off before.
+        nonprivate_counts: Right answers of the model trained without privacy; None where the run broke off before.
         plan: The constants.
-        clipped: Share of the per-example gradients that were clipped (private: for the data's owner only).
-        assurance: What epsilon speaks of and rests on.
-        curve: The same plan at other budgets.
-        batches: The same budget with other batches.
-        together: What all private trainings of this record cost together, so what choosing among them costs at most.
-        broke_off: Why there are fewer steps than planned; empty for a finished run.
+        clipped_fraction: Fraction of the per-example gradients that were clipped (private: for the data's owner only).
+        statement: What epsilon speaks of and rests on.
+        epsilon_sweep: The same plan at other budgets.
+        batch_size_sweep: The same budget with other batches.
+        composed_epsilon: What all private trainings of this record cost together, so what choosing among them costs at most.
+        stop_reason: Why there are fewer steps than planned; empty for a finished run.
     """
 
-    training: Training
-    plain: Tally | None
+    training: TrainingRun
+    nonprivate_counts: ClassCounts | None
     plan: PrivacyPlan
-    clipped: float
-    assurance: Assurance | None = None
-    curve: tuple[Trial, ...] = ()
-    batches: tuple[Trial, ...] = ()
-    together: float | None = None
-    broke_off: str = ""
+    clipped_fraction: float
+    statement: PrivacyStatement | None = None
+    epsilon_sweep: tuple[PrivateRun, ...] = ()
+    batch_size_sweep: tuple[PrivateRun, ...] = ()
+    composed_epsilon: float | None = None
+    stop_reason: str = ""
     kind: Literal["privatize"] = "privatize"
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlanResult:
     """What private training would cost, without any of it.
 
     Args:
         plan: The constants that were asked about, and what they cost.
-        budget: The epsilon that must not be exceeded.
-        records: How many there are.
-        fitting: Steps that fit into the budget with the plan's batch and noise.
-        batches, steps: Axes of the grids.
-        noise: Noise multiplier that keeps the budget, a row a batch, a column a number of steps.
-        cost: Epsilon with the plan's noise, likewise.
+        target_epsilon: The epsilon that must not be exceeded.
+        dataset_size: How many training records there are.
+        steps_within_budget: Steps that fit into the budget with the plan's batch and noise.
+        batch_sizes, step_counts: Axes of the grids.
+        noise_grid: Noise multiplier that keeps the budget, a row a batch, a column a number of steps.
+        epsilon_grid: Epsilon with the plan's noise, likewise.
         warnings: What weakens a claim at this delta.
     """
 
     plan: PrivacyPlan
-    budget: float
-    records: int
-    fitting: int
-    batches: tuple[int, ...]
-    steps: tuple[int, ...]
-    noise: tuple[tuple[float, ...], ...]
-    cost: tuple[tuple[float, ...], ...]
+    target_epsilon: float
+    dataset_size: int
+    steps_within_budget: int
+    batch_sizes: tuple[int, ...]
+    step_counts: tuple[int, ...]
+    noise_grid: tuple[tuple[float, ...], ...]
+    epsilon_grid: tuple[tuple[float, ...], ...]
     warnings: tuple[str, ...] = ()
     kind: Literal["plan"] = "plan"
 
@@ -138,29 +138,30 @@ class AuditRun:
     Args:
         title: Such as ``the plan`` or ``control: the same without noise``.
         lower: The audited epsilon.
-        ceiling: The highest epsilon that an audit of this size can show.
+        max_auditable_epsilon: The highest epsilon that an audit of this size can show.
         canaries, guesses, correct: m, r and how many guesses were right.
         confidence: Of the lower side.
-        bins: Edges of the histogram of scores.
-        inside, outside: Counts of canaries in each bin, those trained on and those left out.
-        repeats: What each repetition showed, with fresh coins and at the same confidence: made at once where an audit crosses a claim.
+        bin_edges: Edges of the histogram of scores.
+        included_counts, excluded_counts: Canaries in each bin, those trained on and those left out.
+        repeated_epsilons: What each repetition showed, with fresh coins and at the same confidence:
+            made at once where an audit crosses a claim.
     """
 
     title: str
     lower: Bound
-    ceiling: float
+    max_auditable_epsilon: float
     canaries: int
     guesses: int
     correct: int
     confidence: float
-    bins: tuple[float, ...] = ()
-    inside: tuple[int, ...] = ()
-    outside: tuple[int, ...] = ()
-    repeats: tuple[float, ...] = ()
+    bin_edges: tuple[float, ...] = ()
+    included_counts: tuple[int, ...] = ()
+    excluded_counts: tuple[int, ...] = ()
+    repeated_epsilons: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class SpecificationTest:
+class MechanismTest:
     """A mechanism measured against what it promises.
 
     Args:
@@ -168,7 +169,7 @@ class SpecificationTest:
         expected, measured: The promised and the found number.
         p_value: Chance of a deviation like this if the promise holds.
         passed: Whether chance explains it.
-        text: For people.
+        message: For people.
     """
 
     name: str
@@ -176,24 +177,24 @@ class SpecificationTest:
     measured: float
     p_value: float
     passed: bool
-    text: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
-class Audited:
+class AuditResult:
     """The same plan attacked from below, with its positive control.
 
     Args:
         plan: The audited constants.
-        run: The audit of the plan.
+        audit: The audit of the plan.
         control: The audit of a run without noise: shows that the audit can see a leak.
-        specification: Noise and sampling as measured.
+        mechanism_tests: Noise and sampling as measured.
     """
 
     plan: PrivacyPlan
-    run: AuditRun
+    audit: AuditRun
     control: AuditRun
-    specification: tuple[SpecificationTest, ...]
+    mechanism_tests: tuple[MechanismTest, ...]
     kind: Literal["audit"] = "audit"
 
 
@@ -202,105 +203,111 @@ class Reconstruction:
     """What one attack on an update got.
 
     Args:
-        setting: What the attacker had, such as ``a plain update``.
+        update_type: What the attacker had, such as ``a plain update``.
         psnr: In dB, against the original; None where nothing was rebuilt.
         picture: The reconstruction; None where it is private and was not stored.
         leaks: Whether it is nearer to the original than what is known without the update.
         site: Whose original, from 1: where several went in, the one that the attack gains most on.
-        floor: How near to it one comes without the update; None in records of before that was worked out.
-        sites: The best try against the original of each site that went in.
-        missing: Why nothing was rebuilt; empty where something was.
+        baseline_psnr: How near to it one comes without the update; None in records of before that was worked out.
+        psnr_by_site: The best try against the original of each site that went in.
+        failure_reason: Why nothing was rebuilt; empty where something was.
     """
 
-    setting: str
+    update_type: str
     psnr: float | None
     picture: Picture | None
     leaks: bool
     site: int = 1
-    floor: float | None = None
-    sites: tuple[float, ...] = ()
-    missing: str = ""
+    baseline_psnr: float | None = None
+    psnr_by_site: tuple[float, ...] = ()
+    failure_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Leaked:
-    """One hospital's X-ray, rebuilt from what it sent, or not.
+class LeakResult:
+    """What an attacker rebuilds of one site's example from the update that the site sent.
 
     Args:
-        original: The X-ray; None where it is private and was not stored.
-        attempts: One for each way of sending.
-        baseline: The best mean picture: what no attack at all gets.
-        noise: The clip norm's share that the privatized update's noise has.
+        original: The example; None where it is private and was not stored.
+        reconstructions: One for each way of sending.
+        mean_image: The best mean picture: what no attack at all gets.
+        noise_multiplier: Noise of the privatized update, in units of the clip norm.
         seconds: Wall time of the reconstructions.
-        nearest: The nearest of the public pictures; None in records of before that was worked out.
-        floors: For each site, how near to its original the best of these comes.
-        constant: The best picture of one color; None in records of before that was worked out.
+        nearest_image: The nearest of the public pictures; None in records of before that was worked out.
+        baseline_psnr_by_site: For each site, how near to its original the best of these comes.
+        constant_image: The best picture of one color; None in records of before that was worked out.
     """
 
     original: Picture | None
-    attempts: tuple[Reconstruction, ...]
-    baseline: Reconstruction
-    noise: float
+    reconstructions: tuple[Reconstruction, ...]
+    mean_image: Reconstruction
+    noise_multiplier: float
     seconds: float
-    nearest: Reconstruction | None = None
-    floors: tuple[float, ...] = ()
-    constant: Reconstruction | None = None
+    nearest_image: Reconstruction | None = None
+    baseline_psnr_by_site: tuple[float, ...] = ()
+    constant_image: Reconstruction | None = None
     kind: Literal["leak"] = "leak"
 
     @property
-    def guesses(self) -> tuple[Reconstruction, ...]:
+    def baselines(self) -> tuple[Reconstruction, ...]:
         """What is known without any update, as far as the record has it."""
-        return tuple(one for one in (self.baseline, self.nearest, self.constant) if one is not None)
+        return tuple(one for one in (self.mean_image, self.nearest_image, self.constant_image) if one is not None)
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
-    """A hospital's part of the data, and its model when it trains alone."""
+class SiteResult:
+    """A site's part of the data, and its model when it trains alone.
+
+    Args:
+        name: What the site is called.
+        class_counts: Its examples of each class.
+        local_counts: Right answers of the model that it trains alone, on the test examples.
+    """
 
     name: str
-    classes: tuple[int, ...]
-    alone: Tally
+    class_counts: tuple[int, ...]
+    local_counts: ClassCounts
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class RoundResult:
     """One round of federated training.
 
     Args:
-        number: From 1.
-        global_model: Right answers on the test examples after it.
-        survivors, dropped: Names of hospitals.
-        exact: Whether the secure sum equals the plain integer sum of the survivors.
-        vectors_seen: Masked vectors that reached the server.
-        bytes_up: Sent by one hospital, most of all.
-        seconds: Spent on aggregation, all parties together.
+        round: Its number, from 1.
+        global_counts: Right answers on the test examples after it.
+        survivors, dropped: Names of sites.
+        sum_exact: Whether the secure sum equals the plain integer sum of the survivors.
+        masked_vectors: Masked vectors that reached the server.
+        bytes_uploaded: Sent by one site, the most of all sites.
+        seconds: Spent on aggregation, all sites and the server together.
     """
 
-    number: int
-    global_model: Tally
+    round: int
+    global_counts: ClassCounts
     survivors: tuple[str, ...]
     dropped: tuple[str, ...]
-    exact: bool
-    vectors_seen: int
-    bytes_up: int
+    sum_exact: bool
+    masked_vectors: int
+    bytes_uploaded: int
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class Federated:
-    """Hospitals that train together and show nobody their updates.
+class FederateResult:
+    """Sites that train one model together and show nobody their updates.
 
     Args:
         model: What came out.
-        sites: The hospitals.
+        sites: The sites.
         rounds: Round by round.
-        pooled: A model trained on all data in one place.
+        centralized_counts: Right answers of a model trained on all data in one place.
         protocol: Such as ``Bonawitz et al. 2017, 5 clients, threshold 4``.
     """
 
     model: ModelFile
-    sites: tuple[Site, ...]
-    rounds: tuple[Round, ...]
-    pooled: Tally
+    sites: tuple[SiteResult, ...]
+    rounds: tuple[RoundResult, ...]
+    centralized_counts: ClassCounts
     protocol: str
     kind: Literal["federate"] = "federate"

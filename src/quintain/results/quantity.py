@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class Metric(StrEnum):
     """The quantities that Quintain bounds."""
 
     CLEAN_ACCURACY = "clean_accuracy"
@@ -13,9 +13,9 @@ class Kind(StrEnum):
     EPSILON = "epsilon"
 
     @property
-    def ends(self) -> tuple[float, float]:
+    def range(self) -> tuple[float, float]:
         """Lowest and highest value that there can be: what a trivial bound says."""
-        return (0.0, math.inf) if self is Kind.EPSILON else (0.0, 1.0)
+        return (0.0, math.inf) if self is Metric.EPSILON else (0.0, 1.0)
 
 
 class Side(StrEnum):
@@ -39,21 +39,21 @@ class Quantity:
     """One well-defined number, known or not.
 
     Args:
-        kind: Accuracy under a threat, or a privacy loss.
-        subject: Hash of the weights and of the inference program.
-        data: Content hash of the examples.
-        threat: Exact token of what the adversary may change.
+        metric: Accuracy under a threat, or a privacy loss.
+        subject_hash: Hash of what is measured: a model's weights and inference program, or a private mechanism.
+        data_hash: Content hash of the examples.
+        threat: Exact spec of what the adversary may change.
         delta: The delta of an (epsilon, delta) statement.
         adjacency: Which data sets count as neighbours: ``add/remove`` or ``replace``.
-        unit: Whose privacy it is, such as ``image``.
+        privacy_unit: Whose privacy it is, such as ``image``.
         released: What the adversary sees, such as ``all iterates``.
     """
 
-    kind: Kind
-    subject: str = ""
-    data: str = ""
+    metric: Metric
+    subject_hash: str = ""
+    data_hash: str = ""
     threat: str = ""
     delta: float | None = None
     adjacency: str = ""
-    unit: str = ""
+    privacy_unit: str = ""
     released: str = ""

@@ -4,12 +4,33 @@ from dataclasses import dataclass
 from typing import Literal
 
 from quintain.results.bounds import Bracket
-from quintain.results.privacy_records import Audited, Federated, Leaked, Planned, Privatized
-from quintain.results.robustness_records import Attacked, Certified, Checked, Hardened, Trained
-from quintain.results.tally import Tally
+from quintain.results.class_counts import ClassCounts
+from quintain.results.privacy_records import AuditResult, FederateResult, LeakResult, PlanResult, PrivatizeResult
+from quintain.results.robustness_records import AttackResult, CertifyResult, CheckResult, HardenResult, TrainResult
 from quintain.results.verdict import Verdict
 
-SCHEMA = 1
+SCHEMA = 2
+
+
+@dataclass(frozen=True, slots=True)
+class NamedHash:
+    """A data set or a model, by its name and what it holds.
+
+    Args:
+        name: As people call it.
+        hash: Of a data set's content, or of a model's weights and inference program.
+    """
+
+    name: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class PackageVersion:
+    """An installed package."""
+
+    package: str
+    version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,22 +40,22 @@ class Provenance:
     Args:
         command: The command line.
         seed: The seed of every draw that is not private.
-        data: Name and content hash of the data set.
-        models: (name, hash of weights and inference program) of each model that a claim speaks of.
+        data: The data set.
+        models: Each model that a claim speaks of.
         started: UTC, ISO 8601.
         seconds: Wall time of the step.
-        versions: (package, version) pairs.
+        versions: Of Quintain and of the packages that its numbers rest on.
         device, dtype, threads, platform: Of the machine.
         reproducible: False where noise came from the operating system.
     """
 
     command: str
     seed: int
-    data: tuple[str, str]
-    models: tuple[tuple[str, str], ...]
+    data: NamedHash
+    models: tuple[NamedHash, ...]
     started: str
     seconds: float
-    versions: tuple[tuple[str, str], ...]
+    versions: tuple[PackageVersion, ...]
     device: str
     dtype: str
     threads: int
@@ -51,36 +72,36 @@ class Claim:
         title: For a card's head.
         model: Whose claim it is.
         bracket: The two sides.
-        delivered: Whether it speaks of what the run delivers, so that a requirement that names no model means it.
-        proved, standing: Class by class, behind an accuracy bracket.
+        primary: Whether it speaks of what the run delivers, so that a requirement that names no model means it.
+        lower_counts, upper_counts: Class by class, behind the two sides of an accuracy bracket.
     """
 
     name: str
     title: str
     model: str
     bracket: Bracket
-    delivered: bool = False
-    proved: Tally | None = None
-    standing: Tally | None = None
+    primary: bool = False
+    lower_counts: ClassCounts | None = None
+    upper_counts: ClassCounts | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class RequirementResult:
     """A requirement and its verdict.
 
     Args:
         requirement: As written.
         verdict: The answer and why.
-        claim: Name of the claim that decided, empty where none speaks of it.
+        claim_name: Name of the claim that decided, empty where none speaks of it.
     """
 
     requirement: str
     verdict: Verdict
-    claim: str
+    claim_name: str
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class StepTiming:
     """One finished step of a drill."""
 
     name: str
@@ -89,24 +110,36 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Drilled:
+class DrillResult:
     """A whole drill.
 
     Args:
         steps: What was done, in order.
-        judged: The requirements.
-        peak_memory: In bytes, 0 where the platform does not tell.
+        requirements: The requirements of the whole run, decided.
+        peak_memory_bytes: Most memory that was in use, 0 where the platform does not tell.
         quick: Whether it was the short form.
     """
 
-    steps: tuple[Step, ...]
-    judged: tuple[Judged, ...]
-    peak_memory: int
+    steps: tuple[StepTiming, ...]
+    requirements: tuple[RequirementResult, ...]
+    peak_memory_bytes: int
     quick: bool
     kind: Literal["drill"] = "drill"
 
 
-Body = Checked | Trained | Attacked | Hardened | Certified | Privatized | Planned | Audited | Leaked | Federated | Drilled
+StepResult = (
+    CheckResult
+    | TrainResult
+    | AttackResult
+    | HardenResult
+    | CertifyResult
+    | PrivatizeResult
+    | PlanResult
+    | AuditResult
+    | LeakResult
+    | FederateResult
+    | DrillResult
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +150,14 @@ class Record:
         schema: Version of this form.
         provenance: How it came about.
         claims: Brackets, each on one quantity.
-        judged: Requirements judged on these claims.
-        body: The step's own results.
+        result: The step's own results.
+        requirements: Requirements decided on these claims.
         notes: What the reader must know to trust it.
     """
 
     schema: int
     provenance: Provenance
     claims: tuple[Claim, ...]
-    body: Body
-    judged: tuple[Judged, ...] = ()
+    result: StepResult
+    requirements: tuple[RequirementResult, ...] = ()
     notes: tuple[str, ...] = ()

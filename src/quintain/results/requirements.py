@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from quintain.core.errors import SettingError, UnknownName
-from quintain.results.quantity import Kind
+from quintain.results.quantity import Metric
 
 _FORM = re.compile(r"\s*(?P<kind>\w+)\s*(?:\((?P<inside>[^()]*)\))?\s*(?P<relation>>=|<=)\s*(?P<value>[0-9.eE+-]+)\s*(?P<percent>%?)\s*")
 _COMMA = re.compile(r",(?![^\[\]]*\])")
@@ -18,7 +18,7 @@ class Requirement:
 
     Args:
         text: As written.
-        kind: Which quantity.
+        metric: Which quantity.
         relation: ``>=`` or ``<=``.
         value: The limit.
         threat: Token of the threat, where the quantity has one.
@@ -28,7 +28,7 @@ class Requirement:
     """
 
     text: str
-    kind: Kind
+    metric: Metric
     relation: Literal[">=", "<="]
     value: float
     threat: str = ""
@@ -50,11 +50,11 @@ class Requirement:
                 f"requirement {text!r} cannot be read; "
                 "expected a form like 'robust_accuracy(linf:4/255) >= 0.70' or 'epsilon(delta=1e-5) <= 3'"
             )
-        if match["kind"] not in list(Kind):
-            raise UnknownName("quantity", match["kind"], list(Kind))
-        kind = Kind(match["kind"])
+        if match["kind"] not in list(Metric):
+            raise UnknownName("quantity", match["kind"], list(Metric))
+        kind = Metric(match["kind"])
         plain, words = _arguments(match["inside"] or "")
-        wants = {Kind.ROBUST_ACCURACY: 1}.get(kind, 0)
+        wants = {Metric.ROBUST_ACCURACY: 1}.get(kind, 0)
         if len(plain) != wants:
             takes = "a threat such as linf:4/255" if wants else "no threat"
             raise SettingError(f"requirement {text!r}: {kind} takes {takes}, got {', '.join(plain) or 'none'}")
@@ -65,12 +65,12 @@ class Requirement:
         if delta is not None and not 0 < delta < 1:
             raise SettingError(f"requirement {text!r}: delta={words['delta']}; expected a number strictly between 0 and 1, such as 1e-5")
         value = _number(text, match["value"]) / (100 if match["percent"] else 1)
-        low, high = kind.ends
+        low, high = kind.range
         if not low <= value <= high:
             raise SettingError(f"requirement {text!r}: {value:g} is no possible {kind}; expected a number in [{low:g}, {high:g}]")
         return cls(
             text=text.strip(),
-            kind=kind,
+            metric=kind,
             relation=">=" if match["relation"] == ">=" else "<=",
             value=value,
             threat=plain[0] if plain else "",

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from quintain.results.artefacts import Gallery, ModelFile
-from quintain.results.states import PerExample
-from quintain.results.tally import Tally
+from quintain.results.artifacts import Gallery, ModelFile
+from quintain.results.class_counts import ClassCounts
+from quintain.results.per_example import PerExample
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,44 +14,44 @@ class Finding:
 
     name: str
     level: Literal["ok", "note", "warning", "error"]
-    text: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CheckResult:
     """Data and model, before anything is believed.
 
     Args:
         findings: What was looked at.
-        classes: Images of each class in each split, as (split, counts).
+        class_counts: Images of each class in each split, as (split, counts).
         class_names: What the classes are called.
         shape: (C, H, W).
     """
 
     findings: tuple[Finding, ...]
-    classes: tuple[tuple[str, tuple[int, ...]], ...]
+    class_counts: tuple[tuple[str, tuple[int, ...]], ...]
     class_names: tuple[str, ...]
     shape: tuple[int, ...]
     kind: Literal["check"] = "check"
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
+class TrainingRun:
     """One training run.
 
     Args:
         model: What came out.
-        clean: Right answers on the unchanged test examples.
+        clean_counts: Right answers on the unchanged test examples, class by class.
         losses: Mean loss of each epoch.
         seconds: Wall time.
-        plan: Its settings, for people.
+        settings: Its settings, for people.
     """
 
     model: ModelFile
-    clean: Tally
+    clean_counts: ClassCounts
     losses: tuple[float, ...]
     seconds: float
-    plan: str
+    settings: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,89 +60,89 @@ class AttackRow:
 
     Args:
         attack: Its name.
-        threat: Token.
-        standing: Right answers left, class by class.
-        forwards, backwards: Mean calls an example.
+        threat: Spec of what the adversary may change.
+        unbroken_counts: Right answers left, class by class.
+        forwards, backwards: Forward and backward passes, on average an example.
         seconds: Wall time.
-        eps: The size that the token stands for.
-        broken: Of the right answers, how many it turned.
-        queries: Rising pairs (questions an example, right answers left once each example has had so many).
+        eps: The size that the spec stands for.
+        num_broken: Of the right answers, how many it turned.
+        correct_by_queries: Rising pairs (queries an example, right answers left once each example has had so many).
     """
 
     attack: str
     threat: str
-    standing: Tally
+    unbroken_counts: ClassCounts
     forwards: float
     backwards: float
     seconds: float
     eps: float = 0.0
-    broken: int = 0
-    queries: tuple[tuple[int, int], ...] = ()
+    num_broken: int = 0
+    correct_by_queries: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Breaks:
+class BreakLog:
     """How each example fell, in the order of the record's examples; no entries where that was not written down.
 
     Args:
-        by: The first attack that broke it, with the member's name where that is an ensemble; ``unchanged`` where it is wrong as it is,
-            empty where it stands.
-        found: Questions that the attack had asked about it when it broke; 0 where nothing was needed or found.
-        forwards, backwards: Questions and gradients of all attacks together.
-        proved: Whether it was left alone, at the largest size, because a proof was given.
+        found_by: The first attack that broke it, with the member's name where that is an ensemble;
+            ``unchanged`` where it is wrong as it is, empty where it is unbroken.
+        queries_to_success: Queries that the attack had made about it when it broke; 0 where nothing was needed or found.
+        forwards, backwards: Forward and backward passes of all attacks together.
+        skipped_certified: Whether it was left alone, at the largest size, because a proof was given.
     """
 
-    by: tuple[str, ...] = ()
-    found: tuple[int, ...] = ()
+    found_by: tuple[str, ...] = ()
+    queries_to_success: tuple[int, ...] = ()
     forwards: tuple[int, ...] = ()
     backwards: tuple[int, ...] = ()
-    proved: tuple[bool, ...] = ()
+    skipped_certified: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Sign:
+class Indicator:
     """One thing that would show that an attack was weak and not the model strong.
 
     Args:
         name: What would be wrong.
         value: As measured.
-        threshold: Beyond it the sign fires.
-        fired: Whether it did.
-        evidence: In words.
+        threshold: Beyond it the indicator is triggered.
+        triggered: Whether it is.
+        message: In words.
     """
 
     name: str
     value: float
     threshold: float
-    fired: bool
-    evidence: str
+    triggered: bool
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
-class Trust:
+class AttackDiagnostics:
     """How far to trust what attacks left standing.
 
     Args:
-        signs: All that were looked for; one that could not be measured is missing.
-        examples: How many examples were probed.
+        indicators: All that were looked for; one that could not be measured is missing.
+        num_probed: How many examples were probed.
     """
 
-    signs: tuple[Sign, ...]
-    examples: int
+    indicators: tuple[Indicator, ...]
+    num_probed: int
 
     @property
-    def doubts(self) -> tuple[Sign, ...]:
-        """The signs that fired."""
-        return tuple(sign for sign in self.signs if sign.fired)
+    def triggered(self) -> tuple[Indicator, ...]:
+        """The indicators that are triggered."""
+        return tuple(one for one in self.indicators if one.triggered)
 
     @property
-    def verdict(self) -> str:
+    def summary(self) -> str:
         """``high``, or ``doubtful, because ...``."""
-        return f"doubtful, because {'; '.join(sign.evidence for sign in self.doubts)}" if self.doubts else "high"
+        return f"doubtful, because {'; '.join(sign.message for sign in self.triggered)}" if self.triggered else "high"
 
 
 @dataclass(frozen=True, slots=True)
-class Attacks:
+class AttackedModel:
     """What attacks did to one model.
 
     Args:
@@ -150,109 +150,109 @@ class Attacks:
         title: For people.
         rows: Attack by attack and size by size.
         examples: The smallest change found for each example; nothing proved.
-        ball: ``linf`` or ``l2``.
+        threat_type: Such as ``linf``, ``l2`` or ``mask:eyeglasses``.
         gallery: Rows of clean picture, change, adversarial picture.
-        breaks: How each example fell.
-        trust: Signs of weak attacks.
-        target: The class that was to be answered; any wrong class if not given.
-        halted: Why the run broke off; empty where it is whole.
-        unfinished: Examples that some attack has not met, since the run broke off: they count as standing there.
+        break_log: How each example was broken.
+        diagnostics: Indicators of weak attacks; None where none were looked for.
+        target_class: The class that the attacks aimed at; any wrong class if None.
+        stop_reason: Why the run broke off; empty where it is whole.
+        num_unattacked: Examples that some attack has not met, since the run broke off: they count as unbroken there.
     """
 
     model: str
     title: str
     rows: tuple[AttackRow, ...]
     examples: PerExample
-    ball: str
+    threat_type: str
     gallery: Gallery = ()
-    breaks: Breaks = Breaks()
-    trust: Trust | None = None
-    target: int | None = None
-    halted: str = ""
-    unfinished: int = 0
+    break_log: BreakLog = BreakLog()
+    diagnostics: AttackDiagnostics | None = None
+    target_class: int | None = None
+    stop_reason: str = ""
+    num_unattacked: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Stuck:
+class StickerResult:
     """One sticker on many pictures, none of which it was fitted on, beside the same area of random pattern.
 
     Args:
         model: The model's name.
-        what: What it is, such as ``a side marker of metal``.
+        description: What it is, such as ``a side marker of metal``.
         area: The largest share of the picture that it covers.
-        target: The class to be answered.
+        target_class: The class that the sticker aims at.
         eligible: Pictures of other classes that were answered rightly without it.
-        reached: Those of them that are answered with the target.
-        control: Those of them that are, with a random pattern.
+        successes: Those of them that are answered with the target class.
+        control_successes: Those of them that are, with a random pattern.
         gallery: Rows of clean picture, picture with the sticker, picture with the random pattern.
     """
 
     model: str
-    what: str
+    description: str
     area: float
-    target: str
+    target_class: str
     eligible: int
-    reached: int
-    control: int
+    successes: int
+    control_successes: int
     gallery: Gallery = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Robustness:
+class CertifiedModel:
     """Both sides of one model, example by example.
 
     Args:
         model: The model's name.
         title: For people.
         certifier: What proved the lower side.
-        ball: ``linf`` or ``l2``.
+        threat_type: Such as ``linf``, ``l2`` or ``mask:eyeglasses``.
         examples: Both radii of each example.
-        asked: The sizes that were asked about.
-        classes: How many classes there are.
-        curve: Sizes at which to draw the curves.
+        requested_eps: The sizes that were asked for.
+        num_classes: How many classes there are.
+        curve_eps: Sizes at which to draw the curves.
         seconds: Wall time of the proofs.
     """
 
     model: str
     title: str
     certifier: str
-    ball: str
+    threat_type: str
     examples: PerExample
-    asked: tuple[float, ...]
-    classes: int
-    curve: tuple[float, ...]
+    requested_eps: tuple[float, ...]
+    num_classes: int
+    curve_eps: tuple[float, ...]
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class TrainResult:
     """A plainly trained model."""
 
-    training: Training
+    training: TrainingRun
     kind: Literal["train"] = "train"
 
 
 @dataclass(frozen=True, slots=True)
-class Attacked:
+class AttackResult:
     """Models under attack; ``stickers`` are changes of one kind for all pictures."""
 
-    attacks: tuple[Attacks, ...]
-    stickers: tuple[Stuck, ...] = ()
+    models: tuple[AttackedModel, ...]
+    stickers: tuple[StickerResult, ...] = ()
     kind: Literal["attack"] = "attack"
 
 
 @dataclass(frozen=True, slots=True)
-class Hardened:
+class HardenResult:
     """Models trained to stand, and what the same attacks do to them."""
 
-    trainings: tuple[Training, ...]
-    attacks: tuple[Attacks, ...]
+    trainings: tuple[TrainingRun, ...]
+    models: tuple[AttackedModel, ...]
     kind: Literal["harden"] = "harden"
 
 
 @dataclass(frozen=True, slots=True)
-class Certified:
+class CertifyResult:
     """What is proved of each model."""
 
-    robustness: tuple[Robustness, ...]
+    models: tuple[CertifiedModel, ...]
     kind: Literal["certify"] = "certify"

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import NoReturn
 
 
-class Answer(StrEnum):
+class Decision(StrEnum):
     """Three answers: a bracket may leave a requirement open."""
 
     PASS = "PASS"
@@ -18,17 +18,17 @@ class Verdict:
     """An answer and its reason.
 
     Args:
-        answer: PASS, FAIL or UNDECIDED.
-        why: One sentence with the numbers that decided.
+        decision: PASS, FAIL or UNDECIDED.
+        reason: One sentence with the numbers that decided.
     """
 
-    answer: Answer
-    why: str
+    decision: Decision
+    reason: str
 
     @property
-    def holds(self) -> bool:
+    def passed(self) -> bool:
         """Whether the answer is PASS."""
-        return self.answer is Answer.PASS
+        return self.decision is Decision.PASS
 
     def __bool__(self) -> NoReturn:
         """A verdict has three answers, so it is no truth value.

@@ -42,7 +42,7 @@ def run(
     from quintain.evaluate.choice import chosen
     from quintain.evaluate.pieces import forget
     from quintain.evaluate.team import joined
-    from quintain.results.robustness_records import Attacked
+    from quintain.results.robustness_records import AttackResult
 
     team = joined()
     session = Session("attack", data, model, weights, seed, out, tuple(require or ()), split, limit, target, UNFINISHED)
@@ -78,8 +78,8 @@ def run(
     again = command_line() if out else f"{command_line()} --out {shlex.quote(str(folder))}"
     session.console.print(f"run folder {folder}; if it is cut off, this goes on: {again}", style="dim", markup=False, soft_wrap=True)
     code = session.finish(work)
-    body = done[0].body
-    halted = body.attacks[0].halted if isinstance(body, Attacked) else ""
+    body = done[0].result
+    halted = body.models[0].stop_reason if isinstance(body, AttackResult) else ""
     if halted:
         raise TargetError(f"{halted}. What was found so far is in {folder}; once the model answers again, this goes on: {again}")
     forget(folder / UNFINISHED)

@@ -24,7 +24,7 @@ def run(
         return found[0]
 
     code = session.finish(work)
-    wrong = any(finding.level == "error" for finding in getattr(found[0].body, "findings", ()))
+    wrong = any(finding.level == "error" for finding in getattr(found[0].result, "findings", ()))
     return ExitCode.TARGET if wrong and code == ExitCode.HOLDS else code
 
 

@@ -9,7 +9,7 @@ from quintain.evaluate.attacked import attack_models
 from quintain.evaluate.campaign import Attack
 from quintain.evaluate.outcome import Outcome
 from quintain.evaluate.stickers import stuck
-from quintain.results.robustness_records import Attacked
+from quintain.results.robustness_records import AttackResult
 
 PICTURES = 6
 
@@ -46,4 +46,4 @@ def run(stage: Stage) -> Outcome:
         folder=stage.folder,
         progress=stage.progress,
     )
-    return Outcome(Attacked((plain,), (marker,)))
+    return Outcome(AttackResult((plain,), (marker,)))

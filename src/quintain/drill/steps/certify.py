@@ -8,7 +8,7 @@ from quintain.evaluate.outcome import Outcome
 from quintain.evaluate.proved import prove
 from quintain.evaluate.smoothing import Smoothing, smoothed_bracket
 from quintain.results.records import Claim
-from quintain.results.robustness_records import Certified, Robustness
+from quintain.results.robustness_records import CertifiedModel, CertifyResult
 from quintain.threats import L2
 
 SMOOTHED_SIZES = (0.25, 0.5)
@@ -18,7 +18,7 @@ def run(stage: Stage) -> Outcome:
     """Interval bounds on the plain and the two hardened models, randomized smoothing on the noise-trained one."""
     attacked = stage.attacks()
     files = {file.name: file for file in (stage.trained().training.model, *(one.model for one in stage.hardened().trainings))}
-    robustness: list[Robustness] = []
+    robustness: list[CertifiedModel] = []
     claims: list[Claim] = []
     for name in attacked:
         subject = stage.subject(files[name])
@@ -35,4 +35,4 @@ def run(stage: Stage) -> Outcome:
         delivered=True,
         progress=stage.progress,
     )
-    return Outcome(Certified((*robustness, smooth)), (*claims, *found))
+    return Outcome(CertifyResult((*robustness, smooth)), (*claims, *found))

@@ -8,7 +8,7 @@ from quintain.evaluate.hardening import harden, lasting
 from quintain.evaluate.outcome import Outcome
 from quintain.harden import IntervalTraining, NoiseTraining, PGDTraining
 from quintain.harden.plan import Plan
-from quintain.results.robustness_records import Hardened
+from quintain.results.robustness_records import HardenResult
 from quintain.threats import Linf
 
 SIGMA = 0.25
@@ -47,4 +47,4 @@ def run(stage: Stage) -> Outcome:
             attacked.append(
                 attack_models(subject, stage.test, stage.threats, attacks(stage), seed=stage.seed("attack"), progress=stage.progress)
             )
-    return Outcome(Hardened(tuple(trainings), tuple(attacked)), tuple(claims))
+    return Outcome(HardenResult(tuple(trainings), tuple(attacked)), tuple(claims))

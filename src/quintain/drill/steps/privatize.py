@@ -19,6 +19,6 @@ def run(stage: Stage) -> Outcome:
         stage.test,
         budget(stage),
         folder=stage.folder,
-        plain=stage.trained().training.clean,
+        plain=stage.trained().training.clean_counts,
         progress=stage.progress,
     )

@@ -4,7 +4,7 @@ from quintain.drill.stage import Stage
 from quintain.evaluate.brackets import clean_claim
 from quintain.evaluate.outcome import Outcome
 from quintain.evaluate.training import trained
-from quintain.results.robustness_records import Trained
+from quintain.results.robustness_records import TrainResult
 from quintain.training import Plain, Recipe, fit
 
 
@@ -20,4 +20,4 @@ def run(stage: Stage) -> Outcome:
         return done.losses
 
     subject, training = trained(net, train, stage.folder, stage.test, name="plain", title="plain model", plan=recipe)
-    return Outcome(Trained(training), (clean_claim(subject, stage.test),))
+    return Outcome(TrainResult(training), (clean_claim(subject, stage.test),))

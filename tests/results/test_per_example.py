@@ -7,39 +7,46 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quintain.core.errors import SettingError
-from quintain.results import PerExample, State, Tally
+from quintain.results import ClassCounts, ExampleState, PerExample
 
 INF = math.inf
 SIX = PerExample(
     ids=(0, 1, 2, 3, 4, 5),
     labels=(0, 0, 1, 1, 1, 1),
     predicted=(0, 1, 1, 1, 1, -1),
-    safe_radius=(0.05, 0.0, 0.02, 0.0, 0.0, 0.0),
+    certified_radius=(0.05, 0.0, 0.02, 0.0, 0.0, 0.0),
     broken_radius=(INF, 0.0, 0.03, 0.01, INF, 0.0),
-    failed=(False, False, False, False, False, True),
+    invalid=(False, False, False, False, False, True),
 )
 
 
 def test_states_at_a_size():
-    assert SIX.states(0.02) == (State.CERTIFIED, State.WRONG, State.CERTIFIED, State.BROKEN, State.OPEN, State.ERROR)
-    assert SIX.states(0.04)[2] is State.BROKEN
+    assert SIX.states(0.02) == (
+        ExampleState.CERTIFIED,
+        ExampleState.WRONG,
+        ExampleState.CERTIFIED,
+        ExampleState.BROKEN,
+        ExampleState.OPEN,
+        ExampleState.ERROR,
+    )
+    assert SIX.states(0.04)[2] is ExampleState.BROKEN
 
 
 def test_counts_at_a_size():
-    assert SIX.proved(0.02, 2) == Tally((1, 1), (2, 4))
-    assert SIX.standing(0.02, 2) == Tally((1, 3), (2, 4))
+    assert SIX.certified_counts(0.02, 2) == ClassCounts((1, 1), (2, 4))
+    assert SIX.unbroken_counts(0.02, 2) == ClassCounts((1, 3), (2, 4))
 
 
 def test_an_example_without_a_number_is_neither_robust_below_nor_broken_above():
-    assert SIX.proved(0.0, 2).right[1] < SIX.standing(0.0, 2).right[1]
+    assert SIX.certified_counts(0.0, 2).correct[1] < SIX.unbroken_counts(0.0, 2).correct[1]
 
 
 def test_no_examples_cross_here_and_one_does_from_the_size_that_breaks_what_was_proved():
-    assert SIX.crossed(0.02) == ()
+    assert SIX.contradictory_ids(0.02) == ()
     both = PerExample((7,), (1,), (1,), (0.05,), (0.01,), (False,))
-    assert both.crossed(0.02) == (7,)
-    assert both.crossed(0.06) == (7,)
-    assert both.crossed(0.005) == ()
+    assert both.contradictory_ids(0.02) == (7,)
+    assert both.contradictory_ids(0.06) == (7,)
+    assert both.contradictory_ids(0.005) == ()
 
 
 @pytest.mark.parametrize(
@@ -49,7 +56,7 @@ def test_no_examples_cross_here_and_one_does_from_the_size_that_breaks_what_was_
 def test_a_proved_radius_with_another_answer_than_the_label_crosses_at_every_size(predicted, safe, failed, crosses):
     broken = 0.0 if predicted else INF
     one = PerExample((7,), (0,), (predicted,), (safe,), (broken,), (failed,))
-    assert all(one.crossed(eps) == ((7,) if crosses else ()) for eps in (0.0, 0.01, 1.0))
+    assert all(one.contradictory_ids(eps) == ((7,) if crosses else ()) for eps in (0.0, 0.01, 1.0))
 
 
 radius = st.one_of(st.just(0.0), st.just(INF), st.floats(0, 1))
@@ -64,10 +71,10 @@ def test_curves_fall_with_the_size_of_change(rows, a, b):
     labels, predicted, safe, broken = zip(*rows, strict=True)
     examples = PerExample(tuple(range(len(rows))), labels, predicted, safe, broken, (False,) * len(rows))
     low, high = sorted((a, b))
-    assert examples.proved(high, 2).hits <= examples.proved(low, 2).hits
-    assert examples.standing(high, 2).hits <= examples.standing(low, 2).hits
-    if not examples.crossed(low):
-        assert examples.proved(low, 2).hits <= examples.standing(low, 2).hits
+    assert examples.certified_counts(high, 2).num_correct <= examples.certified_counts(low, 2).num_correct
+    assert examples.unbroken_counts(high, 2).num_correct <= examples.unbroken_counts(low, 2).num_correct
+    if not examples.contradictory_ids(low):
+        assert examples.certified_counts(low, 2).num_correct <= examples.unbroken_counts(low, 2).num_correct
 
 
 def test_columns_have_one_length():
@@ -82,22 +89,22 @@ def test_a_radius_is_a_number_from_zero_up(safe, broken):
 
 
 def test_a_tally_gives_the_accuracies_of_the_field():
-    tally = Tally((138, 376), (234, 390))
+    tally = ClassCounts((138, 376), (234, 390))
     assert tally.accuracy == 514 / 624
     assert tally.specificity == 138 / 234
     assert tally.sensitivity == 376 / 390
-    assert tally.balanced == pytest.approx((138 / 234 + 376 / 390) / 2)
-    assert tally.baseline == 390 / 624
+    assert tally.balanced_accuracy == pytest.approx((138 / 234 + 376 / 390) / 2)
+    assert tally.majority_accuracy == 390 / 624
     assert tally.interval()[0] < tally.accuracy < tally.interval()[1]
 
 
 def test_of_three_classes_there_is_no_sensitivity():
-    tally = Tally((1, 2, 0), (2, 2, 0))
+    tally = ClassCounts((1, 2, 0), (2, 2, 0))
     assert tally.sensitivity is None
-    assert tally.balanced == pytest.approx(0.75)
+    assert tally.balanced_accuracy == pytest.approx(0.75)
 
 
 @pytest.mark.parametrize(("right", "total"), [((1,), (0,)), ((1, 1), (1,)), ((), ()), ((0, 0), (0, 0))])
 def test_impossible_tallies_are_refused(right, total):
     with pytest.raises(SettingError):
-        Tally(right, total)
+        ClassCounts(right, total)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from quintain.core.errors import SettingError
-from quintain.results.tally import Tally
+from quintain.results.class_counts import ClassCounts
 
 
-class State(StrEnum):
+class ExampleState(StrEnum):
     """Of one example, at one size of change."""
 
     CERTIFIED = "certified"
@@ -26,50 +26,57 @@ class PerExample:
         ids: Row of each example in its data set.
         labels: True classes.
         predicted: Answers to the unchanged examples; -1 where the model gave no number or abstained.
-        safe_radius: Largest size of change proved harmless; 0 where nothing is proved.
+        certified_radius: Largest size of change proved harmless; 0 where nothing is proved.
         broken_radius: Smallest change found that breaks it; infinite where none was found, 0 where it is wrong unchanged.
-        failed: Whether the model or a bound gave no number.
+        invalid: Whether the model or a bound gave no number.
     """
 
     ids: tuple[int, ...]
     labels: tuple[int, ...]
     predicted: tuple[int, ...]
-    safe_radius: tuple[float, ...]
+    certified_radius: tuple[float, ...]
     broken_radius: tuple[float, ...]
-    failed: tuple[bool, ...]
+    invalid: tuple[bool, ...]
 
     def __post_init__(self) -> None:
-        lengths = {len(self.ids), len(self.labels), len(self.predicted), len(self.safe_radius), len(self.broken_radius), len(self.failed)}
+        lengths = {
+            len(self.ids),
+            len(self.labels),
+            len(self.predicted),
+            len(self.certified_radius),
+            len(self.broken_radius),
+            len(self.invalid),
+        }
         if len(lengths) != 1:
             raise SettingError(f"columns of {sorted(lengths)} examples; expected one length")
-        strange = [radius for radius in (*self.safe_radius, *self.broken_radius) if not radius >= 0]
+        strange = [radius for radius in (*self.certified_radius, *self.broken_radius) if not radius >= 0]
         if strange:
             raise SettingError(f"a radius of {strange[0]}; expected a number from 0 up, with what gave none marked as failed")
 
-    def state(self, row: int, eps: float) -> State:
+    def state(self, row: int, eps: float) -> ExampleState:
         """The state of one example when changes up to ``eps`` are allowed; broken wins where the two sides cross."""
-        if self.failed[row]:
-            return State.ERROR
+        if self.invalid[row]:
+            return ExampleState.ERROR
         if self.predicted[row] != self.labels[row]:
-            return State.WRONG
+            return ExampleState.WRONG
         if self.broken_radius[row] <= eps:
-            return State.BROKEN
-        return State.CERTIFIED if self._proved(row, eps) else State.OPEN
+            return ExampleState.BROKEN
+        return ExampleState.CERTIFIED if self._proved(row, eps) else ExampleState.OPEN
 
-    def states(self, eps: float) -> tuple[State, ...]:
+    def states(self, eps: float) -> tuple[ExampleState, ...]:
         """The state of every example at ``eps``."""
         return tuple(self.state(row, eps) for row in range(len(self.ids)))
 
-    def proved(self, eps: float, classes: int) -> Tally:
+    def certified_counts(self, eps: float, classes: int) -> ClassCounts:
         """Examples answered rightly and proved to stay so."""
         return self._tally(classes, [self._proved(row, eps) for row in range(len(self.ids))])
 
-    def standing(self, eps: float, classes: int) -> Tally:
+    def unbroken_counts(self, eps: float, classes: int) -> ClassCounts:
         """Examples answered rightly that no attack found has broken; an example that gave no number counts as standing."""
-        kept = [self.failed[row] or (self._right(row) and radius > eps) for row, radius in enumerate(self.broken_radius)]
+        kept = [self.invalid[row] or (self._right(row) and radius > eps) for row, radius in enumerate(self.broken_radius)]
         return self._tally(classes, kept)
 
-    def crossed(self, eps: float) -> tuple[int, ...]:
+    def contradictory_ids(self, eps: float) -> tuple[int, ...]:
         """Ids of the examples at which the two sides cross when changes up to ``eps`` are allowed: an alarm.
 
         Each has a proved radius above 0, and is either answered wrongly as it is or broken by a change inside that radius. No number
@@ -78,22 +85,22 @@ class PerExample:
         return tuple(name for row, name in enumerate(self.ids) if self._refuted(row, eps))
 
     def _refuted(self, row: int, eps: float) -> bool:
-        if self.failed[row] or not self.safe_radius[row] > 0:
+        if self.invalid[row] or not self.certified_radius[row] > 0:
             return False
         if self.predicted[row] != self.labels[row]:
             return self.predicted[row] >= 0
-        return self.broken_radius[row] <= min(eps, self.safe_radius[row])
+        return self.broken_radius[row] <= min(eps, self.certified_radius[row])
 
     def _proved(self, row: int, eps: float) -> bool:
         """Whether a proof of this size is there; a radius of 0 is none, also at size 0."""
-        return self._right(row) and self.safe_radius[row] >= eps and self.safe_radius[row] > 0
+        return self._right(row) and self.certified_radius[row] >= eps and self.certified_radius[row] > 0
 
     def _right(self, row: int) -> bool:
-        return self.predicted[row] == self.labels[row] and not self.failed[row]
+        return self.predicted[row] == self.labels[row] and not self.invalid[row]
 
-    def _tally(self, classes: int, kept: Sequence[bool]) -> Tally:
+    def _tally(self, classes: int, kept: Sequence[bool]) -> ClassCounts:
         right, total = [0] * classes, [0] * classes
         for label, keep in zip(self.labels, kept, strict=True):
             total[label] += 1
             right[label] += keep
-        return Tally(tuple(right), tuple(total))
+        return ClassCounts(tuple(right), tuple(total))

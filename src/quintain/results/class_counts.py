@@ -7,45 +7,45 @@ from quintain.core.statistics import binomial_interval
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class ClassCounts:
     """How many examples of each true class were answered rightly.
 
     Args:
-        right: Right answers of each class.
+        correct: Right answers of each class.
         total: Examples of each class.
     """
 
-    right: tuple[int, ...]
+    correct: tuple[int, ...]
     total: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if len(self.right) != len(self.total) or any(not 0 <= r <= t for r, t in zip(self.right, self.total, strict=True)):
-            raise SettingError(f"right {self.right} of {self.total}; expected one count per class, none above its total")
+        if len(self.correct) != len(self.total) or any(not 0 <= r <= t for r, t in zip(self.correct, self.total, strict=True)):
+            raise SettingError(f"right {self.correct} of {self.total}; expected one count per class, none above its total")
         if not sum(self.total):
             raise SettingError("no examples to count; expected at least one")
 
     @property
-    def examples(self) -> int:
+    def num_examples(self) -> int:
         """How many examples there are."""
         return sum(self.total)
 
     @property
-    def hits(self) -> int:
+    def num_correct(self) -> int:
         """How many were answered rightly."""
-        return sum(self.right)
+        return sum(self.correct)
 
     @property
     def accuracy(self) -> float:
         """Share of right answers."""
-        return self.hits / self.examples
+        return self.num_correct / self.num_examples
 
     @property
     def recalls(self) -> tuple[float | None, ...]:
         """Share of right answers in each class, None where a class is empty."""
-        return tuple(r / t if t else None for r, t in zip(self.right, self.total, strict=True))
+        return tuple(r / t if t else None for r, t in zip(self.correct, self.total, strict=True))
 
     @property
-    def balanced(self) -> float:
+    def balanced_accuracy(self) -> float:
         """Mean of the classes' shares: 1/K for any constant answer."""
         shares = [share for share in self.recalls if share is not None]
         return sum(shares) / len(shares)
@@ -61,10 +61,10 @@ class Tally:
         return self.recalls[0] if len(self.total) == 2 else None
 
     @property
-    def baseline(self) -> float:
+    def majority_accuracy(self) -> float:
         """Accuracy of the best constant answer."""
-        return max(self.total) / self.examples
+        return max(self.total) / self.num_examples
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """Clopper-Pearson interval of the accuracy in the population that the examples were drawn from."""
-        return binomial_interval(self.hits, self.examples, confidence)
+        return binomial_interval(self.num_correct, self.num_examples, confidence)

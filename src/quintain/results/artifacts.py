@@ -12,13 +12,13 @@ class Picture:
         path: Relative to the run folder.
         sha256: Of the file.
         caption: What is seen.
-        mark: ``good``, ``bad``, ``reference`` or empty: the colour of its frame.
+        frame: ``good``, ``bad``, ``reference`` or empty: what the color of its frame says.
     """
 
     path: str
     sha256: str
     caption: str
-    mark: Literal["", "good", "bad", "reference"] = ""
+    frame: Literal["", "good", "bad", "reference"] = ""
 
 
 Gallery = tuple[tuple[Picture, ...], ...]
@@ -32,15 +32,15 @@ class ModelFile:
     Args:
         name: Such as ``certified``.
         title: For people, such as ``certified training``.
-        subject: Hash of weights and inference program.
-        parameters: How many.
+        model_hash: Hash of weights and inference program.
+        num_parameters: How many weights it has.
         path: Of the safetensors file, relative to the run folder; empty where the model is the user's own file.
         sha256: Of that file.
     """
 
     name: str
     title: str
-    subject: str
-    parameters: int
+    model_hash: str
+    num_parameters: int
     path: str = ""
     sha256: str = ""
