@@ -9,14 +9,26 @@ pytestmark = pytest.mark.xdist_group("fresh")
 SERVING = {"http_server"}
 """What runs until it is stopped; ``http_black_box`` starts it."""
 
+TEAM = "private_torchrun"
+"""What starts two processes, each of which imports all for itself; in forks it takes a quarter of the time."""
+
 EXAMPLES = sorted(path for path in (Path(__file__).parents[2] / "examples").glob("*.py") if path.stem not in SERVING)
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [pytest.param(path, id=path.stem, marks=pytest.mark.exhaustive if path.stem == TEAM else ()) for path in EXAMPLES]
+)
 def test_an_example_runs_and_says_something(path, fresh, tmp_path):
     told = fresh(path, home=tmp_path)
     assert told.code == 0, told.err
     assert told.out.strip()
+
+
+def test_an_example_for_several_processes_runs_in_each_as_the_launcher_starts_it(fresh, tmp_path):
+    (path,) = (path for path in EXAMPLES if path.stem == TEAM)
+    for rank, told in enumerate(fresh.team(2, path, home=tmp_path)):
+        assert told.code == 0, told.err
+        assert f"process {rank} of 2: " in told.out
 
 
 @pytest.mark.parametrize(
