@@ -68,7 +68,7 @@ def test_at_most_asks_the_other_way():
 
 
 def test_a_verdict_is_no_truth_value():
-    with pytest.raises(TypeError, match=r"verdict\.holds"):
+    with pytest.raises(TypeError, match=r"verdict\.passed, or compare verdict\.decision"):
         bool(accuracy(455, 461).at_least(0.5))
 
 

@@ -135,6 +135,24 @@ def test_an_unknown_key_is_refused_wherever_it_stands(schema, kind):
             decode(json.dumps(document).encode(), source="r.json")
 
 
+@pytest.mark.parametrize("name", ["body", "result"])
+@pytest.mark.parametrize(("kind", "told"), [(None, "missing"), ("mend", "'mend'"), ([], r"\[\]")])
+def test_a_result_of_an_unknown_kind_is_refused_and_its_values_are_not_dropped(name, kind, told):
+    schema = 1 if name == "body" else SCHEMA
+    document = json.loads((GOLDEN / f"schema-{schema}-certify.json").read_bytes())
+    document[name]["kind"] = kind
+    if kind is None:
+        del document[name]["kind"]
+    with pytest.raises(RunFolderError, match=rf"result\.kind is {told}; expected check, train"):
+        decode(json.dumps(document).encode())
+
+
+def test_evidence_of_an_unknown_kind_is_refused():
+    whole = (GOLDEN / "schema-2-certify.json").read_bytes()
+    with pytest.raises(RunFolderError, match=r"claims\.0\.bracket\.lower\.evidence\.kind is 'counts'; expected counted, levels"):
+        decode(whole.replace(b'"kind": "counted"', b'"kind": "counts"', 1))
+
+
 def test_an_unknown_key_says_where_it_stands_what_is_known_there_and_what_to_do():
     whole = (GOLDEN / "schema-2-certify.json").read_bytes()
     with pytest.raises(RunFolderError) as caught:

@@ -74,7 +74,7 @@ def attack_models(
         DataError: If an example is of the target class.
         RunFolderError: If ``pieces`` holds those of a run of other settings.
 
-    Guarantee: a model that fails half way gives the result so far, marked by ``halted``; what was not attacked counts as standing.
+    Guarantee: a model that fails half way gives the result so far, with why in ``stop_reason``; what was not attacked counts as unbroken.
     """
     if target is not None and (data.labels == target).any():
         raise DataError(f"{int((data.labels == target).sum())} examples are of the target class {target}; leave them out")

@@ -80,7 +80,7 @@ def save(record: Record, path: Path) -> None:
 
 
 def load(path: Path) -> Record:
-    """Read a record; a contradiction in it is shown by its status, never raised."""
+    """Read a record; a contradiction in it is shown by its consistency, never raised."""
     return decode(read_bytes(path), source=str(path))
 
 

@@ -8,7 +8,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 
 def unknown_keys(value: Any, wanted: Any, path: str = "") -> Iterator[str]:
-    """Keys of parsed JSON that a type has no field for, each with its place and the fields that there are.
+    """Keys and kinds in parsed JSON that a type does not have, each with its place and those that it has.
 
     Args:
         value: Parsed JSON; what does not have the form of the type at all is left for its decoder to refuse.
@@ -35,9 +35,14 @@ def _of_union(value: Any, types: tuple[Any, ...], path: str) -> Iterator[str]:
     if not isinstance(value, dict):
         return
     classes = [one for one in types if _fields(one)]
-    named = [one for one in classes if len(classes) == 1 or value.get("kind") in get_args(_fields(one).get("kind"))]
-    for one in named:
-        yield from unknown_keys(value, one, path)
+    kinds = {kind: one for one in classes for kind in get_args(_fields(one).get("kind"))}
+    kind = value.get("kind")
+    if len(classes) == 1:
+        yield from unknown_keys(value, classes[0], path)
+    elif isinstance(kind, str) and kind in kinds:
+        yield from unknown_keys(value, kinds[kind], path)
+    else:
+        yield f"{path}kind is {'missing' if kind is None else repr(kind)}; expected {', '.join(kinds)}"
 
 
 @cache

@@ -198,7 +198,7 @@ def from_schema_1(document: Json) -> Json:
         RunFolderError: If it has a key that schema 1 did not have where schema 2 has one: two keys would meet in one place.
     """
     body = document.get("body")
-    result = RESULTS.get(body.get("kind", ""), Shape()) if isinstance(body, dict) else Shape()
+    result = RESULTS.get(str(body.get("kind")), Shape()) if isinstance(body, dict) else Shape()
     record = Shape(
         RECORD_RENAMED,
         {"provenance": PROVENANCE, "claims": CLAIM, "body": result, "judged": REQUIREMENT_RESULT},

@@ -1,4 +1,4 @@
-"""The answer to a requirement."""
+"""The verdict on a requirement: passed, failed, or left undecided by what is known."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,7 +6,7 @@ from typing import NoReturn
 
 
 class Decision(StrEnum):
-    """Three answers: a bracket may leave a requirement open."""
+    """PASS, FAIL or UNDECIDED: the two sides of a bracket may lie on both sides of a limit."""
 
     PASS = "PASS"
     FAIL = "FAIL"
@@ -15,7 +15,7 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """An answer and its reason.
+    """A decision and its reason.
 
     Args:
         decision: PASS, FAIL or UNDECIDED.
@@ -27,13 +27,13 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether the answer is PASS."""
+        """Whether the decision is PASS."""
         return self.decision is Decision.PASS
 
     def __bool__(self) -> NoReturn:
-        """A verdict has three answers, so it is no truth value.
+        """A verdict is one of three decisions, so it is no truth value.
 
         Raises:
-            TypeError: Always; write ``verdict.holds``.
+            TypeError: Always; write ``verdict.passed``.
         """
-        raise TypeError("a verdict has three answers and no truth value; write verdict.holds, or compare verdict.answer")
+        raise TypeError("a verdict is one of three decisions and has no truth value; write verdict.passed, or compare verdict.decision")
