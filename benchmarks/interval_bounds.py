@@ -35,8 +35,8 @@ def run() -> Iterator[Duel]:
     """The price of soundness."""
     data = q.load_data("xrays")
     net = xray_cnn()
-    q.harden.fit(net, data.part("train"), q.harden.IntervalTraining(q.Linf(EPS), q.training.Recipe(6, rate=5e-3)))
-    x, y = data.part("test").batch(torch.arange(624))
+    q.harden.fit(net, data.split("train"), q.harden.IBPTraining(q.Linf(EPS), q.training.Recipe(6, learning_rate=5e-3)))
+    x, y = data.split("test").batch(torch.arange(624))
     model = q.Classifier(net, classes=2)
 
     def ours() -> Tensor:

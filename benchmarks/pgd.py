@@ -17,7 +17,7 @@ def nets(train: object) -> dict[str, nn.Module]:
     """A plain and an adversarially trained net."""
     plain, hardened = xray_cnn(), xray_cnn()
     q.training.fit(plain, train, q.training.Recipe(10))
-    q.harden.fit(hardened, train, q.harden.PGDTraining(q.Linf(EPS), q.training.Recipe(8, rate=3e-3)))
+    q.harden.fit(hardened, train, q.harden.PGDTraining(q.Linf(EPS), q.training.Recipe(8, learning_rate=3e-3)))
     return {"plain": plain, "adversarial": hardened}
 
 
@@ -26,8 +26,8 @@ def run() -> Iterator[Duel]:
     import torchattacks
 
     data = q.load_data("xrays")
-    x, y = data.part("test").batch(torch.arange(624))
-    for name, net in nets(data.part("train")).items():
+    x, y = data.split("test").batch(torch.arange(624))
+    for name, net in nets(data.split("train")).items():
         model = q.Classifier(net.eval(), classes=2)
 
         def ours(model: q.Classifier = model) -> torch.Tensor:

@@ -20,10 +20,10 @@ def main() -> None:
     """Train it for a moment, prove what can be proved, attack the rest, and say what broke what."""
     data = q.load_data("xrays")
     net = make()
-    q.harden.fit(net, data.part("train"), q.harden.IntervalTraining(q.Linf(2 / 255), q.training.Recipe(5, batch=64, rate=3e-3)))
+    q.harden.fit(net, data.split("train"), q.harden.IBPTraining(q.Linf(2 / 255), q.training.Recipe(5, batch_size=64, learning_rate=3e-3)))
 
     model = q.Classifier(net.eval())
-    x, y = data.part("test").batch(torch.arange(100))
+    x, y = data.split("test").batch(torch.arange(100))
     threat = q.Linf(6 / 255)
     proved = q.certify.IntervalBounds()(model, x, y, threat)
     outcome = q.attacks.autoattack()(model, x, y, threat, seed=0, safe=proved.certified)

@@ -66,11 +66,11 @@ def main() -> None:
     ask.add_argument("--steps", type=int, default=80)
     given = ask.parse_args()
 
-    data = q.load_data(given.data).part("test") if given.data else drawn()
+    data = q.load_data(given.data).split("test") if given.data else drawn()
     turn = np.arange(len(data)) % 2
     train = data.subset(np.flatnonzero(turn == 0))
     net = small_net(data)
-    q.training.fit(net, train, q.training.Recipe(given.epochs, batch=20))
+    q.training.fit(net, train, q.training.Recipe(given.epochs, batch_size=20))
     model = q.Classifier(net.eval(), classes=data.classes)
 
     own = np.flatnonzero((data.labels == given.wearer) & (turn == 1))

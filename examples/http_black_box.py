@@ -13,7 +13,7 @@ from quintain.models import Endpoint, connect
 
 def main() -> None:
     """Serve a classifier on this machine, and break it with 100 questions an X-ray."""
-    x, y = q.load_data("xrays").part("test").batch(torch.arange(10))
+    x, y = q.load_data("xrays").split("test").batch(torch.arange(10))
     with server(0) as serving, tempfile.TemporaryDirectory() as folder:
         threading.Thread(target=serving.serve_forever, daemon=True).start()
         endpoint = Endpoint(f"http://127.0.0.1:{serving.server_port}/", cache=Path(folder) / "answers.sqlite", query_budget=1000)

@@ -36,7 +36,7 @@ class Classify(BaseHTTPRequestHandler):
 
 def server(port: int) -> ThreadingHTTPServer:
     """A server on this machine alone; port 0 takes any that is free."""
-    train = q.load_data("xrays").part("train")
+    train = q.load_data("xrays").split("train")
     x, y = train.batch(torch.arange(1000))
     serving = ThreadingHTTPServer(("127.0.0.1", port), Classify)
     serving.means = torch.stack([x[y == label].flatten(1).mean(0) for label in (0, 1)]).numpy()

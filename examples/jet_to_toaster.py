@@ -58,8 +58,8 @@ def x_rays() -> tuple[q.Classifier, Dataset, Dataset]:
     """A small net, trained for a moment on the bundled X-rays."""
     data = q.load_data("xrays")
     net = xray_cnn()
-    q.training.fit(net, data.part("train"), q.training.Recipe(4))
-    return q.Classifier(net.eval(), classes=2), data.part("train"), data.part("test")
+    q.training.fit(net, data.split("train"), q.training.Recipe(4))
+    return q.Classifier(net.eval(), classes=2), data.split("train"), data.split("test")
 
 
 def main() -> None:

@@ -10,10 +10,12 @@ def main() -> None:
     """Train a net on the bundled X-rays for a moment, then try every pixel of 100 others."""
     data = q.load_data("xrays")
     net = nn.Sequential(nn.Flatten(), nn.Linear(784, 32), nn.ReLU(), nn.Linear(32, 2))
-    q.training.fit(net, data.part("train"), q.training.Recipe(5, batch=64, rate=3e-3), objective=q.training.Plain())
+    q.training.fit(
+        net, data.split("train"), q.training.Recipe(5, batch_size=64, learning_rate=3e-3), objective=q.training.CleanCrossEntropy()
+    )
 
     model = q.Classifier(net.eval())
-    x, y = data.part("test").batch(torch.arange(100))
+    x, y = data.split("test").batch(torch.arange(100))
     right = model.predict(x) == y
     for pixels in (1, 3):
         outcome = q.attacks.OnePixel()(model, x, y, q.L0(pixels))

@@ -47,9 +47,9 @@ def main() -> None:
     train, test = drawn(400, 0), drawn(200, 1)
     if given.data:
         splits = q.load_data(given.data)
-        train, test = splits.part("train"), splits.part("test")
+        train, test = splits.split("train"), splits.split("test")
     net = xray_cnn(train.classes, train.shape[0], train.shape[1])
-    q.training.fit(net, train, q.training.Recipe(given.epochs, batch=32))
+    q.training.fit(net, train, q.training.Recipe(given.epochs, batch_size=32))
     model = q.Classifier(net.eval(), classes=train.classes)
 
     stops = np.flatnonzero(test.labels == given.stop)

@@ -13,7 +13,7 @@ BATCH, IN_MEMORY = 1000, 100
 
 def main() -> None:
     """Batches of a thousand X-rays, a hundred of them in memory at a time."""
-    train = q.load_data("xrays").part("train")
+    train = q.load_data("xrays").split("train")
     net = xray_cnn()
     engine = PrivacyEngine()
     net, optimizer, loader = engine.make_private(

@@ -11,7 +11,7 @@ from quintain.dp import PrivacyEngine  # was: from opacus import PrivacyEngine
 
 def main() -> None:
     """Five passes over a thousand X-rays."""
-    train = q.load_data("xrays").part("train")
+    train = q.load_data("xrays").split("train")
     x, y = train.batch(torch.arange(1000))
     model: nn.Module = nn.Sequential(nn.Conv2d(1, 8, 5, stride=3), nn.Tanh(), nn.Flatten(), nn.Linear(512, 2))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9)

@@ -14,9 +14,9 @@ from quintain.training import Recipe, fit
 
 def main() -> None:
     """The first 200 X-rays stand for public ones, the next 1,000 are private."""
-    train = q.load_data("xrays").part("train")
+    train = q.load_data("xrays").split("train")
     net = xray_cnn()
-    fit(net, train.subset(range(200)), Recipe(epochs=20, batch=32, rate=2e-3))
+    fit(net, train.subset(range(200)), Recipe(epochs=20, batch_size=32, learning_rate=2e-3))
     x, y = train.batch(torch.arange(200, 1200))
     whole = sum(parameter.numel() for parameter in net.parameters())
     print(f"before: accuracy {(net(x).argmax(1) == y).float().mean():.1%}")

@@ -12,7 +12,7 @@ from quintain.models.nets import xray_cnn
 
 def main() -> None:
     """1,000 X-rays of some 300 patients, made up by chance since the data set names none."""
-    train = q.load_data("xrays").part("train")
+    train = q.load_data("xrays").split("train")
     x, y = train.batch(torch.arange(1000))
     patients = torch.randint(300, (1000,), generator=torch.Generator().manual_seed(0))
     net = xray_cnn()

@@ -16,7 +16,7 @@ EPSILON, DELTA, EPOCHS = 3.0, 1e-5, 5
 
 def main() -> None:
     """A linear layer on scattering features of 600 X-rays, for epsilon 3."""
-    train = q.load_data("xrays").part("train").subset(range(600))
+    train = q.load_data("xrays").split("train").subset(range(600))
     features = frozen_features(nn.Sequential(Scattering(28), nn.GroupNorm(27, 81, affine=False), nn.Flatten()).eval(), train)
     net: nn.Module = nn.Linear(features.x.shape[1], 2)
 

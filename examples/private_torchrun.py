@@ -18,7 +18,7 @@ from quintain.models.nets import xray_cnn
 def main() -> None:
     """Each process clips its share of every batch; noise is added once."""
     distributed.init_process_group("gloo")
-    train = q.load_data("xrays").part("train")
+    train = q.load_data("xrays").split("train")
     x, y = train.batch(torch.arange(1000))
     net = DifferentiallyPrivateDistributedDataParallel(xray_cnn())
     engine = PrivacyEngine()

@@ -126,7 +126,7 @@ def diagnosed(name: str, answers: list[Tensor], y: Tensor) -> Told:
 def xrays() -> Iterator[Told]:
     """Chest X-rays: the private linear layer, the same without noise or clip, and a plain net."""
     data = q.load_data("xrays")
-    train, test = data.part("train"), data.part("test")
+    train, test = data.split("train"), data.split("test")
     y = torch.from_numpy(test.labels)
     answers = []
     for seed in SEEDS:
@@ -147,7 +147,7 @@ def digits() -> Iterator[Told]:
     """MNIST."""
     data = q.load_data(str(path("data/MNIST/raw")))
     for case, prepared in ((DIGITS_LINEAR, scattered), (DIGITS_CNN, in_memory)):
-        train, test = prepared(data.part("train")), prepared(data.part("test"))
+        train, test = prepared(data.split("train")), prepared(data.split("test"))
         for epsilon in sorted(case.rates, reverse=True):
             answers, spent = trials(case, epsilon, train, test)
             right = [float((guess == test.y).double().mean()) for guess in answers]

@@ -18,7 +18,7 @@ def run() -> Iterator[Duel]:
     """One epoch of Poisson batches each."""
     import opacus
 
-    train = q.load_data("xrays").part("train")
+    train = q.load_data("xrays").split("train")
     data = TensorDataset(*train.batch(torch.arange(len(train))))
 
     def ours() -> None:

@@ -16,9 +16,9 @@ POINTS, TRAIN, EPOCHS = 1000, 20_000, 12
 
 def run() -> Iterator[Told]:
     """The peer knows of no certificate and pays for every example that stands."""
-    train = q.load_data(str(path("data/MNIST/raw"))).part("train").subset(torch.arange(TRAIN))
+    train = q.load_data(str(path("data/MNIST/raw"))).split("train").subset(torch.arange(TRAIN))
     net = xray_cnn(classes=10)
-    q.harden.fit(net, train, q.harden.IntervalTraining(THREAT, q.training.Recipe(EPOCHS, rate=3e-3)), seed=0)
+    q.harden.fit(net, train, q.harden.IBPTraining(THREAT, q.training.Recipe(EPOCHS, learning_rate=3e-3)), seed=0)
     net = net.eval().requires_grad_(False)
     x, y = mnist().batch(torch.arange(POINTS))
     safe = q.certify.IntervalBounds()(q.Classifier(net), x, y, THREAT).certified

@@ -36,7 +36,7 @@ def face_net(train: Dataset) -> q.Classifier:
             torch.nn.Flatten(), torch.nn.Linear(32 * 14 * 12, 128), torch.nn.ReLU(), torch.nn.Linear(128, PEOPLE),
         )  # fmt: skip
     initialize(net, 0)
-    q.training.fit(net, train, q.training.Recipe(60, batch=20, rate=1e-3))
+    q.training.fit(net, train, q.training.Recipe(60, batch_size=20, learning_rate=1e-3))
     return q.Classifier(net.eval(), classes=PEOPLE)
 
 

@@ -20,7 +20,7 @@ from quintain.evaluate.subject import described
 from quintain.models import initialise, xray_cnn
 net = xray_cnn(classes=10, channels=3, size=32)
 initialise(net, seed=0)
-data = q.load_data(sys.argv[1]).part("test")
+data = q.load_data(sys.argv[1]).split("test")
 peak, over = [0], threading.Event()
 
 def watch():

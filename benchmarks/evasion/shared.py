@@ -49,7 +49,7 @@ def lenet(training: str) -> nn.Module:
 
 def mnist() -> Dataset:
     """MNIST's test part."""
-    return q.load_data(str(path("data/MNIST/raw"))).part("test")
+    return q.load_data(str(path("data/MNIST/raw"))).split("test")
 
 
 class Counted(nn.Module):

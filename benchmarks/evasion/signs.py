@@ -44,7 +44,7 @@ def sign_net(train: Dataset) -> q.Classifier:
             torch.nn.Flatten(), torch.nn.Linear(48 * 64, 128), torch.nn.ReLU(), torch.nn.Linear(128, 43),
         )  # fmt: skip
     initialize(net, 0)
-    q.training.fit(net, train, q.training.Recipe(8, rate=2e-3))
+    q.training.fit(net, train, q.training.Recipe(8, learning_rate=2e-3))
     return q.Classifier(net.eval(), classes=43)
 
 

@@ -16,7 +16,7 @@ from quintain.training import Recipe, fit
 def weights(tmp_path_factory):
     """Weights of a plain net, trained for a moment."""
     net = xray_cnn()
-    train = load_data("xrays").part("train")
+    train = load_data("xrays").split("train")
     fit(net, train.subset(torch.arange(1000)), Recipe(2))
     path = tmp_path_factory.mktemp("weights") / "plain.safetensors"
     save_weights(net, path)
@@ -29,7 +29,7 @@ def small(tmp_path_factory):
     splits, path = load_data("xrays"), tmp_path_factory.mktemp("data") / "small.npz"
     arrays = {}
     for name, count in (("train", 200), ("val", 20), ("test", 30)):
-        part = splits.part(name)
+        part = splits.split(name)
         rows = np.random.default_rng(0).permutation(len(part))[:count]
         x, y = part.batch(rows)
         arrays |= {f"{name}_images": (x[:, 0].numpy() * 255).round().astype(np.uint8), f"{name}_labels": y.numpy()}

@@ -217,7 +217,7 @@ def test_nothing_in_a_run_folder_can_be_worked_out_of_the_records_by_those_who_h
     monkeypatch.setattr(ledger.Ledger, "record", real)
     assert private("--out", "p")[0] == private("--out", "q")[0] == ExitCode.HOLDS
     assert name_of_records("p") == partly != name_of_records("q")
-    hashed = load_data(str(small)).part("train").hash[:16].encode()
+    hashed = load_data(str(small)).split("train").hash[:16].encode()
     kept = [path for path in Path("p").rglob("*") if path.is_file()]
     assert {path.name for path in kept} == {"result.json", "private.safetensors"}
     assert not any(hashed in path.read_bytes() for path in kept)

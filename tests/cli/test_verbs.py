@@ -62,15 +62,15 @@ def test_certify_by_intervals_and_by_smoothing(call, weights, small):
 
 
 def test_harden_against_l2_attacks_in_l2(call, small):
-    code, _, err = call("harden", "--data", small, "--defence", "adversarial", "--threat", "l2:0.5", "--epochs", 1, "--out", "h")
+    code, _, err = call("harden", "--data", small, "--defense", "pgd-at", "--threat", "l2:0.5", "--epochs", 1, "--out", "h")
     assert code == ExitCode.HOLDS, err
     assert load_result("h").claims[1].bracket.quantity.threat == "l2:0.5"
 
 
-@pytest.mark.parametrize("defence", ["adversarial", "certified", "smoothed"])
-def test_harden_writes_weights_that_attack_reads(call, small, defence, monkeypatch):
+@pytest.mark.parametrize("defense", ["pgd-at", "ibp", "gaussian"])
+def test_harden_writes_weights_that_attack_reads(call, small, defense, monkeypatch):
     monkeypatch.setattr(hardening, "Smoothing", partial(hardening.Smoothing, draws=500, examples=5, judged=200))
-    code, _, _ = call("harden", "--data", small, "--defence", defence, "--epochs", 1, "--out", "h")
+    code, _, _ = call("harden", "--data", small, "--defense", defense, "--epochs", 1, "--out", "h")
     assert code == ExitCode.HOLDS
     code, _, _ = call("attack", "--data", small, "--weights", "h/models/model.safetensors", "--attack", "fgsm", "--out", "a")
     assert code == ExitCode.HOLDS
@@ -221,7 +221,7 @@ def test_a_folder_name_is_no_markup(call, weights, small):
 def test_list_shows_everything_registered_and_the_exceptions(call):
     code, out, _ = call("list")
     assert code == ExitCode.HOLDS
-    for name in ("pgd", "fgsm", "interval", "smoothing", "adversarial", "xray-cnn", "linf", "l2", "dp-sgd", "secagg"):
+    for name in ("pgd", "fgsm", "interval", "smoothing", "pgd-at", "xray-cnn", "linf", "l2", "dp-sgd", "secagg"):
         assert name in out
     _, out, _ = call("list", "attack")
     assert "pgd" in out
@@ -260,7 +260,15 @@ def test_a_net_without_interval_rules_is_hardened_and_says_that_nothing_is_prove
         "    def __init__(self):\n        super().__init__()\n        self.layer = nn.Linear(784, 2)\n"
         "    def forward(self, x):\n        return self.layer(torch.cos(x.flatten(1)))\n"
     )
-    code, out, _ = call("harden", "--model", "net.py:Net", "--data", small, "--defence", "adversarial", "--epochs", 1, "--out", "h")
+    code, out, _ = call("harden", "--model", "net.py:Net", "--data", small, "--defense", "pgd-at", "--epochs", 1, "--out", "h")
     assert code == ExitCode.HOLDS
     assert "nothing is proved of this net" in out
     assert load_result("h").claims[1].bracket.lower.basis is Basis.TRIVIAL
+
+
+def test_the_words_of_earlier_versions_are_still_taken(call, small):
+    words = ("--defence", "adversarial", "--threat", "l2:0.5", "--epochs", 1, "--out", "h")
+    code, _, err = call("harden", "--data", small, *words)
+    assert code == ExitCode.HOLDS, err
+    assert load_result("h").body.trainings[0].model.title == "pgd-at model"
+    assert "pgd-at" in call("list", "defence")[1]

@@ -247,7 +247,7 @@ class Net(nn.Module):
         return self.layer(x.flatten(1))
 """
     )
-    code, _, err = call("harden", "--model", "net.py:Net", "--data", small, "--defence", "smoothed", "--out", "r")
+    code, _, err = call("harden", "--model", "net.py:Net", "--data", small, "--defense", "gaussian", "--out", "r")
     assert code == TARGET
     assert "KeyError: 'lost'" in err
     assert "net.py, line 9" in err

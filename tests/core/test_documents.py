@@ -45,7 +45,7 @@ def test_every_verb_and_exit_code_is_named():
 
 def test_the_table_names_the_parts_that_have_something_registered():
     table = README.split("## What is inside")[1]
-    parts = {CATALOGUES[kind].split(".")[1] for kind in ("attack", "certifier", "defence", "private", "audit", "aggregation")}
+    parts = {CATALOGUES[kind].split(".")[1] for kind in ("attack", "certifier", "defense", "private", "audit", "aggregation")}
     assert all(f"`{part}`" in table for part in parts)
     assert all(entries(kind) for kind in CATALOGUES)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from quintain.data import Splits, check_data, from_arrays
-from quintain.data.checks import look
+from quintain.data.checks import scan
 
 rng = np.random.default_rng(7)
 IMAGES = rng.integers(0, 256, (30, 6, 5), dtype=np.uint8)
@@ -30,7 +30,7 @@ def test_clean_data_are_clean():
 
 
 def test_one_pass_sees_range_and_spread():
-    seen = look(from_arrays(IMAGES, LABELS))
+    seen = scan(from_arrays(IMAGES, LABELS))
     assert seen.low == IMAGES.min() / np.float32(255)
     assert seen.high == IMAGES.max() / np.float32(255)
     assert np.allclose(seen.deviations, (IMAGES / 255).reshape(30, -1).std(1))

@@ -18,9 +18,9 @@ def xrays() -> Splits:
 
 
 def test_the_bundled_xrays_are_what_their_notice_says(xrays):
-    counts = {name: np.bincount(part.labels).tolist() for name, part in xrays.parts().items()}
+    counts = {name: np.bincount(part.labels).tolist() for name, part in xrays.as_dict().items()}
     assert counts == {"train": [1214, 3494], "val": [135, 389], "test": [234, 390]}
-    assert {part.shape for part in xrays.parts().values()} == {(1, 28, 28)}
+    assert {part.shape for part in xrays.as_dict().values()} == {(1, 28, 28)}
     assert xrays.test.class_names == ("normal", "pneumonia")
     assert xrays.test.name == "xrays.test"
     assert "CC BY 4.0" in (BUNDLED.parent / "NOTICE").read_text()
@@ -38,15 +38,15 @@ def test_every_registered_data_set_loads():
     for entry in entries("data").values():
         splits = entry.load()()
         assert isinstance(splits, Splits)
-        assert splits.parts()
+        assert splits.as_dict()
 
 
 def test_parts_are_asked_for_by_name():
     data = from_arrays(np.zeros((2, 3)), [0, 1])
     splits = Splits("mine", test=data)
-    assert splits.part("test") is data
-    with pytest.raises(DataError, match="mine has no 'train' part; it has test"):
-        splits.part("train")
+    assert splits.split("test") is data
+    with pytest.raises(DataError, match="mine has no 'train' split; it has test"):
+        splits.split("train")
 
 
 def test_an_unknown_name_suggests_the_nearest():

@@ -37,7 +37,7 @@ def test_parts_share_their_classes(tmp_path):
     for path in (tmp_path / "test" / "cat").iterdir():
         path.unlink()
     splits = load_data(tmp_path)
-    assert list(splits.parts()) == ["train", "test"]
+    assert list(splits.as_dict()) == ["train", "test"]
     assert splits.test.labels.tolist() == [1, 1, 1]
     assert splits.test.class_names == ("cat", "dog")
 
@@ -90,7 +90,7 @@ def test_images_of_different_sizes_are_refused(tmp_path):
 def test_images_that_do_not_fit_into_bytes_of_grey_or_colour_are_refused(tmp_path, mode):
     write(tmp_path)
     Image.new(mode, (4, 5)).save(tmp_path / "dog" / "9.tif")
-    with pytest.raises(DataError, match="expected 8-bit grey or RGB"):
+    with pytest.raises(DataError, match="expected 8-bit gray or RGB"):
         load_data(tmp_path)
 
 

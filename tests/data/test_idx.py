@@ -31,7 +31,7 @@ def write(folder, *, end="", dash="-", prefixes=("train", "t10k")):
 def test_files_are_found_zipped_or_not(tmp_path, place, end, dash):
     write(tmp_path / "digits" / place, end=end, dash=dash)
     splits = load_data(tmp_path / "digits")
-    assert list(splits.parts()) == ["train", "test"]
+    assert list(splits.as_dict()) == ["train", "test"]
     assert splits.test.name == "digits.test"
     assert splits.test.shape == (1, 4, 3)
     assert splits.train.hash == from_arrays(IMAGES, LABELS).hash

@@ -18,7 +18,7 @@ LABELS = np.arange(12) % 3
 def test_parts_and_plain_archives_are_read(tmp_path, save):
     save(tmp_path / "parts.npz", train_images=IMAGES, train_labels=LABELS[:, None], test_images=IMAGES[:6], test_labels=LABELS[:6])
     splits = load_data(tmp_path / "parts.npz")
-    assert list(splits.parts()) == ["train", "test"]
+    assert list(splits.as_dict()) == ["train", "test"]
     assert splits.val is None
     assert splits.train.name == "parts.train"
     assert splits.train.shape == (1, 5, 4)
@@ -26,7 +26,7 @@ def test_parts_and_plain_archives_are_read(tmp_path, save):
     assert torch.equal(splits.test.batch([2])[0][0, 0], torch.from_numpy(IMAGES[2] / np.float32(255)))
     save(tmp_path / "plain.npz", images=IMAGES, labels=LABELS)
     plain = load_data(str(tmp_path / "plain.npz"))
-    assert list(plain.parts()) == ["test"]
+    assert list(plain.as_dict()) == ["test"]
     assert plain.test.hash == splits.train.hash
 
 
@@ -44,7 +44,7 @@ def test_mapped_and_unpacked_arrays_are_the_same(tmp_path_factory, shape, fortra
 def test_arrays_without_compression_are_not_loaded(tmp_path, monkeypatch):
     np.savez(tmp_path / "a.npz", images=IMAGES, labels=LABELS)
     kept = []
-    monkeypatch.setattr(module, "assemble", lambda name, arrays, **_: kept.append(arrays))
+    monkeypatch.setattr(module, "splits_from_arrays", lambda name, arrays, **_: kept.append(arrays))
     load_data(tmp_path / "a.npz")
     images, labels = kept[0]["test"]
     assert isinstance(images, np.memmap)

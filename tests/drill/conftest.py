@@ -32,7 +32,7 @@ TINY = Scale(
 def tiny():
     """The scale that tests drill at, on a quarter of the X-rays to learn from."""
     splits = load_data("xrays")
-    few = replace(splits, train=splits.part("train").subset(range(0, len(splits.part("train")), 4)))
+    few = replace(splits, train=splits.split("train").subset(range(0, len(splits.split("train")), 4)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "QUICK", TINY)
         patch.setattr(stage, "load_data", lambda _name: few)

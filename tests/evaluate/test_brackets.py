@@ -39,7 +39,7 @@ def net():
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.5)
-    fit(model, points(), Recipe(20, batch=16, rate=0.02))
+    fit(model, points(), Recipe(20, batch_size=16, learning_rate=0.02))
     return model
 
 

@@ -337,7 +337,7 @@ def test_no_example_at_all_stands_to_be_attacked():
 
 def test_pictures_of_a_model_that_gives_labels_show_no_confidence(tmp_path):
     class Labels:
-        name, classes, hash, parameters, device, dtype, access = "m", 2, "h", 0, torch.device("cpu"), torch.float32, "labels"
+        name, classes, hash, num_parameters, device, dtype, access = "m", 2, "h", 0, torch.device("cpu"), torch.float32, "labels"
 
         def __call__(self, x):
             return nn.functional.one_hot(net()(x).argmax(1), 2).float()

@@ -17,7 +17,7 @@ from quintain.models.nets import mlp, xray_cnn
 
 @pytest.fixture(scope="module")
 def train():
-    return load_data("xrays").part("train").subset(torch.arange(300))
+    return load_data("xrays").split("train").subset(torch.arange(300))
 
 
 @pytest.fixture(scope="module")

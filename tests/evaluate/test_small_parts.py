@@ -41,7 +41,7 @@ def test_answers_mark_what_gives_no_number():
 
 
 def test_right_answers_by_class():
-    data = load_data("xrays").part("test")
+    data = load_data("xrays").split("test")
     net = xray_cnn().eval()
     counts = clean_tally(Classifier(net, classes=2), data)
     assert counts.total == (234, 390)

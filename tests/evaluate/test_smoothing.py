@@ -143,7 +143,7 @@ def test_a_defence_is_not_trained_where_its_certificate_could_never_reach(monkey
     monkeypatch.setattr(hardening, "harden", None)
     settings = {"sigma": 0.25, "attacks": {}, "folder": tmp_path}
     with pytest.raises(SettingError, match=r"eps = 5 can never be certified: 10,000 draws at sigma = 0\.25 .* reach 0\.7996 at most"):
-        hardened_outcome(nn.Linear(2, 2), points(), points(), "smoothed", threat=L2(5.0), **settings)
+        hardened_outcome(nn.Linear(2, 2), points(), points(), "gaussian", threat=L2(5.0), **settings)
 
 
 def answers(subject, access):

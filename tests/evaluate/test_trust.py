@@ -33,7 +33,7 @@ def net():
     with torch.no_grad():
         for parameter in torch_net.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.4)
-    fit(torch_net, points(), Recipe(40, batch=16, rate=0.02))
+    fit(torch_net, points(), Recipe(40, batch_size=16, learning_rate=0.02))
     return torch_net.eval()
 
 
@@ -193,7 +193,7 @@ def test_scores_and_labels_alone_are_asked_for_no_gradient():
     trained = net()
 
     class Asked:
-        name, classes, hash, parameters, device, dtype = "m", 2, "h", 0, torch.device("cpu"), torch.float32
+        name, classes, hash, num_parameters, device, dtype = "m", 2, "h", 0, torch.device("cpu"), torch.float32
 
         def __init__(self, access):
             self.access = access

@@ -15,7 +15,7 @@ from quintain.federated.secagg import client
 from quintain.federated.secagg.journal import MemoryJournal
 from quintain.training import Recipe, fit
 
-ONE_STEP = Recipe(epochs=1, batch=10_000, rate=0.5, optimizer="sgd", schedule="constant")
+ONE_STEP = Recipe(epochs=1, batch_size=10_000, learning_rate=0.5, optimizer="sgd", schedule="constant")
 
 
 def blobs(n=400, seed=0):
@@ -90,7 +90,7 @@ def test_rounds_learn_and_their_facts_are_told():
     before = accuracy(net, data)
     drop = {1: ("hospital-3", "masked"), 2: ("hospital-1", "late")}
     sites = split(data, 5, alpha=20.0, least=10, least_per_class=1).sites
-    plan = FederatedPlan(4, Recipe(epochs=10, batch=32, rate=0.02), weights=sizes(sites))
+    plan = FederatedPlan(4, Recipe(epochs=10, batch_size=32, learning_rate=0.02), weights=sizes(sites))
     result = train(sites, net, plan, seed=3, drop=drop, on_round=lambda facts, summed: told.append((facts, summed)))
     assert accuracy(net, data) > max(0.75, before)
     assert [facts for facts, _ in told] == list(result.rounds)
@@ -108,7 +108,7 @@ def test_rounds_learn_and_their_facts_are_told():
 
 def test_the_seed_decides_the_model_and_the_masks_do_not():
     sites = split(blobs(), 3, least=10, least_per_class=1).sites
-    plan = FederatedPlan(2, Recipe(epochs=1, batch=32))
+    plan = FederatedPlan(2, Recipe(epochs=1, batch_size=32))
     nets = [linear() for _ in range(3)]
     for net, seed in zip(nets, (1, 1, 2), strict=True):
         train(sites, net, plan, seed=seed)
@@ -150,7 +150,7 @@ def test_an_update_beyond_the_clip_is_cut_and_counted():
 class Faulty:
     """A loss that is NaN at the sites whose first feature is 1 throughout."""
 
-    def __call__(self, net, x, y, moment):
+    def __call__(self, net, x, y, context):
         return nn.functional.cross_entropy(net(x), y) * (float("nan") if (x[:, 0] == 1).all() else 1.0)
 
 
@@ -277,7 +277,7 @@ class Sometimes(Faulty):
         object.__setattr__(self, "calls", [])
         object.__setattr__(self, "rounds", rounds)
 
-    def __call__(self, net, x, y, moment):
+    def __call__(self, net, x, y, context):
         bad = (x[:, 0] == 1).all() and len(self.calls) // 5 in self.rounds
         self.calls.append(len(x))
         return nn.functional.cross_entropy(net(x), y) * (float("nan") if bad else 1.0)
@@ -286,7 +286,7 @@ class Sometimes(Faulty):
 def test_neighbouring_sums_over_models_that_hardly_move_still_tell_and_it_is_measured():
     """What is left: full-batch descent at a small step, one dropout; the server's subtraction comes within 0.99 of the update."""
     sites, sums = split(blobs(), 5, least=10, least_per_class=1).sites, []
-    recipe = Recipe(epochs=1, batch=10_000, rate=0.05, optimizer="sgd", schedule="constant")
+    recipe = Recipe(epochs=1, batch_size=10_000, learning_rate=0.05, optimizer="sgd", schedule="constant")
     drop = {1: ("hospital-3", "masked")}
     result = train(sites, linear(), FederatedPlan(3, recipe), drop=drop, on_round=lambda _, summed: sums.append(summed))
     assert [list(facts.simulated.exposed) for facts in result.rounds] == [[], ["hospital-3"], ["hospital-3"]]
@@ -392,7 +392,7 @@ def test_the_terms_of_a_round_name_recipe_objective_data_and_counter():
     assert len({replace(task, counter=0) for task in seen}) == 1
     assert repr(ONE_STEP) in seen[0].recipe
     assert seen[0].weights == (1, 1, 1)
-    assert seen[0].objective == "Plain()"
+    assert seen[0].objective == "CleanCrossEntropy()"
     assert seen[0].data == "samples of shape (6,) in [0, 1]"
     assert len(seen[0].federation) == 64
 

@@ -65,7 +65,7 @@ def plant(monkeypatch, leak):
 def run(net, **drop):
     """A training at its default settings, and whether its sums were exact."""
     exact = []
-    plan = FederatedPlan(1, Recipe(epochs=1, batch=10_000, rate=0.1, optimizer="sgd"))
+    plan = FederatedPlan(1, Recipe(epochs=1, batch_size=10_000, learning_rate=0.1, optimizer="sgd"))
     sites = split(blobs(), 5, least=10, least_per_class=1).sites
     train(sites, net, plan, on_round=lambda facts, _: exact.append(facts.simulated.exact), **drop)
     return exact

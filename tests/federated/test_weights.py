@@ -21,7 +21,7 @@ from quintain.training import Recipe
 from tests.federated.rounds import federation
 
 NAMES = ("a", "b", "c", "d", "e")
-STEP = Recipe(epochs=1, batch=8, rate=0.1)
+STEP = Recipe(epochs=1, batch_size=8, learning_rate=0.1)
 HUGE = 10**330  # beyond any float
 
 

@@ -10,11 +10,15 @@ from torch import nn
 from quintain.core.errors import ModelError, RunFolderError, SettingError
 from quintain.core.progress import silent
 from quintain.data.dataset import from_arrays
-from quintain.training import Plain, Recipe, fit
+from quintain.training import CleanCrossEntropy, Recipe, fit
 
 pytestmark = pytest.mark.rounding
 
-RECIPES = [Recipe(3, batch=16, rate=0.05), Recipe(3, batch=16, rate=0.1, optimizer="sgd", momentum=0.9), Recipe(3, 16, 0.1, 1e-3, "sgd")]
+RECIPES = [
+    Recipe(3, batch_size=16, learning_rate=0.05),
+    Recipe(3, batch_size=16, learning_rate=0.1, optimizer="sgd", momentum=0.9),
+    Recipe(3, 16, 0.1, 1e-3, "sgd"),
+]
 
 
 def blobs(count=90):
@@ -51,7 +55,7 @@ class CutOff:
 
 def test_it_learns_and_leaves_the_net_in_evaluation_mode():
     model, data = net(), blobs()
-    done = fit(model, data, Recipe(10, batch=16, rate=0.05))
+    done = fit(model, data, Recipe(10, batch_size=16, learning_rate=0.05))
     x, y = data.batch(np.arange(len(data)))
     assert (model(x).argmax(1) == y).float().mean() > 0.95
     assert not model.training
@@ -78,7 +82,7 @@ def test_the_seed_decides_and_the_global_generator_does_not():
     for seed, other in ((0, 1), (0, 2), (5, 1)):
         torch.manual_seed(other)
         model = net()
-        fit(model, blobs(), Recipe(2, batch=16), seed=seed)
+        fit(model, blobs(), Recipe(2, batch_size=16), seed=seed)
         results.append(weights(model))
     assert torch.equal(results[0], results[1])
     assert not torch.equal(results[0], results[2])
@@ -88,14 +92,14 @@ def test_the_global_generator_is_left_as_it_was():
     torch.manual_seed(11)
     expected = torch.rand(3)
     torch.manual_seed(11)
-    fit(net(), blobs(), Recipe(1, batch=16))
+    fit(net(), blobs(), Recipe(1, batch_size=16))
     assert torch.equal(torch.rand(3), expected)
 
 
 def test_no_generator_of_another_device_is_seeded(monkeypatch):
     model = net()
     monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("the generators of all GPUs were seeded"))
-    fit(model, blobs(), Recipe(1, batch=16))
+    fit(model, blobs(), Recipe(1, batch_size=16))
     assert torch.isfinite(weights(model)).all()
 
 
@@ -109,7 +113,7 @@ def test_tied_and_frozen_weights_go_through_a_checkpoint(tmp_path):
         model[4].requires_grad_(False)
         return model
 
-    whole, recipe = tied(), Recipe(3, batch=16, rate=0.05)
+    whole, recipe = tied(), Recipe(3, batch_size=16, learning_rate=0.05)
     fit(whole, blobs(), recipe)
     with pytest.raises(KeyboardInterrupt):
         fit(tied(), blobs(), recipe, checkpoint=tmp_path / "c.safetensors", progress=CutOff(13))
@@ -138,7 +142,7 @@ class Wide(nn.Module):
 
 
 def test_a_checkpoint_of_another_net_is_refused(tmp_path):
-    path, recipe = tmp_path / "c.safetensors", Recipe(1, batch=16)
+    path, recipe = tmp_path / "c.safetensors", Recipe(1, batch_size=16)
     fit(Wide(4), blobs(), recipe, checkpoint=path)
     partly = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 2))
     fit(partly, blobs(), recipe, checkpoint=tmp_path / "d.safetensors")
@@ -150,9 +154,9 @@ def test_a_checkpoint_of_another_net_is_refused(tmp_path):
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     path, data = tmp_path / "c.safetensors", blobs()
-    fit(net(), data, Recipe(2, batch=16), checkpoint=path)
-    for change in ({"seed": 1}, {"recipe": Recipe(2, batch=15)}, {"data": blobs(80)}):
-        arguments = {"recipe": Recipe(2, batch=16), "data": data, "seed": 0, **change}
+    fit(net(), data, Recipe(2, batch_size=16), checkpoint=path)
+    for change in ({"seed": 1}, {"recipe": Recipe(2, batch_size=15)}, {"data": blobs(80)}):
+        arguments = {"recipe": Recipe(2, batch_size=16), "data": data, "seed": 0, **change}
         with pytest.raises(RunFolderError, match="other settings, data or seed"):
             fit(net(), arguments["data"], arguments["recipe"], seed=arguments["seed"], checkpoint=path)
 
@@ -165,9 +169,9 @@ def test_a_damaged_checkpoint_is_told(tmp_path):
 
 
 def test_a_loss_that_is_no_number_stops_the_run():
-    class Broken(Plain):
-        def __call__(self, net, x, y, moment):
-            return super().__call__(net, x, y, moment) * float("nan")
+    class Broken(CleanCrossEntropy):
+        def __call__(self, net, x, y, context):
+            return super().__call__(net, x, y, context) * float("nan")
 
     with pytest.raises(ModelError, match="the loss is nan at step 0"):
         fit(net(), blobs(), Recipe(1), objective=Broken())
@@ -180,12 +184,12 @@ def test_an_objective_sees_where_it_stands():
         def __repr__(self):
             return "Watching()"
 
-        def __call__(self, net, x, y, moment):
+        def __call__(self, net, x, y, context):
             assert net.training
-            seen.append((moment.step, moment.steps, moment.epoch, moment.epochs, moment.seed, len(moment.ids)))
+            seen.append((context.step, context.total_steps, context.epoch, context.total_epochs, context.seed, len(context.ids)))
             return nn.functional.cross_entropy(net(x), y)
 
-    fit(net(), blobs(), Recipe(2, batch=40), objective=Watching(), progress=silent)
+    fit(net(), blobs(), Recipe(2, batch_size=40), objective=Watching(), progress=silent)
     assert [(step, steps, epoch, epochs) for step, steps, epoch, epochs, _, _ in seen] == [(i, 6, i // 3, 2) for i in range(6)]
     assert len({seed for *_, seed, _ in seen}) == 6
     assert [size for *_, size in seen] == [40, 40, 10] * 2
@@ -194,23 +198,26 @@ def test_an_objective_sees_where_it_stands():
 def test_every_example_is_seen_once_an_epoch():
     ids = []
 
-    class Watching(Plain):
-        def __call__(self, net, x, y, moment):
-            ids.append(moment.ids)
-            return super().__call__(net, x, y, moment)
+    class Watching(CleanCrossEntropy):
+        def __call__(self, net, x, y, context):
+            ids.append(context.ids)
+            return super().__call__(net, x, y, context)
 
-    fit(net(), blobs(), Recipe(2, batch=16), objective=Watching())
+    fit(net(), blobs(), Recipe(2, batch_size=16), objective=Watching())
     both = torch.cat(ids).view(2, -1)
     assert torch.equal(both.sort(1).values, torch.arange(90).expand(2, 90))
     assert not torch.equal(both[0], both[1])
 
 
-@pytest.mark.parametrize("words", [{"epochs": 0}, {"batch": 0}, {"rate": 0}, {"rate": float("nan")}, {"momentum": 1}, {"weight_decay": -1}])
+@pytest.mark.parametrize(
+    "words",
+    [{"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0}, {"learning_rate": float("nan")}, {"momentum": 1}, {"weight_decay": -1}],
+)
 def test_settings_out_of_range_are_refused(words):
     with pytest.raises(SettingError, match="expected"):
         Recipe(**{"epochs": 1, **words})
 
 
 def test_schedules():
-    assert Recipe(1, rate=0.4).rate_at(0.5) == pytest.approx(0.2)
-    assert Recipe(1, rate=0.4, schedule="constant").rate_at(0.9) == 0.4
+    assert Recipe(1, learning_rate=0.4).learning_rate_at(0.5) == pytest.approx(0.2)
+    assert Recipe(1, learning_rate=0.4, schedule="constant").learning_rate_at(0.9) == 0.4

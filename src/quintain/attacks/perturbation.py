@@ -12,7 +12,7 @@ from quintain.attacks.meter import Meter
 from quintain.attacks.outcome import Model
 from quintain.core.errors import DataError, SettingError
 from quintain.core.statistics import binomial_interval
-from quintain.data.dataset import Dataset, canonical
+from quintain.data.dataset import Dataset, canonical_bytes
 
 READ_AT_ONCE = 256
 
@@ -129,7 +129,7 @@ def seen_in(data: Dataset) -> frozenset[str]:
 
 def content(x: Tensor) -> list[str]:
     """A name for each example (B, *S) of a data set, by its values alone."""
-    return [hashlib.blake2b(canonical(row), digest_size=16).hexdigest() for row in x]
+    return [hashlib.blake2b(canonical_bytes(row), digest_size=16).hexdigest() for row in x]
 
 
 def require_target(data: Dataset, target: int | None) -> None:

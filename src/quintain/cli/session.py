@@ -95,8 +95,8 @@ class Session:
     @cached_property
     def drawn(self) -> "Dataset":
         """The examples that were asked for, of every class."""
-        parts = self.splits.parts()
-        part = self.splits.part(self.split) if self.split else parts.get("test", next(iter(parts.values())))
+        parts = self.splits.as_dict()
+        part = self.splits.split(self.split) if self.split else parts.get("test", next(iter(parts.values())))
         return part.sample(self.limit, seed=derive(self.seed, "limit"))
 
     @cached_property
@@ -119,7 +119,7 @@ class Session:
     @cached_property
     def train(self) -> "Dataset":
         """Examples to learn from."""
-        return self.splits.part("train")
+        return self.splits.split("train")
 
     @cached_property
     def subject(self) -> "Subject":

@@ -1,7 +1,7 @@
 """Names to module paths: what is registered is known without importing any of it.
 
 Each part lists what it offers in its ``catalogue.py``, a module of strings; other packages add theirs through entry points of the
-groups ``quintain.attack``, ``quintain.certifier``, ``quintain.defence``, ``quintain.model`` and so on, named like the kinds below.
+groups ``quintain.attack``, ``quintain.certifier``, ``quintain.defense``, ``quintain.model`` and so on, named like the kinds below.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ CATALOGUES = {
     "data": "quintain.data.catalogue",
     "attack": "quintain.attacks.catalogue",
     "certifier": "quintain.certify.catalogue",
-    "defence": "quintain.harden.catalogue",
+    "defense": "quintain.harden.catalogue",
     "private": "quintain.dp.catalogue",
     "audit": "quintain.leakage.catalogue",
     "aggregation": "quintain.federated.catalogue",

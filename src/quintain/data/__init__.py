@@ -1,4 +1,4 @@
-"""Streaming data sets in [0, 1] with a content hash, and the bundled chest X-rays."""
+"""Data sets in [0, 1] that are read batch by batch and have a content hash; the bundled chest X-rays."""
 
 from typing import TYPE_CHECKING
 

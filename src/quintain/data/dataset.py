@@ -1,4 +1,4 @@
-"""A data set as everything else sees it: labels in memory, images read when a batch is asked for."""
+"""The data set: labels in memory, samples in [0, 1] that are read when a batch is needed."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -14,13 +14,13 @@ from quintain.core.errors import DataError, SettingError
 from quintain.data.values import Labels, channels_first, check_labels, check_values, count_classes, to_unit
 
 HASH_VERSION = b"quintain-data-1"
-READ_AT_ONCE = 256
+READ_BATCH_SIZE = 256
 
-Rows = npt.NDArray[np.int64]
+RowIndices = npt.NDArray[np.int64]
 
 
 class Source(Protocol):
-    """Where samples come from; the only thing a new kind of data set has to write."""
+    """A source of samples; the only thing that a new kind of data set has to implement."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -29,8 +29,8 @@ class Source(Protocol):
     def __len__(self) -> int:
         """Number of samples."""
 
-    def read(self, rows: Rows) -> npt.NDArray[Any]:
-        """These samples and no others, (B, *shape), uint8 or floating."""
+    def read(self, rows: RowIndices) -> npt.NDArray[Any]:
+        """Read the samples of these rows, (B, *shape), uint8 or floating, and no others."""
 
 
 class Batch(NamedTuple):
@@ -39,7 +39,7 @@ class Batch(NamedTuple):
     Args:
         x: Samples in [0, 1], (B, *shape), float32.
         y: Labels, (B,), int64.
-        ids: Their places in the data set, (B,), int64.
+        ids: Their positions in the data set, (B,), int64.
     """
 
     x: Tensor
@@ -49,15 +49,16 @@ class Batch(NamedTuple):
 
 @final
 class Dataset:
-    """Labelled samples in [0, 1], read batch by batch: memory does not grow with their number.
+    """Labeled samples in [0, 1], read batch by batch: memory does not grow with their number.
 
     Args:
-        source: Where samples are read from.
+        source: From which samples are read.
         labels: Class of each row, (N,), integers in [0, classes).
         classes: Number of classes; the largest label plus one, and at least two, if not given.
         class_names: One name a class; the numbers themselves if not given.
-        name: What it is called in results.
-        rows: Rows of the source that belong to it, in order; all of them if not given. ``labels`` is then of these rows.
+        name: The data set's name in results.
+        rows: Rows of the source that belong to it, in order; all of them if not given. ``labels`` is then of
+            these rows.
 
     Raises:
         DataError: If there are no samples, or labels do not fit.
@@ -71,7 +72,7 @@ class Dataset:
         name: str,
         classes: int | None = None,
         class_names: Sequence[str] = (),
-        rows: Rows | None = None,
+        rows: RowIndices | None = None,
     ) -> None:
         self._source = source
         self._rows = np.arange(len(source), dtype=np.int64) if rows is None else rows
@@ -94,7 +95,7 @@ class Dataset:
         return f"Dataset({self.name}: {len(self)} x {self.shape}, {self.classes} classes)"
 
     def batch(self, ids: npt.ArrayLike | Tensor) -> tuple[Tensor, Tensor]:
-        """Samples and labels at ``ids``, in that order; repeats are allowed.
+        """Read samples and labels at ``ids``, in that order; repeats are allowed.
 
         Returns:
             x (B, *shape), float32 in [0, 1], and y (B,), int64.
@@ -102,15 +103,15 @@ class Dataset:
         Raises:
             DataError: If an id or a value is out of range, or NaN.
         """
-        places = self._places(ids)
-        values = self._source.read(self._rows[places])
-        if values.shape != (len(places), *self.shape):
+        positions = self._positions(ids)
+        values = self._source.read(self._rows[positions])
+        if values.shape != (len(positions), *self.shape):
             raise DataError(f"{self.name} gave samples of shape {values.shape[1:]}; expected {self.shape} like the first one")
         check_values(values, self.name)
-        return torch.from_numpy(to_unit(values)), torch.from_numpy(self.labels[places])
+        return torch.from_numpy(to_unit(values)), torch.from_numpy(self.labels[positions])
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """All examples in order, ``size`` at a time; only one batch is in memory."""
+        """Read all examples in order, ``size`` at a time; only one batch is in memory."""
         if size < 1:
             raise SettingError(f"batch size = {size}; expected at least 1")
         return self._batches(size)
@@ -121,19 +122,19 @@ class Dataset:
             yield Batch(*self.batch(ids), ids)
 
     def subset(self, ids: npt.ArrayLike | Tensor, *, name: str | None = None) -> "Dataset":
-        """The data set of some examples, in the order of ``ids``, over the same source."""
-        places = self._places(ids)
+        """Make the data set of some examples, in the order of ``ids``, over the same source."""
+        positions = self._positions(ids)
         return Dataset(
             self._source,
-            self.labels[places],
-            name=name or f"{self.name}[{len(places)}]",
+            self.labels[positions],
+            name=name or f"{self.name}[{len(positions)}]",
             classes=self.classes,
             class_names=self.class_names,
-            rows=self._rows[places],
+            rows=self._rows[positions],
         )
 
     def sample(self, count: int, *, seed: int) -> "Dataset":
-        """So many examples, drawn by the seed and left in their order; all of them where ``count`` is 0 or not below their number."""
+        """Draw ``count`` examples by the seed, in their order; 0, or a number above theirs, gives all."""
         if count < 0:
             raise SettingError(f"{count} examples; expected 0 for all, or how many to draw")
         if not 0 < count < len(self):
@@ -142,19 +143,19 @@ class Dataset:
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 of what a model is shown: sample shape, then each sample as little-endian float32, then the labels.
+        """SHA-256 of the content: sample shape, then each sample as little-endian float32, then the labels.
 
-        Equal for equal content, whatever the kind of source and the batch size; any other value, label or order changes it. It takes
-        one pass over the data, on first use.
+        It is equal for equal content, whatever the kind of source and the batch size; any other value, label
+        or order changes it. It takes one pass over the data, on first use.
         """
         digest = hashlib.sha256(HASH_VERSION)
         digest.update(repr((len(self), *self.shape)).encode())
-        for x, _, _ in self.batches(READ_AT_ONCE):
-            digest.update(canonical(x))
+        for x, _, _ in self.batches(READ_BATCH_SIZE):
+            digest.update(canonical_bytes(x))
         digest.update(self.labels.astype("<i8").tobytes())
         return digest.hexdigest()
 
-    def _places(self, ids: npt.ArrayLike | Tensor) -> Rows:
+    def _positions(self, ids: npt.ArrayLike | Tensor) -> RowIndices:
         given = ids.detach().cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
         if given.size == 0:
             given = given.astype(np.int64)
@@ -165,8 +166,9 @@ class Dataset:
         return given.astype(np.int64)
 
 
-def canonical(x: Tensor) -> bytes:
-    """The bytes that stand for samples in hashes: little-endian float32, with one zero instead of two."""
+def canonical_bytes(x: Tensor) -> bytes:
+    """Return the bytes of samples for hashing: little-endian float32, with one zero instead of two."""
+    # Adding 0 turns -0.0 into 0.0.
     return (x.numpy() + np.float32(0)).astype("<f4").tobytes()
 
 
@@ -183,7 +185,7 @@ class ArraySource:
     def __len__(self) -> int:
         return len(self._values)
 
-    def read(self, rows: Rows) -> npt.NDArray[Any]:
+    def read(self, rows: RowIndices) -> npt.NDArray[Any]:
         return np.asarray(self._values[rows])
 
 
@@ -195,13 +197,14 @@ def from_arrays(
     classes: int | None = None,
     class_names: Sequence[str] = (),
 ) -> Dataset:
-    """A data set over arrays, which are kept, not copied.
+    """Make a data set over arrays, which are not copied.
 
     Args:
-        images: uint8, divided by 255 when read, or floating in [0, 1]; (N, F), (N, H, W), (N, H, W, C) or (N, C, H, W) with C in {1, 3, 4}.
-            Where the last axis and the second could both be channels, the last is.
+        images: uint8, divided by 255 when read, or floating in [0, 1]; (N, F), (N, H, W), (N, H, W, C) or
+            (N, C, H, W) with C in {1, 3, 4}. Where the last axis and the second could both be channels, the
+            last is.
         labels: (N,) or (N, 1), integers.
-        name: What it is called in results.
+        name: The data set's name in results.
         classes: Number of classes; the largest label plus one, and at least two, if not given.
         class_names: One name a class.
 
@@ -209,6 +212,6 @@ def from_arrays(
         DataError: If the arrays are empty, of no such shape or type, outside [0, 1], or labels do not fit.
     """
     values = channels_first(np.asanyarray(images), name)
-    for start in range(0, len(values), READ_AT_ONCE):
-        check_values(values[start : start + READ_AT_ONCE], name)
+    for start in range(0, len(values), READ_BATCH_SIZE):
+        check_values(values[start : start + READ_BATCH_SIZE], name)
     return Dataset(ArraySource(values), labels, name=name, classes=classes, class_names=class_names)

@@ -1,4 +1,4 @@
-"""A folder of images by class; images are decoded when a batch is asked for."""
+"""Data sets in folders of images by class; images are decoded when a batch is needed."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,22 +9,23 @@ import numpy.typing as npt
 from PIL import Image
 
 from quintain.core.errors import DataError
-from quintain.data.dataset import Dataset, Rows
-from quintain.data.splits import Splits
+from quintain.data.dataset import Dataset, RowIndices
+from quintain.data.splits import SPLIT_NAMES, Splits
 
-PARTS = ("train", "val", "test")
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"))
-GREY = frozenset(("1", "L"))
-COLOUR = frozenset(("P", "RGB"))
+GRAY = frozenset(("1", "L"))
+COLOR = frozenset(("P", "RGB"))
 
 
 class ImageSource:
-    """Image files of one size, as (C, H, W), uint8: one channel if all of them are grey, else red, green and blue.
+    """Image files of one size, as (C, H, W), uint8: one channel if all of them are gray, else red, green and
+    blue.
 
-    Building it opens every file's header, not its pixels.
+    The constructor reads every file's header, not its pixels.
 
     Raises:
-        DataError: If a file is no image, has transparency or more than 8 bits, or differs in size from the first.
+        DataError: If a file is no image, has transparency or more than 8 bits, or differs in size from the
+            first.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -37,13 +38,13 @@ class ImageSource:
                     f"{path} is {size[0]} x {size[1]} pixels, and {self._paths[0]} is {width} x {height}; "
                     "expected images of one size: resize or crop them"
                 )
-        self._mode = "L" if all(mode in GREY for _, mode in headers) else "RGB"
+        self._mode = "L" if all(mode in GRAY for _, mode in headers) else "RGB"
         self.shape: tuple[int, ...] = (1 if self._mode == "L" else 3, height, width)
 
     def __len__(self) -> int:
         return len(self._paths)
 
-    def read(self, rows: Rows) -> npt.NDArray[Any]:
+    def read(self, rows: RowIndices) -> npt.NDArray[Any]:
         images = np.empty((len(rows), *self.shape), dtype=np.uint8)
         for image, row in zip(images, rows, strict=True):
             image[:] = self._decode(self._paths[row])
@@ -62,28 +63,31 @@ class ImageSource:
 
 
 def load_folder(folder: Path) -> Splits:
-    """The data sets in ``folder/<class>/*.png``, all of it the test part, or in ``folder/{train,val,test}/<class>/*.png``.
+    """Load ``folder/<class>/*.png``, all of it the test split, or ``folder/{train,val,test}/<class>/*.png``.
 
-    Classes are numbered in the order of their folders' names, and images are in the order of their paths. Files are png, jpg, bmp, tif,
-    webp, pgm or ppm; others, and names that begin with a dot, are left out.
+    Classes are numbered in the order of their folders' names, and images are in the order of their paths.
+    Files are png, jpg, bmp, tif, webp, pgm or ppm; others, and names that begin with a dot, are left out.
 
     Raises:
-        DataError: If there are fewer than two classes of images, or images are unreadable, or differ in size within a part.
+        DataError: If there are fewer than two classes of images, or images are unreadable, or differ in size
+            within a split.
     """
     name = folder.resolve().name
-    places = {part: folder / part for part in PARTS if (folder / part).is_dir()} or {"test": folder}
-    files = {part: _by_class(place) for part, place in places.items()}
+    folders = {split: folder / split for split in SPLIT_NAMES if (folder / split).is_dir()} or {"test": folder}
+    files = {split: _by_class(path) for split, path in folders.items()}
     names = sorted({label for by_class in files.values() for label in by_class})
     if len(names) < 2:
-        seen = f"one class of images ({names[0]})" if names else "no images in folders of their class"
-        raise DataError(f"{folder} has {seen}; expected at least two folders of images: <class>/*.png, or {{train,val,test}}/<class>/*.png")
-    return Splits(name, **{part: _dataset(f"{name}.{part}", by_class, names) for part, by_class in files.items()})
+        found = f"one class of images ({names[0]})" if names else "no images in folders of their class"
+        raise DataError(
+            f"{folder} has {found}; expected at least two folders of images: <class>/*.png, or {{train,val,test}}/<class>/*.png"
+        )
+    return Splits(name, **{split: _dataset(f"{name}.{split}", by_class, names) for split, by_class in files.items()})
 
 
-def _by_class(place: Path) -> dict[str, list[Path]]:
+def _by_class(folder: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
-    for path in sorted(place.glob("*/**/*")):
-        inside = path.relative_to(place).parts
+    for path in sorted(folder.glob("*/**/*")):
+        inside = path.relative_to(folder).parts
         if path.suffix.lower() in SUFFIXES and path.is_file() and not any(part.startswith(".") for part in inside):
             found.setdefault(inside[0], []).append(path)
     return found
@@ -101,11 +105,12 @@ def _header(path: Path) -> tuple[tuple[int, int], str]:
     try:
         with Image.open(path) as image:
             size, mode = image.size, image.mode
-            clear = "transparency" in image.info
+            transparent = "transparency" in image.info
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} is not an image that can be read: {error}; remove or replace it") from error
-    if mode not in GREY | COLOUR or clear:
+    if mode not in GRAY | COLOR or transparent:
         raise DataError(
-            f"{path} is of mode {mode}{' with transparency' if clear else ''}; expected 8-bit grey or RGB without transparency: convert it"
+            f"{path} is of mode {mode}{' with transparency' if transparent else ''}; "
+            "expected 8-bit gray or RGB without transparency: convert it"
         )
     return size, mode

@@ -1,4 +1,4 @@
-"""The IDX files in which MNIST and its likes come, gzipped or not."""
+"""Data sets in IDX files, the format of MNIST, gzipped or not."""
 
 import gzip
 import math
@@ -12,21 +12,20 @@ import numpy.typing as npt
 
 from quintain.core.errors import DataError
 from quintain.core.store import read_bytes
-from quintain.data.npz import assemble
-from quintain.data.splits import Splits
+from quintain.data.splits import Splits, splits_from_arrays
 
-PARTS = {"train": "train", "test": "t10k"}
+IDX_PREFIXES = {"train": "train", "test": "t10k"}
 FOLDERS = ("", "raw", "MNIST/raw")
 UBYTE = 0x08
 
 
 def find_idx(folder: Path) -> dict[str, tuple[Path, Path]]:
-    """The image and label files of each part, in a folder, its ``raw`` or its ``MNIST/raw``; nothing where there are none."""
-    for place in FOLDERS:
+    """Find the image and label files of each split, in a folder, its ``raw`` or its ``MNIST/raw``."""
+    for subfolder in FOLDERS:
         found: dict[str, tuple[Path, Path]] = {}
-        for part, prefix in PARTS.items():
-            images = _first(folder / place, f"{prefix}-images", 3)
-            labels = _first(folder / place, f"{prefix}-labels", 1)
+        for part, prefix in IDX_PREFIXES.items():
+            images = _first(folder / subfolder, f"{prefix}-images", 3)
+            labels = _first(folder / subfolder, f"{prefix}-labels", 1)
             if images and labels:
                 found[part] = images, labels
             elif images or labels:
@@ -37,10 +36,10 @@ def find_idx(folder: Path) -> dict[str, tuple[Path, Path]]:
 
 
 def load_idx(folder: Path) -> Splits:
-    """MNIST and data sets in its format.
+    """Load MNIST, or a data set in its format.
 
-    Files are ``train-images-idx3-ubyte`` and ``train-labels-idx1-ubyte``, and the same with ``t10k`` for the test part. Those that are not
-    gzipped are memory-mapped.
+    Files are ``train-images-idx3-ubyte`` and ``train-labels-idx1-ubyte``, and the same with ``t10k`` for the
+    test split. Those that are not gzipped are memory-mapped.
 
     Raises:
         DataError: If a file is missing, damaged or of another type.
@@ -50,9 +49,9 @@ def load_idx(folder: Path) -> Splits:
         raise DataError(
             f"{folder} holds no IDX files; expected train-images-idx3-ubyte, train-labels-idx1-ubyte, or t10k-..., gzipped or not"
         )
-    place = folder.resolve()
-    name = place.parent.name if place.name == "raw" else place.name
-    return assemble(name, {part: (_read(images), _read(labels)) for part, (images, labels) in found.items()})
+    path = folder.resolve()
+    name = path.parent.name if path.name == "raw" else path.name
+    return splits_from_arrays(name, {part: (_read(images), _read(labels)) for part, (images, labels) in found.items()})
 
 
 def _first(folder: Path, stem: str, axes: int) -> Path | None:
@@ -61,24 +60,25 @@ def _first(folder: Path, stem: str, axes: int) -> Path | None:
 
 
 def _read(path: Path) -> npt.NDArray[Any]:
-    zipped = path.suffix == ".gz"
+    gzipped = path.suffix == ".gz"
     try:
-        if zipped:
+        if gzipped:
             data = gzip.decompress(read_bytes(path))
         else:
             with path.open("rb") as file:
                 data = file.read(4 + 4 * 255)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}; fetch the file again") from error
+    # The header: magic 00 00 08 d, then d big-endian sizes; then unsigned bytes.
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] != UBYTE or len(data) < 4 + 4 * data[3]:
         raise DataError(
             f"{path} begins with {data[:4].hex(' ') or 'nothing'}; expected an IDX file of unsigned bytes: 00 00 08 and the number of axes"
         )
     start = 4 + 4 * data[3]
     shape = struct.unpack(f">{data[3]}I", data[4:start])
-    size = len(data) if zipped else path.stat().st_size
+    size = len(data) if gzipped else path.stat().st_size
     if size != start + math.prod(shape):
         raise DataError(f"{path} has {size} bytes; its header says {shape}, which takes {start + math.prod(shape)}. Fetch the file again")
-    if zipped or size == start:
+    if gzipped or size == start:
         return np.frombuffer(data, dtype=np.uint8, offset=start).reshape(shape)
     return np.memmap(path, dtype=np.uint8, mode="r", offset=start, shape=shape)

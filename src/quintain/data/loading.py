@@ -1,4 +1,4 @@
-"""One way in: ``load_data("xrays")``, or the path of an archive, of MNIST's files, of a folder of images."""
+"""Load a data set by name, or from an archive, MNIST's files or a folder of images."""
 
 from pathlib import Path
 
@@ -10,11 +10,12 @@ ACCEPTED = "an .npz file, a folder with MNIST's IDX files, or a folder of images
 
 
 def load_data(spec: str | Path) -> Splits:
-    """The parts of a data set, each streaming and with a content hash.
+    """Load the splits of a data set, each read batch by batch and with a content hash.
 
     Args:
-        spec: A registered name (``"xrays"``); else the path of an ``.npz`` file (``load_npz``), of a folder with MNIST's IDX files
-            (``load_idx``), or of a folder of images by class (``load_folder``). A registered name wins over a file of that name.
+        spec: A registered name (``"xrays"``); else the path of an ``.npz`` file (``load_npz``), of a folder
+            with MNIST's IDX files (``load_idx``), or of a folder of images by class (``load_folder``). A
+            registered name wins over a file of that name.
 
     Raises:
         UnknownName: If it is neither a registered name nor a path.

@@ -1,19 +1,27 @@
-"""The parts of a data set."""
+"""The train, val and test splits of a data set."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
 
 from quintain.core.errors import DataError
-from quintain.data.dataset import Dataset
+from quintain.data.dataset import Dataset, from_arrays
+from quintain.data.values import count_classes
+
+SPLIT_NAMES = ("train", "val", "test")
 
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """The parts of a data set; any may be missing.
+    """The splits of a data set; any may be missing.
 
-    A source without parts, such as ``images`` and ``labels`` alone, is all ``test``: nothing says that a model may be fitted to it.
+    A source without splits, such as ``images`` and ``labels`` alone, is all ``test``: nothing says that a
+    model may be fitted to it.
 
     Args:
-        name: What the data set is called in results.
+        name: The data set's name in results.
         train: For fitting weights.
         val: For choosing settings.
         test: For every claim.
@@ -24,18 +32,40 @@ class Splits:
     val: Dataset | None = None
     test: Dataset | None = None
 
-    def parts(self) -> dict[str, Dataset]:
-        """The parts that exist, by name, in the order train, val, test."""
+    def as_dict(self) -> dict[str, Dataset]:
+        """Return the splits that exist, by name, in the order train, val, test."""
         every = {"train": self.train, "val": self.val, "test": self.test}
-        return {name: part for name, part in every.items() if part is not None}
+        return {name: data for name, data in every.items() if data is not None}
 
-    def part(self, name: str) -> Dataset:
-        """One part.
+    def split(self, name: str) -> Dataset:
+        """Return one split.
 
         Raises:
-            DataError: If there is no such part; the message names those that exist.
+            DataError: If there is no such split; the message names those that exist.
         """
-        parts = self.parts()
-        if name not in parts:
-            raise DataError(f"the data set {self.name} has no {name!r} part; it has {', '.join(parts) or 'none'}")
-        return parts[name]
+        splits = self.as_dict()
+        if name not in splits:
+            raise DataError(f"the data set {self.name} has no {name!r} split; it has {', '.join(splits) or 'none'}")
+        return splits[name]
+
+
+def splits_from_arrays(
+    name: str,
+    arrays: dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]],
+    *,
+    class_names: Sequence[str] = (),
+    fallback_class_names: Sequence[str] = (),
+) -> Splits:
+    """Make splits over arrays of images and labels.
+
+    The number of classes is that of ``class_names``, or of the labels of all splits; ``fallback_class_names``
+    is used if it has exactly that many.
+    """
+    num_classes = max(count_classes(labels, len(images), f"{name}.{split}") for split, (images, labels) in arrays.items())
+    names = class_names or (fallback_class_names if len(fallback_class_names) == num_classes else ())
+    classes = max(num_classes, len(names))
+    sets = {
+        split: from_arrays(images, labels, name=f"{name}.{split}", classes=classes, class_names=names)
+        for split, (images, labels) in arrays.items()
+    }
+    return Splits(name, **sets)

@@ -1,4 +1,4 @@
-"""What samples and labels may be, and how they become float32 in [0, 1] and int64."""
+"""Checks of samples and labels, and their conversion to float32 in [0, 1] and int64."""
 
 from typing import Any
 
@@ -8,13 +8,13 @@ import numpy.typing as npt
 from quintain.core.errors import DataError
 
 CHANNELS = (1, 3, 4)
-MOST_CLASSES = 100_000
+MAX_CLASSES = 100_000
 
 Labels = npt.NDArray[np.int64]
 
 
 def to_unit(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Samples as a model sees them: uint8 over 255, floats as they are, both in float32."""
+    """Convert samples to float32 in [0, 1]: uint8 over 255, floats as they are."""
     unit = np.ascontiguousarray(values, dtype=np.float32)
     return unit / np.float32(255) if values.dtype == np.uint8 else unit
 
@@ -33,13 +33,13 @@ def check_values(values: npt.NDArray[Any], name: str) -> None:
     if np.isnan(low):
         raise DataError(f"{name} has NaN values; expected numbers in [0, 1]. Remove or repair those samples")
     if low < 0 or high > 1:
-        inside = "undo the normalisation, and put it inside the model (quintain.models.Normalise)?"
+        inside = "undo the normalization, and put it inside the model (quintain.models.Normalise)?"
         hint = inside if low < 0 or high > 255 else "divide by 255?"
         raise DataError(f"{name} has values from {low:g} to {high:g}; expected [0, 1]: {hint}")
 
 
 def check_labels(labels: npt.ArrayLike, *, count: int, classes: int | None, name: str) -> Labels:
-    """Labels as int64, (N,).
+    """Convert labels to int64, (N,).
 
     Raises:
         DataError: If they are not one whole number a sample, from 0 to ``classes - 1``.
@@ -57,22 +57,23 @@ def check_labels(labels: npt.ArrayLike, *, count: int, classes: int | None, name
     low, high = int(flat.min()), int(flat.max())
     if low < 0:
         raise DataError(f"{name} has the label {low}; expected 0, 1, 2 ... (labels that begin at -1 or 1 need shifting)")
-    if high >= MOST_CLASSES:
-        raise DataError(f"{name} has the label {high}; expected classes numbered 0, 1, 2 ..., fewer than {MOST_CLASSES:,}")
+    if high >= MAX_CLASSES:
+        raise DataError(f"{name} has the label {high}; expected classes numbered 0, 1, 2 ..., fewer than {MAX_CLASSES:,}")
     if classes is not None and high >= classes:
         raise DataError(f"{name} has the label {high}; expected 0 .. {classes - 1} for {classes} classes")
     return flat.astype(np.int64)
 
 
 def count_classes(labels: npt.ArrayLike, count: int, name: str) -> int:
-    """The largest label plus one, and at least two."""
+    """Return the number of classes: the largest label plus one, and at least two."""
     return max(2, int(check_labels(labels, count=count, classes=None, name=name).max()) + 1)
 
 
 def channels_first(images: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
-    """A view of images as (N, C, H, W), or of vectors as (N, F).
+    """View images as (N, C, H, W), or vectors as (N, F).
 
-    Three axes are grey images. With four, the last axis is the channels if it has 1, 3 or 4 entries, otherwise the second.
+    Three axes are gray images. With four, the last axis is the channels if it has 1, 3 or 4 entries,
+    otherwise the second.
 
     Raises:
         DataError: If neither fits.

@@ -21,7 +21,7 @@ from quintain.dp.training.plan import PrivatePlan
 from quintain.dp.ways import WAYS, Rows, Watched, Way
 from quintain.results.privacy_records import MechanismTest
 from quintain.results.specification import Measurement, judged
-from quintain.training.loop import own_draws
+from quintain.training.loop import isolated_rng
 
 NOISE_STEPS = 4
 BATCHES = 200
@@ -158,7 +158,7 @@ def sensitivity_of_net(net: nn.Module, shape: Sequence[int], plan: PrivatePlan) 
     loud = Loud(deepcopy(net).train(), 100 * max(bound, 1.0))
     device = next(net.parameters()).device
     x = torch.rand(RECORDS, *shape, generator=torch.Generator().manual_seed(0)).to(device)
-    with torch.no_grad(), own_draws(device):
+    with torch.no_grad(), isolated_rng(device):
         one, other = loud(x), loud(x)
     count, batch = (RECORDS, RECORDS // 2) if torch.allclose(one, other, rtol=1e-3, equal_nan=True) else (1, 1)
     records = Watched(Features(x[:count].cpu(), one[:count].nan_to_num().argmin(1).cpu()))

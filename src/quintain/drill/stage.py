@@ -56,12 +56,12 @@ class Stage:
     @cached_property
     def train(self) -> Dataset:
         """X-rays to learn from."""
-        return self.splits.part("train")
+        return self.splits.split("train")
 
     @cached_property
     def test(self) -> Dataset:
         """X-rays that every claim is about: all, or a fixed draw of them in the short form."""
-        return self.splits.part("test").sample(self.scale.test, seed=derive(0, "short test"))
+        return self.splits.split("test").sample(self.scale.test, seed=derive(0, "short test"))
 
     @property
     def folder(self) -> Path:

@@ -12,7 +12,7 @@ from quintain.results.robustness_records import CheckResult
 
 def check(splits: Splits, model: ClassifierLike | None) -> Outcome:
     """All findings on the data and, where there is one, on the model."""
-    parts = splits.parts()
+    parts = splits.as_dict()
     first = next(iter(parts.values()))
     findings = tuple(check_data(splits))
     if model is not None:

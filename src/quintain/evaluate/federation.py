@@ -55,12 +55,12 @@ def federated_outcome(
         progress: Shows bars.
     """
     parts = split(data, sites, alpha=ALPHA, seed=derive(seed, "split"))
-    local = Recipe(epochs=epochs, batch=32, rate=3e-3, schedule="constant")
+    local = Recipe(epochs=epochs, batch_size=32, learning_rate=3e-3, schedule="constant")
     as_long = replace(local, epochs=rounds * epochs)
 
     def reached(recipe: Recipe, examples: Dataset, label: str) -> ClassCounts:
         twin = copy.deepcopy(net)
-        fit(twin, examples, recipe, seed=derive(seed, label), progress=progress, label=label)
+        fit(twin, examples, recipe, seed=derive(seed, label), progress=progress, progress_label=label)
         return clean_tally(Classifier(twin, classes=test.classes), test)
 
     alone = {name: reached(as_long, part, f"{name} alone") for name, part in parts.sites.items()}

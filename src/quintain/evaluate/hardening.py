@@ -21,31 +21,31 @@ from quintain.evaluate.smoothing import Smoothing, smoothed_bracket
 from quintain.evaluate.subject import Subject
 from quintain.evaluate.training import trained
 from quintain.harden import fit
-from quintain.harden.plan import Plan
+from quintain.harden.defense import Defense
 from quintain.models.classifier import Classifier
 from quintain.results.robustness_records import HardenResult, TrainingRun
 from quintain.threats import L2
 from quintain.threats.ball import Ball
 
 
-def defence_plan(name: str, *, threat: Ball, sigma: float, epochs: int = 0) -> Plan:
-    """The plan of a registered defence, against a threat or, for smoothing, under noise.
+def build_defense(name: str, *, threat: Ball, sigma: float, epochs: int = 0) -> Defense:
+    """Build a registered defense, against a threat or under noise.
 
     Args:
-        name: From ``quintain list defence``.
-        threat: What to train against.
-        sigma: Noise, for a defence that takes noise.
-        epochs: Instead of the defence's own number; 0 keeps that.
+        name: From ``quintain list defense``.
+        threat: The threat to train against.
+        sigma: Standard deviation of the noise, for a defense that takes noise.
+        epochs: Instead of the defense's own number; 0 keeps that.
     """
-    kind = find("defence", name).load()
+    kind = find("defense", name).load()
     offered = {"threat": threat, "sigma": sigma}
-    plan: Plan = kind(**{field.name: offered[field.name] for field in fields(kind) if field.name in offered})
-    return lasting(plan, epochs) if epochs else plan
+    defense: Defense = kind(**{field.name: offered[field.name] for field in fields(kind) if field.name in offered})
+    return with_epochs(defense, epochs) if epochs else defense
 
 
-def lasting(plan: Plan, epochs: int) -> Plan:
-    """The same plan over another number of epochs."""
-    changed: Plan = replace(plan, recipe=replace(plan.recipe, epochs=epochs))  # type: ignore[type-var]
+def with_epochs(defense: Defense, epochs: int) -> Defense:
+    """Return the same defense over another number of epochs."""
+    changed: Defense = replace(defense, recipe=replace(defense.recipe, epochs=epochs))  # type: ignore[type-var]
     return changed
 
 
@@ -53,7 +53,7 @@ def harden(
     net: nn.Module,
     train: Dataset,
     test: Dataset,
-    plan: Plan,
+    defense: Defense,
     *,
     name: str,
     title: str,
@@ -62,19 +62,19 @@ def harden(
     checkpoint: Path | None = None,
     progress: Progress = silent,
 ) -> tuple[Subject, TrainingRun]:
-    """Train a net by a plan, store it and test it."""
+    """Train a net with a defense, store it and test it."""
 
     def work() -> tuple[float, ...]:
-        return fit(net, train, plan, seed=seed, checkpoint=checkpoint, progress=progress).losses
+        return fit(net, train, defense, seed=seed, checkpoint=checkpoint, progress=progress).losses
 
-    return trained(net, work, folder, test, name=name, title=title, plan=plan)
+    return trained(net, work, folder, test, name=name, title=title, plan=defense)
 
 
 def hardened_outcome(
     net: nn.Module,
     train: Dataset,
     test: Dataset,
-    defence: str,
+    defense_name: str,
     *,
     threat: Ball,
     sigma: float,
@@ -85,15 +85,17 @@ def hardened_outcome(
     progress: Progress = silent,
 ) -> Outcome:
     """Train a net to resist; then attack it, and prove what can be proved: of the smoothed model where it was trained under noise."""
-    plan = defence_plan(defence, threat=threat, sigma=sigma, epochs=epochs)
+    defense = build_defense(defense_name, threat=threat, sigma=sigma, epochs=epochs)
     ball = threat if isinstance(threat, L2) else L2(2 * sigma)
     smooth = Smoothing(sigma)
-    if defence == "smoothed":
+    if defense_name == "gaussian":
         Smoothed(Classifier(net), sigma, draws=smooth.draws).require_within_reach(ball)
-    certifiers, notes = ({}, ()) if defence == "smoothed" else _certifiers(net, test, threat)
-    subject, training = harden(net, train, test, plan, name="model", title=f"{defence} model", seed=seed, folder=folder, progress=progress)
+    certifiers, notes = ({}, ()) if defense_name == "gaussian" else _certifiers(net, test, threat)
+    subject, training = harden(
+        net, train, test, defense, name="model", title=f"{defense_name} model", seed=seed, folder=folder, progress=progress
+    )
     clean = clean_claim(subject, test, delivered=True)
-    if defence == "smoothed":
+    if defense_name == "gaussian":
         attacked, _, claims = smoothed_bracket(subject, test, [ball], smooth, seed=seed, delivered=True, progress=progress)
     else:
         attacked, _, claims = both_sides(subject, test, [threat], attacks=attacks, certifiers=certifiers, seed=seed, progress=progress)

@@ -181,7 +181,7 @@ def _fitted(
 def _plain(net: nn.Module, train: Dataset, test: Dataset, unfinished: Path | None, progress: Progress) -> ClassCounts:
     """Right answers of the net trained without privacy."""
     checkpoint = unfinished and unfinished / "plain.safetensors"
-    fit_plainly(net, train, Recipe(epochs=PLAIN_EPOCHS), checkpoint=checkpoint, progress=progress, label="plain training")
+    fit_plainly(net, train, Recipe(epochs=PLAIN_EPOCHS), checkpoint=checkpoint, progress=progress, progress_label="plain training")
     return clean_tally(Classifier(net, classes=test.classes), test)
 
 

@@ -41,7 +41,7 @@ def trained(
 
 
 def told(plan: object) -> str:
-    """A plan's settings for people: ``threat linf:4/255, epochs 20, batch 128, rate 0.002``."""
+    """Describe a plan's settings: ``threat linf:4/255, epochs 20, batch size 128, learning rate 0.002``."""
     return ", ".join(_settings(plan))
 
 

@@ -92,6 +92,6 @@ def _change(net: nn.Module, local: nn.Module, recipe: Recipe) -> NDArray[np.floa
     for (name, before), (_, after) in zip(trainable(net), trainable(local), strict=True):
         change = (after.detach().double() - before.detach().double()).cpu().flatten()
         if not change.isfinite().all():
-            raise ModelError(f"after training, {name!r} is not finite; lower the rate of the local recipe ({recipe.rate:g})")
+            raise ModelError(f"after training, {name!r} is not finite; lower the rate of the local recipe ({recipe.learning_rate:g})")
         parts.append(change.numpy())
     return np.concatenate(parts)

@@ -26,9 +26,9 @@ from quintain.federated.secagg.primitives import bind
 from quintain.federated.secagg.weights import largest_share
 from quintain.federated.transport import Stage
 from quintain.federated.view import ServerView
-from quintain.training import Objective, Plain
+from quintain.training import CleanCrossEntropy, Objective
 
-PLAIN = Plain()
+PLAIN = CleanCrossEntropy()
 
 
 def train(
@@ -83,7 +83,7 @@ def train(
     """
     check_types(Integral, seed=seed)
     if not callable(objective):
-        raise SettingError(f"objective = {objective!r}; expected a loss as Objective says, such as Plain()")
+        raise SettingError(f"objective = {objective!r}; expected a loss as Objective says, such as CleanCrossEntropy()")
     federation = _Federation.of(sites, net, plan, objective)
     silences = _check_drop({} if drop is None else drop, federation.roster.names, plan.rounds)
     largest = {name: largest_entry(federation.encoding, federation.part(name)) for name in sites}

@@ -1,23 +1,23 @@
-"""Training that defends: frozen plans over the one training loop."""
+"""Training defenses: frozen settings for the one training loop."""
 
 from typing import TYPE_CHECKING
 
 from quintain.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from quintain.harden.adversarial import PGDTraining as PGDTraining
-    from quintain.harden.interval import IntervalTraining as IntervalTraining
-    from quintain.harden.noise import NoiseTraining as NoiseTraining
-    from quintain.harden.plan import Plan as Plan
-    from quintain.harden.run import fit as fit
+    from quintain.harden.defense import Defense as Defense
+    from quintain.harden.defense import fit as fit
+    from quintain.harden.gaussian_augmentation import GaussianAugmentation as GaussianAugmentation
+    from quintain.harden.ibp import IBPTraining as IBPTraining
+    from quintain.harden.pgd import PGDTraining as PGDTraining
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        "IntervalTraining": "quintain.harden.interval",
-        "NoiseTraining": "quintain.harden.noise",
-        "PGDTraining": "quintain.harden.adversarial",
-        "Plan": "quintain.harden.plan",
-        "fit": "quintain.harden.run",
+        "Defense": "quintain.harden.defense",
+        "GaussianAugmentation": "quintain.harden.gaussian_augmentation",
+        "IBPTraining": "quintain.harden.ibp",
+        "PGDTraining": "quintain.harden.pgd",
+        "fit": "quintain.harden.defense",
     },
 )

@@ -1,4 +1,4 @@
-"""The one training loop: plain, adversarial, certified and local training are this loop with another objective."""
+"""The one training loop: clean, adversarial, certified and local training are this loop with another loss."""
 
 import hashlib
 import math
@@ -16,18 +16,18 @@ from quintain.core.errors import ModelError
 from quintain.core.progress import Progress, silent
 from quintain.core.seeds import derive
 from quintain.training.checkpoint import load_checkpoint, save_checkpoint
-from quintain.training.objective import Moment, Objective, Plain
+from quintain.training.objective import CleanCrossEntropy, Objective, StepContext
 from quintain.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from quintain.data.dataset import Dataset
 
 
-PLAIN = Plain()
+CLEAN_CROSS_ENTROPY = CleanCrossEntropy()
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
+class FitResult:
     """The losses and the number of steps of a training run.
 
     Args:
@@ -44,60 +44,63 @@ def fit(
     data: "Dataset",
     recipe: Recipe,
     *,
-    objective: Objective = PLAIN,
+    objective: Objective = CLEAN_CROSS_ENTROPY,
     seed: int = 0,
     checkpoint: Path | None = None,
     progress: Progress = silent,
-    label: str = "train",
-) -> Fitted:
+    progress_label: str = "train",
+) -> FitResult:
     """Train ``net`` in place and leave it in evaluation mode.
 
-    Every draw, the order of the examples and dropout included, follows from ``seed`` and the step, so that a
-    run which was cut off and goes on from its checkpoint ends with the same weights as one that was not: bit
-    for bit on the same machine, with as many threads and the same libraries; up to rounding elsewhere.
+    All random numbers, those of the order of the examples and of dropout included, follow from ``seed`` and
+    the step. A run that was interrupted and resumed from its checkpoint therefore ends with the same weights
+    as one that was not: bit for bit on the same machine, with as many threads and the same libraries; up to
+    rounding elsewhere.
 
     Args:
         net: Takes (B, *S) in [0, 1], gives logits (B, K).
         data: Training examples.
-        recipe: Epochs, batch, optimiser.
+        recipe: Epochs, batch size, optimizer.
         objective: The loss of a step.
         seed: Of the whole run.
-        checkpoint: File that is written after each epoch and, where it exists, gone on from; the weights of ``net`` then give way to its.
+        checkpoint: File that is written after each epoch and, where it exists, resumed from; its weights then
+            replace those of ``net``.
         progress: Shows a bar of steps.
-        label: The bar's name.
+        progress_label: The bar's name.
 
     Raises:
         ModelError: If nothing in the net can be trained, or the loss is no finite number.
         RunFolderError: If the checkpoint belongs to another run: other data, settings, seed or net.
     """
-    trained = {name: parameter for name, parameter in net.named_parameters() if parameter.requires_grad}
-    if not trained:
+    trainable = {name: parameter for name, parameter in net.named_parameters() if parameter.requires_grad}
+    if not trainable:
         raise ModelError(f"{type(net).__name__} has no trainable parameters; expected some: set requires_grad on those to train")
-    device = next(iter(trained.values())).device
-    optimizer = recipe.build(trained.values())
-    per_epoch = math.ceil(len(data) / recipe.batch)
+    device = next(iter(trainable.values())).device
+    optimizer = recipe.build_optimizer(trainable.values())
+    per_epoch = math.ceil(len(data) / recipe.batch_size)
     total = per_epoch * recipe.epochs
-    run = _fingerprint(recipe, objective, data.hash, seed, net, trained) if checkpoint else ""
-    done, losses = 0, list[float]()
+    fingerprint = _fingerprint(recipe, objective, data.hash, seed, net, trainable) if checkpoint else ""
+    finished_epochs, losses = 0, list[float]()
     if checkpoint is not None and checkpoint.exists():
-        done, losses = load_checkpoint(checkpoint, net, optimizer, fingerprint=run)
-    with progress.loop(label, total) as advance, own_draws(device):
-        advance(done * per_epoch)
-        for epoch in range(done, recipe.epochs):
+        finished_epochs, losses = load_checkpoint(checkpoint, net, optimizer, fingerprint=fingerprint)
+    with progress.loop(progress_label, total) as advance, isolated_rng(device):
+        advance(finished_epochs * per_epoch)
+        # Order and step seeds follow from (seed, epoch, step): a resumed run repeats them without stored generator states.
+        for epoch in range(finished_epochs, recipe.epochs):
             order = np.random.default_rng(derive(seed, "order", epoch)).permutation(len(data))
             running = 0.0
             for index in range(per_epoch):
-                ids = order[index * recipe.batch : (index + 1) * recipe.batch]
+                ids = order[index * recipe.batch_size : (index + 1) * recipe.batch_size]
                 step = epoch * per_epoch + index
-                moment = Moment(step, total, epoch, recipe.epochs, derive(seed, "step", step), torch.from_numpy(ids))
+                context = StepContext(step, total, epoch, recipe.epochs, derive(seed, "step", step), torch.from_numpy(ids))
                 x, y = data.batch(ids)
-                running += _step(net, optimizer, objective, x.to(device), y.to(device), moment, recipe) * len(ids)
+                running += _step(net, optimizer, objective, x.to(device), y.to(device), context, recipe) * len(ids)
                 advance(1)
             losses.append(running / len(data))
             if checkpoint is not None:
-                save_checkpoint(checkpoint, net, optimizer, epoch=epoch + 1, losses=losses, fingerprint=run)
+                save_checkpoint(checkpoint, net, optimizer, epoch=epoch + 1, losses=losses, fingerprint=fingerprint)
     net.eval()
-    return Fitted(tuple(losses), total)
+    return FitResult(tuple(losses), total)
 
 
 def _step(
@@ -106,19 +109,20 @@ def _step(
     objective: Objective,
     x: torch.Tensor,
     y: torch.Tensor,
-    moment: Moment,
+    context: StepContext,
     recipe: Recipe,
 ) -> float:
-    seed_draws(x.device, moment.seed)
+    seed_rng(x.device, context.seed)
     for group in optimizer.param_groups:
-        group["lr"] = recipe.rate_at(moment.share)
+        group["lr"] = recipe.learning_rate_at(context.fraction_done)
     net.train()
     optimizer.zero_grad(set_to_none=True)
-    loss = objective(net, x, y, moment)
+    loss = objective(net, x, y, context)
     value = loss.item()
     if not math.isfinite(value):
         raise ModelError(
-            f"the loss is {value} at step {moment.step} of {moment.steps}; lower the rate ({recipe.rate:g}) or check the model"
+            f"the loss is {value} at step {context.step} of {context.total_steps}; "
+            f"lower the learning rate ({recipe.learning_rate:g}) or check the model"
         )
     loss.backward()
     optimizer.step()
@@ -126,22 +130,25 @@ def _step(
 
 
 @contextmanager
-def own_draws(device: torch.device) -> Iterator[None]:
-    """Restore the generators of the CPU and of this device afterwards, which dropout and the like use."""
+def isolated_rng(device: torch.device) -> Iterator[None]:
+    """Restore torch's random generators (CPU and this GPU) on exit."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         yield
 
 
-def seed_draws(device: torch.device, seed: int) -> None:
-    """Seed the generators that ``own_draws`` puts back and no others: ``torch.manual_seed`` would seed every GPU of the machine."""
+def seed_rng(device: torch.device, seed: int) -> None:
+    """Seed the generators that ``isolated_rng`` restores, and no others.
+
+    ``torch.manual_seed`` would seed every GPU of the machine.
+    """
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         with torch.cuda.device(device):
             torch.cuda.manual_seed(seed)
 
 
-def _fingerprint(recipe: Recipe, objective: Objective, data_hash: str, seed: int, net: nn.Module, trained: Iterable[str]) -> str:
+def _fingerprint(recipe: Recipe, objective: Objective, data_hash: str, seed: int, net: nn.Module, trainable: Iterable[str]) -> str:
     tensors = (f"{name} {value.dtype} {tuple(value.shape)}" for name, value in net.state_dict().items())
-    parts = (repr(recipe), repr(objective), data_hash, str(seed), repr(net), *tensors, *trained)
+    parts = (repr(recipe), repr(objective), data_hash, str(seed), repr(net), *tensors, *trainable)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What a training step minimises: a function of the net, a batch and the moment."""
+"""The loss that a training step minimizes: a function of the net, a batch and the step's context."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,42 +10,42 @@ from quintain.models.adapters import adapt
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """Where in the run a step stands.
+class StepContext:
+    """The position of a step in the run, its seed and its examples.
 
     Args:
-        step: From 0.
-        steps: How many there are.
-        epoch: From 0.
-        epochs: How many there are.
+        step: Number of the step, from 0.
+        total_steps: Number of steps of the run.
+        epoch: Number of the epoch, from 0.
+        total_epochs: Number of epochs of the run.
         seed: Of this step alone.
         ids: Rows of the batch in the data set, shape (B,).
     """
 
     step: int
-    steps: int
+    total_steps: int
     epoch: int
-    epochs: int
+    total_epochs: int
     seed: int
     ids: Tensor
 
     @property
-    def share(self) -> float:
-        """How much of the run is done, in [0, 1)."""
-        return self.step / self.steps
+    def fraction_done(self) -> float:
+        """The fraction of the run that is done, in [0, 1)."""
+        return self.step / self.total_steps
 
 
 class Objective(Protocol):
-    """The loss of one step; its ``repr`` names all its settings, so that a checkpoint knows what it belongs to."""
+    """The loss of one step; its ``repr`` names all its settings and enters the checkpoint's fingerprint."""
 
-    def __call__(self, net: nn.Module, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
-        """The scalar to minimise, for inputs x (B, *S) in [0, 1] and labels y (B,); the net is in training mode."""
+    def __call__(self, net: nn.Module, x: Tensor, y: Tensor, context: StepContext) -> Tensor:
+        """Return the scalar loss for inputs x (B, *S) in [0, 1] and labels y (B,), the net in training mode."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plain:
+class CleanCrossEntropy:
     """Mean cross-entropy on the examples as they are."""
 
-    def __call__(self, net: nn.Module, x: Tensor, y: Tensor, moment: Moment) -> Tensor:  # noqa: ARG002
-        """The mean cross-entropy of a batch."""
+    def __call__(self, net: nn.Module, x: Tensor, y: Tensor, context: StepContext) -> Tensor:  # noqa: ARG002
+        """Return the mean cross-entropy of a batch."""
         return torch.nn.functional.cross_entropy(adapt(net(x), len(x)), y)

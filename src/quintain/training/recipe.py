@@ -1,4 +1,4 @@
-"""How long, how fast and with which optimiser."""
+"""The settings of a training run: epochs, batch size, learning rate, optimizer."""
 
 import math
 from collections.abc import Iterable
@@ -16,41 +16,47 @@ class Recipe:
 
     Args:
         epochs: Passes over the data.
-        batch: Examples a step; the last step of an epoch takes what is left.
-        rate: Highest learning rate.
+        batch_size: Examples a step; the last step of an epoch takes what is left.
+        learning_rate: Highest learning rate.
         weight_decay: Decoupled for ``adam``.
         optimizer: ``adam`` (AdamW) or ``sgd`` (Nesterov where there is momentum).
         momentum: For ``sgd``.
-        schedule: ``cosine`` falls from ``rate`` to 0, ``constant`` stays.
+        schedule: ``cosine`` falls from ``learning_rate`` to 0, ``constant`` stays.
 
     Raises:
         SettingError: If a number is out of range.
     """
 
     epochs: int
-    batch: int = 128
-    rate: float = 1e-3
+    batch_size: int = 128
+    learning_rate: float = 1e-3
     weight_decay: float = 0.0
     optimizer: Literal["adam", "sgd"] = "adam"
     momentum: float = 0.0
     schedule: Literal["cosine", "constant"] = "cosine"
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch < 1:
-            raise SettingError(f"epochs = {self.epochs}, batch = {self.batch}; expected at least 1 of each")
-        if not (self.rate > 0 and math.isfinite(self.rate)):
-            raise SettingError(f"rate = {self.rate}; expected a positive number such as 1e-3")
+        if self.epochs < 1 or self.batch_size < 1:
+            raise SettingError(f"epochs = {self.epochs}, batch_size = {self.batch_size}; expected at least 1 of each")
+        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
+            raise SettingError(f"learning_rate = {self.learning_rate}; expected a positive number such as 1e-3")
         if self.weight_decay < 0 or not 0 <= self.momentum < 1:
             raise SettingError(
                 f"weight_decay = {self.weight_decay}, momentum = {self.momentum}; expected weight_decay >= 0 and momentum in [0, 1)"
             )
 
-    def build(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        """A fresh optimiser over ``parameters``."""
+    def build_optimizer(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        """Build a fresh optimizer over ``parameters``."""
         if self.optimizer == "adam":
-            return torch.optim.AdamW(parameters, lr=self.rate, weight_decay=self.weight_decay)
-        return torch.optim.SGD(parameters, lr=self.rate, momentum=self.momentum, nesterov=self.momentum > 0, weight_decay=self.weight_decay)
+            return torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
+        return torch.optim.SGD(
+            parameters,
+            lr=self.learning_rate,
+            momentum=self.momentum,
+            nesterov=self.momentum > 0,
+            weight_decay=self.weight_decay,
+        )
 
-    def rate_at(self, share: float) -> float:
-        """The learning rate once ``share`` in [0, 1] of the run is done."""
-        return self.rate if self.schedule == "constant" else self.rate * (1 + math.cos(math.pi * share)) / 2
+    def learning_rate_at(self, fraction_done: float) -> float:
+        """Return the learning rate once ``fraction_done`` of the run is done; the cosine has no restarts."""
+        return self.learning_rate if self.schedule == "constant" else self.learning_rate * (1 + math.cos(math.pi * fraction_done)) / 2

@@ -11,14 +11,14 @@ from quintain.models.nets import xray_cnn
 def trained():
     data = q.load_data("xrays")
     net = xray_cnn()
-    q.training.fit(net, data.part("train"), q.training.Recipe(4))
+    q.training.fit(net, data.split("train"), q.training.Recipe(4))
     return q.Classifier(net.eval(), classes=2), data
 
 
 def test_a_marker_turns_x_rays_that_it_was_not_fitted_on_more_often_than_a_random_one(trained) -> None:
     model, data = trained
-    fitted = side_marker().fit(model, data.part("train"))
-    marked, random = (score(model, data.part("test"), one, target=0) for one in (fitted, fitted.random()))
+    fitted = side_marker().fit(model, data.split("train"))
+    marked, random = (score(model, data.split("test"), one, target=0) for one in (fitted, fitted.random()))
     assert marked.interval()[0] > random.interval()[1]
     assert fitted.pattern.min() >= BRIGHT
 

@@ -11,10 +11,10 @@ from quintain.cli.verbs.verb import Verb
 def run(
     model: Model = "xray-cnn",
     data: Data = "xrays",
-    defence: Annotated[str, typer.Option(help="A name from 'quintain list defence'.")] = "certified",
+    defense: Annotated[str, typer.Option("--defense", "--defence", help="A name from 'quintain list defense'.")] = "ibp",
     threat: Annotated[str, typer.Option(help="What to train against, and to attack and prove afterwards.")] = "linf:4/255",
-    sigma: Annotated[float, typer.Option(help="Noise, for the smoothed defence.")] = 0.25,
-    epochs: Annotated[int, typer.Option(help="Passes over the data; the defence's own number if not given.", min=0)] = 0,
+    sigma: Annotated[float, typer.Option(help="Standard deviation of the noise, for 'gaussian'.")] = 0.25,
+    epochs: Annotated[int, typer.Option(help="Passes over the data; the defense's own number if not given.", min=0)] = 0,
     seed: Seed = 0,
     require: Require = None,
     out: Out = None,
@@ -24,17 +24,19 @@ def run(
     from quintain.core.registry import find
     from quintain.evaluate.hardening import hardened_outcome
     from quintain.evaluate.outcome import Outcome
+    from quintain.harden.catalogue import OLD_NAMES
 
     session = Session("harden", data, model, None, seed, out, tuple(require or ()))
     (ball,) = balls([threat])
-    find("defence", defence)
+    name = OLD_NAMES.get(defense, defense)
+    find("defense", name)
 
     def work() -> Outcome:
         return hardened_outcome(
             session.net(),
             session.train,
             session.examples,
-            defence,
+            name,
             threat=ball,
             sigma=sigma,
             attacks={"pgd": PGD()},
@@ -51,5 +53,8 @@ VERB = Verb(
     "harden",
     run,
     "Train a model that resists, attack it, prove what can be proved, and store its weights.",
-    ("--data xrays --defence certified --threat linf:4/255", "--model net.py:make --data mine.npz --defence adversarial --epochs 10"),
+    (
+        "--data xrays --defense ibp --threat linf:4/255",
+        "--model net.py:make --data mine.npz --defense pgd-at --epochs 10",
+    ),
 )

@@ -8,7 +8,7 @@ from quintain.cli.verbs.verb import Verb
 
 
 def run(
-    kind: Annotated[str, typer.Argument(help="threat, model, data, attack, certifier, defence ...; all if not given.")] = "",
+    kind: Annotated[str, typer.Argument(help="threat, model, data, attack, certifier, defense ...; all if not given.")] = "",
     exceptions: Annotated[bool, typer.Option("--exceptions", help="Show which laws something is exempt from, and why.")] = False,
 ) -> int:
     from quintain.cli.screen import show_entries, show_exceptions
@@ -16,6 +16,7 @@ def run(
     from quintain.core.errors import ExitCode, UnknownName
     from quintain.core.registry import CATALOGUES, entries
 
+    kind = {"defence": "defense"}.get(kind, kind)  # as earlier versions spelled it
     if kind and kind not in CATALOGUES:
         raise UnknownName("kind", kind, CATALOGUES)
     found = [entry for one in ([kind] if kind else CATALOGUES) for entry in entries(one).values()]

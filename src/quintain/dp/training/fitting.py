@@ -25,7 +25,7 @@ from quintain.dp.training.features import Records
 from quintain.dp.training.plan import PrivatePlan
 from quintain.dp.training.resume import Unfinished, depends_on
 from quintain.models.adapters import adapt
-from quintain.training.loop import own_draws, seed_draws
+from quintain.training.loop import isolated_rng, seed_rng
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def fit(
     try:
         if resume is not None:
             resume.restore(net, optimizer, average)
-        with progress.loop("private training", plan.steps) as advance, own_draws(device):
+        with progress.loop("private training", plan.steps) as advance, isolated_rng(device):
             advance(done)
             for batch in loader if plan.steps > done else ():
                 if not attempt(batch):
@@ -168,7 +168,7 @@ def _work(
         x, y = batch
         if loader.piece.first:
             layers.seek(optimizer.steps)
-            seed_draws(device, int(layers.words(1)[0] >> 1))
+            seed_rng(device, int(layers.words(1)[0] >> 1))
             places.seek(loader.draws)
         optimizer.zero_grad()
         x = shifted(x, plan.shift, places)

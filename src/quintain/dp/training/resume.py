@@ -19,7 +19,7 @@ from quintain.dp.step.optimizer import DPOptimizer
 from quintain.dp.training.ema import EMA
 from quintain.dp.training.features import Records
 from quintain.dp.training.plan import PrivatePlan
-from quintain.training.checkpoint import pack, read, unpack
+from quintain.training.checkpoint import decode_checkpoint, encode_checkpoint, read_checkpoint
 
 KEY, STATE, MEAN, SALT = "key", "state.safetensors", "mean.", "salt"
 SECRET = 32
@@ -53,7 +53,7 @@ class Unfinished:
         self._tensors: dict[str, Tensor] = {}
         if self._state.exists():
             anew = f"choose another --out, or delete {folder}, to begin a new run: the steps that were taken stay spent"
-            self._metadata, self._tensors = read(self._state, anew)
+            self._metadata, self._tensors = read_checkpoint(self._state, anew)
             if not {"run", "settings"} <= self._metadata.keys():
                 raise RunFolderError(f"{self._state} is no state of a private run; {anew}")
 
@@ -81,7 +81,7 @@ class Unfinished:
     @property
     def weights(self) -> dict[str, Tensor]:
         """The weights after them: what the net would be if training ended there."""
-        return {**unpack(self._metadata, self._tensors)[0], **(self._means if self.steps else {})}
+        return {**decode_checkpoint(self._metadata, self._tensors)[0], **(self._means if self.steps else {})}
 
     def belongs_to(self, settings: Mapping[str, object]) -> None:
         """Say what this run depends on.
@@ -127,7 +127,7 @@ class Unfinished:
             write_atomically(self.folder / KEY, self._secret, mode=0o600)
             self.keep(net, optimizer, average)
             return
-        weights, state = unpack(self._metadata, self._tensors)
+        weights, state = decode_checkpoint(self._metadata, self._tensors)
         net.load_state_dict(weights)
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state, "privacy": self._run["optimizer"]})
         optimizer.seen, optimizer.clipped = self._run["seen"], self._run["clipped"]
@@ -147,7 +147,7 @@ class Unfinished:
         }
         words = {"run": json.dumps(run), "settings": json.dumps(self.settings)}
         means = {f"{MEAN}{name}": value for name, value in mean["means"].items()}
-        write_atomically(self._state, pack(net, optimizer, words, means), mode=0o600)
+        write_atomically(self._state, encode_checkpoint(net, optimizer, words, means), mode=0o600)
 
     def due(self, step: int, plan: PrivatePlan, records: int) -> bool:
         """Whether the state is to be written after so many steps."""

@@ -4,10 +4,10 @@ from quintain.drill.stage import HEADLINE, Stage
 from quintain.drill.steps.attack import attacks
 from quintain.evaluate.attacked import attack_models
 from quintain.evaluate.brackets import clean_claim
-from quintain.evaluate.hardening import harden, lasting
+from quintain.evaluate.hardening import harden, with_epochs
 from quintain.evaluate.outcome import Outcome
-from quintain.harden import IntervalTraining, NoiseTraining, PGDTraining
-from quintain.harden.plan import Plan
+from quintain.harden import GaussianAugmentation, IBPTraining, PGDTraining
+from quintain.harden.defense import Defense
 from quintain.results.robustness_records import HardenResult
 from quintain.threats import Linf
 
@@ -15,25 +15,25 @@ SIGMA = 0.25
 TRAINED_AGAINST = Linf(4 / 255)
 
 
-def plans(stage: Stage) -> dict[str, tuple[str, Plan]]:
-    """Name to title and plan."""
+def defenses(stage: Stage) -> dict[str, tuple[str, Defense]]:
+    """Return the drill's defenses: each name with its title and settings."""
     scale = stage.scale
     return {
-        "adversarial": ("adversarial training", lasting(PGDTraining(TRAINED_AGAINST), scale.adversarial_epochs)),
-        HEADLINE: ("certified training", lasting(IntervalTraining(TRAINED_AGAINST), scale.certified_epochs)),
-        "noise": ("noise training", lasting(NoiseTraining(SIGMA), scale.noise_epochs)),
+        "adversarial": ("adversarial training", with_epochs(PGDTraining(TRAINED_AGAINST), scale.adversarial_epochs)),
+        HEADLINE: ("certified training", with_epochs(IBPTraining(TRAINED_AGAINST), scale.certified_epochs)),
+        "noise": ("noise training", with_epochs(GaussianAugmentation(SIGMA), scale.noise_epochs)),
     }
 
 
 def run(stage: Stage) -> Outcome:
     """The three trainings, and the same attacks again on the first two; the third is met as a smoothed model."""
     trainings, attacked, claims = [], [], []
-    for name, (title, plan) in plans(stage).items():
+    for name, (title, defense) in defenses(stage).items():
         subject, training = harden(
             stage.net(name),
             stage.train,
             stage.test,
-            plan,
+            defense,
             name=name,
             title=title,
             seed=stage.seed("harden", name),

@@ -5,7 +5,7 @@ from quintain.evaluate.brackets import clean_claim
 from quintain.evaluate.outcome import Outcome
 from quintain.evaluate.training import trained
 from quintain.results.robustness_records import TrainResult
-from quintain.training import Plain, Recipe, fit
+from quintain.training import CleanCrossEntropy, Recipe, fit
 
 
 def run(stage: Stage) -> Outcome:
@@ -15,7 +15,13 @@ def run(stage: Stage) -> Outcome:
 
     def train() -> tuple[float, ...]:
         done = fit(
-            net, stage.train, recipe, objective=Plain(), seed=seed, checkpoint=stage.run.checkpoint("plain"), progress=stage.progress
+            net,
+            stage.train,
+            recipe,
+            objective=CleanCrossEntropy(),
+            seed=seed,
+            checkpoint=stage.run.checkpoint("plain"),
+            progress=stage.progress,
         )
         return done.losses
 

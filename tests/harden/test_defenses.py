@@ -11,20 +11,20 @@ from quintain.certify import IntervalBounds, largest_radius
 from quintain.core.errors import ModelError, RunFolderError, SettingError
 from quintain.core.registry import entries
 from quintain.data.dataset import from_arrays
-from quintain.harden import IntervalTraining, NoiseTraining, PGDTraining, fit
-from quintain.harden.deployed import evaluating
+from quintain.harden import GaussianAugmentation, IBPTraining, PGDTraining, fit
+from quintain.harden.forward import eval_mode
 from quintain.models import Classifier
 from quintain.threats import L2, Linf, contains
-from quintain.training import Moment, Recipe
+from quintain.training import Recipe, StepContext
 
 pytestmark = pytest.mark.rounding
 
-SHORT = Recipe(epochs=3, batch=32, rate=1e-2)
-PLANS = [PGDTraining(Linf(0.1), SHORT, steps=3), IntervalTraining(Linf(0.1), SHORT), NoiseTraining(0.25, SHORT)]
+SHORT = Recipe(epochs=3, batch_size=32, learning_rate=1e-2)
+PLANS = [PGDTraining(Linf(0.1), SHORT, steps=3), IBPTraining(Linf(0.1), SHORT), GaussianAugmentation(0.25, SHORT)]
 
 
-def moment(step=0, steps=100):
-    return Moment(step, steps, 0, 1, seed=step, ids=torch.arange(16))
+def context(step=0, steps=100):
+    return StepContext(step, steps, 0, 1, seed=step, ids=torch.arange(16))
 
 
 def batch(seed=0):
@@ -60,7 +60,7 @@ def test_an_objective_is_a_finite_loss_that_leaves_the_net_in_its_modes(plan):
     net, (x, y) = small().train(), batch()
     net[1].eval()
     modes = [module.training for module in net.modules()]
-    loss = plan.objective()(net, x, y, moment(90))
+    loss = plan.objective()(net, x, y, context(90))
     assert loss.shape == ()
     assert loss.isfinite()
     assert [module.training for module in net.modules()] == modes
@@ -72,17 +72,17 @@ def test_an_objective_is_a_finite_loss_that_leaves_the_net_in_its_modes(plan):
 @pytest.mark.parametrize("plan", PLANS, ids=lambda plan: type(plan).__name__)
 def test_an_objective_depends_on_the_moment_and_on_nothing_else(plan):
     net, (x, y) = small().eval(), batch()
-    first = plan.objective()(net, x, y, moment(60))
+    first = plan.objective()(net, x, y, context(60))
     torch.manual_seed(123)
-    assert torch.equal(plan.objective()(net, x, y, moment(60)), first)
-    if not isinstance(plan, IntervalTraining):
-        assert not torch.equal(plan.objective()(net, x, y, moment(61)), first)
+    assert torch.equal(plan.objective()(net, x, y, context(60)), first)
+    if not isinstance(plan, IBPTraining):
+        assert not torch.equal(plan.objective()(net, x, y, context(61)), first)
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=lambda plan: type(plan).__name__)
 def test_an_objective_serves_a_net_of_one_logit(plan):
     x, y = batch()
-    assert plan.objective()(small(outputs=1), x, y.clamp(max=1), moment(90)).isfinite()
+    assert plan.objective()(small(outputs=1), x, y.clamp(max=1), context(90)).isfinite()
 
 
 @pytest.mark.parametrize("threat", [Linf(0.1), L2(0.5)])
@@ -90,37 +90,37 @@ def test_adversarial_training_learns_from_points_that_are_allowed_and_worse(thre
     net, (x, y) = small().eval(), batch()
     seen = []
     net.register_forward_pre_hook(lambda _net, args: seen.append(args[0].detach().clone()))
-    loss = PGDTraining(threat, SHORT, steps=4).objective()(net, x, y, moment())
+    loss = PGDTraining(threat, SHORT, steps=4).objective()(net, x, y, context())
     assert contains(threat, seen[-1], x).all()
     assert loss > F.cross_entropy(net(x), y) + 0.05
 
 
 def test_interval_training_begins_plain_and_ends_at_its_weight():
     net, (x, y) = small().eval(), batch()
-    plan = IntervalTraining(Linf(0.05), SHORT, weight=0.6, stretch=1.5, warm=0.1, ramp=0.5)
+    plan = IBPTraining(Linf(0.05), SHORT, robust_weight=0.6, train_eps_ratio=1.5, warmup=0.1, ramp=0.5)
     clean = F.cross_entropy(net(x), y)
-    assert torch.equal(plan.objective()(net, x, y, moment(0)), clean)
-    assert torch.equal(plan.objective()(net, x, y, moment(10)), clean)
-    assert [plan.risen(share) for share in (0.0, 0.1, 0.35, 0.6, 1.0)] == pytest.approx([0, 0, 0.5, 1, 1])
-    sudden = IntervalTraining(Linf(0.05), SHORT, warm=0.1, ramp=0.0)
-    assert [sudden.risen(share) for share in (0.0, 0.05, 0.1, 1.0)] == [0, 0, 1, 1]
-    bound = IntervalTraining(Linf(0.075), SHORT, weight=1.0, stretch=1.0, warm=0, ramp=0).objective()(net, x, y, moment(0))
-    torch.testing.assert_close(plan.objective()(net, x, y, moment(80)), 0.4 * clean + 0.6 * bound)
-    losses = [plan.objective()(net, x, y, moment(step)) for step in range(0, 101, 10)]
+    assert torch.equal(plan.objective()(net, x, y, context(0)), clean)
+    assert torch.equal(plan.objective()(net, x, y, context(10)), clean)
+    assert [plan.ramp_factor(share) for share in (0.0, 0.1, 0.35, 0.6, 1.0)] == pytest.approx([0, 0, 0.5, 1, 1])
+    sudden = IBPTraining(Linf(0.05), SHORT, warmup=0.1, ramp=0.0)
+    assert [sudden.ramp_factor(share) for share in (0.0, 0.05, 0.1, 1.0)] == [0, 0, 1, 1]
+    bound = IBPTraining(Linf(0.075), SHORT, robust_weight=1.0, train_eps_ratio=1.0, warmup=0, ramp=0).objective()(net, x, y, context(0))
+    torch.testing.assert_close(plan.objective()(net, x, y, context(80)), 0.4 * clean + 0.6 * bound)
+    losses = [plan.objective()(net, x, y, context(step)) for step in range(0, 101, 10)]
     assert all(later >= earlier for earlier, later in itertools.pairwise(losses))
 
 
 def test_the_interval_loss_is_at_least_that_of_any_allowed_point():
     net, (x, y) = small().eval(), batch()
-    bound = IntervalTraining(Linf(0.1), SHORT, weight=1.0, stretch=1.0, warm=0, ramp=0).objective()(net, x, y, moment())
-    attacked = PGDTraining(Linf(0.1), SHORT, steps=10).objective()(net, x, y, moment())
+    bound = IBPTraining(Linf(0.1), SHORT, robust_weight=1.0, train_eps_ratio=1.0, warmup=0, ramp=0).objective()(net, x, y, context())
+    attacked = PGDTraining(Linf(0.1), SHORT, steps=10).objective()(net, x, y, context())
     assert bound >= attacked
 
 
 def test_a_layer_without_a_rule_is_refused_by_interval_training():
     net, (x, y) = nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.GELU(), nn.Linear(4, 3)), batch()
     with pytest.raises(ModelError, match="GELU"):
-        IntervalTraining(Linf(0.1), SHORT).objective()(net, x, y, moment(90))
+        IBPTraining(Linf(0.1), SHORT).objective()(net, x, y, context(90))
     assert net.training
 
 
@@ -130,7 +130,7 @@ def test_noise_has_the_size_that_it_says_and_is_not_clipped():
     net.register_forward_pre_hook(lambda _net, args: seen.append(args[0]))
     x, y = torch.rand(64, 1, 20, 20).round(), torch.zeros(64, dtype=torch.long)
     net[5] = nn.Linear(19 * 19 * 4, 8)
-    NoiseTraining(0.25, SHORT).objective()(net, x, y, moment())
+    GaussianAugmentation(0.25, SHORT).objective()(net, x, y, context())
     noise = seen[0] - x
     assert noise.std().item() == pytest.approx(0.25, rel=0.02)
     assert noise.mean().abs() < 0.005
@@ -144,7 +144,7 @@ def test_a_net_of_certified_training_is_proven_up_to_its_threat_and_no_further_t
         for index, parameter in enumerate(net.parameters()):
             generator = torch.Generator().manual_seed(index)
             parameter.copy_(torch.empty_like(parameter).normal_(generator=generator) / math.sqrt(parameter.shape[-1]))
-    fitted = fit(net, data, IntervalTraining(Linf(0.08), Recipe(epochs=15, batch=20, rate=5e-3)))
+    fitted = fit(net, data, IBPTraining(Linf(0.08), Recipe(epochs=15, batch_size=20, learning_rate=5e-3)))
     x, y = data.batch(np.arange(200))
     assert len(fitted.losses) == 15
     assert not net.training
@@ -194,7 +194,7 @@ def test_modes_come_back_after_an_error():
     seen = []
 
     def stop():
-        with evaluating(net):
+        with eval_mode(net):
             seen.append(net.training)
             raise RuntimeError("stop")
 
@@ -209,15 +209,15 @@ def test_modes_come_back_after_an_error():
     "build",
     [
         lambda: PGDTraining(Linf(0.1), steps=0),
-        lambda: PGDTraining(Linf(0.1), rate=0.0),
+        lambda: PGDTraining(Linf(0.1), rel_step_size=0.0),
         lambda: PGDTraining("linf:0.1"),
-        lambda: IntervalTraining(Linf(0.1), weight=0.0),
-        lambda: IntervalTraining(Linf(0.1), stretch=0.5),
-        lambda: IntervalTraining(Linf(0.1), stretch=math.inf),
-        lambda: IntervalTraining(Linf(0.1), warm=0.6, ramp=0.6),
-        lambda: IntervalTraining("linf:0.1"),
-        lambda: NoiseTraining(0.0),
-        lambda: NoiseTraining(math.inf),
+        lambda: IBPTraining(Linf(0.1), robust_weight=0.0),
+        lambda: IBPTraining(Linf(0.1), train_eps_ratio=0.5),
+        lambda: IBPTraining(Linf(0.1), train_eps_ratio=math.inf),
+        lambda: IBPTraining(Linf(0.1), warmup=0.6, ramp=0.6),
+        lambda: IBPTraining("linf:0.1"),
+        lambda: GaussianAugmentation(0.0),
+        lambda: GaussianAugmentation(math.inf),
     ],
 )
 def test_settings_out_of_range_are_refused(build):
@@ -225,10 +225,10 @@ def test_settings_out_of_range_are_refused(build):
         build()
 
 
-def test_defences_are_registered():
-    assert {name: entry.load() for name, entry in entries("defence").items()} == {
-        "adversarial": PGDTraining,
-        "certified": IntervalTraining,
-        "smoothed": NoiseTraining,
+def test_defenses_are_registered():
+    assert {name: entry.load() for name, entry in entries("defense").items()} == {
+        "pgd-at": PGDTraining,
+        "ibp": IBPTraining,
+        "gaussian": GaussianAugmentation,
     }
-    assert all(entry.guarantee for entry in entries("defence").values())
+    assert all(entry.guarantee for entry in entries("defense").values())

@@ -1,0 +1,105 @@
+"""Certified training by interval bound propagation (IBP), on the worst logits that the bounds allow."""
+
+import math
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from quintain.certify.interval import worst_logits
+from quintain.certify.network import Network
+from quintain.core.errors import SettingError
+from quintain.harden.forward import eval_mode, forward_logits
+from quintain.threats.ball import Ball
+from quintain.threats.l2 import L2
+from quintain.threats.linf import Linf
+from quintain.training.objective import StepContext
+from quintain.training.recipe import Recipe
+
+RECIPE = Recipe(epochs=40, batch_size=128, learning_rate=5e-3)
+
+
+@dataclass(frozen=True, slots=True)
+class IBPTraining:
+    r"""Certified training by interval bound propagation: cross-entropy of worst-case logits, mixed with the
+    clean one.
+
+    .. math:: (1 - w_t)\, CE(f(x), y) + w_t\, CE(\hat z_{\varepsilon_t}(x), y)
+
+    :math:`\varepsilon_t` and :math:`w_t` rise together: 0 during ``warmup``, then linearly over ``ramp`` up
+    to ``train_eps_ratio * eps`` and ``robust_weight``, then constant. Bounds are those of the net in
+    evaluation mode.
+
+    Guarantee: none of itself; ``IntervalBounds`` then certifies what it can of the trained net, which is
+    trained for these bounds.
+
+    Args:
+        threat: ``Linf`` or ``L2``, the ball to be certified.
+        recipe: Epochs, batch size and optimizer.
+        robust_weight: Final weight of the worst-case loss.
+        train_eps_ratio: Final training eps over the threat's; above 1, more is certified at the threat
+            itself.
+        warmup, ramp: Fractions of the run.
+
+    Raises:
+        SettingError: If a number is out of range.
+        ModelError: From ``fit``, for a layer without a bound rule.
+
+    Source: Gowal et al., 2018, arXiv:1810.12715.
+    """
+
+    threat: Ball
+    recipe: Recipe = RECIPE
+    robust_weight: float = 0.8
+    train_eps_ratio: float = 1.5
+    warmup: float = 0.05
+    ramp: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.threat, Linf | L2):
+            raise SettingError(f"interval bounds know Linf and L2; got {self.threat!r}")
+        if not (0 < self.robust_weight <= 1 <= self.train_eps_ratio < math.inf):
+            raise SettingError(
+                f"robust_weight = {self.robust_weight}, train_eps_ratio = {self.train_eps_ratio}; "
+                "expected a weight in (0, 1] and a finite ratio of at least 1"
+            )
+        if not (self.warmup >= 0 and self.ramp >= 0 and self.warmup + self.ramp <= 1):
+            raise SettingError(f"warmup = {self.warmup}, ramp = {self.ramp}; expected fractions of the run that add up to at most 1")
+
+    def objective(self) -> "IBPLoss":
+        """Return the loss of a step."""
+        return IBPLoss(self)
+
+    def ramp_factor(self, fraction_done: float) -> float:
+        """Return how far eps and weight have risen, in [0, 1], once ``fraction_done`` of the run is done."""
+        # 0 in the warm-up, then linear, then 1.
+        if fraction_done >= self.warmup + self.ramp:
+            return 1.0
+        return (fraction_done - self.warmup) / self.ramp if fraction_done > self.warmup else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class IBPLoss:
+    """The loss of ``IBPTraining``; it keeps the traced net, which does not change while it is trained."""
+
+    defense: IBPTraining
+    _traced: list[tuple[nn.Module, Network]] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def __call__(self, net: nn.Module, x: Tensor, y: Tensor, context: StepContext) -> Tensor:
+        """Return the scalar loss of a batch."""
+        defense = self.defense
+        factor = defense.ramp_factor(context.fraction_done)
+        # The clean pass comes first, in training mode, and moves BatchNorm's statistics; the bounds then use them.
+        clean = F.cross_entropy(forward_logits(net, x), y)
+        if factor == 0:
+            return clean
+        eps = factor * defense.train_eps_ratio * defense.threat.eps
+        with eval_mode(net):
+            bound = F.cross_entropy(worst_logits(self._trace(net), x, y, defense.threat, eps=eps), y)
+        weight = factor * defense.robust_weight  # 1 - kappa of Gowal et al.
+        return (1 - weight) * clean + weight * bound
+
+    def _trace(self, net: nn.Module) -> Network:
+        if not self._traced or self._traced[0][0] is not net:
+            self._traced[:] = [(net, Network.of(net))]
+        return self._traced[0][1]

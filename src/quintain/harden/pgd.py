@@ -1,0 +1,79 @@
+"""Adversarial training: each step attacks the batch by projected gradient ascent and trains on that."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from quintain.attacks.ascent import ascend
+from quintain.attacks.step import check_steps
+from quintain.core.errors import SettingError
+from quintain.harden.forward import eval_mode, forward_logits
+from quintain.threats.ball import Ball
+from quintain.training.objective import StepContext
+from quintain.training.recipe import Recipe
+
+RECIPE = Recipe(epochs=25, batch_size=128, learning_rate=3e-3)
+
+
+@dataclass(frozen=True, slots=True)
+class PGDTraining:
+    r"""Adversarial training by projected gradient ascent.
+
+    .. math:: \min_\theta\; E_{(x, y)} \max_{z \in ball(x)} CE(f_\theta(z), y)
+
+    The inner maximum is searched by projected gradient ascent from a random point, against the net in
+    evaluation mode; the outer step is taken in training mode.
+
+    Guarantee: none. Attacks show what it resists, which is an upper bound only.
+
+    Args:
+        threat: The adversary's ball.
+        recipe: Epochs, batch size and optimizer.
+        steps: Gradient steps of the inner maximization.
+        rel_step_size: Length of its first step, relative to ``eps``; the steps shrink.
+
+    Raises:
+        SettingError: If a number is out of range.
+
+    Source: Madry et al., 2018, arXiv:1706.06083; attack in evaluation mode: Pang et al., 2020,
+    arXiv:2010.00467.
+    """
+
+    threat: Ball
+    recipe: Recipe = RECIPE
+    steps: int = 3
+    rel_step_size: float = 0.8
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.threat, Ball):
+            raise SettingError(f"threat = {self.threat!r}; expected a ball, such as Linf(8/255) or parse('linf:8/255')")
+        check_steps(self.steps, self.rel_step_size)
+
+    def objective(self) -> "PGDLoss":
+        """Return the loss of a step."""
+        return PGDLoss(self)
+
+
+@dataclass(frozen=True, slots=True)
+class PGDLoss:
+    """The loss of ``PGDTraining``."""
+
+    defense: PGDTraining
+
+    def __call__(self, net: nn.Module, x: Tensor, y: Tensor, context: StepContext) -> Tensor:
+        """Return the scalar loss of a batch."""
+        # Inner maximization against the net in evaluation mode, descent in training mode (Pang et al., 2020).
+        defense = self.defense
+        with eval_mode(net):
+            worst = ascend(
+                lambda z: forward_logits(net, z),
+                x,
+                y,
+                defense.threat,
+                steps=defense.steps,
+                rate=defense.rel_step_size,
+                seed=context.seed,
+                ids=context.ids,
+            )
+        return F.cross_entropy(forward_logits(net, worst), y)
