@@ -258,3 +258,77 @@ def test_training_inside_a_loop_goes_on_from_the_latest_step(private) -> None:
             step(net, optimizer, inner, labels)
             break
     assert engine.ledger.steps == optimizer.steps == loader.spent == 10
+
+
+SHUFFLED = pytest.mark.filterwarnings("ignore:batches of shuffled data")
+
+
+@pytest.mark.parametrize("how", ["itself", "a part of it", "with the later labels", "a copy of each", "through doubles"])
+@SHUFFLED
+def test_an_earlier_batch_in_place_of_the_latest_is_refused(private, how: str) -> None:
+    """Its records would be in more steps than are counted; batches of shuffled data are all of one size, so that no count of rows tells."""
+    net, optimizer, loader, engine = private(nn.Linear(6, 2), batch=10, poisson_sampling=False)
+    given = {"a copy of each": torch.clone, "through doubles": torch.Tensor.double}.get(how, lambda x: x)
+    batches = iter(loader)
+    x, y = next(batches)
+    step(net, optimizer, given(x).float(), y)
+    later = next(batches)[1]
+    optimizer.zero_grad()
+    with refused("over rows of an earlier batch"):
+        if how == "a part of it":
+            for rows in (slice(4), slice(4, None)):
+                F.cross_entropy(net(x[rows]), y[rows]).backward()
+        else:
+            F.cross_entropy(net(given(x).float()), later if how == "with the later labels" else y).backward()
+        optimizer.step()
+    assert engine.ledger.steps == 1
+
+
+@pytest.mark.parametrize("case", ["inner kept open", "two at a time", "inner left"])
+@SHUFFLED
+def test_the_batch_of_an_outer_loop_does_not_count_as_one_of_an_inner(private, case: str) -> None:
+    net, optimizer, loader, engine = private(nn.Linear(6, 2), batch=10, poisson_sampling=False)
+    outer = iter(loader)
+    x, y = next(outer)
+    inner = iter(loader)
+    step(net, optimizer, *next(inner))
+    next(inner)
+    if case == "two at a time":
+        step(net, optimizer, *loader.batch)
+        next(inner)
+    elif case == "inner left":
+        inner.close()
+    with refused("over rows of an earlier batch|already used"):
+        step(net, optimizer, x, y)
+    assert engine.ledger.steps == 1 + (case == "two at a time")
+
+
+def test_of_two_small_batches_that_happen_to_be_as_large_the_earlier_is_refused(private) -> None:
+    net, optimizer, loader, engine = private(nn.Linear(6, 2), batch=2, seed=None)
+    kept: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+    with refused("over rows of an earlier batch"):
+        while True:
+            for x, y in loader:
+                if len(x) in kept and not torch.equal(x, kept[len(x)][0]):
+                    step(net, optimizer, *kept[len(x)])
+                step(net, optimizer, x, y)
+                kept[len(x)] = x, y
+    assert engine.ledger.steps == loader.draws - 1
+
+
+@pytest.mark.parametrize("how", ["normalised", "written in place", "changed once", "every row in each", "looked at before"])
+def test_changed_batches_pass_and_are_said_not_to_be_checked(private, how: str) -> None:
+    """Full batches hold the same rows each time; one that was looked at has the rows of the one that comes again."""
+    net, optimizer, loader, engine = private(nn.Linear(6, 2), batch=40 if how == "every row in each" else 20)
+    kept = next(iter(loader))
+    for turn in range(8):
+        for x, y in loader:
+            if how == "every row in each" or (how == "looked at before" and not optimizer.steps):
+                x, y = kept
+            elif how == "written in place":
+                x.sub_(0.5)
+            elif how == "normalised" or (how == "changed once" and turn == 6):
+                x = (x - 0.5) * 2
+            step(net, optimizer, x, y)
+    assert engine.ledger.steps == 8 * len(loader)
+    assert engine.record.runs[0].probed.rows.startswith("not checked") == (how not in ("every row in each", "looked at before"))

@@ -19,7 +19,8 @@ ASSUMED = (
     "outputs of the other half",
     "how far a batch is padded changes no example's outputs, or is one public length: pad a batch further, and compare the outputs",
     "each row of a pass is one record of the batch drawn, in the same order for all layers, not mixed with others, and each record is one "
-    "row of the passes of a step: where the loop changes its batch (augments, embeds), print what it hands to the module",
+    "row of the passes of a step, its label with it: where the loop changes its batch (augments, embeds) or probed.rows is not checked, "
+    "print what it hands to the module, and compare it to what the loader yielded last",
     "a gradient does not depend on the size of its batch, of which its last digits in floating point do, and the more so the fewer bits "
     "passes run in (TF32, autocast to bfloat16): leave a record out of a batch, and compare the gradients of the others",
     "no pass writes state that is no tensor or array held by a module or its attributes, such as numbers, files and globals: read each "
@@ -59,7 +60,9 @@ CHECKED = (
     "passes run in (TF32, autocast to bfloat16)",
     "a record twice in a step is refused, at the first three batches of eight records or more and one in 64, where the module's input "
     "holds the numbers of the batch",
-    "a step after a batch that was drawn and left out, on another batch than the loader's latest, or on another number of rows is refused",
+    "a step after a batch that was drawn and left out, or on another number of rows than its batch has, is refused; so is one on an earlier "
+    "batch than the loader's latest, where the module is given the loader's own tensors or parts of them, or copies like those of the "
+    "passes before (with the same first eight rows, all different); other numbers show in probed.rows, which is then not checked",
     "a step on passes that ran as compiled code, into which no probe looks, is refused",
     "processes that differ in settings, in bound or noise at a step, or in the part of the data that is compared are refused",
     "a step without noise in a private run, and one past stop_at_epsilon, is refused",

@@ -14,6 +14,7 @@ from quintain.dp.accounting.guarantee import Sampling
 from quintain.dp.accounting.ledger import Place
 from quintain.dp.draws.batches import Fetched, Source, of_loader
 from quintain.dp.draws.distributed import ALONE, Ranks
+from quintain.dp.draws.handed import Handed
 from quintain.dp.draws.pieces import NOTHING, Indices, Piece, Shares
 from quintain.dp.draws.repeats import warn_of_repeats
 from quintain.dp.draws.units import Units
@@ -87,7 +88,7 @@ class SamplingLoader(Fixed):
         # numbers of batches: the one in the user's hands, the latest that the loop is done with, the latest
         # that was stepped on
         self.draws = self.passed = self._spent = 0
-        self.piece, self.batch = NOTHING, None
+        self.piece, self.batch, self.handed = NOTHING, None, Handed()
         # how often an iteration has begun, or gone on after one inside it; what the innermost of them has in hand
         self._turns, self._held = 0, cast(tuple[Piece, Any] | None, None)
         self.copies = 1
@@ -214,6 +215,7 @@ class SamplingLoader(Fixed):
                 if piece.first and self.ended():
                     return
                 self._held = piece, batch
+                self.handed.add(batch, piece.draw)
                 yield batch
                 if mine != self._turns and self._stepped is not None:
                     mine = self._turn()

@@ -20,7 +20,7 @@ from quintain.core.errors import PrivacyError
 from quintain.dp.gradients.capture import Capture
 from quintain.dp.gradients.forms import PerExample
 from quintain.dp.gradients.losses import LossMode, LossRules
-from quintain.dp.gradients.trials import FINE, RandomState, Trials, tensors
+from quintain.dp.gradients.trials import FINE, STRANGE, RandomState, Trials, tensors
 from quintain.dp.gradients.watched import SUMMED, Watcher, marked
 
 WAITING = "not asked yet: no pass over two examples"
@@ -32,7 +32,7 @@ class Probed:
 
     Args:
         model: Whether the outputs of one example depend on another, by gradients.
-        rows: Whether the module gets the rows as the loader yields them, so that none is mixed before.
+        rows: Whether the module gets the rows as the loader yields them, at every pass, so that none is mixed before.
         values: Whether other rows change an example's outputs.
         lengths: Whether the padding of a batch changes an example's outputs.
         loss: Whether the loss is a sum of one term an example.
@@ -119,6 +119,10 @@ class Probe:
         if self._close and self._found.model != WAITING and self._found.loss == WAITING:
             self._note(loss="not asked: no backward() of a tensor made of the module's output was seen")
 
+    def strange_rows(self) -> None:
+        """Take note of a pass whose rows are not those of the batch as the loader has handed it out."""
+        self._note(rows=STRANGE)
+
     def remove(self) -> None:
         """Take the hooks off."""
         for handle in self._handles:
@@ -190,9 +194,10 @@ class Probe:
             self._note(lengths=lengths)
 
     def _note(self, **answers: str) -> None:
-        """Note answers, except where "no dependence found" was noted before."""
+        """Note answers, except where "no dependence found" was noted before, and other rows than the loader's, which stay noted."""
         for name, answer in answers.items():
-            if getattr(self._found, name) != FINE:
+            last = getattr(self._found, name)
+            if answer == STRANGE or last not in (FINE, STRANGE):
                 self._found = replace(self._found, **{name: answer})  # type: ignore[arg-type]
 
     def _ask_model(self, outputs: Sequence[Tensor]) -> str:

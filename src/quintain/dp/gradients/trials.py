@@ -20,6 +20,7 @@ from quintain.core.errors import PrivacyError
 from quintain.dp.gradients.capture import Capture
 
 FINE = "no dependence found between examples"
+STRANGE = "not checked: the module is given other numbers than the loader yields, and what made them could mix records"
 STRETCH = 3.0
 """What floating-point rows are multiplied by: also a largest or smallest entry of the batch then moves.
 
@@ -104,7 +105,7 @@ class Trials:
         given = [leaf for leaf in self._leaves if self._holds_batch(leaf)]
         if given and all(any(_is(leaf, x) for x in yielded) for leaf in given):
             return FINE
-        return "not checked: the module is given other numbers than the loader yields, and what made them could mix records"
+        return STRANGE
 
     def rows(self) -> str:
         """Whether outputs of half of the examples follow the others, which are replaced by rows of that half, stretched both ways.

@@ -1,13 +1,15 @@
-"""Whether a step used each row of its batch once, where the module's input shows which row is which."""
+"""Whether the rows of a step are those of its batch: each once, and none of an earlier batch, as far as the module's input shows it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from quintain.core.errors import PrivacyError
+from quintain.dp.draws.handed import tensors_in
 from quintain.dp.draws.pieces import NOTHING, Piece
 from quintain.dp.gradients.capture import Capture
 from quintain.dp.gradients.passes import Pass
@@ -23,22 +25,31 @@ COLUMNS = 32
 FEWEST = 8
 """Rows, all different, from which on the rows of a pass that are all among them are taken for these."""
 
+KNOWN = 4096
+"""Batches that are known by their first rows."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
     """The rows that a pass was called with, and those of the batch in hand that they may be, each as one number.
 
     Args:
-        given: (B,).
+        given: (B,); None if they were not looked at closely.
         drawn: (R,), of each tensor of the batch whose rows are as long.
+        old: Whether they are wholly those of an earlier batch.
     """
 
-    given: Tensor
+    given: Tensor | None
     drawn: tuple[Tensor, ...]
+    old: bool
 
 
 class Rows:
-    """Compares, at the first batches and then at random, the first tensor that the module is called with to the batch that was drawn.
+    """Compares what the module is called with to the batch that was drawn.
+
+    At every pass, whether its inputs are the very tensors that the loader has handed out last, or parts of them. If they are not, whether
+    they are those of an earlier batch, or the first one has the same first rows as an earlier batch: such a pass is refused when it counts.
+    At the first batches and then at random, whether each row of the batch is used once.
 
     What the loop has changed (augmented, embedded, mixed) is no longer known by its numbers, and is not judged. Where a batch holds several
     tensors of such rows (inputs, numbers of rows), those of the module may be any of them: whichever they are whole is the one.
@@ -47,13 +58,18 @@ class Rows:
         capture: Of the module to train.
         loader: Whose batches they are.
         look: Whether the next batch is looked at.
+        unknown: Called at the first pass whose rows are not known to be those of the batch.
     """
 
-    def __init__(self, capture: Capture, loader: "SamplingLoader | Unsampled", look: SpotChecks) -> None:
-        self._capture, self._loader, self._look = capture, loader, look
+    def __init__(
+        self, capture: Capture, loader: "SamplingLoader | Unsampled", look: SpotChecks, unknown: Callable[[], None] = lambda: None
+    ) -> None:
+        self._capture, self._loader, self._look, self._unknown = capture, loader, look, unknown
         self._piece: Piece = NOTHING
-        self._looking = False
+        self._looking = self._strange = False
         self._seen: list[Seen] = []
+        # first rows of batches that were in hand while other tensors were given, and the numbers of these batches
+        self._first: dict[bytes, int] = {}
         root = capture.root
         capture.keep(
             root.register_forward_pre_hook(
@@ -65,15 +81,24 @@ class Rows:
         """Take note of a pass that is about to count.
 
         Raises:
-            PrivacyError: If the passes over a piece of a batch have as many rows as it has, and not each of its rows once.
+            PrivacyError: If it is over an earlier batch, or the passes over a piece of a batch have as many rows as it has, and not each of
+                its rows once.
         """
         seen, piece = turn.seen, turn.draw
-        if not isinstance(seen, Seen) or len(seen.given) != turn.batch:
+        if not isinstance(seen, Seen):
+            return
+        if seen.old:
+            raise PrivacyError(
+                "a pass was over rows of an earlier batch while a later one of the private loader was in hand; expected each step on the "
+                "batch that it yielded last: a record in several steps costs more than is counted for the batches that it was drawn for"
+            )
+        if seen.given is None or len(seen.given) != turn.batch:
             return
         self._seen = [*self._seen, seen] if self._seen and piece is self._piece else [seen]
-        if sum(len(one.given) for one in self._seen) != len(piece.rows):
+        parts = [one.given for one in self._seen if one.given is not None]
+        if sum(map(len, parts)) != len(piece.rows):
             return
-        given = torch.cat([one.given for one in self._seen]).sort().values
+        given = torch.cat(parts).sort().values
         drawn = [one.sort().values for one in seen.drawn]
         for rows in () if any(torch.equal(given, rows) for rows in drawn) else drawn:
             if len(rows) >= FEWEST and (rows.diff() != 0).all() and torch.isin(given, rows).all():
@@ -90,39 +115,86 @@ class Rows:
 
     def _open(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         turn = self._capture.turn
-        if turn is None or not self._capture.batch_first:
+        if turn is None or self._loader.handed is None or torch.compiler.is_compiling():
             return
+        given = tensors_in((args, kwargs))
+        old = self._is_old(given, turn.draw.draw)
         if turn.draw is not self._piece:
             self._piece, self._looking = turn.draw, self._look()
-        if not self._looking or not len(turn.draw.rows):
-            return
-        given = next(_tensors((args, kwargs)), None)
-        if given is not None and len(given):
-            rows, width = len(turn.draw.rows), given[0].numel()
-            drawn = [x for x in _tensors(self._loader.batch) if len(x) == rows and x[0].numel() == width]
-            turn.seen = Seen(_numbers(given), tuple(map(_numbers, drawn)))
+        rows = next(filter(_has_rows, given), None)
+        if self._looking and self._capture.batch_first and len(turn.draw.rows) and rows is not None:
+            drawn = [x for x in self._like(rows) if len(x) == len(turn.draw.rows)]
+            turn.seen = Seen(_numbers(rows), tuple(map(_numbers, drawn)), old)
+        elif old:
+            turn.seen = Seen(None, (), old)
+
+    def _is_old(self, given: list[Tensor], draw: int) -> bool:
+        """Whether the rows of a pass are those of an earlier batch."""
+        batch, handed = self._loader.batch, self._loader.handed
+        if handed is None:
+            return False
+        others = [x for x in given if not handed.holds(batch, x)]
+        if not others:
+            return False
+        for x in others:
+            # full batches hold the same rows again and again
+            if handed.earlier(x, draw) and not any(x.shape == one.shape and torch.equal(x, one) for one in tensors_in(batch)):
+                return True
+        if others[0] is not given[0] or not _has_rows(given[0]):
+            return False
+        return self._is_copy(given[0], [x for x in self._like(given[0]) if handed.holds(batch, x)], draw)
+
+    def _is_copy(self, given: Tensor, drawn: list[Tensor], draw: int) -> bool:
+        """Whether the first rows are those of an earlier batch; whatever else they are, unless the batch in hand has them, is unknown."""
+        for x in drawn:
+            if len(x) >= FEWEST:
+                self._first[_words(x)] = draw
+        if len(self._first) > KNOWN:
+            self._first = dict(list(self._first.items())[KNOWN // 2 :])
+        words = _words(given)
+        if any(words == _words(x) for x in drawn):
+            return False
+        old = self._first.get(words, draw) != draw and len(_numbers(given[:FEWEST]).unique()) == FEWEST
+        if not old and self._strange:
+            return False
+        numbers = _numbers(given)
+        if any(bool(torch.isin(numbers, _numbers(x)).all()) for x in drawn):
+            return False
+        self._strange = True
+        self._unknown()
+        return old
+
+    def _like(self, x: Tensor) -> list[Tensor]:
+        """The tensors of the batch in hand whose rows are as long."""
+        return [one for one in tensors_in(self._loader.batch) if _has_rows(one) and one[0].numel() == x[0].numel()]
+
+
+def _has_rows(x: Tensor) -> bool:
+    return x.layout == torch.strided and not x.is_nested and bool(x.dim()) and bool(len(x)) and not x.is_complex()
+
+
+def _words(x: Tensor) -> bytes:
+    """The first rows, as far as they are looked at."""
+    return _columns(x[:FEWEST]).cpu().to(torch.float64).numpy().tobytes()
 
 
 @torch.no_grad()
 def _numbers(x: Tensor) -> Tensor:
     """Each row as one whole number, the same for equal rows in whatever company, format that holds them and place."""
-    flat = x.detach().reshape(len(x), -1)
-    if flat.shape[1] > COLUMNS:
-        chosen = torch.randperm(flat.shape[1], generator=torch.Generator().manual_seed(flat.shape[1]))[:COLUMNS]
-        flat = flat[:, chosen.to(flat.device)]
-    words = flat.cpu().to(torch.float64).view(torch.int64)
-    odd = torch.randint(2**62, (flat.shape[1],), generator=torch.Generator().manual_seed(0)) * 2 + 1
+    words = _columns(x).cpu().to(torch.float64).view(torch.int64)
+    odd = torch.randint(2**62, (words.shape[1],), generator=torch.Generator().manual_seed(0)) * 2 + 1
     mixed = (words ^ (words >> 32)) * odd
     return (mixed ^ (mixed >> 29)).sum(1)
 
 
-def _tensors(held: Any) -> Iterator[Tensor]:
-    if isinstance(held, Tensor):
-        if held.dim() and held.layout == torch.strided and not held.is_complex() and not held.is_nested:
-            yield held
-    elif isinstance(held, Mapping):
-        for part in held.values():
-            yield from _tensors(part)
-    elif isinstance(held, (list, tuple)):
-        for part in held:
-            yield from _tensors(part)
+def _columns(x: Tensor) -> Tensor:
+    """Some numbers of each row, the same ones for all rows of one length."""
+    flat = x.detach().reshape(len(x), -1)
+    if flat.shape[1] <= COLUMNS:
+        return flat
+    return flat[:, _chosen(flat.shape[1]).to(flat.device)]
+
+
+@lru_cache(maxsize=64)
+def _chosen(width: int) -> Tensor:
+    return torch.randperm(width, generator=torch.Generator().manual_seed(width))[:COLUMNS].clone()

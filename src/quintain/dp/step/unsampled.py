@@ -26,7 +26,7 @@ class Unsampled:
     sampling: Sampling = "full batch"
     piece, ranks = NOTHING, ALONE
     steps_per_epoch = 1
-    units = batch = None
+    units = batch = handed = None
 
     def __init__(self, optimizer: "DPOptimizer", expected_batch_size: int | None, *, reproducible: bool) -> None:
         if expected_batch_size is None or expected_batch_size < 1:

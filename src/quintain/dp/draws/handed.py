@@ -1,0 +1,86 @@
+"""Which batch the tensors that a loader has handed out are of: one that is kept must not come back in place of a later batch."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from weakref import ref
+
+import torch
+from torch import Tensor
+
+
+class _Kept(NamedTuple):
+    """A tensor that was handed out, as long as anybody holds it.
+
+    Args:
+        tensor: Without holding it.
+        draw: Number of its batch; of a tensor that is handed out again and again, that of the latest.
+        version: How often it had been written, as far as torch counts.
+    """
+
+    tensor: "ref[Tensor]"
+    draw: int
+    version: int
+
+
+class Handed:
+    """Knows the tensors that were handed out, and slices of them; copies are not known."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, _Kept] = {}
+        self._gone = self._kept.pop
+
+    def add(self, batch: Any, draw: int) -> None:
+        """Take note of a batch, or a piece of one, that is handed out now."""
+        for x in tensors_in(batch):
+            name = id(x)
+            self._kept[name] = _Kept(ref(x, lambda _, name=name: self._gone(name, None)), draw, _version(x))  # type: ignore[misc]
+
+    def holds(self, batch: Any, x: Tensor) -> bool:
+        """Whether a tensor is of this batch, as it was when it was handed out: one of its tensors, or a part of one."""
+        parts, version = tensors_in(batch), _version(x)
+        for part in parts:
+            if part is x:
+                kept = self._kept.get(id(x))
+                return kept is not None and kept.version == version
+        return any(_within(x, part) and (kept := self._kept.get(id(part))) is not None and kept.version == version for part in parts)
+
+    def earlier(self, x: Tensor, draw: int) -> bool:
+        """Whether a tensor is all of another batch that was handed out, and of none with this number."""
+        alive = [(one.draw, one.tensor()) for one in tuple(self._kept.values())]
+        draws = {at for at, tensor in alive if tensor is not None and _within(x, tensor)}
+        return bool(draws) and draw not in draws
+
+
+def tensors_in(held: Any) -> list[Tensor]:
+    """The tensors in a tensor, or in lists and dicts."""
+    if isinstance(held, Tensor):
+        return [held]
+    if isinstance(held, Mapping):
+        held = list(held.values())
+    if not isinstance(held, (list, tuple)):
+        return []
+    return [x for part in held for x in ((part,) if type(part) is Tensor else tensors_in(part))]
+
+
+def _within(x: Tensor, whole: Tensor) -> bool:
+    """Whether all numbers of a tensor lie in the memory that another one spans."""
+    if x.device != whole.device:
+        return False
+    mine, other = _span(x), _span(whole)
+    return other[0] <= mine[0] < mine[1] <= other[1]
+
+
+def _span(x: Tensor) -> tuple[int, int]:
+    """Where the numbers of a tensor begin and end; nowhere, if it has no memory of its own."""
+    if x.layout != torch.strided or x.is_nested or not x.numel():
+        return 0, 0
+    try:
+        start = x.data_ptr()
+    except RuntimeError:
+        return 0, 0
+    last = sum(step * (size - 1) for step, size in zip(x.stride(), x.shape, strict=True))
+    return start, start + x.element_size() * (last + 1)
+
+
+def _version(x: Tensor) -> int:
+    return 0 if x.is_inference() else x._version
