@@ -60,9 +60,9 @@ CHECKED = (
     "passes run in (TF32, autocast to bfloat16)",
     "a record twice in a step is refused, at the first three batches of eight records or more and one in 64, where the module's input "
     "holds the numbers of the batch",
-    "a step after a batch that was drawn and left out, or on another number of rows than its batch has, is refused; so is one on an earlier "
-    "batch than the loader's latest, where the module is given the loader's own tensors or parts of them, or copies like those of the "
-    "passes before (with the same first eight rows, all different); other numbers show in probed.rows, which is then not checked",
+    "a step after a batch that was drawn and left out, or on another number of rows than its batch has, is refused; so is one on an "
+    "earlier batch than the loader's latest, where the module is given the loader's own tensors or parts of them, or copies like those of "
+    "the passes before (with the same first eight rows, all different); other numbers show in probed.rows, which is then not checked",
     "a step on passes that ran as compiled code, into which no probe looks, is refused",
     "processes that differ in settings, in bound or noise at a step, or in the part of the data that is compared are refused",
     "a step without noise in a private run, and one past stop_at_epsilon, is refused",

@@ -115,7 +115,9 @@ class DPOptimizer(Fixed, Saved, Standing):
         self.loader.serve(self)
         self.capture.serve(drawn=self._drawn, finished=self._accumulate)
         self._state = StateGuard(self.capture, SpotChecks(self.stream.child("state")))
-        self._rows = Rows(self.capture, self.loader, SpotChecks(self.stream.child("rows")), lambda: self.probe.strange_rows())
+        # the probe is made later, since its hooks come last
+        looks = SpotChecks(self.stream.child("rows"))
+        self._rows = Rows(self.capture, self.loader, looks, lambda: self.probe.strange_rows())  # noqa: PLW0108
         guards.guard(self)
         self.probe = Probe(
             self.capture,
