@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from quintain.core.errors import PrivacyError
-from quintain.dp.draws.handed import tensors_in
+from quintain.dp.draws.handed import Handed, tensors_in
 from quintain.dp.draws.pieces import NOTHING, Piece
 from quintain.dp.gradients.capture import Capture
 from quintain.dp.gradients.passes import Pass
@@ -117,30 +117,29 @@ class Rows:
         turn = self._capture.turn
         if turn is None or self._loader.handed is None or torch.compiler.is_compiling():
             return
-        given = tensors_in((args, kwargs))
-        old = self._is_old(given, turn.draw.draw)
+        given = tensors_in((args, kwargs) if kwargs else args)
+        old = self._is_old(given, self._loader.handed, turn.draw.draw)
         if turn.draw is not self._piece:
             self._piece, self._looking = turn.draw, self._look()
-        rows = next(filter(_has_rows, given), None)
-        if self._looking and self._capture.batch_first and len(turn.draw.rows) and rows is not None:
-            drawn = [x for x in self._like(rows) if len(x) == len(turn.draw.rows)]
-            turn.seen = Seen(_numbers(rows), tuple(map(_numbers, drawn)), old)
-        elif old:
-            turn.seen = Seen(None, (), old)
+        if old or self._looking:
+            turn.seen = self._close_look(given, turn.draw, old=old)
 
-    def _is_old(self, given: list[Tensor], draw: int) -> bool:
+    def _close_look(self, given: list[Tensor], piece: Piece, *, old: bool) -> Seen:
+        """What the first input and the batch in hand have as rows."""
+        rows = next(filter(_has_rows, given), None)
+        if rows is None or not self._capture.batch_first or not len(piece.rows):
+            return Seen(None, (), old)
+        return Seen(_numbers(rows), tuple(_numbers(x) for x in self._like(rows) if len(x) == len(piece.rows)), old)
+
+    def _is_old(self, given: list[Tensor], handed: Handed, draw: int) -> bool:
         """Whether the rows of a pass are those of an earlier batch."""
-        batch, handed = self._loader.batch, self._loader.handed
-        if handed is None:
-            return False
+        batch = self._loader.batch
         others = [x for x in given if not handed.holds(batch, x)]
-        if not others:
-            return False
         for x in others:
             # full batches hold the same rows again and again
             if handed.earlier(x, draw) and not any(x.shape == one.shape and torch.equal(x, one) for one in tensors_in(batch)):
                 return True
-        if others[0] is not given[0] or not _has_rows(given[0]):
+        if not others or others[0] is not given[0] or not _has_rows(given[0]):
             return False
         return self._is_copy(given[0], [x for x in self._like(given[0]) if handed.holds(batch, x)], draw)
 
