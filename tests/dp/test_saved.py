@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -160,7 +161,7 @@ def test_weights_of_later_steps_are_refused_with_the_state_of_earlier_ones(priva
         return
     before = copy.deepcopy(fresh_net.state_dict())
     for _ in range(2):
-        with refused(r"'0.weight' \(4 of 4\).*weights of later steps.*load the ledger alone"):
+        with refused(r"'0.weight' \(4 of 5\).*weights of later steps.*load the ledger alone"):
             step(fresh_net, fresh, *next(iter(loader)))
     assert engine.ledger.steps == 4
     assert all(torch.equal(value, before[name]) for name, value in fresh_net.state_dict().items())
@@ -280,3 +281,84 @@ def test_a_run_without_a_budget_keeps_to_that_of_its_engine() -> None:
     assert [run.stop_at_epsilon for run in engine.record.runs] == [(2.0, 1e-3)] * 3
     train(*unbudgeted(stop_at_epsilon=(9.0, 1e-3)), epochs=2)
     assert 2.0 < engine.get_epsilon(1e-3) <= 9.0
+
+
+MOMENTUM = {"SGD": {"momentum": 0.9}, "Adam": {}}
+
+
+@pytest.mark.parametrize("kind", MOMENTUM)
+@pytest.mark.parametrize("through", ["state", "file"])
+def test_momentum_of_later_steps_is_refused_with_the_ledger_of_earlier_ones(blobs, kind: str, through: str, tmp_path: Path) -> None:
+    """Momentum carries what the later steps released into the weights, and the ledger would not count it."""
+
+    def fresh():
+        net, engine = nn.Linear(6, 2), PrivacyEngine(seed=0)
+        loader = DataLoader(TensorDataset(*blobs), batch_size=8)
+        inner = getattr(torch.optim, kind)(net.parameters(), lr=0.1, **MOMENTUM[kind])
+        return *engine.make_private(module=net, optimizer=inner, data_loader=loader, wrap_model=False), engine
+
+    net, optimizer, loader, engine = fresh()
+    states, weights = [], copy.deepcopy(net.state_dict())
+    for _ in range(2):
+        step(net, optimizer, *next(iter(loader)))
+        states.append(copy.deepcopy(optimizer.state_dict()))
+        weights = weights if len(states) > 1 else copy.deepcopy(net.state_dict())
+        engine.save_checkpoint(path=tmp_path / f"{len(states)}.pt", module=net, optimizer=optimizer)
+    for later in (0, 1):
+        net, optimizer, loader, engine = fresh()
+        mixed = {**states[later], "privacy": states[0]["privacy"]}
+        content = {**torch.load(tmp_path / "1.pt", weights_only=True), "optimizer_state_dict": mixed}
+        torch.save(content, tmp_path / "mixed.pt")
+        with refused("at another moment") if later else nullcontext():
+            if through == "state":
+                net.load_state_dict(weights)
+                optimizer.load_state_dict(mixed)
+            else:
+                engine.load_checkpoint(path=tmp_path / "mixed.pt", module=net, optimizer=optimizer)
+            step(net, optimizer, *next(iter(loader)))
+        assert (engine.ledger.steps == 2) != later
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_weights_of_later_steps_are_neither_saved_nor_accounted_over_an_earlier_ledger(private, whole: bool, tmp_path: Path) -> None:
+    net, optimizer, loader, _ = run(private)
+    early, state = copy.deepcopy(net.state_dict()), copy.deepcopy(optimizer.state_dict())
+    step(net, optimizer, *next(iter(loader)))
+    other, fresh, _, engine = private()
+    other.load_state_dict(net.state_dict())
+    fresh.load_state_dict(state)
+    for ask in (
+        lambda: engine.get_epsilon(1e-5),
+        lambda: engine.save_checkpoint(path=tmp_path / "c.pt", module=other, optimizer=fresh if whole else None),
+    ):
+        with refused("weights of later steps cost more"):
+            ask()
+    assert not (tmp_path / "c.pt").exists()
+    other.load_state_dict(early)
+    assert engine.get_epsilon(1e-5) > 0
+    other.load_state_dict(net.state_dict())
+    with refused("weights of later steps cost more"):
+        step(other, fresh, *next(iter(fresh.loader)))
+
+
+@pytest.mark.parametrize("part", ["frozen", "buffer"])
+def test_what_is_not_trained_belongs_to_a_state_as_well(private, part: str) -> None:
+    """A frozen layer of other values may have been trained on the same records."""
+
+    def net() -> nn.Module:
+        torch.manual_seed(0)
+        made = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 2))
+        made[0].requires_grad_(False)
+        made.register_buffer("scale", torch.ones(3, dtype=torch.complex64))
+        return made
+
+    first, optimizer, _, _ = run(private, net=net())
+    for same in (True, False):
+        again = net()
+        again.load_state_dict(first.state_dict())
+        again, fresh, loader, _ = private(again)
+        fresh.load_state_dict(optimizer.state_dict())
+        if not same:
+            (again[0].weight if part == "frozen" else again.scale).data.mul_(2)
+        with nullcontext() if same else refused("what is not trained"):
+            step(again, fresh, *next(iter(loader)))

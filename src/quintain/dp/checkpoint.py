@@ -2,6 +2,7 @@
 
 import io
 import os
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -100,6 +101,9 @@ class Checkpoints:
 
     ledger: Ledger
 
+    @abstractmethod
+    def check_loaded(self) -> None: ...
+
     def save_checkpoint(
         self,
         *,
@@ -112,7 +116,12 @@ class Checkpoints:
         module_state_dict_kwargs: dict[str, Any] | None = None,
         torch_save_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        """Write weights, optimiser, schedulers and what was spent to one file, readable by its owner alone."""
+        """Write weights, optimiser, schedulers and what was spent to one file, readable by its owner alone.
+
+        Raises:
+            PrivacyError: If a state was loaded and the module's weights are not those that it was saved with.
+        """
+        self.check_loaded()
         if torch_save_kwargs:
             raise SettingError(f"got torch_save_kwargs = {torch_save_kwargs}; expected none: the file has one form")
         content = {**(checkpoint_dict or {}), WEIGHTS: module.state_dict(**(module_state_dict_kwargs or {}))}

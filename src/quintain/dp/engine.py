@@ -335,7 +335,11 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
         """What all steps of this engine so far cost, at ``delta``; a delta of one over the records or more is warned of.
 
         Batches that training went past without a step count as if they had had one, and are warned of.
+
+        Raises:
+            PrivacyError: If a state was loaded and the module's weights are not those that it was saved with: load both first.
         """
+        self.check_loaded()
         fewest = min((release.records for release in self.ledger.releases), default=0)
         if fewest and delta >= 1 / fewest:
             warnings.warn(
@@ -352,6 +356,11 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
             stacklevel=2,
         )
         return Spent(self.accountant.mechanism(), ledger).get_epsilon(delta)
+
+    def check_loaded(self) -> None:
+        """Raise if a state was loaded and the module's weights are not those that it was saved with, or not loaded yet."""
+        for optimizer, _ in self._made:
+            optimizer.check_loaded()
 
     @property
     def record(self) -> PrivacyRecord:

@@ -38,8 +38,9 @@ ASSUMED = (
     "on this loss or another; list the parameters of all optimisers",
     "processes that train together hold the same records in the same order, so that each is in one of them alone; compared are the length, "
     "the rows of subsets, tensors in memory, units, and 16 records as they are read: compare a hash of all records in each process",
-    "weights that are loaded into a module cost what the ledger counts, or nothing on these records; compared are those of a whole "
-    "checkpoint, and those at the first step after an optimiser's state was loaded: compare them with what the state's run ended with",
+    "weights that are loaded into a module, frozen ones, buffers and means of weights among them, cost what the ledger counts, or nothing "
+    "on these records; compared are those of a whole checkpoint, and, means apart, those at the first step, get_epsilon() or "
+    "save_checkpoint() after an optimiser's state was loaded: compare them with what the state's run ended with",
     "a schedule's values are a function of the epoch alone, and the script that makes it was not edited on the way; compared are 10,000 "
     "epochs from where it is: read the script that was there before the first step",
     "a run that goes on from a state has the same records in the same order; compare a hash of the data set",
@@ -66,7 +67,7 @@ CHECKED = (
     "a step on passes that ran as compiled code, into which no probe looks, is refused",
     "processes that differ in settings, in bound or noise at a step, or in the part of the data that is compared are refused",
     "a step without noise in a private run, and one past stop_at_epsilon, is refused",
-    "a state without its ledger is refused, and a step on other weights than it was saved with",
+    "a state without its ledger, or with momentum of another moment, is refused, and a step on other weights than it was saved with",
 )
 
 

@@ -108,7 +108,7 @@ class DPOptimizer(Fixed, Saved, Standing):
         self._sums: FloatSums | DiscreteSums = self._empty()
         self.gathered = Gathered()
         self._written = Written(self.capture.root, self.parameters)
-        self._weights = Weights(self.parameters)
+        self._weights = Weights(self.capture.root, self.parameters)
         self._noised = self._ready = self._is_last_step_skipped = False
         self._skips: list[bool] = []
         self._hooks: list[Callable[[DPOptimizer], None]] = []

@@ -11,16 +11,18 @@ from quintain.core.errors import PrivacyError
 from quintain.dp.accounting.ledger import Release
 from quintain.dp.accounting.sealed import opened, sealed
 from quintain.dp.draws.sampling import SamplingLoader
+from quintain.dp.gradients.capture import Capture
 from quintain.dp.step import generators
 from quintain.dp.step.bounded import Bounded
 from quintain.dp.step.unsampled import Unsampled
-from quintain.dp.step.weights import Weights
+from quintain.dp.step.weights import Weights, digest_of_state
 
 
 class Saved(Bounded):
     """The inner optimiser's state, the ledger, and the places in the random streams."""
 
     inner: torch.optim.Optimizer
+    capture: Capture
     loader: SamplingLoader | Unsampled
     _steps: int
     _weights: Weights
@@ -41,7 +43,9 @@ class Saved(Bounded):
 
     def state_dict(self) -> dict[str, Any]:
         """The inner optimiser's state, and under ``"privacy"`` the ledger, the places in the random streams (never their keys), and the
-        state of torch's own generators. It belongs to the weights as they are now (a hash of them is in it)."""
+        state of torch's own generators. It belongs to the weights as they are now, and to what the inner optimiser has gathered, such as
+        momentum (hashes of both are in it)."""
+        inner = self.inner.state_dict()
         privacy = {
             "ledger": self.ledger.state_dict(),
             "steps": self._steps,
@@ -52,9 +56,15 @@ class Saved(Bounded):
             "choice": self.choice,
             "drawn": self._drawn_as,
             "weights": self._weights.digests,
+            "gathered": digest_of_state(inner.get("state")),
         }
         states = generators.states({parameter.device for parameter in self.params})
-        return {**self.inner.state_dict(), "privacy": {**sealed(privacy), "generators": states}}
+        return {**inner, "privacy": {**sealed(privacy), "generators": states}}
+
+    def check_loaded(self) -> None:
+        """Raise if a state was loaded after the latest step, and the module's weights are not those that it was saved with."""
+        if self.capture.alive:
+            self._weights.compare()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from ``state_dict``; a seeded run then draws as if it had never stopped, torch's own generators included: they are put back
@@ -63,8 +73,8 @@ class Saved(Bounded):
         the first step looks at them, so that module and optimiser may be loaded in any order.
 
         Raises:
-            PrivacyError: If the state does not say what was spent, was changed, is earlier than what was spent here, or of a run that other
-                noise or another bound was asked for.
+            PrivacyError: If the state does not say what was spent, was changed or put together from two, is earlier than what was spent
+                here, or of a run that other noise or another bound was asked for.
         """
         if "privacy" not in state_dict:
             raise PrivacyError("got a plain optimiser's state; expected one with its ledger, or the steps already spent would be forgotten")
@@ -73,6 +83,12 @@ class Saved(Bounded):
         if not (isinstance(told, Mapping) and isinstance(states, Mapping) and {"state", "param_groups"} <= inner.keys()):
             raise PrivacyError(f"got a state of {', '.join(map(repr, state_dict))} that is damaged; expected all of what state_dict() gave")
         privacy = opened({key: value for key, value in told.items() if key != "generators"}, "a private optimiser")
+        if privacy.get("gathered") != digest_of_state(inner["state"]):
+            raise PrivacyError(
+                f"got what {type(self.inner).__name__} has gathered (momentum, moments) at another moment than the ledger beside it was "
+                "saved: that of later steps carries releases into the weights that the ledger does not count; expected all of what "
+                "state_dict() gave, unchanged"
+            )
         self.gathered.check_none()
         self._check_asked(*privacy["asked"])
         self.ledger.load_state_dict(privacy["ledger"])

@@ -1,7 +1,8 @@
-"""The weights that a saved state belongs to: those of more steps than its ledger counts would go on for less than they cost."""
+"""The weights that a saved state belongs to: those of more steps than its ledger counts would go on for less than they cost; so would what
+the optimiser has gathered of more steps, such as momentum."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -14,16 +15,18 @@ class Weights:
     """Says which weights a state is of, and compares them where one was loaded: at the first step after, whatever was loaded first.
 
     Args:
+        module: Whose frozen parameters and buffers are compared as well.
         parameters: Those to train, by name; compared in their order, so that a wrapped module has the same.
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
-        self._parameters = parameters
+    def __init__(self, module: nn.Module, parameters: Mapping[str, nn.Parameter]) -> None:
+        self._module, self._parameters = module, parameters
         self._loaded: list[str] | None = None
 
     @property
     def digests(self) -> list[str]:
-        """A hash of each parameter; after a state was loaded and before the next step, those that it told."""
+        """A hash of each parameter, and one of all else that the module keeps; after a state was loaded and before the next step, those
+        that it told."""
         return self._now if self._loaded is None else self._loaded
 
     def expect(self, digests: list[str]) -> None:
@@ -32,22 +35,40 @@ class Weights:
 
     def check(self) -> None:
         """Raise if the weights are not those of the state that was loaded; once they were, they may go on."""
+        self.compare()
+        self._loaded = None
+
+    def compare(self) -> None:
+        """Raise if the weights are not those of a state that was loaded after the latest step."""
         if self._loaded is None:
             return
-        now = self._now
-        differ = [name for name, one, other in zip(self._parameters, now, self._loaded, strict=False) if one != other]
+        now, names = self._now, [*(f"parameter {name!r}" for name in self._parameters), "what is not trained (frozen weights, buffers)"]
+        differ = [name for name, one, other in zip(names, now, self._loaded, strict=False) if one != other]
         if differ or len(now) != len(self._loaded):
             raise PrivacyError(
-                f"parameter {(differ or list(self._parameters))[0]!r} ({len(differ)} of {len(now)}) is not what it was when the state "
-                "was saved that is loaded: weights of later steps cost more than its ledger counts; expected module and optimizer of one "
-                "moment, both loaded before the first step. If these weights follow from nothing but what the ledger counts (fresh ones, "
-                "an average of released ones), load the ledger alone: engine.ledger.load_state_dict(state['privacy']['ledger'])"
+                f"{(differ or names)[0]} ({len(differ)} of {len(now)}) is not what it was when the state was saved that is loaded: weights "
+                "of later steps cost more than its ledger counts; expected module and optimizer of one moment, both loaded before the "
+                "first step, get_epsilon() or save_checkpoint(). If these weights follow from nothing but what the ledger counts (fresh "
+                "ones, an average of released ones), load the ledger alone: engine.ledger.load_state_dict(state['privacy']['ledger'])"
             )
-        self._loaded = None
 
     @property
     def _now(self) -> list[str]:
-        return [digest([parameter]) for parameter in self._parameters.values()]
+        kept = [value for name, value in self._module.state_dict().items() if name not in self._parameters and isinstance(value, Tensor)]
+        return [*(digest([parameter]) for parameter in self._parameters.values()), digest(kept)]
+
+
+def digest_of_state(state: object) -> str:
+    """A hash of what an optimiser has gathered, by the number of its parameter and by name."""
+    return digest(part for pair in _parts("", state) for part in pair)
+
+
+def _parts(name: str, held: object) -> Iterator[tuple[str, object]]:
+    if isinstance(held, Mapping):
+        for key in sorted(held, key=str):
+            yield from _parts(f"{name}.{key}", held[key])
+    elif held is not None:
+        yield name, held
 
 
 def digest(values: Iterable[Any]) -> str:
@@ -58,5 +79,8 @@ def digest(values: Iterable[Any]) -> str:
             found.update(repr(value).encode())
             continue
         found.update(f"{value.dtype} {tuple(value.shape)}".encode())
-        found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        plain = value.detach().cpu()
+        plain = plain.resolve_conj() if plain.layout == torch.strided else plain.to_dense()
+        plain = torch.view_as_real(plain) if plain.is_complex() else plain
+        found.update(plain.contiguous().flatten().view(torch.uint8).numpy().data)
     return found.hexdigest()
