@@ -15,7 +15,7 @@ from quintain.evaluate.privacy import audited_outcome
 from quintain.evaluate.private_plans import Budget, Protected, accounted, quantity
 from quintain.evaluate.privatizing import privatized_outcome
 from quintain.results import Basis, Consistency
-from quintain.results.gate import exit_code, judge
+from quintain.results.gate import decide, exit_code
 from quintain.results.requirements import Requirement
 from quintain.results.specification import FALSE_ALARM, Measurement, judged
 from quintain.results.verdict import Decision
@@ -233,10 +233,10 @@ def test_a_crossing_that_does_not_come_back_stays_suspect(monkeypatch):
     assert any("suspect" in note for note in outcome.notes)
     alarm(outcome)
     assert exit_code((), outcome.claims) == ExitCode.UNDECIDED
-    asked = judge(Requirement.parse("epsilon <= 3"), outcome.claims)
+    asked = decide(Requirement.parse("epsilon <= 3"), outcome.claims)
     assert asked.verdict.decision is Decision.FAIL
     assert exit_code((asked,), outcome.claims) == ExitCode.BROKEN
-    assert judge(Requirement.parse("epsilon <= 30"), outcome.claims).verdict.decision is Decision.UNDECIDED
+    assert decide(Requirement.parse("epsilon <= 30"), outcome.claims).verdict.decision is Decision.UNDECIDED
 
 
 def test_each_repetition_has_coins_of_its_own_that_follow_from_the_seed(monkeypatch):

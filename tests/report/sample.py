@@ -21,7 +21,7 @@ from quintain.results.artifacts import ModelFile, Picture
 from quintain.results.bounds import Bound, Bracket
 from quintain.results.class_counts import ClassCounts
 from quintain.results.evidence import ConfidenceLevels, CountEvidence
-from quintain.results.gate import judge
+from quintain.results.gate import decide
 from quintain.results.per_example import PerExample
 from quintain.results.privacy_records import (
     AuditResult,
@@ -96,7 +96,7 @@ def run(folder: Path) -> tuple[Record, ...]:
     smooth, smooth_claims = _smoothed()
     privacy = (_epsilon(), *(clean(name, tally) for name, tally in tallies().items()))
     every = (*(claim for group in claims for claim in group), *smooth_claims, *privacy)
-    judged = tuple(judge(Requirement.parse(text), every) for text in ASKED)
+    judged = tuple(decide(Requirement.parse(text), every) for text in ASKED)
     attacks = {name: _attacks(name, folder) for name in _COUNTS}
     bodies: list[tuple[StepResult, tuple[Claim, ...], float]] = [
         (_checked(), (), 1.4),

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from quintain.core.errors import ExitCode, SettingError, UnknownName
-from quintain.results import Basis, Bound, Bracket, CountEvidence, Quantity, Requirement, Side, judge
+from quintain.results import Basis, Bound, Bracket, CountEvidence, Quantity, Requirement, Side, decide
 from quintain.results.gate import exit_code, same_threat
 from quintain.results.quantity import Metric
 from quintain.results.records import Claim
@@ -51,7 +51,7 @@ def test_a_threat_of_any_form_is_read_whole(threat):
     asked = Requirement.parse(f"robust_accuracy({threat}, model=plain, scope=sample) >= 0.5")
     assert (asked.threat, asked.model, asked.scope) == (threat, "plain", "sample")
     assert (
-        judge(Requirement.parse(f"robust_accuracy({threat}) >= 0.75"), [claim(800, 810, threat=threat)]).verdict.decision is Decision.PASS
+        decide(Requirement.parse(f"robust_accuracy({threat}) >= 0.75"), [claim(800, 810, threat=threat)]).verdict.decision is Decision.PASS
     )
 
 
@@ -94,7 +94,7 @@ def test_unknown_words_suggest_the_nearest(text):
     ],
 )
 def test_the_gate(text, answer, code):
-    judged = judge(Requirement.parse(text), CLAIMS)
+    judged = decide(Requirement.parse(text), CLAIMS)
     assert judged.verdict.decision is answer
     assert exit_code([judged], CLAIMS) == code
 
@@ -109,26 +109,26 @@ def private(epsilon, delta):
 @pytest.mark.parametrize("order", [1, -1])
 def test_where_two_quantities_answer_to_the_same_words_both_must_hold(order):
     claims = [private(2.0, 1e-5), private(5.0, 1e-7)][::order]
-    assert judge(Requirement.parse("epsilon <= 3"), claims).verdict.decision is Decision.UNDECIDED
-    assert judge(Requirement.parse("epsilon <= 3"), claims).claim_name == "epsilon:1e-07"
-    assert judge(Requirement.parse("epsilon(delta=1e-5) <= 3"), claims).verdict.decision is Decision.PASS
-    assert judge(Requirement.parse("epsilon <= 6"), claims).verdict.decision is Decision.PASS
+    assert decide(Requirement.parse("epsilon <= 3"), claims).verdict.decision is Decision.UNDECIDED
+    assert decide(Requirement.parse("epsilon <= 3"), claims).claim_name == "epsilon:1e-07"
+    assert decide(Requirement.parse("epsilon(delta=1e-5) <= 3"), claims).verdict.decision is Decision.PASS
+    assert decide(Requirement.parse("epsilon <= 6"), claims).verdict.decision is Decision.PASS
 
 
 def test_of_two_claims_on_one_quantity_the_later_counts():
     earlier = claim(0, 810)
     asked = Requirement.parse("robust_accuracy(linf:4/255) >= 0.75")
-    assert judge(asked, [earlier]).verdict.decision is Decision.UNDECIDED
-    assert judge(asked, [earlier, CLAIMS[1]]).verdict.decision is Decision.PASS
+    assert decide(asked, [earlier]).verdict.decision is Decision.UNDECIDED
+    assert decide(asked, [earlier, CLAIMS[1]]).verdict.decision is Decision.PASS
 
 
 def test_nothing_to_judge_says_what_was_measured():
-    assert "linf:4/255 for certified, plain" in judge(Requirement.parse("robust_accuracy(linf:8/255) >= 0.10"), CLAIMS).verdict.reason
+    assert "linf:4/255 for certified, plain" in decide(Requirement.parse("robust_accuracy(linf:8/255) >= 0.10"), CLAIMS).verdict.reason
 
 
 def test_a_contradiction_is_worse_than_anything_else():
     crossed = replace(CLAIMS[1], bracket=replace(CLAIMS[1].bracket, num_contradictory=1))
-    judged = judge(Requirement.parse("robust_accuracy(linf:4/255) >= 0.75"), [crossed])
+    judged = decide(Requirement.parse("robust_accuracy(linf:4/255) >= 0.75"), [crossed])
     assert judged.verdict.decision is Decision.UNDECIDED
     assert exit_code([judged], [crossed]) == ExitCode.ALARM
 
@@ -137,7 +137,7 @@ def test_a_suspect_crossing_leaves_a_requirement_open():
     bracket = CLAIMS[1].bracket
     votes = replace(bracket.lower, basis=Basis.STATISTICAL, evidence=CountEvidence(800, 1000, 0.001))
     sides = [replace(CLAIMS[1], bracket=replace(bracket, lower=votes, num_contradictory=crossed)) for crossed in (0, 1)]
-    judged = [judge(Requirement.parse("robust_accuracy(linf:4/255) >= 0.75"), [one]) for one in sides]
+    judged = [decide(Requirement.parse("robust_accuracy(linf:4/255) >= 0.75"), [one]) for one in sides]
     assert [one.verdict.decision for one in judged] == [Decision.PASS, Decision.UNDECIDED]
     assert exit_code(judged[1:], sides[1:]) == ExitCode.UNDECIDED
 

@@ -187,14 +187,14 @@ class Session:
         from quintain.cli.screen import show_record
         from quintain.evaluate.outcome import require_consistent
         from quintain.results.codec import save
-        from quintain.results.gate import exit_code, judge
+        from quintain.results.gate import decide, exit_code
 
         requirements, folder, _ = self.requirements, self.folder, self.examples
         with claimed(folder), self._marked(folder):
             record = self._recorded(work)
             known = {claim.bracket.quantity.metric for claim in record.claims}
             asked = [requirement for requirement in requirements if self.require or requirement.metric in known]
-            judged: tuple[RequirementResult, ...] = tuple(judge(requirement, record.claims) for requirement in asked)
+            judged: tuple[RequirementResult, ...] = tuple(decide(requirement, record.claims) for requirement in asked)
             record = replace(record, requirements=judged)
             path = folder / RESULT
             save(record, path)

@@ -14,7 +14,7 @@ from quintain.drill.stage import Stage
 from quintain.drill.steps import attack, audit, certify, check, federate, harden, leak, privatize, train
 from quintain.evaluate.outcome import Outcome, recorded, require_consistent
 from quintain.report import write
-from quintain.results.gate import exit_code, judge
+from quintain.results.gate import decide, exit_code
 from quintain.results.records import DrillResult, Record, StepTiming
 from quintain.results.requirements import Requirement
 
@@ -66,7 +66,7 @@ def drill(
         told(name, records[name])
     run.forget_checkpoints()
     claims = [claim for record in records.values() for claim in record.claims]
-    judged = tuple(judge(requirement, claims) for requirement in requirements)
+    judged = tuple(decide(requirement, claims) for requirement in requirements)
     body = DrillResult(
         tuple(StepTiming(name, record.provenance.seconds, run.file(name).name) for name, record in records.items()),
         judged,

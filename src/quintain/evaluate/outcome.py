@@ -69,7 +69,7 @@ def require_consistent(record: Record, comparisons: int | None = None) -> None:
         Contradiction: If chance cannot explain a crossing.
     """
     failed = [test.message for test in record.result.mechanism_tests if not test.passed] if isinstance(record.result, AuditResult) else []
-    crossed = contradictions(record.claims, among=comparisons or len(record.claims))
+    crossed = contradictions(record.claims, comparisons=comparisons or len(record.claims))
     told = "; ".join(map(_crossing, crossed))
     if failed:
         also = f" The two sides of the claim cross as well: {told}." if crossed else ""

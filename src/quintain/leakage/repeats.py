@@ -12,7 +12,7 @@ from itertools import count
 from quintain.core.errors import SettingError
 from quintain.core.statistics import check_confidence
 from quintain.leakage.one_run import OneRunAudit
-from quintain.results.bounds import CHANCE, Bound
+from quintain.results.bounds import FALSE_ALARM_PROBABILITY, Bound
 from quintain.results.evidence import ConfidenceLevels
 
 FIRST_ALONE = 0.999
@@ -31,7 +31,7 @@ def repetitions(confidence: float, *, comparisons: int = 1) -> int:
     check_confidence(confidence)
     if comparisons < 1:
         raise SettingError(f"comparisons = {comparisons}; expected at least 1")
-    return next(n for n in count(1) if joint_error(confidence, n) <= Fraction(str(CHANCE)) / comparisons)
+    return next(n for n in count(1) if joint_error(confidence, n) <= Fraction(str(FALSE_ALARM_PROBABILITY)) / comparisons)
 
 
 def joint_error(confidence: float, audits: int) -> Fraction:

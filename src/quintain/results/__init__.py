@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from quintain.results.class_counts import ClassCounts as ClassCounts
     from quintain.results.evidence import ConfidenceLevels as ConfidenceLevels
     from quintain.results.evidence import CountEvidence as CountEvidence
-    from quintain.results.gate import judge as judge
+    from quintain.results.gate import decide as decide
     from quintain.results.per_example import ExampleState as ExampleState
     from quintain.results.per_example import PerExample as PerExample
     from quintain.results.quantity import Basis as Basis
@@ -36,6 +36,6 @@ __getattr__, __dir__ = lazy_exports(
         "Consistency": "quintain.results.bounds",
         "ClassCounts": "quintain.results.class_counts",
         "Verdict": "quintain.results.verdict",
-        "judge": "quintain.results.gate",
+        "decide": "quintain.results.gate",
     },
 )

@@ -11,7 +11,7 @@ from quintain.results.evidence import ConfidenceLevels, CountEvidence, Evidence
 from quintain.results.quantity import Basis, Metric, Quantity, Side
 from quintain.results.verdict import Decision, Verdict
 
-CHANCE = 1e-6
+FALSE_ALARM_PROBABILITY = 1e-6
 """A crossing that chance explains with less than this probability is a contradiction."""
 
 
@@ -70,7 +70,7 @@ class Bound:
 
 
 class Consistency(StrEnum):
-    """How the two sides of a bracket stand to each other."""
+    """Whether the two sides of a bracket can both be true."""
 
     CONSISTENT = "CONSISTENT"
     SUSPECT = "SUSPECT"
@@ -84,7 +84,7 @@ class Bracket:
     Args:
         lower: From below: proved accuracy, audited epsilon.
         upper: From above: accuracy under attack, accounted epsilon.
-        baseline: What a constant answer reaches, where that means something.
+        baseline: What always answering the most frequent class reaches, where that means something.
         num_contradictory: Examples at which the two sides cross, though the counts may not.
         num_invalid: Examples that gave no number; any forbids PASS.
     """
@@ -116,14 +116,15 @@ class Bracket:
     def consistency_among(self, comparisons: int) -> Consistency:
         """Whether the two sides cross, when this is one of several comparisons.
 
-        A crossing of proofs and witnesses is a contradiction. Where a side rests on draws it is one only if chance would bring it about
-        with a probability below ``CHANCE`` over all comparisons; else it is suspect: no requirement passes on it, and it wants a rerun.
+        A crossing of proofs and witnesses is a contradiction. Where a side is statistical it is one only if chance would bring it
+        about with a probability below ``FALSE_ALARM_PROBABILITY`` over all comparisons; else it is suspect: no requirement passes
+        on it, and the step has to be run again.
         """
         if self.lower.value <= self.upper.value and not self.num_contradictory:
             return Consistency.CONSISTENT
         if {self.lower.basis, self.upper.basis} <= {Basis.PROOF, Basis.WITNESS}:
             return Consistency.CONTRADICTION
-        return Consistency.CONTRADICTION if self._unlikely(CHANCE / comparisons) else Consistency.SUSPECT
+        return Consistency.CONTRADICTION if self._unlikely(FALSE_ALARM_PROBABILITY / comparisons) else Consistency.SUSPECT
 
     def at_least(self, value: float, *, confidence: float = 0.95, population: bool = True) -> Verdict:
         """Whether the quantity is at least ``value``: PASS by the lower side, FAIL by the upper, else UNDECIDED."""

@@ -1,4 +1,4 @@
-"""Right answers, class by class, and the accuracies that follow."""
+"""Correct predictions, class by class, and the accuracies that follow."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,10 @@ from quintain.core.statistics import binomial_interval
 
 @dataclass(frozen=True, slots=True)
 class ClassCounts:
-    """How many examples of each true class were answered rightly.
+    """How many examples of each true class are classified correctly.
 
     Args:
-        correct: Right answers of each class.
+        correct: Correct predictions of each class.
         total: Examples of each class.
     """
 
@@ -20,7 +20,7 @@ class ClassCounts:
 
     def __post_init__(self) -> None:
         if len(self.correct) != len(self.total) or any(not 0 <= r <= t for r, t in zip(self.correct, self.total, strict=True)):
-            raise SettingError(f"right {self.correct} of {self.total}; expected one count per class, none above its total")
+            raise SettingError(f"{self.correct} correct of {self.total}; expected one count per class, none above its total")
         if not sum(self.total):
             raise SettingError("no examples to count; expected at least one")
 
@@ -31,38 +31,38 @@ class ClassCounts:
 
     @property
     def num_correct(self) -> int:
-        """How many were answered rightly."""
+        """How many are classified correctly."""
         return sum(self.correct)
 
     @property
     def accuracy(self) -> float:
-        """Share of right answers."""
+        """Fraction of correct predictions."""
         return self.num_correct / self.num_examples
 
     @property
     def recalls(self) -> tuple[float | None, ...]:
-        """Share of right answers in each class, None where a class is empty."""
+        """Fraction of correct predictions in each class, None where a class is empty."""
         return tuple(r / t if t else None for r, t in zip(self.correct, self.total, strict=True))
 
     @property
     def balanced_accuracy(self) -> float:
-        """Mean of the classes' shares: 1/K for any constant answer."""
-        shares = [share for share in self.recalls if share is not None]
-        return sum(shares) / len(shares)
+        """Mean of the recalls of the classes: 1/K for a model that always answers one class."""
+        recalls = [recall for recall in self.recalls if recall is not None]
+        return sum(recalls) / len(recalls)
 
     @property
     def sensitivity(self) -> float | None:
-        """Share of right answers among the positives (class 1 of two), else None."""
+        """Fraction of correct predictions among the positives (class 1 of two), else None."""
         return self.recalls[1] if len(self.total) == 2 else None
 
     @property
     def specificity(self) -> float | None:
-        """Share of right answers among the negatives (class 0 of two), else None."""
+        """Fraction of correct predictions among the negatives (class 0 of two), else None."""
         return self.recalls[0] if len(self.total) == 2 else None
 
     @property
     def majority_accuracy(self) -> float:
-        """Accuracy of the best constant answer."""
+        """Accuracy of always answering the most frequent class."""
         return max(self.total) / self.num_examples
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Judging requirements against claims, and the exit code that follows. Needs no torch."""
+"""Decides requirements by claims, and says which exit code follows. Needs no torch."""
 
 from collections.abc import Iterable, Sequence
 
@@ -12,72 +12,67 @@ from quintain.results.verdict import Decision, Verdict
 _WORST_FIRST = (Decision.FAIL, Decision.UNDECIDED, Decision.PASS)
 
 
-def judge(requirement: Requirement, claims: Iterable[Claim]) -> RequirementResult:
-    """The answer to one requirement: UNDECIDED where no claim is about it.
+def decide(requirement: Requirement, claims: Iterable[Claim]) -> RequirementResult:
+    """Decide one requirement: UNDECIDED where no claim is about it.
 
     Of two claims on one quantity the later one counts. Where a requirement covers several quantities, such as
     two deltas when it names none, all of them must hold.
     """
     claims = tuple(claims)
-    found = [claim for claim in claims if _speaks(claim, requirement)]
+    found = [claim for claim in claims if _is_about(claim, requirement)]
     if not found:
-        models = sorted({claim.model for claim in claims if claim.bracket.quantity.metric is requirement.metric})
-        known = sorted(
-            {
-                claim.bracket.quantity.threat
-                for claim in claims
-                if claim.bracket.quantity.metric is requirement.metric and claim.bracket.quantity.threat
-            }
-        )
+        measured = [claim for claim in claims if claim.bracket.quantity.metric is requirement.metric]
+        models = sorted({claim.model for claim in measured})
+        known = sorted({claim.bracket.quantity.threat for claim in measured} - {""})
         what = f"{', '.join(known)} for" if known else "that of"
         about = f"; measured: {what} {', '.join(models)}" if models else ""
         return RequirementResult(requirement.text, Verdict(Decision.UNDECIDED, f"nothing here speaks of it{about}"), "")
     latest = {claim.bracket.quantity: claim for claim in found}.values()
-    return min((_answer(requirement, claim) for claim in latest), key=lambda one: _WORST_FIRST.index(one.verdict.decision))
+    return min((_decided_by(requirement, claim) for claim in latest), key=lambda one: _WORST_FIRST.index(one.verdict.decision))
 
 
-def exit_code(judged: Iterable[RequirementResult], claims: Sequence[Claim]) -> ExitCode:
-    """The exit code of all answers, by the worst of them.
+def exit_code(requirements: Iterable[RequirementResult], claims: Sequence[Claim]) -> ExitCode:
+    """The exit code of all decisions, by the worst of them.
 
     In this order: a contradiction; a failed requirement; an undecided one, or bounds that cross as chance may
     explain; none of these.
     """
-    if contradictions(claims, among=len(claims)):
+    if contradictions(claims, comparisons=len(claims)):
         return ExitCode.ALARM
-    answers = {one.verdict.decision for one in judged}
-    if Decision.FAIL in answers:
+    decisions = {one.verdict.decision for one in requirements}
+    if Decision.FAIL in decisions:
         return ExitCode.BROKEN
     suspect = any(claim.bracket.consistency_among(len(claims)) is Consistency.SUSPECT for claim in claims)
-    return ExitCode.UNDECIDED if suspect or Decision.UNDECIDED in answers else ExitCode.HOLDS
+    return ExitCode.UNDECIDED if suspect or Decision.UNDECIDED in decisions else ExitCode.HOLDS
 
 
-def contradictions(claims: Iterable[Claim], *, among: int) -> tuple[Claim, ...]:
-    """Claims whose two sides cross beyond what chance explains over ``among`` comparisons."""
-    return tuple(claim for claim in claims if claim.bracket.consistency_among(among) is Consistency.CONTRADICTION)
+def contradictions(claims: Iterable[Claim], *, comparisons: int) -> tuple[Claim, ...]:
+    """Claims whose two sides cross beyond what chance explains over so many comparisons."""
+    return tuple(claim for claim in claims if claim.bracket.consistency_among(comparisons) is Consistency.CONTRADICTION)
 
 
-def _answer(requirement: Requirement, claim: Claim) -> RequirementResult:
-    ask = claim.bracket.at_least if requirement.relation == ">=" else claim.bracket.at_most
-    return RequirementResult(requirement.text, ask(requirement.value, population=requirement.scope == "population"), claim.name)
+def _decided_by(requirement: Requirement, claim: Claim) -> RequirementResult:
+    compare = claim.bracket.at_least if requirement.relation == ">=" else claim.bracket.at_most
+    return RequirementResult(requirement.text, compare(requirement.value, population=requirement.scope == "population"), claim.name)
 
 
-def _speaks(claim: Claim, requirement: Requirement) -> bool:
-    of = claim.bracket.quantity
+def _is_about(claim: Claim, requirement: Requirement) -> bool:
+    quantity = claim.bracket.quantity
     return (
-        of.metric is requirement.metric
-        and same_threat(of.threat, requirement.threat)
-        and requirement.delta in (None, of.delta)
+        quantity.metric is requirement.metric
+        and same_threat(quantity.threat, requirement.threat)
+        and requirement.delta in (None, quantity.delta)
         and (claim.model == requirement.model if requirement.model else claim.primary)
     )
 
 
 def same_threat(a: str, b: str) -> bool:
-    """Whether two tokens stand for one threat: ``linf:1/5`` and ``linf:0.2`` do."""
-    return a == b or (_read(a) is not None and _read(a) == _read(b))
+    """Whether two specs stand for one threat: ``linf:1/5`` and ``linf:0.2`` do."""
+    return a == b or (_parsed(a) is not None and _parsed(a) == _parsed(b))
 
 
-def _read(token: str) -> tuple[str, float] | None:
+def _parsed(spec: str) -> tuple[str, float] | None:
     try:
-        return ball_of(token), number(size_of(token))
+        return ball_of(spec), number(size_of(spec))
     except ValueError:
         return None

@@ -1,4 +1,4 @@
-"""What is known of each example, from which every count and curve follows."""
+"""What is known of each example: every count and every curve follows from it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from quintain.results.class_counts import ClassCounts
 
 
 class ExampleState(StrEnum):
-    """Of one example, at one size of change."""
+    """What is known of one example when changes up to one size are allowed."""
 
     CERTIFIED = "certified"
     BROKEN = "broken"
@@ -25,7 +25,7 @@ class PerExample:
     Args:
         ids: Row of each example in its data set.
         labels: True classes.
-        predicted: Answers to the unchanged examples; -1 where the model gave no number or abstained.
+        predicted: Predictions for the unchanged examples; -1 where the model gave no number or abstained.
         certified_radius: Largest size of change proved harmless; 0 where nothing is proved.
         broken_radius: Smallest change found that breaks it; infinite where none was found, 0 where it is wrong unchanged.
         invalid: Whether the model or a bound gave no number.
@@ -68,19 +68,19 @@ class PerExample:
         return tuple(self.state(row, eps) for row in range(len(self.ids)))
 
     def certified_counts(self, eps: float, classes: int) -> ClassCounts:
-        """Examples answered rightly and proved to stay so."""
+        """Correctly classified examples that are proved to stay so, class by class."""
         return self._tally(classes, [self._proved(row, eps) for row in range(len(self.ids))])
 
     def unbroken_counts(self, eps: float, classes: int) -> ClassCounts:
-        """Examples answered rightly that no attack found has broken; an example that gave no number counts as standing."""
-        kept = [self.invalid[row] or (self._right(row) and radius > eps) for row, radius in enumerate(self.broken_radius)]
+        """Correctly classified examples that no attack has broken, class by class; an invalid example counts as unbroken."""
+        kept = [self.invalid[row] or (self._is_correct(row) and radius > eps) for row, radius in enumerate(self.broken_radius)]
         return self._tally(classes, kept)
 
     def contradictory_ids(self, eps: float) -> tuple[int, ...]:
         """Ids of the examples at which the two sides cross when changes up to ``eps`` are allowed: an alarm.
 
-        Each has a proved radius above 0, and is either answered wrongly as it is or broken by a change inside that radius. No number
-        and no answer (-1) refute nothing.
+        Each has a certified radius above 0, and is either misclassified as it is or broken by a change inside that radius. An invalid
+        example and one without a prediction (-1) refute nothing.
         """
         return tuple(name for row, name in enumerate(self.ids) if self._refuted(row, eps))
 
@@ -93,14 +93,14 @@ class PerExample:
 
     def _proved(self, row: int, eps: float) -> bool:
         """Whether a proof of this size is there; a radius of 0 is none, also at size 0."""
-        return self._right(row) and self.certified_radius[row] >= eps and self.certified_radius[row] > 0
+        return self._is_correct(row) and self.certified_radius[row] >= eps and self.certified_radius[row] > 0
 
-    def _right(self, row: int) -> bool:
+    def _is_correct(self, row: int) -> bool:
         return self.predicted[row] == self.labels[row] and not self.invalid[row]
 
     def _tally(self, classes: int, kept: Sequence[bool]) -> ClassCounts:
-        right, total = [0] * classes, [0] * classes
+        correct, total = [0] * classes, [0] * classes
         for label, keep in zip(self.labels, kept, strict=True):
             total[label] += 1
-            right[label] += keep
-        return ClassCounts(tuple(right), tuple(total))
+            correct[label] += keep
+        return ClassCounts(tuple(correct), tuple(total))

@@ -11,7 +11,7 @@ from quintain.results.robustness_records import TrainingRun
 
 @dataclass(frozen=True, slots=True)
 class PrivacyPlan:
-    """The public constants of a DP-SGD run.
+    """The public settings of a DP-SGD run and the epsilon that they cost.
 
     Args:
         noise_multiplier: Noise in units of the clip norm, in the sum.
@@ -36,7 +36,7 @@ class PrivacyPlan:
 
 @dataclass(frozen=True, slots=True)
 class PrivacyStatement:
-    """What an epsilon speaks of and rests on.
+    """What an epsilon says, of whom, and what it rests on.
 
     Args:
         epsilon_lower_bound: No smaller epsilon is true of the mechanism, by any accountant; None where no such bound is known.
@@ -63,11 +63,11 @@ class PrivacyStatement:
 
 @dataclass(frozen=True, slots=True)
 class PrivateRun:
-    """One more private training of the same net on the same records, with another budget or batch.
+    """One more private training of the same net on the same data, with another budget or batch size.
 
     Args:
         plan: Its constants and what it cost.
-        clean_counts: Right answers on the test examples.
+        clean_counts: Correct predictions on the test examples.
         seconds: Wall time.
     """
 
@@ -78,11 +78,11 @@ class PrivateRun:
 
 @dataclass(frozen=True, slots=True)
 class PrivatizeResult:
-    """A privately trained model beside the plain one of the same architecture.
+    """A privately trained model beside one of the same architecture that was trained without privacy.
 
     Args:
         training: The private run.
-        nonprivate_counts: Right answers of the model trained without privacy; None where the run broke off before.
+        nonprivate_counts: Correct predictions of the model trained without privacy; None where the run broke off before.
         plan: The constants.
         clipped_fraction: Fraction of the per-example gradients that were clipped (private: for the data's owner only).
         statement: What epsilon speaks of and rests on.
@@ -106,7 +106,7 @@ class PrivatizeResult:
 
 @dataclass(frozen=True, slots=True)
 class PlanResult:
-    """What private training would cost, without any of it.
+    """What private training would cost: epsilon and noise for several plans, without training.
 
     Args:
         plan: The constants that were asked about, and what they cost.
@@ -133,7 +133,7 @@ class PlanResult:
 
 @dataclass(frozen=True, slots=True)
 class AuditRun:
-    """One audit of one training run.
+    """What one audit of one training run showed.
 
     Args:
         title: Such as ``the plan`` or ``control: the same without noise``.
@@ -162,7 +162,7 @@ class AuditRun:
 
 @dataclass(frozen=True, slots=True)
 class MechanismTest:
-    """A mechanism measured against what it promises.
+    """One property of a mechanism (its noise, its sampling), measured and compared with what is claimed.
 
     Args:
         name: Such as ``noise`` or ``inclusion``.
@@ -182,7 +182,7 @@ class MechanismTest:
 
 @dataclass(frozen=True, slots=True)
 class AuditResult:
-    """The same plan attacked from below, with its positive control.
+    """What an audit of a private training plan showed, beside the same audit of training without noise.
 
     Args:
         plan: The audited constants.
@@ -200,7 +200,7 @@ class AuditResult:
 
 @dataclass(frozen=True, slots=True)
 class Reconstruction:
-    """What one attack on an update got.
+    """What one attack on an update reconstructed, and how near it is to the original.
 
     Args:
         update_type: What the attacker had, such as ``a plain update``.
@@ -250,7 +250,7 @@ class LeakResult:
 
     @property
     def baselines(self) -> tuple[Reconstruction, ...]:
-        """What is known without any update, as far as the record has it."""
+        """Pictures that an attacker has without any update, as far as the record has them."""
         return tuple(one for one in (self.mean_image, self.nearest_image, self.constant_image) if one is not None)
 
 
@@ -261,7 +261,7 @@ class SiteResult:
     Args:
         name: What the site is called.
         class_counts: Its examples of each class.
-        local_counts: Right answers of the model that it trains alone, on the test examples.
+        local_counts: Correct predictions of the model that it trains alone, on the test examples.
     """
 
     name: str
@@ -271,11 +271,11 @@ class SiteResult:
 
 @dataclass(frozen=True, slots=True)
 class RoundResult:
-    """One round of federated training.
+    """What one round of federated training did.
 
     Args:
         round: Its number, from 1.
-        global_counts: Right answers on the test examples after it.
+        global_counts: Correct predictions on the test examples after it.
         survivors, dropped: Names of sites.
         sum_exact: Whether the secure sum equals the plain integer sum of the survivors.
         masked_vectors: Masked vectors that reached the server.
@@ -301,7 +301,7 @@ class FederateResult:
         model: What came out.
         sites: The sites.
         rounds: Round by round.
-        centralized_counts: Right answers of a model trained on all data in one place.
+        centralized_counts: Correct predictions of a model trained on all data in one place.
         protocol: Such as ``Bonawitz et al. 2017, 5 clients, threshold 4``.
     """
 

@@ -65,7 +65,7 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A bracket with its name for people.
+    """A bracket with a name and a title, and which model it is about.
 
     Args:
         name: Unique in its run, such as ``certified:linf:4/255``.
@@ -102,7 +102,7 @@ class RequirementResult:
 
 @dataclass(frozen=True, slots=True)
 class StepTiming:
-    """One finished step of a drill."""
+    """How long one finished step of a drill took, and the file that holds its record."""
 
     name: str
     seconds: float
@@ -111,7 +111,7 @@ class StepTiming:
 
 @dataclass(frozen=True, slots=True)
 class DrillResult:
-    """A whole drill.
+    """What a whole drill did, and what it decided.
 
     Args:
         steps: What was done, in order.

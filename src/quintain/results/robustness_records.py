@@ -10,7 +10,7 @@ from quintain.results.per_example import PerExample
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that a check looked at."""
+    """One thing that a check of the data or the model looked at, and what it found."""
 
     name: str
     level: Literal["ok", "note", "warning", "error"]
@@ -19,7 +19,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """Data and model, before anything is believed.
+    """What a check of the data and the model found, before any claim is made on them.
 
     Args:
         findings: What was looked at.
@@ -37,11 +37,11 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True)
 class TrainingRun:
-    """One training run.
+    """One training run and the accuracy of the model that came out.
 
     Args:
         model: What came out.
-        clean_counts: Right answers on the unchanged test examples, class by class.
+        clean_counts: Correct predictions on the unchanged test examples, class by class.
         losses: Mean loss of each epoch.
         seconds: Wall time.
         settings: Its settings, for people.
@@ -56,17 +56,17 @@ class TrainingRun:
 
 @dataclass(frozen=True, slots=True)
 class AttackRow:
-    """One attack at one size.
+    """What one attack did at one size of change.
 
     Args:
         attack: Its name.
         threat: Spec of what the adversary may change.
-        unbroken_counts: Right answers left, class by class.
+        unbroken_counts: Examples still classified correctly, class by class.
         forwards, backwards: Forward and backward passes, on average an example.
         seconds: Wall time.
         eps: The size that the spec stands for.
-        num_broken: Of the right answers, how many it turned.
-        correct_by_queries: Rising pairs (queries an example, right answers left once each example has had so many).
+        num_broken: Of the correctly classified examples, how many it broke.
+        correct_by_queries: Rising pairs (queries an example, examples still classified correctly once each has had so many).
     """
 
     attack: str
@@ -82,7 +82,7 @@ class AttackRow:
 
 @dataclass(frozen=True, slots=True)
 class BreakLog:
-    """How each example fell, in the order of the record's examples; no entries where that was not written down.
+    """What broke each example and after how many queries, in the order of the examples; empty where that was not written down.
 
     Args:
         found_by: The first attack that broke it, with the member's name where that is an ensemble;
@@ -101,7 +101,7 @@ class BreakLog:
 
 @dataclass(frozen=True, slots=True)
 class Indicator:
-    """One thing that would show that an attack was weak and not the model strong.
+    """One sign that an attack was weak rather than the model strong (Pintor et al., 2022: indicators of attack failure).
 
     Args:
         name: What would be wrong.
@@ -120,7 +120,7 @@ class Indicator:
 
 @dataclass(frozen=True, slots=True)
 class AttackDiagnostics:
-    """How far to trust what attacks left standing.
+    """How far the attacks can be trusted: whether what they left unbroken may be due to weak attacks.
 
     Args:
         indicators: All that were looked for; one that could not be measured is missing.
@@ -138,12 +138,12 @@ class AttackDiagnostics:
     @property
     def summary(self) -> str:
         """``high``, or ``doubtful, because ...``."""
-        return f"doubtful, because {'; '.join(sign.message for sign in self.triggered)}" if self.triggered else "high"
+        return f"doubtful, because {'; '.join(one.message for one in self.triggered)}" if self.triggered else "high"
 
 
 @dataclass(frozen=True, slots=True)
 class AttackedModel:
-    """What attacks did to one model.
+    """One model under all attacks, example by example.
 
     Args:
         model: The model's name.
@@ -174,15 +174,15 @@ class AttackedModel:
 
 @dataclass(frozen=True, slots=True)
 class StickerResult:
-    """One sticker on many pictures, none of which it was fitted on, beside the same area of random pattern.
+    """What one sticker does on pictures that it was not fitted on, beside a random pattern of the same area.
 
     Args:
         model: The model's name.
         description: What it is, such as ``a side marker of metal``.
         area: The largest share of the picture that it covers.
         target_class: The class that the sticker aims at.
-        eligible: Pictures of other classes that were answered rightly without it.
-        successes: Those of them that are answered with the target class.
+        eligible: Pictures of other classes that were classified correctly without it.
+        successes: Those of them that are classified as the target class.
         control_successes: Those of them that are, with a random pattern.
         gallery: Rows of clean picture, picture with the sticker, picture with the random pattern.
     """
@@ -199,7 +199,7 @@ class StickerResult:
 
 @dataclass(frozen=True, slots=True)
 class CertifiedModel:
-    """Both sides of one model, example by example.
+    """One model with what is proved and what attacks broke, example by example.
 
     Args:
         model: The model's name.
@@ -226,7 +226,7 @@ class CertifiedModel:
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """A plainly trained model."""
+    """What ordinary training gave."""
 
     training: TrainingRun
     kind: Literal["train"] = "train"
@@ -234,7 +234,7 @@ class TrainResult:
 
 @dataclass(frozen=True, slots=True)
 class AttackResult:
-    """Models under attack; ``stickers`` are changes of one kind for all pictures."""
+    """What attacks did to each model; ``stickers`` are changes that are the same for all pictures."""
 
     models: tuple[AttackedModel, ...]
     stickers: tuple[StickerResult, ...] = ()
@@ -243,7 +243,7 @@ class AttackResult:
 
 @dataclass(frozen=True, slots=True)
 class HardenResult:
-    """Models trained to stand, and what the same attacks do to them."""
+    """What training against attacks gave, and what the same attacks do to these models."""
 
     trainings: tuple[TrainingRun, ...]
     models: tuple[AttackedModel, ...]
@@ -252,7 +252,7 @@ class HardenResult:
 
 @dataclass(frozen=True, slots=True)
 class CertifyResult:
-    """What is proved of each model."""
+    """What is proved of each model, beside what attacks broke."""
 
     models: tuple[CertifiedModel, ...]
     kind: Literal["certify"] = "certify"
