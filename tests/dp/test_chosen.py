@@ -14,7 +14,7 @@ from scipy.stats import norm
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from quintain.core.errors import BudgetSpent
+from quintain.core.errors import BudgetSpent, PrivacyError
 from quintain.dp import Ledger, PrivacyEngine, Release, epsilon
 from quintain.dp.accounting.bound import if_chosen_meanwhile, if_fixed_beforehand
 from quintain.dp.training.schedulers import ExponentialGradClip, ExponentialNoise, LambdaNoise
@@ -84,6 +84,10 @@ def private(engine: PrivacyEngine, sigma: float = 2.0, batch: int = 10, **settin
 def train(net, optimizer, loader) -> None:
     for x, y in loader:
         step(net, optimizer, x, y)
+
+
+def train_once(net, optimizer, loader) -> None:
+    step(net, optimizer, *next(iter(loader)))
 
 
 def check(engine: PrivacyEngine, *, fixed: bool) -> None:
@@ -294,3 +298,77 @@ def test_no_further_step_of_a_pass_makes_epsilon_smaller(noises: list[float], sa
     steps = [Release(sigma, 100, 1000, 1, sampling=sampling, steps_per_epoch=10, choice=i) for i, sigma in enumerate(noises)]
     spent = [Ledger(steps[:count]).epsilon(DELTA) for count in range(1, len(steps) + 1)]
     assert spent == sorted(spent)
+
+
+def scheduled(law=lambda _epoch: 1.0):
+    engine = PrivacyEngine()
+    made = private(engine)
+    return engine, made, LambdaNoise(made[1], noise_lambda=law)
+
+
+@pytest.mark.parametrize("name", ["base", "last_epoch"])
+def test_epoch_and_first_value_of_a_schedule_are_part_of_its_plan(name: str) -> None:
+    engine, made, schedule = scheduled()
+    train(*made)
+    with pytest.raises(PrivacyError, match=f"another {name} for a LambdaNoise"):
+        setattr(schedule, name, 4)
+    setattr(schedule, {"base": "_base", "last_epoch": "_epoch"}[name], 4)
+    schedule.step()
+    train(*made)
+    check(engine, fixed=name == "last_epoch")
+
+
+@pytest.mark.parametrize(("gaps", "fixed"), [((1, 1, 1), True), ((2, 2), True), ((0, 0, 2, 2), True), ((2, 3), False), ((2, 0), False)])
+def test_a_schedule_that_steps_when_something_was_seen_is_a_choice(gaps: tuple[int, ...], fixed: bool) -> None:
+    """The times between its steps are constant, counted in private steps, or they may follow what was looked at."""
+    engine, made, schedule = scheduled(lambda epoch: 0.9**epoch)
+    for gap in gaps:
+        for _ in range(gap):
+            train_once(*made)
+        schedule.step()
+    train(*made)
+    check(engine, fixed=fixed)
+
+
+@pytest.mark.parametrize("cut", [2, 3])
+def test_the_times_of_a_schedule_go_on_over_a_restart(cut: int) -> None:
+    engine, made, schedule = scheduled(lambda epoch: 0.9**epoch)
+    for turn in range(cut):
+        train_once(*made)
+        if turn % 2:
+            schedule.step()
+    states = made[0].state_dict(), made[1].state_dict(), schedule.state_dict()
+    for extra in (0, 1):
+        engine, made, schedule = scheduled(lambda epoch: 0.9**epoch)
+        for part, state in zip((*made[:2], schedule), states, strict=True):
+            part.load_state_dict(state)
+        for _ in range(4 - cut + extra):
+            train_once(*made)
+        schedule.step()
+        train_once(*made)
+        check(engine, fixed=not extra)
+
+
+@pytest.mark.parametrize("name", ["base", "last_epoch", "beforehand", "plan", "pace"])
+def test_a_state_of_a_schedule_that_was_edited_is_refused(name: str) -> None:
+    _, _, schedule = scheduled()
+    state = schedule.state_dict()
+    _, _, other = scheduled()
+    for wrong in ({**state, name: 0.5}, {key: value for key, value in state.items() if key != name}):
+        with pytest.raises(PrivacyError, match="not what state_dict"):
+            other.load_state_dict(wrong)
+
+
+def test_the_state_of_another_schedule_that_is_loaded_before_the_optimisers_is_a_choice() -> None:
+    """There is nothing to compare it to yet; the next step of the schedule finds that the optimiser's noise is not what it had set."""
+    other = scheduled(lambda epoch: 0.5)[2].state_dict()
+    _, made, _ = scheduled()
+    train(*made)
+    states = made[0].state_dict(), made[1].state_dict()
+    engine, made, schedule = scheduled(lambda epoch: 0.5)
+    schedule.load_state_dict(other)
+    for part, state in zip(made, states, strict=False):
+        part.load_state_dict(state)
+    schedule.step()
+    train(*made)
+    check(engine, fixed=False)

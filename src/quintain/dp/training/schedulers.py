@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 from quintain.core.errors import PrivacyError, SettingError
+from quintain.dp.accounting.sealed import opened, sealed
 from quintain.dp.step.optimizer import DPOptimizer
 
 AHEAD = 10_000
@@ -16,11 +17,13 @@ class Scheduler:
     r"""Sets one setting of a private optimiser, :math:`v_t = v_0\, h(t)`, when it is made and at each ``step()``.
 
     Made before the first private step, it is a plan that was fixed beforehand. Made later, what it does to the noise is a choice, as if the
-    noise were set by hand (see ``PrivacyRecord.fixed_beforehand``), and so is a state that sets other noise than the optimiser has.
+    noise were set by hand (see ``PrivacyRecord.fixed_beforehand``). So is all that it sets from there on where
 
-    A plan is h at the next ``AHEAD`` epochs: these are asked when it is made, and again whenever one of them has come. Where h then gives
-    another value than it gave before, or a state is of another plan, what it sets from there on is a choice as well. What h does beyond
-    those epochs is not compared until they are as near.
+    - h gives another value than it gave before, or a state is of another plan. A plan is the values at the next ``AHEAD`` epochs: these are
+      asked when it is made, and again whenever one of them has come. What h does beyond is not compared until it is as near;
+    - ``step()`` is called after more or fewer private steps than the time before: calls that follow what was looked at are no plan. The
+      first call after a private step says how many there are between calls;
+    - its setting was set to another value in between, by hand or by a state that does not fit.
 
     Args:
         optimizer: Whose setting it is.
@@ -29,6 +32,7 @@ class Scheduler:
 
     Raises:
         SettingError: If it is no private optimiser.
+        PrivacyError: If its epoch or first value is set: these are part of the plan.
     """
 
     sets: ClassVar[Literal["noise_multiplier", "max_grad_norm"]]
@@ -36,52 +40,99 @@ class Scheduler:
     def __init__(self, optimizer: DPOptimizer, factor: Callable[[int], float], last_epoch: int) -> None:
         if not isinstance(optimizer, DPOptimizer):
             raise SettingError(f"got a {type(optimizer).__name__}; expected the private optimiser that make_private returned")
-        self.optimizer, self.factor, self.last_epoch = optimizer, factor, last_epoch
-        self.base: float = getattr(optimizer, self.sets)
+        self.optimizer, self.factor, self._epoch = optimizer, factor, last_epoch
+        self._base: float = getattr(optimizer, self.sets)
+        self._value = self._base
         self._beforehand = not optimizer.ledger.steps
         self._first = last_epoch + 1
+        # private steps at the latest step() here, and how many there are from one to the next
+        self._at, self._pace = optimizer.steps, 0
         self._plan = [self._asked(self._first + epoch) for epoch in range(AHEAD)]
         self.step()
 
+    @property
+    def base(self) -> float:
+        """The setting before the first step."""
+        return self._base
+
+    @property
+    def last_epoch(self) -> int:
+        """The epoch that it is at."""
+        return self._epoch
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("base", "last_epoch"):
+            raise PrivacyError(
+                f"got another {name} for a {type(self).__name__}; expected the one that follows from its plan: make another schedule, or "
+                f"set optimizer.{self.sets}"
+            )
+        super().__setattr__(name, value)
+
     def step(self) -> None:
         """Go on to the next epoch."""
-        self.last_epoch += 1
-        value = self.factor(self.last_epoch)
+        value = self._base * self.factor(self._epoch + 1)
+        self._epoch += 1
         self._compare(value)
-        self._set(self.base * value)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Epoch, first value, whether it was made before the first private step, and a hash of its plan; numbers and texts."""
-        told = {"last_epoch": self.last_epoch, "base": self.base, "beforehand": self._beforehand}
-        return told | {"first": self._first, "plan": _hash(self._plan)}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from ``state_dict``; by another plan than it was saved with, that is a choice."""
-        if not (isinstance(state_dict, dict) and {"last_epoch", "base", "beforehand", "first", "plan"} <= state_dict.keys()):
-            raise PrivacyError(f"got no state of a {type(self).__name__}: {state_dict!r:.80}; expected all of what state_dict() gave")
-        self.last_epoch, self.base, self._first = (state_dict[name] for name in ("last_epoch", "base", "first"))
-        self._plan = [self._asked(epoch) for epoch in range(self._first, self.last_epoch + 1 + AHEAD)]
-        value = self.base * self.factor(self.last_epoch)
-        planned = _hash(self._plan) == state_dict["plan"]
-        # where the schedule is loaded first, the optimiser's own number is yet to come
-        same = not self.optimizer.ledger.steps or math.isclose(value, getattr(self.optimizer, self.sets), rel_tol=1e-9)
-        self._beforehand = state_dict["beforehand"] and planned and same
         self._set(value)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Epoch, first value, its place among private steps, whether it was made before the first of them, and a hash of its plan; numbers
+        and texts with a checksum."""
+        return sealed(
+            {
+                "last_epoch": self._epoch,
+                "base": self._base,
+                "beforehand": self._beforehand,
+                "first": self._first,
+                "at": self._at,
+                "pace": self._pace,
+                "plan": _hash(self._plan),
+            }
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from ``state_dict``; by another plan than it was saved with, that is a choice.
+
+        Raises:
+            PrivacyError: If it is not what ``state_dict`` gave.
+        """
+        state = opened(state_dict, f"a {type(self).__name__}")
+        self._epoch, self._base, self._first, self._at, self._pace = (state[name] for name in ("last_epoch", "base", "first", "at", "pace"))
+        self._plan = [self._asked(epoch) for epoch in range(self._first, self._epoch + 1 + AHEAD)]
+        value = self._base * self.factor(self._epoch)
+        # where the schedule is loaded first, the optimiser's own number is yet to come: the next step looks at it
+        self._value = value
+        self._beforehand = state["beforehand"] and _hash(self._plan) == state["plan"] and self._untouched
+        self._set(value)
+
+    @property
+    def _untouched(self) -> bool:
+        """Whether the optimiser's number is what this schedule has set."""
+        return not self.optimizer.ledger.steps or math.isclose(self._value, getattr(self.optimizer, self.sets), rel_tol=1e-9)
+
     def _asked(self, epoch: int) -> str:
-        """h at an epoch, as far as it is compared; nothing where it has no value."""
+        """The value at an epoch, as far as it is compared; nothing where there is none."""
         try:
-            return _text(self.factor(epoch))
+            return _text(self._base * self.factor(epoch))
         except Exception:
             return ""
 
     def _compare(self, value: float) -> None:
-        """See whether this epoch's value is the planned one, and look as far ahead from here."""
-        if self._plan[self.last_epoch - self._first :][:1] != [_text(value)]:
-            self._beforehand = False
+        """See whether this epoch's value is the planned one and comes when it is due, and look as far ahead from here."""
+        planned = self._plan[self._epoch - self._first :][:1] == [_text(value)]
+        self._beforehand = self._beforehand and planned and self._untouched and self._due()
         self._plan.append(self._asked(self._first + len(self._plan)))
 
+    def _due(self) -> bool:
+        """Whether as many private steps lie between this step and the latest one as between those before; none do before the first."""
+        passed, self._at = self.optimizer.steps - self._at, self.optimizer.steps
+        if not self.optimizer.ledger.steps:
+            return True
+        self._pace = self._pace or passed
+        return passed == self._pace > 0
+
     def _set(self, value: float) -> None:
+        self._value = value
         self.optimizer.set_as_planned(self.sets, value, beforehand=self._beforehand)
 
 
