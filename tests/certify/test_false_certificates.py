@@ -1,6 +1,9 @@
 """Ways in which certificates were false: what is bounded must be what runs, on every device and in every batch."""
 
+import copy
+import io
 import random
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -9,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.modules import module as torch_module
 
-from quintain.certify import IntervalBounds, Network, Smoothed, largest_radius, network, radius, worst_logits
+from quintain.certify import IntervalBounds, Network, Smoothed, interval, largest_radius, network, radius, worst_logits
 from quintain.certify.arithmetic import deployed
 from quintain.certify.conditions import require_bounded_rounding
 from quintain.certify.rules import bound_layer
@@ -564,9 +567,104 @@ def test_a_change_between_the_inputs_that_are_looked_at_is_seen_in_the_operation
         certify(net, 1, 1)
 
 
+READERS = {
+    "a list": lambda x: x.tolist(),
+    "a list of a copy": lambda x: copy.deepcopy(x.data).tolist(),
+    "a number": lambda x: float(x.max()),
+    "a branch": lambda x: bool((x > 0.55).any()),
+    "text": str,
+    "formatted text": lambda x: f"{x[0, 0]:.3f}",
+    "a capsule": torch.utils.dlpack.to_dlpack,
+    "an array": lambda x: x.numpy(force=True),
+    "an address": lambda x: x.data_ptr(),
+    "a file": lambda x: torch.save(x, io.BytesIO()),
+    "a function of each": lambda x: x.apply_(lambda value: value),
+    "a choice by a mask": lambda x: len(x[x > 0.55]),
+    "a tensor of its own": lambda x: torch.empty(x.shape).copy_(x).tolist(),
+}
+
+
+@pytest.mark.parametrize("threaded", [False, True], ids=["here", "in a thread"])
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+def test_whoever_reads_a_value_is_refused_in_whatever_thread(read, threaded):
+    def look(x):
+        if isinstance(x, torch.Tensor):
+            aside(read, x) if threaded else read(x)
+        return x
+
+    with pytest.raises(ModelError, match=r"out of torch|without values|something else than was read"):
+        certify(Forward(lambda net, x: net.a(look(x))), 1, 3)
+
+
+def aside(function, *args):
+    """What a function returns in another thread."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function, *args).result()
+
+
+@pytest.mark.parametrize("hidden", [HIDDEN["where"], HIDDEN["any"]], ids=["where", "any"])
+def test_a_change_between_the_inputs_that_are_looked_at_is_seen_in_other_threads(hidden):
+    """Class 0 leads by 0.7 - x, and by 0.7 - 2 x for few inputs only."""
+    net = Forward(lambda net, x: net.last(aside(hidden, x) if isinstance(x, torch.Tensor) else x))
+    net.last = dense([[-1.0], [0.0]], [0.7, 0.0])
+    model = Classifier(net.eval())
+    assert (model.predict(torch.tensor([[0.5]])).item(), model.predict(torch.tensor([[0.56]])).item()) == (0, 1)
+    with pytest.raises(ModelError, match=r"without values|something else than was read"):
+        certify(net, 1, 1)
+
+
+GRADIENTS = {
+    "switched on": lambda x: torch.is_grad_enabled(),
+    "asked of the input": lambda x: x.requires_grad,
+    "asked of the input, by its value": lambda x: x.requires_grad and aside(lambda: bool(narrow(x).any())),
+}
+
+
+@pytest.mark.parametrize("when", GRADIENTS.values(), ids=GRADIENTS)
+@pytest.mark.parametrize("then", [lambda net, x: -net.a(x), lambda net, x: net.c(x)], ids=["an operation", "other weights"])
+def test_a_forward_that_does_another_thing_with_gradients_is_refused_however_it_hides_when_read(when, then):
+    net = Forward(lambda net, x: then(net, x) if isinstance(x, torch.Tensor) and when(x) else net.a(x))
+    net.c = nn.Linear(3, 3)
+    with pytest.raises(ModelError, match=r"without values|something else than was read"):
+        certify(net)
+
+
 def test_a_forward_that_does_another_thing_where_gradients_are_on_is_refused():
     with pytest.raises(ModelError, match="is_grad_enabled"):
         certify(Forward(lambda net, x: net.a(x * 2.0 if torch.is_grad_enabled() else x)))
+
+
+def test_what_cannot_run_without_values_is_refused_with_why():
+    with pytest.raises(ModelError, match=r"fails on an input without values.*cannot be called on meta.*no form for the meta device"):
+        certify(Forward(lambda net, x: net.a(x) if not isinstance(x, torch.Tensor) or aside(float, x[0, 0]) else x))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        lambda net, x: net.a(x) if not isinstance(x, torch.Tensor) or x.shape[1] == 3 else x,
+        lambda net, x: net.b(F.relu(net.a(x), inplace=True)),
+        lambda net, x: net.a(x).view(x.shape[0], -1) * net.mean,
+    ],
+    ids=["by a size", "in place", "by a buffer"],
+)
+def test_what_reads_no_value_is_certified_with_and_without_gradients(body):
+    net = Forward(body, mean=torch.full((3,), 0.5))
+    assert certify(net).margin.isfinite().all()
+    assert certify(nn.Sequential(nn.ReLU(inplace=True), net)).margin.isfinite().all()
+
+
+def test_values_and_gradients_are_looked_for_once_a_search_and_shape(monkeypatch):
+    looks = []
+    monkeypatch.setattr(interval, "require_no_value_read", lambda *given: looks.append(given))
+    model, x, y = Classifier(dense([[1.0], [0.0]], [0.0, 0.1]).eval()), torch.tensor([[0.5]]), torch.tensor([0])
+    assert largest_radius(IntervalBounds(), model, x, y, Linf(0.01)).cost.item() > 4
+    assert len(looks) == 1
+    pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), dense([[1.0], [0.0]], [0.0, 0.1]))
+    reading = IntervalBounds().read(Classifier(pooled.eval()))
+    for size in (2, 3, 2):
+        reading(torch.rand(1, 1, size, size), y, Linf(0.01))
+    assert len(looks) == 3
 
 
 class Scaled(torch.autograd.Function):

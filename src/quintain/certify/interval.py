@@ -2,18 +2,18 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import zip_longest
 
 import torch
 from torch import Tensor
 
+from quintain.certify.agreement import require_no_value_read, require_same_logits, require_same_operations
 from quintain.certify.arithmetic import EXACT, Arithmetic, deployed
 from quintain.certify.conditions import require_bounded_rounding, require_own_type, require_readable, require_unchanged
 from quintain.certify.labels import require_labels
 from quintain.certify.network import Network
-from quintain.certify.observed import operations_of, require_margins_kept
+from quintain.certify.observed import require_margins_kept
 from quintain.certify.outcome import CertificateOutcome
 from quintain.certify.span import Span, start
 from quintain.core.errors import Contradiction, ModelError, SettingError
@@ -26,16 +26,14 @@ from quintain.threats.l2 import L2
 CHUNK = 64
 """Examples whose bounds are computed at once."""
 
-SAME = 1e-4
-"""How much two runs of the same operations may differ, relative to the largest logit (or 1)."""
-
 ASSUMES = (
     "changes stay inside the data box; check that inputs are clipped to it before the model sees them",
     "sums and products round each to the model's type: autocast, settings that lower float32 precision, "
     "Winograd and FFT convolutions and hooks were looked for here, and were not found; look again where the "
     "model is deployed, with quintain.models.precision.lowered_precision(device)",
     "the forward does the same for every batch: it was read twice, once with gradients on, and was seen to do the "
-    "same operations at a few inputs, reading no value; it reads no clock, file or global state; check its source",
+    "same operations at a few inputs, with gradients and without, and in all its threads for inputs without values, so that it reads "
+    "none; it reads no clock, file or global state, and does not tell these looks from its use; check its source",
 )
 
 
@@ -70,8 +68,8 @@ class IntervalBounds:
 
     Raises:
         ModelError: For a layer or an operation without a rule, by name; a model in training mode, not in
-            float32 or float64, or that changes while it is certified; and for what lets operations round more
-            than their type does (``require_bounded_rounding``).
+            float32 or float64, or that changes while it is certified; one that reads a value, in whatever thread, or does something
+            else where gradients are on; and for what lets operations round more than their type does (``require_bounded_rounding``).
         DataError: For inputs outside the data box, or labels that are no classes.
         SettingError: For a threat that is not ``Linf`` or ``L2``, or radii ``eps`` that are negative or not
             one for each input.
@@ -105,12 +103,14 @@ class Reading:
         network: Its operations.
         check: Refuses what lets them round more than their type does.
         hash: The model's when it was read.
+        looked: Shapes of examples for which it was seen that no value is read and that gradients change nothing.
     """
 
     model: Classifier
     network: Network
     check: Callable[[], None]
     hash: str
+    looked: set[torch.Size] = field(default_factory=set)
 
     def __call__(self, x: Tensor, y: Tensor, threat: Ball, *, eps: Tensor | None = None) -> CertificateOutcome:
         """As ``IntervalBounds``.
@@ -164,7 +164,7 @@ class Reading:
 
         Raises:
             ModelError: If it does: a forward may branch on what an input is, and so do one thing when read and another
-                when run.
+                when run. The first time for a shape it is also run with gradients, and on inputs without values.
             Contradiction: If an operation returns what its bounds exclude, or the model answers with a smaller margin than is proven.
         """
         model, network = self.model, self.network
@@ -172,22 +172,14 @@ class Reading:
         step = threat.eps if eps is None else eps.to(x).reshape(-1, *[1] * (x.ndim - 1))
         step = step / math.sqrt(x.shape[1:].numel()) if isinstance(threat, L2) else step
         z = torch.cat([x, (x - step).clamp(min=threat.low), (x + step).clamp(max=threat.high)]).to(model.dtype)
-        (run, done), (read, found) = operations_of(lambda: model(z.clone()), self.check), operations_of(lambda: network.replay(z))
-        if done != found:
-            runs, reads = next(pair for pair in zip_longest(done, found, fillvalue="nothing") if pair[0] != pair[1])
-            raise ModelError(
-                f"{model.name} does something else than was read of its forward: where {reads} was read, it runs {runs}. "
-                "Look for branches on what an input is, such as isinstance(x, torch.Tensor)"
-            )
+        run, read = require_same_operations(model, network, z, self.check)
         y, arithmetic = y.to(model.device), deployed(model.dtype)
         bounds = network.margins(_started(x, threat, eps, arithmetic), y, arithmetic, seen=network.observe(z))
         require_margins_kept(bounds, run, y)
-        if not torch.allclose(run, read, rtol=SAME, atol=SAME * max(1.0, float(run.abs().max())), equal_nan=True):
-            raise ModelError(
-                f"{model.name} does something else than was read of its forward: logits differ by up to "
-                f"{float((run - read).abs().max()):g}. Look for branches on what an input is, such as "
-                "isinstance(x, torch.Tensor)"
-            )
+        require_same_logits(model.name, run, read)
+        if x.shape[1:] not in self.looked:
+            require_no_value_read(model, network, z, self.check)
+            self.looked.add(x.shape[1:])
 
 
 def _started(x: Tensor, threat: Ball, eps: Tensor | None, arithmetic: Arithmetic) -> Span:

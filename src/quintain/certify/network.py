@@ -149,7 +149,11 @@ class Network:
 
     def replay(self, x: Tensor) -> Tensor:
         """The logits (B, K) for ``x`` (B, *S) by the operations that were read: the net's, if read right."""
-        return adapt(fx.Interpreter(self.root, graph=self.graph).run(x.clone()), len(x))
+        return adapt(self.run(x), len(x))
+
+    def run(self, x: Tensor) -> Any:
+        """What the operations that were read return for ``x`` (B, *S)."""
+        return fx.Interpreter(self.root, graph=self.graph).run(x.clone())
 
     def observe(self, x: Tensor) -> Mapping[fx.Node, Tensor]:
         """What each operation returns for ``x`` (B, *S)."""

@@ -14,7 +14,11 @@ from quintain.core.errors import Contradiction, ModelError
 VIEWS = {"aten.alias.default", "aten.detach.default", "aten.view.default"}
 """Operations that give the same values again, which a custom autograd function adds where a result is its own input."""
 
-LEAVING = {"numpy", "__array__", "data_ptr", "untyped_storage", "storage", "__dlpack__"}
+LEAVING = {
+    *("numpy", "__array__", "tolist", "__repr__", "__format__", "__reduce_ex__"),
+    *("data_ptr", "untyped_storage", "storage", "_typed_storage", "__dlpack__", "_to_dlpack", "to_dlpack"),
+    *("apply_", "map_", "map2_"),
+}
 """Ways out of torch, behind which operations on values are not seen."""
 
 
@@ -33,8 +37,7 @@ class _Recording(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         self.check()
         result = func(*args, **(kwargs or {}))
-        if str(func) not in VIEWS or result.shape != args[0].shape:
-            self.operations.append(f"{func}{fx.node.map_aggregate((*args, *(kwargs or {}).items()), _described)}")
+        self.operations += noted(func, args, kwargs or {}, result)
         return result
 
 
@@ -42,10 +45,26 @@ class _Staying(TorchFunctionMode):
     """Refuses what takes values out of torch."""
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
-        name = getattr(func, "__name__", "")
-        if name in LEAVING:
-            raise ModelError(f"the forward takes values out of torch with {name}, so that what it does with them is not seen; leave it out")
+        require_staying(func)
         return func(*args, **(kwargs or {}))
+
+
+def require_staying(func: Any) -> None:
+    """Refuse one of the ways out of torch.
+
+    Raises:
+        ModelError: By its name.
+    """
+    name = getattr(func, "__name__", "")
+    if name in LEAVING:
+        raise ModelError(f"the forward takes values out of torch with {name}, so that what it does with them is not seen; leave it out")
+
+
+def noted(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> list[str]:
+    """An operation as text, with its settings and with shapes and types in the place of values; nothing for one that changes nothing."""
+    if str(func) in VIEWS and result.shape == args[0].shape:
+        return []
+    return [f"{func}{fx.node.map_aggregate((*args, *kwargs.items()), _described)}"]
 
 
 def operations_of(run: Callable[[], Tensor], check: Callable[[], None] = lambda: None) -> tuple[Tensor, list[str]]:
