@@ -244,14 +244,14 @@ def test_each_repetition_has_coins_of_its_own_that_follow_from_the_seed(monkeypa
 
     silent(monkeypatch)
     unmeasured(monkeypatch)
-    drawn, real = [], privacy.one_run_experiment
+    drawn, real = [], privacy.train_with_canaries
 
     def watched(*given, **words):
         run = real(*given, **words)
         drawn.append(run.included.tobytes())
         return run
 
-    monkeypatch.setattr(privacy, "one_run_experiment", watched)
+    monkeypatch.setattr(privacy, "train_with_canaries", watched)
     often(seed=5, confidence=0.99)
     first = list(drawn)
     often(seed=5, confidence=0.99)

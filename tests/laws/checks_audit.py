@@ -44,7 +44,7 @@ def check_theorem(epsilon: float, delta: float, canaries: int) -> None:
     for name, law in laws_of_right_guesses(epsilon, delta, canaries).items():
         for right in range(canaries + 1):
             exact = math.fsum(law[right:])
-            allowed = one_run.chance(canaries, canaries, right, epsilon, delta)
+            allowed = one_run.p_value(canaries, canaries, right, epsilon, delta)
             assert exact <= allowed + 1e-12, f"{name}: {right} right of {canaries} has probability {exact}, allowed {allowed}"
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from quintain.core.errors import SettingError
-from quintain.leakage import Canaried, coordinate_measurements
+from quintain.leakage import CanaryRun, coordinate_measurements
 from quintain.results.specification import FALSE_ALARM, judged
 
 STEPS, CANARIES, RATE, SIGMA, CLIP, UNIT = 60, 200, 0.2, 1.5, 0.7, 0.7 / 32
@@ -15,11 +15,11 @@ def run(seed=0, *, steps=STEPS, canaries=CANARIES, rate=RATE, sigma=SIGMA, noise
     rng = np.random.default_rng(seed)
     included = rng.random(canaries) < 0.5
     noise = rng.standard_normal((steps, canaries)) if noise is None else noise
-    return Canaried(UNIT * (push * included * (rng.random((steps, canaries)) < rate) + sigma * noise), included, weakest)
+    return CanaryRun(UNIT * (push * included * (rng.random((steps, canaries)) < rate) + sigma * noise), included, weakest)
 
 
 def failed(one, *, rate=RATE, sigma=SIGMA):
-    found = coordinate_measurements(one, rate=rate, noise_multiplier=sigma, unit=UNIT, clip=CLIP)
+    found = coordinate_measurements(one, sample_rate=rate, noise_multiplier=sigma, canary_size=UNIT, max_grad_norm=CLIP)
     return {test.name for test in judged(found) if not test.passed}
 
 
@@ -38,14 +38,14 @@ def test_p_values_are_as_small_as_they_should_be(steps, canaries, rate, sigma):
     low: dict[str, int] = {}
     for seed in range(300):
         one = run(seed, steps=steps, canaries=canaries, rate=rate, sigma=sigma)
-        for found in coordinate_measurements(one, rate=rate, noise_multiplier=sigma, unit=UNIT, clip=CLIP):
+        for found in coordinate_measurements(one, sample_rate=rate, noise_multiplier=sigma, canary_size=UNIT, max_grad_norm=CLIP):
             low[found.name] = low.get(found.name, 0) + (found.p_value < 0.01)
     assert max(low.values()) <= 14  # more than that has probability 1e-6 for each
 
 
 def test_the_whole_level_is_shared():
     assert FALSE_ALARM == 1e-6
-    assert len(coordinate_measurements(run(), rate=RATE, noise_multiplier=SIGMA, unit=UNIT, clip=CLIP)) == 14
+    assert len(coordinate_measurements(run(), sample_rate=RATE, noise_multiplier=SIGMA, canary_size=UNIT, max_grad_norm=CLIP)) == 14
 
 
 def white(seed=1):
@@ -115,4 +115,4 @@ def test_a_weak_canary_is_not_measured():
 
 def test_without_noise_there_is_nothing_to_measure():
     with pytest.raises(SettingError, match="positive noise"):
-        coordinate_measurements(run(), rate=RATE, noise_multiplier=0.0, unit=UNIT, clip=CLIP)
+        coordinate_measurements(run(), sample_rate=RATE, noise_multiplier=0.0, canary_size=UNIT, max_grad_norm=CLIP)

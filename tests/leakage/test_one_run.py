@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from quintain.core.errors import DataError, SettingError
-from quintain.leakage import audit_one_run, ceiling
-from quintain.leakage.one_run import chance, epsilon_at, guess_counts, right_guesses
+from quintain.leakage import audit_one_run, max_auditable_epsilon
+from quintain.leakage.one_run import count_correct_guesses, epsilon_lower_bound, numbers_of_guesses, p_value
 from quintain.results import Basis, Quantity, Side
 from quintain.results.quantity import Metric
 
@@ -57,7 +57,7 @@ def largest_chance(guesses, correct, epsilon, delta):
 @pytest.mark.parametrize("epsilon", [0.0, 1.0, 3.0])
 @pytest.mark.parametrize(("delta", "of"), [(1e-5, 1), (0.01, 1), (0.003, 8)])
 def test_up_to_one_half_the_chance_is_a_bound_for_every_private_mechanism(guesses, epsilon, delta, of):
-    allowed = [chance(of * guesses, guesses, v, epsilon, delta) for v in range(guesses + 1)]
+    allowed = [p_value(of * guesses, guesses, v, epsilon, delta) for v in range(guesses + 1)]
     small = [v for v in range(1, guesses + 1) if allowed[v] <= 0.5]
     assert small or guesses == 1 or epsilon
     for v in small:
@@ -66,9 +66,9 @@ def test_up_to_one_half_the_chance_is_a_bound_for_every_private_mechanism(guesse
 
 def test_near_one_the_chance_is_no_bound_and_is_not_used_there():
     assert largest_chance(3, 1, 0.0, 0.01) == pytest.approx(0.88375)
-    assert chance(3, 3, 1, 0.0, 0.01) == pytest.approx(0.8825)
+    assert p_value(3, 3, 1, 0.0, 0.01) == pytest.approx(0.8825)
     with pytest.raises(SettingError, match=r"error of 0\.6.*confidence of at least"):
-        epsilon_at(3, 3, 1, 0.01, 0.6)
+        epsilon_lower_bound(3, 3, 1, 0.01, 0.6)
     with pytest.raises(SettingError, match="confidence of at least"):
         audit_one_run([1.0, 0.0], [True, False], confidence=0.1)
 
@@ -98,7 +98,7 @@ def test_the_formula_in_exact_fractions(odds, delta, sizes):
     if guesses == 0:
         return
     exact = reference(canaries, guesses, correct, odds, delta)
-    assert chance(canaries, guesses, correct, math.log(odds), float(delta)) == pytest.approx(float(exact), rel=1e-9, abs=1e-12)
+    assert p_value(canaries, guesses, correct, math.log(odds), float(delta)) == pytest.approx(float(exact), rel=1e-9, abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -109,12 +109,12 @@ def test_the_formula_in_exact_fractions(odds, delta, sizes):
     ],
 )
 def test_all_guesses_right(canaries, delta, expected):
-    assert epsilon_at(canaries, canaries, canaries, delta, 0.05) == pytest.approx(expected, abs=0.006)
+    assert epsilon_lower_bound(canaries, canaries, canaries, delta, 0.05) == pytest.approx(expected, abs=0.006)
 
 
 @pytest.mark.parametrize("canaries", [2, 30, 100, 1000])
 def test_all_guesses_right_without_delta_has_a_closed_form(canaries):
-    assert epsilon_at(canaries, canaries, canaries, 0.0, 0.05) == pytest.approx(max(0.0, -math.log(0.05 ** (-1 / canaries) - 1)))
+    assert epsilon_lower_bound(canaries, canaries, canaries, 0.0, 0.05) == pytest.approx(max(0.0, -math.log(0.05 ** (-1 / canaries) - 1)))
 
 
 @settings(max_examples=40)
@@ -128,17 +128,17 @@ def test_all_guesses_right_without_delta_has_a_closed_form(canaries):
 def test_more_right_guesses_never_show_less_and_more_caution_never_more(canaries, share, right, delta, error):
     guesses = max(1, round(share * canaries))
     correct = min(guesses - 1, round(right * guesses))
-    shown = epsilon_at(canaries, guesses, correct, delta, error)
-    assert epsilon_at(canaries, guesses, correct + 1, delta, error) >= shown
-    assert epsilon_at(canaries, guesses, correct, 2 * delta + 1e-7, error) <= shown
-    assert epsilon_at(canaries, guesses, correct, delta, error / 2) <= shown
+    shown = epsilon_lower_bound(canaries, guesses, correct, delta, error)
+    assert epsilon_lower_bound(canaries, guesses, correct + 1, delta, error) >= shown
+    assert epsilon_lower_bound(canaries, guesses, correct, 2 * delta + 1e-7, error) <= shown
+    assert epsilon_lower_bound(canaries, guesses, correct, delta, error / 2) <= shown
 
 
 @pytest.mark.parametrize("delta", [0.0, 1e-5, 1e-3])
 def test_the_chance_rises_with_epsilon_so_that_there_is_one_root(delta):
     for canaries, guesses in ((20, 20), (500, 500), (500, 62), (3000, 750)):
         for correct in range(guesses // 2, guesses + 1, max(1, guesses // 40)):
-            allowed = [chance(canaries, guesses, correct, epsilon, delta) for epsilon in np.linspace(0, 12, 60)]
+            allowed = [p_value(canaries, guesses, correct, epsilon, delta) for epsilon in np.linspace(0, 12, 60)]
             small = [value for value in allowed if value < 0.3]
             assert small == sorted(small)
             assert allowed[: len(small)] == small
@@ -147,9 +147,9 @@ def test_the_chance_rises_with_epsilon_so_that_there_is_one_root(delta):
 def test_the_best_split_is_read_at_the_ceiling():
     coins = np.random.default_rng(3).random(500) < 0.5
     audit = audit_one_run(np.where(coins, 7.0, -1.0), coins)
-    assert audit.epsilon == audit.ceiling == ceiling(500) == pytest.approx(4.887, abs=1e-3)
+    assert audit.epsilon == audit.max_auditable_epsilon == max_auditable_epsilon(500) == pytest.approx(4.887, abs=1e-3)
     assert (audit.canaries, audit.guesses, audit.correct) == (500, 500, 500)
-    assert audit.ceiling == epsilon_at(500, 500, 500, 1e-5, 0.025)
+    assert audit.max_auditable_epsilon == epsilon_lower_bound(500, 500, 500, 1e-5, 0.025)
 
 
 def test_swapped_arms_show_nothing():
@@ -159,7 +159,7 @@ def test_swapped_arms_show_nothing():
 def test_the_bound_says_what_it_is():
     of = Quantity(Metric.EPSILON, delta=1e-9, adjacency="add/remove", privacy_unit="image", released="all iterates")
     rng = np.random.default_rng(0)
-    audit = audit_one_run(*joined(rng.normal(2, 1, 260), rng.normal(0, 1, 240)), delta=1e-9, confidence=0.99, of=of)
+    audit = audit_one_run(*joined(rng.normal(2, 1, 260), rng.normal(0, 1, 240)), delta=1e-9, confidence=0.99, quantity=of)
     bound = audit.bound
     assert (bound.quantity, bound.side, bound.basis) == (of, Side.LOWER, Basis.STATISTICAL)
     assert (
@@ -184,7 +184,7 @@ def test_nothing_is_shown_beyond_what_delta_allows():
     audit = audit_one_run(*joined(np.ones(250), np.zeros(250)), delta=1e-5)
     assert audit.bound.at_confidence(0.999) > 3
     assert audit.bound.at_confidence(1 - 1e-6) == 0
-    assert chance(500, 500, 500, 0.0, 1e-5) > 3e-5
+    assert p_value(500, 500, 500, 0.0, 1e-5) > 3e-5
 
 
 def test_scale_shift_and_order_of_the_scores_change_nothing():
@@ -198,7 +198,7 @@ def test_scale_shift_and_order_of_the_scores_change_nothing():
 
 @given(st.integers(2, 3000))
 def test_numbers_of_guesses_are_fixed_by_the_number_of_canaries(canaries):
-    counts = guess_counts(canaries)
+    counts = numbers_of_guesses(canaries)
     assert counts[0] == canaries
     assert list(counts) == sorted(set(counts), reverse=True)
     assert all(r % 2 == 0 and r > 0 for r in counts[1:])
@@ -207,8 +207,8 @@ def test_numbers_of_guesses_are_fixed_by_the_number_of_canaries(canaries):
 def test_guesses_do_not_depend_on_membership():
     rng = np.random.default_rng(0)
     scores, coins = rng.normal(size=300).round(), rng.random(300) < 0.5
-    there, back = (dict(right_guesses(scores, c, seed=5)) for c in (coins, ~coins))
-    assert all(there[r] + back[r] == r for r in guess_counts(300))
+    there, back = (dict(count_correct_guesses(scores, c, seed=5)) for c in (coins, ~coins))
+    assert all(there[r] + back[r] == r for r in numbers_of_guesses(300))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -218,7 +218,7 @@ def test_scores_that_are_no_numbers_are_refused(bad):
 
 
 def test_coins_that_are_none_are_refused():
-    with pytest.raises(DataError, match="1 canaries in and 0 out"):
+    with pytest.raises(DataError, match="1 canaries included and 0 excluded"):
         audit_one_run([1.0], [True])
     with pytest.raises(DataError, match="one boolean for each score"):
         audit_one_run([1.0, 0.0], [1, 0])
@@ -228,7 +228,7 @@ def test_coins_that_are_none_are_refused():
 
 def test_sizes_that_fair_coins_do_not_give_are_refused():
     rng = np.random.default_rng(0)
-    with pytest.raises(DataError, match="500 canaries in and 50 out"):
+    with pytest.raises(DataError, match="500 canaries included and 50 excluded"):
         audit_one_run(rng.normal(size=550), np.arange(550) < 500)
 
 
@@ -238,6 +238,6 @@ def test_settings_out_of_range_are_refused():
     with pytest.raises(SettingError, match="delta = 2"):
         audit_one_run([1.0, 0.0], [True, False], delta=2)
     with pytest.raises(SettingError, match="give the same one"):
-        audit_one_run([1.0, 0.0], [True, False], of=Quantity(Metric.EPSILON, delta=1e-6))
-    with pytest.raises(SettingError, match="7 right of 5 guesses"):
-        epsilon_at(10, 5, 7, 0.0, 0.05)
+        audit_one_run([1.0, 0.0], [True, False], quantity=Quantity(Metric.EPSILON, delta=1e-6))
+    with pytest.raises(SettingError, match="7 correct of 5 guesses"):
+        epsilon_lower_bound(10, 5, 7, 0.0, 0.05)

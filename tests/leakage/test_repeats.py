@@ -8,7 +8,7 @@ import pytest
 
 from quintain.core.errors import SettingError
 from quintain.leakage import audit_one_run, joint_bound, repetitions
-from quintain.leakage.repeats import FIRST_ALONE, joint_error
+from quintain.leakage.repeats import FIRST_AUDIT_CONFIDENCE, joint_error
 from quintain.results import Basis, Bound, Bracket, Consistency, Quantity, Side
 from quintain.results.quantity import Metric
 
@@ -20,7 +20,7 @@ def audit(run, *, confidence=0.95, leaking=True, canaries=500):
     rng = np.random.default_rng(run)
     coins = rng.random(canaries) < 0.5
     return audit_one_run(
-        coins + 0.01 * rng.normal(size=canaries) if leaking else rng.normal(size=canaries), coins, confidence=confidence, of=OF
+        coins + 0.01 * rng.normal(size=canaries) if leaking else rng.normal(size=canaries), coins, confidence=confidence, quantity=OF
     )
 
 
@@ -56,7 +56,7 @@ def test_one_repetition_that_does_not_cross_leaves_it_suspect():
 def test_the_first_audit_speaks_alone_where_one_can_so_that_nobody_gains_by_repeating():
     weak, strong = audit(0, canaries=100), [audit(run) for run in range(1, 5)]
     alone, joint = joint_bound([weak]), joint_bound([weak, *strong])
-    for confidence in (0.9, 0.95, 0.99, FIRST_ALONE):
+    for confidence in (0.9, 0.95, 0.99, FIRST_AUDIT_CONFIDENCE):
         assert joint.at_confidence(confidence) == alone.at_confidence(confidence) == weak.bound.at_confidence(confidence)
     assert joint.at_confidence(1 - 1e-4) == joint.at_confidence(1 - 1e-6) == weak.epsilon
     assert alone.at_confidence(1 - 1e-4) == 0
@@ -77,7 +77,7 @@ def test_each_statement_is_false_no_more_often_than_it_says(confidence):
         assert bound.evidence.confidences == tuple(sorted(set(bound.evidence.confidences)))
         for k in range(2, enough + 1):
             level = float(1 - joint_error(confidence, k))
-            if level > FIRST_ALONE:
+            if level > FIRST_AUDIT_CONFIDENCE:
                 wrong[level] = wrong.get(level, 0.0) + probability * (bound.at_confidence(level) > truth)
     for level, share in wrong.items():
         assert share <= 1 - level + 1e-12

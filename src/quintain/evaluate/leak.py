@@ -20,7 +20,7 @@ from quintain.dp import PrivatePlan, fit
 from quintain.evaluate.outcome import Outcome
 from quintain.evaluate.pictures import Mark, drawable, store_picture
 from quintain.federated import secure_sum
-from quintain.leakage import invert
+from quintain.leakage import invert_gradient
 from quintain.results.artifacts import Picture
 from quintain.results.privacy_records import LeakResult, Reconstruction
 
@@ -34,7 +34,7 @@ NOISE, CLIP = 1.0, 1.0
 EMPTY = "nothing in it: not rebuilt"
 """Said of an update of zeros, which a net sends that is certain of its answer."""
 
-SMOOTHNESS = (1e-4, 0.03, 0.3)
+TV_WEIGHTS = (1e-4, 0.03, 0.3)
 """Of the reconstruction: one try each; the best by comparison with the original counts, in the attacker's favor. The mean pictures, which
 no attack is needed for, are as many, and the best of them counts as well."""
 
@@ -91,8 +91,8 @@ def leaked_outcome(
             attempts.append(Reconstruction(setting, None, None, False, 1, floors[0], failure_reason=missing))
             continue
         tries = [
-            invert(net, update, data.shape, steps=steps, smoothness=smoothness, seed=derive(seed, "invert"), progress=progress).image
-            for smoothness in (SMOOTHNESS if number else SMOOTHNESS[:1])
+            invert_gradient(net, update, data.shape, steps=steps, tv_weight=tv_weight, seed=derive(seed, "invert"), progress=progress).image
+            for tv_weight in (TV_WEIGHTS if number else TV_WEIGHTS[:1])
         ]
         attempts.append(_attempt(number, setting, tries, originals, floors, album))
     seconds = time.perf_counter() - clock
@@ -118,7 +118,7 @@ class _Guesses:
     def __init__(self, data: Dataset, rows: NDArray[np.int64]) -> None:
         self._public, labels = data.batch(np.sort(rows))
         self.count = len(self._public)
-        classes = labels.bincount().argsort(descending=True, stable=True)[: len(SMOOTHNESS) - 1]
+        classes = labels.bincount().argsort(descending=True, stable=True)[: len(TV_WEIGHTS) - 1]
         self._means = torch.stack(
             [self._public.mean(0), *(self._public[labels == one].mean(0) for one in classes if (labels == one).any())]
         )

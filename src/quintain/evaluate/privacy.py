@@ -20,7 +20,7 @@ from quintain.dp.specification import inclusion_measurements, measurements, nois
 from quintain.dp.ways import Rows, Watched
 from quintain.evaluate.outcome import Outcome
 from quintain.evaluate.private_plans import Budget, Protected, accounted, describe, quantity
-from quintain.leakage import Canaried, audit_one_run, coordinate_measurements, joint_bound, one_run_experiment, repetitions
+from quintain.leakage import CanaryRun, audit_one_run, coordinate_measurements, joint_bound, repetitions, train_with_canaries
 from quintain.leakage.one_run import OneRunAudit
 from quintain.leakage.repeats import joint_error
 from quintain.results.bounds import Bracket
@@ -42,7 +42,7 @@ def audited_outcome(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Outcome:
-    """Run the plan on a twin with canaries, with and without noise, and measure noise, sampling and clipping on that very run.
+    """Run the plan on a net and data with canaries, with and without noise, and measure noise, sampling and clipping on that very run.
 
     Where the audit crosses the claim, it is repeated at once, each time with fresh coins and a training of its own, until one does not
     cross (the claim stays suspect: who repeats must not win by it), or chance explains that all did with less than 1e-6 over all
@@ -76,7 +76,7 @@ def audited_outcome(
         run = _observed(net, train, what, canaries, coins, progress)
         of = quantity(what, records)
         return run, audit_one_run(
-            _scores(run.seen, plan, len(train)), run.seen.included, delta=plan.delta, confidence=confidence, seed=ties, of=of
+            _scores(run.seen, plan, len(train)), run.seen.included, delta=plan.delta, confidence=confidence, seed=ties, quantity=of
         )
 
     first, audit = audited(plan, 0)
@@ -96,9 +96,9 @@ def audited_outcome(
             f"an audit of {canaries} canaries can show at most {rounding.epsilon(run.max_auditable_epsilon)}: "
             "it cannot contradict this claim"
         )
-    if first.seen.weakest < plan.max_grad_norm:
+    if first.seen.min_gradient_norm < plan.max_grad_norm:
         notes.append(
-            f"canaries' gradients fell to {first.seen.weakest:.2g}, below the clip norm: the audit is valid, and not at full "
+            f"canaries' gradients fell to {first.seen.min_gradient_norm:.2g}, below the clip norm: the audit is valid, and not at full "
             "strength; what they add was not measured"
         )
     notes += _repeated(run, claimed.value)
@@ -116,7 +116,7 @@ class _Observed:
         batches: The records of each batch.
     """
 
-    seen: Canaried
+    seen: CanaryRun
     spent: PrivateFit
     batches: tuple[Rows, ...]
 
@@ -126,17 +126,17 @@ def _observed(net: nn.Module, train: Dataset, plan: PrivatePlan, canaries: int, 
     fits: list[PrivateFit] = []
     batches: list[Rows] = []
 
-    def work(twin: nn.Module, planted: Dataset, observe: Callable[[int, torch.Tensor], None]) -> None:
-        records = Watched(planted)
+    def work(canary_net: nn.Module, with_canaries: Dataset, observe: Callable[[int, torch.Tensor], None]) -> None:
+        records = Watched(with_canaries)
 
         def seen(step: int, release: torch.Tensor) -> None:
             batches.append(records.batch_in_hand())
             observe(step, release)
 
-        fits.append(fit(twin, records, plan, progress=progress, on_step=seen))
+        fits.append(fit(canary_net, records, plan, progress=progress, on_step=seen))
 
     kept = train.subset(np.arange(len(train) - canaries))
-    seen = one_run_experiment(work, copy.deepcopy(net), kept, canaries=canaries, clip=plan.max_grad_norm, seed=seed)
+    seen = train_with_canaries(work, copy.deepcopy(net), kept, canaries=canaries, max_grad_norm=plan.max_grad_norm, seed=seed)
     return _Observed(seen, fits[0], tuple(batches))
 
 
@@ -145,11 +145,13 @@ def _measured(run: _Observed, net: nn.Module, train: Dataset, plan: PrivatePlan,
     q, unit = plan.sample_rate(len(train)), plan.max_grad_norm / plan.expected_batch_size
     own = inclusion_measurements(run.batches, len(train), q)
     return (
-        *coordinate_measurements(run.seen, rate=q, noise_multiplier=plan.noise_multiplier, unit=unit, clip=plan.max_grad_norm),
+        *coordinate_measurements(
+            run.seen, sample_rate=q, noise_multiplier=plan.noise_multiplier, canary_size=unit, max_grad_norm=plan.max_grad_norm
+        ),
         *(replace(one, name=f"{one.name}, audited run") for one in own),
         *noise_of_net(net, train, plan),
         sensitivity_of_net(net, train.shape, plan),
-        _accounting(plan, claimed, run.spent, len(run.seen.seen)),
+        _accounting(plan, claimed, run.spent, len(run.seen.observations)),
         _other_accountant(plan, q, claimed),
     )
 
@@ -167,12 +169,12 @@ def _other_accountant(plan: PrivatePlan, rate: float, claimed: float) -> Measure
     return Measurement("accountant", claimed, least, float(least <= claimed), "least true epsilon of the plan by our PRV, under the claim")
 
 
-def _scores(seen: Canaried, plan: PrivatePlan, records: int) -> NDArray[np.float64]:
+def _scores(seen: CanaryRun, plan: PrivatePlan, records: int) -> NDArray[np.float64]:
     """The scores are the plan's, also for the control."""
     return seen.scores(
-        rate=plan.sample_rate(records),
+        sample_rate=plan.sample_rate(records),
         noise_multiplier=plan.noise_multiplier,
-        unit=plan.max_grad_norm / plan.expected_batch_size,
+        canary_size=plan.max_grad_norm / plan.expected_batch_size,
     )
 
 
@@ -194,7 +196,7 @@ def _told(title: str, audits: list[OneRunAudit], scores: NDArray[np.float64], in
     return AuditRun(
         title,
         joint_bound(audits),
-        audit.ceiling,
+        audit.max_auditable_epsilon,
         audit.canaries,
         audit.guesses,
         audit.correct,

@@ -1,37 +1,37 @@
-"""What models and updates give away: privacy audits and reconstruction. It never sees ``quintain.dp``, the other side of the bracket."""
+"""Privacy audits, and reconstruction from updates; it imports nothing of ``quintain.dp``, which it judges."""
 
 from typing import TYPE_CHECKING
 
 from quintain.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from quintain.leakage.canaries import Canaried as Canaried
     from quintain.leakage.canaries import CanaryNet as CanaryNet
-    from quintain.leakage.canaries import one_run_experiment as one_run_experiment
-    from quintain.leakage.canaries import plant as plant
+    from quintain.leakage.canaries import CanaryRun as CanaryRun
+    from quintain.leakage.canaries import insert_canaries as insert_canaries
+    from quintain.leakage.canaries import train_with_canaries as train_with_canaries
     from quintain.leakage.coordinates import coordinate_measurements as coordinate_measurements
-    from quintain.leakage.inversion import Inversion as Inversion
-    from quintain.leakage.inversion import invert as invert
+    from quintain.leakage.gradient_inversion import InversionResult as InversionResult
+    from quintain.leakage.gradient_inversion import invert_gradient as invert_gradient
     from quintain.leakage.one_run import OneRunAudit as OneRunAudit
     from quintain.leakage.one_run import audit_one_run as audit_one_run
-    from quintain.leakage.one_run import ceiling as ceiling
+    from quintain.leakage.one_run import max_auditable_epsilon as max_auditable_epsilon
     from quintain.leakage.repeats import joint_bound as joint_bound
     from quintain.leakage.repeats import repetitions as repetitions
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        "Canaried": "quintain.leakage.canaries",
         "CanaryNet": "quintain.leakage.canaries",
-        "Inversion": "quintain.leakage.inversion",
+        "CanaryRun": "quintain.leakage.canaries",
+        "InversionResult": "quintain.leakage.gradient_inversion",
         "OneRunAudit": "quintain.leakage.one_run",
         "audit_one_run": "quintain.leakage.one_run",
-        "ceiling": "quintain.leakage.one_run",
         "coordinate_measurements": "quintain.leakage.coordinates",
-        "invert": "quintain.leakage.inversion",
+        "insert_canaries": "quintain.leakage.canaries",
+        "invert_gradient": "quintain.leakage.gradient_inversion",
         "joint_bound": "quintain.leakage.repeats",
-        "one_run_experiment": "quintain.leakage.canaries",
-        "plant": "quintain.leakage.canaries",
+        "max_auditable_epsilon": "quintain.leakage.one_run",
         "repetitions": "quintain.leakage.repeats",
+        "train_with_canaries": "quintain.leakage.canaries",
     },
 )

@@ -1,4 +1,4 @@
-"""Audits and privacy attacks known by name."""
+"""The registered audits and privacy attacks."""
 
 from quintain.core.registry import Entry
 
@@ -13,8 +13,8 @@ CATALOGUE = (
     Entry(
         "audit",
         "gradient-inversion",
-        "quintain.leakage.inversion:invert",
-        "the picture behind one update, by its dense layer and by matching gradients",
+        "quintain.leakage.gradient_inversion:invert_gradient",
+        "the image behind one update, from its first linear layer and by gradient matching",
         guarantee="a witness: what it finds has leaked; what it does not find may leak all the same",
     ),
 )

@@ -1,8 +1,11 @@
-r"""How much privacy one training run has lost for certain: a lower bound on epsilon from ``m`` canaries at once.
+r"""Privacy audit with one training run: a lower bound on epsilon from ``m`` canaries at once.
 
-Each canary is trained on or left out by its own fair coin. Whoever sees only what is released, and guesses ``r`` of the coins, is right
-more often than differential privacy allows, or is not. What counts as a guess is fixed in advance (``GRID``): the largest scores are
-guessed in, the smallest out; several ``r`` are tried, and each pays its share of the error.
+Each canary is included or excluded by its own fair coin. The auditor sees only the released values, gives
+each canary a score, and guesses for r of the m canaries whether they were included: those with the r/2
+largest scores as included, the r/2 smallest as excluded. Under :math:`(\varepsilon, \delta)`-DP the number of
+correct guesses is bounded (Steinke et al., 2023, theorem 5.2); more correct guesses refute that epsilon. The
+values of r are fixed in advance (``GUESS_DIVISORS``), and the error probability is divided among them
+(Bonferroni).
 """
 
 import math
@@ -21,42 +24,43 @@ from quintain.results.bounds import Bound
 from quintain.results.evidence import ConfidenceLevels
 from quintain.results.quantity import Basis, Metric, Quantity, Side
 
-GRID = (16, 8, 4, 2)
-"""Besides all ``m`` coins, ``m/16``, ``m/8``, ``m/4`` and ``m/2`` of them are guessed."""
+GUESS_DIVISORS = (16, 8, 4, 2)
+"""Besides all ``m`` canaries, ``m/16``, ``m/8``, ``m/4`` and ``m/2`` of them are guessed."""
 
-STORED = (0.95, 0.99, 0.999, 1 - 1e-6, 1 - 1e-8)
-"""Confidences at which every bound is worked out, besides the one asked for."""
+EXTRA_CONFIDENCES = (0.95, 0.99, 0.999, 1 - 1e-6, 1 - 1e-8)
+"""Confidences at which every bound is computed, besides the requested one."""
 
-UNFAIR = 1e-9
-"""Arms whose sizes fair coins give with less probability than this are refused."""
+COIN_TEST_LEVEL = 1e-9
+"""Significance level of the test of fair coins: less likely numbers of included canaries are refused."""
 
-SORTED = 40
-"""So many coins or more never come out sorted: the probability is below 1e-10."""
+MIN_SORTED = 40
+"""From this many coins on, sorted ones are refused: fair coins give them with probability below 1e-10."""
 
 LARGEST_ERROR = 0.5
-"""Errors above this are refused: there ``chance`` need not be a bound."""
+"""Error probabilities above this are refused: ``p_value`` need not be a bound there."""
 
-_HIGHEST = 64.0
+_MAX_EPSILON = 64.0
 
-_FLOOR = 1e-6
-"""The least variance of a group of scores, over that of all: a group may be a single value."""
+_MIN_VARIANCE_RATIO = 1e-6
+"""Smallest variance of a group of scores, over that of all, since a group may hold a single value."""
 
 
 @dataclass(frozen=True, slots=True)
 class OneRunAudit:
-    """What one audit showed, and what it could have shown.
+    """The bound of one audit, and the largest one that it could have given.
 
     Args:
-        bound: The lower bound on epsilon, at the confidence asked for first and then at the higher ones.
-        ceiling: The bound that this many canaries give when every guess is right: no audit of this size can contradict a larger claim.
-        canaries: m, those trained on and those left out.
-        guesses: r, how many coins were guessed where the bound is best.
-        correct: How many of these guesses were right.
+        bound: The lower bound on epsilon, at the requested confidence and at the higher ones.
+        max_auditable_epsilon: The bound that this many canaries give when every guess is correct: no audit of
+            this size can contradict a larger claim.
+        canaries: m, included and excluded.
+        guesses: r, the number of guesses where the bound is best.
+        correct: How many of these guesses were correct.
         confidence: Of the bound's value.
     """
 
     bound: Bound
-    ceiling: float
+    max_auditable_epsilon: float
     canaries: int
     guesses: int
     correct: int
@@ -75,50 +79,57 @@ def audit_one_run(
     delta: float = 1e-5,
     confidence: float = 0.95,
     seed: int = 0,
-    of: Quantity | None = None,
+    quantity: Quantity | None = None,
 ) -> OneRunAudit:
-    r"""A lower bound on epsilon from each canary's score, and from whether it was trained on.
+    r"""Compute a lower bound on epsilon from the canaries' scores and from whether each was included.
 
-    The bound is the largest :math:`\varepsilon` at which the right guesses are too many for an :math:`(\varepsilon, \delta)`-private
-    mechanism (see ``chance``), over the fixed numbers of guesses of ``GRID``; half of the error goes to the guess of all coins, the rest
-    is shared evenly (Bonferroni). The guesses use pooled scores alone: for ``r < m`` the ``r/2`` largest are guessed in and the ``r/2``
-    smallest out; for ``r = m`` the pooled scores are cut into the two likeliest Gaussian groups, within four standard deviations of
-    the middle.
+    The bound is the largest :math:`\varepsilon` at which so many correct guesses refute
+    :math:`(\varepsilon, \delta)`-DP (see ``p_value``), over the fixed numbers of guesses of
+    ``GUESS_DIVISORS``; half of the error probability goes to the guess of all canaries, the rest is divided
+    evenly (Bonferroni). The guesses depend on the scores alone, never on which canary was included: for
+    ``r < m`` the ``r/2`` largest are guessed as included and the ``r/2`` smallest as excluded. For ``r = m``
+    all canaries are guessed: the sorted scores are cut in two where two Gaussians fit best (maximum
+    likelihood), and the cut is at most four standard deviations of Binomial(m, 1/2) away from m/2.
 
     Args:
-        scores: One for each canary (m,), all computed in the same way; larger means more likely trained on.
-        included: Whether each canary was trained on (m,) bool, in the order of the scores. That order must not depend on the coins (the
-            order in which canaries were made): sorted by membership, the order would break ties in favour of the guesser.
+        scores: One for each canary (m,), all computed in the same way; larger means more likely included.
+        included: Whether each canary was included (m,) bool, in the order of the scores. That order must not
+            depend on the coins (the order in which canaries were made): sorted by inclusion, it would break
+            ties in favor of the guesser.
         delta: The delta of the epsilon; keep ``m * delta`` far below ``1 - confidence``.
-        confidence: One-sided: the bound exceeds the true epsilon with probability at most ``1 - confidence``; at least 1/2.
-        seed: Breaks ties, by noise that membership has no part in; choose it before the scores are seen.
-        of: The quantity that is bounded; add/remove adjacency of one record if not given.
+        confidence: One-sided: the bound exceeds the true epsilon with probability at most ``1 - confidence``;
+            at least 1/2.
+        seed: Breaks ties, by noise that is independent of inclusion; choose it before the scores are seen.
+        quantity: The quantity that is bounded; add/remove adjacency of one record if not given.
 
-    A mechanism may leak everything with probability delta, so that no audit shows anything at a confidence above about ``1 - 4 delta``.
+    A mechanism may leak everything with probability delta, so that no audit shows anything at a confidence
+    above about ``1 - 4 delta``.
 
-    Guarantee: holds for any dependence between scores (one run, interfering canaries), for any score computed from what is released.
-    It assumes that each canary was in by its own independent fair coin, which the scores cannot prove; exactly half of them in, or a
-    choice of canaries by their scores, is another experiment.
+    Guarantee: holds for any dependence between scores (one run, interfering canaries), for any score computed
+    from what is released. It assumes that each canary was included by its own independent fair coin, which
+    the scores cannot prove; exactly half of them included, or a choice of canaries by their scores, is
+    another experiment.
 
     Raises:
-        DataError: For NaN or infinite scores, coins that are no list of as many booleans, or groups of sizes that fair coins do not give.
+        DataError: For NaN or infinite scores, coins that are no list of as many booleans, or numbers of
+            included canaries that fair coins do not give.
         SettingError: For a delta or confidence out of range, or a quantity with another delta.
 
     Source: Steinke, Nasr and Jagielski, 2023, arXiv:2305.08846, theorem 5.2.
     """
     check_confidence(confidence)
-    values, coins = _scores(scores), _coins(included)
+    values, coins = _checked_scores(scores), _checked_coins(included)
     if len(values) != len(coins):
         raise DataError(f"{len(values)} scores and {len(coins)} coins; expected one of each for every canary, in the same order")
     _check_order(values, coins)
-    quantity = Quantity(Metric.EPSILON, delta=delta, adjacency="add/remove", privacy_unit="record") if of is None else of
+    quantity = Quantity(Metric.EPSILON, delta=delta, adjacency="add/remove", privacy_unit="record") if quantity is None else quantity
     if quantity.delta != delta:
         raise SettingError(f"delta = {delta}, but the quantity has delta = {quantity.delta}; give the same one to both")
-    counts = tuple(right_guesses(values, coins, seed=seed))
+    counts = tuple(count_correct_guesses(values, coins, seed=seed))
     m = len(coins)
-    confidences = (confidence, *(level for level in STORED if level > confidence))
-    levels = tuple(_best(m, counts, delta, level)[0] for level in confidences)
-    value, guesses, correct = _best(m, counts, delta, confidence)
+    confidences = (confidence, *(level for level in EXTRA_CONFIDENCES if level > confidence))
+    levels = tuple(_best_bound(m, counts, delta, level)[0] for level in confidences)
+    value, guesses, correct = _best_bound(m, counts, delta, confidence)
     bound = Bound(
         quantity,
         Side.LOWER,
@@ -128,31 +139,34 @@ def audit_one_run(
         method=f"one-run audit, {m} canaries",
         assumptions=("inclusion coins fair and independent", "scores computed from what is released alone"),
     )
-    return OneRunAudit(bound, ceiling(m, delta=delta, confidence=confidence), m, guesses, correct, confidence)
+    return OneRunAudit(bound, max_auditable_epsilon(m, delta=delta, confidence=confidence), m, guesses, correct, confidence)
 
 
-def ceiling(canaries: int, *, delta: float = 1e-5, confidence: float = 0.95) -> float:
-    """The bound that ``audit_one_run`` gives when every guess is right: the most that this many canaries can show."""
-    return _best(canaries, [(r, r) for r in guess_counts(canaries)], delta, check_confidence(confidence))[0]
+def max_auditable_epsilon(canaries: int, *, delta: float = 1e-5, confidence: float = 0.95) -> float:
+    """Compute the bound of ``audit_one_run`` if every guess is correct, the largest for so many canaries."""
+    return _best_bound(canaries, [(r, r) for r in numbers_of_guesses(canaries)], delta, check_confidence(confidence))[0]
 
 
-def guess_counts(canaries: int) -> tuple[int, ...]:
-    """The numbers of guesses that are tried, falling: all canaries first, then even numbers near their shares in ``GRID``."""
-    return (canaries, *sorted({2 * (canaries // (2 * share)) for share in GRID} - {0, canaries}, reverse=True))
+def numbers_of_guesses(canaries: int) -> tuple[int, ...]:
+    """Return the numbers of guesses that are tried: all canaries, then falling even numbers."""
+    return (canaries, *sorted({2 * (canaries // (2 * share)) for share in GUESS_DIVISORS} - {0, canaries}, reverse=True))
 
 
-def right_guesses(scores: NDArray[np.float64], included: NDArray[np.bool_], *, seed: int) -> Iterator[tuple[int, int]]:
-    """For each number of guesses, (guesses, right ones); the coins are read only to count."""
+def count_correct_guesses(scores: NDArray[np.float64], included: NDArray[np.bool_], *, seed: int) -> Iterator[tuple[int, int]]:
+    """Yield (guesses, correct guesses) for each number of guesses; inclusion is read only to count."""
+    # Sort by score, ties by noise; guess excluded below, included above.
     m = len(scores)
     order = np.lexsort((_tie_breakers(m, seed), scores))
-    coins, cut = included[order], _cut(scores[order])
-    for r in guess_counts(m):
-        low, high = (cut, cut) if r == m else (r // 2, m - r // 2)
+    coins, split_at = included[order], _two_gaussian_split(scores[order])
+    for r in numbers_of_guesses(m):
+        low, high = (split_at, split_at) if r == m else (r // 2, m - r // 2)
         yield r, int((~coins[:low]).sum() + coins[high:].sum())
 
 
-def chance(canaries: int, guesses: int, correct: int, epsilon: float, delta: float) -> float:
-    r"""A bound on the probability of at least ``correct`` right guesses under :math:`(\varepsilon, \delta)`-privacy, where it is small.
+def p_value(canaries: int, guesses: int, correct: int, epsilon: float, delta: float) -> float:
+    r"""Bound the probability of at least ``correct`` correct guesses under :math:`(\varepsilon, \delta)`-DP.
+
+    It is the p-value of the null hypothesis that the mechanism is :math:`(\varepsilon, \delta)`-DP:
 
     .. math:: B(v) + 2 m \delta \max_{1 \le i \le v} \frac{B(v - i) - B(v)}{i},
               \quad B(j) = P[\mathrm{Bin}(r, \tfrac{1}{1 + e^{-\varepsilon}}) \ge j]
@@ -161,17 +175,20 @@ def chance(canaries: int, guesses: int, correct: int, epsilon: float, delta: flo
         canaries: m, all of them, guessed or not.
         guesses: r.
         correct: v.
-        epsilon, delta: The privacy that is put to the test.
+        epsilon, delta: The privacy that is tested.
 
-    Guarantee: no private mechanism exceeds a value of 1/2 or less. Near 1 the formula falls short: of three coins at epsilon = 0 and
-    delta = 0.01, at least one is guessed right with probability up to 0.88375, where it gives 0.8825. Audits use it at
-    ``1 - confidence`` and below alone, and ask for a confidence of at least 1/2.
+    Guarantee: no private mechanism exceeds a value of 1/2 or less. Near 1 the formula falls short: of three
+    coins at epsilon = 0 and delta = 0.01, at least one is guessed right with probability up to 0.88375, where
+    it gives 0.8825. Audits use it at ``1 - confidence`` and below alone, and ask for a confidence of at least
+    1/2.
 
-    Source: Steinke, Nasr and Jagielski, 2023, arXiv:2305.08846, theorem 5.2; the largest probability there is, for a comparison, is a
-    linear program over mechanisms that treat all canaries alike (``tests/leakage``).
+    Source: Steinke, Nasr and Jagielski, 2023, arXiv:2305.08846, theorem 5.2; the largest probability there
+    is, for a comparison, is a linear program over mechanisms that treat all canaries alike
+    (``tests/leakage``).
     """
     if correct == 0:
         return 1.0
+    # tails[j] = B(j), by the incomplete beta function; [-2::-1] pairs i = 1 .. v with tails[v - i].
     right = np.arange(1.0, correct + 1)
     tails = np.concatenate([[1.0], betainc(right, guesses - right + 1, 1 / (1 + math.exp(-epsilon)))])
     slope = np.max((tails[-2::-1] - tails[-1]) / right)
@@ -179,79 +196,84 @@ def chance(canaries: int, guesses: int, correct: int, epsilon: float, delta: flo
 
 
 @lru_cache(maxsize=4096)
-def epsilon_at(canaries: int, guesses: int, correct: int, delta: float, error: float) -> float:
-    """The largest epsilon that so many right guesses refute at an error probability, for one number of guesses fixed in advance; or 0.
+def epsilon_lower_bound(canaries: int, guesses: int, correct: int, delta: float, error_probability: float) -> float:
+    """Return the largest epsilon that the correct guesses refute, for one number of guesses fixed in advance;
+    or 0.
 
     Args:
-        canaries, guesses, correct: m, r and v of ``chance``.
+        canaries, guesses, correct: m, r and v of ``p_value``.
         delta: The delta of the epsilon.
-        error: The probability with which the result may exceed the true epsilon.
+        error_probability: The probability with which the result may exceed the true epsilon.
 
     Raises:
-        SettingError: For counts that are not ``0 <= correct <= guesses <= canaries``, a delta outside [0, 1), or an error above 1/2, where
-            ``chance`` is no bound.
+        SettingError: For counts that are not ``0 <= correct <= guesses <= canaries``, a delta outside [0, 1),
+            or an error probability above 1/2, where ``p_value`` is no bound.
     """
     if not 0 <= correct <= guesses <= canaries or guesses == 0:
-        raise SettingError(f"{correct} right of {guesses} guesses on {canaries} canaries; expected 0 <= right <= guesses <= canaries")
+        raise SettingError(f"{correct} correct of {guesses} guesses on {canaries} canaries; expected 0 <= correct <= guesses <= canaries")
     if not 0 <= delta < 1:
         raise SettingError(f"delta = {delta}; expected a probability far below 1 / canaries, such as 1e-5")
-    if error > LARGEST_ERROR:
+    if error_probability > LARGEST_ERROR:
         raise SettingError(
-            f"an error of {error:g}; expected at most {LARGEST_ERROR:g}, that is, a confidence of at least as much: 0.95 is usual"
+            f"an error of {error_probability:g}; expected at most {LARGEST_ERROR:g}, "
+            "that is, a confidence of at least as much: 0.95 is usual"
         )
-    if chance(canaries, guesses, correct, 0.0, delta) > error:
+    if p_value(canaries, guesses, correct, 0.0, delta) > error_probability:
         return 0.0
-    refuted, open_ = 0.0, _HIGHEST
+    # Bisection to 64 / 2^40; the refuted end is returned, so that the bound errs downwards.
+    refuted, not_refuted = 0.0, _MAX_EPSILON
     for _ in range(40):
-        middle = (refuted + open_) / 2
-        if chance(canaries, guesses, correct, middle, delta) <= error:
+        middle = (refuted + not_refuted) / 2
+        if p_value(canaries, guesses, correct, middle, delta) <= error_probability:
             refuted = middle
         else:
-            open_ = middle
+            not_refuted = middle
     return refuted
 
 
-def _best(canaries: int, counts: Iterable[tuple[int, int]], delta: float, confidence: float) -> tuple[float, int, int]:
-    """The best bound of all numbers of guesses, each at its share of the error; with its guesses and how many were right."""
+def _best_bound(canaries: int, counts: Iterable[tuple[int, int]], delta: float, confidence: float) -> tuple[float, int, int]:
+    """Return the best bound over all numbers of guesses, with its guesses and the correct ones."""
     counts = tuple(counts)
-    shares = _shares(len(counts))
+    error_split = _error_split(len(counts))
     tried = [
-        (epsilon_at(canaries, r, right, delta, (1 - confidence) * share), r, right)
-        for (r, right), share in zip(counts, shares, strict=True)
+        (epsilon_lower_bound(canaries, r, right, delta, (1 - confidence) * share), r, right)
+        for (r, right), share in zip(counts, error_split, strict=True)
     ]
     return max(tried, key=lambda entry: entry[0])
 
 
-def _shares(tests: int) -> tuple[float, ...]:
-    """Each test's share of the error: half for the first, the rest evenly."""
+def _error_split(tests: int) -> tuple[float, ...]:
+    """Split the error probability over the tests: half for the first, the rest evenly."""
     return (1.0,) if tests == 1 else (0.5, *[0.5 / (tests - 1)] * (tests - 1))
 
 
 def _tie_breakers(canaries: int, seed: int) -> NDArray[np.float64]:
-    """Noise that orders equal scores, in the order of the canaries: it knows nothing of membership, as long as their order does not."""
+    """Draw noise that orders equal scores, independent of inclusion as long as the canaries' order is."""
     return np.random.default_rng(derive(seed, "one-run", "ties")).random(canaries)
 
 
-def _cut(ordered: NDArray[np.float64]) -> int:
-    """How many of the sorted scores are guessed out when all are guessed: the likeliest split into two Gaussian groups."""
+def _two_gaussian_split(ordered: NDArray[np.float64]) -> int:
+    """Return how many of the sorted scores are guessed as excluded: the split where two Gaussians fit best."""
+    # Maximum likelihood by prefix sums: minimize n1 log var1 + n2 log var2; splits nearest to m/2 come first, so that
+    # ties go to the middle; the floor keeps the logarithm finite for equal scores.
     m = len(ordered)
-    reach = int(2 * math.sqrt(m))
-    below = np.array(sorted(range(max(1, m // 2 - reach), min(m - 1, (m + 1) // 2 + reach) + 1), key=lambda k: abs(2 * k - m)))
+    window = int(2 * math.sqrt(m))
+    below = np.array(sorted(range(max(1, m // 2 - window), min(m - 1, (m + 1) // 2 + window) + 1), key=lambda k: abs(2 * k - m)))
     scaled = ordered / (np.abs(ordered).max() or 1.0)
     scaled -= scaled.mean()
     sums, squares = np.cumsum(scaled), np.cumsum(scaled**2)
-    floor = _FLOOR * squares[-1] / m or 1.0
+    floor = _MIN_VARIANCE_RATIO * squares[-1] / m or 1.0
 
-    def cost(count: NDArray[np.int64], total: NDArray[np.float64], square: NDArray[np.float64]) -> NDArray[np.float64]:
+    def negative_log_likelihood(count: NDArray[np.int64], total: NDArray[np.float64], square: NDArray[np.float64]) -> NDArray[np.float64]:
         spread = np.maximum(square / count - (total / count) ** 2, 0) + floor
         return np.asarray(count * np.log(spread), dtype=np.float64)
 
-    low = cost(below, sums[below - 1], squares[below - 1])
-    high = cost(m - below, sums[-1] - sums[below - 1], squares[-1] - squares[below - 1])
+    low = negative_log_likelihood(below, sums[below - 1], squares[below - 1])
+    high = negative_log_likelihood(m - below, sums[-1] - sums[below - 1], squares[-1] - squares[below - 1])
     return int(below[np.argmin(low + high)])
 
 
-def _scores(values: ArrayLike) -> NDArray[np.float64]:
+def _checked_scores(values: ArrayLike) -> NDArray[np.float64]:
     scores = np.asarray(values, dtype=np.float64)
     if scores.ndim != 1 or not len(scores):
         raise DataError(f"scores of shape {scores.shape}; expected a list of at least one score")
@@ -261,8 +283,8 @@ def _scores(values: ArrayLike) -> NDArray[np.float64]:
     return scores
 
 
-def _coins(values: ArrayLike) -> NDArray[np.bool_]:
-    """Booleans, both of which occur as often as fair coins give them."""
+def _checked_coins(values: ArrayLike) -> NDArray[np.bool_]:
+    """Check that inclusion is boolean, and that both values occur as often as fair coins give them."""
     coins = np.asarray(values)
     if coins.dtype != np.bool_ or coins.ndim != 1:
         raise DataError(f"included of type {coins.dtype} and shape {coins.shape}; expected one boolean for each score")
@@ -271,8 +293,8 @@ def _coins(values: ArrayLike) -> NDArray[np.bool_]:
 
 
 def _check_order(scores: NDArray[np.float64], coins: NDArray[np.bool_]) -> None:
-    """Refuse lists that were put together by membership, where equal scores would be told apart by their places."""
-    sorted_by_membership = np.count_nonzero(coins[1:] != coins[:-1]) == 1 and len(coins) >= SORTED
+    """Refuse lists sorted by inclusion, in which ties between equal scores would be broken by inclusion."""
+    sorted_by_membership = np.count_nonzero(coins[1:] != coins[:-1]) == 1 and len(coins) >= MIN_SORTED
     if sorted_by_membership and len(np.unique(scores)) < len(scores):
         raise DataError(
             f"{len(coins)} canaries sorted by whether they were trained on, with equal scores among them; expected the order in which the "
@@ -280,12 +302,12 @@ def _check_order(scores: NDArray[np.float64], coins: NDArray[np.bool_]) -> None:
         )
 
 
-def _check_coins(inside: int, outside: int) -> None:
-    if not inside or not outside:
-        raise DataError(f"{inside} canaries in and {outside} out; expected some of each, by fair coins")
-    low, high = binomial_interval(inside, inside + outside, 1 - UNFAIR)
+def _check_coins(included: int, excluded: int) -> None:
+    if not included or not excluded:
+        raise DataError(f"{included} canaries included and {excluded} excluded; expected some of each, by fair coins")
+    low, high = binomial_interval(included, included + excluded, 1 - COIN_TEST_LEVEL)
     if not low <= 0.5 <= high:
         raise DataError(
-            f"{inside} canaries in and {outside} out; expected about as many of each, since the audit holds for fair coins alone: "
+            f"{included} canaries included and {excluded} excluded; expected about as many of each, since the audit holds for fair coins alone: "
             "flip a fair coin for each canary, and give the scores of all of them"
         )

@@ -1,7 +1,8 @@
-r"""Audits that repeat each other with fresh coins, until chance no longer explains that they cross a claim.
+r"""Repetition of an audit with fresh coins, until chance no longer explains that all of them exceed a claim.
 
-One audit cannot alarm by itself: at delta 1e-5 no number of right guesses excludes chance at a confidence of 1 - 1e-6, since the mechanism
-may leak everything with a probability of delta. Independent audits can: each is a training of its own, with coins of its own.
+One audit cannot alarm by itself: at delta 1e-5 no number of right guesses excludes chance at a confidence of
+1 - 1e-6, since the mechanism may leak everything with a probability of delta. Independent audits can: each is
+a training of its own, with coins of its own.
 """
 
 from collections.abc import Sequence
@@ -15,14 +16,15 @@ from quintain.leakage.one_run import OneRunAudit
 from quintain.results.bounds import FALSE_ALARM_PROBABILITY, Bound
 from quintain.results.evidence import ConfidenceLevels
 
-FIRST_ALONE = 0.999
-"""Up to this confidence the first audit speaks alone; above, all speak together."""
+FIRST_AUDIT_CONFIDENCE = 0.999
+"""Up to this confidence the bound is that of the first audit alone; above, that of all together."""
 
 
 def repetitions(confidence: float, *, comparisons: int = 1) -> int:
-    r"""How many audits with fresh coins must all cross a claim to contradict it: the least n with :math:`(1 - c)^n \le 10^{-6} / k`.
+    r"""Return how many audits with fresh coins must all exceed a claim to contradict it.
 
-    Three at a confidence c of 99 %, five at 95 %.
+    It is the smallest n with :math:`(1 - c)^n \le 10^{-6} / k`: three at a confidence c of 99 %, five at 95
+    %.
 
     Args:
         confidence: c, of each audit.
@@ -35,16 +37,17 @@ def repetitions(confidence: float, *, comparisons: int = 1) -> int:
 
 
 def joint_error(confidence: float, audits: int) -> Fraction:
-    """The probability that so many independent audits all exceed the true epsilon, at most; of the confidence as it is written."""
+    """Bound the probability that all of these independent audits exceed the true epsilon, in exact decimals."""
     return (1 - Fraction(str(confidence))) ** audits
 
 
 def joint_bound(audits: Sequence[OneRunAudit]) -> Bound:
-    r"""The bound that an audit and its repetitions give together; each has coins and a training of its own.
+    r"""Combine an audit and its repetitions into one bound; each has coins and a training run of its own.
 
-    The first audit speaks at confidences up to 99.9 %, whatever the others show, so that nobody gains by repeating. Above, the smallest of
-    the first k bounds speaks at the confidence :math:`1 - (1 - c)^k`: it exceeds the true epsilon only if all k do. Each of these
-    statements has the error that it states, however it was decided when to stop.
+    The first audit speaks at confidences up to 99.9 %, whatever the others show, so that nobody gains by
+    repeating. Above, the smallest of the first k bounds speaks at the confidence :math:`1 - (1 - c)^k`: it
+    exceeds the true epsilon only if all k do. Each of these statements has the error that it states, however
+    it was decided when to stop.
 
     Args:
         audits: The first one, and its repetitions in order, on one quantity and at one confidence c.
@@ -58,7 +61,7 @@ def joint_bound(audits: Sequence[OneRunAudit]) -> Bound:
     if not isinstance(first.bound.evidence, ConfidenceLevels):
         raise SettingError("an audit without levels; expected what audit_one_run gave")
     alone = dict(zip(first.bound.evidence.confidences, first.bound.evidence.values, strict=True))
-    levels = {level: value for level, value in alone.items() if level <= max(first.confidence, FIRST_ALONE)}
+    levels = {level: value for level, value in alone.items() if level <= max(first.confidence, FIRST_AUDIT_CONFIDENCE)}
     for k in range(2, len(audits) + 1):
         level = float(1 - joint_error(first.confidence, k))
         if max(levels) < level < 1:

@@ -10,7 +10,7 @@ COMPARISONS = 32
 
 
 def run(stage: Stage) -> Outcome:
-    """The plan on a twin with canaries."""
+    """Run the plan on a net and data with canaries."""
     return audited_outcome(
         stage.net("private"),
         stage.train,

@@ -6,8 +6,8 @@ from torch import nn
 from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.core.statistics import psnr
 from quintain.data import load_data
-from quintain.leakage import invert
-from quintain.leakage.inversion import _GradientMismatch, as_parts, dense_input, label_of
+from quintain.leakage import invert_gradient
+from quintain.leakage.gradient_inversion import _GradientMatchingLoss, as_gradient_list, infer_label, recover_linear_input
 from quintain.models.nets import mlp, xray_cnn
 
 pytestmark = pytest.mark.rounding
@@ -42,32 +42,32 @@ def smooth_cnn():
 @pytest.mark.parametrize("make", [lambda: xray_cnn().eval(), smooth_cnn, lambda: mlp().eval()])
 def test_the_true_picture_has_no_loss(make, xrays):
     net, (x, y) = make(), xrays.batch([7])
-    sent = as_parts(net, gradient(net, x, y))
-    assert _GradientMismatch(net, sent, int(y))(x).item() == pytest.approx(0, abs=1e-5)
-    assert _GradientMismatch(net, sent, int(y))(1 - x).item() > 1e-3
-    assert label_of(net, sent) == int(y)
+    sent = as_gradient_list(net, gradient(net, x, y))
+    assert _GradientMatchingLoss(net, sent, int(y))(x).item() == pytest.approx(0, abs=1e-5)
+    assert _GradientMatchingLoss(net, sent, int(y))(1 - x).item() > 1e-3
+    assert infer_label(net, sent) == int(y)
 
 
 def test_a_dense_net_gives_its_input_away_exactly(xrays):
     net, (x, y) = mlp().double().eval(), xrays.batch([3])
     x = x.double()
-    layer, found = dense_input(net, as_parts(net, gradient(net, x, y)))
+    layer, found = recover_linear_input(net, as_gradient_list(net, gradient(net, x, y)))
     assert layer is net[1]
     assert (found - x.flatten()).abs().max() < 1e-12
 
 
 def test_a_dense_layer_behind_convolutions_gives_its_features_away(xrays):
     net, (x, y) = xray_cnn().eval(), xrays.batch([3])
-    _, found = dense_input(net, as_parts(net, gradient(net, x, y)))
+    _, found = recover_linear_input(net, as_gradient_list(net, gradient(net, x, y)))
     assert torch.allclose(found, net[:5](x)[0], atol=1e-6)
 
 
 def test_a_sum_gives_only_a_mean_of_the_features_away(xrays):
     net, (x, y) = mlp().double().eval(), xrays.batch([1, 2])
     x = x.double()
-    parts = [as_parts(net, gradient(net, x[i : i + 1], y[i : i + 1])) for i in (0, 1)]
+    parts = [as_gradient_list(net, gradient(net, x[i : i + 1], y[i : i + 1])) for i in (0, 1)]
     both = [a + b for a, b in zip(*parts, strict=True)]
-    _, found = dense_input(net, both)
+    _, found = recover_linear_input(net, both)
     bias = both[1]
     weights = torch.stack([part[1] @ bias for part in parts]) / (bias @ bias)
     assert torch.allclose(found, weights @ x.flatten(1))
@@ -83,7 +83,7 @@ def test_the_label_is_read_from_the_last_layer(classes, bias):
         for parameter in net.parameters():
             nn.init.uniform_(parameter, -1, 1, generator=generator)
         x = torch.rand(1, 6, generator=generator)
-        assert label_of(net, as_parts(net, gradient(net, x, torch.tensor([label])))) == label
+        assert infer_label(net, as_gradient_list(net, gradient(net, x, torch.tensor([label])))) == label
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_the_label_is_read_from_the_last_layer(classes, bias):
 def test_an_xray_is_rebuilt_from_one_gradient(make, steps, least, better, xrays, average):
     """Where the search ends depends on rounding: at 31 to 42 dB over seeds with ReLU, at 39 dB or more where the net is smooth."""
     net, (x, y) = make(), xrays.batch([100])
-    found = invert(net, gradient(net, x, y), (1, 28, 28), steps=steps)
+    found = invert_gradient(net, gradient(net, x, y), (1, 28, 28), steps=steps)
     assert found.label == int(y)
     assert found.loss < 3e-3
     assert found.image.shape == (1, 28, 28)
@@ -110,8 +110,8 @@ def test_the_gradient_alone_is_enough_where_no_dense_layer_has_a_bias(xrays):
     generator = torch.Generator().manual_seed(1)
     for layer in (net[5], net[7]):
         nn.init.uniform_(layer.weight, -0.05, 0.05, generator=generator)
-    found = invert(net, gradient(net, x, y), (1, 28, 28), steps=120)
-    assert found.road == "gradient"
+    found = invert_gradient(net, gradient(net, x, y), (1, 28, 28), steps=120)
+    assert found.method == "matching"
     assert quality(found.image, x[0]) > 35
 
 
@@ -123,7 +123,7 @@ def test_a_sum_of_hospitals_and_noise_hide_the_xray(xrays, average):
     clipped = single / max(1.0, float(single.norm()))
     noisy = clipped + 0.1 * torch.randn(len(clipped), generator=torch.Generator().manual_seed(0))
     for defended in (together, noisy):
-        found = invert(net, defended, (1, 28, 28), steps=120)
+        found = invert_gradient(net, defended, (1, 28, 28), steps=120)
         assert quality(found.image, x[0]) < quality(average, x[0]) - 5
 
 
@@ -131,8 +131,8 @@ def test_pieces_and_a_flat_update_of_any_scale_are_the_same_to_it():
     net, generator = mlp(size=6).eval(), torch.Generator().manual_seed(0)
     x, y = torch.rand(1, 1, 6, 6, generator=generator), torch.tensor([1])
     flat = gradient(net, x, y)
-    pieces = as_parts(net, flat)
-    found = [invert(net, given, (1, 6, 6), steps=120).image for given in (flat, pieces, flat * 3)]
+    pieces = as_gradient_list(net, flat)
+    found = [invert_gradient(net, given, (1, 6, 6), steps=120).image for given in (flat, pieces, flat * 3)]
     assert torch.equal(found[0], found[1])
     assert torch.allclose(found[0], found[2], atol=1e-2)
     assert quality(found[0], x[0]) > 35
@@ -141,7 +141,7 @@ def test_pieces_and_a_flat_update_of_any_scale_are_the_same_to_it():
 def test_the_net_is_not_touched():
     net = mlp(size=6).eval()
     before = [parameter.clone() for parameter in net.parameters()]
-    invert(net, gradient(net, torch.full((1, 1, 6, 6), 0.3), torch.tensor([0])), (1, 6, 6), steps=3)
+    invert_gradient(net, gradient(net, torch.full((1, 1, 6, 6), 0.3), torch.tensor([0])), (1, 6, 6), steps=3)
     assert all(torch.equal(a, b) and b.grad is None for a, b in zip(before, net.parameters(), strict=True))
     assert not net[1]._forward_pre_hooks
 
@@ -150,7 +150,7 @@ def test_the_same_seed_gives_the_same_picture_and_no_global_seed_is_used():
     net = smooth_cnn()
     sent = gradient(net, torch.full((1, 1, 28, 28), 0.3), torch.tensor([0]))
     state = torch.get_rng_state()
-    one, two, other = (invert(net, sent, (1, 28, 28), steps=3, seed=seed).image for seed in (1, 1, 2))
+    one, two, other = (invert_gradient(net, sent, (1, 28, 28), steps=3, seed=seed).image for seed in (1, 1, 2))
     assert torch.equal(one, two)
     assert not torch.equal(one, other)
     assert torch.equal(state, torch.get_rng_state())
@@ -160,17 +160,17 @@ def test_bad_input_is_refused():
     net = mlp(size=6).eval()
     size = sum(parameter.numel() for parameter in net.parameters())
     with pytest.raises(ModelError, match=f"a gradient of 5 numbers for a net of {size}"):
-        invert(net, torch.ones(5), (1, 6, 6))
+        invert_gradient(net, torch.ones(5), (1, 6, 6))
     with pytest.raises(DataError, match="zero, NaN"):
-        invert(net, torch.zeros(size), (1, 6, 6))
+        invert_gradient(net, torch.zeros(size), (1, 6, 6))
     with pytest.raises(DataError, match="zero, NaN"):
-        invert(net, torch.full((size,), torch.nan), (1, 6, 6))
+        invert_gradient(net, torch.full((size,), torch.nan), (1, 6, 6))
     with pytest.raises(ModelError, match="training mode"):
-        invert(mlp(size=6).train(), torch.ones(size), (1, 6, 6))
+        invert_gradient(mlp(size=6).train(), torch.ones(size), (1, 6, 6))
     with pytest.raises(SettingError, match="steps = 0"):
-        invert(net, torch.ones(size), (1, 6, 6), steps=0)
+        invert_gradient(net, torch.ones(size), (1, 6, 6), steps=0)
     with pytest.raises(ModelError, match="no Linear"):
-        invert(nn.Sequential(nn.Conv2d(1, 2, 6), nn.Flatten()).eval(), torch.ones(74), (1, 6, 6))
+        invert_gradient(nn.Sequential(nn.Conv2d(1, 2, 6), nn.Flatten()).eval(), torch.ones(74), (1, 6, 6))
 
 
 def test_a_picture_without_a_gradient_is_never_taken_for_the_original():
@@ -178,4 +178,4 @@ def test_a_picture_without_a_gradient_is_never_taken_for_the_original():
     sent = torch.ones(10)
     with torch.no_grad():
         net[1].weight.fill_(torch.nan)
-    assert invert(net, sent, (1, 2, 2), steps=1).loss == torch.inf
+    assert invert_gradient(net, sent, (1, 2, 2), steps=1).loss == torch.inf
