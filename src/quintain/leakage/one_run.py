@@ -308,6 +308,7 @@ def _check_coins(included: int, excluded: int) -> None:
     low, high = binomial_interval(included, included + excluded, 1 - COIN_TEST_LEVEL)
     if not low <= 0.5 <= high:
         raise DataError(
-            f"{included} canaries included and {excluded} excluded; expected about as many of each, since the audit holds for fair coins alone: "
+            f"{included} canaries included and {excluded} excluded; "
+            "expected about as many of each, since the audit holds for fair coins alone: "
             "flip a fair coin for each canary, and give the scores of all of them"
         )
