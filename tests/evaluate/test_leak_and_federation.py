@@ -57,7 +57,7 @@ def rebuilt(train, tmp_path, monkeypatch):
         originals, public = data.batch(rows[:5])[0], data.batch(np.sort(rows[5:]))
         answers = [torch.rand(data.shape), *make(originals, *public), *torch.rand(3, *data.shape)]
         tries = iter(answers)
-        monkeypatch.setattr(leak, "invert", lambda *_given, **_words: InversionResult(next(tries), 0, 0.0, "gradient"))
+        monkeypatch.setattr(leak, "invert_gradient", lambda *_given, **_words: InversionResult(next(tries), 0, 0.0, "matching"))
         return leaked_outcome(net or xray_cnn().eval(), data, seed=1, folder=tmp_path, show=show)
 
     return run
@@ -97,7 +97,7 @@ def test_what_is_known_without_the_update_is_no_leak(rebuilt):
 def test_a_private_update_that_leaks_is_said_to(train, tmp_path, monkeypatch):
     rows = np.random.default_rng(derive(1, "victims")).permutation(len(train))
     first = train.batch(rows[:1])[0][0]
-    monkeypatch.setattr(leak, "invert", lambda *_given, **_words: InversionResult(noisy(first), 0, 0.0, "gradient"))
+    monkeypatch.setattr(leak, "invert_gradient", lambda *_given, **_words: InversionResult(noisy(first), 0, 0.0, "gradient"))
     outcome = leaked_outcome(xray_cnn().eval(), train, seed=1, folder=tmp_path, show=False)
     assert outcome.result.reconstructions[2].leaks
     assert any("its noise is too small" in note for note in outcome.notes)
@@ -122,7 +122,7 @@ def test_a_picture_of_one_color_is_known_without_an_update_and_few_public_pictur
 def test_a_private_update_that_is_nearer_than_few_public_pictures_says_little(monkeypatch, tmp_path):
     rows = np.random.default_rng(derive(1, "victims")).permutation(6)
     first = few().batch(rows[:1])[0][0]
-    monkeypatch.setattr(leak, "invert", lambda *_given, **_words: InversionResult(first, 0, 0.0, "gradient"))
+    monkeypatch.setattr(leak, "invert_gradient", lambda *_given, **_words: InversionResult(first, 0, 0.0, "gradient"))
     notes = leaked_outcome(certain(), few(), seed=1, folder=tmp_path, show=False).notes
     assert any("that says little, with so few public pictures" in note for note in notes)
     assert not any("its noise is too small" in note for note in notes)
