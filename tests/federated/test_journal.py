@@ -90,6 +90,69 @@ def test_two_sums_of_one_cohort_under_other_weights_do_not_subtract_to_a_sites_u
     assert np.array_equal(asked((2, 2, 2, 2, 2)), equal)  # the same terms may be asked again
 
 
+@pytest.mark.parametrize("kept", [False, True])
+def test_two_sums_of_one_cohort_whose_weights_change_hands_do_not_subtract_to_a_sites_update(kept, tmp_path):
+    """The attack: the same sites and the same row of weights, but the roster is reordered, so that site-0's weight is site-5's next."""
+    sites, weights = Sites(6), (2, 1, 1, 1, 1, 1)
+    if kept:
+        sites.journals = {name: FolderJournal(tmp_path / name) for name in sites.names}
+    update = dict(zip(sites.names, np.random.default_rng(1).uniform(-1, 1, (6, 40)), strict=True))
+
+    def asked(order, weights, model=MODEL):
+        terms = sites.terms(model=model)
+        roster, task = Roster.of(*(sites.identities[name] for name in order)), replace(terms.task, weights=weights)
+        terms = replace(terms, roster=roster, threshold=5, minimum=6, task=task)
+        heaviest = max(weights, default=1)
+        words = {n: sites.encoding.quantise(update[n] * w / heaviest) for n, w in zip(order, weights or (1,) * 6, strict=True)}
+        return sum_words(terms, sites.identities, words, {}, journals=sites.journals).total * heaviest
+
+    swapped = ("site-5", *sites.names[1:5], "site-0")
+    first = asked(sites.names, weights)
+    with pytest.raises(RoundAbandonedError, match=r"0 of 6 sites signed .* or of these under other terms"):
+        asked(swapped, weights)
+    guess = first - asked(swapped, weights, OTHER) + update["site-5"]  # as if the journal had forgotten, and site-5 sides with the server
+    assert np.abs(guess - update["site-0"]).max() < 2 * 6 * 2 / 1000
+    assert np.array_equal(asked(swapped, weights[::-1]), first)  # another order, each with the weight that it had
+    assert np.array_equal(asked(sites.names, (), bytes([2]) * 32), asked(swapped, (), bytes([2]) * 32))
+
+
+def test_two_rosters_over_one_model_do_not_subtract_to_the_sites_in_which_they_differ(monkeypatch):
+    """The attack: two rosters of six, and no honest site among the answers to both: the sums differ by p and q alone."""
+    names = ("a", "b", "c", "d", "mallory", "p", "q")
+    encoding, identities = Encoding(40, 1.0, 1000, 6), {name: Identity.create(name) for name in names}
+    words = {name: encoding.quantise(np.random.default_rng(i).uniform(-1, 1, 40)) for i, name in enumerate(names)}
+
+    def attack(second=MODEL):
+        journals = {name: MemoryJournal() for name in names}
+
+        def asked(order, counter, silent, model):
+            roster, drop = Roster.of(*(identities[name] for name in order)), {order.index(name): Stage.UNMASK for name in silent}
+            terms = Policy(roster, counter.to_bytes(16, "big"), 4, 6, encoding, model, 1, Task(counter=counter))
+            return sum_words(terms, identities, {name: words[name] for name in order}, drop, journals=journals).integers
+
+        one = asked(names[:6], 0, ("a", "b"), MODEL)
+        journals["mallory"] = MemoryJournal()
+        return one - asked((*names[:5], "q"), 1, ("c", "d"), second)
+
+    with pytest.raises(RoundAbandonedError, match=r"2 of 6 sites sent a masked vector.*for a roster of other sites"):
+        attack()
+    assert attack(OTHER).any()  # another model may have another roster
+    monkeypatch.setattr(MemoryJournal, "claim_roster", lambda *args: None)
+    assert np.array_equal(attack(), encoding.integers(words["p"]) - encoding.integers(words["q"]))
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_model_has_one_roster_whether_or_not_it_comes_to_answer(make, tmp_path):
+    journal = make(tmp_path)
+    journal.claim_roster(MODEL, b"roster")
+    journal.claim_roster(MODEL, b"roster")
+    journal.claim_roster(OTHER, b"others")
+    with pytest.raises(ProtocolError, match="keep the roster, or go on from another model"):
+        journal.claim_roster(MODEL, b"others")
+    with pytest.raises(SettingError, match="expected"):
+        journal.claim_roster(MODEL, "roster")
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -12,8 +12,8 @@ Agreed    CONSENT         >= t signatures of survivors on this very list        
 
 A secret leaves its state when the step is taken, so that an old state cannot be stepped again; a refused message changes nothing. A site
 that was dealt a bad share sends no vector: it proves who dealt it (``secagg.dealing`` says how), and leaves the round.
-Across rounds the journal stands guard: the update is claimed before MASKED leaves, survivors that it has opened others than are not
-signed, and the round with its survivors is claimed before UNMASK leaves.
+Across rounds the journal stands guard: the roster over this model and the update are claimed before MASKED leaves, survivors that it has
+opened others than are not signed, and the round with its survivors is claimed before UNMASK leaves.
 Source: Bonawitz et al., 2017, ePrint 2017/281, the variant for a malicious server.
 """
 
@@ -168,7 +168,8 @@ def step(state: State, message: bytes) -> tuple[State, bytes]:  # noqa: ARG001
 
     Guarantee: if at most ``corrupt`` sites side with the server, then whatever it sends, it learns of the others at most one sum: over
     those of them in one list of at least ``minimum`` survivors; and over all rounds with one model hash, sums over one list and under
-    one set of terms only, so that no two of them subtract to a few sites (see ``journal``; rounds over different models are not covered).
+    one set of terms only for each roster, and over rosters with no honest site in common, so that no two of them subtract to a few
+    sites (see ``journal``; rounds over different models are not covered).
     Where the task tells public weights, no site's stands out more than one of two equals (see ``weights``). Assumes that X25519,
     HKDF-SHA256, AES-256 and Ed25519 are secure, that each site's entropy is uniform, that its journal lasts, and that the roster is
     right. Not promised: constant time, a true sum if a site lies about its own vector, or that the sum itself tells nothing.
@@ -222,6 +223,7 @@ def _(state: Shared, message: bytes) -> tuple[Masked | Done, bytes]:
         except ProtocolError:
             return _complain(state, dealer, link)
 
+    site.journal.claim_roster(policy.model_hash, policy.roster.members)
     site.journal.claim_update(policy.task.federation, policy.task.counter, policy.model_hash, policy.round_id)
     words, mask, seed = state.words.take(), state.mask.take(), state.seed.take()
     vector = np.frombuffer(words, WORD)

@@ -2,19 +2,22 @@ r"""What a site remembers beyond a round, and beyond its own life: what it has m
 
 Two sums over one model with different members subtract to the updates of the members in which they differ: to one site's own if they
 differ by one. Two sums of the same members under other weights do so too: of one site's own if its weight alone was changed. Masks do not
-help, both sums are what the server may know. So a site keeps three rules, across rounds and restarts:
+help, both sums are what the server may know. So a site keeps four rules, across rounds and restarts:
 
 1. One update is masked once: a second round of the same federation, counter and model is refused when the vector would leave.
 2. A round id is unmasked once.
-3. Over one model it helps to open one cohort only, that is, one set of survivors under one set of terms (recipe, weights, objective,
-   data, clip and grid), under whatever round id, counter, federation or roster.
+3. Over one model it masks for one roster only, that is, one set of identities, whether or not it comes to answer.
+4. Over one model it helps to open one cohort only, that is, one set of survivors under one set of terms (recipe, weight of each site,
+   objective, data, clip and grid), under whatever round id, counter or federation.
    Any two different cohorts are refused, not only those that differ by one site or two: several that differ by more give single
    sites away in combination (Lam et al., 2021, arXiv:2106.06089).
 
-By the third rule at most one cohort is ever opened over a model, even by a server that calls an opened round abandoned: opening takes
-t answers, two cohorts would take t each, and since :math:`2t > n + \mathrm{corrupt}` some honest site would have answered for both.
-A round that was abandoned can thus be tried again over the same model, with a new id and counter: where no site has answered, with
-whatever sites are there; where some have, with the same survivors, or from another model.
+By the fourth rule at most one cohort of a roster is ever opened over a model, even by a server that calls an opened round abandoned:
+opening takes t answers, two cohorts would take t each, and since :math:`2t > n + \mathrm{corrupt}` some honest site would have answered
+for both. Cohorts of different rosters may have no honest site among both their answers; but by the third rule they have none among both
+their survivors either, so that their sums do not subtract to anybody's update. A round that was abandoned can thus be tried again over the
+same model and roster, with a new id and counter: where no site has answered, with whatever sites are there; where some have, with the same
+survivors. Another roster takes another model.
 
 For sums without a model, ``Policy.model_hash`` is to name what is summed, or these rules take all of them for one thing.
 
@@ -57,6 +60,24 @@ class Journal(ABC):
             raise ProtocolError(
                 f"the update of round {counter} over this model was masked before, in round id {first.hex() or 'unknown'}; "
                 "an update is masked once: try again under the next round counter"
+            )
+
+    def claim_roster(self, model_hash: bytes, members: bytes) -> None:
+        """Claim who takes part in rounds over a model, before an update leaves in masked form.
+
+        Args:
+            model_hash: Of the model.
+            members: Hash of the identities that the roster lists.
+
+        Raises:
+            ProtocolError: If another roster was claimed for this model before.
+            SettingError: If something is of another type.
+        """
+        check_types(bytes, model_hash=model_hash, members=members)
+        if self._write_once(f"{model_hash.hex()}.roster", members) not in (None, members):
+            raise ProtocolError(
+                "this site has masked an update over this very model for a roster of other sites; sums over two rosters would subtract to "
+                "the updates of the sites in which they differ: keep the roster, or go on from another model"
             )
 
     def claim_answer(self, round_id: bytes, model_hash: bytes, cohort: bytes) -> None:

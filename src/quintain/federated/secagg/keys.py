@@ -103,6 +103,11 @@ class Roster:
         """A hash of names and keys, in order."""
         return bind("roster", *(part for pair in zip(self.names, self.keys, strict=True) for part in (pair[0].encode(), pair[1])))
 
+    @property
+    def members(self) -> bytes:
+        """A hash of the keys alone: who takes part, under whatever names and in whatever order."""
+        return bind("members", *sorted(self.keys))
+
 
 @dataclass(frozen=True, slots=True)
 class RoundKeys:

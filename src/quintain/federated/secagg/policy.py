@@ -133,7 +133,14 @@ class Policy:
         encoding, task = self.encoding, self.task
         sizes = (encoding.length, encoding.scale, encoding.parties, encoding.cap)
         grid = (*(str(size).encode() for size in sizes), float(encoding.clip).hex().encode())
-        return bind("computes", *grid, *(digest for name, digest in task.digests.items() if name != "federation"))
+        texts = (digest for name, digest in task.digests.items() if name not in {"federation", "weights"})
+        return bind("computes", *grid, *texts, self._weights)
+
+    @property
+    def _weights(self) -> bytes:
+        """A hash of which site has which weight, in whatever order a roster lists them; of nothing where all are equal."""
+        by_site = sorted(zip(self.roster.keys, self.task.weights, strict=False))
+        return bind("weights", *(part for key, weight in by_site for part in (key, f"{weight:x}".encode())))
 
 
 def check_threshold(threshold: int, parties: int, corrupt: int) -> None:
