@@ -1,6 +1,6 @@
 """All records of a unit, or all copies of a record, are clipped as one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -85,6 +85,32 @@ class Holder:
     of: torch.Tensor
 
 
+@dataclass(frozen=True)
+class Number:
+    of: object
+    note: float = field(default=float("nan"), compare=False)
+
+
+class Pair:
+    """Equal to those that hold the same."""
+
+    __slots__ = ("of",)
+
+    def __init__(self, of: float) -> None:
+        self.of = of
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Pair) and (self.of,) == (other.of,)
+
+    def __hash__(self) -> int:
+        return hash((self.of,))
+
+
+def test_keys_that_hold_others_count_as_what_they_hold() -> None:
+    for kind in (Number, Pair, lambda key: Number((key, Pair(key))), lambda key: frozenset({key, 7.0})):
+        assert Units([kind(key) for key in (3.0, 1.0, 3.0, 1.0, 1.0)]).counts.tolist() == [2, 3]
+
+
 def test_keys_of_no_dimension_count_as_their_numbers() -> None:
     patient = torch.tensor([3, 1, 3, 1, 1])
     for keys in (list(patient), list(patient.numpy()), [np.array(key) for key in patient.tolist()], [(int(key), "x") for key in patient]):
@@ -99,6 +125,10 @@ def test_keys_of_no_dimension_count_as_their_numbers() -> None:
         [(torch.tensor(1), "x"), (torch.tensor(1), "x")],
         [Holder(torch.tensor(1)), Holder(torch.tensor(1))],
         [(float("nan"), 1), (float("nan"), 1)],
+        [Number(float("nan")), Number(float("nan"))],
+        [Number((1, Number(float("nan")))), Number(2)],
+        [frozenset({float("nan")}), frozenset({float("nan")})],
+        [Pair(float("nan")), Pair(float("nan"))],
         [[1], [2]],
         np.array([[1], [2]]),
         torch.tensor([[1], [2]]),

@@ -1,5 +1,6 @@
 """What each process of a team does. ``test_distributed`` forks for each, and also runs it alone, in its own process."""
 
+import warnings
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import cached_property
@@ -170,6 +171,33 @@ class Pictures(Dataset):
         return torch.full((6,), number + by), {"row": number, "name": f"picture {number}"}
 
 
+class Labelled(Pictures):
+    """Pictures changed by draws of their own, which differ from process to process, with labels, which do not."""
+
+    def __getitem__(self, row: int) -> tuple[torch.Tensor, dict[str, int | str]]:
+        x, told = super().__getitem__(row)
+        return x, {"label": told["row"] // 1000}
+
+
+COMPARED = {
+    "tensors": lambda _rank: Subset(data(), range(RECORDS)),
+    "files": lambda _rank: Pictures(),
+    "changed by torch": lambda _rank: Pictures(0, "torch"),
+    "changed by itself": lambda _rank: Pictures(0, "itself"),
+    "labels alone": lambda rank: Labelled(rank, "itself"),
+}
+
+
+def compared(case: str) -> str:
+    """What the record says of the data that were compared, and what was warned of."""
+    net: nn.Module = DifferentiallyPrivateDistributedDataParallel(nn.Linear(6, 2))
+    loader, engine = DataLoader(COMPARED[case](distributed.get_rank()), batch_size=RECORDS), PrivacyEngine()
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        engine.make_private(module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=loader)
+    return "; ".join([engine.record.runs[0].compared, *(str(one.message) for one in heard)])
+
+
 OTHER = {
     "bound": {"max_grad_norm": 2.0},
     "way to clip": {"clipping": "automatic"},
@@ -259,5 +287,6 @@ def main(rank: int, size: int, folder: str) -> None:
     found |= {f"one/{case}": refused_by_one(case) for case in ("module", "setting", "layer", "budget", "step", "nothing")}
     found |= {f"differ/{case}": differing(case) for case in (*OTHER, *LATER, "seed")}
     found |= {f"alike/{case}": differing(case, alike=True) for case in (*SAME, *LATER)}
+    found |= {f"compared/{case}": compared(case) for case in COMPARED}
     np.savez(Path(folder) / f"{rank}.npz", **found)
     distributed.destroy_process_group()

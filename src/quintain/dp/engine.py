@@ -320,7 +320,7 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
             if budget is not None and not self.ledger.steps:
                 budget.require_one(private.release)
             loader.ranks.agree(at_the_start(private))
-            agree_on_data(loader)
+            loader.compared = agree_on_data(loader)
         except BaseException:
             capture.remove()
             raise

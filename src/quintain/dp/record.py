@@ -37,7 +37,8 @@ ASSUMED = (
     "what stands in front of the private module and gives it its inputs learns nothing from these records: no plain optimiser trains it "
     "on this loss or another; list the parameters of all optimisers",
     "processes that train together hold the same records in the same order, so that each is in one of them alone; compared are the length, "
-    "the rows of subsets, tensors in memory, units, and 16 records as they are read: compare a hash of all records in each process",
+    "the rows of subsets, tensors in memory, units, and of 16 records as they are read those parts that come out alike when read again "
+    "(compared, of each run, says which do not): compare a hash of all records, before anything changes them, in each process",
     "weights that are loaded into a module, frozen ones, buffers and means of weights among them, cost what the ledger counts, or nothing "
     "on these records; compared are those of a whole checkpoint, and, means apart, those at the first step, get_epsilon() or "
     "save_checkpoint() after an optimiser's state was loaded: compare them with what the state's run ended with",
@@ -85,6 +86,7 @@ class RunRecord:
         loss_reduction: What losses are taken to be.
         expected_batch_size, records, steps_per_epoch: Public constants.
         sampling: How batches are drawn.
+        compared: What processes that train together have compared of their data.
         unit: Whose presence is hidden.
         noise: Where it comes from.
         probed: Whether examples were found to mix: a probe, not a proof.
@@ -103,6 +105,7 @@ class RunRecord:
     records: int
     steps_per_epoch: int
     sampling: str
+    compared: str
     unit: str
     noise: str
     probed: Probed
@@ -125,6 +128,7 @@ class RunRecord:
             records=loader.records,
             steps_per_epoch=loader.steps_per_epoch,
             sampling=loader.sampling,
+            compared=loader.compared,
             unit="record" if loader.units is None else loader.units.name,
             noise=noise,
             probed=optimizer.probe.found,

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -22,40 +23,72 @@ READ = 16
 """Records that are read and compared, where there are as many: the first, the last, and some between."""
 PARTS = 62
 """Parts of a record that are told apart (input, label, ...); later ones count as the last."""
+ALONE = "nothing: one process"
 HINT = ": random_split needs generator=torch.Generator().manual_seed(...), the same in each process, and lists of files need sorted()"
 
 
-def agree_on_data(loader: "SamplingLoader") -> None:
+def agree_on_data(loader: "SamplingLoader") -> str:
     """Check that the data of all processes are the same, as far as a look at them shows; one process alone reads nothing.
 
     Compared are the length, the rows of subsets, tensors in memory, units, and ``READ`` records. Those are read twice: a part of a
-    record that comes out otherwise in some process, such as a picture that is changed at random, is left out in all.
+    record that comes out otherwise in some process, such as a picture that is changed by draws of its own, cannot be compared and is
+    warned of.
+
+    Returns:
+        What was compared, for the record.
 
     Raises:
         PrivacyError: In each process, if they differ.
     """
     ranks = loader.ranks
     if ranks.size == 1:
-        return
+        return ALONE
     first, again = _read(loader), _read(loader)
     varies = sum(1 << part for part in {min(at, PARTS - 1) for at in first.keys() | again.keys() if first.get(at) != again.get(at)})
     for (other,) in (given[:1] for given in ranks.exchanged((varies,))):
         varies |= other
-    read = [part for at, part in sorted(first.items()) if not varies >> min(at, PARTS - 1) & 1]
+    kept = {at: part for at, part in sorted(first.items()) if not varies >> min(at, PARTS - 1) & 1}
+    read = [hashlib.sha256(b"".join(part)).hexdigest() for part in kept.values()]
     told = {"data set (lengths, rows of subsets, tensors)": _made_up(loader.dataset), "units": _units(loader), "records as read": read}
     ranks.agree({name: hashlib.sha256(text_of(value).encode()).hexdigest()[:16] for name, value in told.items()}, HINT)
+    return _said([at + 1 for at in range(PARTS) if varies >> at & 1], list(kept.values()), in_memory=_in_memory(loader.dataset))
 
 
-def _read(loader: "SamplingLoader") -> dict[int, str]:
-    """A hash of each part of some records, as the loop will get them."""
+def _said(left: list[int], kept: list[list[bytes]], *, in_memory: bool) -> str:
+    """What was compared; a warning where a part of the records was left out of it.
+
+    Args:
+        left: Numbers of the parts that were.
+        kept: Of each other part, a hash for each record that was read.
+        in_memory: Whether the data set is of tensors, which are compared whole.
+    """
+    if in_memory:
+        return "length, subsets, units, and all tensors in memory"
+    if not left:
+        return f"length, subsets, units, and {READ} records as they are read"
+    parts = f"part{'s' * (len(left) > 1)} {', '.join(map(str, left))} of a record"
+    known = any(2 * len(set(part)) > len(part) for part in kept)
+    rest = f"of {READ} records all but {parts}" if known else f"the records are not compared: all but {parts} has few values (labels, say)"
+    warnings.warn(
+        f"{parts} (1 is the input) came out otherwise when read again, so that processes could not compare their records by it ({rest}); "
+        "expected what changes records at random to draw from torch's, NumPy's or Python's own generator, or a look: compare hashes of "
+        f"all records, unchanged, in each process{HINT}",
+        UserWarning,
+        stacklevel=5,
+    )
+    return f"length, subsets and units; {rest}"
+
+
+def _read(loader: "SamplingLoader") -> dict[int, list[bytes]]:
+    """Of each part of some records, as the loop will get them, a hash a record."""
     size = loader.records if loader.units is None else loader.units.records
     rows = np.unique(np.r_[0, size - 1, np.random.default_rng(0).integers(size, size=max(0, READ - 2))])
-    parts: dict[int, hashlib._Hash] = {}
+    parts: dict[int, list[bytes]] = {}
     with _own_draws():
         for batch in loader.source.run(iter(np.split(rows, len(rows))), 0):
             for at, value in enumerate(_values(batch)):
-                parts.setdefault(at, hashlib.sha256()).update(value)
-    return {at: part.hexdigest() for at, part in parts.items()}
+                parts.setdefault(at, []).append(hashlib.sha256(value).digest())
+    return parts
 
 
 @contextmanager
@@ -108,6 +141,15 @@ def _made_up(dataset: Any) -> list[Any]:
     if isinstance(dataset, TensorDataset):
         return ["tensors", *map(_hash, dataset.tensors)]
     return [type(dataset).__qualname__, None if dataset is None else len(dataset)]
+
+
+def _in_memory(dataset: Any) -> bool:
+    """Whether a data set is made of tensors alone."""
+    if isinstance(dataset, Subset):
+        return _in_memory(dataset.dataset)
+    if isinstance(dataset, ConcatDataset):
+        return all(map(_in_memory, dataset.datasets))
+    return isinstance(dataset, TensorDataset)
 
 
 def _units(loader: "SamplingLoader") -> list[Any]:

@@ -84,7 +84,7 @@ class SamplingLoader(Fixed):
         self.stream, self.units, self.ranks = stream, units, ranks
         self.max_physical_batch = max_physical_batch
         self.dataset: Any = None
-        self.reproducible = False
+        self.reproducible, self.compared = False, ""
         # numbers of batches: the one in the user's hands, the latest that the loop is done with, the latest
         # that was stepped on
         self.draws = self.passed = self._spent = 0

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Set
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 import numpy as np
@@ -39,7 +40,7 @@ class Units:
         average: Whether w is one over the unit's records in the batch (else 1), so that many records do not weigh more.
 
     Raises:
-        DataError: If a record has no key, or one that is equal to itself alone, which would make a unit of each record.
+        DataError: If a record has no key, or one that is equal to itself alone (it holds NaN, say), which would make a unit of each record.
     """
 
     def __init__(self, keys: Iterable[Hashable], *, name: Unit = "patient", at_most: int | None = None, average: bool = False) -> None:
@@ -124,8 +125,26 @@ def _key(key: Any, at: int) -> Hashable:
 
 
 def _is_no_number(key: Any) -> bool:
-    """Whether it is NaN, or a tuple with one in it."""
-    return any(map(_is_no_number, key)) if isinstance(key, tuple) else bool(key != key)  # noqa: PLR0124
+    """Whether it is NaN, or one is in it: a copy is equal to it then, since that holds the same NaN, but no other key is."""
+    return any(bool(part != part) for part in _parts(key, set()))  # noqa: PLR0124
+
+
+def _parts(key: Any, seen: set[int]) -> Iterator[Any]:
+    """A key, what it holds, and what that holds: entries, or the fields that are compared."""
+    yield key
+    if type(key) in ATOMS or isinstance(key, (type, Tensor, np.ndarray)) or id(key) in seen:
+        return
+    seen.add(id(key))
+    held: Iterable[Any]
+    if isinstance(key, (tuple, list, Set)):
+        held = key
+    elif is_dataclass(key):
+        held = [getattr(key, field.name) for field in fields(key) if field.compare]
+    else:
+        slots = [name for kind in type(key).__mro__ for name in getattr(kind, "__slots__", ()) if hasattr(key, name)]
+        held = [*getattr(key, "__dict__", {}).values(), *(getattr(key, name) for name in slots)]
+    for part in held:
+        yield from _parts(part, seen)
 
 
 def augmented(loader: Loader, copies: int, transform: Callable[[Any], Any] | None = None) -> Loader:

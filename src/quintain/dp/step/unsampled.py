@@ -25,7 +25,7 @@ class Unsampled:
 
     sampling: Sampling = "full batch"
     piece, ranks = NOTHING, ALONE
-    steps_per_epoch = 1
+    steps_per_epoch, compared = 1, ""
     units = batch = handed = None
 
     def __init__(self, optimizer: "DPOptimizer", expected_batch_size: int | None, *, reproducible: bool) -> None:
