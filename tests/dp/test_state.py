@@ -2,8 +2,10 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -30,6 +32,7 @@ class Net(nn.Module):
         self.register_buffer("kept", torch.ones(size))
         self.table, self.notes = torch.ones(size), [torch.ones(6)]
         self.register_buffer("sparse", torch.eye(6).to_sparse())
+        self.records = np.zeros(3, dtype=[("sum", "f4"), ("name", "U4")])
         self.box, self.array = SimpleNamespace(sum=torch.ones(6), inner=[Slot(torch.ones(6))]), torch.ones(6).numpy()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,6 +64,13 @@ WAYS = {
     "an object in an object": (lambda net, x: net.box.inner[0].sum.data.add_(x.sum(0)), "attribute 'box.inner.0.sum'"),
     "a sparse buffer": (lambda net, x: net.sparse._values().add_(x.sum()), "attribute 'sparse.values'"),
     "an array": (lambda net, x: net.array.__setitem__(slice(6), x.sum(0)), "attribute 'array'"),
+    "an array of objects": (_set("held", lambda x: np.array([x.sum(0), None], dtype=object)), "attribute 'held.0'"),
+    "an array of records": (lambda net, x: net.records["sum"].__setitem__(0, float(x.sum())), "attribute 'records'"),
+    "an array of words": (_set("held", lambda x: np.array([str(float(x.sum()))])), "attribute 'held'"),
+    "a read-only array": (_set("held", lambda x: np.frombuffer(x.sum(0).numpy().tobytes(), dtype=np.float32)), "attribute 'held'"),
+    "an argument given beforehand": (_set("held", lambda x: partial(torch.add, x.sum(0))), "attribute 'held.1'"),
+    "what a function closes over": (_set("held", lambda x: lambda: x), "attribute 'held.0'"),
+    "a function's default": (_set("held", lambda x: lambda given=x: given), "attribute 'held.0'"),
     "one that goes": (lambda net, x: vars(net).pop("table", None), "attribute 'table'"),
 }
 
@@ -137,10 +147,12 @@ def test_which_passes_are_looked_at_follows_from_the_key_alone() -> None:
 def test_what_changes_nothing_trains(private) -> None:
     def same(net: Net, x: Tensor) -> None:
         net.kept.copy_(net.kept.clone())
-        net.table, net.fresh = net.table.clone(), None
+        net.table, net.fresh, net.records = net.table.clone(), None, net.records.copy()
+        net.bound = partial(torch.add, net.table.clone())
         net.passes = getattr(net, "passes", 0) + 1
 
     plain = Net(same)
+    plain.bound = partial(torch.add, plain.table.clone())
     plain.kept[0] = math.nan
     plain.norm = nn.BatchNorm1d(6).requires_grad_(False).eval()
     low = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 2))

@@ -23,8 +23,9 @@ ASSUMED = (
     "print what it hands to the module, and compare it to what the loader yielded last",
     "a gradient does not depend on the size of its batch, of which its last digits in floating point do, and the more so the fewer bits "
     "passes run in (TF32, autocast to bfloat16): leave a record out of a batch, and compare the gradients of the others",
-    "no pass writes state that is no tensor or array held by a module or its attributes, such as numbers, files and globals: read each "
-    "forward() for what it assigns, or compare copy.deepcopy(vars(module)) before and after a pass",
+    "no pass writes state that is no tensor or array held by a module or its attributes: numbers (of Python, NumPy or others), bytes, "
+    "files, globals, iterators, large arrays that are read-only, and what objects more than four deep, bound methods or compiled classes "
+    "hold: read each forward() for what it assigns, or compare copy.deepcopy(vars(module)) before and after a pass",
     "the number of records, the expected batch, the steps and all settings are public, and were not chosen on these data: write the plan "
     "down before the first step, and compare the record to it",
     "the number of classes, which shows in the shape of the weights, is public and was not read off these labels: write the classes down "

@@ -4,6 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -56,7 +57,8 @@ class Snapshot:
 
 
 class StateGuard:
-    """Refuses a pass that writes parameters, buffers, or tensors that modules hold as plain attributes, also in lists, dicts and objects.
+    """Refuses a pass that writes parameters, buffers, or tensors and arrays that modules hold as plain attributes, also in lists, dicts,
+    objects and functions (bound beforehand, or closed over).
 
     Values are compared before the forward pass, after it, and before the step, whatever way they were written: ``.data`` and views of
     NumPy included. Small tensors are compared at every pass; large ones at the first passes and then at random, and else by what torch
@@ -199,21 +201,24 @@ class StateGuard:
 
 
 def _held(name: str, value: Any, reached: set[int], *, close: bool, objects: int) -> Iterator[tuple[str, Tensor]]:
-    """Tensors in an attribute: itself, what lists and dicts in it hold, and, in a close look, the attributes of an object."""
+    """Tensors in an attribute: itself, what lists, dicts and functions in it hold, and, in a close look, the attributes of an object."""
     if isinstance(value, Tensor):
         yield from _parts(name, value)
         return
-    if isinstance(value, np.ndarray):
-        if value.dtype.kind in "biufc" and value.flags.writeable:
-            yield name, torch.from_numpy(value)
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        yield from _array(name, value)
         return
     if _plain(value) or id(value) in reached:
         return
     inside: list[tuple[Any, Any]]
     if isinstance(value, (list, tuple, deque, set, frozenset)):
         inside = list(enumerate(value)) if close or len(value) <= FEW else []
+    elif isinstance(value, np.ndarray):
+        inside = list(enumerate(value.flat)) if close or value.size <= FEW else []
     elif isinstance(value, Mapping):
         inside = list(value.items()) if close or len(value) <= FEW else []
+    elif isinstance(value, (partial, FunctionType)):
+        inside, objects = list(enumerate(_bound(value))), 0
     elif objects and not isinstance(value, OPAQUE):
         slots = [key for kind in type(value).__mro__ for key in _names(getattr(kind, "__slots__", ())) if hasattr(value, key)]
         inside = [*getattr(value, "__dict__", {}).items(), *((key, getattr(value, key)) for key in slots)]
@@ -223,6 +228,34 @@ def _held(name: str, value: Any, reached: set[int], *, close: bool, objects: int
     reached.add(id(value))
     for key, part in inside:
         yield from _held(f"{name}.{key}", part, reached, close=close, objects=objects)
+
+
+def _array(name: str, value: np.ndarray[Any, Any]) -> Iterator[tuple[str, Tensor]]:
+    """The numbers of an array, which share its memory where they can; of a large one that cannot be written, none."""
+    if not value.flags.writeable:
+        if value.size > SMALL:
+            return
+        value = value.copy()
+    try:
+        yield name, torch.from_numpy(value)
+    except (TypeError, ValueError):
+        # records, texts, times, other widths or orders of bytes
+        if not value.dtype.hasobject:
+            yield name, torch.from_numpy(np.ascontiguousarray(value).reshape(-1).view(np.uint8))
+
+
+def _bound(function: "partial[Any] | FunctionType") -> Iterator[Any]:
+    """What a function keeps: arguments that are given beforehand, and what it has closed over."""
+    if isinstance(function, partial):
+        yield from (function.func, *function.args, *function.keywords.values())
+        return
+    yield from function.__defaults__ or ()
+    for cell in function.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:
+            # nothing is in it yet
+            continue
 
 
 def _plain(value: Any) -> bool:
