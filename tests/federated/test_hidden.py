@@ -10,6 +10,7 @@ from quintain.core.statistics import binomial_tail
 from quintain.federated import FederatedPlan, hidden, secure_sum, split, train, verify_hidden
 from quintain.federated.secagg import client, masks
 from quintain.federated.secagg.encoding import WORD
+from quintain.federated.secagg.secret import Secret
 from quintain.training import Recipe
 from tests.federated.test_federated_loop import blobs, linear
 
@@ -103,6 +104,33 @@ def test_a_self_mask_whose_seed_is_the_mask_key_stops_the_training_that_users_ru
     monkeypatch.setattr(client, "draw", lambda *_: next(masks_of))
     with pytest.raises(SpecificationFailure, match="words come out right"):
         run(linear(), **drop)
+
+
+@pytest.mark.parametrize("reused", [False, True], ids=["fresh keys", "keys of the round before"])
+def test_a_mask_key_that_an_earlier_round_revealed_stops_the_training_that_users_run(reused, monkeypatch):
+    """Who fell silent in the first round is asked for its mask key by its peers; in the second it lays its vector open."""
+    fresh, keys = client.fresh_key, []
+
+    def kept(entropy):
+        key = fresh(entropy)
+        place = len(keys) - 10  # five sites draw a channel key and a mask key each
+        keys.append(bytes(key.peek()) if place < 0 or place % 2 == 0 or not reused else keys[place])
+        return Secret(keys[-1])
+
+    monkeypatch.setattr(client, "fresh_key", kept)
+    plan = FederatedPlan(2, Recipe(epochs=1, batch_size=10_000, learning_rate=0.1, optimizer="sgd"))
+    sites, rounds = split(blobs(), 5, least=10, least_per_class=1).sites, []
+
+    def trained():
+        train(sites, linear(), plan, drop={0: ("hospital-2", "masked")}, on_round=lambda facts, _: rounds.append(facts))
+
+    if reused:
+        with pytest.raises(SpecificationFailure, match="gives away the vector of 'hospital-2'"):
+            trained()
+        assert len(rounds) == 1
+    else:
+        trained()
+        assert [facts.dropped for facts in rounds] == [("hospital-2",), ()]
 
 
 def test_a_stream_that_starts_again_shows_in_a_vector_that_is_longer(monkeypatch):

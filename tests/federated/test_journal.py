@@ -175,6 +175,34 @@ def test_a_second_sum_over_one_model_under_other_terms_is_refused(change):
     assert sum_words(again, sites.identities, sites.words, {}, journals=sites.journals).exact
 
 
+def test_a_second_sum_over_one_model_under_another_cap_of_hidden_weights_is_refused():
+    weights = {f"site-{i}": 10 + i for i in range(5)}
+    sites, vectors = Sites(weights=weights), np.random.default_rng(0).uniform(-1, 1, (5, 40))
+    assert sites.sum().exact
+    terms = replace(sites.terms(), encoding=replace(sites.encoding, cap=32))
+    words = {name: terms.encoding.quantise(vectors[i], weights[name]) for i, name in enumerate(sites.names)}
+    with pytest.raises(RoundAbandonedError, match=r"0 of 5 sites signed .* under other terms"):
+        sum_words(terms, sites.identities, words, {}, journals=sites.journals)
+
+
+@pytest.mark.parametrize("lie", [2001, -2001])
+def test_a_lie_between_what_survivors_and_what_all_sites_may_send_is_refused(lie):
+    """Site-0 may send 1000, the others 500 each: of those four alone no entry is beyond 2000, though all five may come to 3000."""
+    sites = Sites()
+    largest = {name: 1000 if name == "site-0" else 500 for name in sites.names}
+
+    def asked(entry):
+        honest = {name: sites.encoding.quantise(np.zeros(40)) for name in sites.names}
+        sent = np.zeros(40, np.int64)
+        sent[7] = entry
+        words = honest | {"site-3": sent.astype(np.uint32)}
+        return sum_words(sites.terms(), sites.identities, words, {0: Stage.MASKED}, journals=sites.journals, largest=largest)
+
+    assert asked(2000 * np.sign(lie)).integers[7] == 2000 * np.sign(lie)
+    with pytest.raises(RoundAbandonedError, match=f"entry 7 of the sum is {lie} grid steps; expected at most 2000"):
+        asked(lie)
+
+
 @pytest.mark.parametrize("gone", [["site-0"], ["site-4"]])
 def test_a_first_sum_without_a_site_bars_the_sum_with_it_too(gone):
     sites = Sites()

@@ -163,6 +163,15 @@ def test_the_bound_is_what_the_largest_honest_vectors_add_up_to_but_for_rounding
             encoding.check_sum(np.array([sign * (bound + 1), sum(weights)]), 3)
 
 
+def test_a_sum_at_full_weights_is_bounded_as_a_plain_one():
+    """Roundings of what is no fraction of the clip are none, so that no half step a vector is left free."""
+    encoding = Encoding(1, 1.0, 1000, 3, cap=4)
+    assert encoding.largest_sum(3, 12) == 3 * encoding.largest == 3000
+    encoding.check_sum(np.array([-3000, 12]), 3)
+    with pytest.raises(ProtocolError, match="is 3001 grid steps; expected at most 3000"):
+        encoding.check_sum(np.array([3001, 12]), 3)
+
+
 def test_a_plain_sum_is_bounded_by_the_vectors_that_are_in_it():
     encoding = Encoding(2, 1.0, 1000, 5)
     encoding.check_sum(np.array([0, -3000]), 3)
