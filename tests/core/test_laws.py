@@ -4,9 +4,24 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import binom, chi2, norm
+from scipy.stats import binom, chi2, halfnorm, kstest, norm
 
-from quintain.core.laws import BEYOND, cosine_p, crowded_p, mixed_sum_p, normal_p, repeated_p, shape_p, spread_p, tails_p
+from quintain.core.laws import (
+    BEYOND,
+    anew,
+    cosine_p,
+    crowded_p,
+    exact_p,
+    from_mean,
+    mixed_sum_p,
+    normal_p,
+    ranked,
+    repeated_p,
+    shape_p,
+    sizes,
+    spread_p,
+    tails_p,
+)
 
 RUNS = 2000
 
@@ -142,3 +157,53 @@ def test_the_bound_on_a_correlation_holds_where_it_can_be_worked_out():
 
 def test_a_series_that_is_no_number_has_no_p_value_that_passes():
     assert not repeated_p(np.full(50, np.nan))[0] >= 1e-9
+
+
+def test_ranks_of_sums_of_squares_and_of_sizes_are_those_of_normal_numbers():
+    counts, totals = np.array([1.0, 7.0, 1e6]), np.array([0.3, 9.0, 1.001e6])
+    np.testing.assert_allclose(ranked(totals, counts), norm.ppf(chi2.cdf(totals, counts)), rtol=1e-6)
+    assert ranked(np.array([0.0, 1e9]), np.array([5.0, 5.0])).tolist() == [-37.0, 37.0]
+    z = np.array([-3.0, -0.2, 0.1, 2.0])
+    np.testing.assert_allclose(sizes(z), norm.ppf(2 * norm.cdf(np.abs(z)) - 1), rtol=1e-9)
+    assert np.isfinite(sizes(np.array([0.0, 1e3]))).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 9), (5, 9), (9, 9), (9, 4)])
+def test_what_is_new_in_each_row_is_its_distance_from_all_before_it(shape):
+    z = np.random.default_rng(0).standard_normal(shape)
+    rows = z if shape[0] <= shape[1] else z.T
+    left = []
+    for i, row in enumerate(rows):
+        rest = row - rows[:i].T @ np.linalg.lstsq(rows[:i].T, row, rcond=None)[0] if i else row
+        left.append(norm.ppf(chi2.cdf(rest @ rest, rows.shape[1] - i)))
+    np.testing.assert_allclose(anew(z), left, rtol=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 3, 200])
+def test_normal_numbers_are_as_rarely_too_far_or_too_exact_as_they_say(count):
+    rng = np.random.default_rng(count)
+    p_values = [exact_p([x, x[:1], anew(rng.standard_normal((3, 5)))])[0] for x in rng.standard_normal((RUNS, count))]
+    for level in (0.5, 0.1, 0.01):
+        assert share_below(level, p_values) <= level + 5 * math.sqrt(level / RUNS)
+
+
+def test_numbers_that_are_too_exact_are_as_wrong_as_numbers_that_are_too_far():
+    x = np.random.default_rng(0).standard_normal(400)
+    assert exact_p([x])[0] > 0.01
+    for wrong in (0.6 * x, 1.5 * x, x + 0.5, np.where(np.arange(400) == 7, 1e-13, x), np.where(np.arange(400) == 7, 9.0, x), np.zeros(3)):
+        assert exact_p([x[:5], wrong])[0] < 1e-8
+    assert exact_p([np.full((2, 30), 1.0) * np.abs(x[:30])])[0] < 1e-8
+    assert exact_p([np.array([1e-4, -1e-4])])[0] == pytest.approx(6 * chi2.cdf(2e-8, 2), rel=1e-6)
+    assert exact_p([np.array([np.nan, 1.0])])[0] == 0
+
+
+@pytest.mark.parametrize("count", [1, 40, 5000])
+def test_sums_of_squares_are_as_rarely_near_their_mean_as_they_say(count):
+    counts = np.full(RUNS, float(count))
+    totals = chi2.rvs(count, size=RUNS, random_state=np.random.default_rng(count))
+    near, far = from_mean(totals, counts), np.abs(totals - count)
+    assert kstest(near, halfnorm.cdf).pvalue > 1e-6
+    assert (np.argsort(near) == np.argsort(far)).all()
+    assert from_mean(counts[:1], counts[:1])[0] == 0
+    p_values = [exact_p([ranked(x, counts[:4])], [from_mean(x, counts[:4])])[0] for x in totals.reshape(-1, 4)]
+    assert share_below(0.1, p_values) <= 0.1 + 5 * math.sqrt(0.1 / len(p_values))

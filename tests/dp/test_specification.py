@@ -9,15 +9,18 @@ from torch import nn
 from quintain.dp import PrivatePlan, fit
 from quintain.dp.gradients import forms
 from quintain.dp.gradients.passes import Pass
+from quintain.dp.own_net import BLOCK, noise_of_net, sensitivity_of_net
+from quintain.dp.replay import Drift, Replay, weights_measurement
 from quintain.dp.rules import RULES
 from quintain.dp.rules.convolutions import Filters
-from quintain.dp.specification import BLOCK, _sensitivity, inclusion_measurements, noise_of_net, sensitivity_of_net
+from quintain.dp.specification import _sensitivity, inclusion_measurements, measurements
 from quintain.dp.specimens import EveryLayer, hostile_records, layers_without_gradient
 from quintain.dp.step import clipping, optimizer
 from quintain.dp.step.noise import Stream
 from quintain.dp.step.sums import FloatSums
 from quintain.dp.training.features import Features
 from quintain.dp.ways import WAYS, Watched
+from quintain.results.specification import Measurement, judged
 
 PLAN = PrivatePlan(noise_multiplier=1.5, max_grad_norm=0.7, expected_batch_size=8, steps=4, rate=0.1)
 KINDS = sorted((kind for kind in RULES if kind.__module__.startswith("torch.")), key=lambda kind: kind.__name__)
@@ -200,8 +203,8 @@ def records(count=40):
 def test_the_noise_of_a_net_is_measured_on_all_of_its_weights_and_the_net_stays_as_it_is(monkeypatch):
     net = net_of_two_parts()
     before = [p.clone() for p in net.parameters()]
-    found, elsewhere = noise_of_net(net, records(), PLAN)
-    assert min(found.p_value, elsewhere.p_value) > 1e-6
+    found, *others = noise_of_net(net, records(), PLAN)
+    assert min(one.p_value for one in (found, *others)) > 1e-6
     assert f"noise of {sum(p.numel() for p in net.parameters())} weights" in found.what
     assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
     real = Stream.add_normal
@@ -221,7 +224,7 @@ def test_noise_of_a_net_that_begins_anew_for_each_parameter_is_seen(monkeypatch)
             Stream(key).add_normal(part, scale, by)
 
     monkeypatch.setattr(FloatSums, "release", anew)
-    spread, elsewhere = noise_of_net(nn.Sequential(nn.Linear(4, 64), nn.Linear(64, 64), nn.Linear(64, 64)), records(), PLAN)
+    spread, *_, elsewhere, _ = noise_of_net(nn.Sequential(nn.Linear(4, 64), nn.Linear(64, 64), nn.Linear(64, 64)), records(), PLAN)
     assert spread.p_value > 1e-9
     assert elsewhere.p_value < 1e-9
     assert "4160 numbers further on" in elsewhere.what
@@ -253,3 +256,93 @@ def test_few_batches_raise_no_alarm_by_a_law_that_holds_for_many():
         batches = [np.flatnonzero(rng.random(30) < 0.1) for _ in range(5)]
         lowest = min(lowest, *(found.p_value for found in inclusion_measurements(batches, 30, 0.1)))
     assert lowest > 1e-6
+
+
+def made_exact(monkeypatch, change):
+    """Noise that is changed before it is added: ``change`` of the numbers of each parameter, or of all as one."""
+
+    def release(sums, stream, scale, by):
+        z = stream.normal(len(sums.flat), sums.flat.dtype)
+        sums.flat.add_(change(z, [p.numel() for p in sums._parameters]), alpha=scale).mul_(1 / by)
+
+    monkeypatch.setattr(FloatSums, "release", release)
+
+
+EXACT = {
+    "one length": (lambda z, _: z * (len(z) ** 0.5 / z.norm()), {"squares"}),
+    "one mean and spread": (lambda z, _: (z - z.mean()) / z.std(correction=0), {"sums", "squares"}),
+    "one mean of each parameter": (lambda z, parts: torch.cat([one - one.mean() for one in z.split(parts)]), {"sums"}),
+    "one length of each parameter": (
+        lambda z, parts: torch.cat([one * (len(one) ** 0.5 / one.norm()) for one in z.split(parts)]),
+        {"squares"},
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", EXACT)
+def test_noise_of_a_net_that_comes_out_too_exactly_is_seen(fault, monkeypatch):
+    change, expected = EXACT[fault]
+    made_exact(monkeypatch, change)
+    found = {one.name: one for one in judged(noise_of_net(nn.Sequential(nn.Linear(4, 64), nn.Linear(64, 10)), records(), PLAN))}
+    assert {name for name, one in found.items() if not one.passed} == {f"noise of the net, {one}" for one in expected}
+
+
+class Times(nn.Module):
+    """A layer whose outputs are multiplied."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.layer, self.factor = nn.Linear(100, 3), factor
+
+    def forward(self, x):
+        return self.layer(x.flatten(1)) * self.factor
+
+
+@pytest.mark.parametrize("factor", [torch.nan, 0.0])
+def test_a_net_whose_records_have_no_gradient_is_not_measured(factor):
+    assert sensitivity_of_net(Times(factor), (1, 10, 10), PLAN) is None
+    assert sensitivity_of_net(Times(1.0), (1, 10, 10), PLAN).p_value == 1
+
+
+@pytest.mark.parametrize("plan", [PLAN, replace(PLAN, steps=30, rate=2.0, momentum=0.9, ema=0.9)], ids=["plain", "momentum and mean"])
+def test_weights_are_where_the_releases_lead(plan):
+    net, drifts = net_of_two_parts(), []
+    replay = Replay(net.parameters(), plan)
+    fit(net, records(), plan, on_step=lambda _step, release: drifts.append(replay.step(release)))
+    drifts.append(replay.end())
+    assert weights_measurement(drifts).p_value == 1
+    with torch.no_grad():
+        net[2].bias[0] += 1e-2
+    assert weights_measurement([*drifts, replay.end()]).p_value == 0
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_weights_that_move_by_other_than_what_was_released_are_seen(way, monkeypatch):
+    real = torch.optim.sgd.sgd
+
+    def weights():
+        return next(one for one in measurements(PLAN, 40, ways=[way]) if one.name == f"weights, {way}")
+
+    monkeypatch.setattr("quintain.dp.specification._sensitivity", lambda *_: Measurement("sensitivity", 0.0, 0.0, 1.0, "left out"))
+    monkeypatch.setattr("quintain.dp.specification._inclusion", lambda *_: ())
+    assert weights().p_value == 1
+    monkeypatch.setattr(torch.optim.sgd, "sgd", lambda *given, lr, **words: real(*given, lr=0.99 * lr, **words))
+    assert weights().p_value == 0
+
+
+def test_weights_whose_rounding_hides_the_noise_are_not_measured_unless_they_are_further_off():
+    assert weights_measurement([Drift(0.5, 1.0, 2.0)]) is None
+    assert weights_measurement([Drift(1.5, 1.0, 2.0)]).p_value == 0
+    assert weights_measurement([Drift(0.1, 0.2, 2.0)]).p_value == 1
+    assert weights_measurement([Drift(float("nan"), 0.2, 2.0)]).p_value == 0
+    net = nn.Linear(4, 2).bfloat16()
+    plan = replace(PLAN, expected_batch_size=40, noise_multiplier=0.1)
+    drifts, replay = [], Replay(net.parameters(), plan)
+    fit(
+        net,
+        Features(records().x.bfloat16(), records().y),
+        plan,
+        on_step=lambda _step, release: drifts.append(replay.step(release)),
+    )
+    assert all(one.apart <= one.allowed for one in drifts)
+    assert weights_measurement(drifts) is None

@@ -64,6 +64,12 @@ def without_sensitivity(monkeypatch):
     monkeypatch.setattr("quintain.dp.specification._sensitivity", lambda *_: nothing)
 
 
+@pytest.fixture
+def noise_alone(monkeypatch, without_sensitivity):
+    """The measurements of noise on a made-up net, without the others."""
+    monkeypatch.setattr("quintain.dp.specification._inclusion", lambda *_: ())
+
+
 @pytest.fixture(scope="module")
 def audited():
     """At a rate of 1/4, each canary is drawn in 40 steps but for a chance of 1e-5, so that the control shows what it can."""
@@ -194,7 +200,7 @@ def silent(monkeypatch, trainings=99):
 def unmeasured(monkeypatch):
     """What the audit shows by itself, as if nobody had measured the mechanism."""
     monkeypatch.setattr("quintain.evaluate.privacy.measurements", lambda *_plan, **_words: ())
-    monkeypatch.setattr("quintain.evaluate.privacy._measured", lambda *_run: ())
+    monkeypatch.setattr("quintain.evaluate.privacy._measured", lambda *_run: ((), ()))
 
 
 def test_crossings_are_repeated_with_fresh_coins_until_they_contradict(monkeypatch):
@@ -308,9 +314,10 @@ def test_mutant_one_step_in_twenty_without_noise(monkeypatch, run_alone):
 
 
 def test_mutant_turns_of_the_counter_that_overlap(monkeypatch, run_alone):
-    """Each step's noise is that of the one before, 64 numbers further on, as long as the two meet."""
+    """Each step's noise is that of the one before, 64 numbers further on, as long as the two meet and no key is kept."""
     stream_fault(monkeypatch, "seek", lambda _real, stream, turn: stream._begin(turn << 4))
-    assert "canary noise elsewhere" in failed(audit(QUICK))
+    wide = nn.Sequential(nn.Linear(12, 60), nn.Linear(60, 2))
+    assert "noise of the net elsewhere" in failed(audited_outcome(wide, data(), QUICK, canaries=300))
 
 
 def test_mutant_noise_with_a_largest_value(monkeypatch, run_alone):
@@ -366,6 +373,101 @@ def test_what_a_plan_without_strength_adds_is_not_measured(run_alone):
     assert failed(outcome) == set()
     assert not any(test.name == "canary push" for test in outcome.result.mechanism_tests)
     assert any("what they add was not measured" in note for note in outcome.notes)
+
+
+def test_mutant_weights_that_move_by_sums_without_noise(monkeypatch, run_alone):
+    """What is handed out as released has its noise; the weights moved without it."""
+    from quintain.dp.step.optimizer import DPOptimizer
+
+    real = DPOptimizer._release
+
+    def kept(self):
+        self._clean = [part / self.expected_batch_size for part in self._sums.by_parameter.values()]
+        real(self)
+
+    def step(self, closure=None):
+        assert self.pre_step()
+        noisy = [p.grad for p in self.params]
+        for p, clean in zip(self.params, self._clean, strict=True):
+            p.grad = clean
+        self._written.remember()
+        self.inner.step()
+        for p, grad in zip(self.params, noisy, strict=True):
+            p.grad = grad
+        self._ready = False
+        self._written.remember()
+
+    monkeypatch.setattr(DPOptimizer, "_release", kept)
+    monkeypatch.setattr(DPOptimizer, "step", step)
+    assert failed(audit(QUICK)) == {"weights, audited run"}
+
+
+def test_mutant_an_average_of_weights_that_is_none(monkeypatch, run_alone):
+    from quintain.dp.training.ema import EMA
+
+    monkeypatch.setattr(EMA, "apply", lambda _self: None)
+    assert failed(audit(QUICK)) == {"weights, audited run"}
+
+
+def test_mutant_no_noise_where_the_key_is_kept_as_in_privatize(monkeypatch, run_alone):
+    from quintain.dp.step.optimizer import DPOptimizer
+
+    real = DPOptimizer._noise
+    monkeypatch.setattr(DPOptimizer, "_noise", lambda self, turn: None if self._kept_key else real(self, turn))
+    assert failed(audit(QUICK)) >= {"canary noise", "noise of the net"}
+
+
+def exactly(monkeypatch, change):
+    """Noise that is changed before it is added."""
+    from quintain.dp.step.sums import FloatSums
+
+    def release(sums, stream, scale, by):
+        if stream is None:
+            return sums.flat.mul_(1 / by)
+        z = stream.normal(len(sums.flat), sums.flat.dtype)
+        return sums.flat.add_(change(z, sums), alpha=scale).mul_(1 / by)
+
+    monkeypatch.setattr(FloatSums, "release", release)
+
+
+TOO_EXACT = {
+    "of one length": (lambda z, _: z * (len(z) ** 0.5 / z.double().norm()), {"noise, squares, fit"}),
+    "of one mean and spread": (lambda z, _: (z - z.mean()) / z.std(), {"noise, sums, fit", "noise, squares, fit"}),
+    "of one mean in each parameter": (
+        lambda z, sums: torch.cat([one - one.mean() for one in z.split([p.numel() for p in sums._parameters])]),
+        {"noise, sums, fit", "noise of the net, sums"},
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", TOO_EXACT)
+def test_mutant_noise_that_comes_out_too_exactly(fault, monkeypatch, noise_alone):
+    change, expected = TOO_EXACT[fault]
+    exactly(monkeypatch, change)
+    with pytest.raises(SpecificationFailure):
+        alarm(outcome := audit(QUICK))
+    assert failed(outcome) >= expected
+
+
+def test_mutant_sizes_of_the_noise_that_come_again_with_fresh_signs_from_the_fourth_step_on(monkeypatch, run_alone):
+    drawn = {}
+
+    def again(z, sums):
+        last, drawn[sums] = drawn.get(sums, []), [*drawn.get(sums, []), z]
+        return last[-1].abs() * z.sign() if len(last) >= 4 and len(last) % 2 else z
+
+    exactly(monkeypatch, again)
+    assert failed(audit(QUICK)) >= {"canary noise without signs between steps, even", "canary noise without signs of two steps"}
+
+
+def test_a_net_without_gradients_says_that_its_clipping_was_not_measured(run_alone):
+    class Nowhere(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) * torch.nan
+
+    outcome = audited_outcome(Nowhere(12, 2), data(), QUICK, canaries=300)
+    assert not any(test.name == "sensitivity of the net" for test in outcome.body.specification)
+    assert any("clipping was not measured" in note for note in outcome.notes)
 
 
 @pytest.mark.xdist_group("audited")

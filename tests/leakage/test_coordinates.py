@@ -45,7 +45,7 @@ def test_p_values_are_as_small_as_they_should_be(steps, canaries, rate, sigma):
 
 def test_the_whole_level_is_shared():
     assert FALSE_ALARM == 1e-6
-    assert len(coordinate_measurements(run(), sample_rate=RATE, noise_multiplier=SIGMA, canary_size=UNIT, max_grad_norm=CLIP)) == 14
+    assert len(coordinate_measurements(run(), sample_rate=RATE, noise_multiplier=SIGMA, canary_size=UNIT, max_grad_norm=CLIP)) == 23
 
 
 def white(seed=1):
@@ -82,7 +82,37 @@ def sliding():
     return np.stack([stream[70 * step : 70 * step + CANARIES] for step in range(STEPS)])
 
 
+def signed_anew(step, of):
+    """One step has the sizes of another, with signs of its own."""
+    noise = white()
+    noise[step] = np.abs(noise[of]) * np.sign(noise[step])
+    return noise
+
+
+def combined():
+    """A step's noise is put together from that of the fifty before it, of each a little."""
+    noise = white()
+    weights = np.random.default_rng(2).standard_normal(50)
+    noise[50] = weights @ noise[:50] / np.linalg.norm(weights)
+    return noise
+
+
+def made_exact(axis, *, mean):
+    """The noise of canaries left out comes to exactly 0, or its sum of squares to their number: in each step, or over all steps."""
+    noise, out = white(), ~run().included
+    part = noise[:, out]
+    part = part - part.mean(axis=axis, keepdims=True) if mean else part / np.sqrt(np.square(part).mean(axis=axis, keepdims=True))
+    noise[:, out] = part
+    return noise
+
+
 FAULTS = {
+    "signs alone are new in a step": (run(noise=signed_anew(41, 3)), {"canary noise without signs of two steps"}),
+    "a step that is a combination of others": (run(noise=combined()), {"canary noise anew"}),
+    "sums of steps that are exact": (run(noise=made_exact(1, mean=True)), {"canary noise sums"}),
+    "squares of steps that are exact": (run(noise=made_exact(1, mean=False)), {"canary noise squares"}),
+    "sums of canaries that are exact": (run(noise=made_exact(0, mean=True)), {"canary noise sums"}),
+    "squares of canaries that are exact": (run(noise=made_exact(0, mean=False)), {"canary noise squares"}),
     "one step without noise": (run(noise=without(17)), {"canary noise of each step"}),
     "one step with twice the noise": (run(noise=white() * (1 + (np.arange(STEPS) == 17))[:, None]), {"canary noise of each step"}),
     "noise with a largest value": (run(noise=white().clip(-2.5, 2.5)), {"canary noise tails"}),

@@ -1,6 +1,7 @@
 """Two-sided p-values of samples under the law they should follow; exact unless a docstring says otherwise."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,80 @@ def spread_p(mean_square: float, count: int) -> tuple[float, float]:
 
     total = count * mean_square
     return 2 * float(min(chdtr(count, total), chdtrc(count, total), 0.5)), (mean_square - 1) * math.sqrt(count / 2)
+
+
+LARGEST = 37.0
+"""Normal numbers beyond this have probabilities that no number of a computer holds."""
+
+
+def ranked(totals: Numbers, counts: Numbers) -> Numbers:
+    """Sums of squares of ``counts`` standard normal numbers, each replaced by the standard normal number of the same rank."""
+    from scipy.special import chdtr, chdtrc, ndtri
+
+    below, above = chdtr(counts, totals), chdtrc(counts, totals)
+    return np.clip(np.where(below < above, ndtri(below), -ndtri(above)), -LARGEST, LARGEST)
+
+
+def from_mean(totals: Numbers, counts: Numbers) -> Numbers:
+    """How far such sums are from ``counts``, their mean, each as the half-normal number of the same rank: 0 where it is exactly that."""
+    from scipy.special import chdtr, chdtrc, erfinv, ndtri
+
+    low, high = np.maximum(2 * counts - totals, 0.0), totals
+    low, high = np.minimum(low, high), np.maximum(low, high)
+    within, beyond = chdtr(counts, high) - chdtr(counts, low), chdtr(counts, low) + chdtrc(counts, high)
+    return np.where(within < 0.5, math.sqrt(2) * erfinv(np.clip(within, 0.0, 0.5)), np.minimum(-ndtri(beyond / 2), LARGEST))
+
+
+def sizes(z: Numbers) -> Numbers:
+    """Standard normal numbers without their signs, each replaced by the standard normal number of the same rank."""
+    from scipy.special import erfc, ndtri
+
+    return np.clip(-ndtri(erfc(np.abs(z) / math.sqrt(2))), -LARGEST, LARGEST)
+
+
+def anew(z: Numbers) -> Numbers:
+    """What is new in each row (or column, if there are fewer), and no combination of those before; standard normal numbers, by its length.
+
+    Of rows of n independent standard normal numbers, the squared distance of the i-th from the space of all before it is chi-square of
+    n - i + 1 degrees of freedom, and these distances are independent.
+
+    Source: Bartlett's decomposition; Muirhead, Aspects of Multivariate Statistical Theory, 1982, theorem 3.2.14.
+    """
+    z = z if len(z) <= z.shape[1] else z.T
+    lengths = np.diagonal(np.linalg.qr(z.T, mode="r"))
+    return ranked(np.square(lengths), z.shape[1] - np.arange(len(z), dtype=np.float64))
+
+
+def exact_p(groups: Sequence[Numbers], near: Sequence[Numbers] | None = None) -> tuple[float, float]:
+    """The p-value of groups of standard normal numbers, where too exact is as wrong as too far; with a root mean square.
+
+    Numbers of a group are independent; groups may be of the same numbers. Of each are looked at: the sum; the sum of squares, from 0 and
+    from the mean of its column; the farthest number; the nearest one; and the sum of squares once more, of how near they are. What is given
+    is the smallest of these six p-values, times how many there are of all groups, and the root mean square of its group.
+
+    Args:
+        groups: Numbers, or tables of them whose columns hold what may have a common value.
+        near: Distances from what noise comes to on average, as half-normal numbers: 0 where it always comes to exactly that. By default of
+            the numbers from 0; for sums of squares, whose median is not their mean, ``from_mean``.
+    """
+    from scipy.special import chdtr, erf
+
+    found = []
+    for x, apart in zip(groups, map(np.abs, groups) if near is None else near, strict=True):
+        mean_square, columns = float(np.square(x).mean()), x.size // len(x)
+        rest = (len(x) - 1) * columns
+        steady = float(np.square(x - x.mean(axis=0)).sum())
+        p_values = (
+            normal_p(float(x.sum()) / math.sqrt(x.size)),
+            spread_p(mean_square, x.size)[0],
+            spread_p(steady / rest, rest)[0] if rest else 1.0,
+            x.size * normal_p(float(np.abs(x).max())),
+            x.size * float(erf(apart.min() / math.sqrt(2))),
+            float(chdtr(x.size, float(np.square(apart).sum()))),
+        )
+        found.append((float(np.nan_to_num(np.min(p_values))), math.sqrt(mean_square)))
+    p_value, spread = min(found)
+    return min(1.0, len(p_values) * len(groups) * p_value), spread
 
 
 def cosine_p(one: Numbers, other: Numbers) -> tuple[float, float]:

@@ -2,44 +2,34 @@
 
 import math
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from quintain.core.errors import SpecificationFailure
-from quintain.core.laws import cosine_p, crowded_p, repeated_p, shape_p, spread_p, tails_p
+from quintain.core.laws import cosine_p, crowded_p, shape_p, sizes, spread_p, tails_p
 from quintain.core.seeds import derive
-from quintain.dp.specimens import EveryLayer, Loud, Unmoved, hostile_records, layers_without_gradient, records_without_gradient
+from quintain.dp.noise_laws import exact, repeated
+from quintain.dp.replay import weights_measurement
+from quintain.dp.specimens import EveryLayer, hostile_records, layers_without_gradient, records_without_gradient
 from quintain.dp.step.noise import AT_ONCE
-from quintain.dp.training.features import Features, Records
-from quintain.dp.training.fitting import fit
 from quintain.dp.training.plan import PrivatePlan
-from quintain.dp.ways import WAYS, Rows, Watched, Way
+from quintain.dp.ways import WAYS, Rows, Way
 from quintain.results.privacy_records import MechanismTest
 from quintain.results.specification import Measurement, judged
-from quintain.training.loop import isolated_rng
 
 NOISE_STEPS = 4
 BATCHES = 200
 """Batches drawn to measure how they are drawn."""
-BLOCK = 1 << 16
-"""Numbers of one parameter whose noise is measured by itself."""
 EQUAL = 2.0**-22
 """Uniform numbers as near as this are all but equal; rounding in float32 moves what the noise tells of them by less."""
-FIRST = 1 << 20
-"""Weights of a net of one's own among which noise is looked for that was used twice."""
 SUMS = 20
 """Sums over random parts of the hostile records, from which follows what each of them adds."""
 SLACK = 1e-6
 """By how much of the bound rounding may exceed it; ten times as much may be missing from a record that presses against it."""
-RECORDS, SUMS_OF_NET = 6, 16
-"""Records that a net of one's own is measured with, and sums over random parts of them."""
-SLACK_OF_NET = 0.05
-"""By how much of the bound a net of one's own may exceed it: far more than it rounds in its own format, far less than a fault adds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +74,14 @@ def measure(plan: PrivatePlan, n: int, *, seed: int | None = None) -> Measured:
 
 
 def measurements(plan: PrivatePlan, n: int, *, seed: int | None = None, ways: Sequence[str] = ()) -> tuple[Measurement, ...]:
-    r"""Noise, inclusion and sensitivity, each through ``fit`` and through an ordinary loop over ``make_private``.
+    r"""Noise, inclusion and sensitivity, each through ``fit`` with its state kept and through an ordinary loop over ``make_private``.
 
     - noise: records without gradient leave :math:`b\,\tilde g / (\sigma C)` standard normal: spread (chi-square), shape
       (Kolmogorov-Smirnov), as many numbers beyond 2.5 to 4.5 deviations as there should be (binomial), radii and angles of pairs of a
       grid of more than 2^21 values, and no correlation between steps, between layers, or with itself at any distance within and
-      across steps (Chernoff); over 135,168 numbers a step, which are drawn in three parts;
+      across steps, with signs or without (Chernoff); sums and sums of squares, of each layer and of all, that vary as they should (too
+      exact is as wrong as too far); over 135,168 numbers a step, which are drawn in three parts;
+    - weights: they move by what was released, through the plan's rate and momentum, and by nothing else;
     - inclusion: each record is in Bin(T, q) batches, batch sizes vary as Bin(n, q): fixed or shuffled batches do not;
     - sensitivity: without noise, the record that moves the sum most moves it by C, not by more and not by less, on huge, equal, NaN and
       cancelling records, through every kind of layer with a rule.
@@ -110,92 +102,6 @@ def measurements(plan: PrivatePlan, n: int, *, seed: int | None = None, ways: Se
     return tuple(found)
 
 
-def noise_of_net(net: nn.Module, data: Records, plan: PrivatePlan) -> tuple[Measurement, Measurement]:
-    """Measure the noise on all trainable weights of a net of one's own, through ``fit``; nothing is learned of the records.
-
-    Also whether any of it is used twice, within a step or in the next one; among the first 1,048,576 weights.
-
-    Args:
-        net: As it is trained; it is copied. Its outputs are multiplied by zero, so that its weights get noise alone.
-        data: What it takes.
-        plan: With noise.
-    """
-    scale = plan.noise_multiplier * plan.max_grad_norm / plan.expected_batch_size
-    sizes = [size for p in net.parameters() if p.requires_grad for size in _blocks(p.numel())]
-    found: list[tuple[float, float]] = []
-    total, numbers, first = 0.0, 0, list[Tensor]()
-
-    def observe(_step: int, release: Tensor) -> None:
-        nonlocal total, numbers
-        z = release.double() / scale
-        first.append(z[:FIRST].cpu().clone())
-        for block in z.split(sizes):
-            mean_square = float(block.square().mean())
-            found.append((spread_p(mean_square, len(block))[0], math.sqrt(mean_square)))
-            total, numbers = total + mean_square * len(block), numbers + len(block)
-
-    fit(Unmoved(deepcopy(net)), data, replace(plan, steps=2, ema=0.0), on_step=observe)
-    found.append((spread_p(total / numbers, numbers)[0], math.sqrt(total / numbers)))
-    p_value, measured = min(found)
-    text = f"noise of {numbers // 2} weights of the net, over that of the plan: of all, or where it differs most, by parameter"
-    spread = Measurement("noise of the net", 1.0, measured, min(1.0, len(found) * p_value), text)
-    return spread, _repeated("noise of the net elsewhere", "noise of the net", torch.cat(first).numpy())
-
-
-def sensitivity_of_net(net: nn.Module, shape: Sequence[int], plan: PrivatePlan) -> Measurement:
-    """Measure, through ``fit``, the most that one record moves the clipped sum of a net of one's own: in its layers, sizes and format.
-
-    Records are made up, and the net's outputs are multiplied until gradients are far above the bound. Each batch's sum, without noise, is
-    taken apart into one term a record. Where the net itself draws at random (dropout), batches hold one record alone. What rounding moves
-    in a net of few bits is far below ``SLACK_OF_NET``; an excess below it is left to ``measurements``, which are in float64.
-
-    Args:
-        net: As it is trained; it is copied.
-        shape: Of one record, with numbers in [0, 1].
-        plan: Whose bound it is.
-    """
-    bound = plan.max_grad_norm
-    loud = Loud(deepcopy(net).train(), 100 * max(bound, 1.0))
-    device = next(net.parameters()).device
-    x = torch.rand(RECORDS, *shape, generator=torch.Generator().manual_seed(0)).to(device)
-    with torch.no_grad(), isolated_rng(device):
-        one, other = loud(x), loud(x)
-    count, batch = (RECORDS, RECORDS // 2) if torch.allclose(one, other, rtol=1e-3, equal_nan=True) else (1, 1)
-    records = Watched(Features(x[:count].cpu(), one[:count].nan_to_num().argmin(1).cpu()))
-    drawn, sums = list[npt.NDArray[np.float64]](), list[Tensor]()
-
-    def observe(_step: int, release: Tensor) -> None:
-        drawn.append(np.bincount(records.batch_in_hand(), minlength=len(records)).astype(np.float64))
-        sums.append(release.cpu() * batch)
-
-    still = PrivatePlan(0.0, bound, expected_batch_size=batch, steps=SUMS_OF_NET, rate=1e-30)
-    fit(loud, records, still, on_step=observe)
-    found = _most(np.array(drawn), torch.stack(sums).float()) if batch > 1 else float(torch.stack(sums).norm(dim=1).max())
-    text = f"most that one of {len(records)} records made up moves the sum of clipped gradients of the net"
-    return Measurement("sensitivity of the net", bound, found, float(found <= bound * (1 + SLACK_OF_NET)), text)
-
-
-def _most(drawn: npt.NDArray[np.float64], sums: Tensor) -> float:
-    """The greatest norm of a record's term, where sums (steps, numbers) are taken for sums of one term a record; and what is left over.
-
-    Worked out from the inner products of the sums, so that no more than these is held.
-    """
-    if not torch.isfinite(sums).all():
-        return math.inf
-    products = sum((part.double() @ part.double().T for part in sums.split(BLOCK, dim=1)), torch.zeros(len(sums), len(sums)).double())
-    apart = np.linalg.pinv(drawn)
-    left = np.eye(len(drawn)) - drawn @ apart
-    terms, rest = (np.sqrt(np.einsum("ij,jk,ik->i", m, products.numpy(), m).clip(0)) for m in (apart, left))
-    return float(terms.max() + rest.max())
-
-
-def _repeated(name: str, what: str, z: npt.NDArray[np.float64]) -> Measurement:
-    """How much a series of noise is like itself further on, at the distance where that is least likely."""
-    p_value, distance, correlation = repeated_p(z)
-    text = f"correlation of the {what} with itself {distance} numbers further on, the least likely of {z.size - 1} distances"
-    return Measurement(name, 0.0, correlation, p_value, text)
-
-
 def _digits(z: npt.NDArray[np.float64]) -> Measurement:
     r"""Whether pairs of noise (steps, numbers), as they are drawn together, come of uniform numbers of values enough.
 
@@ -208,11 +114,6 @@ def _digits(z: npt.NDArray[np.float64]) -> Measurement:
     p_value, found, usual = min(crowded_p(one, EQUAL) for one in uniform)
     text = f"numbers that the noise is made of that all but equal another, of {len(x)}"
     return Measurement("noise digits", usual, found, min(1.0, len(uniform) * p_value), text)
-
-
-def _blocks(size: int) -> list[int]:
-    """The parts of a parameter whose noise is measured by itself."""
-    return [BLOCK] * (size // BLOCK) + [size % BLOCK] * (size % BLOCK > 0)
 
 
 def inclusion_measurements(batches: Sequence[Rows], n: int, q: float) -> tuple[Measurement, ...]:
@@ -249,7 +150,8 @@ def _noise(plan: PrivatePlan, way: Way, seed: int | None) -> tuple[Measurement, 
 
     net = layers_without_gradient()
     x, y = records_without_gradient(2 * plan.expected_batch_size, net)
-    steps = torch.stack([step.release.double() for step in way(net, x, y, replace(plan, steps=NOISE_STEPS), seed)])
+    taken = way(net, x, y, replace(plan, steps=NOISE_STEPS, rate=1.0), seed)
+    steps = torch.stack([step.release.double() for step in taken])
     scale = plan.noise_multiplier * plan.max_grad_norm
     if scale == 0 or math.isinf(plan.max_grad_norm):
         found = float(steps.abs().max())
@@ -259,11 +161,14 @@ def _noise(plan: PrivatePlan, way: Way, seed: int | None) -> tuple[Measurement, 
     p_shape, distance = shape_p(ndtr(z.ravel()))
     p_tails, bound, beyond, usual = tails_p(z)
 
-    def alike(what: str, one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> Measurement:
+    def alike(what: str, one: npt.NDArray[np.float64], other: npt.NDArray[np.float64], of: str = "") -> Measurement:
         p_value, cosine = cosine_p(one.ravel(), other.ravel())
-        text = f"correlation of the noise of two {what}s"
-        return Measurement(f"noise between {what}s", 0.0, cosine, p_value, text, cosine * math.sqrt(one.size))
+        text = f"correlation of the noise{of} of two {what}s"
+        return Measurement(f"noise{of} between {what}s", 0.0, cosine, p_value, text, cosine * math.sqrt(one.size))
 
+    layers = np.array([p.numel() for p in net.parameters()])
+    sums, squares = (np.add.reduceat(x, np.cumsum(layers) - layers, axis=1) for x in (z, np.square(z)))
+    followed = weights_measurement([step.drift for step in taken])
     measured = scale * math.sqrt(float(np.square(z).mean()))
     return (
         Measurement("noise", scale, measured, p_spread, f"standard deviation of the noise in the sum, {z.size} draws", z_spread),
@@ -271,8 +176,11 @@ def _noise(plan: PrivatePlan, way: Way, seed: int | None) -> tuple[Measurement, 
         Measurement("noise tails", usual, beyond, p_tails, f"numbers of the noise beyond {bound:g} deviations"),
         _digits(z),
         alike("step", z[1::2], z[::2]),
-        alike("layer", *np.split(z, 2, axis=1)),
-        _repeated("noise elsewhere", "noise", z.ravel()),
+        alike("step", sizes(z[1::2]), sizes(z[::2]), " without signs"),
+        alike("layer", z[:, : z.shape[1] // 2], z[:, z.shape[1] // 2 :]),
+        *exact("noise", sums, squares, layers, (np.arange(len(layers)), np.array([0]))),
+        *repeated("noise", z.ravel()),
+        *(() if followed is None else (followed,)),
     )
 
 

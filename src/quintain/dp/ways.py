@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import numpy.typing as npt
@@ -10,10 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from quintain.core.progress import Progress, silent
 from quintain.dp.engine import PrivacyEngine
+from quintain.dp.replay import Drift, Replay
 from quintain.dp.training.features import Features, Records
-from quintain.dp.training.fitting import fit
+from quintain.dp.training.fitting import PrivateFit, fit
 from quintain.dp.training.plan import PrivatePlan
+from quintain.dp.training.resume import Unfinished, hash_of
 
 Rows = npt.NDArray[np.int64]
 
@@ -25,19 +30,50 @@ class Step:
     Args:
         release: The flat noisy mean, in the order of the trainable parameters.
         rows: The records of its batch.
+        drift: The weights after it, against what was released so far.
     """
 
     release: Tensor
     rows: Rows
+    drift: Drift
 
 
 Way = Callable[[nn.Module, Tensor, Tensor, PrivatePlan, int | None], list[Step]]
 """Trains a net on records and labels by a plan, as a user would; with a seed, so that it can be repeated."""
 
 
+def fit_kept(
+    net: nn.Module,
+    data: Records,
+    plan: PrivatePlan,
+    *,
+    seed: int | None = None,
+    progress: Progress = silent,
+    on_step: Callable[[int, Tensor], None] | None = None,
+) -> PrivateFit:
+    """``fit`` as ``quintain privatize`` calls it: with its state kept, here in a folder that is gone afterwards.
+
+    Noise is then drawn from a key that outlives the process, and follows from the sum that it hides.
+    """
+    with TemporaryDirectory() as folder:
+        return fit(net, data, plan, seed=seed, progress=progress, on_step=on_step, resume=_Seldom(Path(folder) / "unfinished"))
+
+
+class _Seldom(Unfinished):
+    """A state that is written half way and in the end alone, to save time: nobody will go on from it."""
+
+    def due(self, step: int, plan: PrivatePlan, records: int) -> bool:  # noqa: ARG002
+        """Whether that is now."""
+        return step in {plan.steps // 2, plan.steps}
+
+
 def _by_fit(net: nn.Module, x: Tensor, y: Tensor, plan: PrivatePlan, seed: int | None) -> list[Step]:
-    records, steps = Watched(Features(x, y)), list[Step]()
-    fit(net, records, plan, seed=seed, on_step=lambda _step, release: steps.append(Step(release.clone(), records.batch_in_hand())))
+    records, steps, replay = Watched(Features(x, y)), list[Step](), Replay(net.parameters(), plan)
+
+    def seen(_step: int, release: Tensor) -> None:
+        steps.append(Step(release.clone(), records.batch_in_hand(), replay.step(release)))
+
+    fit_kept(net, records, plan, seed=seed, on_step=seen)
     return steps
 
 
@@ -53,7 +89,7 @@ def _by_loop(net: nn.Module, x: Tensor, y: Tensor, plan: PrivatePlan, seed: int 
         max_grad_norm=plan.max_grad_norm,
         allow_no_privacy=True,
     )
-    steps: list[Step] = []
+    steps, replay = list[Step](), Replay(net.parameters(), plan)
     try:
         while len(steps) < plan.steps:
             for inputs, labels, rows in private:
@@ -61,14 +97,14 @@ def _by_loop(net: nn.Module, x: Tensor, y: Tensor, plan: PrivatePlan, seed: int 
                 F.cross_entropy(model(inputs), labels).backward()
                 optimizer.step()
                 release = torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None])
-                steps.append(Step(release, rows.numpy()))
+                steps.append(Step(release, rows.numpy(), replay.step(release)))
     finally:
         optimizer.capture.remove()
     return steps[: plan.steps]
 
 
 WAYS: dict[str, Way] = {"fit": _by_fit, "loop": _by_loop}
-"""The ways in which users train: ``quintain.dp.fit``, and ``make_private`` with a loop of their own."""
+"""The ways in which users train: ``quintain.dp.fit``, its state kept as in ``quintain privatize``; ``make_private`` with their own loop."""
 
 
 class Watched:
@@ -83,6 +119,11 @@ class Watched:
 
     def __len__(self) -> int:
         return len(self._records)
+
+    @property
+    def hash(self) -> str:
+        """Of the records, which are not counted as asked for by that."""
+        return hash_of(self._records)
 
     def batch(self, ids: Rows) -> tuple[Tensor, Tensor]:
         """Inputs and labels of these rows."""

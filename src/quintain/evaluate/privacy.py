@@ -14,10 +14,12 @@ from quintain.core.errors import SettingError
 from quintain.core.progress import Progress, silent
 from quintain.core.seeds import derive
 from quintain.data.dataset import Dataset
-from quintain.dp import PrivateFit, PrivatePlan, fit
+from quintain.dp import PrivateFit, PrivatePlan
 from quintain.dp.accounting import prv
-from quintain.dp.specification import inclusion_measurements, measurements, noise_of_net, sensitivity_of_net
-from quintain.dp.ways import Rows, Watched
+from quintain.dp.own_net import noise_of_net, sensitivity_of_net
+from quintain.dp.replay import Drift, Replay, weights_measurement
+from quintain.dp.specification import inclusion_measurements, measurements
+from quintain.dp.ways import Rows, Watched, fit_kept
 from quintain.evaluate.outcome import Outcome
 from quintain.evaluate.private_plans import Budget, Protected, accounted, describe, quantity
 from quintain.leakage import CanaryRun, audit_one_run, coordinate_measurements, joint_bound, repetitions, train_with_canaries
@@ -29,6 +31,14 @@ from quintain.results.records import Claim
 from quintain.results.specification import Measurement, judged
 
 BINS = 30
+UNFOLLOWED = (
+    "whether the weights move by what is released was not measured: rounding in their format moves them by nearly as much as noise does; "
+    "expected float32 weights, or a larger rate"
+)
+UNCLIPPED = (
+    "clipping was not measured in the net's own layers: no made-up record had a gradient of half the clip norm (outputs that are NaN, or "
+    "that follow no weight, have none)"
+)
 
 
 def audited_outcome(
@@ -43,6 +53,8 @@ def audited_outcome(
     progress: Progress = silent,
 ) -> Outcome:
     """Run the plan on a net and data with canaries, with and without noise, and measure noise, sampling and clipping on that very run.
+
+    It trains as ``quintain privatize`` does, with its state kept; the weights after each step must be those that the releases come to.
 
     Where the audit crosses the claim, it is repeated at once, each time with fresh coins and a training of its own, until one does not
     cross (the claim stays suspect: who repeats must not win by it), or chance explains that all did with less than 1e-6 over all
@@ -86,9 +98,10 @@ def audited_outcome(
     bare, bare_audit = audited(silent_plan, 0)
     run = _told("the plan", audits, _scores(first.seen, plan, len(train)), first.seen.included)
     control = _told("control: no noise", [bare_audit], _scores(bare.seen, plan, len(train)), bare.seen.included)
-    specification = judged((*measurements(plan, len(train), ways=("fit",)), *_measured(first, net, train, plan, claimed.value)))
+    own, unmeasured = _measured(first, net, train, plan, claimed.value)
+    specification = judged((*measurements(plan, len(train), ways=("fit",)), *own))
     claim = Claim("audited:epsilon", "Privacy of each record, audited", "private", Bracket(run.lower, claimed), primary=True)
-    notes = []
+    notes = list(unmeasured)
     if control.lower.value <= claimed.value:
         notes.append("the control without noise does not exceed the claim: this audit could not have seen a leak of that size")
     if run.max_auditable_epsilon < claimed.value:
@@ -114,46 +127,58 @@ class _Observed:
         seen: What was released on their coordinates.
         spent: What the run's own ledger says.
         batches: The records of each batch.
+        drifts: The weights after each step, and those in the end, against what was released so far.
     """
 
     seen: CanaryRun
     spent: PrivateFit
     batches: tuple[Rows, ...]
+    drifts: tuple[Drift, ...]
 
 
 def _observed(net: nn.Module, train: Dataset, plan: PrivatePlan, canaries: int, seed: int, progress: Progress) -> _Observed:
     """One run with canaries in the place of as many records, so that all public constants stay the plan's."""
     fits: list[PrivateFit] = []
     batches: list[Rows] = []
+    drifts: list[Drift] = []
 
     def work(canary_net: nn.Module, with_canaries: Dataset, observe: Callable[[int, torch.Tensor], None]) -> None:
-        records = Watched(with_canaries)
+        records, replay = Watched(with_canaries), Replay(canary_net.parameters(), plan)
 
         def seen(step: int, release: torch.Tensor) -> None:
             batches.append(records.batch_in_hand())
+            drifts.append(replay.step(release))
             observe(step, release)
 
-        fits.append(fit(canary_net, records, plan, progress=progress, on_step=seen))
+        fits.append(fit_kept(canary_net, records, plan, progress=progress, on_step=seen))
+        drifts.append(replay.end())
 
     kept = train.subset(np.arange(len(train) - canaries))
     seen = train_with_canaries(work, copy.deepcopy(net), kept, canaries=canaries, max_grad_norm=plan.max_grad_norm, seed=seed)
-    return _Observed(seen, fits[0], tuple(batches))
+    return _Observed(seen, fits[0], tuple(batches), tuple(drifts))
 
 
-def _measured(run: _Observed, net: nn.Module, train: Dataset, plan: PrivatePlan, claimed: float) -> tuple[Measurement, ...]:
-    """What the audited run itself tells of its noise, its sampling, clipping and books; and noise and clipping of the net's own weights."""
+def _measured(
+    run: _Observed, net: nn.Module, train: Dataset, plan: PrivatePlan, claimed: float
+) -> tuple[tuple[Measurement, ...], tuple[str, ...]]:
+    """What the audited run itself tells of its noise, its sampling, clipping and books; and noise and clipping of the net's own weights.
+
+    With it come notes of what could not be measured.
+    """
     q, unit = plan.sample_rate(len(train)), plan.max_grad_norm / plan.expected_batch_size
     own = inclusion_measurements(run.batches, len(train), q)
-    return (
+    followed, clipped = weights_measurement(run.drifts), sensitivity_of_net(net, train.shape, plan)
+    found = (
         *coordinate_measurements(
             run.seen, sample_rate=q, noise_multiplier=plan.noise_multiplier, canary_size=unit, max_grad_norm=plan.max_grad_norm
         ),
-        *(replace(one, name=f"{one.name}, audited run") for one in own),
+        *(replace(one, name=f"{one.name}, audited run") for one in (*own, *(() if followed is None else (followed,)))),
         *noise_of_net(net, train, plan),
-        sensitivity_of_net(net, train.shape, plan),
+        *(() if clipped is None else (clipped,)),
         _accounting(plan, claimed, run.spent, len(run.seen.observations)),
         _other_accountant(plan, q, claimed),
     )
+    return found, tuple(note for note, one in ((UNFOLLOWED, followed), (UNCLIPPED, clipped)) if one is None)
 
 
 def _accounting(plan: PrivatePlan, claimed: float, spent: PrivateFit, releases: int) -> Measurement:

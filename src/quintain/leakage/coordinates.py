@@ -6,7 +6,10 @@ of the push, C / b:
 - of a canary that was left out, every step's release is :math:`\mathcal N(0, \sigma^2)`, whatever else the
   net learns;
 - of one that was trained on, it is 1 with probability q, else 0, with the same noise;
-- no two steps, and no two canaries, have anything to do with each other, at whatever distance.
+- no two steps, and no two canaries, have anything to do with each other, at whatever distance, with signs or
+  without; none is a combination of others;
+- nothing comes to exactly what it should come to on average: sums and sums of squares, of each step and of
+  each canary, vary as they should.
 
 So the very run that is audited tells whether its noise is all there, in each step, whether its clipping
 bounds what a record adds, whether it samples as often as it says and whether any of its noise was used twice.
@@ -18,7 +21,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quintain.core.errors import SettingError
-from quintain.core.laws import cosine_p, cosines_p, mixed_sum_p, normal_p, repeated_p, shape_p, spread_p, tails_p
+from quintain.core.laws import (
+    anew,
+    cosine_p,
+    cosines_p,
+    exact_p,
+    from_mean,
+    mixed_sum_p,
+    normal_p,
+    ranked,
+    repeated_p,
+    shape_p,
+    sizes,
+    spread_p,
+    tails_p,
+)
 from quintain.leakage.canaries import CanaryRun
 from quintain.results.specification import Measurement
 
@@ -26,6 +43,8 @@ STEPS_AT_ONCE = 1024
 """Steps that are compared with all others at a time."""
 MAX_NUMBERS = 1 << 21
 """Numbers (the first steps of a very long run) among which noise is searched that was used twice."""
+
+SIZES = " without signs"
 
 Numbers = NDArray[np.float64]
 
@@ -51,8 +70,8 @@ def coordinate_measurements(
             f"sample_rate = {sample_rate}, noise_multiplier = {noise_multiplier}; "
             "expected 0 < sample_rate <= 1 and positive noise to measure"
         )
-    z = run.observations / (canary_size * noise_multiplier)
-    found = (*noise_measurements(z[:, ~run.included]), *_repeated_noise(z, ~run.included))
+    z, out = run.observations / (canary_size * noise_multiplier), ~run.included
+    found = (*noise_measurements(z[:, out]), *_repeated_noise(z, out), *_repeated_noise(sizes(z), out, SIZES))
     return (
         (*found, *_pushes(z[:, run.included] * noise_multiplier, sample_rate, noise_multiplier))
         if run.min_gradient_norm >= max_grad_norm
@@ -98,9 +117,31 @@ def noise_measurements(z: Numbers) -> tuple[Measurement, ...]:
             f"spread of the sums over all steps of {left_out}, over that of steps with noise of their own",
             z_sums,
         ),
-        *_neighbor_correlations("steps", z),
-        *_neighbor_correlations("canaries", z.T),
-        *_most_similar_steps(z),
+        *_too_exact(z, left_out),
+        *_correlations(z),
+        *_correlations(sizes(z), SIZES),
+    )
+
+
+def _correlations(z: Numbers, of: str = "") -> tuple[Measurement, ...]:
+    """Test steps and canaries against their neighbors, and all pairs of steps."""
+    between = (*_neighbor_correlations("steps", z, of), *_neighbor_correlations("canaries", z.T, of))
+    return (*between, *_most_similar_steps(z, of))
+
+
+def _too_exact(z: Numbers, left_out: str) -> tuple[Measurement, ...]:
+    """Test whether sums and squares of each step and canary vary as they should, and whether each has something new."""
+    by = (z, z.T)
+    squares = [(np.square(x).sum(axis=1), np.full(len(x), float(x.shape[1]))) for x in by]
+    found = {
+        ("sums", "sums"): exact_p([x.sum(axis=1) / x.shape[1] ** 0.5 for x in by]),
+        ("squares", "sums of squares"): exact_p([ranked(*one) for one in squares], [from_mean(*one) for one in squares]),
+        ("anew", "what no combination of earlier ones has"): exact_p([anew(z[: max(1, MAX_NUMBERS // z.shape[1])])]),
+    }
+    text = "in the noise of each step or canary, over what it should be; of"
+    return tuple(
+        Measurement(f"canary noise {name}", 1.0, spread, p_value, f"spread of {what} {text} {left_out}")
+        for (name, what), (p_value, spread) in found.items()
     )
 
 
@@ -126,7 +167,7 @@ def _pushes(x: Numbers, sample_rate: float, deviation: float) -> tuple[Measureme
     )
 
 
-def _neighbor_correlations(what: str, z: Numbers) -> tuple[Measurement, ...]:
+def _neighbor_correlations(what: str, z: Numbers, of: str) -> tuple[Measurement, ...]:
     """Test the cosine between rows 0, 2, 4 ... and the next ones, as two vectors; then from rows 1, 3, 5 ... on."""
     found = []
     for first, name in enumerate(("even", "odd")):
@@ -134,20 +175,20 @@ def _neighbor_correlations(what: str, z: Numbers) -> tuple[Measurement, ...]:
         if pairs:
             one, other = z[first::2][:pairs], z[first + 1 :: 2][:pairs]
             p_value, cosine = cosine_p(one.ravel(), other.ravel())
-            text = f"correlation of the noise of {what} and the next, for {name} {what}"
-            found.append(Measurement(f"canary noise between {what}, {name}", 0.0, cosine, p_value, text, cosine * one.size**0.5))
+            text = f"correlation of the noise{of} of {what} and the next, for {name} {what}"
+            found.append(Measurement(f"canary noise{of} between {what}, {name}", 0.0, cosine, p_value, text, cosine * one.size**0.5))
     return tuple(found)
 
 
-def _repeated_noise(z: Numbers, counted: NDArray[np.bool_]) -> tuple[Measurement, ...]:
+def _repeated_noise(z: Numbers, counted: NDArray[np.bool_], of: str = "") -> tuple[Measurement, ...]:
     """Test whether the noise of the counted canaries repeats at a fixed distance, in any step."""
     z = z[: max(1, MAX_NUMBERS // z.shape[1])]
     p_value, distance, correlation = repeated_p(z.ravel(), np.tile(counted, len(z)))
-    text = f"correlation of the noise of canaries left out with itself {distance} numbers further on, the least likely of all distances"
-    return (Measurement("canary noise elsewhere", 0.0, correlation, p_value, text),)
+    text = f"correlation of the noise{of} of canaries left out with itself {distance} numbers further on, the least likely of all distances"
+    return (Measurement(f"canary noise{of} elsewhere", 0.0, correlation, p_value, text),)
 
 
-def _most_similar_steps(z: Numbers) -> tuple[Measurement, ...]:
+def _most_similar_steps(z: Numbers, of: str) -> tuple[Measurement, ...]:
     """Test the pair of steps whose noise is most similar, among all pairs."""
     steps, count = z.shape
     if steps < 2 or count < 2:
@@ -159,5 +200,5 @@ def _most_similar_steps(z: Numbers) -> tuple[Measurement, ...]:
         block[np.arange(len(block)), start + np.arange(len(block))] = 0.0
         largest = max(largest, float(block.max()))
     p_value = min(1.0, steps * (steps - 1) / 2 * cosines_p(largest, count))
-    text = f"largest correlation of the noise of two steps, of {steps * (steps - 1) // 2} pairs"
-    return (Measurement("canary noise of two steps", 0.0, largest, p_value, text),)
+    text = f"largest correlation of the noise{of} of two steps, of {steps * (steps - 1) // 2} pairs"
+    return (Measurement(f"canary noise{of} of two steps", 0.0, largest, p_value, text),)

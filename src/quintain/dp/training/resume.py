@@ -201,7 +201,7 @@ def depends_on(net: nn.Module, data: Records, plan: PrivatePlan, seed: int | Non
         _add(first, value)
     return {
         "plan": repr(plan),
-        "data": (getattr(data, "hash", "") or _digest(data))[:16],
+        "data": hash_of(data)[:16],
         "first weights": first.hexdigest()[:16],
         "seed": seed,
         "torch": torch.__version__,
@@ -210,8 +210,10 @@ def depends_on(net: nn.Module, data: Records, plan: PrivatePlan, seed: int | Non
     }
 
 
-def _digest(data: Records) -> str:
+def hash_of(data: Records) -> str:
     """Of all inputs and labels."""
+    if known := getattr(data, "hash", ""):
+        return str(known)
     digest = hashlib.sha256()
     for start in range(0, len(data), AT_ONCE):
         for value in data.batch(np.arange(start, min(start + AT_ONCE, len(data)))):
