@@ -184,6 +184,11 @@ def _require_apart(settings: Sequence[Any], kwargs: Mapping[str, Any], name: str
 
 
 def _unknown(target: Any, name: str) -> ModelError:
+    if isinstance(target, type):
+        return ModelError(
+            f"the forward puts values into a {target.__name__}, a dataclass or named tuple, which may compute with them; interval bounds "
+            "follow tensors, dicts and plain tuples: return one of these, or the logits alone"
+        )
     label = target if isinstance(target, str) else getattr(target, "__name__", repr(target))
     known = ", ".join(sorted(layer.__name__ for layer in LAYERS))
     return ModelError(f"operation {name!r} ({label}) has no bound rule; write it with layers that have one: {known}")

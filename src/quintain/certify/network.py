@@ -247,8 +247,6 @@ def _answer(output: Any) -> fx.Node:
         values = [value for value in output.values() if isinstance(value, fx.Node)]
         if named or len(values) == 1:
             return _answer((named or values)[0])
-    elif hasattr(output, "logits"):
-        return _answer(output.logits)
     elif isinstance(output, tuple | list) and output:
         return _answer(output[0])
     raise ModelError(f"the net returns {type(output).__name__}; interval bounds need a tensor, a dict or a tuple of tensors")
