@@ -6,7 +6,6 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import pytest
 import torch
@@ -829,11 +828,6 @@ def test_tensors_without_plain_values_and_training_mode_are_refused():
 # Nets that people have
 
 
-class Named(NamedTuple):
-    logits: torch.Tensor
-    features: torch.Tensor
-
-
 @dataclass
 class Doubling:
     """An answer whose logits are not those that it was made from."""
@@ -845,19 +839,12 @@ class Doubling:
             self.logits = self.logits * 2.0 - 1.0
 
 
-@pytest.mark.parametrize("answer", [Named, lambda z, _: Doubling(z), lambda z, _: {"out": Doubling(logits=z)}])
-def test_answers_in_classes_of_their_own_are_refused_by_name(answer):
-    net = Forward(lambda net, x: answer(net.a(x), x)).eval()
+@pytest.mark.parametrize("answer", [Doubling, lambda z: {"out": Doubling(logits=z)}])
+def test_an_answer_that_computes_with_its_logits_is_refused_by_name(answer):
+    net = Forward(lambda net, x: answer(net.a(x))).eval()
     assert Classifier(net).predict(torch.rand(2, 3)).shape == (2,)
-    with pytest.raises(ModelError, match=r"into a (Named|Doubling).* tensors, dicts and plain tuples: return one of these"):
+    with pytest.raises(ModelError, match="into a Doubling, a dataclass or named tuple, which may compute with them"):
         certify(net)
-
-
-@pytest.mark.parametrize(
-    "answer", [lambda z, x: (z, x), lambda z, x: [z, x], lambda z, x: {"features": x, "logits": z}, lambda z, _: {"a": z}]
-)
-def test_answers_in_tuples_and_dicts_are_bounded(answer):
-    assert certify(Forward(lambda net, x: answer(net.a(x), x))).margin.isfinite().all()
 
 
 ORDINARY = {
