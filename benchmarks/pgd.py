@@ -32,7 +32,7 @@ def run() -> Iterator[Duel]:
 
         def ours(model: q.Classifier = model) -> torch.Tensor:
             outcome = q.attacks.PGD(steps=STEPS)(model, x, y, q.Linf(EPS), seed=0)
-            return ~outcome.broken
+            return ~outcome.success
 
         def peer(net: nn.Module = net) -> torch.Tensor:
             adversarial = torchattacks.PGD(net, eps=EPS, alpha=2 / 255, steps=STEPS)(x, y)

@@ -17,8 +17,8 @@ def main() -> None:
     threat = q.Linf(2 / 255)
     attacked = q.attacks.PGD(steps=20)(model, x, y, threat, seed=0)
     proved = q.certify.IntervalBounds()(model, x, y, threat)
-    assert not (proved.certified & attacked.broken).any(), "a contradiction: some code is wrong"
-    print(f"proved {proved.certified.float().mean():.1%} <= true <= {1 - attacked.broken.float().mean():.1%} after PGD, {threat.token}")
+    assert not (proved.certified & attacked.success).any(), "a contradiction: some code is wrong"
+    print(f"proved {proved.certified.float().mean():.1%} <= true <= {1 - attacked.success.float().mean():.1%} after PGD, {threat.spec}")
 
 
 if __name__ == "__main__":

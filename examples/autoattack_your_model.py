@@ -26,11 +26,11 @@ def main() -> None:
     x, y = data.split("test").batch(torch.arange(100))
     threat = q.Linf(6 / 255)
     proved = q.certify.IntervalBounds()(model, x, y, threat)
-    outcome = q.attacks.autoattack()(model, x, y, threat, seed=0, safe=proved.certified)
+    outcome = q.attacks.AutoAttack()(model, x, y, threat, seed=0, certified=proved.certified)
 
-    left = 1 - outcome.broken.float().mean()
-    print(f"{threat.token}: proved {proved.certified.float().mean():.0%} <= true <= {left:.0%} after AutoAttack")
-    for name, count in Counter(filter(None, outcome.by)).most_common():
+    left = 1 - outcome.success.float().mean()
+    print(f"{threat.spec}: proved {proved.certified.float().mean():.0%} <= true <= {left:.0%} after AutoAttack")
+    for name, count in Counter(filter(None, outcome.found_by)).most_common():
         print(f"{count} broken by {name}")
     print(f"{outcome.forwards.float().mean():.0f} questions and {outcome.backwards.float().mean():.0f} gradients an X-ray")
 

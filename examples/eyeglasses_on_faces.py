@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import quintain as q
-from quintain.attacks.perturbation import score
+from quintain.attacks.perturbation import success_rate
 from quintain.data.dataset import Dataset, from_arrays
 from quintain.models.nets import initialize
 
@@ -77,9 +77,9 @@ def main() -> None:
     fitting, others = data.subset(own[::2]), data.subset(own[1::2])
     for what, target in (("dodging", None), (f"impersonation of {given.other}", given.other)):
         frame = q.attacks.Eyeglasses(target, steps=given.steps).fit(model, fitting)
-        for name, one in (("the frame", frame), ("a random one", frame.random())):
-            told = score(model, others, one, seed=1, target=target)
-            print(f"{what}, {name}: {told.reached} of {told.eligible} other photos, {told.rate:.1%}")
+        for name, one in (("the frame", frame), ("a random one", frame.random_control())):
+            told = success_rate(model, others, one, seed=1, target=target)
+            print(f"{what}, {name}: {told.successes} of {told.eligible} other photos, {told.rate:.1%}")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def main() -> None:
     x, y = data.split("test").batch(torch.arange(200))
     attack = q.attacks.FGSM()
     outcome = attack(model, x, y, q.Linf(4 / 255))
-    print(f"right answers: {(model.predict(x) == y).float().mean():.1%} unchanged, {1 - outcome.broken.float().mean():.1%} after FGSM")
+    print(f"right answers: {(model.predict(x) == y).float().mean():.1%} unchanged, {1 - outcome.success.float().mean():.1%} after FGSM")
 
 
 if __name__ == "__main__":

@@ -17,11 +17,11 @@ def main() -> None:
     with server(0) as serving, tempfile.TemporaryDirectory() as folder:
         threading.Thread(target=serving.serve_forever, daemon=True).start()
         endpoint = Endpoint(f"http://127.0.0.1:{serving.server_port}/", cache=Path(folder) / "answers.sqlite", query_budget=1000)
-        attack = q.attacks.RayS(questions=100)
+        attack = q.attacks.RayS(queries=100)
         for run in ("first", "second"):
             before = serving.answered
             outcome = attack(connect(endpoint, classes=2), x, y, q.Linf(0.1))
-            print(f"{run} run: {outcome.broken.sum()} of {len(x)} broken in {serving.answered - before} questions to the server")
+            print(f"{run} run: {outcome.success.sum()} of {len(x)} broken in {serving.answered - before} questions to the server")
         serving.shutdown()
 
 

@@ -2,7 +2,7 @@
 
 It serves until Ctrl-C. Ask it from another terminal:
 
-    quintain attack --model http://127.0.0.1:8000/ --data xrays --limit 10 --threat linf:0.1 --queries 500
+    quintain attack --model http://127.0.0.1:8000/ --data xrays --limit 10 --threat linf:0.1 --max-queries 500
 """
 
 import json

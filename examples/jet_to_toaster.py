@@ -15,8 +15,8 @@ from PIL import Image
 from torch import nn
 
 import quintain as q
-from quintain.attacks.perturbation import score
-from quintain.attacks.physical.printing import Printing
+from quintain.attacks.perturbation import success_rate
+from quintain.attacks.universal.printing import Printing
 from quintain.data.dataset import Dataset, from_arrays
 from quintain.models.nets import Normalise, xray_cnn
 
@@ -82,14 +82,14 @@ def main() -> None:
         model = torchvision_model(given.model, given.weights)
         fitting, others = folder(given.pictures, model)
     target = given.target if given.target is not None else (1 if given.pictures is None else 859)
-    sticker = q.attacks.Sticker(target, given.area, steps=given.steps, printing=Printing() if given.printed else None)
+    sticker = q.attacks.AdversarialPatch(target, given.area, steps=given.steps, printing=Printing() if given.printed else None)
     fitted = sticker.fit(model, fitting)
-    for name, one in (("the sticker", fitted), ("a random one", fitted.random()), ("a grey one", fitted.grey())):
-        told = score(model, others, one, seed=1, target=target, batch=32)
-        print(f"{name}: {told.reached} of {told.eligible} other pictures are read as class {target}, {told.rate:.1%}")
+    for name, one in (("the sticker", fitted), ("a random one", fitted.random_control()), ("a grey one", fitted.grey_control())):
+        told = success_rate(model, others, one, seed=1, target=target, batch_size=32)
+        print(f"{name}: {told.successes} of {told.eligible} other pictures are read as class {target}, {told.rate:.1%}")
     with tempfile.TemporaryDirectory() as scratch:
-        page = q.attacks.export_sticker(fitted, given.out or Path(scratch) / "sticker.pdf", centimetres=given.centimetres)
-        size = f"{page.width:g} cm across on {page.sheet[0]:g} x {page.sheet[1]:g} cm"
+        page = q.attacks.export_patch(fitted, given.out or Path(scratch) / "sticker.pdf", centimetres=given.centimetres)
+        size = f"{page.width:g} cm across on {page.page_size[0]:g} x {page.page_size[1]:g} cm"
         print(f"{page.path.name}: {size}, non-printability {page.non_printability:.3f}")
 
 

@@ -19,7 +19,7 @@ def main() -> None:
     right = model.predict(x) == y
     for pixels in (1, 3):
         outcome = q.attacks.OnePixel()(model, x, y, q.L0(pixels))
-        turned = (outcome.broken & right).nonzero().squeeze(1).tolist()
+        turned = (outcome.success & right).nonzero().squeeze(1).tolist()
         print(f"{pixels} of {x[0].numel()} pixels: {len(turned)} of {int(right.sum())} right answers turned")
         for row in turned[:3]:
             places = (outcome.adversarial[row] != x[row])[0].nonzero().tolist()

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 import quintain as q
-from quintain.attacks.perturbation import score
+from quintain.attacks.perturbation import success_rate
 from quintain.data.dataset import Dataset, from_arrays
 from quintain.models.nets import xray_cnn
 
@@ -54,15 +54,15 @@ def main() -> None:
 
     stops = np.flatnonzero(test.labels == given.stop)
     fitting, others = test.subset(stops[::2]), test.subset(stops[1::2])
-    phantom = q.attacks.Phantom(given.limit, q.threats.Projection(given.gain), steps=given.steps)
+    phantom = q.attacks.Phantom(given.limit, q.threats.ProjectedLight(given.gain), steps=given.steps)
     light = phantom.fit(model, fitting)
     plain, _ = others.batch(torch.arange(len(others)))
     brighter = float((light.apply(plain) - plain).mean())
     print(f"light of at most {given.gain:g} makes the pictures {brighter:.3f} brighter")
-    random, white = light.random(), light.grey()
+    random, white = light.random_control(), light.grey_control()
     for name, one in (("the phantom", light), ("random light of its energy", random), ("white light of its energy", white)):
-        told = score(model, others, one, seed=1, target=given.limit)
-        print(f"{name}: {told.reached} of {told.eligible} other stop signs are read as class {given.limit}, {told.rate:.1%}")
+        told = success_rate(model, others, one, seed=1, target=given.limit)
+        print(f"{name}: {told.successes} of {told.eligible} other stop signs are read as class {given.limit}, {told.rate:.1%}")
 
 
 if __name__ == "__main__":

@@ -41,9 +41,9 @@ def measured(net: nn.Module, x: Tensor, attack: Callable[[nn.Module], Tensor]) -
     return Run(standing, time.perf_counter() - clock, counted.forwards / len(x), counted.backwards / len(x))
 
 
-def ours(ensemble: q.attacks.Method, x: Tensor, y: Tensor, threat: q.Linf = THREAT, **words: Tensor) -> Callable[[nn.Module], Tensor]:
+def ours(ensemble: q.attacks.Attack, x: Tensor, y: Tensor, threat: q.Linf = THREAT, **words: Tensor) -> Callable[[nn.Module], Tensor]:
     """One of our ensembles."""
-    return lambda net: ~ensemble(q.Classifier(net), x, y, threat, seed=0, **words).broken
+    return lambda net: ~ensemble(q.Classifier(net), x, y, threat, seed=0, **words).success
 
 
 def reference(x: Tensor, y: Tensor, threat: q.Linf = THREAT) -> Callable[[nn.Module], Tensor]:
@@ -74,10 +74,10 @@ def run() -> Iterator[Told]:
     net, data = lenet("adv"), mnist()
     x, y = data.batch(torch.arange(POINTS))
     peer = measured(net, x, reference(x, y))
-    standard = measured(net, x, ours(q.attacks.autoattack(), x, y))
-    yield told(f"autoattack() against the authors' AutoAttack, {POINTS} MNIST test pictures, {THREAT.token}", standard, peer)
-    yield told("quick() against the same", measured(net, x, ours(q.attacks.quick(), x, y)), peer)
+    standard = measured(net, x, ours(q.attacks.AutoAttack(), x, y))
+    yield told(f"AutoAttack() against the authors' AutoAttack, {POINTS} MNIST test pictures, {THREAT.spec}", standard, peer)
+    yield told("Quick() against the same", measured(net, x, ours(q.attacks.Quick(), x, y)), peer)
 
     x, y = data.batch(torch.arange(MANY))
-    long, short = (measured(net, x, ours(ensemble, x, y)) for ensemble in (q.attacks.autoattack(), q.attacks.quick()))
-    yield told(f"quick() against our own autoattack(), {MANY} pictures", short, long)
+    long, short = (measured(net, x, ours(ensemble, x, y)) for ensemble in (q.attacks.AutoAttack(), q.attacks.Quick()))
+    yield told(f"Quick() against our own AutoAttack(), {MANY} pictures", short, long)

@@ -23,7 +23,7 @@ def run() -> Iterator[Told]:
     x, y = mnist().batch(torch.arange(POINTS))
     safe = q.certify.IntervalBounds()(q.Classifier(net), x, y, THREAT).certified
     peer = measured(net, x, reference(x, y, THREAT))
-    mine = measured(net, x, ours(q.attacks.autoattack(), x, y, THREAT, safe=safe))
+    mine = measured(net, x, ours(q.attacks.AutoAttack(), x, y, THREAT, certified=safe))
     yield told(
-        f"autoattack() with {int(safe.sum())} of {POINTS} examples proven, {THREAT.token}, against the authors' AutoAttack", mine, peer
+        f"AutoAttack() with {int(safe.sum())} of {POINTS} examples proven, {THREAT.spec}, against the authors' AutoAttack", mine, peer
     )

@@ -8,9 +8,9 @@ import torch
 import quintain as q
 from benchmarks.evasion.shared import path
 from benchmarks.harness import Told
-from quintain.attacks.perturbation import Score, score
-from quintain.attacks.physical.eyeglasses import Eyeglasses
-from quintain.attacks.physical.printing import Printing
+from quintain.attacks.perturbation import SuccessRate, success_rate
+from quintain.attacks.universal.eyeglasses import Eyeglasses
+from quintain.attacks.universal.printing import Printing
 from quintain.data.dataset import Dataset, from_arrays
 
 PEOPLE = 40
@@ -40,10 +40,10 @@ def face_net(train: Dataset) -> q.Classifier:
     return q.Classifier(net.eval(), classes=PEOPLE)
 
 
-def total(scores: list[Score]) -> str:
+def total(scores: list[SuccessRate]) -> str:
     """The rate over all wearers."""
     eligible = sum(one.eligible for one in scores)
-    return f"{sum(one.reached for one in scores) / eligible:.0%} of {eligible}"
+    return f"{sum(one.successes for one in scores) / eligible:.0%} of {eligible}"
 
 
 def nearest(model: q.Classifier, train: Dataset) -> np.ndarray:
@@ -76,6 +76,6 @@ def run() -> Iterator[Told]:
             for person in wearers:
                 own = np.flatnonzero((data.labels == person) & (turn >= LEARNT))
                 frame = Eyeglasses(aim(person), printing=printing).fit(model, data.subset(own[:FITTED]), seed=person)
-                for scores, one in ((fitted, frame), (random, frame.random(person))):
-                    scores.append(score(model, data.subset(own[FITTED:]), one, seed=1, target=aim(person)))
+                for scores, one in ((fitted, frame), (random, frame.random_control(person))):
+                    scores.append(success_rate(model, data.subset(own[FITTED:]), one, seed=1, target=aim(person)))
             yield Told(f"eyeglasses, {what}{name}", f"fitted {total(fitted)}, random {total(random)} photos held out")

@@ -49,7 +49,7 @@ def run() -> Iterator[Duel | Told]:
     torch.set_num_threads(1)
     net, data, threat = lenet("adv"), mnist(), q.Linf(EPS)
     x, y = data.batch(torch.arange(2 * BATCH))
-    standing = (~q.attacks.PGD(STEPS)(net, x, y, threat).broken).nonzero().squeeze(1)[:BATCH]
+    standing = (~q.attacks.PGD(STEPS)(net, x, y, threat).success).nonzero().squeeze(1)[:BATCH]
     x, y = x[standing], y[standing]
     yield duel(
         f"PGD-{STEPS} against the bare loop, LeNet, {len(x)} MNIST digits, 1 thread",

@@ -34,14 +34,14 @@ def square(x: Tensor, y: Tensor) -> Iterator[Told]:
 
     net, threat = lenet("cln"), q.Linf(0.1)
     for questions in ASKED:
-        outcome = q.attacks.Square(questions)(q.Classifier(net), x, y, threat, queries=questions)
+        outcome = q.attacks.Square(questions)(q.Classifier(net), x, y, threat, max_queries=questions)
         counted = Counted(net).eval()
         np.random.seed(0)
         peer = SquareAttack(art_classifier(counted), norm=np.inf, eps=threat.eps, max_iter=questions, nb_restarts=1)
         found = torch.from_numpy(peer.generate(x.numpy(), y.numpy()))
         yield Told(
-            f"Square, {threat.token}, {questions} questions, {len(x)} pictures",
-            f"left standing: ours {int((~outcome.broken).sum())} at {int(outcome.forwards.max())} at most, "
+            f"Square, {threat.spec}, {questions} questions, {len(x)} pictures",
+            f"left standing: ours {int((~outcome.success).sum())} at {int(outcome.forwards.max())} at most, "
             f"ART {left(net, found, y)} at {counted.forwards / len(x):.0f} on average",
         )
 
@@ -57,7 +57,7 @@ def hopskipjump(x: Tensor, y: Tensor) -> Iterator[Told]:
         attack = foolbox.attacks.HopSkipJumpAttack(steps=steps)
         _, found, _ = attack(foolbox.PyTorchModel(counted, bounds=(0, 1), device="cpu"), x, y, epsilons=None)
         questions = counted.forwards // len(x)
-        outcome = q.attacks.HopSkipJump(questions)(q.Classifier(net), x, y, q.L2(28.0), queries=questions)
+        outcome = q.attacks.HopSkipJump(questions)(q.Classifier(net), x, y, q.L2(28.0), max_queries=questions)
         theirs = torch.linalg.vector_norm((found - x).flatten(1), dim=1)
         yield Told(
             f"HopSkipJump, l2, {questions} questions, {len(x)} pictures",
@@ -77,7 +77,7 @@ def one_pixel(x: Tensor, y: Tensor) -> Iterator[Told]:
     found = torchattacks.OnePixel(counted, pixels=1, steps=100, popsize=4)(x, y)
     yield Told(
         f"One pixel, {len(x)} pictures",
-        f"left standing: ours {int((~outcome.broken).sum())} at {float(outcome.forwards.double().mean()):.0f} questions on average, "
+        f"left standing: ours {int((~outcome.success).sum())} at {float(outcome.forwards.double().mean()):.0f} questions on average, "
         f"torchattacks {left(net, found, y)} at {counted.forwards / len(x):.0f}",
     )
 

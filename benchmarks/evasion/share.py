@@ -40,8 +40,8 @@ def run() -> Iterator[Told]:
     x, y = mnist().batch(torch.arange(POINTS))
     attacks = {
         "APGD on the cross-entropy": q.attacks.APGD(),
-        "APGD towards nine classes": q.attacks.APGD(loss="dlr", targets=9),
-        "FAB": q.attacks.FAB(targets=3),
+        "APGD towards nine classes": q.attacks.APGD(loss="dlr", target_classes=9),
+        "FAB": q.attacks.FAB(target_classes=3),
         "Square": q.attacks.Square(),
     }
     grad = torch.autograd.grad
@@ -52,6 +52,6 @@ def run() -> Iterator[Told]:
             outcome = attack(q.Classifier(net), x, y, THREAT, seed=0)
         total = time.perf_counter() - clock
         yield Told(
-            f"{name}, {POINTS} pictures, {THREAT.token}",
-            f"{100 * net.seconds / total:.0f} % of {total:.1f} s in the model; {int((~outcome.broken).sum())} left",
+            f"{name}, {POINTS} pictures, {THREAT.spec}",
+            f"{100 * net.seconds / total:.0f} % of {total:.1f} s in the model; {int((~outcome.success).sum())} left",
         )

@@ -8,12 +8,12 @@ import torch
 import quintain as q
 from benchmarks.evasion.shared import path
 from benchmarks.harness import Told
-from quintain.attacks.perturbation import score
-from quintain.attacks.physical.phantom import Phantom
-from quintain.attacks.physical.printing import Printing
-from quintain.attacks.physical.sign_stickers import SignStickers
+from quintain.attacks.perturbation import success_rate
+from quintain.attacks.universal.phantom import Phantom
+from quintain.attacks.universal.printing import Printing
+from quintain.attacks.universal.sign_stickers import SignStickers
 from quintain.data.dataset import Dataset, from_arrays
-from quintain.threats import Projection
+from quintain.threats import ProjectedLight
 
 STOP, LIMIT = 14, 3
 """Stop, and 60 km/h."""
@@ -59,12 +59,12 @@ def run() -> Iterator[Told]:
     attacks = {
         "2 stickers, 10 % of the area": SignStickers(LIMIT, area=0.1),
         "2 stickers, 10 %, printed": SignStickers(LIMIT, area=0.1, printing=Printing()),
-        "light of 0.5": Phantom(LIMIT, Projection(0.5)),
-        "light of 1.0 by albedo": Phantom(LIMIT, Projection(1.0, "albedo")),
+        "light of 0.5": Phantom(LIMIT, ProjectedLight(0.5)),
+        "light of 1.0 by albedo": Phantom(LIMIT, ProjectedLight(1.0, "albedo")),
     }
     for name, attack in attacks.items():
         fitted = attack.fit(model, fitting)
-        rates = [score(model, test, one, seed=1, target=LIMIT) for one in (fitted, fitted.random(), fitted.grey())]
+        rates = [success_rate(model, test, one, seed=1, target=LIMIT) for one in (fitted, fitted.random_control(), fitted.grey_control())]
         wrong = ", ".join(
             f"{kind} {one.rate:.0%} ({one.fooled / one.eligible:.0%} any wrong)"
             for kind, one in zip(("fitted", "random", "plain"), rates, strict=True)

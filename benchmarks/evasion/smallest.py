@@ -30,11 +30,11 @@ def peer_sizes(attack: object, net: nn.Module, x: Tensor, y: Tensor, kind: str) 
     return torch.where(wrong, sizes(found - x, kind), torch.inf), counted.forwards / len(x)
 
 
-def our_sizes(attack: q.attacks.Method, net: nn.Module, x: Tensor, y: Tensor, kind: str) -> tuple[Tensor, float]:
+def our_sizes(attack: q.attacks.Attack, net: nn.Module, x: Tensor, y: Tensor, kind: str) -> tuple[Tensor, float]:
     """Ours, measured by the same function."""
     counted = Counted(net).eval()
     outcome = attack(q.Classifier(counted), x, y, WHOLE[kind])
-    return torch.where(outcome.broken, sizes(outcome.adversarial - x, kind), torch.inf), counted.forwards / len(x)
+    return torch.where(outcome.success, sizes(outcome.adversarial - x, kind), torch.inf), counted.forwards / len(x)
 
 
 def run() -> Iterator[Told]:

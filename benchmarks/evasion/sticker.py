@@ -10,18 +10,18 @@ from torch import nn
 import quintain as q
 from benchmarks.evasion.shared import path
 from benchmarks.harness import Told
-from quintain.attacks.perturbation import score
-from quintain.attacks.physical.decal import Decal
-from quintain.attacks.physical.printing import Printing
-from quintain.attacks.physical.sticker import Sticker
-from quintain.attacks.physical.transforms import View
+from quintain.attacks.perturbation import success_rate
+from quintain.attacks.universal.adversarial_patch import AdversarialPatch
+from quintain.attacks.universal.fitted_patch import FittedPatch
+from quintain.attacks.universal.printing import Printing
+from quintain.attacks.universal.view import View
 from quintain.data.dataset import Dataset, from_arrays
 from quintain.models.weights import load_weights
 
 TOASTER = 859
 LARGEST = 0.11
 FITTED = 150
-NEAR = View(size=(0.5, 1.0))
+NEAR = View(magnification=(0.5, 1.0))
 """From 2.75 % of the picture to the largest area: smaller ones are further away than it was fitted for."""
 
 
@@ -44,25 +44,25 @@ def parts() -> tuple[Dataset, Dataset, torch.Tensor]:
     return data.subset(np.sort(order[:FITTED])), data.subset(np.sort(order[FITTED:])), toaster
 
 
-def seen_at(decal: Decal, area: float, printing: Printing | None) -> Decal:
+def seen_at(decal: FittedPatch, area: float, printing: Printing | None) -> FittedPatch:
     """The same sticker from a distance at which it covers ``area``."""
     size = (area / LARGEST) ** 0.5
-    return replace(decal, view=replace(decal.view, size=(size, size)), printing=printing)
+    return replace(decal, view=replace(decal.view, magnification=(size, size)), printing=printing)
 
 
 def run() -> Iterator[Told]:
     """One sticker without and one with the print model in its fit, from 1 % to 11 % of the area, each beside its controls."""
     model, (train, test, toaster) = squeezenet(), parts()
 
-    def rate(decal: Decal) -> str:
-        return f"{score(model, test, decal, seed=1, target=TOASTER, batch=25).rate:.0%}"
+    def rate(decal: FittedPatch) -> str:
+        return f"{success_rate(model, test, decal, seed=1, target=TOASTER, batch_size=25).rate:.0%}"
 
     for name, printing in (("pasted", None), ("printed and photographed", Printing())):
-        fitted = Sticker(TOASTER, LARGEST, view=NEAR, printing=printing).fit(model, train)
+        fitted = AdversarialPatch(TOASTER, LARGEST, view=NEAR, printing=printing).fit(model, train)
         for percent in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11):
             decal = seen_at(fitted, percent / 100, printing)
             yield Told(f"sticker, {percent} % of the area, {name}, {len(test)} pictures held out", f"read as a toaster {rate(decal)}")
-        controls = {"random": decal.random(), "grey": decal.grey(), "a crop of a toaster": decal.crop(toaster)}
+        controls = {"random": decal.random_control(), "grey": decal.grey_control(), "a crop of a toaster": decal.crop_control(toaster)}
         yield Told(f"controls, 11 % of the area, {name}", ", ".join(f"{what} {rate(one)}" for what, one in controls.items()))
         if printing is None:
             after = rate(seen_at(fitted, LARGEST, Printing()))

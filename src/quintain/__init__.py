@@ -34,16 +34,16 @@ if TYPE_CHECKING:
     from quintain.evaluate.direct import attack as attack
     from quintain.models.classifier import Classifier as Classifier
     from quintain.models.loading import load_model as load_model
-    from quintain.threats.colour import Colour as Colour
+    from quintain.threats.color import Color as Color
     from quintain.threats.compose import Compose as Compose
     from quintain.threats.l0 import L0 as L0
     from quintain.threats.l1 import L1 as L1
     from quintain.threats.l2 import L2 as L2
+    from quintain.threats.light import ProjectedLight as ProjectedLight
     from quintain.threats.linf import Linf as Linf
     from quintain.threats.mask import Mask as Mask
     from quintain.threats.negative import Negative as Negative
     from quintain.threats.patch import Patch as Patch
-    from quintain.threats.projection import Projection as Projection
     from quintain.threats.spatial import Spatial as Spatial
 
 _PARTS = ("attacks", "certify", "dp", "evaluate", "federated", "harden", "leakage", "losses", "results", "threats", "training")
@@ -53,7 +53,7 @@ __getattr__, __dir__ = lazy_exports(
     {
         **{part: f"quintain.{part}" for part in _PARTS},
         "Classifier": "quintain.models.classifier",
-        "Colour": "quintain.threats.colour",
+        "Color": "quintain.threats.color",
         "Compose": "quintain.threats.compose",
         "L0": "quintain.threats.l0",
         "L1": "quintain.threats.l1",
@@ -62,7 +62,7 @@ __getattr__, __dir__ = lazy_exports(
         "Mask": "quintain.threats.mask",
         "Negative": "quintain.threats.negative",
         "Patch": "quintain.threats.patch",
-        "Projection": "quintain.threats.projection",
+        "ProjectedLight": "quintain.threats.light",
         "QuintainError": "quintain.core.errors",
         "Spatial": "quintain.threats.spatial",
         "attack": "quintain.evaluate.direct",

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from quintain.models.nets import Normalise
-from quintain.threats import Ball, Draw
+from quintain.threats import ExampleRNG, Threat
 
 
 def dense(weight: list[list[float]], bias: list[float]) -> nn.Linear:
@@ -103,17 +103,17 @@ def inputs(seed: int, count: int = 4) -> Tensor:
     return x.clamp(0, 1)
 
 
-def points(model, x: Tensor, y: Tensor, threat: Ball, seed: int) -> list[Tensor]:
+def points(model, x: Tensor, y: Tensor, threat: Threat, seed: int) -> list[Tensor]:
     """Allowed points of each ball: samples, corners, and the ends of gradient steps."""
     found = [x]
     for number in range(3):
-        draw = Draw(seed, torch.arange(len(x))).at("points", number)
-        found += [threat.sample(x, draw), threat.project(x + threat.ascend(draw.normal(x), threat.eps), x)]
-    z = threat.sample(x, Draw(seed, torch.arange(len(x))))
+        draw = ExampleRNG(seed, torch.arange(len(x))).fold_in("points", number)
+        found += [threat.sample(x, draw), threat.project(x + threat.steepest_step(draw.normal(x), threat.eps), x)]
+    z = threat.sample(x, ExampleRNG(seed, torch.arange(len(x))))
     for _ in range(5):
         z = z.detach().requires_grad_()
         logits = model(z)
         rest = logits.scatter(1, y[:, None], -torch.inf).amax(1) - logits.gather(1, y[:, None])[:, 0]
-        z = threat.project(z.detach() + threat.ascend(torch.autograd.grad(rest.sum(), z)[0], threat.eps / 2), x)
+        z = threat.project(z.detach() + threat.steepest_step(torch.autograd.grad(rest.sum(), z)[0], threat.eps / 2), x)
         found.append(z)
     return [point.detach() for point in found]

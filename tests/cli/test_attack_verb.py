@@ -57,7 +57,7 @@ def test_a_class_that_is_aimed_at_is_left_out_and_counted(call, words):
     assert record.notes[0] in " ".join(out.split())
 
 
-@pytest.mark.parametrize("token", ["l2:0.5", "spatial:rotate=10,shift=1", "colour:brightness=0.1", "negative"])
+@pytest.mark.parametrize("token", ["l2:0.5", "spatial:rotate=10,shift=1", "color:brightness=0.1", "negative"])
 def test_any_threat_that_an_attack_serves_is_attacked_and_reported(call, words, token):
     code, _, err = call(*words, "--threat", token, "--limit", 4, "--out", "r")
     assert code == ExitCode.HOLDS, err
@@ -76,7 +76,7 @@ class Cut(PGD):
         return super().__call__(model, x, y, threat, **named)
 
     def __repr__(self):
-        return repr(PGD(self.steps, self.rate, self.restarts, self.loss))
+        return repr(PGD(self.steps, self.rel_step_size, self.restarts, self.loss))
 
 
 def test_the_same_command_goes_on_after_ctrl_c_and_comes_to_the_same(call, words, monkeypatch):

@@ -17,7 +17,7 @@ def labelled(x):
 def test_a_function_of_labels_is_attacked_by_what_labels_allow(call, small, tmp_path):
     (tmp_path / "asked.py").write_text(FUNCTIONS)
     spec = f"labels:{tmp_path / 'asked.py'}:labelled"
-    settings = ("--data", small, "--limit", 4, "--threat", "linf:0.2", "--queries", 60, "--out", tmp_path / "run")
+    settings = ("--data", small, "--limit", 4, "--threat", "linf:0.2", "--max-queries", 60, "--out", tmp_path / "run")
     code, told, _ = call("attack", "--model", spec, "--attack", "rays", *settings)
     assert code == 0
     assert "broken by: rays" in told

@@ -85,9 +85,9 @@ OWN = [entry for entry in entries("attack").values() if entry.target.startswith(
 
 def beginning(entry: Entry) -> str:
     """How the line of an attack begins: its registered name, its name in Python, and the facts of its entry."""
-    finds = "the smallest change" if entry.fact("seeks") == "smallest" else "a break"
-    aims = "; no targets" if entry.fact("aims") == "no" else ""
-    serves = ", ".join(entry.fact("serves").split())
+    finds = "the smallest change" if entry.fact("finds") == "minimum-norm" else "a break"
+    aims = "; no targets" if entry.fact("targets") == "no" else ""
+    serves = ", ".join(entry.fact("supports").split())
     return f"| `{entry.name}` | `{entry.target.partition(':')[2]}` | {entry.fact('access')} | {serves} | {finds}{aims} |"
 
 
@@ -128,7 +128,7 @@ def test_the_cost_is_told_in_settings_with_their_defaults():
 def test_the_tokens_are_those_of_the_registered_threats():
     tokens = [token for row in section(ATTACKS, "What may be changed") for token in QUOTED.findall(row[0])]
     assert {kind_of(token) for token in tokens} == set(entries("threat"))
-    assert [token for token in tokens if parse(parse(token).token) != parse(token)] == []
+    assert [token for token in tokens if parse(parse(token).spec) != parse(token)] == []
 
 
 def test_every_sign_of_a_weak_attack_is_explained():

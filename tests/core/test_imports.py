@@ -38,7 +38,7 @@ def test_the_public_surface_is_this():
 
     assert dir(quintain) == [
         "Classifier",
-        "Colour",
+        "Color",
         "Compose",
         "L0",
         "L1",
@@ -47,7 +47,7 @@ def test_the_public_surface_is_this():
         "Mask",
         "Negative",
         "Patch",
-        "Projection",
+        "ProjectedLight",
         "QuintainError",
         "Spatial",
         "attack",

@@ -90,7 +90,7 @@ def test_curves_pass_through_the_counts(both):
 def test_an_attack_alone_breaks_no_more_than_all_together(both):
     attacks, result, _ = both
     for row in attacks.rows:
-        eps = next(threat.eps for threat in SIZES if threat.token == row.threat)
+        eps = next(threat.eps for threat in SIZES if threat.spec == row.threat)
         assert row.unbroken_counts.num_correct >= result.examples.unbroken_counts(eps, 2).num_correct
     assert {row.attack for row in attacks.rows} == {"fgsm", "pgd"}
     assert all(row.forwards > 0 for row in attacks.rows)
@@ -217,7 +217,7 @@ def test_examples_without_a_number_are_neither_robust_nor_broken():
     assert failed[unchanged].all()
     assert failed.sum() > unchanged.sum() > 0
     for row in attacked.rows:
-        eps = next(threat.eps for threat in SIZES if threat.token == row.threat)
+        eps = next(threat.eps for threat in SIZES if threat.spec == row.threat)
         assert row.unbroken_counts.num_correct >= attacked.examples.unbroken_counts(eps, 2).num_correct >= failed.sum()
     assert not set(np.flatnonzero(unchanged)) & {one for _, ids in asked for one in ids}
     clean = clean_claim(subject, data)

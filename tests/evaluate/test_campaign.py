@@ -305,7 +305,7 @@ def test_an_attack_that_cannot_do_what_is_asked_is_refused_before_any_work(tmp_p
         run(threats=[threat], attacks={"fgsm": FGSM()}, pieces=tmp_path / "p")
     assert not (tmp_path / "p").exists()
     with pytest.raises(SettingError, match="one at a time"):
-        run(threats=[parse("colour:brightness=0.1"), parse("colour:brightness=0.2")])
+        run(threats=[parse("color:brightness=0.1"), parse("color:brightness=0.2")])
 
 
 def test_no_change_breaks_nothing_and_is_no_reason_for_doubt():
@@ -361,7 +361,7 @@ def test_pictures_of_a_family_are_shown_like_those_of_a_ball(tmp_path):
         size = torch.where(broken, threat.measure(params, x), torch.inf)
         return AttackOutcome(z, broken, size, many, 0 * many, none, ("",) * len(x), many * broken, params)
 
-    found = run(threats=[parse("colour:brightness=0.4")], attacks={"shine": shine}, folder=tmp_path, pictures=2)
+    found = run(threats=[parse("color:brightness=0.4")], attacks={"shine": shine}, folder=tmp_path, pictures=2)
     assert len(found.gallery) == 2
     assert all(len(row) == 3 and (tmp_path / row[2].path).exists() for row in found.gallery)
     assert found.rows[0].eps == 1
@@ -383,8 +383,8 @@ def test_attacks_are_chosen_by_what_the_model_gives_and_what_may_be_changed():
         for kind in ("linf", "l2"):
             best, *more = chosen(access, kind)
             assert known[best].fact("access") == access
-            assert kind in known[best].fact("serves").split()
-            assert all(known[name].fact("seeks") == "smallest" for name in more)
+            assert kind in known[best].fact("supports").split()
+            assert all(known[name].fact("finds") == "minimum-norm" for name in more)
     assert chosen("scores", "linf")[0] == "square"
     assert chosen("labels", "linf")[0] == "hopskipjump"
     assert chosen("gradients", "spatial")
@@ -404,6 +404,6 @@ def test_one_call_attacks_with_the_quick_ensemble(monkeypatch):
     outcome = quintain.attack(subject().model, x, y, "linf:0.1", seed=2)
     assert asked == [("attack", "quick")]
     assert torch.equal(outcome.adversarial, PGD()(subject().model, x, y, Linf(0.1), seed=2).adversarial)
-    assert torch.equal(attack(subject().model, x, y, Linf(0.1), seed=2).broken, outcome.broken)
+    assert torch.equal(attack(subject().model, x, y, Linf(0.1), seed=2).success, outcome.success)
     with pytest.raises(UnknownName):
         quintain.attack(subject().model, x, y, "lonf:0.1")

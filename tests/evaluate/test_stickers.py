@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import quintain as q
 from quintain.attacks.outcome import Model
-from quintain.attacks.perturbation import seen_in
+from quintain.attacks.perturbation import content_hashes
 from quintain.core.progress import Progress, silent
 from quintain.data import from_arrays
 from quintain.data.dataset import Dataset
@@ -46,7 +46,7 @@ class Fit:
     area: float = 1 / 64
 
     def fit(self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = silent) -> Corner:
-        return Corner(seen_in(data))
+        return Corner(content_hashes(data))
 
 
 def halves(count: int, seed: int) -> Dataset:

@@ -7,9 +7,9 @@ from operator import itemgetter
 
 import pytest
 
-from quintain.attacks.method import Method
+from quintain.attacks.base import Attack
 from quintain.core.registry import entries
-from quintain.threats import Ball, parse
+from quintain.threats import Threat, parse
 
 CLOSED_FORMS = ("linf", "l2", "l1", "l0", "mask")
 SIZES = {"linf": 0.1, "l2": 0.6, "l1": 2.0, "l0": 3.0, "mask": 0.3}
@@ -18,19 +18,19 @@ GAPS = {"linf": (0.5, 0.0), "l2": (3.0, 0.5), "l1": (10.0, 1.0), "l0": (15.0, 1.
 WIDE = {"linf": 1.0, "l2": 8.0, "l1": 60.0, "l0": 60.0, "mask": 1.0}
 
 
-def ball_of(name: str) -> Ball:
+def ball_of(name: str) -> Threat:
     """The registered threat of a name, in its example size."""
     ball = parse(entries("threat")[name].fact("example"))
-    assert isinstance(ball, Ball)
+    assert isinstance(ball, Threat)
     return ball
 
 
-def resized(name: str, eps: float) -> Ball:
+def resized(name: str, eps: float) -> Threat:
     """A threat of another size, which is rounded where the threat counts."""
     return replace(ball_of(name), eps=round(eps) if entries("threat")[name].fact("sizes") == "whole" else eps)
 
 
-def sized(name: str) -> Ball:
+def sized(name: str) -> Threat:
     """A threat in the size that the laws use."""
     return replace(ball_of(name), eps=SIZES[name]) if name in SIZES else ball_of(name)
 
@@ -40,14 +40,14 @@ def gap_shape(attack_name: str) -> tuple[int, ...]:
     return (1, 10, 6) if entries("attack")[attack_name].fact("access") == "gradients" else (1, 6, 5)
 
 
-def gap_ball(ball_name: str, share: float, numbers: int) -> Ball:
+def gap_ball(ball_name: str, share: float, numbers: int) -> Threat:
     """A threat of a share of the widest that a gap is measured in, in which some inputs of so many numbers can be broken and some not."""
     widest, power = GAPS[ball_name]
     eps = share * widest * (numbers / 60) ** power
     return replace(ball_of(ball_name), eps=max(1.0, round(eps)) if ball_name == "l0" else eps)
 
 
-def attack_of(name: str, trial: str = "trial") -> Method:
+def attack_of(name: str, trial: str = "test_settings") -> Attack:
     """A registered attack with the settings that its entry names for trials: fewer steps where the default is long."""
     entry = entries("attack")[name]
     settings = dict(part.split("=") for part in entry.fact(trial).split())
@@ -57,7 +57,7 @@ def attack_of(name: str, trial: str = "trial") -> Method:
 def gap_of(attack_name: str, ball_name: str) -> float:
     """The declared gap to the closed-form optimum."""
     entry = entries("attack")[attack_name]
-    return float(entry.fact(f"gap:{ball_name}") or entry.fact("gap", "0.01"))
+    return float(entry.fact(f"optimality_gap:{ball_name}") or entry.fact("optimality_gap", "0.01"))
 
 
 def exempt(attack_name: str, law: str) -> bool:
@@ -66,9 +66,12 @@ def exempt(attack_name: str, law: str) -> bool:
 
 
 PAIRS = [
-    (name, kind) for name, entry in sorted(entries("attack").items()) for kind in entry.fact("serves").split() if kind in entries("threat")
+    (name, kind)
+    for name, entry in sorted(entries("attack").items())
+    for kind in entry.fact("supports").split()
+    if kind in entries("threat")
 ]
-BREAKING = [(name, kind) for name, kind in PAIRS if entries("attack")[name].fact("seeks") != "smallest"]
+BREAKING = [(name, kind) for name, kind in PAIRS if entries("attack")[name].fact("finds") != "minimum-norm"]
 SMALLEST = [pair for pair in PAIRS if pair not in BREAKING]
 
 

@@ -7,23 +7,23 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from quintain.attacks.method import Method
+from quintain.attacks.base import Attack
 from quintain.attacks.outcome import AttackOutcome
 from quintain.losses import margin
-from quintain.threats import L0, Ball, Draw, Family, Mask, contains
-from quintain.threats.family import allowed, rendered
-from quintain.threats.shapes import shape
+from quintain.threats import L0, ExampleRNG, Mask, ParametricThreat, Threat, contains
+from quintain.threats.parametric import is_allowed, to_image
+from quintain.threats.shapes import shape_mask
 from tests.laws.oracles import best_linear_gain, smallest_linear_change
 
 CUTS = {"uneven": ([2, 1, 4, 3],), "singly and alike": ([1] * 10, [3, 3, 3, 1], [4, 4, 2])}
 """Into parts of which sizes ten examples are cut, once or several times."""
-FIELDS = ("adversarial", "broken", "size", "forwards", "backwards", "error", "found")
+FIELDS = ("adversarial", "success", "size", "forwards", "backwards", "error", "queries_to_success")
 
 
 # --- balls ---------------------------------------------------------------------------------------------------------------------
 
 
-def check_projection_inside(ball: Ball, z: Tensor, x: Tensor) -> None:
+def check_projection_inside(ball: Threat, z: Tensor, x: Tensor) -> None:
     """A projected point is in ball and box, measured in float64, with no tolerance."""
     p = ball.project(z, x)
     assert p.dtype == x.dtype
@@ -32,15 +32,15 @@ def check_projection_inside(ball: Ball, z: Tensor, x: Tensor) -> None:
     assert ((p.double() >= ball.low) & (p.double() <= ball.high)).all()
 
 
-def check_projection_idempotent(ball: Ball, z: Tensor, x: Tensor) -> None:
+def check_projection_idempotent(ball: Threat, z: Tensor, x: Tensor) -> None:
     """A projected point, a clean point and a sampled point come back bit for bit, with the room given or not."""
     once = ball.project(z, x)
-    for inside in (once, x, ball.sample(x, Draw(1, torch.arange(len(x))))):
+    for inside in (once, x, ball.sample(x, ExampleRNG(1, torch.arange(len(x))))):
         assert torch.equal(ball.project(inside, x), inside)
-    assert torch.equal(ball.project(z, x, ball.room(x)), once)
+    assert torch.equal(ball.project(z, x, ball.projection_cache(x)), once)
 
 
-def check_projection_nearest(ball: Ball, z: Tensor, x: Tensor, *, tries: int = 300) -> None:
+def check_projection_nearest(ball: Threat, z: Tensor, x: Tensor, *, tries: int = 300) -> None:
     """No allowed point is nearer in L2 by more than 1e-6 (and the spacing of numbers): random points, and points around the projection."""
     z, x = z.double(), x.double()
     p = ball.project(z, x)
@@ -54,34 +54,34 @@ def check_projection_nearest(ball: Ball, z: Tensor, x: Tensor, *, tries: int = 3
         direction = torch.randn(p.shape, generator=generator, dtype=torch.float64)
         scale = ball.eps * 10.0 ** -(attempt % 6)
         around = ball.project((p + scale * direction).clamp(ball.low, ball.high), x)
-        for candidate in (around, ball.sample(x, Draw(attempt, torch.arange(len(x))))):
+        for candidate in (around, ball.sample(x, ExampleRNG(attempt, torch.arange(len(x))))):
             assert (contains(ball, candidate, x) <= (distance <= far(candidate) * (1 + 1e-6) + 4 * spacing)).all()
 
 
-def check_sample_inside(ball: Ball, x: Tensor, *, seed: int = 0) -> None:
+def check_sample_inside(ball: Threat, x: Tensor, *, seed: int = 0) -> None:
     """A sampled point is allowed, belongs to its example, and differs between seeds wherever there is room."""
     ids = torch.arange(len(x)) + 5
-    z = ball.sample(x, Draw(seed, ids))
+    z = ball.sample(x, ExampleRNG(seed, ids))
     assert contains(ball, z, x).all()
-    assert torch.equal(ball.sample(x.flip(0), Draw(seed, ids.flip(0))).flip(0), z)
+    assert torch.equal(ball.sample(x.flip(0), ExampleRNG(seed, ids.flip(0))).flip(0), z)
     if ball.eps > 1e-2 and x.numel() > 15 and x.dtype.itemsize > 2:
-        assert not torch.equal(ball.sample(x, Draw(seed + 1, ids)), z)
+        assert not torch.equal(ball.sample(x, ExampleRNG(seed + 1, ids)), z)
 
 
-def change_of_size(ball: Ball, step: float, origin: Tensor, generator: torch.Generator) -> Tensor:
+def change_of_size(ball: Threat, step: float, origin: Tensor, generator: torch.Generator) -> Tensor:
     """A random change of one size: as many pixels across part of the box, or noise that is scaled, on the shape where there is one."""
     noise = torch.randn(origin.shape, generator=generator, dtype=origin.dtype)
     if isinstance(ball, L0):
         order = torch.rand(origin.flatten(1).shape, generator=generator).argsort(1).view_as(origin)
         return torch.where(order < step, noise.clamp(-1, 1) * (ball.high - ball.low), 0.0)
     if isinstance(ball, Mask):
-        noise = noise * shape(ball.shape, *origin.shape[-2:])
+        noise = noise * shape_mask(ball.shape, *origin.shape[-2:])
     return noise * (step / ball.measure(noise, origin)).to(origin.dtype).view(-1, *[1] * (origin.dim() - 1))
 
 
-def check_ascend_steepest(ball: Ball, gradient: Tensor, step: float) -> None:
+def check_ascend_steepest(ball: Threat, gradient: Tensor, step: float) -> None:
     """The step has the size asked for, no other change of that size raises the linear function more, and a zero gradient gives no step."""
-    change = ball.ascend(gradient, step)
+    change = ball.steepest_step(gradient, step)
     origin = torch.zeros_like(gradient)
     assert torch.allclose(ball.measure(change, origin), torch.full((len(gradient),), step, dtype=torch.float64), rtol=1e-5)
     generator = torch.Generator().manual_seed(0)
@@ -89,7 +89,7 @@ def check_ascend_steepest(ball: Ball, gradient: Tensor, step: float) -> None:
     for _ in range(50):
         other = change_of_size(ball, step, origin, generator)
         assert (((other * gradient).flatten(1).sum(1)) <= gain * (1 + 1e-5)).all()
-    assert torch.equal(ball.ascend(origin, step), origin)
+    assert torch.equal(ball.steepest_step(origin, step), origin)
 
 
 # --- models for the laws of attacks --------------------------------------------------------------------------------------------
@@ -126,28 +126,28 @@ def points_of(outcome: AttackOutcome) -> Tensor:
     return outcome.adversarial if outcome.params is None else outcome.params
 
 
-def check_inside(outcome: AttackOutcome, x: Tensor, threat: Ball) -> None:
+def check_inside(outcome: AttackOutcome, x: Tensor, threat: Threat) -> None:
     """Every returned point is allowed, an image is what its parameters render, and what is broken is measured as the threat measures."""
     z = points_of(outcome)
-    assert (outcome.params is not None) == isinstance(threat, Family)
+    assert (outcome.params is not None) == isinstance(threat, ParametricThreat)
     assert outcome.adversarial.shape == x.shape
     assert outcome.adversarial.dtype == x.dtype
-    assert allowed(threat, z, x).all()
-    assert torch.equal(rendered(threat, z, x), outcome.adversarial)
+    assert is_allowed(threat, z, x).all()
+    assert torch.equal(to_image(threat, z, x), outcome.adversarial)
     assert outcome.size.dtype == torch.float64
-    assert torch.equal(outcome.size[outcome.broken], threat.measure(z, x).double()[outcome.broken])
-    assert outcome.size[~outcome.broken].isinf().all()
+    assert torch.equal(outcome.size[outcome.success], threat.measure(z, x).double()[outcome.success])
+    assert outcome.size[~outcome.success].isinf().all()
 
 
-def check_replayable(outcome: AttackOutcome, model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, threat: Ball) -> None:
+def check_replayable(outcome: AttackOutcome, model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, threat: Threat) -> None:
     """Whatever is called broken is answered wrongly when asked again, and allowed; each says by what and when it was found."""
     with torch.no_grad():
         wrong = model(outcome.adversarial).argmax(1) != y
-    assert (outcome.broken <= (wrong & allowed(threat, points_of(outcome), x))).all()
-    assert not (outcome.broken & outcome.error).any()
-    assert [bool(name) for name in outcome.by] == outcome.broken.tolist()
-    assert torch.equal(outcome.found > 0, outcome.broken)
-    assert (outcome.found <= outcome.forwards).all()
+    assert (outcome.success <= (wrong & is_allowed(threat, points_of(outcome), x))).all()
+    assert not (outcome.success & outcome.error).any()
+    assert [bool(name) for name in outcome.found_by] == outcome.success.tolist()
+    assert torch.equal(outcome.queries_to_success > 0, outcome.success)
+    assert (outcome.queries_to_success <= outcome.forwards).all()
 
 
 def check_never_worse(outcome: AttackOutcome, model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> None:
@@ -156,12 +156,12 @@ def check_never_worse(outcome: AttackOutcome, model: Callable[[Tensor], Tensor],
         clean, found = model(x), model(outcome.adversarial)
     assert (margin(found, y) >= margin(clean, y) - 1e-12).all()
     wrong = clean.argmax(1) != y
-    assert outcome.broken[wrong].all()
+    assert outcome.success[wrong].all()
     assert (outcome.size[wrong] == 0).all()
 
 
 def check_split(
-    attack: Method, model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, threat: Ball, cuts: Sequence[list[int]] = CUTS["uneven"]
+    attack: Attack, model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, threat: Threat, cuts: Sequence[list[int]] = CUTS["uneven"]
 ) -> None:
     """Any split, order or sharding of the batch gives the same outcome, bit for bit; each cut is of another random order."""
     ids = torch.arange(len(x)) * 3 + 11
@@ -174,12 +174,12 @@ def check_split(
         back = torch.cat(parts).argsort()
         for name in FIELDS:
             assert torch.equal(torch.cat([getattr(outcome, name) for outcome in outcomes])[back], getattr(whole, name)), name
-        by = [name for outcome in outcomes for name in outcome.by]
-        assert tuple(by[place] for place in back.tolist()) == whole.by
+        by = [name for outcome in outcomes for name in outcome.found_by]
+        assert tuple(by[place] for place in back.tolist()) == whole.found_by
 
 
 def linear_task(
-    threat: Ball, *, count: int = 24, shape: tuple[int, ...] = (1, 10, 6), seed: int = 0
+    threat: Threat, *, count: int = 24, shape: tuple[int, ...] = (1, 10, 6), seed: int = 0
 ) -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor, Tensor]:
     """A two-class linear model, inputs, the normal (F,) and what each input's score lacks (B,): some can be broken, some cannot."""
     generator = torch.Generator().manual_seed(3 + seed)
@@ -193,48 +193,48 @@ def linear_task(
     return linear, x, w, -(x.flatten(1) @ w + bias)
 
 
-def check_gap(attack: Method, gap: float, threat: Ball, *, shape: tuple[int, ...] = (1, 10, 6), seed: int = 0) -> None:
+def check_gap(attack: Attack, gap: float, threat: Threat, *, shape: tuple[int, ...] = (1, 10, 6), seed: int = 0) -> None:
     """On a two-class linear model the attack reaches all but ``gap`` of the best gain in ball and box, and breaks what that can break."""
     linear, x, w, need = linear_task(threat, shape=shape, seed=seed)
     best = best_linear_gain(threat, w, x)
     outcome = attack(linear, x, torch.zeros(len(x), dtype=torch.long), threat, seed=seed)
-    assert outcome.broken[(1 - gap) * best > need].all()
-    assert not outcome.broken[best < need * (1 - 1e-5)].any()
+    assert outcome.success[(1 - gap) * best > need].all()
+    assert not outcome.success[best < need * (1 - 1e-5)].any()
     gain = (outcome.adversarial - x).flatten(1) @ w
-    assert (gain >= (1 - gap) * best - 1e-9)[~outcome.broken].all()
-    assert (~outcome.broken).any()
-    assert outcome.broken.any()
+    assert (gain >= (1 - gap) * best - 1e-9)[~outcome.success].all()
+    assert (~outcome.success).any()
+    assert outcome.success.any()
 
 
-def check_smallest(attack: Method, gap: float, threat: Ball) -> None:
+def check_smallest(attack: Attack, gap: float, threat: Threat) -> None:
     """On a two-class linear model every change found is within ``gap`` of the smallest in ball and box, or too large to count."""
     linear, x, w, need = linear_task(threat)
     outcome = attack(linear, x, torch.zeros(len(x), dtype=torch.long), threat)
     least = smallest_linear_change(threat, w, need, x)
-    slack = torch.ceil(least * gap) if threat.token.startswith("l0") else least * gap
-    assert outcome.broken[least + slack <= threat.eps].all()
-    assert (outcome.size <= least + slack + 1e-12)[outcome.broken].all()
-    assert (outcome.size >= least * (1 - 1e-6))[outcome.broken].all()
-    assert not outcome.broken[least > threat.eps * (1 + 1e-6)].any()
-    assert (outcome.broken & (need > 0)).any()
+    slack = torch.ceil(least * gap) if threat.spec.startswith("l0") else least * gap
+    assert outcome.success[least + slack <= threat.eps].all()
+    assert (outcome.size <= least + slack + 1e-12)[outcome.success].all()
+    assert (outcome.size >= least * (1 - 1e-6))[outcome.success].all()
+    assert not outcome.success[least > threat.eps * (1 + 1e-6)].any()
+    assert (outcome.success & (need > 0)).any()
 
 
-def check_beats_random(attack: Method, threat: Ball) -> None:
+def check_beats_random(attack: Attack, threat: Threat) -> None:
     """On a net that nothing breaks, the attack climbs higher than as many random points of the ball as it asked questions."""
     x = inputs(12, 1, 5, 5, seed=2)
     y = torch.zeros(12, dtype=torch.long)
     model = invariant_net(25, 3, seed=1, lead=40.0)
     outcome = attack(model, x, y, threat)
-    assert not outcome.broken.any()
+    assert not outcome.success.any()
     climbed = margin(model(outcome.adversarial), y)
     questions = int((outcome.forwards + outcome.backwards).max())
-    draw = Draw(9, torch.arange(12))
-    guesses = (rendered(threat, threat.sample(x, draw.at(turn)), x) for turn in range(questions))
+    draw = ExampleRNG(9, torch.arange(12))
+    guesses = (to_image(threat, threat.sample(x, draw.fold_in(turn)), x) for turn in range(questions))
     random = torch.stack([margin(model(guess), y) for guess in guesses]).amax(0)
     assert climbed.mean() > random.mean()
 
 
-def check_metered(attack: Method, threat: Ball) -> None:
+def check_metered(attack: Attack, threat: Threat) -> None:
     """The forwards add up to the rows that the model saw, and no example asks for more gradients than answers."""
     model = invariant_net(16, 3, seed=6)
     seen = [0]
@@ -250,18 +250,18 @@ def check_metered(attack: Method, threat: Ball) -> None:
     assert (outcome.forwards >= 1).all()
 
 
-def check_budget(attack: Method, threat: Ball, queries: int) -> None:
+def check_budget(attack: Attack, threat: Threat, queries: int) -> None:
     """No example is asked about more often than its budget, and the attack still gives an outcome that holds."""
     x = inputs(10, 1, 4, 4, seed=3)
     model = invariant_net(16, 3, seed=6)
     y = model(x).argmax(1)
-    outcome = attack(model, x, y, threat, queries=queries)
+    outcome = attack(model, x, y, threat, max_queries=queries)
     assert (outcome.forwards <= queries).all()
     check_inside(outcome, x, threat)
     check_replayable(outcome, model, x, y, threat)
 
 
-def check_targeted(attack: Method, threat: Ball) -> None:
+def check_targeted(attack: Attack, threat: Threat) -> None:
     """What is called broken is answered with its target, and a clean answer that is the target already is a break of size 0."""
     x = inputs(14, 1, 4, 4, seed=3)
     model = invariant_net(16, 3, seed=6)
@@ -271,12 +271,12 @@ def check_targeted(attack: Method, threat: Ball) -> None:
     outcome = attack(model, x, y, threat, targets=targets)
     check_inside(outcome, x, threat)
     check_replayable(outcome, model, x, y, threat)
-    assert torch.equal(model(outcome.adversarial).argmax(1)[outcome.broken], targets[outcome.broken])
-    assert outcome.broken[:2].all()
+    assert torch.equal(model(outcome.adversarial).argmax(1)[outcome.success], targets[outcome.success])
+    assert outcome.success[:2].all()
     assert (outcome.size[:2] == 0).all()
 
 
-def check_labels_suffice(attack: Method, threat: Ball) -> None:
+def check_labels_suffice(attack: Attack, threat: Threat) -> None:
     """An attack that says that it needs labels alone finds the same from a model that gives nothing else."""
     x = inputs(8, 1, 4, 4, seed=3)
     model = invariant_net(16, 3, seed=6)
@@ -310,7 +310,7 @@ class Fragile(nn.Module):
         return self.layers(z.flatten(1))
 
 
-def check_untouched(attack: Method, threat: Ball, *, fail_at: int | None) -> None:
+def check_untouched(attack: Attack, threat: Threat, *, fail_at: int | None) -> None:
     """Weights, statistics, gradients, modes, inputs and the global generator are as before, also where the model fails."""
     torch.manual_seed(0)
     net = Fragile(fail_at).eval()

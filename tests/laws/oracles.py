@@ -3,15 +3,15 @@
 import torch
 from torch import Tensor
 
-from quintain.threats import Ball, Mask
-from quintain.threats.shapes import shape
+from quintain.threats import Mask, Threat
+from quintain.threats.shapes import shape_mask
 
 
-def room_along(threat: Ball, w: Tensor, x: Tensor) -> Tensor:
+def room_along(threat: Threat, w: Tensor, x: Tensor) -> Tensor:
     """How far each coordinate (B, F) can move in the direction that raises ``w . z``."""
     flat = x.flatten(1)
     room = torch.where(w > 0, threat.high - flat, flat - threat.low)
-    return room * shape(threat.shape, *x.shape[-2:]).expand_as(x).flatten(1) if isinstance(threat, Mask) else room
+    return room * shape_mask(threat.shape, *x.shape[-2:]).expand_as(x).flatten(1) if isinstance(threat, Mask) else room
 
 
 def level(rise: Tensor, grow: object, need: Tensor) -> Tensor:
@@ -30,10 +30,10 @@ def pixel_gains(w: Tensor, cap: Tensor, x: Tensor) -> Tensor:
     return gains.view(len(x), x.shape[1], -1).sum(1) if x.dim() == 4 else gains
 
 
-def best_linear_gain(threat: Ball, w: Tensor, x: Tensor) -> Tensor:
+def best_linear_gain(threat: Threat, w: Tensor, x: Tensor) -> Tensor:
     """The largest rise of ``w . z`` that ball and box allow (B,)."""
     cap, steep = room_along(threat, w, x), w.abs()
-    kind = threat.token.partition(":")[0]
+    kind = threat.spec.partition(":")[0]
     if kind in ("linf", "mask"):
         return (steep * cap.clamp(max=threat.eps)).sum(1)
     if kind == "l2":
@@ -51,10 +51,10 @@ def best_linear_gain(threat: Ball, w: Tensor, x: Tensor) -> Tensor:
     raise AssertionError(f"no closed form for {kind}")
 
 
-def smallest_linear_change(threat: Ball, w: Tensor, need: Tensor, x: Tensor) -> Tensor:
+def smallest_linear_change(threat: Threat, w: Tensor, need: Tensor, x: Tensor) -> Tensor:
     """The size of the smallest change that raises ``w . z`` by ``need`` (B,); 0 where none is needed, infinite where the box forbids it."""
     cap, steep = room_along(threat, w, x), w.abs()
-    kind = threat.token.partition(":")[0]
+    kind = threat.spec.partition(":")[0]
     if kind in ("linf", "mask"):
         size = level(steep, lambda l: (l, cap), need[:, None]).squeeze(1)
     elif kind == "l2":

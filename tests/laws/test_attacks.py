@@ -8,7 +8,7 @@ import torch
 
 from quintain.core.errors import SettingError
 from quintain.core.registry import entries
-from quintain.threats import Family
+from quintain.threats import ParametricThreat
 from tests.laws.attack_pairs import (
     BREAKING,
     CLOSED_FORMS,
@@ -50,17 +50,17 @@ from tests.laws.checks_attacks import (
 def test_an_entry_says_what_its_attack_says(name: str) -> None:
     entry, attack = entries("attack")[name], attack_of(name)
     assert attack.name == name
-    assert entry.fact("serves").split() == list(attack.serves)
+    assert entry.fact("supports").split() == list(attack.supports)
     assert entry.fact("access") == attack.access
-    assert (entry.fact("seeks") == "smallest") == attack.smallest
-    assert (entry.fact("aims") != "no") == attack.aims
-    assert set(attack.serves) <= set(entries("threat"))
+    assert (entry.fact("finds") == "minimum-norm") == attack.minimum_norm
+    assert (entry.fact("targets") != "no") == attack.supports_targets
+    assert set(attack.supports) <= set(entries("threat"))
 
 
 @pytest.mark.parametrize("name", sorted(entries("attack")))
 def test_a_threat_that_it_does_not_serve_is_refused_by_name(name: str) -> None:
     attack = attack_of(name)
-    for other in sorted(set(entries("threat")) - set(attack.serves)):
+    for other in sorted(set(entries("threat")) - set(attack.supports)):
         with pytest.raises(SettingError, match=f"{name} cannot keep to .* Attacks for {other}:"):
             attack(lambda z: z.flatten(1), torch.rand(2, 1, 4, 4), torch.zeros(2, dtype=torch.long), ball_of(other))
 
@@ -74,7 +74,7 @@ def test_a_budget_is_kept(attack_name: str, ball_name: str, queries: int) -> Non
 @every_pair
 def test_targets_are_reached_or_refused(attack_name: str, ball_name: str) -> None:
     attack = attack_of(attack_name)
-    if attack.aims:
+    if attack.supports_targets:
         check_targeted(attack, sized(ball_name))
         return
     with pytest.raises(SettingError, match="cannot be given targets"):
@@ -122,7 +122,7 @@ def test_splitting_changes_nothing(attack_name: str, ball_name: str, cuts: str) 
 def test_the_gap_to_the_optimum_is_as_declared(share: float, attack_name: str, ball_name: str) -> None:
     shape = gap_shape(attack_name)
     threat = gap_ball(ball_name, share, math.prod(shape))
-    check_gap(attack_of(attack_name, "gap trial"), gap_of(attack_name, ball_name), threat, shape=shape)
+    check_gap(attack_of(attack_name, "gap_test_settings"), gap_of(attack_name, ball_name), threat, shape=shape)
 
 
 @pytest.mark.parametrize(("share", "attack_name", "ball_name"), by_turns(SMALLEST, (0.05, 1.0)))
@@ -130,7 +130,7 @@ def test_the_smallest_change_is_found_within_the_declared_gap(share: float, atta
     if exempt(attack_name, "the smallest change in a wide ball"):
         share = min(share, 0.1)
     eps = max(1.0, round(share * WIDE[ball_name])) if ball_name == "l0" else share * WIDE[ball_name]
-    check_smallest(attack_of(attack_name, "gap trial"), gap_of(attack_name, ball_name), replace(ball_of(ball_name), eps=eps))
+    check_smallest(attack_of(attack_name, "gap_test_settings"), gap_of(attack_name, ball_name), replace(ball_of(ball_name), eps=eps))
 
 
 @pytest.mark.parametrize(
@@ -151,13 +151,13 @@ def test_the_model_is_untouched(attack_name: str, ball_name: str, fail_at: int |
     check_untouched(attack_of(attack_name), sized(ball_name), fail_at=fail_at)
 
 
-@pytest.mark.parametrize(("attack_name", "ball_name"), [pair for pair in PAIRS if not isinstance(ball_of(pair[1]), Family)])
+@pytest.mark.parametrize(("attack_name", "ball_name"), [pair for pair in PAIRS if not isinstance(ball_of(pair[1]), ParametricThreat)])
 def test_a_ball_of_size_zero_breaks_only_what_is_wrong_already(attack_name: str, ball_name: str) -> None:
     x = inputs(8, 1, 2, 3)
     model = invariant_net(6, 3, seed=1)
     y = torch.zeros(8, dtype=torch.long)
     outcome = attack_of(attack_name)(model, x, y, replace(ball_of(ball_name), eps=0.0))
-    assert torch.equal(outcome.broken, model(x).argmax(1) != y)
+    assert torch.equal(outcome.success, model(x).argmax(1) != y)
     assert torch.equal(outcome.adversarial, x)
 
 
@@ -166,7 +166,7 @@ def test_what_is_wrong_already_costs_two_answers_and_no_gradient(attack_name: st
     x = inputs(5, 1, 2, 3)
     model = invariant_net(6, 3, seed=1)
     outcome = attack_of(attack_name)(model, x, (model(x).argmax(1) + 1) % 3, sized(ball_name))
-    assert outcome.broken.all()
+    assert outcome.success.all()
     assert (outcome.size == 0).all()
     assert torch.equal(outcome.adversarial, x)
     assert (outcome.forwards == 2).all()
@@ -180,7 +180,7 @@ def test_small_batches(attack_name: str, ball_name: str, count: int) -> None:
     model = invariant_net(18, 2)
     outcome = attack_of(attack_name)(model, x, torch.zeros(count, dtype=torch.long), sized(ball_name))
     assert outcome.adversarial.shape == x.shape
-    assert outcome.broken.shape == outcome.size.shape == outcome.error.shape == outcome.forwards.shape == (count,)
+    assert outcome.success.shape == outcome.size.shape == outcome.error.shape == outcome.forwards.shape == (count,)
     assert not outcome.error.any()
 
 
@@ -194,12 +194,12 @@ def test_nan_answers_are_errors_and_not_breaks(attack_name: str, ball_name: str)
     def ill(z: torch.Tensor) -> torch.Tensor:
         return torch.where(z[:, 0, 0, :1] < 0.2, torch.nan, model(z))
 
-    threat = sized(ball_name) if isinstance(sized(ball_name), Family) else resized(ball_name, 0.1)
+    threat = sized(ball_name) if isinstance(sized(ball_name), ParametricThreat) else resized(ball_name, 0.1)
     outcome = attack_of(attack_name)(ill, x, y, threat)
     assert outcome.error[::2].all()
     assert (outcome.forwards[::2] == 1).all()
-    assert not outcome.broken[outcome.error].any()
-    assert isinstance(threat, Family) or not outcome.error[1::2].any()
+    assert not outcome.success[outcome.error].any()
+    assert isinstance(threat, ParametricThreat) or not outcome.error[1::2].any()
 
 
 @every_pair
@@ -227,7 +227,7 @@ def test_the_callers_gradient_mode_does_not_matter(attack_name: str, ball_name: 
         inferred = attack_of(attack_name)(model, x * 1, y, sized(ball_name))
     for outcome in (under_no_grad, inferred, followed):
         assert torch.equal(outcome.adversarial, followed.adversarial)
-        assert torch.equal(outcome.broken, followed.broken)
+        assert torch.equal(outcome.success, followed.success)
         assert not outcome.adversarial.requires_grad
 
 

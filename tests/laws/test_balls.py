@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from quintain.core.registry import entries
 from quintain.threats import contains, parse
-from quintain.threats.rounding import box_inside
+from quintain.threats.rounding import representable_box
 from tests.laws.attack_pairs import ball_of, resized
 from tests.laws.checks_attacks import (
     check_ascend_steepest,
@@ -20,7 +20,7 @@ from tests.laws.checks_attacks import (
     inputs,
 )
 
-BALLS = {name: entry for name, entry in entries("threat").items() if entry.fact("family") == "ball"}
+BALLS = {name: entry for name, entry in entries("threat").items() if entry.fact("kind") == "ball"}
 every_ball = pytest.mark.parametrize("name", sorted(BALLS))
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 SHAPES = ((1,), (3,), (1, 4, 4), (3, 5, 2))
@@ -69,7 +69,7 @@ def test_projection_is_the_nearest_allowed_point(name: str, data: st.DataObject)
 @pytest.mark.parametrize("box", [(0.1, 0.9), (-1.0, 2.0), (-0.7, -0.1)])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_other_boxes_are_kept(name: str, box: tuple[float, float], dtype: torch.dtype) -> None:
-    low, high = box_inside(*box, dtype)
+    low, high = representable_box(*box, dtype)
     x = (inputs(6, 3, 4, dtype=dtype) * (high - low) + low).clamp(low, high)
     ball = replace(resized(name, 0.6), low=box[0], high=box[1])
     z = x + torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(dtype)
@@ -99,7 +99,7 @@ def test_tokens_are_exact(name: str) -> None:
     for eps in (0.0, 1 / 255, 2 / 255, 8 / 255, 0.1, 1 / 3, 0.5, 254 / 255, 1.0, 1e-12, 0.1 + 0.2):
         for box in ((0.0, 1.0), (-1.0, 2.0)):
             ball = replace(resized(name, eps), low=box[0], high=box[1])
-            again = parse(ball.token)
+            again = parse(ball.spec)
             assert again == ball
             assert hash(again) == hash(ball)
 

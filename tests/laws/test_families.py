@@ -6,24 +6,24 @@ from torch import Tensor
 
 from quintain.core.errors import DataError, SettingError
 from quintain.core.registry import entries
-from quintain.threats import Draw, Family, parse
-from quintain.threats.family import allowed, identity, rendered
+from quintain.threats import ExampleRNG, ParametricThreat, parse
+from quintain.threats.parametric import identity, is_allowed, to_image
 from tests.laws.checks_attacks import inputs
 
 MORE = (
     "patch:area=5%",
     "patch:area=100%",
     "patch:shape=eyeglasses",
-    "projection:0.3,form=albedo",
-    "projection:0",
+    "light:0.3,form=albedo",
+    "light:0",
     "spatial:flow=1.5",
     "spatial:rotate=180,shift=2.5,scale=0.5,flow=0.25,fill=border",
-    "colour:brightness=1,contrast=1",
-    "compose:negative+spatial:rotate=10+projection:0.2",
+    "color:brightness=1,contrast=1",
+    "compose:negative+spatial:rotate=10+light:0.2",
     "compose:patch:area=10%+patch:area=20%",
 )
-TOKENS = sorted({entry.fact("example") for entry in entries("threat").values() if entry.fact("family") == "family"} | set(MORE))
-COLOURED = ("colour:hue=0.5", "colour:brightness=0.2,contrast=0.3,hue=0.1", "compose:colour:hue=0.1+patch:area=5%")
+TOKENS = sorted({entry.fact("example") for entry in entries("threat").values() if entry.fact("kind") == "parametric"} | set(MORE))
+COLOURED = ("color:hue=0.5", "color:brightness=0.2,contrast=0.3,hue=0.1", "compose:color:hue=0.1+patch:area=5%")
 CASES = [(token, (1, 4, 4)) for token in TOKENS] + [(token, (3, 5, 2)) for token in (*TOKENS, *COLOURED)] + [(t, (1, 2, 3)) for t in TOKENS]
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -31,20 +31,20 @@ every_case = pytest.mark.parametrize(("token", "shape"), CASES)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
 
-def family_of(token: str) -> Family:
+def family_of(token: str) -> ParametricThreat:
     threat = parse(token)
-    assert isinstance(threat, Family)
+    assert isinstance(threat, ParametricThreat)
     return threat
 
 
-def anything(threat: Family, x: Tensor, *, seed: int = 0) -> Tensor:
+def anything(threat: ParametricThreat, x: Tensor, *, seed: int = 0) -> Tensor:
     """Parameters that may lie anywhere."""
     nothing = threat.identity(x)
     return (3 * torch.randn(nothing.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)).to(nothing.dtype)
 
 
-def rising(count: int) -> Draw:
-    return Draw(0, torch.arange(count))
+def rising(count: int) -> ExampleRNG:
+    return ExampleRNG(0, torch.arange(count))
 
 
 @every_case
@@ -56,8 +56,8 @@ def test_no_change_is_the_picture_bit_for_bit(token: str, shape: tuple[int, ...]
     assert torch.equal(threat.render(x, nothing), x)
     assert torch.equal(threat.measure(nothing, x), torch.zeros(4, dtype=torch.float64))
     assert torch.equal(threat.project(nothing, x), nothing)
-    assert allowed(threat, nothing, x).all()
-    assert torch.equal(rendered(threat, identity(threat, x), x), x)
+    assert is_allowed(threat, nothing, x).all()
+    assert torch.equal(to_image(threat, identity(threat, x), x), x)
 
 
 @every_case
@@ -65,8 +65,8 @@ def test_no_change_is_the_picture_bit_for_bit(token: str, shape: tuple[int, ...]
 def test_projected_parameters_are_allowed_and_stay(token: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
     threat, x = family_of(token), inputs(5, *shape, seed=1, dtype=dtype)
     for wild in (anything(threat, x), anything(threat, x) * 1e4, -anything(threat, x)):
-        once = threat.project(wild, x, threat.room(x))
-        assert allowed(threat, once, x).all()
+        once = threat.project(wild, x, threat.projection_cache(x))
+        assert is_allowed(threat, once, x).all()
         assert torch.equal(threat.project(once, x), once)
         image = threat.render(x, once)
         assert image.shape == x.shape
@@ -78,11 +78,11 @@ def test_projected_parameters_are_allowed_and_stay(token: str, shape: tuple[int,
 @every_dtype
 def test_samples_are_allowed_and_belong_to_the_example(token: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
     threat, x, ids = family_of(token), inputs(5, *shape, seed=2, dtype=dtype), torch.arange(5) * 7 + 3
-    params = threat.sample(x, Draw(1, ids))
-    assert allowed(threat, params, x).all()
-    assert torch.equal(threat.sample(x[2:4], Draw(1, ids[2:4])), params[2:4])
-    assert torch.equal(threat.sample(x.flip(0), Draw(1, ids.flip(0))).flip(0), params)
-    assert token == "negative" or not torch.equal(threat.sample(x, Draw(2, ids)), params)
+    params = threat.sample(x, ExampleRNG(1, ids))
+    assert is_allowed(threat, params, x).all()
+    assert torch.equal(threat.sample(x[2:4], ExampleRNG(1, ids[2:4])), params[2:4])
+    assert torch.equal(threat.sample(x.flip(0), ExampleRNG(1, ids.flip(0))).flip(0), params)
+    assert token == "negative" or not torch.equal(threat.sample(x, ExampleRNG(2, ids)), params)
 
 
 @pytest.mark.rounding
@@ -126,19 +126,19 @@ def test_gradients_at_no_change_are_finite(token: str, shape: tuple[int, ...]) -
 def test_a_step_has_the_size_asked_for(token: str, shape: tuple[int, ...]) -> None:
     threat, x = family_of(token), inputs(3, *shape)
     gradient = anything(threat, x)
-    assert torch.equal(threat.ascend(gradient, 0.25).abs(), torch.full_like(gradient, 0.25))
-    assert ((threat.ascend(gradient, 0.25) * gradient) >= 0).all()
-    assert not threat.ascend(torch.zeros_like(gradient), 0.25).any()
+    assert torch.equal(threat.steepest_step(gradient, 0.25).abs(), torch.full_like(gradient, 0.25))
+    assert ((threat.steepest_step(gradient, 0.25) * gradient) >= 0).all()
+    assert not threat.steepest_step(torch.zeros_like(gradient), 0.25).any()
     assert threat.eps == 1
 
 
 @pytest.mark.parametrize("token", [*TOKENS, *COLOURED])
 def test_tokens_are_exact(token: str) -> None:
     threat = parse(token)
-    again = parse(threat.token)
+    again = parse(threat.spec)
     assert again == threat
     assert hash(again) == hash(threat)
-    assert again.token == threat.token
+    assert again.spec == threat.spec
     assert len({threat, again}) == 1
 
 
@@ -149,7 +149,7 @@ def test_a_parameter_that_is_not_a_number_is_never_allowed(token: str, shape: tu
     for place in range(params.shape[1]):
         ill = params.clone()
         ill[0, place] = torch.nan
-        assert not allowed(threat, ill, x).any()
+        assert not is_allowed(threat, ill, x).any()
 
 
 @every_case
@@ -158,7 +158,7 @@ def test_an_empty_batch_stays_empty(token: str, shape: tuple[int, ...]) -> None:
     params = threat.identity(x)
     assert threat.render(x, params).shape == x.shape
     assert threat.sample(x, rising(0)).shape == threat.project(params, x).shape == params.shape
-    assert allowed(threat, params, x).shape == threat.measure(params, x).shape == (0,)
+    assert is_allowed(threat, params, x).shape == threat.measure(params, x).shape == (0,)
 
 
 @pytest.mark.parametrize("token", [*TOKENS, *COLOURED])
@@ -194,9 +194,9 @@ def test_other_boxes_are_kept(token: str, box: tuple[float, float]) -> None:
     boxed = "+".join(f"{part if ':' in part else part + ':'}[{low!r},{high!r}]" for part in parts)
     threat = family_of(f"compose:{boxed}" if name == "compose" else boxed)
     assert (threat.low, threat.high) == box
-    assert parse(threat.token) == threat
+    assert parse(threat.spec) == threat
     x = (inputs(6, 1, 4, 4, dtype=torch.float32) * (high - low) + low).clamp(low, high)
     x = torch.where(x.double() < low, x + 1e-6, torch.where(x.double() > high, x - 1e-6, x))
     assert torch.equal(threat.render(x, threat.identity(x)), x)
     for params in (threat.sample(x, rising(6)), threat.project(anything(threat, x), x)):
-        assert allowed(threat, params, x).all()
+        assert is_allowed(threat, params, x).all()

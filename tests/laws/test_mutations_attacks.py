@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from quintain.attacks import FGM, FGSM, PGD
-from quintain.attacks import method as attack_method
+from quintain.attacks import base as attack_method
 from quintain.attacks import search as attack_search
+from quintain.attacks.counted_model import CountedModel
 from quintain.attacks.goal import Goal
 from quintain.attacks.gradient import pgd as attack_pgd
-from quintain.attacks.meter import Meter
-from quintain.threats import L2, Draw, Linf, contains
-from quintain.threats.ball import Ball
+from quintain.threats import L2, ExampleRNG, Linf, contains
+from quintain.threats.threat import Threat
 from tests.laws.checks_attacks import (
     check_beats_random,
     check_gap,
@@ -45,7 +45,7 @@ def points(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
     return x + torch.randn(x.shape, generator=torch.Generator().manual_seed(2), dtype=dtype), x
 
 
-def attacked(attack: Callable[..., object], threat: Ball, check: Callable[..., None]) -> Callable[[], None]:
+def attacked(attack: Callable[..., object], threat: Threat, check: Callable[..., None]) -> Callable[[], None]:
     x = inputs(12, 8, seed=4)
     model = invariant_net(8, 3, seed=3)
     y = model(x).argmax(1)
@@ -54,7 +54,7 @@ def attacked(attack: Callable[..., object], threat: Ball, check: Callable[..., N
     return lambda: check(attack(model, x, y, threat), *arguments[check.__name__])
 
 
-def unprojected(ball: Ball, z: Tensor, x: Tensor, room: object = None) -> Tensor:
+def unprojected(ball: Threat, z: Tensor, x: Tensor, room: object = None) -> Tensor:
     return z
 
 
@@ -93,7 +93,7 @@ def test_a_projection_that_always_moves_is_seen(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_samples_of_the_wrong_size_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wide(ball: Linf, x: Tensor, draw: Draw, room: object = None) -> Tensor:
+    def wide(ball: Linf, x: Tensor, draw: ExampleRNG, room: object = None) -> Tensor:
         return (x + (2 * draw.uniform(x) - 1) * 2 * ball.eps).clamp(0, 1)
 
     alarms(lambda: check_sample_inside(Linf(8 / 255), points()[1]), lambda: monkeypatch.setattr(Linf, "sample", wide))
@@ -107,11 +107,11 @@ def test_an_attack_that_leaves_the_ball_breaks_nothing(monkeypatch: pytest.Monke
     model = invariant_net(8, 3, seed=3)
     y, threat = model(x).argmax(1), kind(0.05)
     monkeypatch.setattr(kind, "project", unprojected)
-    monkeypatch.setattr(kind, "ascend", lambda ball, gradient, step: 1e3 * gradient.sign())
+    monkeypatch.setattr(kind, "steepest_step", lambda ball, gradient, step: 1e3 * gradient.sign())
     outcome = attack(model, x, y, threat)
     left = ~contains(threat, outcome.adversarial, x)
     assert left.any()
-    assert not outcome.broken[left].any()
+    assert not outcome.success[left].any()
     with pytest.raises(AssertionError):
         check_inside(outcome, x, threat)
 
@@ -119,7 +119,7 @@ def test_an_attack_that_leaves_the_ball_breaks_nothing(monkeypatch: pytest.Monke
 def test_a_verdict_that_does_not_look_at_the_ball_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     check = attacked(PGD(), Linf(0.3), check_replayable)
     monkeypatch.setattr(Linf, "project", unprojected)
-    alarms(check, lambda: monkeypatch.setattr(attack_search, "breaks", lambda reached, *rest: reached))
+    alarms(check, lambda: monkeypatch.setattr(attack_search, "is_valid_success", lambda reached, *rest: reached))
 
 
 def test_a_verdict_that_believes_everything_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +137,7 @@ def test_a_verdict_that_believes_everything_is_seen(monkeypatch: pytest.MonkeyPa
         assert int(outcome.forwards.max()) == 4
         check_replayable(outcome, net, x, y, Linf(1e-6))
 
-    alarms(check, lambda: monkeypatch.setattr(attack_search, "breaks", lambda reached, *rest: torch.ones_like(reached)))
+    alarms(check, lambda: monkeypatch.setattr(attack_search, "is_valid_success", lambda reached, *rest: torch.ones_like(reached)))
 
 
 def test_keeping_the_worst_point_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,45 +150,52 @@ def test_draws_by_place_in_the_batch_are_seen(monkeypatch: pytest.MonkeyPatch) -
     x = inputs(10, 6, seed=8)
     model = invariant_net(6, 3, seed=4)
     check = lambda: check_split(PGD(steps=3), model, x, model(x).argmax(1), Linf(0.05))  # noqa: E731
-    alarms(check, lambda: monkeypatch.setattr(attack_method, "draws", lambda x, seed, ids=None: Draw(seed, torch.arange(len(x)))))
+    alarms(
+        check, lambda: monkeypatch.setattr(attack_method, "example_rng", lambda x, seed, ids=None: ExampleRNG(seed, torch.arange(len(x))))
+    )
 
 
 def test_steps_that_do_not_fall_are_too_weak_in_l2(monkeypatch: pytest.MonkeyPatch) -> None:
     fixed = lambda eps, steps, rate: (eps / 40,) * steps  # noqa: E731
-    alarms(lambda: check_gap(PGD(), 0.01, L2(0.3)), lambda: monkeypatch.setattr(attack_pgd, "lengths", fixed))
+    alarms(lambda: check_gap(PGD(), 0.01, L2(0.3)), lambda: monkeypatch.setattr(attack_pgd, "cosine_step_sizes", fixed))
 
 
 @pytest.mark.parametrize("kind", [Linf, L2])
 def test_a_step_downhill_is_seen(monkeypatch: pytest.MonkeyPatch, kind: type) -> None:
-    uphill = kind.ascend
+    uphill = kind.steepest_step
     alarms(
         lambda: check_gap(PGD(), 0.01, kind(0.3)),
-        lambda: monkeypatch.setattr(kind, "ascend", lambda ball, gradient, step: -uphill(ball, gradient, step)),
+        lambda: monkeypatch.setattr(kind, "steepest_step", lambda ball, gradient, step: -uphill(ball, gradient, step)),
     )
 
 
 def test_an_attack_that_never_moves_is_no_better_than_random(monkeypatch: pytest.MonkeyPatch) -> None:
     alarms(
         lambda: check_beats_random(PGD(), L2(0.6)),
-        lambda: monkeypatch.setattr(L2, "ascend", lambda ball, gradient, step: torch.zeros_like(gradient)),
+        lambda: monkeypatch.setattr(L2, "steepest_step", lambda ball, gradient, step: torch.zeros_like(gradient)),
     )
 
 
 def test_a_meter_that_forgets_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     alarms(
         lambda: check_metered(PGD(), Linf(0.1)),
-        lambda: monkeypatch.setattr(Meter, "scores", lambda meter, z, rows: meter.model(z)),
+        lambda: monkeypatch.setattr(CountedModel, "logits", lambda meter, z, rows: meter.wrapped(z)),
     )
 
 
 def test_gradients_left_on_the_weights_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    def spilling(meter: Meter, z: Tensor, rows: Tensor, loss: Callable[[Tensor, Tensor], Tensor], image: object) -> tuple[Tensor, ...]:
+    def spilling(
+        meter: CountedModel, z: Tensor, rows: Tensor, loss: Callable[[Tensor, Tensor], Tensor], image: object
+    ) -> tuple[Tensor, ...]:
         with torch.enable_grad():
             z = z.detach().requires_grad_()
-            logits = meter.model(z)
+            logits = meter.wrapped(z)
             values = loss(logits, rows)
             values.sum().backward()
         assert z.grad is not None
         return logits.detach(), values.detach(), z.grad
 
-    alarms(lambda: check_untouched(PGD(steps=2), Linf(0.1), fail_at=None), lambda: monkeypatch.setattr(Meter, "slope", spilling))
+    alarms(
+        lambda: check_untouched(PGD(steps=2), Linf(0.1), fail_at=None),
+        lambda: monkeypatch.setattr(CountedModel, "value_and_grad", spilling),
+    )

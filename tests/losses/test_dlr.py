@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quintain.losses import dlr, margin, probability_lead, targeted_dlr
+from quintain.losses import dlr, log_probability_margin, margin, targeted_dlr
 
 
 def drawn(classes: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -56,12 +56,12 @@ def test_the_lead_of_probabilities_against_its_definition(classes: int, seed: in
     logits, y, target = drawn(classes, seed)
     chances = logits.softmax(1)
     lead = (chances.gather(1, target[:, None]) - chances.gather(1, y[:, None])).squeeze(1)
-    assert torch.allclose(probability_lead(logits, target, y), torch.log1p(lead), atol=1e-12)
+    assert torch.allclose(log_probability_margin(logits, target, y), torch.log1p(lead), atol=1e-12)
 
 
 def test_the_lead_of_probabilities_keeps_its_slope() -> None:
     logits = torch.tensor([[300.0, 1.0, 0.0]], requires_grad=True)
-    value = probability_lead(logits, torch.tensor([1]), torch.tensor([0]))
+    value = log_probability_margin(logits, torch.tensor([1]), torch.tensor([0]))
     (slope,) = torch.autograd.grad(value.sum(), logits)
     assert value.item() == pytest.approx(-299, rel=0.01)
     assert slope[0, 0].item() == pytest.approx(-1)

@@ -126,10 +126,10 @@ def test_an_attack_by_labels_breaks_what_gives_labels_alone():
     data = Data()
     model = BlackBox(labelled, access="labels", classes=3)
     x, y = data.batch(np.arange(20))
-    for attack, threat in ((HopSkipJump(questions=200), L2(3.0)), (RayS(questions=200), Linf(0.9))):
+    for attack, threat in ((HopSkipJump(queries=200), L2(3.0)), (RayS(queries=200), Linf(0.9))):
         outcome = attack(model, x, y, threat)
-        assert outcome.broken.float().mean() > 0.8
-        assert (model.predict(outcome.adversarial) != y)[outcome.broken].all()
+        assert outcome.success.float().mean() > 0.8
+        assert (model.predict(outcome.adversarial) != y)[outcome.success].all()
         assert (outcome.backwards == 0).all()
 
 

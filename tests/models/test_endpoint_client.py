@@ -108,7 +108,7 @@ def test_a_cache_does_not_mix_endpoints_that_are_asked_in_other_ways(server, tmp
 
 def test_an_attack_on_an_endpoint_that_dies_half_way_is_resumed_without_asking_twice(server, tmp_path):
     x, y = images(4) * 0.3 + 0.1, torch.zeros(4, dtype=torch.long)
-    whole = RayS(questions=60)(line(server), x, y, Linf(0.5))
+    whole = RayS(queries=60)(line(server), x, y, Linf(0.5))
     paid = len(server.seen)
     server.seen.clear()
     server.trouble = [None] * 10 + [(503, {})] * 6
@@ -116,11 +116,11 @@ def test_an_attack_on_an_endpoint_that_dies_half_way_is_resumed_without_asking_t
     with pytest.raises(
         TargetError, match=r"gives no answer after 6 tries \(HTTP 503 .*after \d+ answers; all \d+ are kept in .*goes on from there"
     ):
-        RayS(questions=60)(line(server, **settings), x, y, Linf(0.5))
+        RayS(queries=60)(line(server, **settings), x, y, Linf(0.5))
     assert 0 < len(server.seen) < paid
-    again = RayS(questions=60)(line(server, **settings), x, y, Linf(0.5))
+    again = RayS(queries=60)(line(server, **settings), x, y, Linf(0.5))
     assert torch.equal(again.adversarial, whole.adversarial)
-    assert again.broken.all()
+    assert again.success.all()
     assert len(server.seen) == paid
     assert len({one.tobytes() for one in server.seen}) == paid
 

@@ -80,8 +80,8 @@ def test_an_attack_that_needs_labels_alone_breaks_it_and_one_by_gradients_is_ref
     x = torch.rand(6, 1, 3, 3, generator=torch.Generator().manual_seed(0))
     y = model.predict(x)
     outcome = RayS()(model, x, y, Linf(0.9))
-    assert (model.predict(outcome.adversarial) != y)[outcome.broken].all()
-    assert outcome.broken.any()
+    assert (model.predict(outcome.adversarial) != y)[outcome.success].all()
+    assert outcome.success.any()
     with pytest.raises(ModelError, match=r"pgd needs gradients, and the model gives scores only. Attacks that can: .*rays"):
         PGD()(model, x, y, Linf(0.1))
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quintain.core.errors import SettingError
-from quintain.threats import L0, Draw, contains, parse
+from quintain.threats import L0, ExampleRNG, contains, parse
 from tests.laws.checks_attacks import inputs
 
 
@@ -72,14 +72,14 @@ def test_huge_and_broken_points_stay_inside() -> None:
 
 def test_a_step_takes_the_steepest_pixels_across_the_box() -> None:
     gradient = torch.tensor([[[[1.0, -3.0, 0.5]], [[1.0, 2.0, 4.0]]]])
-    step = L0(9, low=-1, high=1).ascend(gradient, 2.9)
+    step = L0(9, low=-1, high=1).steepest_step(gradient, 2.9)
     assert step.tolist() == [[[[0.0, -2.0, 2.0]], [[0.0, 2.0, 2.0]]]]
-    assert L0(9).measure(L0(9).ascend(gradient, 0.3), torch.zeros_like(gradient)).tolist() == [1.0]
+    assert L0(9).measure(L0(9).steepest_step(gradient, 0.3), torch.zeros_like(gradient)).tolist() == [1.0]
 
 
 def test_samples_change_so_many_pixels_anywhere_in_any_colour() -> None:
     x = torch.full((3000, 3, 2, 3), 0.5, dtype=torch.float64)
-    z = L0(2).sample(x, Draw(0, torch.arange(3000)))
+    z = L0(2).sample(x, ExampleRNG(0, torch.arange(3000)))
     changed = (z != x).any(1).flatten(1).double()
     assert (changed.sum(1) == 2).all()
     assert (changed.mean(0) - 1 / 3).abs().max() < 0.04
@@ -94,6 +94,6 @@ def test_a_number_of_pixels_that_is_not_whole_is_refused(text: str) -> None:
 
 
 def test_tokens_are_whole_numbers() -> None:
-    assert L0(5).token == "l0:5"
+    assert L0(5).spec == "l0:5"
     assert parse("l0:5") == L0(5) == L0(5.0)
-    assert parse("l0:3[-1,1]").token == "l0:3[-1.0,1.0]"
+    assert parse("l0:3[-1,1]").spec == "l0:3[-1.0,1.0]"

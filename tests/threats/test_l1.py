@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quintain.core.errors import SettingError
-from quintain.threats import L1, Draw, contains
+from quintain.threats import L1, ExampleRNG, contains
 from tests.laws.checks_attacks import inputs
 
 CORNERS = {"low": 0, "high": 0, "still": 0, "up": 1, "down": -1}
@@ -107,7 +107,7 @@ def test_numbers_of_few_bits_still_use_most_of_the_ball(dtype: torch.dtype, leas
 def test_a_point_just_outside_is_hardly_moved() -> None:
     x = inputs(64, 1, 28, 28, dtype=torch.float32)
     inside = L1(12).project(x + torch.randn(x.shape, generator=torch.Generator().manual_seed(1)), x)
-    z = inside + L1(12).ascend(torch.randn(x.shape, generator=torch.Generator().manual_seed(2)), 1e-4)
+    z = inside + L1(12).steepest_step(torch.randn(x.shape, generator=torch.Generator().manual_seed(2)), 1e-4)
     assert (L1(12).measure(L1(12).project(z, x), x) >= 12 * (1 - 1e-5)).all()
 
 
@@ -127,12 +127,12 @@ def test_huge_and_broken_points_stay_inside() -> None:
 
 def test_a_step_moves_the_steepest_coordinate_and_the_first_of_equals() -> None:
     gradient = torch.tensor([[[1.0, -3.0], [3.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])
-    assert L1(2).ascend(gradient, 0.5).tolist() == [[[0.0, -0.5], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]]
+    assert L1(2).steepest_step(gradient, 0.5).tolist() == [[[0.0, -0.5], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]]
 
 
 def test_samples_fill_the_ball_evenly() -> None:
     x = torch.full((4000, 2), 0.5)
-    change = L1(0.4).sample(x, Draw(0, torch.arange(4000))) - x
+    change = L1(0.4).sample(x, ExampleRNG(0, torch.arange(4000))) - x
     size = change.abs().sum(1) / 0.4
     assert size.square().mean().item() == pytest.approx(0.5, abs=0.02)
     assert (change[:, 0].abs() / change.abs().sum(1)).mean().item() == pytest.approx(0.5, abs=0.02)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quintain.core.errors import SettingError
-from quintain.threats import L2, Draw, contains
+from quintain.threats import L2, ExampleRNG, contains
 from tests.laws.checks_attacks import inputs
 
 pytestmark = pytest.mark.rounding
@@ -72,11 +72,11 @@ def test_projection_does_not_expand() -> None:
 
 
 def test_a_sample_is_the_same_number_wherever_it_stands_in_the_batch() -> None:
-    x, draw = 0.4 + 0.2 * inputs(300, 1, 4, 4), Draw(5, torch.arange(300))
+    x, draw = 0.4 + 0.2 * inputs(300, 1, 4, 4), ExampleRNG(5, torch.arange(300))
     whole = L2(0.1).sample(x, draw)
     for size in (1, 7, 64):
         parts = torch.arange(300).split(size)
-        assert torch.equal(torch.cat([L2(0.1).sample(x[part], draw.of(part)) for part in parts]), whole)
+        assert torch.equal(torch.cat([L2(0.1).sample(x[part], draw.select(part)) for part in parts]), whole)
 
 
 def test_huge_and_broken_points_stay_inside() -> None:
@@ -94,12 +94,12 @@ def test_sizes_that_are_none_are_refused(eps: float) -> None:
 
 def test_a_large_radius_is_no_mistake() -> None:
     assert L2(8).eps == 8.0
-    assert L2(8).token == "l2:8.0"
+    assert L2(8).spec == "l2:8.0"
 
 
 def test_samples_fill_the_ball_evenly() -> None:
     x = torch.full((4000, 2), 0.5)
-    change = L2(0.4).sample(x, Draw(0, torch.arange(4000))) - x
+    change = L2(0.4).sample(x, ExampleRNG(0, torch.arange(4000))) - x
     radius = torch.linalg.vector_norm(change, dim=1) / 0.4
     assert radius.square().mean().item() == pytest.approx(0.5, abs=0.02)
     assert change.mean(0).abs().max().item() < 0.01

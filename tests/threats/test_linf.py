@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quintain.core.errors import SettingError
-from quintain.threats import Draw, Linf, contains
+from quintain.threats import ExampleRNG, Linf, contains
 
 
 @pytest.mark.parametrize("eps", [8, 8.0, np.int64(8)])
@@ -76,7 +76,7 @@ def test_a_box_that_float32_cannot_hold_is_rounded_inwards() -> None:
 
 def test_samples_fill_the_ball_evenly() -> None:
     x = torch.full((1, 20_000), 0.5)
-    change = Linf(0.2).sample(x, Draw(0, torch.tensor([3]))) - x
+    change = Linf(0.2).sample(x, ExampleRNG(0, torch.tensor([3]))) - x
     assert abs(change.mean().item()) < 0.005
     assert change.abs().mean().item() == pytest.approx(0.1, abs=0.003)
     assert change.abs().max().item() > 0.199

@@ -3,17 +3,17 @@ import pytest
 import torch
 
 from quintain.core.errors import DataError, SettingError, UnknownName
-from quintain.threats import Draw, Patch, parse
-from quintain.threats.patch import Sticker
-from quintain.threats.shapes import shape
+from quintain.threats import ExampleRNG, Patch, parse
+from quintain.threats.patch import PatchParams
+from quintain.threats.shapes import shape_mask
 
 SCENE = torch.linspace(0, 1, 2 * 3 * 8 * 10).view(2, 3, 8, 10)
 
 
 def stuck(threat: Patch, x: torch.Tensor, place: tuple[float, float], value: float = 0.5) -> torch.Tensor:
-    sticker = threat.split(threat.sample(x, Draw(0, torch.arange(len(x)))), x)
+    sticker = threat.unpack(threat.sample(x, ExampleRNG(0, torch.arange(len(x)))), x)
     places = torch.tensor([place], dtype=x.dtype).expand(len(x), 2)
-    return threat.render(x, threat.join(Sticker(torch.full_like(sticker.pixels, value), places, sticker.on)))
+    return threat.render(x, threat.pack(PatchParams(torch.full_like(sticker.pixels, value), places, sticker.present)))
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ def stuck(threat: Patch, x: torch.Tensor, place: tuple[float, float], value: flo
     [(0.05, (224, 224), 50), (0.008, (224, 224), 20), (0.05, (28, 28), 6), (1e-9, (28, 28), 1), (1, (28, 28), 28), (1, (8, 10), 8)],
 )
 def test_the_side_is_that_of_the_area_and_at_least_a_pixel(area: float, size: tuple[int, int], side: int) -> None:
-    assert Patch(area).sides(torch.empty(1, 3, *size)) == (side, side)
+    assert Patch(area).patch_size(torch.empty(1, 3, *size)) == (side, side)
     assert side**2 <= max(1, area * size[0] * size[1])
 
 
@@ -37,24 +37,24 @@ def test_a_sticker_covers_its_square_and_nothing_else(place: tuple[float, float]
 def test_the_pixels_are_pasted_in_their_order() -> None:
     threat, x = Patch(4 / 80, (0, 0)), SCENE
     pixels = torch.rand(2, 3, 2, 2, generator=torch.Generator().manual_seed(0))
-    image = threat.render(x, threat.join(Sticker(pixels, torch.zeros(2, 2), torch.ones(2, 1))))
+    image = threat.render(x, threat.pack(PatchParams(pixels, torch.zeros(2, 2), torch.ones(2, 1))))
     assert torch.equal(image[:, :, :2, :2], pixels)
 
 
 def test_every_place_is_reached_by_its_number_and_all_are_as_likely() -> None:
     threat, x = Patch(0.12), SCENE[:1]
     corners = torch.cartesian_prod(torch.arange(6), torch.arange(8))
-    assert torch.equal(threat.corner(threat.place_of(corners, x), x), corners)
+    assert torch.equal(threat.top_left(threat.position_of(corners, x), x), corners)
     many = SCENE[:1].expand(4000, -1, -1, -1)
-    drawn = threat.corner(threat.split(threat.sample(many, Draw(0, torch.arange(4000))), many).place, x)
+    drawn = threat.top_left(threat.unpack(threat.sample(many, ExampleRNG(0, torch.arange(4000))), many).position, x)
     counts = torch.bincount(drawn[:, 0] * 8 + drawn[:, 1], minlength=48)
     assert ((counts - 4000 / 48).square() * 48 / 4000).sum() < 90
 
 
 def test_a_fixed_place_cannot_be_moved() -> None:
     threat = Patch(0.1, (0.25, 0.75))
-    moved = threat.project(torch.ones(2, threat.count(SCENE)), SCENE)
-    assert torch.equal(threat.split(moved, SCENE).place, torch.tensor([[0.25, 0.75]] * 2))
+    moved = threat.project(torch.ones(2, threat.num_params(SCENE)), SCENE)
+    assert torch.equal(threat.unpack(moved, SCENE).position, torch.tensor([[0.25, 0.75]] * 2))
 
 
 def test_colours_are_shares_of_the_box() -> None:
@@ -65,7 +65,7 @@ def test_colours_are_shares_of_the_box() -> None:
 def test_a_sticker_of_a_shape_covers_the_shape() -> None:
     x = torch.rand(2, 3, 40, 40)
     image = stuck(Patch(shape="eyeglasses"), x, (0, 0), 0.5)
-    on = shape("eyeglasses", 40, 40)
+    on = shape_mask("eyeglasses", 40, 40)
     assert (image[..., on] == 0.5).all()
     assert torch.equal(image[..., ~on], x[..., ~on])
 
@@ -73,7 +73,7 @@ def test_a_sticker_of_a_shape_covers_the_shape() -> None:
 def test_a_mask_image_of_another_size_is_refused(tmp_path) -> None:
     np.save(tmp_path / "mask.npy", np.eye(6))
     threat = parse(f"patch:shape={tmp_path / 'mask.npy'}")
-    assert parse(threat.token) == threat
+    assert parse(threat.spec) == threat
     assert stuck(threat, torch.zeros(1, 1, 6, 6), (0, 0), 1.0)[0, 0].equal(torch.eye(6))
     with pytest.raises(DataError, match=r"shape \(6, 6\); expected \(8, 10\)"):
         stuck(threat, SCENE, (0, 0))
@@ -90,11 +90,11 @@ def test_an_area_that_is_none_is_refused(area) -> None:
     [
         ("patch:area=0%", "expected one of the two"),
         ("patch:area=150%", "expected a number from 0 to 1"),
-        ("patch:place=0.5x0.5", "expected one of the two"),
+        ("patch:position=0.5x0.5", "expected one of the two"),
         ("patch:area=5%,shape=disc", "expected one of the two"),
-        ("patch:area=5%,place=0.5", "expected down x right"),
-        ("patch:area=5%,place=0.5x2", "from 0 to 1"),
-        ("patch:shape=disc,place=0.5x0.5", "covers the whole picture"),
+        ("patch:area=5%,position=0.5", "expected down x right"),
+        ("patch:area=5%,position=0.5x2", "from 0 to 1"),
+        ("patch:shape=disc,position=0.5x0.5", "covers the whole picture"),
         ("patch:area=big", "is not a number"),
     ],
 )
@@ -113,10 +113,10 @@ def test_an_unknown_shape_is_refused_by_name() -> None:
     [
         (Patch(0.05), "patch:area=5%"),
         (Patch(1 / 3), "patch:area=0.3333333333333333"),
-        (Patch(0.005, (0.5, 0)), "patch:area=0.5%,place=0.5x0"),
+        (Patch(0.005, (0.5, 0)), "patch:area=0.5%,position=0.5x0"),
         (Patch(0.07, low=-1), "patch:area=7%[-1.0,1.0]"),
     ],
 )
 def test_tokens_are_written(threat: Patch, token: str) -> None:
-    assert threat.token == token
+    assert threat.spec == token
     assert parse(token) == threat

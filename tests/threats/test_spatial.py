@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from quintain.core.errors import SettingError
-from quintain.threats import Draw, Spatial, parse
+from quintain.threats import ExampleRNG, Spatial, parse
 from quintain.threats.spatial import Motion
 
 X = torch.rand(3, 2, 9, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -51,7 +51,7 @@ def test_a_flow_looks_beside_each_pixel() -> None:
     threat = Spatial(flow=1)
     flow = torch.zeros(3, 2, 9, 9, dtype=X.dtype)
     flow[:, 0, 4, 4], flow[:, 1, 2, 3] = 1.0, 0.5
-    image = threat.render(X, threat.join(Motion(*[torch.zeros(3)] * 4, flow)))
+    image = threat.render(X, threat.pack(Motion(*[torch.zeros(3)] * 4, flow)))
     expected = X.clone()
     expected[:, :, 4, 4] = X[:, :, 5, 4]
     expected[:, :, 2, 3] = (X[:, :, 2, 3] + X[:, :, 2, 4]) / 2
@@ -65,8 +65,8 @@ def test_black_is_the_low_side_of_the_box() -> None:
 
 def test_splitting_and_joining_are_inverse() -> None:
     for threat in (Spatial(rotate=5), Spatial(shift=1, scale=0.1), Spatial(5, 1, 0.1, 2.0), Spatial(scale=0.5, flow=1)):
-        params = threat.sample(X, Draw(0, torch.arange(3)))
-        assert torch.equal(threat.join(threat.split(params, X)), params)
+        params = threat.sample(X, ExampleRNG(0, torch.arange(3)))
+        assert torch.equal(threat.pack(threat.unpack(params, X)), params)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +89,6 @@ def test_wrong_tokens_are_refused(token: str, message: str) -> None:
 
 
 def test_tokens_are_written() -> None:
-    assert Spatial(15, 3).token == "spatial:rotate=15,shift=3"
-    assert Spatial(flow=1.5, fill="border").token == "spatial:flow=1.5,fill=border"
+    assert Spatial(15, 3).spec == "spatial:rotate=15,shift=3"
+    assert Spatial(flow=1.5, fill="border").spec == "spatial:flow=1.5,fill=border"
     assert parse("spatial: shift = 3 , rotate = 15") == Spatial(15, 3)

@@ -20,7 +20,7 @@ from quintain.threats import L2, Linf, parse
 )
 def test_tokens_are_read(text: str, threat: Linf | L2) -> None:
     assert parse(text) == threat
-    assert parse(threat.token) == threat
+    assert parse(threat.spec) == threat
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_tokens_are_read(text: str, threat: Linf | L2) -> None:
     ],
 )
 def test_tokens_are_written(threat: Linf | L2, token: str) -> None:
-    assert threat.token == token
+    assert threat.spec == token
 
 
 def test_a_misspelt_name_gets_a_suggestion() -> None:

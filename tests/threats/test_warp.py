@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from quintain.threats.warp import around, homography, lay, resample, similarity
+from quintain.threats.warp import centred_grid, composite, homography, resample, similarity
 
 SCENE = torch.rand(2, 3, 11, 13, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 STICKER = torch.rand(2, 3, 5, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -42,27 +42,27 @@ def test_between_pixels_is_bilinear_and_around_them_is_the_fill() -> None:
 
 
 def test_a_sticker_moved_by_whole_pixels_is_pasted_there() -> None:
-    image = lay(SCENE, STICKER, WHOLE, where(2, -3), finer=1)
+    image = composite(SCENE, STICKER, WHOLE, where(2, -3), supersample=1)
     expected = SCENE.clone()
     expected[:, :, 5:10, 1:6] = STICKER
     assert torch.allclose(image, expected, atol=1e-12)
 
 
 def test_a_transparent_sticker_changes_nothing_and_half_of_one_blends() -> None:
-    assert torch.equal(lay(SCENE, STICKER, 0 * WHOLE, where(0, 0, angle=1.0)), SCENE)
-    half = lay(SCENE, STICKER, WHOLE / 2, where(0, 0), finer=1)
+    assert torch.equal(composite(SCENE, STICKER, 0 * WHOLE, where(0, 0, angle=1.0)), SCENE)
+    half = composite(SCENE, STICKER, WHOLE / 2, where(0, 0), supersample=1)
     assert torch.allclose(half[:, :, 3:8, 4:9], (SCENE[:, :, 3:8, 4:9] + STICKER) / 2, atol=1e-12)
 
 
 @pytest.mark.parametrize(("angle", "size"), [(0.0, 0.5), (0.4, 1.0), (1.0, 1.6), (0.2, 0.75)])
 def test_the_area_is_that_of_the_sticker_at_any_angle_and_size(angle: float, size: float) -> None:
     dark, white = torch.zeros(1, 1, 40, 40, dtype=torch.float64), torch.ones(1, 1, 12, 12, dtype=torch.float64)
-    covered = lay(dark, white, white, where(0.3, -0.2, angle=angle, size=size)[:1], finer=4).sum()
+    covered = composite(dark, white, white, where(0.3, -0.2, angle=angle, size=size)[:1], supersample=4).sum()
     assert covered == pytest.approx(144 * size**2, rel=0.04)
 
 
 def test_a_turn_goes_counterclockwise() -> None:
-    image = lay(SCENE, STICKER, WHOLE, where(0, 0, angle=math.pi / 2), finer=1)
+    image = composite(SCENE, STICKER, WHOLE, where(0, 0, angle=math.pi / 2), supersample=1)
     assert torch.allclose(image[:, :, 3:8, 4:9], torch.rot90(STICKER, 1, (2, 3)), atol=1e-12)
 
 
@@ -81,11 +81,11 @@ def test_a_flat_view_in_perspective_is_the_plain_one() -> None:
 
 def test_gradients_reach_sticker_alpha_and_place() -> None:
     parts = [part.clone().requires_grad_() for part in (STICKER, WHOLE, where(0.3, 0.2, angle=0.3, size=0.9))]
-    gradients = torch.autograd.grad(lay(SCENE, *parts).square().sum(), parts)
+    gradients = torch.autograd.grad(composite(SCENE, *parts).square().sum(), parts)
     assert all(gradient.isfinite().all() and gradient.abs().sum() > 0 for gradient in gradients)
 
 
 def test_pixels_are_counted_from_the_middle() -> None:
-    rows, columns = around(2, 3, torch.empty(0))
+    rows, columns = centred_grid(2, 3, torch.empty(0))
     assert rows.flatten().tolist() == [-0.5, 0.5]
     assert columns.flatten().tolist() == [-1.0, 0.0, 1.0]

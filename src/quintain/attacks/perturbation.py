@@ -7,14 +7,14 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
+from quintain.attacks.counted_model import CountedModel
 from quintain.attacks.goal import Goal
-from quintain.attacks.meter import Meter
 from quintain.attacks.outcome import Model
 from quintain.core.errors import DataError, SettingError
 from quintain.core.statistics import binomial_interval
 from quintain.data.dataset import Dataset, canonical_bytes
 
-READ_AT_ONCE = 256
+HASH_BATCH_SIZE = 256
 
 
 class Perturbation(Protocol):
@@ -33,39 +33,42 @@ class Perturbation(Protocol):
             seed: Of the views.
         """
 
-    def random(self, seed: int = 0) -> Self:
+    def random_control(self, seed: int = 0) -> Self:
         """The control: a change of the same size, drawn at random."""
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class SuccessRate:
     """How often one change works.
 
     Args:
         examples: How many pictures were asked about.
-        eligible: Those of them that could be turned: answered rightly when unchanged and, with a target, not of its class.
+        eligible: Those of them that could be turned: answered rightly when unchanged and, with a target, not
+            of its class.
         fooled: Those of the eligible that are answered wrongly when changed.
-        reached: Those of the eligible that are answered with the target; those fooled, without one.
+        successes: Those of the eligible that are answered with the target; those fooled, without one.
     """
 
     examples: int
     eligible: int
     fooled: int
-    reached: int
+    successes: int
 
     @property
     def rate(self) -> float:
         """The share of the eligible that is answered as the change wants."""
-        return self.reached / self.eligible
+        return self.successes / self.eligible
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """What the rate may be over all pictures that these were drawn from, by Clopper and Pearson."""
-        return binomial_interval(self.reached, self.eligible, confidence)
+        return binomial_interval(self.successes, self.eligible, confidence)
 
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def score(model: Model, data: Dataset, perturbation: Perturbation, *, seed: int = 0, target: int | None = None, batch: int = 256) -> Score:
+def success_rate(
+    model: Model, data: Dataset, perturbation: Perturbation, *, seed: int = 0, target: int | None = None, batch_size: int = 256
+) -> SuccessRate:
     """Ask a model about changed pictures, none of which the change was fitted on.
 
     A rate says little alone: score ``perturbation.random()`` beside it.
@@ -76,37 +79,37 @@ def score(model: Model, data: Dataset, perturbation: Perturbation, *, seed: int 
         perturbation: The change.
         seed: Of the views.
         target: The class that it is after; any wrong one if not given.
-        batch: How many pictures are held in memory at once.
+        batch_size: How many pictures are held in memory at once.
 
     Raises:
         DataError: If it was fitted on one of the pictures, or none of them can be turned.
         SettingError: If the target is none of the classes.
     """
-    require_target(data, target)
-    eligible = fooled = reached = 0
-    for x, y, ids in data.batches(batch):
-        seen = sum(name in perturbation.fitted_on for name in content(x))
+    check_target(data, target)
+    eligible = fooled = successes = 0
+    for x, y, ids in data.batches(batch_size):
+        seen = sum(name in perturbation.fitted_on for name in hash_examples(x))
         if seen:
             raise DataError(
                 f"the change was fitted on {seen} of the pictures {int(ids[0])} to {int(ids[-1])} of {data.name}; "
                 "score it on others: held_out(data, perturbation) leaves these out"
             )
         rows = torch.arange(len(y))
-        logits = Meter(model, y).scores(x, rows)
-        able = (logits.argmax(1) == y) & ~logits.isnan().any(1)
+        logits = CountedModel(model, y).logits(x, rows)
+        correct = (logits.argmax(1) == y) & ~logits.isnan().any(1)
         if target is not None:
-            able &= y != target
-        x, y, ids = x[able], y[able], ids[able]
+            correct &= y != target
+        x, y, ids = x[correct], y[correct], ids[correct]
         if not len(x):
             continue
         rows = rows[: len(x)]
-        logits = Meter(model, y).scores(perturbation.apply(x, ids, seed=seed), rows)
-        wrong = Goal(y).reached(logits, rows)
-        aim = wrong if target is None else Goal(y, torch.full_like(y, target)).reached(logits, rows)
-        eligible, fooled, reached = eligible + len(x), fooled + int(wrong.sum()), reached + int(aim.sum())
+        logits = CountedModel(model, y).logits(perturbation.apply(x, ids, seed=seed), rows)
+        wrong = Goal(y).is_adversarial(logits, rows)
+        success = wrong if target is None else Goal(y, torch.full_like(y, target)).is_adversarial(logits, rows)
+        eligible, fooled, successes = eligible + len(x), fooled + int(wrong.sum()), successes + int(success.sum())
     if not eligible:
         raise DataError(f"none of the {len(data)} pictures of {data.name} is answered rightly and not the target; nothing can be turned")
-    return Score(len(data), eligible, fooled, reached)
+    return SuccessRate(len(data), eligible, fooled, successes)
 
 
 def held_out(data: Dataset, perturbation: Perturbation) -> Dataset:
@@ -115,24 +118,24 @@ def held_out(data: Dataset, perturbation: Perturbation) -> Dataset:
     Raises:
         DataError: If there are none.
     """
-    kept = [ids[[name not in perturbation.fitted_on for name in content(x)]] for x, _, ids in data.batches(READ_AT_ONCE)]
-    places = torch.cat(kept)
-    if not len(places):
+    kept = [ids[[name not in perturbation.fitted_on for name in hash_examples(x)]] for x, _, ids in data.batches(HASH_BATCH_SIZE)]
+    kept_rows = torch.cat(kept)
+    if not len(kept_rows):
         raise DataError(f"the change was fitted on all {len(data)} pictures of {data.name}; score it on others")
-    return data.subset(places, name=data.name)
+    return data.subset(kept_rows, name=data.name)
 
 
-def seen_in(data: Dataset) -> frozenset[str]:
+def content_hashes(data: Dataset) -> frozenset[str]:
     """The names of all examples of a data set, as ``content`` gives them; it takes one pass over the data."""
-    return frozenset(name for x, _, _ in data.batches(READ_AT_ONCE) for name in content(x))
+    return frozenset(name for x, _, _ in data.batches(HASH_BATCH_SIZE) for name in hash_examples(x))
 
 
-def content(x: Tensor) -> list[str]:
+def hash_examples(x: Tensor) -> list[str]:
     """A name for each example (B, *S) of a data set, by its values alone."""
     return [hashlib.blake2b(canonical_bytes(row), digest_size=16).hexdigest() for row in x]
 
 
-def require_target(data: Dataset, target: int | None) -> None:
+def check_target(data: Dataset, target: int | None) -> None:
     """Refuse a target that is none of the classes.
 
     Raises:

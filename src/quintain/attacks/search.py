@@ -7,42 +7,42 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
+from quintain.attacks.counted_model import CountedModel
 from quintain.attacks.goal import Goal, Loss
-from quintain.attacks.meter import Meter
 from quintain.attacks.outcome import AttackOutcome, Model
-from quintain.attacks.verdict import breaks
-from quintain.threats.ball import Ball, boxed
-from quintain.threats.draw import Draw
-from quintain.threats.family import Family, allowed, identity, rendered
+from quintain.threats.parametric import ParametricThreat, identity, is_allowed, to_image
+from quintain.threats.rng import ExampleRNG
+from quintain.threats.threat import Threat, in_box
 
-OUTWARDS = (1e-6, 1e-5, 1e-4, 1e-3)
+RELATIVE_NUDGES = (1e-6, 1e-5, 1e-4, 1e-3)
 """By how much a smallest change is lengthened where the final check, in another batch, falls on the other side of the boundary."""
 
 
-class Answer(NamedTuple):
+class Evaluation(NamedTuple):
     """What a model says at n points: logits (n, K), the loss' values (n,), its gradients (n, ...)."""
 
     logits: Tensor
-    values: Tensor
+    loss_values: Tensor
     gradient: Tensor
 
 
 class Search:
     """One attack on one batch: it asks, judges every answer, and keeps what is best.
 
-    Points ``z`` are the adversary's: images for a ball, parameters for a family. Points given to ``scores`` and ``slope`` must be
-    allowed, unless the smallest change is sought: then any point is judged by its size.
+    Points ``z`` are the adversary's: images for a ball, parameters for a family. Points given to ``query``
+    and ``value_and_grad`` must be allowed, unless the smallest change is sought: then any point is judged by
+    its size.
 
     Args:
         model: Gives logits (B, K).
         x: Clean inputs (B, *S).
         goal: What counts as broken.
         threat: What may be changed.
-        draw: The examples' streams of random numbers.
+        rng: The examples' streams of random numbers.
         name: Of the attack.
-        smallest: Go on after a break, and keep the smallest change; else the first break ends an example.
-        queries: How often an example may be asked about, the final check included.
-        safe: Examples (B,) bool about which nothing is asked.
+        minimum_norm: Go on after a break, and keep the smallest change; else the first break ends an example.
+        max_queries: How often an example may be asked about, the final check included.
+        certified: Examples (B,) bool about which nothing is asked.
     """
 
     def __init__(
@@ -50,203 +50,221 @@ class Search:
         model: Model,
         x: Tensor,
         goal: Goal,
-        threat: Ball,
-        draw: Draw,
+        threat: Threat,
+        rng: ExampleRNG,
         *,
         name: str,
-        smallest: bool = False,
-        queries: int | None = None,
-        safe: Tensor | None = None,
+        minimum_norm: bool = False,
+        max_queries: int | None = None,
+        certified: Tensor | None = None,
     ) -> None:
-        self.x, self.goal, self.threat, self.draw, self.name, self.smallest = x, goal, threat, draw, name, smallest
-        self.meter = Meter(model, goal.y, queries)
-        self.family = threat if isinstance(threat, Family) else None
+        self.x, self.goal, self.threat, self.rng, self.name, self.minimum_norm = x, goal, threat, rng, name, minimum_norm
+        self.model = CountedModel(model, goal.y, max_queries)
+        self.parametric = threat if isinstance(threat, ParametricThreat) else None
         self.origin = identity(threat, x)
         self.best = self.origin.clone()
-        self.height = x.new_full((len(x),), -torch.inf)
-        self.size = torch.full_like(self.height, torch.inf, dtype=torch.float64)
-        self.broken = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        self.error, self.astray, self.unchanged = self.broken.clone(), self.broken.clone(), self.broken.clone()
-        self.found = torch.zeros_like(goal.y)
-        self.safe = torch.zeros_like(self.broken) if safe is None else safe
-        self.clean_logits = self._clean((~self.safe).nonzero().squeeze(1))
-        self.unchanged = self.broken.clone()
-        self.size[self.broken] = 0
-        self.settled = torch.zeros_like(self.broken)
-        self.credit: dict[int, str] = {}
+        self.best_margin = x.new_full((len(x),), -torch.inf)
+        self.best_size = torch.full_like(self.best_margin, torch.inf, dtype=torch.float64)
+        self.success = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        self.error, self.saw_nan, self.clean_success = self.success.clone(), self.success.clone(), self.success.clone()
+        self.queries_to_success = torch.zeros_like(goal.y)
+        self.certified = torch.zeros_like(self.success) if certified is None else certified
+        self.clean_logits = self._query_clean((~self.certified).nonzero().squeeze(1))
+        self.clean_success = self.success.clone()
+        self.best_size[self.success] = 0
+        self.confirmed = torch.zeros_like(self.success)
+        self.found_by: dict[int, str] = {}
 
     @property
-    def rows(self) -> Tensor:
+    def active_rows(self) -> Tensor:
         """The examples that still stand (n,)."""
-        return self.standing(torch.arange(len(self.x), device=self.x.device)).nonzero().squeeze(1)
+        return self.is_active(torch.arange(len(self.x), device=self.x.device)).nonzero().squeeze(1)
 
-    def standing(self, rows: Tensor, price: int = 1) -> Tensor:
-        """Which of ``rows`` go on (n,) bool: not in error, not done, and able to pay ``price`` questions beside the final check."""
-        done = self.safe | self.error | (self.unchanged | self.astray if self.smallest else self.broken)
-        still = ~done[rows]
-        return still if self.meter.queries is None else still & (self.meter.left(rows) > price)
+    def is_active(self, rows: Tensor, queries: int = 1) -> Tensor:
+        """Which of ``rows`` go on (n,) bool: not in error, not done, and able to pay ``queries`` questions beside the final check."""
+        done = self.certified | self.error | (self.clean_success | self.saw_nan if self.minimum_norm else self.success)
+        active = ~done[rows]
+        return active if self.model.max_queries is None else active & (self.model.queries_left(rows) > queries)
 
-    def ask(self, z: Tensor, rows: Tensor) -> Tensor:
+    def probe(self, z: Tensor, rows: Tensor) -> Tensor:
         """Logits (n, K) at points that are no candidates, such as probes; ``rows`` may repeat."""
-        return self.meter.scores(self._image(z, rows), rows)
+        return self.model.logits(self._to_image(z, rows), rows)
 
-    def scores(self, z: Tensor, rows: Tensor) -> Tensor:
+    def query(self, z: Tensor, rows: Tensor) -> Tensor:
         """Logits (n, K) at candidates, one an example, each judged."""
-        logits = self.ask(z, rows)
-        self.judge(z, rows, logits)
+        logits = self.probe(z, rows)
+        self.keep_best(z, rows, logits)
         return logits
 
-    def slope(self, z: Tensor, rows: Tensor, loss: Loss, through: Callable[[Tensor], Tensor] | None = None) -> Answer:
+    def value_and_grad(self, z: Tensor, rows: Tensor, loss: Loss, input_transform: Callable[[Tensor], Tensor] | None = None) -> Evaluation:
         """Logits, values and gradients at candidates, one an example, each judged.
 
         Args:
             z: The candidates (n, ...).
             rows: Their examples (n,).
             loss: What is differentiated.
-            through: From the candidates' images to those that the model is shown instead, differentiable. Such an answer is counted,
-                and is judged only where the image shown is the candidate's own, bit for bit.
+            input_transform: From the candidates' images to those that the model is shown instead,
+                differentiable. Such an answer is counted, and is judged only where the image shown is the
+                candidate's own, bit for bit.
         """
-        if through is None:
-            image = None if self.family is None else (lambda point: self._image(point, rows))
-            answer = Answer(*self.meter.slope(z, rows, loss, image))
-            self.judge(z, rows, answer.logits)
-            return answer
+        if input_transform is None:
+            image = None if self.parametric is None else (lambda point: self._to_image(point, rows))
+            out = Evaluation(*self.model.value_and_grad(z, rows, loss, image))
+            self.keep_best(z, rows, out.logits)
+            return out
         own = torch.ones_like(rows, dtype=torch.bool)
 
-        def shown(point: Tensor) -> Tensor:
-            plain = self._image(point, rows)
-            other = through(plain)
-            own.copy_((other == plain).flatten(1).all(1))
+        def transformed(point: Tensor) -> Tensor:
+            image = self._to_image(point, rows)
+            other = input_transform(image)
+            own.copy_((other == image).flatten(1).all(1))
             return other
 
-        answer = Answer(*self.meter.slope(z, rows, loss, shown))
+        out = Evaluation(*self.model.value_and_grad(z, rows, loss, transformed))
         if own.any():
-            self.judge(z[own], rows[own], answer.logits[own])
-        return answer
+            self.keep_best(z[own], rows[own], out.logits[own])
+        return out
 
-    def judge(self, z: Tensor, rows: Tensor, logits: Tensor) -> None:
+    def keep_best(self, z: Tensor, rows: Tensor, logits: Tensor) -> None:
         """Keep what is better; ``rows`` do not repeat."""
-        height = self.goal.margin(logits, rows).to(self.height.dtype)
-        reached, ill = self.goal.reached(logits, rows), height.isnan()
-        if self.smallest:
-            self._judge_size(z, rows, reached)
-            self._judge_error(z, rows, ill)
+        margin = self.goal.margin(logits, rows).to(self.best_margin.dtype)
+        adversarial, is_nan = self.goal.is_adversarial(logits, rows), margin.isnan()
+        if self.minimum_norm:
+            self._keep_smallest(z, rows, adversarial)
+            self._note_nan(z, rows, is_nan)
             return
-        if ill.any():
-            self.error[rows] |= ill
-        better = (reached | (height > self.height[rows])).nonzero().squeeze(1)
+        if is_nan.any():
+            self.error[rows] |= is_nan
+        better = (adversarial | (margin > self.best_margin[rows])).nonzero().squeeze(1)
         if not len(better):
             return
         kept = rows[better]
-        self.best[kept], self.height[kept] = z[better], height[better]
-        if reached.any():
-            self._first(rows[reached])
+        self.best[kept], self.best_margin[kept] = z[better], margin[better]
+        if adversarial.any():
+            self._note_success(rows[adversarial])
 
-    def rivals(self, rows: Tensor, count: int) -> Tensor:
+    def top_wrong_classes(self, rows: Tensor, count: int) -> Tensor:
         """The wrong classes with the largest clean logits, best first: (n, min(count, K - 1))."""
         others = self.clean_logits[rows].scatter(1, self.goal.y[rows, None], -torch.inf)
         return others.topk(min(count, others.shape[1] - 1), dim=1).indices
 
-    def branch(self, draw: Draw, *, name: str, smallest: bool = False) -> Self:
+    def branch(self, rng: ExampleRNG, *, name: str, minimum_norm: bool = False) -> Self:
         """A search of its own on what still stands, with this one's meter and clean answers; ``adopt`` takes in what it found.
 
         Args:
-            draw: The examples' streams of random numbers.
+            rng: The examples' streams of random numbers.
             name: Of the attack that is to pursue it.
-            smallest: Whether that one seeks the smallest change.
+            minimum_norm: Whether that one seeks the smallest change.
         """
-        part = copy(self)
-        part.draw, part.name, part.smallest, part.credit = draw, name, smallest, {}
-        part.height, part.size, part.found = self.height.clone(), self.size.clone(), self.found.clone()
-        part.best = self.origin.clone() if smallest else self.best.clone()
-        part.broken, part.error, part.astray = self.broken.clone(), self.error.clone(), torch.zeros_like(self.astray)
-        part.settled = self.broken | self.error
-        part.unchanged = part.settled.clone()
-        return part
+        child = copy(self)
+        child.rng, child.name, child.minimum_norm, child.found_by = rng, name, minimum_norm, {}
+        child.best_margin, child.best_size, child.queries_to_success = (
+            self.best_margin.clone(),
+            self.best_size.clone(),
+            self.queries_to_success.clone(),
+        )
+        child.best = self.origin.clone() if minimum_norm else self.best.clone()
+        child.success, child.error, child.saw_nan = self.success.clone(), self.error.clone(), torch.zeros_like(self.saw_nan)
+        child.confirmed = self.success | self.error
+        child.clean_success = child.confirmed.clone()
+        return child
 
-    def adopt(self, part: "Search") -> None:
+    def merge(self, branch: "Search") -> None:
         """Take in what a branch found: its breaks, asked again, its errors, and its best points unless it sought the smallest change."""
-        closed = part.unchanged
-        part.settle()
-        new = part.broken & ~closed
-        taken = new if part.smallest else ~closed
-        self.best[taken], self.height[taken] = part.best[taken], part.height[taken]
-        self.broken, self.settled, self.error = self.broken | new, self.settled | new, self.error | part.error
-        self.found[new] = part.found[new]
-        self.credit.update(dict.fromkeys(new.nonzero().squeeze(1).tolist(), part.name))
+        decided = branch.clean_success
+        branch.confirm()
+        new = branch.success & ~decided
+        taken = new if branch.minimum_norm else ~decided
+        self.best[taken], self.best_margin[taken] = branch.best[taken], branch.best_margin[taken]
+        self.success, self.confirmed, self.error = self.success | new, self.confirmed | new, self.error | branch.error
+        self.queries_to_success[new] = branch.queries_to_success[new]
+        self.found_by.update(dict.fromkeys(new.nonzero().squeeze(1).tolist(), branch.name))
 
-    def settle(self) -> None:
+    def confirm(self) -> None:
         """Ask once more at the stored points of what was broken since: what cannot be reproduced is not broken."""
-        if self.smallest:
-            self.broken = (self.settled & self.broken) | ((self.size <= self.threat.eps) & ~self.error & ~self.settled)
-            self.best[~self.broken] = self.origin[~self.broken]
-        rows = (self.broken & ~self.settled).nonzero().squeeze(1)
+        if self.minimum_norm:
+            self.success = (self.confirmed & self.success) | ((self.best_size <= self.threat.eps) & ~self.error & ~self.confirmed)
+            self.best[~self.success] = self.origin[~self.success]
+        rows = (self.success & ~self.confirmed).nonzero().squeeze(1)
         if len(rows):
-            lost = rows[~self._holds(rows)]
-            for outwards in OUTWARDS if self.smallest and self.family is None else ():
-                lost = lost[self.meter.left(lost) > 0]
-                if not len(lost):
+            unconfirmed = rows[~self._confirm_rows(rows)]
+            for nudge in RELATIVE_NUDGES if self.minimum_norm and self.parametric is None else ():
+                unconfirmed = unconfirmed[self.model.queries_left(unconfirmed) > 0]
+                if not len(unconfirmed):
                     break
-                clean = self.x[lost]
-                self.best[lost] = self.threat.project(clean + (1 + outwards) * (self.best[lost] - clean), clean)
-                lost = lost[~self._holds(lost)]
-            if self.smallest:
-                self.best[lost] = self.origin[lost]
-        self.settled = self.settled | self.broken
+                clean = self.x[unconfirmed]
+                self.best[unconfirmed] = self.threat.project(clean + (1 + nudge) * (self.best[unconfirmed] - clean), clean)
+                unconfirmed = unconfirmed[~self._confirm_rows(unconfirmed)]
+            if self.minimum_norm:
+                self.best[unconfirmed] = self.origin[unconfirmed]
+        self.confirmed = self.confirmed | self.success
 
     def outcome(self) -> AttackOutcome:
         """Settle, and say what was found."""
-        self.settle()
-        size = self.threat.measure(self.best, self.x) if len(self.x) else self.size
-        by = tuple(
-            ("unchanged" if same else self.credit.get(row, self.name)) if hit else ""
-            for row, (hit, same) in enumerate(zip(self.broken.tolist(), self.unchanged.tolist(), strict=True))
+        self.confirm()
+        size = self.threat.measure(self.best, self.x) if len(self.x) else self.best_size
+        found_by = tuple(
+            ("unchanged" if same else self.found_by.get(row, self.name)) if hit else ""
+            for row, (hit, same) in enumerate(zip(self.success.tolist(), self.clean_success.tolist(), strict=True))
         )
         return AttackOutcome(
-            rendered(self.threat, self.best, self.x),
-            self.broken,
-            torch.where(self.broken, size.double(), torch.inf),
-            self.meter.forwards,
-            self.meter.backwards,
+            to_image(self.threat, self.best, self.x),
+            self.success,
+            torch.where(self.success, size.double(), torch.inf),
+            self.model.forwards,
+            self.model.backwards,
             self.error,
-            by,
-            torch.where(self.broken, self.found, 0),
-            None if self.family is None else self.best,
+            found_by,
+            torch.where(self.success, self.queries_to_success, 0),
+            None if self.parametric is None else self.best,
         )
 
-    def _clean(self, rows: Tensor) -> Tensor:
+    def _query_clean(self, rows: Tensor) -> Tensor:
         """The answers (B, K) to unchanged inputs, 0 for those that are not asked about."""
         if not len(rows):
             return self.x.new_zeros(len(self.x), 2)
-        logits = self.scores(self.origin[rows], rows)
+        logits = self.query(self.origin[rows], rows)
         return logits.new_zeros(len(self.x), logits.shape[1]).index_copy_(0, rows, logits)
 
-    def _holds(self, rows: Tensor) -> Tensor:
+    def _confirm_rows(self, rows: Tensor) -> Tensor:
         z, clean = self.best[rows], self.x[rows]
-        logits = self.ask(z, rows)
-        self.broken[rows] = breaks(self.goal.reached(logits, rows), z, clean, self.threat)
+        logits = self.probe(z, rows)
+        self.success[rows] = is_valid_success(self.goal.is_adversarial(logits, rows), z, clean, self.threat)
         self.error[rows] = logits.isnan().any(1)
-        return self.broken[rows] | self.error[rows]
+        return self.success[rows] | self.error[rows]
 
-    def _judge_size(self, z: Tensor, rows: Tensor, reached: Tensor) -> None:
-        if not reached.any():
+    def _keep_smallest(self, z: Tensor, rows: Tensor, adversarial: Tensor) -> None:
+        if not adversarial.any():
             return
-        z, rows = z[reached], rows[reached]
+        z, rows = z[adversarial], rows[adversarial]
         size = self.threat.measure(z, self.x[rows])
-        less = (size < self.size[rows]) & boxed(self.threat, self._image(z, rows))
-        self.best[rows[less]], self.size[rows[less]] = z[less], size[less]
-        self._first(rows[less & (size <= self.threat.eps)])
+        less = (size < self.best_size[rows]) & in_box(self.threat, self._to_image(z, rows))
+        self.best[rows[less]], self.best_size[rows[less]] = z[less], size[less]
+        self._note_success(rows[less & (size <= self.threat.eps)])
 
-    def _judge_error(self, z: Tensor, rows: Tensor, ill: Tensor) -> None:
+    def _note_nan(self, z: Tensor, rows: Tensor, is_nan: Tensor) -> None:
         """NaN ends a search; an error of this threat it is only at a point that the threat allows."""
-        if ill.any():
-            z, rows = z[ill], rows[ill]
-            self.astray[rows] = True
-            self.error[rows] |= allowed(self.threat, z, self.x[rows])
+        if is_nan.any():
+            z, rows = z[is_nan], rows[is_nan]
+            self.saw_nan[rows] = True
+            self.error[rows] |= is_allowed(self.threat, z, self.x[rows])
 
-    def _first(self, rows: Tensor) -> None:
-        new = rows[~self.broken[rows]]
-        self.broken[new], self.found[new] = True, self.meter.forwards[new]
+    def _note_success(self, rows: Tensor) -> None:
+        new = rows[~self.success[rows]]
+        self.success[new], self.queries_to_success[new] = True, self.model.forwards[new]
 
-    def _image(self, z: Tensor, rows: Tensor) -> Tensor:
-        return z if self.family is None else self.family.render(self.x[rows], z)
+    def _to_image(self, z: Tensor, rows: Tensor) -> Tensor:
+        return z if self.parametric is None else self.parametric.render(self.x[rows], z)
+
+
+def is_valid_success(adversarial: Tensor, z: Tensor, x: Tensor, threat: Threat) -> Tensor:
+    """Whether ``z`` breaks the model at ``x`` (B,): the answer is what the attack wants, and the point is allowed, exactly, in float64.
+
+    Args:
+        adversarial: Whether the answer to ``z``, as it is stored, is what the attack wants (B,), as
+            ``Goal.reached`` says.
+        z: The adversary's points: images (B, *S), or a family's parameters (B, P).
+        x: Clean inputs (B, *S).
+        threat: What may be changed.
+    """
+    return adversarial & is_allowed(threat, z, x)

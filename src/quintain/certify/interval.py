@@ -20,8 +20,8 @@ from quintain.core.errors import Contradiction, ModelError, SettingError
 from quintain.losses.margin import margin
 from quintain.models.classifier import Classifier
 from quintain.models.protocol import ClassifierLike
-from quintain.threats.ball import Ball, require_inside
 from quintain.threats.l2 import L2
+from quintain.threats.threat import Threat, check_in_box
 
 CHUNK = 64
 """Examples whose bounds are computed at once."""
@@ -37,7 +37,7 @@ ASSUMES = (
 )
 
 
-def worst_logits(network: Network, x: Tensor, y: Tensor, threat: Ball, *, eps: float | None = None) -> Tensor:
+def worst_logits(network: Network, x: Tensor, y: Tensor, threat: Threat, *, eps: float | None = None) -> Tensor:
     r"""Logits (B, K) that are at least as bad for the true class as any in the ball; differentiable in the weights.
 
     .. math:: \hat z_j = -\min_{x' \in ball} (z_y(x') - z_j(x')), \qquad \hat z_y = 0
@@ -80,7 +80,7 @@ class IntervalBounds:
     Source: Gowal et al., 2018, arXiv:1810.12715; Mirman et al., 2018 (ICML).
     """
 
-    def __call__(self, model: ClassifierLike, x: Tensor, y: Tensor, threat: Ball, *, eps: Tensor | None = None) -> CertificateOutcome:
+    def __call__(self, model: ClassifierLike, x: Tensor, y: Tensor, threat: Threat, *, eps: Tensor | None = None) -> CertificateOutcome:
         """Bounds for inputs ``x`` (B, *S) with labels ``y`` (B,); ``eps`` (B,) replaces the threat's radius by one per example."""
         return self.read(model)(x, y, threat, eps=eps)
 
@@ -112,13 +112,13 @@ class Reading:
     hash: str
     looked: set[torch.Size] = field(default_factory=set)
 
-    def __call__(self, x: Tensor, y: Tensor, threat: Ball, *, eps: Tensor | None = None) -> CertificateOutcome:
+    def __call__(self, x: Tensor, y: Tensor, threat: Threat, *, eps: Tensor | None = None) -> CertificateOutcome:
         """As ``IntervalBounds``.
 
         Raises:
             ModelError: Also if the model is not the one that was read.
         """
-        require_inside(threat, x)
+        check_in_box(threat, x)
         if eps is not None and not isinstance(eps, Tensor):
             raise SettingError(
                 f"eps = {eps!r} ({type(eps).__name__}); expected a tensor ({len(x)},) of one radius per input; one for all is the threat's"
@@ -132,7 +132,7 @@ class Reading:
         require_unchanged(self.model, self.hash)
         return outcome
 
-    def _outcome(self, x: Tensor, y: Tensor, threat: Ball, eps: Tensor | None) -> CertificateOutcome:
+    def _outcome(self, x: Tensor, y: Tensor, threat: Threat, eps: Tensor | None) -> CertificateOutcome:
         model, arithmetic = self.model, deployed(self.model.dtype)
         if len(x):
             require_labels(x, y, model(x[:1].clone()).shape[1])
@@ -159,7 +159,7 @@ class Reading:
         lower = torch.where(error, -torch.inf, lower)
         return CertificateOutcome(lower > 0, lower, None, torch.full_like(y, 2), ASSUMES, error)
 
-    def _require_read(self, x: Tensor, y: Tensor, threat: Ball, eps: Tensor | None) -> None:
+    def _require_read(self, x: Tensor, y: Tensor, threat: Threat, eps: Tensor | None) -> None:
         """Refuse a net that does other operations than were read, at a few inputs and two points of the ball round each.
 
         Raises:
@@ -182,7 +182,7 @@ class Reading:
             self.looked.add(x.shape[1:])
 
 
-def _started(x: Tensor, threat: Ball, eps: Tensor | None, arithmetic: Arithmetic) -> Span:
+def _started(x: Tensor, threat: Threat, eps: Tensor | None, arithmetic: Arithmetic) -> Span:
     """What the model may be given, after the cast to its type."""
     span = start(x, threat, eps)
     return span.affine(span.center.new_ones(()), span.center.new_zeros(()), arithmetic, terms=1)

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 from quintain.models.protocol import ClassifierLike
-from quintain.threats.ball import Ball
+from quintain.threats.threat import Threat
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class CertificateOutcome:
 class Certifier(Protocol):
     """A proof method for balls: frozen settings, callable, without a model inside."""
 
-    def __call__(self, model: ClassifierLike, x: Tensor, y: Tensor, threat: Ball, *, eps: Tensor | None = None) -> CertificateOutcome:
+    def __call__(self, model: ClassifierLike, x: Tensor, y: Tensor, threat: Threat, *, eps: Tensor | None = None) -> CertificateOutcome:
         """Prove what can be proven of ``x`` (B, *S) and labels ``y`` (B,); ``eps`` (B,) is a radius each, in place of the threat's."""
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from quintain.certify.outcome import CertificateOutcome, Certifier, Reader
 from quintain.models.protocol import ClassifierLike
-from quintain.threats.ball import Ball, require_types
 from quintain.threats.l2 import L2
+from quintain.threats.threat import Threat, check_types
 
 GRID = 128
 """Radii looked at between one and its double, each 0.54 % above the one before."""
@@ -24,7 +24,7 @@ SMALLEST = 2.0**-126
 
 
 def largest_radius(
-    certifier: Certifier, model: ClassifierLike, x: Tensor, y: Tensor, threat: Ball, *, sizes: Sequence[float] = ()
+    certifier: Certifier, model: ClassifierLike, x: Tensor, y: Tensor, threat: Threat, *, sizes: Sequence[float] = ()
 ) -> CertificateOutcome:
     r"""The largest eps *proven* for each example.
 
@@ -45,7 +45,7 @@ def largest_radius(
     Returns:
         The outcome for the examples as they are, with ``radius``: 0 where none is proven, as for examples that are wrong.
     """
-    require_types(threat, x)
+    check_types(threat, x)
     search = _Search(certifier, model, x, y, threat, max(sizes, default=0.0))
     search.decide(threat.eps)
     turn = 0
@@ -60,7 +60,7 @@ def largest_radius(
 class _Search:
     """The two ends of what is open, (2, B): proven in row 0, refused in row 1; their sizes, margins and places on the grid."""
 
-    def __init__(self, certifier: Certifier, model: ClassifierLike, x: Tensor, y: Tensor, threat: Ball, largest: float) -> None:
+    def __init__(self, certifier: Certifier, model: ClassifierLike, x: Tensor, y: Tensor, threat: Threat, largest: float) -> None:
         certify = certifier.read(model) if isinstance(certifier, Reader) else partial(certifier, model)
         self.certify = lambda rows, eps: certify(x[rows], y[rows], threat, eps=eps)
         ceiling = (threat.high - threat.low) * (math.sqrt(x.shape[1:].numel()) if isinstance(threat, L2) else 1.0)

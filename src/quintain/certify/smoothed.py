@@ -19,9 +19,9 @@ from quintain.core.statistics import binomial_lower, binomial_tail
 from quintain.models.classifier import Classifier
 from quintain.models.modules import all_modules, any_training
 from quintain.models.protocol import ClassifierLike
-from quintain.threats.ball import require_inside, require_types
-from quintain.threats.draw import draws as streams
 from quintain.threats.l2 import L2
+from quintain.threats.rng import example_rng as streams
+from quintain.threats.threat import check_in_box, check_types
 
 FINE = 16
 """The least sigma, in spacings near 1 of the inputs' or the model's type."""
@@ -294,7 +294,7 @@ class Smoothed:
 
     def _require_steady(self, x: Tensor) -> None:
         """Refuse types, layers and models under which the vote is not that under Gaussian noise."""
-        require_types(L2(0.0), x)
+        check_types(L2(0.0), x)
         if not x.is_floating_point():
             raise DataError(f"inputs of {x.dtype}; expected floating point in [0, 1]: divide 8-bit images by 255")
         coarsest = max((x.dtype, self.model.dtype), key=lambda dtype: torch.finfo(dtype).eps)
@@ -345,7 +345,7 @@ class Smoothed:
         if threat is not None and not isinstance(threat, L2):
             raise SettingError(f"randomized smoothing with Gaussian noise proves L2 balls; got {threat!r}")
         eps = 0.0 if threat is None else threat.eps
-        require_inside(threat or L2(0.0), x)
+        check_in_box(threat or L2(0.0), x)
         if threat is not None:
             self.require_within_reach(threat)
         if len(x):

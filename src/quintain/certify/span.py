@@ -8,9 +8,9 @@ from torch import Tensor
 
 from quintain.certify.arithmetic import Arithmetic
 from quintain.core.errors import SettingError
-from quintain.threats.ball import Ball
 from quintain.threats.l2 import L2
 from quintain.threats.linf import Linf
+from quintain.threats.threat import Threat
 
 Linear = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """``(values, weight, bias) -> values``, linear in the values and in the weight."""
@@ -128,7 +128,7 @@ class Span:
         return Span.between(torch.maximum(center - radius, middle - length), torch.minimum(center + radius, middle + length))
 
 
-def start(x: Tensor, threat: Ball, eps: Tensor | float | None = None) -> Span:
+def start(x: Tensor, threat: Threat, eps: Tensor | float | None = None) -> Span:
     """The inputs that the adversary may choose: the ball around ``x`` (B, *S), cut by the data box.
 
     Args:

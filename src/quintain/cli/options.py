@@ -14,5 +14,8 @@ Seed = Annotated[int, typer.Option(help="Of every draw that is not private.", mi
 Out = Annotated[Path | None, typer.Option(help="Run folder; runs/DATE-VERB if not given.")]
 Require = Annotated[list[str] | None, typer.Option(help="Such as 'robust_accuracy(linf:4/255) >= 0.70'; repeatable.")]
 Threats = Annotated[list[str] | None, typer.Option("--threat", help="Such as linf:4/255 or l2:0.5; repeatable.")]
-Queries = Annotated[int, typer.Option(help="How often each attack may ask about an example at each size; 0 for no limit.", min=0)]
+MaxQueries = Annotated[
+    int,
+    typer.Option("--max-queries", "--queries", help="Most forward passes of an attack for an example at each size; 0: no limit.", min=0),
+]
 Target = Annotated[int | None, typer.Option(help="The class to be answered, by its number; its own examples are left out.", min=0)]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from quintain.evaluate.subject import Subject
     from quintain.results.records import Record, RequirementResult
     from quintain.results.requirements import Requirement
-    from quintain.threats.ball import Ball
+    from quintain.threats.threat import Threat
 
 RESULT = "result.json"
 MARK = "verb"
@@ -314,7 +314,7 @@ def claimed(folder: Path) -> Iterator[None]:
             folder.rmdir()
 
 
-def threats(tokens: Sequence[str]) -> list["Ball"]:
+def threats(tokens: Sequence[str]) -> list["Threat"]:
     """The threats that ``--threat`` named: sizes of one ball, or one family.
 
     Raises:
@@ -323,15 +323,15 @@ def threats(tokens: Sequence[str]) -> list["Ball"]:
     from quintain.core.tokens import ball_of
     from quintain.evaluate.examples import rising
     from quintain.threats import parse
-    from quintain.threats.ball import Ball
+    from quintain.threats.threat import Threat
 
-    found = [threat for token in dict.fromkeys(tokens) if isinstance(threat := parse(token), Ball)]
-    if len({ball_of(threat.token) for threat in found}) != 1:
+    found = [threat for token in dict.fromkeys(tokens) if isinstance(threat := parse(token), Threat)]
+    if len({ball_of(threat.spec) for threat in found}) != 1:
         raise SettingError(f"threats {', '.join(tokens)}; expected sizes of one ball, such as --threat linf:2/255 --threat linf:4/255")
     return rising(found)
 
 
-def balls(tokens: Sequence[str]) -> list["Ball"]:
+def balls(tokens: Sequence[str]) -> list["Threat"]:
     """The same, where something is to be proved: Linf or L2.
 
     Raises:
@@ -341,8 +341,8 @@ def balls(tokens: Sequence[str]) -> list["Ball"]:
 
     found = threats(tokens)
     for threat in found:
-        if kind_of(threat.token) not in PROVED:
+        if kind_of(threat.spec) not in PROVED:
             raise SettingError(
-                f"{threat.token}: nothing is proved of {kind_of(threat.token)}; give a size of {' or '.join(PROVED)}, or attack it"
+                f"{threat.spec}: nothing is proved of {kind_of(threat.spec)}; give a size of {' or '.join(PROVED)}, or attack it"
             )
     return found

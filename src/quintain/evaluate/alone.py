@@ -12,7 +12,7 @@ from quintain.core.registry import find
 from quintain.data.dataset import Dataset
 from quintain.evaluate.attacked import attack_models
 from quintain.evaluate.brackets import bracket_claims, clean_claim
-from quintain.evaluate.campaign import Attack
+from quintain.evaluate.campaign import AttackFn
 from quintain.evaluate.outcome import Outcome
 from quintain.evaluate.proved import prove
 from quintain.evaluate.smoothing import Smoothing, smoothed_bracket
@@ -20,7 +20,7 @@ from quintain.evaluate.subject import Subject
 from quintain.evaluate.team import ALONE, Team
 from quintain.results.robustness_records import AttackResult, CertifyResult
 from quintain.threats import L2
-from quintain.threats.ball import Ball
+from quintain.threats.threat import Threat
 
 UNFINISHED = "unfinished"
 """Where a run folder keeps what is finished of an attack, until its record is whole."""
@@ -29,8 +29,8 @@ UNFINISHED = "unfinished"
 def attacked_outcome(
     subject: Subject,
     data: Dataset,
-    threats: Sequence[Ball],
-    attacks: Mapping[str, Attack],
+    threats: Sequence[Threat],
+    attacks: Mapping[str, AttackFn],
     *,
     seed: int = 0,
     folder: Path,
@@ -78,7 +78,7 @@ def attacked_outcome(
 def certified_outcome(
     subject: Subject,
     data: Dataset,
-    threats: Sequence[Ball],
+    threats: Sequence[Threat],
     certifier: str,
     *,
     sigma: float = 0.25,
@@ -95,7 +95,7 @@ def certified_outcome(
     if certifier == "smoothing":
         balls = [threat for threat in threats if isinstance(threat, L2)]
         if len(balls) != len(threats):
-            raise SettingError(f"{threats[0].token}: randomized smoothing proves L2 balls; give sizes such as --threat l2:0.5")
+            raise SettingError(f"{threats[0].spec}: randomized smoothing proves L2 balls; give sizes such as --threat l2:0.5")
         for ball in balls:
             Smoothed(subject.model, sigma, draws=draws).require_within_reach(ball)
         _, both, claims = smoothed_bracket(

@@ -10,7 +10,7 @@ from quintain.core.errors import DataError
 from quintain.core.progress import Progress, silent
 from quintain.data.dataset import Dataset
 from quintain.evaluate.books import breaks_of, kept_books, rows_of
-from quintain.evaluate.campaign import Attack, Orders, carried_out, together
+from quintain.evaluate.campaign import AttackFn, Orders, carried_out, together
 from quintain.evaluate.examples import ball_of, examples, rising
 from quintain.evaluate.gallery import gallery
 from quintain.evaluate.pieces import Pieces
@@ -19,7 +19,7 @@ from quintain.evaluate.team import ALONE, Team
 from quintain.evaluate.trust import EXAMPLES, probed, trust_of
 from quintain.results.per_example import PerExample
 from quintain.results.robustness_records import AttackedModel
-from quintain.threats.ball import Ball
+from quintain.threats.threat import Threat
 from quintain.version import __version__
 
 BATCH = 512
@@ -28,8 +28,8 @@ BATCH = 512
 def attack_models(
     subject: Subject,
     data: Dataset,
-    threats: Sequence[Ball],
-    attacks: Mapping[str, Attack],
+    threats: Sequence[Threat],
+    attacks: Mapping[str, AttackFn],
     *,
     seed: int = 0,
     folder: Path | None = None,

@@ -13,7 +13,7 @@ from quintain.evaluate.gallery import Fooled
 from quintain.evaluate.pieces import Piece
 from quintain.evaluate.subject import tally
 from quintain.results.robustness_records import AttackRow, BreakLog
-from quintain.threats.ball import Ball
+from quintain.threats.threat import Threat
 
 POINTS = 24
 """At most so many points of a curve of accuracy against queries."""
@@ -74,7 +74,7 @@ def kept_books(orders: Orders, findings: Findings, right: np.ndarray, failed: np
     by = ["" if fine or none else "unchanged" for fine, none in zip(right, failed, strict=True)]
     zeros = np.zeros(count, np.int64)
     books = Books(columns, np.where(right, math.inf, 0.0), failed.copy(), by, zeros.copy(), zeros.copy(), zeros.copy())
-    order = {(name, threat.token): place for name in orders.attacks for place, threat in enumerate(sizes)}
+    order = {(name, threat.spec): place for name in orders.attacks for place, threat in enumerate(sizes)}
     names = list(orders.attacks)
     for place in sorted(findings.pieces, key=lambda one: (one.batch, names.index(one.attack), order[one.attack, one.threat])):
         _enter(books, place.attack, place.threat, sizes, findings.pieces[place])
@@ -88,12 +88,12 @@ def rows_of(orders: Orders, books: Books, data: Dataset, right: np.ndarray) -> t
         for name, column in books.columns.items():
             fallen = right & (column.first <= place) & ~books.failed
             standing = (right & ~fallen) | books.failed
-            forwards, backwards, seconds = column.price.get(threat.token, (0, 0, 0.0))
+            forwards, backwards, seconds = column.price.get(threat.spec, (0, 0, 0.0))
             curve = against_queries(column.found[fallen], int(fallen.sum() + standing.sum()))
             table.append(
                 AttackRow(
                     name,
-                    threat.token,
+                    threat.spec,
                     tally(standing, data.labels, data.classes),
                     forwards / len(data),
                     backwards / len(data),
@@ -106,7 +106,7 @@ def rows_of(orders: Orders, books: Books, data: Dataset, right: np.ndarray) -> t
     return tuple(table)
 
 
-def breaks_of(books: Books, safe: np.ndarray, largest: Ball) -> BreakLog:
+def breaks_of(books: Books, safe: np.ndarray, largest: Threat) -> BreakLog:
     """How each example fell."""
     proved = (safe >= largest.eps) & (safe > 0)
     return BreakLog(
@@ -130,7 +130,7 @@ def against_queries(found: Sequence[int] | np.ndarray, start: int) -> tuple[tupl
     return ((0, start), *zip(steps.tolist(), left.tolist(), strict=True))
 
 
-def _enter(books: Books, name: str, token: str, sizes: Sequence[Ball], piece: Piece) -> None:
+def _enter(books: Books, name: str, token: str, sizes: Sequence[Threat], piece: Piece) -> None:
     """A smallest change is entered at the smallest size that holds it: one run answers for every size."""
     column = books.columns[name]
     forwards, backwards, seconds = column.price.get(token, (0, 0, 0.0))

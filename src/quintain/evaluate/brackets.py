@@ -10,7 +10,7 @@ from quintain.core.errors import SettingError
 from quintain.core.progress import Progress, silent
 from quintain.data.dataset import Dataset
 from quintain.evaluate.attacked import attack_models
-from quintain.evaluate.campaign import Attack
+from quintain.evaluate.campaign import AttackFn
 from quintain.evaluate.examples import ball_of, rising
 from quintain.evaluate.proved import Proved, prove, strongest
 from quintain.evaluate.subject import Subject, answers, described, tally
@@ -21,7 +21,7 @@ from quintain.results.per_example import PerExample
 from quintain.results.quantity import Basis, Metric, Quantity, Side
 from quintain.results.records import Claim
 from quintain.results.robustness_records import AttackedModel, CertifiedModel
-from quintain.threats.ball import Ball
+from quintain.threats.threat import Threat
 
 CURVE_POINTS = 49
 
@@ -29,7 +29,7 @@ CURVE_POINTS = 49
 def bracket_claims(
     subject: Subject,
     data: Dataset,
-    threats: Sequence[Ball],
+    threats: Sequence[Threat],
     *,
     proved: Proved | None = None,
     attacked: AttackedModel | None = None,
@@ -52,7 +52,7 @@ def bracket_claims(
     methods = " + ".join(dict.fromkeys(row.attack for row in (attacked.rows if attacked else ()))) or "unchanged examples"
     claims = []
     for threat in sizes:
-        of = Quantity(Metric.ROBUST_ACCURACY, subject.file.model_hash, data.hash, threat.token)
+        of = Quantity(Metric.ROBUST_ACCURACY, subject.file.model_hash, data.hash, threat.spec)
         below, above = both.certified_counts(threat.eps, data.classes), both.unbroken_counts(threat.eps, data.classes)
         lower = Bound.trivial(of, Side.LOWER)
         if proved is not None:
@@ -63,7 +63,7 @@ def bracket_claims(
         upper = Bound(of, Side.UPPER, above.accuracy, Basis.STATISTICAL if doubt else Basis.WITNESS, evidence, methods)
         bracket = Bracket(lower, upper, above.majority_accuracy, len(both.contradictory_ids(threat.eps)), sum(both.invalid))
         title = f"Robust accuracy, {subject.file.title}"
-        claims.append(Claim(f"{subject.name}:{threat.token}", title, subject.name, bracket, delivered, below, above))
+        claims.append(Claim(f"{subject.name}:{threat.spec}", title, subject.name, bracket, delivered, below, above))
     curve = tuple(float(size) for size in np.linspace(0, sizes[-1].eps, CURVE_POINTS))
     asked = tuple(threat.eps for threat in sizes)
     method, seconds = (proved.method, proved.seconds) if proved else ("", 0.0)
@@ -75,9 +75,9 @@ def bracket_claims(
 def both_sides(
     subject: Subject,
     data: Dataset,
-    threats: Sequence[Ball],
+    threats: Sequence[Threat],
     *,
-    attacks: Mapping[str, Attack],
+    attacks: Mapping[str, AttackFn],
     certifiers: Mapping[str, Certifier],
     seed: int = 0,
     delivered: bool = True,
@@ -93,9 +93,9 @@ def both_sides(
 def robustness(
     model: Classifier,
     data: Dataset,
-    threat: Ball,
+    threat: Threat,
     *,
-    attacks: Sequence[Attack],
+    attacks: Sequence[AttackFn],
     certifiers: Sequence[Certifier],
     seed: int = 0,
     progress: Progress = silent,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quintain.attacks.method import Method
+from quintain.attacks.base import Attack
 from quintain.attacks.outcome import AttackOutcome
 from quintain.core.errors import StorageError, TargetError
 from quintain.core.progress import Progress, silent
@@ -18,10 +18,10 @@ from quintain.evaluate.pieces import Piece, Pieces, Place
 from quintain.evaluate.shrink import shrunk
 from quintain.evaluate.team import ALONE, Team
 from quintain.models.protocol import ClassifierLike
-from quintain.threats.ball import Ball
-from quintain.threats.family import Family
+from quintain.threats.parametric import ParametricThreat
+from quintain.threats.threat import Threat
 
-Attack = Callable[..., AttackOutcome]
+AttackFn = Callable[..., AttackOutcome]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class Orders:
         probed: Rows whose broken images are kept for the signs of trust.
     """
 
-    sizes: tuple[Ball, ...]
-    attacks: Mapping[str, Attack]
+    sizes: tuple[Threat, ...]
+    attacks: Mapping[str, AttackFn]
     seed: int
     batch: int
     queries: int | None = None
@@ -55,19 +55,19 @@ class Orders:
             SettingError: If there is one.
         """
         for attack in self.attacks.values():
-            if isinstance(attack, Method):
+            if isinstance(attack, Attack):
                 aims = None if self.target is None else torch.zeros(1, dtype=torch.long)
-                attack.require(self.sizes[-1], aims, self.queries)
+                attack.check_supported(self.sizes[-1], aims, self.queries)
 
-    def asked(self, attack: Attack) -> tuple[Ball, ...]:
+    def asked(self, attack: AttackFn) -> tuple[Threat, ...]:
         """The sizes at which an attack is run: the largest alone where it seeks the smallest change."""
-        return self.sizes[-1:] if getattr(attack, "smallest", False) else self.sizes
+        return self.sizes[-1:] if getattr(attack, "minimum_norm", False) else self.sizes
 
     @property
     def told(self) -> dict[str, object]:
         """The settings that change a piece, for a run that goes on."""
         return {
-            "threats": [threat.token for threat in self.sizes],
+            "threats": [threat.spec for threat in self.sizes],
             "attacks": {name: repr(attack) for name, attack in self.attacks.items()},
             "seed": self.seed,
             "batch": self.batch,
@@ -176,7 +176,7 @@ def _met(
     for name, attack in orders.attacks.items():
         standing = right & ~failed
         for threat in orders.asked(attack):
-            place = Place(number, name, threat.token)
+            place = Place(number, name, threat.spec)
             here = np.flatnonzero(standing & ~((safe >= threat.eps) & (safe > 0)))
             piece = store.get(place) if store is not None else None
             if piece is None:
@@ -190,19 +190,19 @@ def _met(
 
 
 def _found(
-    orders: Orders, model: ClassifierLike, attack: Attack, threat: Ball, x: Tensor, y: Tensor, rows: np.ndarray, seen: set[int]
+    orders: Orders, model: ClassifierLike, attack: AttackFn, threat: Threat, x: Tensor, y: Tensor, rows: np.ndarray, seen: set[int]
 ) -> Piece:
-    words: dict[str, object] = {} if orders.queries is None else {"queries": orders.queries}
+    words: dict[str, object] = {} if orders.queries is None else {"max_queries": orders.queries}
     targets = None if orders.target is None else torch.full_like(y, orders.target)
     words |= {} if targets is None else {"targets": targets}
     clock = time.perf_counter()
     outcome = attack(model, x, y, threat, seed=orders.seed, ids=torch.from_numpy(rows), **words)
     seconds = time.perf_counter() - clock
-    broken = outcome.broken.cpu().numpy()
+    broken = outcome.success.cpu().numpy()
     size = outcome.size.double().cpu().numpy()
     radius, extra = size.copy(), np.zeros(len(rows), np.int64)
-    hit = outcome.broken.cpu()
-    minimal = getattr(attack, "smallest", False) or isinstance(threat, Family)
+    hit = outcome.success.cpu()
+    minimal = getattr(attack, "minimum_norm", False) or isinstance(threat, ParametricThreat)
     if broken.any() and orders.queries is None and not minimal:
         aimed = None if targets is None else targets[hit]
         less, questions = shrunk(model, x[hit], y[hit], outcome.adversarial.to(x.device)[hit], threat, targets=aimed)
@@ -217,9 +217,9 @@ def _found(
         radius=radius,
         forwards=outcome.forwards.cpu().numpy(),
         backwards=outcome.backwards.cpu().numpy(),
-        found=outcome.found.cpu().numpy(),
+        found=outcome.queries_to_success.cpu().numpy(),
         extra=extra,
-        by=np.array(outcome.by, dtype=np.str_),
+        by=np.array(outcome.found_by, dtype=np.str_),
         seconds=seconds,
         kept=rows[kept],
         images=outcome.adversarial.detach().cpu().float().numpy()[kept],

@@ -1,6 +1,6 @@
 """Which attacks to run where the user named none: by what the model gives and what may be changed."""
 
-from quintain.attacks.method import ACCESS, access_of
+from quintain.attacks.base import ACCESS, access_of
 from quintain.core.errors import SettingError
 from quintain.core.registry import Entry, entries
 from quintain.models.protocol import Access
@@ -24,7 +24,7 @@ def chosen(access: Access, kind: str) -> tuple[str, ...]:
     Raises:
         SettingError: If nothing that is registered serves both.
     """
-    able = {name: entry for name, entry in entries("attack").items() if kind in entry.fact("serves").split() and _may(entry, access)}
+    able = {name: entry for name, entry in entries("attack").items() if kind in entry.fact("supports").split() and _may(entry, access)}
     for level in reversed(ACCESS[: ACCESS.index(access) + 1]):
         same = [name for name, entry in able.items() if access_of(entry.fact("access")) == level]
         best = next((name for name in (*_FIRST[level], *same) if name in same), None)

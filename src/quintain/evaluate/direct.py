@@ -5,10 +5,10 @@ from torch import Tensor
 from quintain.attacks.outcome import AttackOutcome, Model
 from quintain.core.registry import find
 from quintain.threats import parse
-from quintain.threats.ball import Ball
+from quintain.threats.threat import Threat
 
 
-def attack(model: Model, x: Tensor, y: Tensor, threat: Ball | str, *, seed: int = 0, ids: Tensor | None = None) -> AttackOutcome:
+def attack(model: Model, x: Tensor, y: Tensor, threat: Threat | str, *, seed: int = 0, ids: Tensor | None = None) -> AttackOutcome:
     """Attack a batch with the quick ensemble, the one to begin with.
 
     Args:

@@ -8,25 +8,25 @@ from quintain.core import tokens
 from quintain.core.errors import SettingError
 from quintain.data.dataset import Dataset
 from quintain.results.per_example import PerExample
-from quintain.threats.ball import Ball
-from quintain.threats.family import Family
+from quintain.threats.parametric import ParametricThreat
+from quintain.threats.threat import Threat
 
 
-def ball_of(threats: Sequence[Ball]) -> str:
+def ball_of(threats: Sequence[Threat]) -> str:
     """What the sizes are sizes of: ``linf`` of ``linf:4/255``."""
-    return tokens.ball_of(threats[0].token)
+    return tokens.ball_of(threats[0].spec)
 
 
-def rising(threats: Sequence[Ball]) -> list[Ball]:
+def rising(threats: Sequence[Threat]) -> list[Threat]:
     """The threats from the smallest, if they are of one kind.
 
     Raises:
         SettingError: If they are not, or there are none.
     """
-    if len({tokens.ball_of(threat.token) for threat in threats}) != 1:
-        raise SettingError(f"threats {[threat.token for threat in threats]}; expected at least one, all of one kind")
-    if len(threats) > 1 and isinstance(threats[0], Family):
-        raise SettingError(f"threats {[threat.token for threat in threats]}; such changes have no order of size: give one at a time")
+    if len({tokens.ball_of(threat.spec) for threat in threats}) != 1:
+        raise SettingError(f"threats {[threat.spec for threat in threats]}; expected at least one, all of one kind")
+    if len(threats) > 1 and isinstance(threats[0], ParametricThreat):
+        raise SettingError(f"threats {[threat.spec for threat in threats]}; such changes have no order of size: give one at a time")
     return sorted(threats, key=lambda threat: threat.eps)
 
 

@@ -12,7 +12,7 @@ from quintain.data.dataset import Dataset
 from quintain.evaluate.pictures import drawable, store_picture
 from quintain.evaluate.subject import Subject
 from quintain.results.artifacts import Gallery, Picture
-from quintain.threats.ball import Ball
+from quintain.threats.threat import Threat
 
 MAGNIFIED = 10
 
@@ -32,14 +32,14 @@ class Fooled:
     size: float
 
 
-def gallery(folder: Path, subject: Subject, data: Dataset, fooled: list[Fooled], threat: Ball) -> Gallery:
+def gallery(folder: Path, subject: Subject, data: Dataset, fooled: list[Fooled], threat: Threat) -> Gallery:
     """Store clean picture, magnified change and adversarial picture of each fooled example."""
     if not drawable(data.shape):
         return ()
     rows = []
     for one in fooled:
         clean, _ = data.batch([one.id])
-        ball = kind_of(threat.token)
+        ball = kind_of(threat.spec)
         stem = f"{subject.name}-{ball}-{one.id}"
         change = 0.5 + MAGNIFIED * (one.adversarial - clean[0])
         rows.append(

@@ -15,7 +15,7 @@ from quintain.core.progress import Progress, silent
 from quintain.core.registry import find
 from quintain.data.dataset import Dataset
 from quintain.evaluate.brackets import both_sides, clean_claim
-from quintain.evaluate.campaign import Attack
+from quintain.evaluate.campaign import AttackFn
 from quintain.evaluate.outcome import Outcome
 from quintain.evaluate.smoothing import Smoothing, smoothed_bracket
 from quintain.evaluate.subject import Subject
@@ -25,10 +25,10 @@ from quintain.harden.defense import Defense
 from quintain.models.classifier import Classifier
 from quintain.results.robustness_records import HardenResult, TrainingRun
 from quintain.threats import L2
-from quintain.threats.ball import Ball
+from quintain.threats.threat import Threat
 
 
-def build_defense(name: str, *, threat: Ball, sigma: float, epochs: int = 0) -> Defense:
+def build_defense(name: str, *, threat: Threat, sigma: float, epochs: int = 0) -> Defense:
     """Build a registered defense, against a threat or under noise.
 
     Args:
@@ -76,9 +76,9 @@ def hardened_outcome(
     test: Dataset,
     defense_name: str,
     *,
-    threat: Ball,
+    threat: Threat,
     sigma: float,
-    attacks: Mapping[str, Attack],
+    attacks: Mapping[str, AttackFn],
     epochs: int = 0,
     seed: int = 0,
     folder: Path,
@@ -102,7 +102,7 @@ def hardened_outcome(
     return Outcome(HardenResult((training,), (attacked,)), (clean, *claims), notes)
 
 
-def _certifiers(net: nn.Module, data: Dataset, threat: Ball) -> tuple[dict[str, Certifier], tuple[str, ...]]:
+def _certifiers(net: nn.Module, data: Dataset, threat: Threat) -> tuple[dict[str, Certifier], tuple[str, ...]]:
     """Interval bounds where the net has a rule for each layer; else none, and why."""
     x, y = data.batch([0])
     try:

@@ -6,22 +6,22 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from quintain.attacks.base import Attack, access_of
+from quintain.attacks.counted_model import CountedModel
 from quintain.attacks.goal import Goal
 from quintain.attacks.gradient.fgm import FGM
 from quintain.attacks.gradient.fgsm import FGSM
 from quintain.attacks.gradient.pgd import PGD
-from quintain.attacks.meter import Meter
-from quintain.attacks.method import Method, access_of
 from quintain.attacks.outcome import AttackOutcome, Model
-from quintain.attacks.step import advance, lengths
+from quintain.attacks.step_sizes import ascent_step, cosine_step_sizes
 from quintain.core.errors import ModelError, SettingError
 from quintain.core.tokens import kind_of
 from quintain.losses.margin import margin
 from quintain.models.protocol import Access
 from quintain.results.robustness_records import Indicator
-from quintain.threats.ball import Ball
-from quintain.threats.draw import Draw, draws
-from quintain.threats.family import Family, rendered
+from quintain.threats.parametric import ParametricThreat, to_image
+from quintain.threats.rng import ExampleRNG, example_rng
+from quintain.threats.threat import Threat
 
 PASSES = 5
 STEPS = 20
@@ -45,7 +45,7 @@ class Sample:
     x: Tensor
     y: Tensor
     ids: Tensor
-    threat: Ball
+    threat: Threat
     standing: Tensor
     seed: int
 
@@ -60,9 +60,9 @@ class Sample:
             self, x=self.x[self.standing], y=self.y[self.standing], ids=self.ids[self.standing], standing=self.standing[self.standing]
         )
 
-    def draw(self, place: str) -> Draw:
+    def draw(self, place: str) -> ExampleRNG:
         """The examples' random numbers at one place of use."""
-        return draws(self.x, self.seed, self.ids).at("trust", place)
+        return example_rng(self.x, self.seed, self.ids).fold_in("trust", place)
 
 
 def sign(name: str, value: float, threshold: float, evidence: str) -> Indicator:
@@ -76,7 +76,7 @@ def asked(sample: Sample, target: int | None = None) -> Iterator[Indicator]:
     left = sample.left()
     if len(left.x) and target is None:
         yield _random(sample, left)
-    climbable = kind_of(sample.threat.token) in PGD.serves or not isinstance(sample.threat, Family)
+    climbable = kind_of(sample.threat.spec) in PGD.supports or not isinstance(sample.threat, ParametricThreat)
     if sample.access == "gradients" and climbable and sample.threat.eps:
         yield from _gradients(sample)
         if target is None:
@@ -118,12 +118,12 @@ def _answers(sample: Sample) -> Iterator[Indicator]:
 @torch.no_grad()
 def _random(sample: Sample, left: Sample) -> Indicator:
     """Random points of the threat against what the attacks left."""
-    room, draw = left.threat.room(left.x), left.draw("random")
+    room, draw = left.threat.projection_cache(left.x), left.draw("random")
     goal, rows = Goal(left.y), torch.arange(len(left.x), device=left.x.device)
     broken = torch.zeros(len(left.x), dtype=torch.bool, device=left.x.device)
     for number in range(RANDOM[sample.access]):
-        z = left.threat.sample(left.x, draw.at(number), room)
-        broken |= goal.reached(left.model(rendered(left.threat, z, left.x)), rows)
+        z = left.threat.sample(left.x, draw.fold_in(number), room)
+        broken |= goal.is_adversarial(left.model(to_image(left.threat, z, left.x)), rows)
     many = int(broken.sum())
     return sign(
         "random points beat the attacks",
@@ -164,37 +164,37 @@ def _gradients(sample: Sample) -> Iterator[Indicator]:
 def _climbed(sample: Sample) -> tuple[Tensor, Tensor]:
     """Margins (STEPS + 1, n) on the way of an ascent that never stops, and the first slopes' lengths (n,)."""
     threat, x, rows = sample.threat, sample.x, torch.arange(len(sample.x), device=sample.x.device)
-    meter, room = Meter(sample.model, sample.y), threat.room(sample.x)
-    image = (lambda z: rendered(threat, z, x)) if isinstance(threat, Family) else None
+    meter, room = CountedModel(sample.model, sample.y), threat.projection_cache(sample.x)
+    image = (lambda z: to_image(threat, z, x)) if isinstance(threat, ParametricThreat) else None
     z = threat.sample(x, sample.draw("ascent"), room)
     heights, slopes = [], torch.zeros(len(x), dtype=torch.float64)
-    for number, length in enumerate(lengths(threat.eps, STEPS, 2.0)):
-        _, height, gradient = meter.slope(z, rows, lambda logits, which: margin(logits, sample.y[which]), image)
+    for number, length in enumerate(cosine_step_sizes(threat.eps, STEPS, 2.0)):
+        _, height, gradient = meter.value_and_grad(z, rows, lambda logits, which: margin(logits, sample.y[which]), image)
         heights.append(height.double())
         if not number:
             slopes = gradient.double().flatten(1).norm(dim=1)
-        z = advance(threat, length, z, gradient, x, room)
-    heights.append(margin(meter.scores(rendered(threat, z, x), rows), sample.y).double())
+        z = ascent_step(threat, length, z, gradient, x, room)
+    heights.append(margin(meter.logits(to_image(threat, z, x), rows), sample.y).double())
     return torch.stack(heights), slopes
 
 
 def _attempts(sample: Sample, left: Sample) -> Iterator[Indicator]:
     """One step, another start, and a change without limit."""
-    count, kind = len(sample.x), kind_of(sample.threat.token)
-    single: Method | None = next((one() for one in (FGSM, FGM) if kind in one.serves), None)
+    count, kind = len(sample.x), kind_of(sample.threat.spec)
+    single: Attack | None = next((one() for one in (FGSM, FGM) if kind in one.supports), None)
     if len(left.x) and single is not None:
-        many = int(_tried(single, left, left.threat, "one step").broken.sum())
+        many = int(_tried(single, left, left.threat, "one step").success.sum())
         yield sign("one step beats many", many / count, 0.02, f"one step broke {many} of {len(left.x)} examples that the attacks left")
-    if kind not in PGD.serves:
+    if kind not in PGD.supports:
         return
     if len(left.x):
-        many = int(_tried(PGD(STEPS), left, left.threat, "restart").broken.sum())
+        many = int(_tried(PGD(STEPS), left, left.threat, "restart").success.sum())
         yield sign(
             "restarts still help", many / count, 0.02, f"one more start broke {many} of {len(left.x)} examples that the attacks left"
         )
     whole = unlimited(sample.threat, sample.x)
     if whole is not None:
-        rest = 1 - float(_tried(PGD(STEPS), sample, whole, "unlimited").broken.double().mean())
+        rest = 1 - float(_tried(PGD(STEPS), sample, whole, "unlimited").success.double().mean())
         yield sign(
             "accuracy does not fall to nothing",
             rest,
@@ -205,16 +205,16 @@ def _attempts(sample: Sample, left: Sample) -> Iterator[Indicator]:
 
 def gradient_fails(sample: Sample) -> Tensor:
     """Which examples (n,) bool projected gradient ascent cannot break."""
-    return ~_tried(PGD(2 * STEPS, restarts=2), sample, sample.threat, "check").broken
+    return ~_tried(PGD(2 * STEPS, restarts=2), sample, sample.threat, "check").success
 
 
-def _tried(attack: Callable[..., AttackOutcome], sample: Sample, threat: Ball, place: str) -> AttackOutcome:
+def _tried(attack: Callable[..., AttackOutcome], sample: Sample, threat: Threat, place: str) -> AttackOutcome:
     return attack(sample.model, sample.x, sample.y, threat, seed=sample.draw(place).seed, ids=sample.ids)
 
 
-def unlimited(threat: Ball, x: Tensor) -> Ball | None:
+def unlimited(threat: Threat, x: Tensor) -> Threat | None:
     """The ball of the same kind that holds the whole box round each ``x``; None for a family, which has no such size."""
-    if isinstance(threat, Family):
+    if isinstance(threat, ParametricThreat):
         return None
     far = torch.where(x > (threat.low + threat.high) / 2, threat.low, threat.high)
     most = float(threat.measure(far, x).max())

@@ -14,7 +14,7 @@ from quintain.data.dataset import Dataset
 from quintain.evaluate.examples import examples, rising
 from quintain.evaluate.subject import Subject, answers
 from quintain.results.per_example import PerExample
-from quintain.threats.ball import Ball
+from quintain.threats.threat import Threat
 
 BATCH = 512
 
@@ -41,7 +41,7 @@ class Proved:
 def prove(
     subject: Subject,
     data: Dataset,
-    threats: Sequence[Ball],
+    threats: Sequence[Threat],
     certifier: Certifier,
     *,
     method: str,

@@ -4,14 +4,14 @@ import torch
 from torch import Tensor
 
 from quintain.attacks.goal import Goal
+from quintain.attacks.minimum_norm.refinement import bisect_to_boundary
 from quintain.attacks.outcome import Model
 from quintain.attacks.search import Search
-from quintain.attacks.smallest.bisection import shrink
-from quintain.threats.ball import Ball
-from quintain.threats.draw import draws
+from quintain.threats.rng import example_rng
+from quintain.threats.threat import Threat
 
 
-def shrunk(model: Model, x: Tensor, y: Tensor, z: Tensor, threat: Ball, *, targets: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def shrunk(model: Model, x: Tensor, y: Tensor, z: Tensor, threat: Threat, *, targets: Tensor | None = None) -> tuple[Tensor, Tensor]:
     r"""Sizes (B,) float64 of the smallest change found that still breaks, on the segment from ``x`` to ``z``; and the questions (B,).
 
     .. math:: \min \{\, size(x + t (z - x)) : t \in [0, 1],\; f(x + t (z - x)) \text{ is a break} \,\} \text{, by bisection over } t
@@ -26,9 +26,9 @@ def shrunk(model: Model, x: Tensor, y: Tensor, z: Tensor, threat: Ball, *, targe
         threat: Measures; its box holds.
         targets: The class to be answered (B,); any wrong one if not given.
     """
-    search = Search(model, x, Goal(y, targets), threat, draws(x, 0), name="bisection", smallest=True)
-    rows = search.rows
-    search.scores(z[rows], rows)
-    shrink(search, rows)
+    search = Search(model, x, Goal(y, targets), threat, example_rng(x, 0), name="bisection", minimum_norm=True)
+    rows = search.active_rows
+    search.query(z[rows], rows)
+    bisect_to_boundary(search, rows)
     outcome, whole = search.outcome(), threat.measure(z, x)
-    return torch.where(outcome.broken, torch.minimum(outcome.size, whole), whole), outcome.forwards
+    return torch.where(outcome.success, torch.minimum(outcome.size, whole), whole), outcome.forwards

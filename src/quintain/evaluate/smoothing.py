@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from quintain.attacks.ascent import ascend
+from quintain.attacks.inner_maximization import maximize_loss
 from quintain.certify.smoothed import Smoothed
 from quintain.core.progress import Progress, silent
 from quintain.core.seeds import derive
@@ -21,8 +21,8 @@ from quintain.evaluate.subject import Subject, tally
 from quintain.results.artifacts import ModelFile
 from quintain.results.records import Claim
 from quintain.results.robustness_records import AttackedModel, AttackRow, CertifiedModel
-from quintain.threats.ball import contains
 from quintain.threats.l2 import L2
+from quintain.threats.threat import contains
 
 RATE = 1.0
 """First step of the attack, as a share of eps."""
@@ -121,14 +121,16 @@ def _attack(
             standing = torch.from_numpy(np.flatnonzero(np.isinf(radius)))
             clock = time.perf_counter()
             origin, labels = x[standing], y[standing]
-            target = estimated(smooth, derive(seed, "estimated", threat.token)) if asked else smooth
-            pushed = ascend(target, origin, labels, threat, steps=plan.steps, rate=RATE, seed=derive(seed, "ascend"), ids=standing)
-            votes = smooth.predict(pushed, seed=derive(seed, "judge", threat.token), ids=standing, draws=plan.judged)
+            target = estimated(smooth, derive(seed, "estimated", threat.spec)) if asked else smooth
+            pushed = maximize_loss(
+                target, origin, labels, threat, steps=plan.steps, rel_step_size=RATE, seed=derive(seed, "ascend"), ids=standing
+            )
+            votes = smooth.predict(pushed, seed=derive(seed, "judge", threat.spec), ids=standing, draws=plan.judged)
             fallen = (votes >= 0) & (votes != labels) & contains(threat, pushed, origin)
             radius[standing[fallen].numpy()] = threat.measure(pushed, origin)[fallen].numpy()
             kept = tally(radius > threat.eps, data.labels, data.classes)
             cost = plan.steps * len(standing) / len(data)
             calls = (2 * PAIRS * cost, 0.0) if asked else (cost, cost)
-            rows.append(AttackRow(name, threat.token, kept, *calls, time.perf_counter() - clock))
+            rows.append(AttackRow(name, threat.spec, kept, *calls, time.perf_counter() - clock))
             advance(1)
     return tuple(rows), radius

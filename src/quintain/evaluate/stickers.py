@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 
 from quintain.attacks.outcome import Model
-from quintain.attacks.perturbation import Perturbation, held_out, score
+from quintain.attacks.perturbation import Perturbation, held_out, success_rate
 from quintain.core.progress import Progress, silent
 from quintain.core.seeds import derive
 from quintain.data.dataset import Dataset
@@ -57,13 +57,13 @@ def stuck(
         progress: Shows a bar of steps.
     """
     fitted = sticker.fit(subject.model, train, seed=derive(seed, "fit"), progress=progress)
-    control = fitted.random(derive(seed, "control"))
+    control = fitted.random_control(derive(seed, "control"))
     unseen, views = held_out(test, fitted), derive(seed, "views")
-    found = score(subject.model, unseen, fitted, seed=views, target=sticker.target)
-    chance = score(subject.model, unseen, control, seed=views, target=sticker.target)
+    found = success_rate(subject.model, unseen, fitted, seed=views, target=sticker.target)
+    chance = success_rate(subject.model, unseen, control, seed=views, target=sticker.target)
     target = "any wrong class" if sticker.target is None else test.class_names[sticker.target]
     shown = _gallery(folder, subject, unseen, (fitted, control), views, sticker.target, pictures) if folder and drawable(test.shape) else ()
-    return StickerResult(subject.name, what, sticker.area, target, found.eligible, found.reached, chance.reached, shown)
+    return StickerResult(subject.name, what, sticker.area, target, found.eligible, found.successes, chance.successes, shown)
 
 
 @torch.inference_mode()

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from quintain.attacks.base import access_of
+from quintain.attacks.counted_model import CountedModel
 from quintain.attacks.gradient.pgd import PGD
-from quintain.attacks.meter import Meter
-from quintain.attacks.method import access_of
 from quintain.attacks.outcome import Model
 from quintain.core.errors import TargetError
 from quintain.core.registry import entries
@@ -81,7 +81,7 @@ def _by_access(orders: Orders, books: Books, right: np.ndarray, sample: Sample, 
         by_slope = np.array([_access(member or name, name) == "gradients" for member in column.by])
         sloped |= hit & by_slope
         blind |= hit & ~by_slope
-    if sample.access != "gradients" or not blind.any() or kind_of(sample.threat.token) not in PGD.serves:
+    if sample.access != "gradients" or not blind.any() or kind_of(sample.threat.spec) not in PGD.supports:
         return
     rows = np.flatnonzero(blind & ~sloped & right & ~books.failed)[:EXAMPLES]
     many = 0
@@ -101,9 +101,9 @@ def _near_ties(books: Books, rows: np.ndarray, sample: Sample, orders: Orders) -
         return
     z, y = torch.stack([books.images[row].adversarial for row in rows[kept].tolist()]), sample.y[kept]
     with torch.no_grad():
-        meter, every = Meter(sample.model, y), torch.arange(len(kept))
-        apart = torch.cat([meter.scores(z[at : at + 1], every[at : at + 1]) for at in range(len(kept))])
-        whole = meter.scores(z, every)
+        meter, every = CountedModel(sample.model, y), torch.arange(len(kept))
+        apart = torch.cat([meter.logits(z[at : at + 1], every[at : at + 1]) for at in range(len(kept))])
+        whole = meter.logits(z, every)
     noise = (whole - apart).abs().amax(1)
     height = _height(whole, y, orders.target)
     near = (height <= 2 * noise) & (noise > 0)

@@ -10,9 +10,9 @@ from quintain.certify.interval import worst_logits
 from quintain.certify.network import Network
 from quintain.core.errors import SettingError
 from quintain.harden.forward import eval_mode, forward_logits
-from quintain.threats.ball import Ball
 from quintain.threats.l2 import L2
 from quintain.threats.linf import Linf
+from quintain.threats.threat import Threat
 from quintain.training.objective import StepContext
 from quintain.training.recipe import Recipe
 
@@ -48,7 +48,7 @@ class IBPTraining:
     Source: Gowal et al., 2018, arXiv:1810.12715.
     """
 
-    threat: Ball
+    threat: Threat
     recipe: Recipe = RECIPE
     robust_weight: float = 0.8
     train_eps_ratio: float = 1.5

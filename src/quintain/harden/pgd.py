@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from quintain.attacks.ascent import ascend
-from quintain.attacks.step import check_steps
+from quintain.attacks.inner_maximization import maximize_loss
+from quintain.attacks.step_sizes import check_steps
 from quintain.core.errors import SettingError
 from quintain.harden.forward import eval_mode, forward_logits
-from quintain.threats.ball import Ball
+from quintain.threats.threat import Threat
 from quintain.training.objective import StepContext
 from quintain.training.recipe import Recipe
 
@@ -40,13 +40,13 @@ class PGDTraining:
     arXiv:2010.00467.
     """
 
-    threat: Ball
+    threat: Threat
     recipe: Recipe = RECIPE
     steps: int = 3
     rel_step_size: float = 0.8
 
     def __post_init__(self) -> None:
-        if not isinstance(self.threat, Ball):
+        if not isinstance(self.threat, Threat):
             raise SettingError(f"threat = {self.threat!r}; expected a ball, such as Linf(8/255) or parse('linf:8/255')")
         check_steps(self.steps, self.rel_step_size)
 
@@ -66,13 +66,13 @@ class PGDLoss:
         # Inner maximization against the net in evaluation mode, descent in training mode (Pang et al., 2020).
         defense = self.defense
         with eval_mode(net):
-            worst = ascend(
+            worst = maximize_loss(
                 lambda z: forward_logits(net, z),
                 x,
                 y,
                 defense.threat,
                 steps=defense.steps,
-                rate=defense.rel_step_size,
+                rel_step_size=defense.rel_step_size,
                 seed=context.seed,
                 ids=context.ids,
             )

@@ -10,8 +10,8 @@ def log_odds(logits: Tensor, y: Tensor) -> Tensor:
 
     .. math:: \log\frac{1 - p_y}{p_y} = \log\sum_{j \ne y} e^{z_j} - z_y
 
-    Its gradient has the direction of the cross-entropy's at every point, and keeps it where that one underflows
-    (in float32 once the true class leads by 104); with two classes it is the margin.
+    Its gradient has the direction of the cross-entropy's at every point, and keeps it where that one
+    underflows (in float32 once the true class leads by 104); with two classes it is the margin.
 
     Args:
         logits: Scores (B, K), K at least 2.

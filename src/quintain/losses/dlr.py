@@ -5,7 +5,7 @@ from torch import Tensor
 
 from quintain.losses.margin import margin
 
-TIED = 1e-6
+TIE_TOLERANCE = 1e-6
 """Below this share of the largest logit a spread is rounding noise, and the plain margin is taken."""
 
 
@@ -14,8 +14,8 @@ def dlr(logits: Tensor, y: Tensor) -> Tensor:
 
     .. math:: \frac{\max_{j \ne y} z_j - z_y}{z_{\pi_1} - z_{\pi_3}}
 
-    with :math:`z_{\pi_1} \ge z_{\pi_2} \ge \dots`. With two classes there is no third logit, and where the three are tied the quotient
-    is noise: there it is the margin.
+    with :math:`z_{\pi_1} \ge z_{\pi_2} \ge \dots`. With two classes there is no third logit, and where the
+    three are tied the quotient is noise: there it is the margin.
 
     Args:
         logits: Scores (B, K), K at least 2.
@@ -23,7 +23,7 @@ def dlr(logits: Tensor, y: Tensor) -> Tensor:
 
     Source: Croce and Hein, 2020, arXiv:2003.01690.
     """
-    return margin(logits, y) / spread(logits)
+    return margin(logits, y) / dlr_scale(logits)
 
 
 def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
@@ -31,8 +31,8 @@ def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
 
     .. math:: \frac{z_t - z_y}{z_{\pi_1} - (z_{\pi_3} + z_{\pi_4}) / 2}
 
-    With three classes the spread is :math:`z_{\pi_1} - (z_{\pi_2} + z_{\pi_3}) / 2`: over :math:`z_{\pi_1} - z_{\pi_3}` the lead of the
-    last class would be -1 everywhere, without a gradient.
+    With three classes the spread is :math:`z_{\pi_1} - (z_{\pi_2} + z_{\pi_3}) / 2`: over :math:`z_{\pi_1} -
+    z_{\pi_3}` the lead of the last class would be -1 everywhere, without a gradient.
 
     Args:
         logits: Scores (B, K), K at least 2.
@@ -42,25 +42,25 @@ def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
     Source: Croce and Hein, 2020, arXiv:2003.01690.
     """
     lead = logits.gather(1, torch.stack((target, y), 1)) @ logits.new_tensor([1.0, -1.0])
-    return lead / guided_spread(logits)
+    return lead / targeted_dlr_scale(logits)
 
 
-def spread(logits: Tensor) -> Tensor:
+def dlr_scale(logits: Tensor) -> Tensor:
     """First minus third largest logit (B,); 1 with two classes, or where they are tied."""
     if logits.shape[1] < 3:
         return torch.ones_like(logits[:, 0])
     top = logits.topk(3, dim=1).values
-    return _untied(top[:, 0] - top[:, 2], logits)
+    return _one_where_tied(top[:, 0] - top[:, 2], logits)
 
 
-def guided_spread(logits: Tensor) -> Tensor:
+def targeted_dlr_scale(logits: Tensor) -> Tensor:
     """First minus the mean of the third and fourth largest logits (B,), or of the second and third of three; 1 where ``spread`` is."""
     classes = logits.shape[1]
     if classes < 3:
         return torch.ones_like(logits[:, 0])
     top = logits.topk(min(classes, 4), dim=1).values
-    return _untied(top[:, 0] - top[:, -2:].mean(1), logits)
+    return _one_where_tied(top[:, 0] - top[:, -2:].mean(1), logits)
 
 
-def _untied(distance: Tensor, logits: Tensor) -> Tensor:
-    return torch.where(distance < TIED * logits.detach().abs().amax(1), 1, distance)
+def _one_where_tied(distance: Tensor, logits: Tensor) -> Tensor:
+    return torch.where(distance < TIE_TOLERANCE * logits.detach().abs().amax(1), 1, distance)

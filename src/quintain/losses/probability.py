@@ -4,13 +4,14 @@ import torch
 from torch import Tensor
 
 
-def probability_lead(logits: Tensor, winner: Tensor, loser: Tensor) -> Tensor:
+def log_probability_margin(logits: Tensor, winner: Tensor, loser: Tensor) -> Tensor:
     r"""Logarithm of one plus the lead of one class's probability over another's, per example (B,).
 
     .. math:: \log(1 + p_w - p_l) = \log\Big(e^{z_w} + \sum_{k \ne l} e^{z_k}\Big) - \log\sum_k e^{z_k}
 
-    It rises with :math:`p_w - p_l`, and its gradient has the same direction; but where the loser's probability rounds to 1, that
-    difference is flat and this is not, since the sum on the right leaves the loser out.
+    It rises with :math:`p_w - p_l`, and its gradient has the same direction; but where the loser's
+    probability rounds to 1, that difference is flat and this is not, since the sum on the right leaves the
+    loser out.
 
     Args:
         logits: Scores (B, K), K at least 2.

@@ -2,7 +2,7 @@
 
 from quintain.core.registry import Entry
 
-FAMILY = "no change is exact, bit for bit; every change stays in the data box; the picture follows from the parameters alone"
+PARAMETRIC = "no change is exact, bit for bit; every change stays in the data box; the picture follows from the parameters alone"
 
 CATALOGUE = (
     Entry(
@@ -11,7 +11,7 @@ CATALOGUE = (
         "quintain.threats.linf:Linf",
         "every pixel may move by at most eps (linf:8/255)",
         guarantee="projection is the nearest allowed point, rounded inwards; sizes are exact in float64",
-        facts=(("family", "ball"), ("example", "linf:8/255")),
+        facts=(("kind", "ball"), ("example", "linf:8/255")),
     ),
     Entry(
         "threat",
@@ -19,7 +19,7 @@ CATALOGUE = (
         "quintain.threats.l2:L2",
         "the change's Euclidean length is at most eps (l2:0.5)",
         guarantee="projection is the nearest point of ball and box, rounded inwards; sizes are exact in float64",
-        facts=(("family", "ball"), ("example", "l2:0.5")),
+        facts=(("kind", "ball"), ("example", "l2:0.5")),
     ),
     Entry(
         "threat",
@@ -27,7 +27,7 @@ CATALOGUE = (
         "quintain.threats.l1:L1",
         "the changes of all pixels add up to at most eps (l1:12)",
         guarantee="projection is the nearest point of ball and box, rounded inwards; sizes are exact in float64",
-        facts=(("family", "ball"), ("example", "l1:12")),
+        facts=(("kind", "ball"), ("example", "l1:12")),
     ),
     Entry(
         "threat",
@@ -35,7 +35,7 @@ CATALOGUE = (
         "quintain.threats.l0:L0",
         "at most so many pixels change, each to any colour (l0:5)",
         guarantee="projection is the nearest allowed point; sizes are counts",
-        facts=(("family", "ball"), ("example", "l0:5"), ("sizes", "whole")),
+        facts=(("kind", "ball"), ("example", "l0:5"), ("sizes", "whole")),
     ),
     Entry(
         "threat",
@@ -43,54 +43,54 @@ CATALOGUE = (
         "quintain.threats.mask:Mask",
         "only the pixels of a shape move, by at most eps (mask:eyeglasses:0.5, mask:sticker.png:0.3)",
         guarantee="projection is the nearest allowed point, rounded inwards; sizes are exact in float64, nothing off the shape moves",
-        facts=(("family", "ball"), ("example", "mask:eyeglasses:0.5"), ("inputs", "images")),
+        facts=(("kind", "ball"), ("example", "mask:eyeglasses:0.5"), ("inputs", "images")),
     ),
     Entry(
         "threat",
         "patch",
         "quintain.threats.patch:Patch",
-        "a sticker on a share of the picture, with any colours (patch:area=5%, patch:area=5%,place=0.5x0.5)",
-        guarantee=FAMILY,
-        facts=(("family", "family"), ("example", "patch:area=20%,place=0.5x0.5")),
+        "a sticker on a share of the picture, with any colours (patch:area=5%, patch:area=5%,position=0.5x0.5)",
+        guarantee=PARAMETRIC,
+        facts=(("kind", "parametric"), ("example", "patch:area=20%,position=0.5x0.5")),
     ),
     Entry(
         "threat",
-        "projection",
-        "quintain.threats.projection:Projection",
-        "a phantom: light is thrown onto the scene and can only add (projection:0.3, projection:0.3,form=albedo)",
-        guarantee=FAMILY,
-        facts=(("family", "family"), ("example", "projection:0.3")),
+        "light",
+        "quintain.threats.light:ProjectedLight",
+        "a phantom: light is thrown onto the scene and can only add (light:0.3, light:0.3,form=albedo)",
+        guarantee=PARAMETRIC,
+        facts=(("kind", "parametric"), ("example", "light:0.3")),
     ),
     Entry(
         "threat",
         "spatial",
         "quintain.threats.spatial:Spatial",
         "the picture is turned, shifted, magnified or bent (spatial:rotate=15,shift=3, spatial:flow=1.5)",
-        guarantee=FAMILY,
-        facts=(("family", "family"), ("example", "spatial:rotate=15,shift=1")),
+        guarantee=PARAMETRIC,
+        facts=(("kind", "parametric"), ("example", "spatial:rotate=15,shift=1")),
     ),
     Entry(
         "threat",
-        "colour",
-        "quintain.threats.colour:Colour",
-        "brightness, contrast and hue change (colour:brightness=0.2,contrast=0.3,hue=0.1)",
-        guarantee=FAMILY,
-        facts=(("family", "family"), ("example", "colour:brightness=0.2,contrast=0.3")),
+        "color",
+        "quintain.threats.color:Color",
+        "brightness, contrast and hue change (color:brightness=0.2,contrast=0.3,hue=0.1)",
+        guarantee=PARAMETRIC,
+        facts=(("kind", "parametric"), ("example", "color:brightness=0.2,contrast=0.3")),
     ),
     Entry(
         "threat",
         "negative",
         "quintain.threats.negative:Negative",
         "the picture, or its negative (negative)",
-        guarantee=FAMILY,
-        facts=(("family", "family"), ("example", "negative"), ("size", "none")),
+        guarantee=PARAMETRIC,
+        facts=(("kind", "parametric"), ("example", "negative"), ("size", "none")),
     ),
     Entry(
         "threat",
         "compose",
         "quintain.threats.compose:Compose",
-        "several of the changes of pictures, in the order given (compose:colour:brightness=0.2+patch:area=5%)",
-        guarantee=FAMILY,
-        facts=(("family", "family"), ("example", "compose:colour:brightness=0.2+patch:area=20%,place=0.5x0.5")),
+        "several of the changes of pictures, in the order given (compose:color:brightness=0.2+patch:area=5%)",
+        guarantee=PARAMETRIC,
+        facts=(("kind", "parametric"), ("example", "compose:color:brightness=0.2+patch:area=20%,position=0.5x0.5")),
     ),
 )

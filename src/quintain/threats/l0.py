@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from quintain.core.errors import SettingError
-from quintain.threats import settings
-from quintain.threats.ball import Room, contains
-from quintain.threats.columns import by_channel, column, highest, over_pixels
-from quintain.threats.draw import Draw
+from quintain.threats import spec_format
+from quintain.threats.broadcast import channels_by_pixel, expand_pixels, expand_rows, top_k_mask
 from quintain.threats.norm_ball import NormBall
-from quintain.threats.rounding import box_inside
+from quintain.threats.rng import ExampleRNG
+from quintain.threats.rounding import representable_box
+from quintain.threats.threat import ProjectionCache, contains
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,8 @@ class L0(NormBall):
 
     .. math:: \{z : \#\{p : z_p \ne x_p\} \le \varepsilon,\; low \le z \le high\}
 
-    A pixel of images (B, C, H, W) is one place with all its channels; of inputs of any other shape, each feature is one.
+    A pixel of images (B, C, H, W) is one place with all its channels; of inputs of any other shape, each
+    feature is one.
 
     Args:
         eps: How many pixels: a whole number.
@@ -39,11 +40,11 @@ class L0(NormBall):
             raise SettingError(f"eps = {self.eps:g}; expected a whole number of pixels for L0, such as {round(self.eps) or 1}")
 
     @property
-    def token(self) -> str:
+    def spec(self) -> str:
         """The exact text of this ball, such as ``l0:5``."""
-        return settings.write(self.kind, int(self.eps), self.low, self.high)
+        return spec_format.write_ball(self.kind, int(self.eps), self.low, self.high)
 
-    def project(self, z: Tensor, x: Tensor, room: Room | None = None) -> Tensor:  # noqa: ARG002
+    def project(self, z: Tensor, x: Tensor, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
         r"""The allowed point nearest to ``z`` in L2: the pixels that gain most by it are clamped, the others are as in ``x``.
 
         .. math:: gain_p = |z_p - x_p|^2 - |z_p - clip(z_p)|^2
@@ -54,27 +55,30 @@ class L0(NormBall):
         if not outside.any():
             return z
         z = torch.where(z.isnan(), x, z)
-        near = z.clamp(*box_inside(self.low, self.high, z.dtype))
-        exact, origin, target = (part if part.dtype == torch.float64 else part.float() for part in (near, x, z))
-        gain = (exact - origin) * ((target - origin) + (target - exact))
-        kept = highest(by_channel(torch.where(exact == origin, 0.0, gain)).sum(1), int(self.eps))
-        settled = torch.where(over_pixels(kept, x), near, x)
-        return torch.where(column(outside, x), settled, z)
+        near = z.clamp(*representable_box(self.low, self.high, z.dtype))
+        exact, origin, unclipped = (part if part.dtype == torch.float64 else part.float() for part in (near, x, z))
+        gain = (exact - origin) * ((unclipped - origin) + (unclipped - exact))
+        kept = top_k_mask(channels_by_pixel(torch.where(exact == origin, 0.0, gain)).sum(1), int(self.eps))
+        projected = torch.where(expand_pixels(kept, x), near, x)
+        return torch.where(expand_rows(outside, x), projected, z)
 
-    def ascend(self, gradient: Tensor, step: float) -> Tensor:
+    def steepest_step(self, gradient: Tensor, size: float) -> Tensor:
         """A step of ``max(1, int(step))`` pixels, those of the largest summed ``|gradient|``, each across the whole box along its sign.
 
-        What bounds such a change is the box, not a norm: wherever the point is, the projection takes the pixels to the wall.
+        What bounds such a change is the box, not a norm: wherever the point is, the projection takes the
+            pixels to the wall.
         """
-        moved = highest(by_channel(gradient.abs()).sum(1), max(1, int(step)))
-        return torch.where(over_pixels(moved, gradient), (self.high - self.low) * gradient.sign(), 0.0)
+        moved = top_k_mask(channels_by_pixel(gradient.abs()).sum(1), max(1, int(size)))
+        return torch.where(expand_pixels(moved, gradient), (self.high - self.low) * gradient.sign(), 0.0)
 
     def measure(self, z: Tensor, x: Tensor) -> Tensor:
         """How many pixels changed, per example (B,), in float64."""
-        return by_channel(z != x).any(1).sum(1).double()
+        return channels_by_pixel(z != x).any(1).sum(1).double()
 
-    def sample(self, x: Tensor, draw: Draw, room: Room | None = None) -> Tensor:  # noqa: ARG002
+    def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
         """``eps`` pixels drawn without replacement, each of a uniform colour of the box; one point per example."""
-        order = draw.at("place").uniform(by_channel(x)[:, 0].double())
-        colour = self.low + (self.high - self.low) * draw.at("colour").uniform(x)
-        return torch.where(over_pixels(highest(order, int(self.eps)), x), colour.clamp_(*box_inside(self.low, self.high, x.dtype)), x)
+        order = rng.fold_in("place").uniform(channels_by_pixel(x)[:, 0].double())
+        colour = self.low + (self.high - self.low) * rng.fold_in("colour").uniform(x)
+        return torch.where(
+            expand_pixels(top_k_mask(order, int(self.eps)), x), colour.clamp_(*representable_box(self.low, self.high, x.dtype)), x
+        )

@@ -6,12 +6,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from quintain.threats.ball import Room, contains
-from quintain.threats.columns import column
-from quintain.threats.draw import Draw
-from quintain.threats.levels import cut_within
+from quintain.threats.broadcast import expand_rows
 from quintain.threats.norm_ball import NormBall
-from quintain.threats.rounding import box_inside
+from quintain.threats.piecewise_linear import l1_threshold
+from quintain.threats.rng import ExampleRNG
+from quintain.threats.rounding import representable_box
+from quintain.threats.threat import ProjectionCache, contains
 
 TRIES = 8
 """How often a projection that rounding left outside is drawn in, each time by twice as much, before the clean point is taken."""
@@ -33,57 +33,58 @@ class L1(NormBall):
 
     kind: ClassVar[str] = "l1"
 
-    def project(self, z: Tensor, x: Tensor, room: Room | None = None) -> Tensor:  # noqa: ARG002
+    def project(self, z: Tensor, x: Tensor, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
         r"""The allowed point nearest to ``z`` in L2, which shrinking and then clamping is not.
 
         .. math:: \Pi(z)_i = x_i + sign(c_i) \min(\max(|c_i| - l, 0), cap_i), \quad c = z - x
 
-        with :math:`cap_i` the room to the wall and the least :math:`l \ge 0` for which the changes add up to at most eps.
+        with :math:`cap_i` the room to the wall and the least :math:`l \ge 0` for which the changes add up to
+        at most eps.
         """
         missing = (~contains(self, z, x)).nonzero().squeeze(1)
         if not len(missing):
             return z
         near, slack = z.clone(), torch.finfo(x.dtype).eps / 4 * (max(abs(self.low), abs(self.high)) * x[0].numel() ** 0.5 + self.eps)
-        aim = x.new_full((len(missing), 1), self.eps - slack, dtype=torch.float64)
-        for turn in range(TRIES):
-            near[missing] = point = self._nearest(z[missing], x[missing], aim)
+        radius = x.new_full((len(missing), 1), self.eps - slack, dtype=torch.float64)
+        for attempt in range(TRIES):
+            near[missing] = point = self._project_outside(z[missing], x[missing], radius)
             excess = self.measure(point, x[missing]) - self.eps
-            still = ~(excess <= 0)
-            if not still.any():
+            outside = ~(excess <= 0)
+            if not outside.any():
                 return near
-            missing, aim = missing[still], aim[still] - 2**turn * (2 * excess[still, None] + slack)
+            missing, radius = missing[outside], radius[outside] - 2**attempt * (2 * excess[outside, None] + slack)
         near[missing] = x[missing]
         return near
 
-    def _nearest(self, z: Tensor, x: Tensor, aim: Tensor) -> Tensor:
-        """The point nearest to ``z`` whose changes add up to ``aim`` (B, 1), up to rounding."""
+    def _project_outside(self, z: Tensor, x: Tensor, radius: Tensor) -> Tensor:
+        """The point nearest to ``z`` whose changes add up to ``radius`` (B, 1), up to rounding."""
         origin = x if x.dtype == torch.float64 else x.float()
         change = (z.to(origin.dtype) - origin).nan_to_num(0.0)
         cap, size = torch.where(change > 0, self.high - origin, origin - self.low), change.abs()
-        level = cut_within(size.flatten(1), cap.flatten(1), aim.clamp(min=0).to(origin.dtype))
-        moved = torch.minimum((size - column(level, x)).clamp_(min=0), cap)
-        return torch.addcmul(origin, change.sign(), moved).to(x.dtype).clamp_(*box_inside(self.low, self.high, x.dtype))
+        level = l1_threshold(size.flatten(1), cap.flatten(1), radius.clamp(min=0).to(origin.dtype))
+        moved = torch.minimum((size - expand_rows(level, x)).clamp_(min=0), cap)
+        return torch.addcmul(origin, change.sign(), moved).to(x.dtype).clamp_(*representable_box(self.low, self.high, x.dtype))
 
-    def ascend(self, gradient: Tensor, step: float) -> Tensor:
-        """The change of size ``step`` that raises a linear function most: all of it on the steepest coordinate, the first of equals."""
-        rows = gradient.flatten(1)
-        if not rows.numel():
+    def steepest_step(self, gradient: Tensor, size: float) -> Tensor:
+        """The change of size ``size`` that raises a linear function most: all of it on the steepest coordinate, the first of equals."""
+        flat = gradient.flatten(1)
+        if not flat.numel():
             return torch.zeros_like(gradient)
-        steepest = rows.abs().argmax(1, keepdim=True)
-        return torch.zeros_like(rows).scatter_(1, steepest, step * rows.gather(1, steepest).sign()).view_as(gradient)
+        steepest = flat.abs().argmax(1, keepdim=True)
+        return torch.zeros_like(flat).scatter_(1, steepest, size * flat.gather(1, steepest).sign()).view_as(gradient)
 
     def measure(self, z: Tensor, x: Tensor) -> Tensor:
         """Size of the change, per example (B,), in float64."""
         return torch.linalg.vector_norm((z.double() - x).flatten(1), ord=1, dim=1)
 
-    def sample(self, x: Tensor, draw: Draw, room: Room | None = None) -> Tensor:  # noqa: ARG002
+    def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
         r"""A uniform point of the ball, one per example, clamped to the box.
 
         .. math:: z_i = x_i + \varepsilon s_i E_i / (E_0 + E_1 + \dots + E_d), \quad E \sim Exp(1),\; s_i = \pm 1
         """
-        signed = 2 * draw.uniform(x.double()) - 1
-        share = -signed.abs().clamp(min=2.0**-60).log()
-        rest = -draw.at("rest").uniform(signed.new_empty(len(x), 1)).clamp(min=2.0**-60).log()
-        total = share.flatten(1).sum(1, keepdim=True) + rest
-        change = self.eps * signed.sign() * share / column(total, x)
+        signed = 2 * rng.uniform(x.double()) - 1
+        exponentials = -signed.abs().clamp(min=2.0**-60).log()
+        rest = -rng.fold_in("rest").uniform(signed.new_empty(len(x), 1)).clamp(min=2.0**-60).log()
+        total = exponentials.flatten(1).sum(1, keepdim=True) + rest
+        change = self.eps * signed.sign() * exponentials / expand_rows(total, x)
         return self.project((x.double() + change).clamp(self.low, self.high).to(x.dtype), x)

@@ -6,12 +6,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from quintain.threats.ball import Room, contains
-from quintain.threats.columns import column
-from quintain.threats.draw import Draw
-from quintain.threats.levels import share_within
+from quintain.threats.broadcast import expand_rows
 from quintain.threats.norm_ball import NormBall
-from quintain.threats.rounding import box_inside
+from quintain.threats.piecewise_linear import l2_scale
+from quintain.threats.rng import ExampleRNG
+from quintain.threats.rounding import representable_box
+from quintain.threats.threat import ProjectionCache, contains
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,57 +30,57 @@ class L2(NormBall):
 
     kind: ClassVar[str] = "l2"
 
-    def project(self, z: Tensor, x: Tensor, room: Room | None = None) -> Tensor:  # noqa: ARG002
+    def project(self, z: Tensor, x: Tensor, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
         r"""The allowed point nearest to ``z`` in L2, which scaling and then clamping is not.
 
         .. math:: \Pi(z) = clip(x + s (z - x)), \quad s = \max\{s \le 1 : \|clip(x + s (z - x)) - x\|_2 \le \varepsilon\}
 
-        as the optimality conditions of ball and box give it. ``s`` solves a concave, piecewise linear equation in
-        :math:`s^2`: Newton's method from the left never overshoots it and ends at the exact root.
+        as the optimality conditions of ball and box give it. ``s`` solves a concave, piecewise linear
+        equation in :math:`s^2`: Newton's method from the left never overshoots it and ends at the exact root.
         """
         outside = ~contains(self, z, x)
         if not outside.any():
             return z
         if outside.all():
-            return self._nearest(z, x)
+            return self._project_outside(z, x)
         projected = z.clone()
-        projected[outside] = self._nearest(z[outside], x[outside])
+        projected[outside] = self._project_outside(z[outside], x[outside])
         return projected
 
-    def _nearest(self, z: Tensor, x: Tensor) -> Tensor:
+    def _project_outside(self, z: Tensor, x: Tensor) -> Tensor:
         origin = x if x.dtype == torch.float64 else x.float()
         change = z.to(origin.dtype) - origin
         cap = torch.where(change > 0, self.high - origin, origin - self.low)
         spacing = torch.finfo(x.dtype).eps * max(abs(self.low), abs(self.high), self.eps)
-        box = box_inside(self.low, self.high, x.dtype)
+        box = representable_box(self.low, self.high, x.dtype)
         nearest, missing = x, None
         for pull in (1, 4, 16, 256):
-            aim = change.new_full((len(change), 1), max(0.0, self.eps - pull * spacing))
-            share = share_within(change.flatten(1), cap.flatten(1), aim)
-            point = torch.addcmul(origin, column(share, x), change).to(x.dtype).clamp_(*box)
-            nearest = point if missing is None else torch.where(column(missing, x), point, nearest)
+            radius = change.new_full((len(change), 1), max(0.0, self.eps - pull * spacing))
+            scale = l2_scale(change.flatten(1), cap.flatten(1), radius)
+            point = torch.addcmul(origin, expand_rows(scale, x), change).to(x.dtype).clamp_(*box)
+            nearest = point if missing is None else torch.where(expand_rows(missing, x), point, nearest)
             missing = ~contains(self, nearest, x)
             if not missing.any():
                 return nearest
-        return torch.where(column(missing, x), x, nearest) if missing is not None else x
+        return torch.where(expand_rows(missing, x), x, nearest) if missing is not None else x
 
-    def ascend(self, gradient: Tensor, step: float) -> Tensor:
-        """The change of size ``step`` that raises a linear function most: ``step * gradient / |gradient|_2``, 0 where the gradient is."""
-        rows = gradient.flatten(1)
-        largest = rows.abs().amax(1, keepdim=True)
-        unit = rows / torch.where(largest > 0, largest, 1)
+    def steepest_step(self, gradient: Tensor, size: float) -> Tensor:
+        """The change of size ``size`` that raises a linear function most: ``size * gradient / |gradient|_2``, 0 where the gradient is."""
+        flat = gradient.flatten(1)
+        largest = flat.abs().amax(1, keepdim=True)
+        unit = flat / torch.where(largest > 0, largest, 1)
         length = torch.linalg.vector_norm(unit, dim=1, keepdim=True).clamp(min=1)
-        return (unit * (step / length)).view_as(gradient)
+        return (unit * (size / length)).view_as(gradient)
 
     def measure(self, z: Tensor, x: Tensor) -> Tensor:
         """Size of the change, per example (B,), in float64."""
         return torch.linalg.vector_norm((z.double() - x).flatten(1), dim=1)
 
-    def sample(self, x: Tensor, draw: Draw, room: Room | None = None) -> Tensor:  # noqa: ARG002
+    def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
         """A uniform point of the ball, one per example, clamped to the box."""
-        direction = self.ascend(draw.normal(x).double(), 1.0)
-        uniform = draw.at("radius").uniform(x.new_empty((len(x), 1), dtype=torch.float64))
+        direction = self.steepest_step(rng.normal(x).double(), 1.0)
+        uniform = rng.fold_in("radius").uniform(x.new_empty((len(x), 1), dtype=torch.float64))
         # The root by exp and log: a tensor's pow rounds a number by where it stands in the batch (vector lanes and rest differ).
         radius = (uniform.log() / max(1, x[:1].numel())).exp()
-        change = self.eps * column(radius, x) * direction
+        change = self.eps * expand_rows(radius, x) * direction
         return self.project((x.double() + change).clamp(self.low, self.high).to(x.dtype), x)

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from quintain.core.errors import SettingError
-from quintain.threats.ball import Room
-from quintain.threats.draw import Draw
 from quintain.threats.norm_ball import NormBall
-from quintain.threats.rounding import following
+from quintain.threats.rng import ExampleRNG
+from quintain.threats.rounding import next_float
+from quintain.threats.threat import ProjectionCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,34 +46,34 @@ class Linf(NormBall):
         """The farthest number on one side that ``contains`` allows; only float64 can round it inwards as well as outwards."""
         exact = x.double()
         near = (exact + side * self.eps).clamp_(self.low, self.high).to(x.dtype)
-        farthest = torch.where(self._allows(near, exact), near, following(near, -side))
+        farthest = torch.where(self._allows(near, exact), near, next_float(near, -side))
         if x.dtype != torch.float64:
             return farthest
-        beyond = following(near, side)
+        beyond = next_float(near, side)
         return torch.where(self._allows(beyond, exact), beyond, farthest)
 
     def _allows(self, value: Tensor, exact: Tensor) -> Tensor:
         precise = value.double()
         return (torch.sub(precise, exact).abs_() <= self.eps).logical_and_(precise >= self.low).logical_and_(precise <= self.high)
 
-    def room(self, x: Tensor) -> Room:
+    def projection_cache(self, x: Tensor) -> ProjectionCache:
         """The bounds of ``x``."""
         return self.bounds(x)
 
-    def project(self, z: Tensor, x: Tensor, room: Room | None = None) -> Tensor:
+    def project(self, z: Tensor, x: Tensor, cache: ProjectionCache | None = None) -> Tensor:
         """The allowed point nearest to ``z`` in L2: a clamp, since the set is a box."""
-        low, high = room or self.bounds(x)
+        low, high = cache or self.bounds(x)
         return z.clamp(low, high)
 
-    def ascend(self, gradient: Tensor, step: float) -> Tensor:
-        """The change of size ``step`` that raises a linear function most: ``step * sign(gradient)``."""
-        return step * gradient.sign()
+    def steepest_step(self, gradient: Tensor, size: float) -> Tensor:
+        """The change of size ``size`` that raises a linear function most: ``size * sign(gradient)``."""
+        return size * gradient.sign()
 
     def measure(self, z: Tensor, x: Tensor) -> Tensor:
         """Size of the change, per example (B,), in float64: the claim is exact, no tolerance hides in it."""
         return (z.double() - x).flatten(1).abs().amax(1)
 
-    def sample(self, x: Tensor, draw: Draw, room: Room | None = None) -> Tensor:
+    def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:
         """A uniform point of the ball, one per example."""
-        low, high = room or self.bounds(x)
-        return torch.lerp(low, high, draw.uniform(x)).clamp(low, high)
+        low, high = cache or self.bounds(x)
+        return torch.lerp(low, high, rng.uniform(x)).clamp(low, high)

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from quintain.core.errors import SettingError
-from quintain.threats import settings
-from quintain.threats.ball import Room
-from quintain.threats.draw import Draw
+from quintain.threats import spec_format
 from quintain.threats.linf import Linf
-from quintain.threats.shapes import place, require_shape
+from quintain.threats.rng import ExampleRNG
+from quintain.threats.shapes import check_shape, shape_mask_like
+from quintain.threats.threat import ProjectionCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,8 @@ class Mask:
     .. math:: \{z : |z_i - x_i| \le \varepsilon \text{ for } i \in shape,\; z_i = x_i \text{ elsewhere},\; low \le z \le high\}
 
     Args:
-        shape: ``eyeglasses``, ``border``, ``disc``, or a path to a ``.png`` or ``.npy`` mask of the images' size.
+        shape: ``eyeglasses``, ``border``, ``disc``, or a path to a ``.png`` or ``.npy`` mask of the images'
+            size.
         eps: Radius, in the units of the data.
         low, high: The data box.
 
@@ -36,26 +37,26 @@ class Mask:
     high: float = 1.0
 
     def __post_init__(self) -> None:
-        require_shape(self.shape)
-        inside = self._inside
+        check_shape(self.shape)
+        inside = self._linf_ball
         for name, value in (("eps", inside.eps), ("low", inside.low), ("high", inside.high)):
             object.__setattr__(self, name, value)
 
     @classmethod
-    def from_token(cls, size: str) -> Self:
-        """The ball that ``mask:`` and ``size`` stand for, such as ``eyeglasses:0.5``."""
-        name, colon, eps = size.strip().rpartition(":")
+    def from_spec(cls, text: str) -> Self:
+        """The ball that ``mask:`` and ``text`` stand for, such as ``eyeglasses:0.5``."""
+        name, colon, eps = text.strip().rpartition(":")
         if not colon:
-            raise SettingError(f"the mask {size.strip()!r} needs a shape and a size, such as mask:eyeglasses:0.5")
-        return cls(name.strip(), *settings.read(eps))
+            raise SettingError(f"the mask {text.strip()!r} needs a shape and a size, such as mask:eyeglasses:0.5")
+        return cls(name.strip(), *spec_format.read_ball(eps))
 
     @property
-    def token(self) -> str:
+    def spec(self) -> str:
         """The exact text of this ball, such as ``mask:eyeglasses:0.5``."""
-        return settings.write(f"mask:{self.shape}", self.eps, self.low, self.high)
+        return spec_format.write_ball(f"mask:{self.shape}", self.eps, self.low, self.high)
 
     @property
-    def _inside(self) -> Linf:
+    def _linf_ball(self) -> Linf:
         """What may happen on the shape."""
         return Linf(self.eps, self.low, self.high)
 
@@ -65,28 +66,28 @@ class Mask:
         Raises:
             DataError: If ``x`` are no images, or not of the size of the mask file.
         """
-        inside, (low, high) = place(self.shape, x), self._inside.bounds(x)
+        inside, (low, high) = shape_mask_like(self.shape, x), self._linf_ball.bounds(x)
         return torch.where(inside, low, x), torch.where(inside, high, x)
 
-    def room(self, x: Tensor) -> Room:
+    def projection_cache(self, x: Tensor) -> ProjectionCache:
         """The bounds of ``x``."""
         return self.bounds(x)
 
-    def project(self, z: Tensor, x: Tensor, room: Room | None = None) -> Tensor:
+    def project(self, z: Tensor, x: Tensor, cache: ProjectionCache | None = None) -> Tensor:
         """The allowed point nearest to ``z`` in L2: a clamp, since the set is a box."""
-        low, high = room or self.bounds(x)
+        low, high = cache or self.bounds(x)
         return z.clamp(low, high)
 
-    def ascend(self, gradient: Tensor, step: float) -> Tensor:
-        """The change of size ``step`` that raises a linear function most: ``step * sign(gradient)`` on the shape, nothing elsewhere."""
-        return torch.where(place(self.shape, gradient), step * gradient.sign(), 0.0)
+    def steepest_step(self, gradient: Tensor, size: float) -> Tensor:
+        """The change of size ``size`` that raises a linear function most: ``size * sign(gradient)`` on the shape, nothing elsewhere."""
+        return torch.where(shape_mask_like(self.shape, gradient), size * gradient.sign(), 0.0)
 
     def measure(self, z: Tensor, x: Tensor) -> Tensor:
         """Size of the change, per example (B,), in float64; infinite where any other pixel changed."""
         change = (z.double() - x).abs()
-        return torch.where(place(self.shape, x) | (change == 0), change, torch.inf).flatten(1).amax(1)
+        return torch.where(shape_mask_like(self.shape, x) | (change == 0), change, torch.inf).flatten(1).amax(1)
 
-    def sample(self, x: Tensor, draw: Draw, room: Room | None = None) -> Tensor:
+    def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:
         """A uniform point of the ball, one per example."""
-        low, high = room or self.bounds(x)
-        return torch.lerp(low, high, draw.uniform(x)).clamp(low, high)
+        low, high = cache or self.bounds(x)
+        return torch.lerp(low, high, rng.uniform(x)).clamp(low, high)

@@ -6,15 +6,15 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from quintain.threats import options, settings
-from quintain.threats.ball import Room
-from quintain.threats.draw import Draw
-from quintain.threats.family import Change
-from quintain.threats.rounding import box_inside
+from quintain.threats import spec_format
+from quintain.threats.parametric import ParametricBase
+from quintain.threats.rng import ExampleRNG
+from quintain.threats.rounding import representable_box
+from quintain.threats.threat import ProjectionCache
 
 
 @dataclass(frozen=True, slots=True)
-class Negative(Change):
+class Negative(ParametricBase):
     r"""The picture, or its negative; there is nothing between.
 
     .. math:: x' = low + high - x
@@ -31,37 +31,37 @@ class Negative(Change):
     high: float = 1.0
 
     def __post_init__(self) -> None:
-        low, high = settings.check_box(self.low, self.high)
+        low, high = spec_format.check_box(self.low, self.high)
         object.__setattr__(self, "low", low)
         object.__setattr__(self, "high", high)
 
     @classmethod
-    def from_token(cls, size: str) -> Self:
-        """The negative; ``size`` is empty, or the box."""
-        _, low, high = options.read("negative", size, ())
+    def from_spec(cls, text: str) -> Self:
+        """The negative; ``text`` is empty, or the box."""
+        _, low, high = spec_format.read_options("negative", text, ())
         return cls(low, high)
 
     @property
-    def token(self) -> str:
+    def spec(self) -> str:
         """The exact text: ``negative``."""
-        return options.write("negative", {}, self.low, self.high)
+        return spec_format.write_options("negative", {}, self.low, self.high)
 
-    def count(self, x: Tensor) -> int:
+    def num_params(self, x: Tensor) -> int:
         """One."""
-        self.require_pictures(x)
+        self.check_images(x)
         return 1
 
-    def project(self, z: Tensor, x: Tensor, room: Room | None = None) -> Tensor:  # noqa: ARG002
+    def project(self, z: Tensor, x: Tensor, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
         """The picture or its negative, whichever is nearer."""
         return torch.where(z.isnan(), z, (z > 0.5).to(z.dtype))
 
-    def sample(self, x: Tensor, draw: Draw, room: Room | None = None) -> Tensor:  # noqa: ARG002
+    def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
         """The negative: the only change there is."""
         return torch.ones_like(self.identity(x))
 
     def render(self, x: Tensor, params: Tensor) -> Tensor:
         """The negatives where the parameter is 1; between 0 and 1 a blend, so that it has a gradient."""
-        self.require_params(params, x)
-        share = params[:, :, None, None]
-        blend = share * (self.low + self.high - x) + (1 - share) * x
-        return blend.clamp(*box_inside(self.low, self.high, x.dtype))
+        self.check_params(params, x)
+        blend_weight = params[:, :, None, None]
+        blend = blend_weight * (self.low + self.high - x) + (1 - blend_weight) * x
+        return blend.clamp(*representable_box(self.low, self.high, x.dtype))

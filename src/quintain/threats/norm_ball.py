@@ -5,8 +5,8 @@ from typing import ClassVar, Self
 
 from torch import Tensor
 
-from quintain.threats import settings
-from quintain.threats.ball import Room
+from quintain.threats import spec_format
+from quintain.threats.threat import ProjectionCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +31,20 @@ class NormBall:
     high: float = 1.0
 
     def __post_init__(self) -> None:
-        low, high = settings.check_box(self.low, self.high)
-        for name, value in (("eps", settings.check_eps(self.eps)), ("low", low), ("high", high)):
+        low, high = spec_format.check_box(self.low, self.high)
+        for name, value in (("eps", spec_format.check_eps(self.eps)), ("low", low), ("high", high)):
             object.__setattr__(self, name, value)
 
     @classmethod
-    def from_token(cls, size: str) -> Self:
-        """The ball whose token has ``size`` after the colon, such as ``8/255``."""
-        return cls(*settings.read(size))
+    def from_spec(cls, text: str) -> Self:
+        """The ball whose token has ``text`` after the colon, such as ``8/255``."""
+        return cls(*spec_format.read_ball(text))
 
     @property
-    def token(self) -> str:
+    def spec(self) -> str:
         """The exact text of this ball, such as ``linf:8/255``."""
-        return settings.write(self.kind, self.eps, self.low, self.high)
+        return spec_format.write_ball(self.kind, self.eps, self.low, self.high)
 
-    def room(self, x: Tensor) -> Room:  # noqa: ARG002
+    def projection_cache(self, x: Tensor) -> ProjectionCache:  # noqa: ARG002
         """Nothing: the projection depends on the point."""
         return ()

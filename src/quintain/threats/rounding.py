@@ -8,7 +8,7 @@ from torch import Tensor
 _BITS = {torch.float16: torch.int16, torch.bfloat16: torch.int16, torch.float32: torch.int32, torch.float64: torch.int64}
 
 
-def following(x: Tensor, side: int) -> Tensor:
+def next_float(x: Tensor, side: int) -> Tensor:
     """The next number above (``side`` = 1) or below (-1), in the dtype of ``x``; like ``nextafter``, but vectorised."""
     bits = x.contiguous().view(_BITS[x.dtype])
     limit = torch.iinfo(bits.dtype)
@@ -18,8 +18,8 @@ def following(x: Tensor, side: int) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def box_inside(low: float, high: float, dtype: torch.dtype) -> tuple[float, float]:
+def representable_box(low: float, high: float, dtype: torch.dtype) -> tuple[float, float]:
     """The widest box of numbers of a dtype inside [low, high]."""
     edges = torch.tensor([low, high], dtype=torch.float64).to(dtype)
-    inner, outer = (float(following(edges, side)[place]) for place, side in ((0, 1), (1, -1)))
+    inner, outer = (float(next_float(edges, side)[index]) for index, side in ((0, 1), (1, -1)))
     return (inner if float(edges[0]) < low else float(edges[0]), outer if float(edges[1]) > high else float(edges[1]))

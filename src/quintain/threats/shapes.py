@@ -31,42 +31,43 @@ def disc(across: Tensor, down: Tensor, pixel: float) -> Tensor:
     return torch.hypot(across - 0.5, down - 0.5) <= max(0.125, 0.75 * pixel)
 
 
-NAMED: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {"border": border, "disc": disc, "eyeglasses": eyeglasses}
+SHAPES: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {"border": border, "disc": disc, "eyeglasses": eyeglasses}
 """Shapes by name: from the middle of each pixel (across, down) in [0, 1] and the width of the widest, which pixels belong."""
 
 FILES = (".png", ".npy")
 
 
-def require_shape(name: str) -> None:
+def check_shape(name: str) -> None:
     """Refuse what is neither a named shape nor a mask file that is there.
 
     Raises:
         UnknownName: For a name that no shape has.
         SettingError: For a file that is not there.
     """
-    if name in NAMED:
+    if name in SHAPES:
         return
     if not name.lower().endswith(FILES):
-        raise UnknownName("shape", name, [*NAMED, *(f"path/to/mask{end}" for end in FILES)])
+        raise UnknownName("shape", name, [*SHAPES, *(f"path/to/mask{end}" for end in FILES)])
     if not Path(name).is_file():
-        raise SettingError(f"there is no mask file {name!r}; give the path to a .png or .npy file, or one of {', '.join(NAMED)}")
+        raise SettingError(f"there is no mask file {name!r}; give the path to a .png or .npy file, or one of {', '.join(SHAPES)}")
 
 
-def shape(name: str, height: int, width: int) -> Tensor:
+def shape_mask(name: str, height: int, width: int) -> Tensor:
     """The pixels (H, W) that belong to a shape, as booleans; do not write to them.
 
     Args:
-        name: ``eyeglasses``, ``border``, ``disc``, or a path to a ``.png`` (bright pixels belong) or ``.npy`` file (non-zero ones do).
+        name: ``eyeglasses``, ``border``, ``disc``, or a path to a ``.png`` (bright pixels belong) or ``.npy``
+            file (non-zero ones do).
         height, width: Size of the images, in pixels.
 
     Raises:
         UnknownName, SettingError: See ``require_shape``.
         DataError: If the file holds no picture of this size, or nothing belongs to it.
     """
-    return _drawn(name, height, width, _written(name), torch.device("cpu"))
+    return _cached_mask(name, height, width, _modified_at(name), torch.device("cpu"))
 
 
-def place(name: str, x: Tensor) -> Tensor:
+def shape_mask_like(name: str, x: Tensor) -> Tensor:
     """The pixels (H, W) of a shape on images ``x`` (B, C, H, W) or (B, H, W), on their device.
 
     Raises:
@@ -76,21 +77,21 @@ def place(name: str, x: Tensor) -> Tensor:
         raise DataError(
             f"inputs of shape {tuple(x.shape)}; expected images (B, C, H, W) or (B, H, W): the shape {name!r} has a place on them"
         )
-    return _drawn(name, x.shape[-2], x.shape[-1], _written(name), x.device)
+    return _cached_mask(name, x.shape[-2], x.shape[-1], _modified_at(name), x.device)
 
 
-def _written(name: str) -> int:
+def _modified_at(name: str) -> int:
     """When a file was last written, so that one that changes is read again."""
-    require_shape(name)
-    return 0 if name in NAMED else Path(name).stat().st_mtime_ns
+    check_shape(name)
+    return 0 if name in SHAPES else Path(name).stat().st_mtime_ns
 
 
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)
-def _drawn(name: str, height: int, width: int, written: int, device: torch.device) -> Tensor:  # noqa: ARG001
-    if name in NAMED:
+def _cached_mask(name: str, height: int, width: int, written: int, device: torch.device) -> Tensor:  # noqa: ARG001
+    if name in SHAPES:
         down, across = ((torch.arange(count, dtype=torch.float64) + 0.5) / max(1, count) for count in (height, width))
-        return NAMED[name](across[None, :], down[:, None], 1 / max(1, min(height, width))).to(device)
+        return SHAPES[name](across[None, :], down[:, None], 1 / max(1, min(height, width))).to(device)
     mask = _read(name)
     if mask.shape != (height, width):
         raise DataError(f"the mask {name!r} has shape {tuple(mask.shape)}; expected {(height, width)}, the size of the images: resize it")

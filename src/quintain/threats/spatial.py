@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from quintain.core.errors import SettingError
-from quintain.threats import options, settings
-from quintain.threats.family import Change
-from quintain.threats.rounding import box_inside
-from quintain.threats.warp import around, resample, turn
+from quintain.threats import spec_format
+from quintain.threats.parametric import ParametricBase
+from quintain.threats.rounding import representable_box
+from quintain.threats.warp import centred_grid, resample, rotation_terms
 
 Fill = Literal["black", "border"]
 
@@ -27,7 +27,7 @@ class Motion(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Spatial(Change):
+class Spatial(ParametricBase):
     r"""The picture is turned and magnified about its middle, shifted, and each pixel may look elsewhere by a little.
 
     .. math:: x'(u) = x\big(s^{-1} R_{-\varphi} (u - t) + v(u)\big), \quad |\varphi| \le rotate,\; |t_i| \le shift,\;
@@ -43,8 +43,9 @@ class Spatial(Change):
         fill: What is around the picture: ``black`` (``low``), or its ``border`` continued.
         low, high: The data box.
 
-    The parameters are shares in [-1, 1] of what is allowed: turn, shift down and right, growth, then the flow's rows and columns;
-    what is not allowed has none. The picture is differentiable in all of them, but at whole pixels, where it has kinks.
+    The parameters are shares in [-1, 1] of what is allowed: turn, shift down and right, growth, then the
+    flow's rows and columns; what is not allowed has none. The picture is differentiable in all of them, but
+    at whole pixels, where it has kinks.
 
     Raises:
         SettingError: If an allowance is negative or too large, or all are 0.
@@ -52,7 +53,7 @@ class Spatial(Change):
     Source: Engstrom et al., 2019, arXiv:1712.02779; the flow, Xiao et al., 2018, arXiv:1801.02612.
     """
 
-    least: ClassVar[float] = -1.0
+    param_min: ClassVar[float] = -1.0
 
     rotate: float = 0.0
     shift: float = 0.0
@@ -63,40 +64,40 @@ class Spatial(Change):
     high: float = 1.0
 
     def __post_init__(self) -> None:
-        low, high = settings.check_box(self.low, self.high)
+        low, high = spec_format.check_box(self.low, self.high)
         if self.fill not in ("black", "border"):
             raise SettingError(f"spatial: fill = {self.fill!r}; expected black or border")
         limits = (("rotate", 180.0, "degrees"), ("shift", 1e6, "pixels"), ("scale", 0.99, "of its size"), ("flow", 1e6, "pixels"))
         for name, most, unit in limits:
-            object.__setattr__(self, name, options.allowance("spatial", name, getattr(self, name), most, unit))
+            object.__setattr__(self, name, spec_format.check_amount("spatial", name, getattr(self, name), most, unit))
         if not (self.rotate or self.shift or self.scale or self.flow):
             raise SettingError("spatial allows no change; expected rotate, shift, scale or flow above 0, such as spatial:rotate=15,shift=3")
         object.__setattr__(self, "low", low)
         object.__setattr__(self, "high", high)
 
     @classmethod
-    def from_token(cls, size: str) -> Self:
-        """The motions that ``spatial:`` and ``size`` stand for, such as ``rotate=15,shift=3``."""
-        given, low, high = options.read("spatial", size, ("rotate", "shift", "scale", "flow", "fill"))
+    def from_spec(cls, text: str) -> Self:
+        """The motions that ``spatial:`` and ``text`` stand for, such as ``rotate=15,shift=3``."""
+        given, low, high = spec_format.read_options("spatial", text, ("rotate", "shift", "scale", "flow", "fill"))
         fill = given.pop("fill", "black")
-        return cls(**{key: options.share(value) for key, value in given.items()}, fill=fill, low=low, high=high)  # type: ignore[arg-type]
+        return cls(**{key: spec_format.read_fraction(value) for key, value in given.items()}, fill=fill, low=low, high=high)  # type: ignore[arg-type]
 
     @property
-    def token(self) -> str:
+    def spec(self) -> str:
         """The exact text of these motions, such as ``spatial:rotate=15,shift=3``."""
         amounts = {"rotate": self.rotate, "shift": self.shift, "scale": self.scale, "flow": self.flow}
-        given = {key: options.plain(amount) for key, amount in amounts.items() if amount}
+        given = {key: spec_format.format_number(amount) for key, amount in amounts.items() if amount}
         fill = {} if self.fill == "black" else {"fill": self.fill}
-        return options.write("spatial", {**given, **fill}, self.low, self.high)
+        return spec_format.write_options("spatial", {**given, **fill}, self.low, self.high)
 
-    def count(self, x: Tensor) -> int:
+    def num_params(self, x: Tensor) -> int:
         """One for the turn, two for the shift, one for the growth, 2 H W for the flow, where they are allowed."""
-        self.require_pictures(x)
+        self.check_images(x)
         return bool(self.rotate) + 2 * bool(self.shift) + bool(self.scale) + 2 * bool(self.flow) * x.shape[2] * x.shape[3]
 
-    def split(self, params: Tensor, x: Tensor) -> Motion:
+    def unpack(self, params: Tensor, x: Tensor) -> Motion:
         """The parameters (B, P), apart; 0 for what is not allowed."""
-        self.require_params(params, x)
+        self.check_params(params, x)
         zero = params.new_zeros(len(x))
         simple = params.unbind(1)[: bool(self.rotate) + 2 * bool(self.shift) + bool(self.scale)]
         parts = iter(simple)
@@ -106,7 +107,7 @@ class Spatial(Change):
         flow = params[:, len(simple) :].reshape(len(x), 2, *x.shape[2:]) if self.flow else None
         return Motion(rotate, down, right, scale, flow)
 
-    def join(self, motion: Motion) -> Tensor:
+    def pack(self, motion: Motion) -> Tensor:
         """The parameters (B, P) of a motion; what is not allowed is left out."""
         allowed = (self.rotate, self.shift, self.shift, self.scale)
         parts = [part[:, None] for part, amount in zip(motion[:4], allowed, strict=True) if amount]
@@ -115,15 +116,15 @@ class Spatial(Change):
     def render(self, x: Tensor, params: Tensor) -> Tensor:
         """The moved pictures."""
         kind = torch.promote_types(x.dtype, torch.float32)
-        motion = self.split(params.to(kind), x)
+        motion = self.unpack(params.to(kind), x)
         height, width = x.shape[2:]
-        along, across = turn(math.radians(self.rotate) * motion.rotate, 1 + self.scale * motion.scale)
+        along, across = rotation_terms(math.radians(self.rotate) * motion.rotate, 1 + self.scale * motion.scale)
         along, across = along[:, None, None], across[:, None, None]
         down, right = (self.shift * part[:, None, None] for part in (motion.down, motion.right))
-        row, column = around(height, width, params.to(kind))
+        row, column = centred_grid(height, width, params.to(kind))
         rows = (row + (height - 1) / 2) - down + (along * (row - down) + across * (column - right))
         columns = (column + (width - 1) / 2) - right + (along * (column - right) - across * (row - down))
         if motion.flow is not None:
             rows, columns = rows + self.flow * motion.flow[:, 0], columns + self.flow * motion.flow[:, 1]
         moved = resample(x, rows, columns, self.low if self.fill == "black" else None)
-        return moved.clamp(*box_inside(self.low, self.high, x.dtype))
+        return moved.clamp(*representable_box(self.low, self.high, x.dtype))

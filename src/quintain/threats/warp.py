@@ -11,34 +11,37 @@ def resample(image: Tensor, rows: Tensor, columns: Tensor, fill: float | None = 
     Args:
         image: Pictures (B, C, H, W).
         rows, columns: Where to look (B, h, w); (0, 0) is the middle of the first pixel.
-        fill: What lies around the picture, one pixel beyond its edge; the nearest pixel of the edge if not given.
+        fill: What lies around the picture, one pixel beyond its edge; the nearest pixel of the edge if not
+            given.
 
-    The picture is padded to sides that are powers of two, on which pixels and grid coordinates convert without rounding.
+    The picture is padded to sides that are powers of two, on which pixels and grid coordinates convert
+    without rounding.
     """
     kind = torch.promote_types(image.dtype, torch.float32)
     ring = 0 if fill is None else 1
     points, padding = [], []
-    for at, side in ((columns, image.shape[3]), (rows, image.shape[2])):
+    for coordinates, side in ((columns, image.shape[3]), (rows, image.shape[2])):
         whole = 1 << (side + 2 * ring - 1).bit_length()
-        inside = at.to(kind).nan_to_num().clamp(-ring, side - 1 + ring)
+        inside = coordinates.to(kind).nan_to_num().clamp(-ring, side - 1 + ring)
         points.append((2 * (inside + ring) + 1) / whole - 1)
         padding += [ring, whole - side - ring]
     padded = F.pad(image.to(kind), padding, value=fill or 0.0)
     return F.grid_sample(padded, torch.stack(points, -1), mode="bilinear", padding_mode="zeros", align_corners=False).to(image.dtype)
 
 
-def turn(angle: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+def rotation_terms(angle: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
     r"""What a turn and a change of size add to where a pixel looks, as two factors (B,); both are 0 at no turn and size 1.
 
     .. math:: (a, b) = (\cos\varphi / s - 1,\; \sin\varphi / s), \quad
         \Delta row = a \cdot row + b \cdot column, \; \Delta column = a \cdot column - b \cdot row
 
-    about the middle, for a picture turned counterclockwise by ``angle`` (B,) in radians and magnified ``size`` (B,) times.
+    about the middle, for a picture turned counterclockwise by ``angle`` (B,) in radians and magnified
+    ``size`` (B,) times.
     """
     return angle.cos() / size - 1, angle.sin() / size
 
 
-def around(rows: int, columns: int, like: Tensor) -> tuple[Tensor, Tensor]:
+def centred_grid(rows: int, columns: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """The rows (h, 1) and columns (1, w) of a picture, in pixels from its middle."""
     down = torch.arange(rows, dtype=like.dtype, device=like.device) - (rows - 1) / 2
     right = torch.arange(columns, dtype=like.dtype, device=like.device) - (columns - 1) / 2
@@ -61,14 +64,16 @@ def homography(corners: Tensor, rows: int, columns: int) -> Tensor:
     """The matrices (B, 3, 3) that carry a picture's corners, in pixels from its middle, to four points of a scene: a view in perspective.
 
     Args:
-        corners: Where the outer corners go (B, 4, 2) as (row, column) from the scene's middle: top left, top right, bottom right,
-            bottom left.
+        corners: Where the outer corners go (B, 4, 2) as (row, column) from the scene's middle: top left, top
+            right, bottom right, bottom left.
         rows, columns: The picture's sides in pixels.
 
     Source: the direct linear solution; Hartley and Zisserman, Multiple View Geometry, 2004, section 4.1.
     """
-    tall, wide = rows / 2, columns / 2
-    source = corners.new_tensor([[-tall, -wide], [-tall, wide], [tall, wide], [tall, -wide]]).expand_as(corners)
+    half_height, half_width = rows / 2, columns / 2
+    source = corners.new_tensor(
+        [[-half_height, -half_width], [-half_height, half_width], [half_height, half_width], [half_height, -half_width]]
+    ).expand_as(corners)
     one, zero = corners.new_ones(len(corners), 4, 1), corners.new_zeros(len(corners), 4, 3)
     point = torch.cat((source, one), 2)
     upper = torch.cat((point, zero, -corners[..., :1] * source), 2)
@@ -77,7 +82,7 @@ def homography(corners: Tensor, rows: int, columns: int) -> Tensor:
     return torch.cat((solved, one[:, 0]), 1).view(-1, 3, 3)
 
 
-def lay(scene: Tensor, sticker: Tensor, alpha: Tensor, matrix: Tensor, *, finer: int = 2) -> Tensor:
+def composite(scene: Tensor, layer: Tensor, alpha: Tensor, matrix: Tensor, *, supersample: int = 2) -> Tensor:
     r"""Scenes with a sticker laid on, its edges and its pixels smoothed: differentiable in the sticker, its alpha and the matrix.
 
     .. math:: x' = x (1 - \bar\alpha) + \bar s, \quad \bar\alpha, \bar s = \text{means of } \alpha, \alpha s
@@ -85,21 +90,22 @@ def lay(scene: Tensor, sticker: Tensor, alpha: Tensor, matrix: Tensor, *, finer:
 
     Args:
         scene: Pictures (B, C, H, W).
-        sticker: What is laid on (B, C, h, w).
+        layer: What is laid on (B, C, h, w).
         alpha: How much of it covers (B, 1, h, w): 0 where the scene shows through.
         matrix: From the sticker to the scene (B, 3, 3), on (row, column, 1) in pixels from either middle.
-        finer: Points along each side of a pixel; take about 1 / size where a sticker is made much smaller.
+        supersample: Points along each side of a pixel; take about 1 / size where a sticker is made much
+            smaller.
     """
     height, width = scene.shape[2:]
-    down, right = (part / finer for part in around(height * finer, width * finer, matrix))
+    down, right = (part / supersample for part in centred_grid(height * supersample, width * supersample, matrix))
     back = torch.linalg.inv(matrix)
     row, column, depth = (
-        back[:, place, 0, None, None] * down + back[:, place, 1, None, None] * right + back[:, place, 2, None, None] for place in range(3)
+        back[:, axis, 0, None, None] * down + back[:, axis, 1, None, None] * right + back[:, axis, 2, None, None] for axis in range(3)
     )
-    middle = [(side - 1) / 2 for side in sticker.shape[2:]]
-    layers = torch.cat((alpha * sticker, alpha), 1)
-    ahead = depth > 0
-    depth = torch.where(ahead, depth, 1)
+    middle = [(side - 1) / 2 for side in layer.shape[2:]]
+    layers = torch.cat((alpha * layer, alpha), 1)
+    in_front = depth > 0
+    depth = torch.where(in_front, depth, 1)
     seen = resample(layers, row / depth + middle[0], column / depth + middle[1], 0.0)
-    seen = F.avg_pool2d(torch.where(ahead[:, None], seen, 0), finer)
+    seen = F.avg_pool2d(torch.where(in_front[:, None], seen, 0), supersample)
     return scene * (1 - seen[:, -1:]) + seen[:, :-1]

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 import quintain as q
 from quintain.attacks import PGD
-from quintain.attacks.adaptive import BPDA, EOT, majority
+from quintain.attacks.adaptive import BPDA, EOT, majority_vote
 from quintain.models.preprocessing import JPEG, BitSqueeze, GaussianFilter, MeanFilter, MedianFilter, RandomResize
 
 THREAT = q.Linf(0.2)
@@ -47,10 +47,10 @@ def test_a_filter_stands_against_who_does_not_know_of_it_and_falls_to_who_does(n
     defended = q.Classifier(nn.Sequential(defence, net).eval())
     assert left(defended, x, y) == 1
     unaware = PGD(steps=20)(q.Classifier(net), x, y, THREAT)
-    assert unaware.broken.all()
+    assert unaware.success.all()
     assert left(defended, unaware.adversarial, y) > 0.9
 
-    through = BPDA(defence, backward=MeanFilter(3)) if isinstance(defence, MedianFilter) else defence
+    through = BPDA(defence, substitute=MeanFilter(3)) if isinstance(defence, MedianFilter) else defence
     aware = PGD(steps=20)(q.Classifier(nn.Sequential(through, net).eval()), x, y, THREAT)
     assert left(defended, aware.adversarial, y) < 0.1
 
@@ -61,11 +61,11 @@ def test_random_resizing_stands_against_who_does_not_know_of_it_and_falls_to_the
     defended = q.Classifier(nn.Sequential(RandomResize(0.7, seed=2), net).eval())
     assert left(defended, x, y) > 0.9
     unaware = PGD(steps=20)(q.Classifier(net), x, y, threat)
-    assert unaware.broken.all()
+    assert unaware.success.all()
     assert left(defended, unaware.adversarial, y) > 0.7
-    aware = PGD(steps=20)(EOT(defended, draws=8), x, y, threat)
-    votes = majority(defended, aware.adversarial, y, draws=40)
-    assert sum(vote.broken for vote in votes) > 0.6 * len(votes)
+    aware = PGD(steps=20)(EOT(defended, samples=8), x, y, threat)
+    votes = majority_vote(defended, aware.adversarial, y, samples=40)
+    assert sum(vote.misclassified for vote in votes) > 0.6 * len(votes)
 
 
 @pytest.mark.parametrize(("defence", "stand_in"), [(BitSqueeze(2), None), (JPEG(10), MeanFilter(3))], ids=["bits", "jpeg"])
@@ -91,7 +91,7 @@ def test_answers_through_a_stand_in_are_the_defences_own() -> None:
 
 def test_a_given_stand_in_gives_the_gradient() -> None:
     x = torch.rand(4, 5, dtype=torch.float64).requires_grad_()
-    wrapped = BPDA(lambda z: z.round(), backward=torch.sin)
+    wrapped = BPDA(lambda z: z.round(), substitute=torch.sin)
     (gradient,) = torch.autograd.grad(wrapped(x).sum(), x)
     assert torch.allclose(gradient, x.cos())
     same = BPDA(lambda z: z)
@@ -99,7 +99,7 @@ def test_a_given_stand_in_gives_the_gradient() -> None:
 
 
 def test_every_draw_is_a_question() -> None:
-    outcome = PGD(steps=2)(EOT(lambda z: z.flatten(1)[:, :2], draws=5), torch.tensor([[0.9, 0.1]]), torch.tensor([0]), q.Linf(0.01))
+    outcome = PGD(steps=2)(EOT(lambda z: z.flatten(1)[:, :2], samples=5), torch.tensor([[0.9, 0.1]]), torch.tensor([0]), q.Linf(0.01))
     assert outcome.forwards.tolist() == [20]
     assert outcome.backwards.tolist() == [10]
 
@@ -111,7 +111,7 @@ def test_the_majority_is_counted_on_fresh_draws_with_an_interval() -> None:
         heads = torch.rand(len(z), generator=generator) < z[:, 0]
         return torch.stack([(~heads).double(), heads.double()], 1)
 
-    votes = majority(coin, torch.tensor([[0.0], [0.5], [0.9]]), torch.zeros(3, dtype=torch.long), draws=400, batch=100)
-    assert [vote.broken for vote in votes] == [False, False, True]
+    votes = majority_vote(coin, torch.tensor([[0.0], [0.5], [0.9]]), torch.zeros(3, dtype=torch.long), samples=400, batch_size=100)
+    assert [vote.misclassified for vote in votes] == [False, False, True]
     assert votes[0].wrong == 0
-    assert votes[1].low < 0.5 < votes[1].high
+    assert votes[1].ci_low < 0.5 < votes[1].ci_high

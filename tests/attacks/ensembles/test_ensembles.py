@@ -4,14 +4,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from quintain.attacks import APGD, FAB, PGD, Ensemble, Square, autoattack, quick, strongest
-from quintain.attacks.ensembles.ensemble import Combined
+from quintain.attacks import APGD, FAB, PGD, AutoAttack, Ensemble, Quick, Square, Strongest
+from quintain.attacks.ensembles.ensemble import EnsembleBase
 from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.threats import L1, L2, Linf
 from tests.laws.checks_attacks import Fragile, check_inside, check_replayable, inputs, invariant_net
 
 THREAT = Linf(0.08)
-FOUR = Ensemble((APGD(steps=5), APGD(steps=5, loss="dlr", targets=2), FAB(steps=5, targets=2, within=True), Square(questions=40)))
+FOUR = Ensemble(
+    (APGD(steps=5), APGD(steps=5, loss="dlr", target_classes=2), FAB(steps=5, target_classes=2, early_stop=True), Square(queries=40))
+)
 
 
 def task(count: int = 60, classes: int = 4) -> tuple:
@@ -20,7 +22,7 @@ def task(count: int = 60, classes: int = 4) -> tuple:
     return model, x, model(x).argmax(1)
 
 
-def names(attack: Combined, classes: int, threat: Linf | L2 | L1 = THREAT) -> list[str]:
+def names(attack: EnsembleBase, classes: int, threat: Linf | L2 | L1 = THREAT) -> list[str]:
     return [member.label for member in attack.plan(threat, classes)]
 
 
@@ -33,16 +35,16 @@ def test_only_survivors_go_on_and_each_break_is_credited() -> None:
         seen.append(len(z))
         return model(z)
 
-    first = PGD(steps=1, rate=0.5)
-    outcome = Ensemble((first, APGD(steps=5, loss="dlr", targets=3)))(counted, x, y, THREAT)
+    first = PGD(steps=1, rel_step_size=0.5)
+    outcome = Ensemble((first, APGD(steps=5, loss="dlr", target_classes=3)))(counted, x, y, THREAT)
     assert sum(seen) == int(outcome.forwards.sum())
-    assert outcome.by[:3] == ("unchanged",) * 3
-    assert set(outcome.by) == {"unchanged", "pgd", "apgd-t", ""}
+    assert outcome.found_by[:3] == ("unchanged",) * 3
+    assert set(outcome.found_by) == {"unchanged", "pgd", "apgd-t", ""}
     check_inside(outcome, x, THREAT)
     check_replayable(outcome, model, x, y, THREAT)
-    by_first = torch.tensor([name == "pgd" for name in outcome.by])
+    by_first = torch.tensor([name == "pgd" for name in outcome.found_by])
     assert (outcome.forwards[by_first] <= 1 + 2 + 1).all()
-    assert (outcome.forwards[~outcome.broken] == 1 + 2 + 3 * 6).all()
+    assert (outcome.forwards[~outcome.success] == 1 + 2 + 3 * 6).all()
 
 
 def test_the_union_is_at_least_each_member_and_the_clean_question_is_asked_once() -> None:
@@ -50,7 +52,7 @@ def test_the_union_is_at_least_each_member_and_the_clean_question_is_asked_once(
     y = torch.zeros(8, dtype=torch.long)
     stubborn = invariant_net(16, 4, seed=5, lead=60.0)
     outcome = FOUR(stubborn, x, y, THREAT)
-    assert not outcome.broken.any()
+    assert not outcome.success.any()
     assert outcome.backwards.tolist() == [5 * 5] * 8
     assert outcome.forwards.tolist() == [1 + 6 + 12 + 12 + 40] * 8
 
@@ -79,28 +81,28 @@ def test_what_is_proven_safe_is_never_asked() -> None:
         asked.append(z.detach())
         return model(z)
 
-    outcome = FOUR(watched, x, y, THREAT, safe=safe)
+    outcome = FOUR(watched, x, y, THREAT, certified=safe)
     plain = FOUR(model, x, y, THREAT)
     assert outcome.forwards[safe].sum() == 0
-    assert not outcome.broken[safe].any()
+    assert not outcome.success[safe].any()
     assert torch.equal(outcome.adversarial[safe], x[safe])
     assert outcome.size[safe].isinf().all()
-    for name in ("adversarial", "broken", "size", "forwards", "backwards", "found"):
+    for name in ("adversarial", "success", "size", "forwards", "backwards", "queries_to_success"):
         assert torch.equal(getattr(outcome, name)[~safe], getattr(plain, name)[~safe]), name
-    assert [by for by, skip in zip(outcome.by, safe.tolist(), strict=True) if not skip] == [
-        by for by, skip in zip(plain.by, safe.tolist(), strict=True) if not skip
+    assert [by for by, skip in zip(outcome.found_by, safe.tolist(), strict=True) if not skip] == [
+        by for by, skip in zip(plain.found_by, safe.tolist(), strict=True) if not skip
     ]
-    assert FOUR(model, x, y, THREAT, safe=torch.ones(60, dtype=torch.bool)).forwards.sum() == 0
-    with pytest.raises(DataError, match=r"safe of shape \(3,\)"):
-        FOUR(model, x, y, THREAT, safe=torch.ones(3, dtype=torch.bool))
+    assert FOUR(model, x, y, THREAT, certified=torch.ones(60, dtype=torch.bool)).forwards.sum() == 0
+    with pytest.raises(DataError, match=r"certified of shape \(3,\)"):
+        FOUR(model, x, y, THREAT, certified=torch.ones(3, dtype=torch.bool))
 
 
 def test_a_budget_is_carried_from_member_to_member() -> None:
     model, x, y = task()
     stubborn = invariant_net(16, 4, seed=5, lead=60.0)
     for queries in (2, 5, 9, 22):
-        assert (FOUR(stubborn, x, torch.zeros_like(y), THREAT, queries=queries).forwards <= queries).all()
-    assert (FOUR(model, x, y, THREAT, queries=9).forwards <= 9).all()
+        assert (FOUR(stubborn, x, torch.zeros_like(y), THREAT, max_queries=queries).forwards <= queries).all()
+    assert (FOUR(model, x, y, THREAT, max_queries=9).forwards <= 9).all()
 
 
 def test_an_error_ends_an_example_for_all_members() -> None:
@@ -108,7 +110,7 @@ def test_an_error_ends_an_example_for_all_members() -> None:
     outcome = FOUR(lambda z: torch.where((z[:, 0, 0, :1] - x[:1, 0, 0, :1]).abs() < 1e-12, torch.nan, model(z)), x, y, THREAT)
     assert outcome.error[0]
     assert outcome.forwards[0] == 1
-    assert not outcome.broken[0]
+    assert not outcome.success[0]
 
 
 def test_a_break_that_cannot_be_reproduced_leaves_the_example_to_the_next() -> None:
@@ -121,37 +123,37 @@ def test_a_break_that_cannot_be_reproduced_leaves_the_example_to_the_next() -> N
         return torch.stack([torch.zeros(len(z), dtype=z.dtype), (z * 0).flatten(1).sum(1) + (1.0 if lied else -1.0)], 1)
 
     outcome = Ensemble((PGD(steps=2), PGD(steps=2)))(fickle, x, torch.zeros(1, dtype=torch.long), THREAT)
-    assert not outcome.broken.any()
-    assert outcome.by == ("",)
+    assert not outcome.success.any()
+    assert outcome.found_by == ("",)
     assert calls[0] == 6
 
 
 def test_the_published_plans() -> None:
-    assert names(autoattack(), 10) == ["apgd-ce", "apgd-t", "fab", "square"]
-    assert names(autoattack("plus"), 10) == ["apgd-ce", "apgd-dlr", "apgd-t", "fab", "square"]
-    assert names(autoattack("rand"), 10) == ["apgd-ce", "apgd-dlr"]
-    ce, aimed, fab, square = autoattack().plan(THREAT, 10)
-    assert (ce.restarts, aimed.targets, fab.within, square.questions) == (1, 9, True, 5000)
-    ce, aimed, fab = autoattack().plan(L1(5.0), 10)[:3]
-    assert (ce.restarts, aimed.targets) == (5, 5)
-    assert [member.restarts for member in autoattack("plus").plan(THREAT, 10)] == [5, 5, 1, 5, 1]
+    assert names(AutoAttack(), 10) == ["apgd-ce", "apgd-t", "fab", "square"]
+    assert names(AutoAttack("plus"), 10) == ["apgd-ce", "apgd-dlr", "apgd-t", "fab", "square"]
+    assert names(AutoAttack("rand"), 10) == ["apgd-ce", "apgd-dlr"]
+    ce, aimed, fab, square = AutoAttack().plan(THREAT, 10)
+    assert (ce.restarts, aimed.target_classes, fab.early_stop, square.queries) == (1, 9, True, 5000)
+    ce, aimed, fab = AutoAttack().plan(L1(5.0), 10)[:3]
+    assert (ce.restarts, aimed.target_classes) == (5, 5)
+    assert [member.restarts for member in AutoAttack("plus").plan(THREAT, 10)] == [5, 5, 1, 5, 1]
 
 
 @pytest.mark.parametrize("classes", [2, 3, 4])
 def test_few_classes_get_a_plan_of_full_strength(classes: int) -> None:
-    members = autoattack().plan(THREAT, classes)
-    climbs = sum(member.restarts * max(1, member.targets) for member in members if isinstance(member, APGD))
+    members = AutoAttack().plan(THREAT, classes)
+    climbs = sum(member.restarts * max(1, member.target_classes) for member in members if isinstance(member, APGD))
     assert climbs == (10 if classes == 2 else classes)
-    for attack in (autoattack(), autoattack("plus"), autoattack("rand"), quick(), strongest()):
+    for attack in (AutoAttack(), AutoAttack("plus"), AutoAttack("rand"), Quick(), Strongest()):
         assert all(getattr(member, "targets", 0) < classes for member in attack.plan(THREAT, classes))
 
 
 @pytest.mark.parametrize(("classes", "threat"), [(2, Linf(0.05)), (3, L1(0.5)), (4, L2(0.15)), (10, Linf(0.05)), (2, L2(0.15))])
 def test_quick_is_nearly_standard_at_a_part_of_the_cost(classes: int, threat: Linf | L2 | L1) -> None:
     model, x, y = task(24, classes)
-    short, long = quick(steps=40, questions=40)(model, x, y, threat), autoattack(steps=40, questions=120)(model, x, y, threat)
-    assert 0 < long.broken.sum() < 24
-    assert (long.broken & ~short.broken).sum() <= 1
+    short, long = Quick(steps=40, queries=40)(model, x, y, threat), AutoAttack(steps=40, queries=120)(model, x, y, threat)
+    assert 0 < long.success.sum() < 24
+    assert (long.success & ~short.success).sum() <= 1
     assert short.backwards.sum() < long.backwards.sum()
     assert short.forwards.sum() < long.forwards.sum() / 2
 
@@ -165,20 +167,20 @@ def test_a_model_that_answers_at_random_is_averaged_and_every_draw_is_counted() 
         logits = model(z)
         return logits + 0.3 * torch.randn(logits.shape, generator=generator, dtype=logits.dtype)
 
-    outcome = replace(autoattack("rand"), steps=10)(random, x, y, Linf(0.2))
+    outcome = replace(AutoAttack("rand"), steps=10)(random, x, y, Linf(0.2))
     assert int(outcome.forwards.sum()) == seen[0]
     assert (outcome.forwards % 20 == 0).all()
-    assert outcome.broken.sum() > 6
+    assert outcome.success.sum() > 6
 
 
 def test_what_cannot_be_attacked_is_refused_before_much_is_asked() -> None:
     model, x, y = task(3)
     with pytest.raises(ModelError, match="training mode"):
-        autoattack("rand")(Fragile(), inputs(2, 1, 3, 3), torch.zeros(2, dtype=torch.long), THREAT)
-    with pytest.raises(SettingError, match="cannot keep to"):
+        AutoAttack("rand")(Fragile(), inputs(2, 1, 3, 3), torch.zeros(2, dtype=torch.long), THREAT)
+    with pytest.raises(SettingError, match="does not support"):
         FOUR(model, x, y, replace(L1(0.5)))
     with pytest.raises(SettingError, match="version = 'best'; expected one of standard, plus, rand"):
-        autoattack("best")
+        AutoAttack("best")
     with pytest.raises(SettingError, match="no members"):
         Ensemble(())
 
@@ -190,4 +192,4 @@ def test_what_cannot_be_attacked_is_refused_before_much_is_asked() -> None:
 
     with pytest.raises(ModelError, match="apgd needs gradients"):
         FOUR(Scores(), x, y, THREAT)
-    assert Ensemble((Square(questions=5),))(Scores(), x, y, THREAT).forwards.sum() > 0
+    assert Ensemble((Square(queries=5),))(Scores(), x, y, THREAT).forwards.sum() > 0

@@ -5,11 +5,11 @@ import torch
 from torch import Tensor
 
 from quintain.attacks import APGD, PGD, PMA, Goal
-from quintain.attacks.gradient.apgd import on_face
-from quintain.attacks.gradient.apgd_l1 import steep
-from quintain.attacks.gradient.schedule import checkpoints, first_pace, paced
+from quintain.attacks.gradient._apgd_l1 import sparse_sign_step
+from quintain.attacks.gradient.apgd import random_start_on_surface
+from quintain.attacks.gradient.apgd_step_size import checkpoints, initial_step_size_state, update_step_size
 from quintain.core.errors import SettingError
-from quintain.threats import L1, L2, Draw, Linf
+from quintain.threats import L1, L2, ExampleRNG, Linf
 from tests.laws.checks_attacks import inputs, invariant_net
 
 
@@ -27,10 +27,10 @@ def test_the_published_checkpoints() -> None:
 
 def through(values: list[float], windows: dict[int, int]) -> list[float]:
     """The lengths of one example's steps, whose losses are given."""
-    pace, lengths = first_pace(1, torch.zeros(1), 2.0), []
+    pace, lengths = initial_step_size_state(1, torch.zeros(1), 2.0), []
     for step, value in enumerate(values):
-        pace, _ = paced(pace, torch.tensor([value]), step, windows.get(step))
-        lengths.append(pace.length.item())
+        pace, _ = update_step_size(pace, torch.tensor([value]), step, windows.get(step))
+        lengths.append(pace.step_size.item())
     return lengths
 
 
@@ -52,32 +52,32 @@ def test_a_best_loss_that_stands_still_halves_at_the_second_checkpoint_but_not_t
 
 
 def test_each_example_has_its_own_pace() -> None:
-    pace = first_pace(2, torch.zeros(1), 2.0)
+    pace = initial_step_size_state(2, torch.zeros(1), 2.0)
     for step in range(5):
-        pace, halve = paced(pace, torch.tensor([float(step), -float(step)]), step, {4: 4}.get(step))
+        pace, halve = update_step_size(pace, torch.tensor([float(step), -float(step)]), step, {4: 4}.get(step))
     assert halve is not None
     assert halve.tolist() == [False, True]
-    assert pace.length.tolist() == [2, 1]
+    assert pace.step_size.tolist() == [2, 1]
 
 
 @pytest.mark.parametrize("threat", [Linf(0.2), L2(0.5), L1(1.5)])
 def test_it_starts_on_the_face(threat: Linf | L2 | L1) -> None:
     x = torch.full((5, 1, 4, 4), 0.5, dtype=torch.float64)
-    z = on_face(threat, x, Draw(3, torch.arange(5)), threat.room(x))
+    z = random_start_on_surface(threat, x, ExampleRNG(3, torch.arange(5)), threat.projection_cache(x))
     assert (threat.measure(z, x) <= threat.eps).all()
     assert (threat.measure(z, x) >= threat.eps * (1 - 1e-9)).all()
 
 
-@pytest.mark.parametrize(("settings", "climbs"), [({}, 1), ({"restarts": 3}, 3), ({"loss": "dlr", "targets": 2}, 2)])
+@pytest.mark.parametrize(("settings", "climbs"), [({}, 1), ({"restarts": 3}, 3), ({"loss": "dlr", "target_classes": 2}, 2)])
 def test_the_cost_of_an_unbroken_example(settings: dict[str, object], climbs: int) -> None:
     outcome = APGD(steps=10, **settings)(*stubborn(), Linf(0.1))
-    assert not outcome.broken.any()
+    assert not outcome.success.any()
     assert outcome.backwards.tolist() == [10 * climbs] * 6
     assert outcome.forwards.tolist() == [1 + 11 * climbs] * 6
 
 
 def test_without_hope_a_climb_ends_at_the_first_checkpoint() -> None:
-    outcome = APGD(steps=100, hope=1.0)(*stubborn(), Linf(0.01))
+    outcome = APGD(steps=100, patience=1.0)(*stubborn(), Linf(0.01))
     assert outcome.backwards.tolist() == [23] * 6
     assert not outcome.error.any()
 
@@ -86,8 +86,8 @@ def test_hope_spares_gradients_and_loses_next_to_nothing_here() -> None:
     x = inputs(80, 16, seed=3)
     model = invariant_net(16, 5, seed=5)
     y = model(x).argmax(1)
-    whole, short = (APGD(loss="dlr", targets=4, hope=hope)(model, x, y, Linf(0.06)) for hope in (float("inf"), 1.0))
-    assert (whole.broken & ~short.broken).sum() <= 1
+    whole, short = (APGD(loss="dlr", target_classes=4, patience=hope)(model, x, y, Linf(0.06)) for hope in (float("inf"), 1.0))
+    assert (whole.success & ~short.success).sum() <= 1
     assert short.backwards.sum() < whole.backwards.sum() / 2
 
 
@@ -97,10 +97,10 @@ def test_any_number_of_classes_is_served_at_full_strength(classes: int) -> None:
     model = invariant_net(16, classes, seed=5)
     y = model(x).argmax(1)
     plain = PGD(steps=50)(model, x, y, Linf(0.05))
-    for attack in (APGD(50), APGD(50, loss="dlr"), APGD(50, loss="probability"), APGD(50, loss="dlr", targets=9)):
+    for attack in (APGD(50), APGD(50, loss="dlr"), APGD(50, loss="probability"), APGD(50, loss="dlr", target_classes=9)):
         ours = attack(model, x, y, Linf(0.05))
-        assert 0 < ours.broken.sum() < 40, attack
-        assert ours.broken.sum() >= plain.broken.sum() - 1, attack
+        assert 0 < ours.success.sum() < 40, attack
+        assert ours.success.sum() >= plain.success.sum() - 1, attack
 
 
 def test_guides_are_no_goals_and_targets_replace_them() -> None:
@@ -108,11 +108,11 @@ def test_guides_are_no_goals_and_targets_replace_them() -> None:
     model = invariant_net(16, 4, seed=5)
     y = model(x).argmax(1)
     farthest = model(x).argmin(1)
-    guided = APGD(steps=30, loss="dlr", targets=3)(model, x, y, Linf(0.15))
+    guided = APGD(steps=30, loss="dlr", target_classes=3)(model, x, y, Linf(0.15))
     answers = model(guided.adversarial).argmax(1)
-    assert (answers[guided.broken] != y[guided.broken]).all()
-    aimed = APGD(steps=30, loss="dlr", targets=3)(model, x, y, Linf(0.15), targets=torch.where(farthest == y, (y + 1) % 4, farthest))
-    assert aimed.broken.sum() < guided.broken.sum()
+    assert (answers[guided.success] != y[guided.success]).all()
+    aimed = APGD(steps=30, loss="dlr", target_classes=3)(model, x, y, Linf(0.15), targets=torch.where(farthest == y, (y + 1) % 4, farthest))
+    assert aimed.success.sum() < guided.success.sum()
     assert (aimed.backwards <= 30).all()
 
 
@@ -122,7 +122,7 @@ def test_scaled_logits_change_no_verdict() -> None:
     y = model(x).argmax(1)
     for loss in ("ce", "dlr", "margin"):
         plain, steep_ = (APGD(steps=30, loss=loss)(net, x, y, Linf(0.06)) for net in (model, lambda z: 1e3 * model(z)))
-        assert abs(int(plain.broken.sum()) - int(steep_.broken.sum())) <= 1
+        assert abs(int(plain.success.sum()) - int(steep_.success.sum())) <= 1
 
 
 def test_the_margin_of_probabilities_climbs_where_the_plain_one_is_flat() -> None:
@@ -130,11 +130,11 @@ def test_the_margin_of_probabilities_climbs_where_the_plain_one_is_flat() -> Non
     model = invariant_net(16, 3, seed=5)
     y = model(x.double()).argmax(1)
     outcome = PMA(steps=30)(lambda z: 200 * model(z.double()).float(), x, y, Linf(0.1))
-    assert outcome.broken.sum() > 10
+    assert outcome.success.sum() > 10
 
 
 def test_in_l1_a_step_moves_the_steepest_coordinates_by_equal_amounts() -> None:
-    change = steep(torch.tensor([[3.0, -2.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]]), torch.tensor([2, 2]))
+    change = sparse_sign_step(torch.tensor([[3.0, -2.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]]), torch.tensor([2, 2]))
     assert change.tolist() == [[0.5, -0.5, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
 
 
@@ -143,12 +143,14 @@ def test_in_l1_the_wider_balls_are_paid_for_and_break_nothing() -> None:
     model = invariant_net(16, 3, seed=5)
     y = model(x).argmax(1)
     outcome = APGD(steps=50)(model, x, y, L1(0.5))
-    assert (outcome.size[outcome.broken] <= 0.5).all()
-    assert 0 < outcome.broken.sum() < 40
-    assert (outcome.backwards[~outcome.broken] == 50).all()
+    assert (outcome.size[outcome.success] <= 0.5).all()
+    assert 0 < outcome.success.sum() < 40
+    assert (outcome.backwards[~outcome.success] == 50).all()
 
 
-@pytest.mark.parametrize("settings", [{"steps": 0}, {"restarts": 0}, {"targets": -1}, {"hope": 0.0}, {"targets": 3, "loss": "ce"}])
+@pytest.mark.parametrize(
+    "settings", [{"steps": 0}, {"restarts": 0}, {"target_classes": -1}, {"patience": 0.0}, {"target_classes": 3, "loss": "ce"}]
+)
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(SettingError, match="expected"):
         APGD(**settings)

@@ -9,7 +9,7 @@ from tests.laws.checks_attacks import linear_task
 from tests.laws.oracles import best_linear_gain
 
 
-@pytest.mark.parametrize("threat", [L2(0.05), L2(1.0), L2(4.0), L1(0.1), L1(2.0), L1(15.0)], ids=lambda threat: threat.token)
+@pytest.mark.parametrize("threat", [L2(0.05), L2(1.0), L2(4.0), L1(0.1), L1(2.0), L1(15.0)], ids=lambda threat: threat.spec)
 def test_one_step_is_the_optimum_of_a_linear_model_in_ball_and_box(threat: L1 | L2) -> None:
     linear, x, w, _ = linear_task(threat)
     outcome = FGM()(lambda z: linear(z) - torch.tensor([0.0, 1e4]), x, torch.zeros(len(x), dtype=torch.long), threat)
@@ -35,8 +35,8 @@ def test_it_asks_for_one_gradient() -> None:
 
 
 def test_signs_and_lengths_are_two_attacks() -> None:
-    assert not set(FGM.serves) & set(FGSM.serves)
-    with pytest.raises(SettingError, match="fgm cannot keep to linf"):
+    assert not set(FGM.supports) & set(FGSM.supports)
+    with pytest.raises(SettingError, match="fgm does not support the threat linf"):
         FGM()(*scene(4), Linf(0.1))
-    with pytest.raises(SettingError, match=r"fgsm cannot keep to l2.*fgm"):
+    with pytest.raises(SettingError, match=r"fgsm does not support the threat l2.*fgm"):
         FGSM()(*scene(4), L2(0.1))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from quintain.attacks import PGD
-from quintain.attacks.gradient.pgd_l1 import counts
+from quintain.attacks.gradient.pgd import coordinates_per_step
 from quintain.threats import L1
 from tests.laws.attack_pairs import gap_of
 from tests.laws.checks_attacks import check_gap
@@ -18,7 +18,7 @@ def test_it_ends_near_the_optimum_of_a_linear_model_whatever_is_drawn(eps: float
 
 @pytest.mark.parametrize(("steps", "coordinates"), [(1, 784), (2, 784), (40, 784), (41, 3), (7, 1)])
 def test_steps_move_fewer_and_fewer_coordinates_and_then_all(steps: int, coordinates: int) -> None:
-    moved = counts(steps, coordinates)
+    moved = coordinates_per_step(steps, coordinates)
     sparse = [count for count in moved if count]
     assert len(moved) == steps
     assert sparse == sorted(sparse, reverse=True)

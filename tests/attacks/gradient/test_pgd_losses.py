@@ -23,10 +23,10 @@ def test_every_loss_breaks_what_random_points_do_not(loss: str, classes: int, ta
     targets = (y + 1) % classes if targeted else None
     outcome = PGD(steps=15, loss=loss)(model, x, y, threat, targets=targets)
     none = PGD(steps=15, loss=loss)(model, x, y, type(threat)(1e-3), targets=targets)
-    assert outcome.broken.double().mean() >= (0.15 if targeted else 0.5)
-    assert none.broken.sum() < outcome.broken.sum() / 2
-    answers = model(outcome.adversarial).argmax(1)[outcome.broken]
-    assert (answers == targets[outcome.broken]).all() if targeted else (answers != y[outcome.broken]).all()
+    assert outcome.success.double().mean() >= (0.15 if targeted else 0.5)
+    assert none.success.sum() < outcome.success.sum() / 2
+    answers = model(outcome.adversarial).argmax(1)[outcome.success]
+    assert (answers == targets[outcome.success]).all() if targeted else (answers != y[outcome.success]).all()
 
 
 @pytest.mark.parametrize("loss", ["margin", "dlr", "ce"])
@@ -35,9 +35,9 @@ def test_scaled_logits_change_no_verdict(loss: str) -> None:
     model = invariant_net(16, 4, seed=2)
     y = model(x).argmax(1)
     once, large = (PGD(steps=15, loss=loss)(lambda z: scale * model(z), x, y, Linf(0.1)) for scale in (1.0, 1024.0))  # noqa: B023
-    assert once.broken.any()
-    assert not once.broken.all()
-    assert (once.broken == large.broken).double().mean() >= (0.9 if loss == "ce" else 1.0)
+    assert once.success.any()
+    assert not once.success.all()
+    assert (once.success == large.success).double().mean() >= (0.9 if loss == "ce" else 1.0)
 
 
 def test_a_loss_that_there_is_not_is_refused_at_once() -> None:

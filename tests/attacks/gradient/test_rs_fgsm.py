@@ -21,7 +21,7 @@ def test_a_signed_step_from_a_random_point_is_projected() -> None:
 
 def test_no_point_leaves_the_ball_however_long_the_step() -> None:
     model, x, y = scene(3, 3)
-    RSFGSM(rate=7.0)(model, x, y, THREAT)
+    RSFGSM(rel_step_size=7.0)(model, x, y, THREAT)
     for asked in model.asked:
         assert (THREAT.measure(asked, x) <= 0.1).all()
 
@@ -36,5 +36,5 @@ def test_the_start_belongs_to_the_example_and_the_seed() -> None:
 
 
 def test_a_step_of_no_length_is_refused() -> None:
-    with pytest.raises(SettingError, match=r"rate = 0; expected a positive share"):
-        RSFGSM(rate=0)
+    with pytest.raises(SettingError, match=r"rel_step_size = 0; expected a positive share"):
+        RSFGSM(rel_step_size=0)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-Step = Callable[[Tensor], Tensor]
+Transform = Callable[[Tensor], Tensor]
 
 
 class BPDA(nn.Module):
@@ -14,36 +14,38 @@ class BPDA(nn.Module):
 
     .. math:: forward: g(x), \qquad backward: \left(\frac{\partial h}{\partial x}\right)^{\!T} v
 
-    Without a stand-in it is the identity, which is right only where g(x) is near x: rounding, JPEG, a median. Resizing is not.
+    Without a stand-in it is the identity, which is right only where g(x) is near x: rounding, JPEG, a median.
+        Resizing is not.
 
     Args:
-        defence: The step in front of the net; any callable on tensors.
-        backward: The stand-in, differentiable, with outputs of the same shape.
+        defense: The step in front of the net; any callable on tensors.
+        substitute: The stand-in, differentiable, with outputs of the same shape.
 
     Guarantee:
-        The wrapped model gives the same answers, bit for bit, so that a break found through it is a break of the defended model.
+        The wrapped model gives the same answers, bit for bit, so that a break found through it is a break of
+        the defended model.
 
     Source: Athalye et al., 2018, arXiv:1802.00420.
     """
 
-    def __init__(self, defence: Step, backward: Step | None = None) -> None:
+    def __init__(self, defense: Transform, substitute: Transform | None = None) -> None:
         super().__init__()
-        self.defence = defence
-        self.stand_in = backward
+        self.defense = defense
+        self.substitute = substitute
 
     def forward(self, x: Tensor) -> Tensor:
         """The defence's own answer."""
-        result: Tensor = _Through.apply(x, self.defence, self.stand_in)
+        result: Tensor = _StraightThrough.apply(x, self.defense, self.substitute)
         return result
 
 
-class _Through(torch.autograd.Function):
+class _StraightThrough(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, defence: Step, stand_in: Step | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, defense: Transform, substitute: Transform | None) -> Tensor:
         ctx.save_for_backward(x)
-        ctx.stand_in = stand_in
-        answer = defence(x.detach())
-        return answer.clone() if answer is x else answer
+        ctx.stand_in = substitute
+        output = defense(x.detach())
+        return output.clone() if output is x else output
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None]:

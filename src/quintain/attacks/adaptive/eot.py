@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from quintain.attacks.meter import require_evaluation
+from quintain.attacks.counted_model import check_eval_mode
 from quintain.attacks.outcome import Model
 from quintain.core.limits import at_least
 
@@ -13,12 +13,13 @@ class EOT:
 
     .. math:: \frac1n \sum_{i=1}^n \log softmax\, f(x; \omega_i)
 
-    Every answer, the final check included, takes ``draws`` fresh ones, and each counts as a question. Whether the random model itself
-    is fooled at a point is for ``majority`` to say, on draws that the attack did not see.
+    Every answer, the final check included, takes ``samples`` fresh ones, and each counts as a question.
+    Whether the random model itself is fooled at a point is for ``majority`` to say, on draws that the attack
+    did not see.
 
     Args:
         model: Gives logits (B, K), other ones at each call.
-        draws: How many.
+        samples: How many.
 
     Raises:
         SettingError: If there is none.
@@ -27,18 +28,18 @@ class EOT:
     Source: Athalye et al., 2018, arXiv:1802.00420; arXiv:1707.07397.
     """
 
-    def __init__(self, model: Model, draws: int = 20) -> None:
-        require_evaluation(model)
-        at_least(1, draws=draws)
-        self.model, self.draws = model, draws
+    def __init__(self, model: Model, samples: int = 20) -> None:
+        check_eval_mode(model)
+        at_least(1, samples=samples)
+        self.model, self.samples = model, samples
         self.access = getattr(model, "access", "gradients")
 
     @property
-    def queries_per_answer(self) -> int:
+    def queries_per_call(self) -> int:
         """What an answer costs."""
-        return self.draws
+        return self.samples
 
     def __call__(self, x: Tensor) -> Tensor:
         """Mean log probabilities (B, K)."""
-        logits = self.model(x.repeat_interleave(self.draws, 0))
-        return torch.log_softmax(logits, 1).view(len(x), self.draws, -1).mean(1)
+        logits = self.model(x.repeat_interleave(self.samples, 0))
+        return torch.log_softmax(logits, 1).view(len(x), self.samples, -1).mean(1)

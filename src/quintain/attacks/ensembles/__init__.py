@@ -6,21 +6,15 @@ from quintain.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from quintain.attacks.ensembles.autoattack import AutoAttack as AutoAttack
-    from quintain.attacks.ensembles.autoattack import autoattack as autoattack
     from quintain.attacks.ensembles.ensemble import Ensemble as Ensemble
     from quintain.attacks.ensembles.quick import Quick as Quick
-    from quintain.attacks.ensembles.quick import quick as quick
     from quintain.attacks.ensembles.strongest import Strongest as Strongest
-    from quintain.attacks.ensembles.strongest import strongest as strongest
 
-HOMES = {
+EXPORTS = {
     "AutoAttack": "quintain.attacks.ensembles.autoattack",
     "Ensemble": "quintain.attacks.ensembles.ensemble",
     "Quick": "quintain.attacks.ensembles.quick",
     "Strongest": "quintain.attacks.ensembles.strongest",
-    "autoattack": "quintain.attacks.ensembles.autoattack",
-    "quick": "quintain.attacks.ensembles.quick",
-    "strongest": "quintain.attacks.ensembles.strongest",
 }
 
-__getattr__, __dir__ = lazy_exports(__name__, HOMES)
+__getattr__, __dir__ = lazy_exports(__name__, EXPORTS)

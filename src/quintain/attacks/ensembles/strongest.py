@@ -4,67 +4,63 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+from quintain.attacks.base import Attack
 from quintain.attacks.ensembles.autoattack import AutoAttack
-from quintain.attacks.ensembles.ensemble import Combined
+from quintain.attacks.ensembles.ensemble import EnsembleBase
 from quintain.attacks.gradient.a3 import A3
 from quintain.attacks.gradient.acg import ACG
 from quintain.attacks.gradient.apgd import APGD
 from quintain.attacks.gradient.minimum_margin import MinimumMargin
 from quintain.attacks.gradient.pma import PMA
-from quintain.attacks.method import Method
-from quintain.attacks.scores.square import Square
-from quintain.attacks.smallest.fmn import FMN
+from quintain.attacks.minimum_norm.fmn import FMN
+from quintain.attacks.score_based.square import Square
 from quintain.core.tokens import kind_of
-from quintain.threats.ball import Ball
+from quintain.threats.threat import Threat
 
-LONGER = 2
+SQUARE_RESTARTS = 2
 """How many more runs Square gets."""
 
 
 @dataclass(frozen=True, slots=True)
-class Strongest(Combined):
+class Strongest(EnsembleBase):
     r"""AutoAttack without giving up, then the attacks that end in other places: PMA, ACG, A3, minimum margin, FMN, and Square again.
 
     Args:
         steps: Gradients of each climb and of each walk.
-        targets: How many rivals APGD, FAB and the minimum-margin attack follow.
-        questions: How often Square asks, a run.
+        target_classes: How many rivals APGD, FAB and the minimum-margin attack follow.
+        queries: How often Square asks, a run.
 
     Raises:
         SettingError: If a setting is out of range.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may still be breakable.
+        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
+        still be breakable.
     """
 
     name: ClassVar[str] = "strongest"
-    serves: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
+    supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
 
     steps: int = 100
-    targets: int = 9
-    questions: int = 5000
+    target_classes: int = 9
+    queries: int = 5000
 
     def __post_init__(self) -> None:
         self._autoattack()
 
-    def plan(self, threat: Ball, classes: int) -> tuple[Method, ...]:
+    def plan(self, threat: Threat, classes: int) -> tuple[Attack, ...]:
         """The attacks of all that serve the threat."""
-        kind = kind_of(threat.token)
-        others: tuple[Method, ...] = (
+        kind = kind_of(threat.spec)
+        others: tuple[Attack, ...] = (
             APGD(self.steps, loss="margin", restarts=2),
             PMA(self.steps),
             ACG(self.steps),
             A3(steps=max(1, self.steps // 5)),
-            MinimumMargin(max(1, self.steps // 5), min(self.targets, classes - 1)),
+            MinimumMargin(max(1, self.steps // 5), min(self.target_classes, classes - 1)),
             FMN(self.steps),
-            Square(self.questions, restarts=LONGER),
+            Square(self.queries, restarts=SQUARE_RESTARTS),
         )
-        return (*self._autoattack().plan(threat, classes), *(attack for attack in others if kind in attack.serves))
+        return (*self._autoattack().plan(threat, classes), *(attack for attack in others if kind in attack.supports))
 
     def _autoattack(self) -> AutoAttack:
-        return AutoAttack("plus", self.steps, self.targets, self.targets, self.questions, math.inf)
-
-
-def strongest(*, steps: int = 100, targets: int = 9, questions: int = 5000) -> Strongest:
-    """The strongest ensemble; see ``Strongest`` for its settings."""
-    return Strongest(steps, targets, questions)
+        return AutoAttack("plus", self.steps, self.target_classes, self.target_classes, self.queries, math.inf)

@@ -6,43 +6,43 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from quintain.attacks.gradient.apgd import APGD, LENGTH, on_face, stepped
-from quintain.attacks.gradient.points import chosen
-from quintain.attacks.gradient.schedule import Pace, checkpoints, first_pace, paced
-from quintain.attacks.loop import climb
-from quintain.attacks.method import Method
-from quintain.attacks.search import Answer, Search
-from quintain.threats.ball import Room
-from quintain.threats.columns import column
-from quintain.threats.draw import Draw
+from quintain.attacks.ascent_loop import gradient_ascent
+from quintain.attacks.base import Attack
+from quintain.attacks.gradient.apgd import APGD, INITIAL_STEP, per_example_step, random_start_on_surface
+from quintain.attacks.gradient.apgd_step_size import StepSizeState, checkpoints, initial_step_size_state, update_step_size
+from quintain.attacks.search import Evaluation, Search
+from quintain.threats.broadcast import expand_rows, where_rows
+from quintain.threats.rng import ExampleRNG
+from quintain.threats.threat import ProjectionCache
 
 
-class Conjugate(NamedTuple):
+class ACGState(NamedTuple):
     """Next points ``z``, the last gradient and direction, each example's highest point and the gradient there; then its pace."""
 
     z: Tensor
     gradient: Tensor
     direction: Tensor
-    top: Tensor
-    slope: Tensor
-    length: Tensor
-    value: Tensor
-    rises: Tensor
-    best: Tensor
-    before: Tensor
-    halved: Tensor
-    ground: Tensor
+    best_point: Tensor
+    best_gradient: Tensor
+    step_size: Tensor
+    last_loss: Tensor
+    increases: Tensor
+    best_loss: Tensor
+    checkpoint_best_loss: Tensor
+    was_halved: Tensor
+    initial_loss: Tensor
 
 
 @dataclass(frozen=True, slots=True)
-class ACG(Method):
+class ACG(Attack):
     r"""Ascent along conjugate directions, with the step lengths of APGD; it ends in other places than steepest ascent does.
 
     .. math:: s_k = g_k + \beta_k s_{k-1}, \quad
         \beta_k = \frac{\langle -g_k, g_k - g_{k-1} \rangle}{\langle s_{k-1}, g_k - g_{k-1} \rangle}, \quad
         z_{k+1} = \Pi_x\big(z_k + \alpha\, s(s_k)\big)
 
-    Where an example's step is halved, it goes back to its best point and starts anew along the gradient there.
+    Where an example's step is halved, it goes back to its best point and starts anew along the gradient
+    there.
 
     Args:
         steps: Gradients per example and restart; a broken example stops paying.
@@ -53,7 +53,8 @@ class ACG(Method):
         SettingError: If a setting is not positive, or there is no such loss.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may still be breakable.
+        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
+        still be breakable.
 
     Source: Yamamura et al., 2022, arXiv:2206.09628.
     """
@@ -67,33 +68,40 @@ class ACG(Method):
     def __post_init__(self) -> None:
         APGD(self.steps, self.restarts, self.loss)
 
-    def pursue(self, search: Search) -> None:
+    def run(self, search: Search) -> None:
         """Climb from each start."""
-        looks = checkpoints(self.steps)
+        checkpoint_windows = checkpoints(self.steps)
 
-        def start(clean: Tensor, draw: Draw, room: Room) -> Conjugate:
-            z = on_face(search.threat, clean, draw, room)
+        def init(clean: Tensor, rng: ExampleRNG, cache: ProjectionCache) -> ACGState:
+            z = random_start_on_surface(search.threat, clean, rng, cache)
             none = torch.zeros_like(z)
-            return Conjugate(z, none, none, z, none, *first_pace(len(z), clean, LENGTH))
+            return ACGState(z, none, none, z, none, *initial_step_size_state(len(z), clean, INITIAL_STEP))
 
-        def rule(step: int, state: Conjugate, answer: Answer, clean: Tensor, room: Room) -> Conjugate:
-            gradient = answer.gradient.nan_to_num(0.0, 0.0, 0.0)
-            better = answer.values > state.best
-            top, slope = chosen(better, state.z, state.top), chosen(better, gradient, state.slope)
-            pace, halve = paced(Pace(*state[5:]), answer.values, step, looks.get(step))
-            z, direction = state.z, gradient + column(turn(gradient, state.gradient, state.direction), gradient) * state.direction
+        def update(step: int, state: ACGState, out: Evaluation, clean: Tensor, cache: ProjectionCache) -> ACGState:
+            gradient = out.gradient.nan_to_num(0.0, 0.0, 0.0)
+            better = out.loss_values > state.best_loss
+            best_point, best_gradient = where_rows(better, state.z, state.best_point), where_rows(better, gradient, state.best_gradient)
+            step_state, halve = update_step_size(StepSizeState(*state[5:]), out.loss_values, step, checkpoint_windows.get(step))
+            z, direction = (
+                state.z,
+                gradient + expand_rows(hestenes_stiefel_beta(gradient, state.gradient, state.direction), gradient) * state.direction,
+            )
             if halve is not None:
-                z, gradient, direction = chosen(halve, top, z), chosen(halve, slope, gradient), chosen(halve, slope, direction)
-            move = stepped(search.threat, z, direction, pace.length, clean, room)
-            return Conjugate(move, gradient, direction, top, slope, *pace)
+                z, gradient, direction = (
+                    where_rows(halve, best_point, z),
+                    where_rows(halve, best_gradient, gradient),
+                    where_rows(halve, best_gradient, direction),
+                )
+            move = per_example_step(search.threat, z, direction, step_state.step_size, clean, cache)
+            return ACGState(move, gradient, direction, best_point, best_gradient, *step_state)
 
         loss = search.goal.loss(self.loss)
         for restart in range(self.restarts):
-            climb(search, draw=search.draw.at(restart), start=start, rule=rule, steps=self.steps, loss=loss)
+            gradient_ascent(search, rng=search.rng.fold_in(restart), init=init, update=update, steps=self.steps, loss=loss)
 
 
-def turn(gradient: Tensor, before: Tensor, direction: Tensor) -> Tensor:
+def hestenes_stiefel_beta(gradient: Tensor, previous_gradient: Tensor, direction: Tensor) -> Tensor:
     """How much of the last direction is kept (n,), as Hestenes and Stiefel weigh it; none where that is not finite."""
-    change = (gradient - before).flatten(1)
+    change = (gradient - previous_gradient).flatten(1)
     weight = -(gradient.flatten(1) * change).sum(1) / (direction.flatten(1) * change).sum(1)
     return weight.nan_to_num(0.0, 0.0, 0.0)

@@ -6,8 +6,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from quintain.attacks.gradient.march import march
-from quintain.attacks.method import Method
+from quintain.attacks.base import Attack
+from quintain.attacks.gradient.iterative_fgsm import iterative_fgsm
 from quintain.attacks.search import Search
 
 
@@ -27,23 +27,24 @@ def fgsm_attack(image: Tensor, epsilon: float, data_grad: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class FGSM(Method):
+class FGSM(Attack):
     r"""One step of ``eps`` along the sign of the cross-entropy's gradient, from the clean point.
 
     .. math:: z = \Pi_x\big(x + \varepsilon\, sign \nabla_x \ell(f(x), y)\big)
 
-    The step only needs the gradient's direction, which is taken from the log odds: the cross-entropy's, without its underflow. For
-    balls in which coordinates do not move alike there is ``FGM``.
+    The step only needs the gradient's direction, which is taken from the log odds: the cross-entropy's,
+    without its underflow. For balls in which coordinates do not move alike there is ``FGM``.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may still be breakable.
+        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
+        still be breakable.
 
     Source: Goodfellow et al., 2015, arXiv:1412.6572.
     """
 
     name: ClassVar[str] = "fgsm"
-    serves: ClassVar[tuple[str, ...]] = ("linf", "mask", "projection", "colour")
+    supports: ClassVar[tuple[str, ...]] = ("linf", "mask", "light", "color")
 
-    def pursue(self, search: Search) -> None:
+    def run(self, search: Search) -> None:
         """Take the step; nothing is random."""
-        march(search, steps=1, rate=1.0)
+        iterative_fgsm(search, steps=1, rel_step_size=1.0)

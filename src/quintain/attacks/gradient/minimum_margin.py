@@ -5,36 +5,38 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from quintain.attacks.gradient.apgd import guides
-from quintain.attacks.loop import climb
-from quintain.attacks.method import Method
-from quintain.attacks.search import Answer, Search
-from quintain.attacks.step import advance, check_steps, lengths
+from quintain.attacks.ascent_loop import gradient_ascent
+from quintain.attacks.base import Attack
+from quintain.attacks.gradient.apgd import losses_by_target_class
+from quintain.attacks.search import Evaluation, Search
+from quintain.attacks.step_sizes import ascent_step, check_steps, cosine_step_sizes
 from quintain.core.limits import at_least
-from quintain.threats.ball import Room
-from quintain.threats.draw import Draw
+from quintain.threats.rng import ExampleRNG
+from quintain.threats.threat import ProjectionCache
 
-RATE = 2.0
+REL_STEP_SIZE = 2.0
 """Length of the first step, as a share of ``eps``."""
 
 
 @dataclass(frozen=True, slots=True)
-class MinimumMargin(Method):
+class MinimumMargin(Attack):
     r"""A short projected gradient ascent towards each of the nearest rivals, on the lead rescaled by the spread of the logits.
 
     .. math:: \ell_t = \frac{z_t - z_y}{z_{\pi_1} - (z_{\pi_3} + z_{\pi_4}) / 2}, \quad t \text{ among the largest wrong logits at } x
 
-    Few rivals are ever the class that an example is broken to, so that the nearest three find nearly what all would find.
+    Few rivals are ever the class that an example is broken to, so that the nearest three find nearly what all
+    would find.
 
     Args:
         steps: Gradients per example and rival; a broken example stops paying.
-        targets: How many rivals, at most K - 1.
+        target_classes: How many rivals, at most K - 1.
 
     Raises:
         SettingError: If a setting is not positive.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may still be breakable.
+        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
+        still be breakable.
 
     Source: Gao et al., 2022, arXiv:2206.07314.
     """
@@ -42,22 +44,22 @@ class MinimumMargin(Method):
     name: ClassVar[str] = "mm"
 
     steps: int = 20
-    targets: int = 3
+    target_classes: int = 3
 
     def __post_init__(self) -> None:
-        check_steps(self.steps, RATE)
-        at_least(1, targets=self.targets)
+        check_steps(self.steps, REL_STEP_SIZE)
+        at_least(1, target_classes=self.target_classes)
 
-    def pursue(self, search: Search) -> None:
+    def run(self, search: Search) -> None:
         """Climb towards each rival."""
         threat = search.threat
-        length = lengths(threat.eps, self.steps, RATE)
+        step_sizes = cosine_step_sizes(threat.eps, self.steps, REL_STEP_SIZE)
 
-        def start(clean: Tensor, draw: Draw, room: Room) -> tuple[Tensor]:
-            return (threat.sample(clean, draw, room),)
+        def init(clean: Tensor, rng: ExampleRNG, cache: ProjectionCache) -> tuple[Tensor]:
+            return (threat.sample(clean, rng, cache),)
 
-        def rule(step: int, state: tuple[Tensor], answer: Answer, clean: Tensor, room: Room) -> tuple[Tensor]:
-            return (advance(threat, length[step], state[0], answer.gradient, clean, room),)
+        def update(step: int, state: tuple[Tensor], out: Evaluation, clean: Tensor, cache: ProjectionCache) -> tuple[Tensor]:
+            return (ascent_step(threat, step_sizes[step], state[0], out.gradient, clean, cache),)
 
-        for place, loss in guides(search, "dlr", self.targets):
-            climb(search, draw=search.draw.at(place), start=start, rule=rule, steps=self.steps, loss=loss)
+        for index, loss in losses_by_target_class(search, "dlr", self.target_classes):
+            gradient_ascent(search, rng=search.rng.fold_in(index), init=init, update=update, steps=self.steps, loss=loss)

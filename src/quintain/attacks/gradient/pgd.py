@@ -5,32 +5,40 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from quintain.attacks.ascent_loop import gradient_ascent
+from quintain.attacks.base import Attack
 from quintain.attacks.goal import LOSSES
-from quintain.attacks.gradient.pgd_l1 import advance_l1, counts
-from quintain.attacks.loop import climb
-from quintain.attacks.method import Method
-from quintain.attacks.search import Answer, Search
-from quintain.attacks.step import advance, check_steps, lengths
+from quintain.attacks.gradient.sparse_l1 import sparse_ascent_step
+from quintain.attacks.search import Evaluation, Search
+from quintain.attacks.step_sizes import ascent_step, check_steps, cosine_step_sizes
 from quintain.core.errors import SettingError
 from quintain.core.limits import at_least
-from quintain.threats.ball import Room
-from quintain.threats.draw import Draw
 from quintain.threats.l1 import L1
+from quintain.threats.l2 import L2
+from quintain.threats.rng import ExampleRNG
+from quintain.threats.threat import ProjectionCache
+
+DENSE = 0.2
+"""The share of the coordinates that the first step moves."""
+
+SPARSE_FRACTION = 0.5
+"""The share of the steps that are sparse."""
 
 
 @dataclass(frozen=True, slots=True)
-class PGD(Method):
+class PGD(Attack):
     r"""Projected gradient ascent on the margin, from a random point of the threat, with falling steps.
 
     .. math:: z_{t+1} = \Pi_x\big(z_t + s_t\big), \quad s_t = \arg\max_{\|s\| \le \alpha_t} \langle s, \nabla_z m(f(z_t), y) \rangle
 
-    with :math:`\Pi_x` the threat's projection, :math:`m` the loss and :math:`\alpha_t` falling from ``rate * eps`` to nearly 0. In L1,
-    where the steepest step moves a single coordinate, the first steps move the steepest fifth of them, then fewer and fewer, and the
-    second half of the steps goes along the gradient itself; ``APGD``, which starts in wider balls, is stronger there.
+    with :math:`\Pi_x` the threat's projection, :math:`m` the loss and :math:`\alpha_t` falling from
+    ``rel_step_size * eps`` to nearly 0. In L1, where the steepest step moves a single coordinate, the first
+    steps move the steepest fifth of them, then fewer and fewer, and the second half of the steps goes along
+    the gradient itself; ``APGD``, which starts in wider balls, is stronger there.
 
     Args:
         steps: Gradients per example and restart; a broken example stops paying.
-        rate: Length of the first step, as a share of the threat's ``eps``.
+        rel_step_size: Length of the first step, as a share of the threat's ``eps``.
         restarts: How many random points to start from.
         loss: What is ascended: ``margin``, ``ce``, ``dlr`` or ``probability``.
 
@@ -38,38 +46,57 @@ class PGD(Method):
         SettingError: If a number is not positive, or there is no such loss.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may still be breakable.
+        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
+        still be breakable.
 
     Source: Madry et al., 2018, arXiv:1706.06083.
     """
 
     name: ClassVar[str] = "pgd"
-    serves: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "mask", "patch", "projection", "spatial", "colour", "compose")
+    supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "mask", "patch", "light", "spatial", "color", "compose")
 
     steps: int = 40
-    rate: float = 2.0
+    rel_step_size: float = 2.0
     restarts: int = 1
     loss: str = "margin"
 
     def __post_init__(self) -> None:
-        check_steps(self.steps, self.rate)
+        check_steps(self.steps, self.rel_step_size)
         at_least(1, restarts=self.restarts)
         if self.loss not in LOSSES:
             raise SettingError(f"loss = {self.loss!r}; expected one of {', '.join(LOSSES)}")
 
-    def pursue(self, search: Search) -> None:
+    def run(self, search: Search) -> None:
         """Climb from each start."""
         threat, loss = search.threat, search.goal.loss(self.loss)
-        length = lengths(threat.eps, self.steps, self.rate)
-        sparse = counts(self.steps, search.x[:1].numel()) if isinstance(threat, L1) else ()
+        step_sizes = cosine_step_sizes(threat.eps, self.steps, self.rel_step_size)
+        counts = coordinates_per_step(self.steps, search.x[:1].numel()) if isinstance(threat, L1) else ()
 
-        def start(clean: Tensor, draw: Draw, room: Room) -> tuple[Tensor]:
-            return (threat.sample(clean, draw, room),)
+        def init(clean: Tensor, rng: ExampleRNG, cache: ProjectionCache) -> tuple[Tensor]:
+            return (threat.sample(clean, rng, cache),)
 
-        def rule(step: int, state: tuple[Tensor], answer: Answer, clean: Tensor, room: Room) -> tuple[Tensor]:
+        def update(step: int, state: tuple[Tensor], out: Evaluation, clean: Tensor, cache: ProjectionCache) -> tuple[Tensor]:
             if isinstance(threat, L1):
-                return (advance_l1(threat, length[step], sparse[step], state[0], answer.gradient, clean, room),)
-            return (advance(threat, length[step], state[0], answer.gradient, clean, room),)
+                return (l1_ascent_step(threat, step_sizes[step], counts[step], state[0], out.gradient, clean, cache),)
+            return (ascent_step(threat, step_sizes[step], state[0], out.gradient, clean, cache),)
 
         for restart in range(self.restarts):
-            climb(search, draw=search.draw.at(restart), start=start, rule=rule, steps=self.steps, loss=loss)
+            gradient_ascent(search, rng=search.rng.fold_in(restart), init=init, update=update, steps=self.steps, loss=loss)
+
+
+def coordinates_per_step(steps: int, coordinates: int) -> tuple[int, ...]:
+    """How many coordinates each step moves: a share ``DENSE`` at first, one halfway, by equal factors; 0 where all move."""
+    sparse = max(1, round(SPARSE_FRACTION * steps))
+    most = max(1.0, DENSE * coordinates)
+    return tuple(round(most ** (1 - step / max(1, sparse - 1))) if step < sparse else 0 for step in range(steps))
+
+
+def l1_ascent_step(threat: L1, step_size: float, count: int, z: Tensor, gradient: Tensor, x: Tensor, cache: ProjectionCache) -> Tensor:
+    """One step of a length on the ``count`` steepest coordinates, or along the gradient itself, projected on ball and box.
+
+    Sparse steps find which coordinates pay; those along the gradient, which end near the optimum of a linear
+    model, how much of each.
+    """
+    if count:
+        return sparse_ascent_step(threat, step_size, count, z, gradient, x, cache)
+    return threat.project(z + L2(1.0).steepest_step(gradient.nan_to_num(0.0, 0.0, 0.0), step_size), x, cache)

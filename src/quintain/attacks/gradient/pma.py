@@ -3,19 +3,19 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from quintain.attacks.base import Attack
 from quintain.attacks.gradient.apgd import APGD
-from quintain.attacks.method import Method
 from quintain.attacks.search import Search
 
 
 @dataclass(frozen=True, slots=True)
-class PMA(Method):
+class PMA(Attack):
     r"""APGD on the margin of probabilities.
 
     .. math:: \ell = \max_{j \ne y} p_j - p_y
 
-    It is climbed in the form :math:`\log(1 + \ell)`: the same direction and the same order of points, without the flat ends that
-    rounding gives the difference.
+    It is climbed in the form :math:`\log(1 + \ell)`: the same direction and the same order of points, without
+    the flat ends that rounding gives the difference.
 
     Args:
         steps: Gradients per example and restart; a broken example stops paying.
@@ -25,13 +25,14 @@ class PMA(Method):
         SettingError: If a setting is not positive.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may still be breakable.
+        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
+        still be breakable.
 
     Source: Xie et al., 2024, arXiv:2411.15210.
     """
 
     name: ClassVar[str] = "pma"
-    serves: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
+    supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
 
     steps: int = 100
     restarts: int = 1
@@ -39,9 +40,9 @@ class PMA(Method):
     def __post_init__(self) -> None:
         self._climber()
 
-    def pursue(self, search: Search) -> None:
+    def run(self, search: Search) -> None:
         """Climb from each start."""
-        self._climber().pursue(search)
+        self._climber().run(search)
 
     def _climber(self) -> APGD:
         return APGD(self.steps, self.restarts, "probability")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from quintain.cli.options import Data, Limit, Model, Out, Queries, Require, Seed, Split, Target, Threats, Weights
+from quintain.cli.options import Data, Limit, MaxQueries, Model, Out, Require, Seed, Split, Target, Threats, Weights
 from quintain.cli.verbs.verb import Verb
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def run(
         list[str] | None,
         typer.Option("--attack", help="Names from 'quintain list attack'; repeatable. By what the model gives, if not given."),
     ] = None,
-    queries: Queries = 0,
+    max_queries: MaxQueries = 0,
     target: Target = None,
     split: Split = "test",
     limit: Limit = 0,
@@ -32,7 +32,7 @@ def run(
     require: Require = None,
     out: Out = None,
 ) -> int:
-    from quintain.attacks.method import access_of
+    from quintain.attacks.base import access_of
     from quintain.cli.session import Session, command_line, threats
     from quintain.core.errors import ExitCode, TargetError
     from quintain.core.progress import silent
@@ -54,7 +54,7 @@ def run(
 
     def work() -> "Outcome":
         subject = session.subject
-        entries = named or {name: find("attack", name) for name in chosen(access_of(subject.model.access), kind_of(sizes[0].token))}
+        entries = named or {name: find("attack", name) for name in chosen(access_of(subject.model.access), kind_of(sizes[0].spec))}
         outcome = attacked_outcome(
             subject,
             session.examples,
@@ -63,7 +63,7 @@ def run(
             seed=seed,
             folder=folder,
             pictures=PICTURES,
-            queries=queries or None,
+            queries=max_queries or None,
             target=target,
             left_out=len(session.drawn) - len(session.examples),
             team=team,

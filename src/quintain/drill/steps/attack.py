@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 
-from quintain.attacks import FGSM, quick
-from quintain.attacks.physical.marker import side_marker
+from quintain.attacks import FGSM, Quick
+from quintain.attacks.universal.adversarial_patch import side_marker
 from quintain.drill.stage import Stage
 from quintain.evaluate.attacked import attack_models
-from quintain.evaluate.campaign import Attack
+from quintain.evaluate.campaign import AttackFn
 from quintain.evaluate.outcome import Outcome
 from quintain.evaluate.stickers import stuck
 from quintain.results.robustness_records import AttackResult
@@ -14,9 +14,9 @@ from quintain.results.robustness_records import AttackResult
 PICTURES = 6
 
 
-def attacks(stage: Stage) -> Mapping[str, Attack]:
+def attacks(stage: Stage) -> Mapping[str, AttackFn]:
     """The attacks that every model of the drill meets."""
-    return {"fgsm": FGSM(), "quick": quick(steps=stage.scale.attack_steps, questions=stage.scale.attack_questions)}
+    return {"fgsm": FGSM(), "quick": Quick(steps=stage.scale.attack_steps, queries=stage.scale.attack_questions)}
 
 
 NORMAL = 0

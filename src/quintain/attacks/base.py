@@ -1,0 +1,162 @@
+"""What every attack is made from: it says what it needs and serves, and how it searches; the rest is the same for all."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from quintain.attacks.goal import Goal
+from quintain.attacks.outcome import AttackOutcome, Model
+from quintain.attacks.search import Search
+from quintain.core.errors import DataError, ModelError, SettingError
+from quintain.core.registry import entries
+from quintain.core.tokens import kind_of
+from quintain.models.protocol import Access
+from quintain.threats.rng import example_rng
+from quintain.threats.threat import Threat, check_in_box, check_types
+
+ACCESS: tuple[Access, ...] = ("labels", "scores", "gradients")
+"""What a model gives, the least first."""
+
+
+class Attack(ABC):
+    """An attack on each example of a batch: a frozen dataclass of its settings that says how to ``run`` a search.
+
+    Attributes:
+        name: As it is registered.
+        access: What it needs of the model.
+        supports: The kinds of threats that it can keep to.
+        minimum_norm: Whether it seeks the smallest change, up to the threat's ``eps``, and not only a break.
+        supports_targets: Whether it can be given targets.
+    """
+
+    __slots__ = ()
+
+    name: ClassVar[str]
+    access: ClassVar[Access] = "gradients"
+    supports: ClassVar[tuple[str, ...]] = ("linf", "l2")
+    minimum_norm: ClassVar[bool] = False
+    supports_targets: ClassVar[bool] = True
+
+    @property
+    def label(self) -> str:
+        """What its breaks are credited to, within an ensemble."""
+        return self.name
+
+    def wrap_model(self, model: Model) -> Model:
+        """What is asked in place of the model: the model itself, unless an attack is made for another view of it."""
+        return model
+
+    @abstractmethod
+    def run(self, search: Search) -> None:
+        """Search; what was asked of ``search`` is judged and kept there."""
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def __call__(
+        self,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        threat: Threat,
+        *,
+        seed: int = 0,
+        ids: Tensor | None = None,
+        targets: Tensor | None = None,
+        max_queries: int | None = None,
+        certified: Tensor | None = None,
+    ) -> AttackOutcome:
+        """Attack each example of a batch.
+
+        Args:
+            model: Gives logits (B, K); it is asked for values and input gradients only and is left as it was.
+            x: Inputs (B, *S) in the threat's box.
+            y: True classes (B,) long.
+            threat: What may be changed.
+            seed: Every random number comes from it, the attack's name, the restart and the example's id.
+            ids: The examples' numbers in their data set (B,); 0, 1, 2 ... if not given.
+            targets: Classes to be answered (B,) long, none of them the true one; any wrong class if not
+                given.
+            max_queries: How often the model may be asked about an example, the final check included; no limit
+                if not given.
+            certified: Examples (B,) bool that no allowed change can break: nothing is asked about them, and
+                they stay as they are.
+
+        Raises:
+            SettingError: If the threat is none that this attack serves, it cannot aim, or the budget is below
+                2.
+            DataError: If inputs lie outside the box, or labels, targets or ``certified`` do not fit.
+            ModelError: If the model does not give what the attack needs.
+        """
+        check_types(threat, x)
+        check_access(self.name, self.access, model)
+        self.check_supported(threat, targets, max_queries)
+        check_in_box(threat, x)
+        check_class_tensor("labels", y, x)
+        if targets is not None:
+            check_class_tensor("targets", targets, x)
+            if (targets == y).any():
+                row = int((targets == y).nonzero()[0])
+                raise DataError(f"example {row} has target {int(y[row])}, its own label; give a class that would be wrong")
+        if certified is not None and (certified.shape != y.shape or certified.dtype != torch.bool):
+            got = f"{tuple(certified.shape)} and {certified.dtype}"
+            raise DataError(f"certified of shape {got}; expected ({len(x)},) torch.bool, one per input")
+        x = x.detach().clone()
+        rng, goal, wrapped = example_rng(x, seed, ids).fold_in(self.name), Goal(y, targets), self.wrap_model(model)
+        search = Search(
+            wrapped, x, goal, threat, rng, name=self.name, minimum_norm=self.minimum_norm, max_queries=max_queries, certified=certified
+        )
+        self.run(search)
+        return search.outcome()
+
+    def check_supported(self, threat: Threat, targets: Tensor | None = None, max_queries: int | None = None) -> None:
+        """Refuse what this attack cannot do.
+
+        Raises:
+            SettingError: If so; the message names attacks that can.
+        """
+        kind = kind_of(threat.spec)
+        if kind not in self.supports:
+            raise SettingError(
+                f"{self.name} does not support the threat {threat.spec}; it supports {', '.join(self.supports)}. "
+                f"Attacks that support {kind}: {attacks_supporting(kind)}"
+            )
+        if targets is not None and not self.supports_targets:
+            raise SettingError(f"{self.name} is untargeted only; leave targets out, or use another attack")
+        if max_queries is not None and max_queries < 2:
+            raise SettingError(f"max_queries = {max_queries}; expected at least 2, one for the unchanged input and one for the final check")
+
+
+def check_access(name: str, needed: Access, model: Model) -> None:
+    """Refuse a model that says that it gives less than an attack needs.
+
+    Raises:
+        ModelError: If so; the message names attacks that can do with what there is.
+    """
+    given: Access = getattr(model, "access", "gradients")
+    if ACCESS.index(given) < ACCESS.index(needed):
+        able = [entry.name for entry in entries("attack").values() if ACCESS.index(access_of(entry.fact("access"))) <= ACCESS.index(given)]
+        raise ModelError(f"{name} needs {needed}, and the model gives {given} only. Attacks that can: {', '.join(able) or 'none'}")
+
+
+def check_class_tensor(what: str, y: Tensor, x: Tensor) -> None:
+    """Refuse classes that are not one integer an input.
+
+    Raises:
+        DataError: If so, or if they are no tensor.
+    """
+    if not isinstance(y, Tensor):
+        raise DataError(f"{what} in a {type(y).__name__}; expected a tensor ({len(x)},) of torch.int64: torch.as_tensor(y)")
+    if y.shape != x.shape[:1] or y.dtype != torch.long:
+        raise DataError(f"{what} of shape {tuple(y.shape)} and {y.dtype}; expected ({len(x)},) torch.int64, one class per input")
+
+
+def attacks_supporting(kind: str) -> str:
+    """The registered attacks that serve a kind of threat."""
+    return ", ".join(entry.name for entry in entries("attack").values() if kind in entry.fact("supports").split()) or "none yet"
+
+
+def access_of(fact: str) -> Access:
+    """An entry's fact as a kind of access; attacks of other packages that say nothing need gradients."""
+    return next((access for access in ACCESS if access == fact), "gradients")

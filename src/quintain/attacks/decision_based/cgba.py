@@ -1,0 +1,114 @@
+"""CGBA: along a half circle from the boundary towards its normal."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from quintain.attacks.base import Attack
+from quintain.attacks.decision_based.decision_boundary import DecisionBoundary, Path, check_queries, segment_path
+from quintain.attacks.search import Search
+from quintain.core.limits import at_least
+from quintain.models.protocol import Access
+from quintain.threats.broadcast import expand_rows
+from quintain.threats.rng import ExampleRNG
+
+
+@dataclass(frozen=True, slots=True)
+class CGBA(Attack):
+    r"""Bisection on half circles through the input and the boundary, from labels alone.
+
+    .. math:: z(\theta) = clip\big(x + \|\delta\| \cos\theta\, (\cos\theta\, v + \sin\theta\, u)\big), \quad \delta = z_t - x,\;
+        v = \delta / \|\delta\|
+
+    with :math:`u` the part of the normal, estimated by :math:`votes \sqrt t` labels, that is orthogonal to
+    :math:`v`: each angle is nearer to ``x`` than the last one, and where the boundary is flat the circle
+    meets it at its nearest point (Thales). Values that lie on the box and want out keep their change, and the
+    circle is drawn in the others: with the box in the way, that is what makes the nearest point the end. With
+    targets, a noise must meet the target class by itself.
+
+    Args:
+        queries: How often an example may be asked about, the unchanged input and the final check included.
+        initial_probes: Probes of the first round; round t has :math:`\sqrt t` times as many.
+        init_tries: Noises tried for a first broken point; without one an example counts as unbroken.
+        early_stop: Stop at the first change within the threat, and do not seek the smallest.
+
+    Raises:
+        SettingError: If a setting is out of its range.
+
+    Guarantee:
+        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
+        still be breakable.
+
+    Source: Reza, Rahmati, Wu, Dai, 2023, arXiv:2308.03163; the treatment of the box is ours.
+    """
+
+    name: ClassVar[str] = "cgba"
+    access: ClassVar[Access] = "labels"
+    supports: ClassVar[tuple[str, ...]] = ("l2",)
+    minimum_norm: ClassVar[bool] = True
+
+    queries: int = 10_000
+    initial_probes: int = 30
+    init_tries: int = 500
+    early_stop: bool = False
+
+    def __post_init__(self) -> None:
+        check_queries(self.queries)
+        at_least(1, initial_probes=self.initial_probes, init_tries=self.init_tries)
+
+    def run(self, search: Search) -> None:
+        """Circle until the questions are spent."""
+        if not len(search.active_rows):
+            return
+        boundary, threat = DecisionBoundary(search, self.queries, self.early_stop), search.threat
+        features = search.x[0].numel()
+        tolerance = features**-1.5
+        min_radius = 8 * torch.finfo(search.x.dtype).eps * max(abs(threat.low), abs(threat.high)) * math.sqrt(features)
+        rows, z = boundary.initial_points(search.active_rows, self.init_tries)
+        if len(rows):
+            z = boundary.binary_search(segment_path(z, search.x[rows]), rows, tolerance)
+        iteration = 0
+        while True:
+            active = boundary.queries_left(rows) > 1
+            rows, z = rows[active], z[active]
+            if not len(rows):
+                return
+            x = search.x[rows]
+            iteration += 1
+            radius = (threat.measure(z, x) / features).clamp(min=min_radius)
+            probes = min(10_000, int(self.initial_probes * math.sqrt(iteration)))
+            normal = boundary.estimate_normal(z, rows, radius, probes, search.rng.fold_in("votes", iteration), ExampleRNG.normal)
+            z = boundary.binary_search(half_circle_path(z, x, normal, boundary.box), rows, tolerance)
+
+
+def half_circle_path(z: Tensor, x: Tensor, normal: Tensor, box: tuple[float, float]) -> Path:
+    r"""The half circles from ``z`` at share 0 to ``x`` at share 1, in the plane of the change and the normal.
+
+    A value on a face of the box whose normal points out keeps its change, unless that is more than its share
+    :math:`l n_i` of the change along the normal, :math:`l = \langle \delta, n \rangle / \|n\|^2` over the
+    free values.
+    """
+    low, high = box
+    change, normal_flat = (z - x).flatten(1), normal.flatten(1)
+    flat = z.flatten(1)
+    stuck = ((flat <= low) & (normal_flat < 0)) | ((flat >= high) & (normal_flat > 0))
+    level = (change * normal_flat).masked_fill(stuck, 0).sum(1) / normal_flat.square().masked_fill(stuck, 0).sum(1)
+    stuck &= change.abs() <= level.nan_to_num(0.0)[:, None] * normal_flat.abs()
+    fixed = torch.where(stuck, change, 0)
+    free, normal_flat = change - fixed, normal_flat.masked_fill(stuck, 0)
+    radius = torch.linalg.vector_norm(free, dim=1, keepdim=True)
+    along = free / radius.clamp(min=torch.finfo(x.dtype).tiny)
+    across = normal_flat - (normal_flat * along).sum(1, keepdim=True) * along
+    across = across / torch.linalg.vector_norm(across, dim=1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
+
+    def path(t: Tensor, index: Tensor) -> Tensor:
+        angle = (t * (math.pi / 2))[:, None]
+        turned = angle.cos().to(x.dtype) * along[index] + angle.sin().to(x.dtype) * across[index]
+        moved = fixed[index] + angle.cos().to(x.dtype) * radius[index] * turned
+        point = (x[index] + moved.view_as(x[index])).clamp(low, high)
+        return torch.where(expand_rows(t == 0, x), z[index], torch.where(expand_rows(t == 1, x), x[index], point))
+
+    return path

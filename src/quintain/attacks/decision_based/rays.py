@@ -1,0 +1,103 @@
+"""RayS: the nearest of the rays to the corners of a cube, by flipping ever smaller blocks of signs."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from quintain.attacks.base import Attack
+from quintain.attacks.decision_based.decision_boundary import DecisionBoundary, Path, check_queries
+from quintain.attacks.search import Search
+from quintain.models.protocol import Access
+from quintain.threats.broadcast import expand_rows
+
+TOLERANCE = 1e-3  # of the radius: what a flip must gain, and to which its own radius is bisected
+
+
+@dataclass(frozen=True, slots=True)
+class RayS(Attack):
+    r"""The direction of signs along which the boundary is nearest, from labels alone.
+
+    .. math:: \min_{s \in \{-1, 1\}^d} \min\{r : f(clip(x + r s)) \text{ is broken}\}
+
+    The signs are flipped block by block: first all of them, then halves, quarters, down to single values,
+        again and again. A flip is
+    looked at only if it is broken just below the best radius so far, which is one question; then its radius
+    is bisected. An example that no single flip improves is done. Nothing is random.
+
+    Args:
+        queries: How often an example may be asked about, the unchanged input and the final check included.
+        early_stop: Stop at the first change within the threat, and do not seek the smallest.
+
+    Raises:
+        SettingError: If a setting is out of its range.
+
+    Guarantee:
+        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
+        still be breakable.
+
+    Source: Chen, Gu, 2020, arXiv:2006.12792.
+    """
+
+    name: ClassVar[str] = "rays"
+    access: ClassVar[Access] = "labels"
+    supports: ClassVar[tuple[str, ...]] = ("linf",)
+    minimum_norm: ClassVar[bool] = True
+
+    queries: int = 10_000
+    early_stop: bool = False
+
+    def __post_init__(self) -> None:
+        check_queries(self.queries)
+
+    def run(self, search: Search) -> None:
+        """Flip and bisect until nothing helps or the questions are spent."""
+        rows = search.active_rows
+        if not len(rows):
+            return
+        boundary = DecisionBoundary(search, self.queries, self.early_stop)
+        signs = torch.ones_like(search.x[rows]).flatten(1)
+        radius = torch.full((len(rows),), search.threat.high - search.threat.low, dtype=torch.float64, device=rows.device)
+        features = signs.shape[1]
+        block_count, improved = 0, torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
+        while len(rows):
+            for first, last in _block_edges(features, block_count):
+                active = boundary.queries_left(rows) > 0
+                rows, signs, radius, improved = rows[active], signs[active], radius[active], improved[active]
+                if not len(rows):
+                    return
+                flipped = signs.clone()
+                flipped[:, first:last] *= -1
+                x, everyone = search.x[rows], torch.arange(len(rows), device=rows.device)
+                radius_tried = torch.where(search.best_size[rows].isfinite(), (1 - TOLERANCE) * radius, radius)
+                hit = boundary.is_adversarial(ray_path(boundary, x, flipped, radius_tried)(torch.zeros_like(radius_tried), everyone), rows)
+                if not hit.any():
+                    continue
+                signs[hit], improved[hit] = flipped[hit], True
+                near = boundary.binary_search(ray_path(boundary, x[hit], flipped[hit], radius_tried[hit]), rows[hit], TOLERANCE)
+                radius[hit] = search.threat.measure(near, x[hit])
+            if block_count >= features:
+                rows, signs, radius, improved = rows[improved], signs[improved], radius[improved], improved[improved]
+                improved = torch.zeros_like(improved)
+            else:
+                block_count = min(2 * block_count, features) if block_count else 1
+
+
+def _block_edges(features: int, block_count: int) -> list[tuple[int, int]]:
+    """Where ``block_count`` blocks of nearly equal length begin and end; nothing to flip, once, for none."""
+    if not block_count:
+        return [(0, 0)]
+    edges = [features * index // block_count for index in range(block_count + 1)]
+    return list(pairwise(edges))
+
+
+def ray_path(boundary: DecisionBoundary, x: Tensor, signs: Tensor, radius: Tensor) -> Path:
+    """The way from the points at ``radius`` to ``x``."""
+
+    def path(t: Tensor, index: Tensor) -> Tensor:
+        origin = x[index]
+        return (origin + expand_rows(((1 - t) * radius[index]).to(x.dtype), x) * signs[index].view_as(origin)).clamp(*boundary.box)
+
+    return path

@@ -1,0 +1,43 @@
+"""The inner maximum of adversarial training: every example is pushed to the end, and nothing is counted."""
+
+import torch
+from torch import Tensor
+
+from quintain.attacks.outcome import Model
+from quintain.attacks.step_sizes import ascent_step, cosine_step_sizes
+from quintain.losses.cross_entropy import log_odds
+from quintain.threats.rng import example_rng
+from quintain.threats.threat import Threat
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def maximize_loss(
+    model: Model, x: Tensor, y: Tensor, threat: Threat, *, steps: int, rel_step_size: float, seed: int, ids: Tensor | None = None
+) -> Tensor:
+    """Points (B, *S) of the threat where the cross-entropy is about largest: the last iterate of projected gradient ascent.
+
+    Unlike ``PGD``, a broken example goes on, since training wants the worst point and not the first break;
+    the model's answer is not judged. No weight gets a gradient, and the model's mode is left as it is.
+
+    Args:
+        model: Gives logits (B, K); usually the net in training.
+        x: Inputs (B, *S) in the threat's box.
+        y: True classes (B,) long.
+        threat: What may be changed.
+        steps: Gradients per example.
+        rel_step_size: Length of the first step, as a share of the threat's ``eps``.
+        seed: Of the random starts; give each training step its own.
+        ids: The examples' numbers in their data set (B,); 0, 1, 2 ... if not given.
+
+    Source: Madry et al., 2018, arXiv:1706.06083.
+    """
+    x = x.detach().clone()
+    cache = threat.projection_cache(x)
+    z = threat.sample(x, example_rng(x, seed, ids).fold_in("ascent"), cache)
+    for step_size in cosine_step_sizes(threat.eps, steps, rel_step_size):
+        with torch.enable_grad():
+            z.requires_grad_()
+            (gradient,) = torch.autograd.grad(log_odds(model(z), y).sum(), z)
+        z = ascent_step(threat, step_size, z.detach(), gradient, x, cache)
+    return z

@@ -1,0 +1,128 @@
+"""The registered attacks that seek the smallest change."""
+
+from quintain.attacks.guarantees import MINIMUM_NORM
+from quintain.core.registry import Entry
+
+CATALOGUE: tuple[Entry, ...] = (
+    Entry(
+        "attack",
+        "ddn",
+        "quintain.attacks.minimum_norm.ddn:DDN",
+        "gradient ascent on a sphere that shrinks after a break and grows after none",
+        guarantee=MINIMUM_NORM,
+        facts=(
+            ("supports", "l2"),
+            ("access", "gradients"),
+            ("finds", "minimum-norm"),
+            ("optimality_gap", "0.01"),
+            ("test_settings", "steps=20"),
+        ),
+    ),
+    Entry(
+        "attack",
+        "deepfool",
+        "quintain.attacks.minimum_norm.deepfool:DeepFool",
+        "from one linearised boundary to the next until the answer turns: fast, rough",
+        guarantee=MINIMUM_NORM,
+        facts=(
+            ("supports", "linf l2"),
+            ("access", "gradients"),
+            ("finds", "minimum-norm"),
+            ("optimality_gap", "0.01"),
+            ("test_settings", "steps=20"),
+        ),
+    ),
+    Entry(
+        "attack",
+        "fab",
+        "quintain.attacks.minimum_norm.fab:FAB",
+        "along the boundary, biased towards the clean point, guided by each rival class",
+        guarantee=MINIMUM_NORM,
+        facts=(
+            ("supports", "linf l2 l1"),
+            ("access", "gradients"),
+            ("finds", "minimum-norm"),
+            ("optimality_gap", "0.01"),
+            ("test_settings", "steps=10 target_classes=3"),
+        ),
+    ),
+    Entry(
+        "attack",
+        "superdeepfool",
+        "quintain.attacks.minimum_norm.superdeepfool:SuperDeepFool",
+        "DeepFool, turned back onto the boundary's normal: near the smallest L2 change at few gradients",
+        guarantee=MINIMUM_NORM,
+        facts=(
+            ("supports", "l2"),
+            ("access", "gradients"),
+            ("finds", "minimum-norm"),
+            ("optimality_gap", "0.01"),
+            ("test_settings", "steps=20"),
+        ),
+    ),
+    Entry(
+        "attack",
+        "fmn",
+        "quintain.attacks.minimum_norm.fmn:FMN",
+        "gradient steps inside a radius that follows the smallest break, from a break that signed steps reach",
+        guarantee=MINIMUM_NORM,
+        facts=(
+            ("supports", "linf l2 l1 l0"),
+            ("access", "gradients"),
+            ("finds", "minimum-norm"),
+            ("optimality_gap", "0.01"),
+            ("optimality_gap:l0", "0"),
+            ("test_settings", "steps=20"),
+        ),
+    ),
+    Entry(
+        "attack",
+        "carlini-wagner",
+        "quintain.attacks.minimum_norm.carlini_wagner:CarliniWagner",
+        "Adam on the change and what the margin lacks, in unbounded variables; a constant (L2) or cube (Linf) bisected",
+        guarantee=MINIMUM_NORM,
+        facts=(
+            ("supports", "linf l2"),
+            ("access", "gradients"),
+            ("finds", "minimum-norm"),
+            ("optimality_gap", "0.01"),
+            ("test_settings", "binary_search_steps=3 steps=15"),
+        ),
+    ),
+    Entry(
+        "attack",
+        "ead",
+        "quintain.attacks.minimum_norm.ead:EAD",
+        "shrinking gradient steps with momentum on summed and squared change: few pixels move",
+        guarantee=MINIMUM_NORM,
+        facts=(
+            ("supports", "l1"),
+            ("access", "gradients"),
+            ("finds", "minimum-norm"),
+            ("optimality_gap", "0.01"),
+            ("test_settings", "binary_search_steps=3 steps=15"),
+        ),
+    ),
+    Entry(
+        "attack",
+        "sigma-zero",
+        "quintain.attacks.minimum_norm.sigma_zero:SigmaZero",
+        "descent on a smooth count of changed pixels, small changes cut to zero: the strongest L0",
+        guarantee=MINIMUM_NORM,
+        facts=(
+            ("supports", "l0"),
+            ("access", "gradients"),
+            ("finds", "minimum-norm"),
+            ("optimality_gap", "0"),
+            ("test_settings", "steps=20"),
+        ),
+    ),
+    Entry(
+        "attack",
+        "jsma",
+        "quintain.attacks.minimum_norm.jsma:JSMA",
+        "two more pixels a step, each to the corner where it helps: cheap, rough on robust models",
+        guarantee=MINIMUM_NORM,
+        facts=(("supports", "l0"), ("access", "gradients"), ("finds", "minimum-norm"), ("optimality_gap", "0")),
+    ),
+)

@@ -1,0 +1,123 @@
+"""DeepFool: from one linearised boundary to the next, until the other side is reached."""
+
+from dataclasses import dataclass
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor
+
+from quintain.attacks.ascent_loop import select_rows
+from quintain.attacks.base import Attack
+from quintain.attacks.minimum_norm.hyperplane import ORDER, Norm, project_onto_hyperplane
+from quintain.attacks.minimum_norm.refinement import bisect_to_boundary
+from quintain.attacks.search import Evaluation, Search
+from quintain.core.errors import SettingError
+from quintain.core.limits import at_least
+from quintain.core.tokens import kind_of
+from quintain.threats.rounding import representable_box
+
+
+@dataclass(frozen=True, slots=True)
+class DeepFool(Attack):
+    r"""Move onto the nearest of the linearised boundaries, again and again, until the answer is a break; then bisect.
+
+    .. math:: z' = clip\big(x + (1 + o) (z + d_k(z) - x)\big), \quad k = \arg\min_k \|d_k(z)\|
+
+    with :math:`d_k(z)` the smallest change inside the box that closes the linearised lead of the true class
+    over class k, and :math:`o` the overshoot. Where targets are given, the lead of the target over the best
+    other class is the only one.
+
+    Args:
+        steps: Moves per example.
+        candidates: Among how many classes, those with the largest logits at z, the nearest boundary is
+            sought: each costs an answer and a gradient a move. Once z breaks, one was enough.
+        overshoot: How far beyond the boundary a move goes, as a share of the whole change.
+
+    Raises:
+        SettingError: If a count is not positive, or the overshoot is negative.
+
+    Guarantee:
+        What it calls broken is inside the threat and was answered wrongly twice; no smaller change is ruled
+        out.
+
+    Source: Moosavi-Dezfooli, Fawzi, Frossard, 2016, arXiv:1511.04599.
+    """
+
+    name: ClassVar[str] = "deepfool"
+    minimum_norm: ClassVar[bool] = True
+
+    steps: int = 50
+    candidates: int = 10
+    overshoot: float = 2e-4
+
+    def __post_init__(self) -> None:
+        check_deepfool(self.steps, self.candidates, self.overshoot)
+
+    def run(self, search: Search) -> None:
+        """Move until broken, or until nothing moves any more; then bisect."""
+        rows, z = search.active_rows, search.x[search.active_rows]
+        for _ in range(self.steps):
+            if not len(rows):
+                break
+            out = search.value_and_grad(z, rows, search.goal.margin)
+            active = search.is_active(rows) & search.best_size[rows].isinf()
+            rows, z, out = rows[active], z[active], select_rows(out, active)
+            moved = step_past_nearest_boundary(search, z, rows, out, self.candidates, self.overshoot)
+            moving = (moved != z).flatten(1).any(1) & search.is_active(rows)
+            rows, z = rows[moving], moved[moving]
+        if len(rows):
+            search.query(z, rows)
+        bisect_to_boundary(search, search.active_rows)
+
+
+def check_deepfool(steps: int, candidates: int, overshoot: float) -> None:
+    """Refuse settings of DeepFool and its kin that make no sense.
+
+    Raises:
+        SettingError: If a count is not positive, or the overshoot is negative or not finite.
+    """
+    at_least(1, steps=steps, candidates=candidates)
+    if not 0 <= overshoot < torch.inf:
+        raise SettingError(f"overshoot = {overshoot}; expected a share of the change, such as 2e-4")
+
+
+def step_past_nearest_boundary(search: Search, z: Tensor, rows: Tensor, out: Evaluation, candidates: int, overshoot: float) -> Tensor:
+    """Points just beyond the nearest of the boundaries that are linearised at unbroken ``z`` (n, *S); ``out`` is the margin's there.
+
+    Where the budget ends, fewer boundaries are looked at, so that one question is left for the move.
+    """
+    flat = z.flatten(1)
+    change, distance = _step_to_boundary(search, flat, out)
+    for target_class in _other_candidates(search, rows, out, candidates):
+        able = search.is_active(rows, queries=2)
+        if not able.any():
+            break
+        lead = search.goal.toward_class(search.goal.y.index_copy(0, rows, target_class))
+        other, far = _step_to_boundary(search, flat[able], search.value_and_grad(z[able], rows[able], lead))
+        nearer = far < distance[able]
+        nearer_rows = able.nonzero().squeeze(1)[nearer]
+        change[nearer_rows], distance[nearer_rows] = other[nearer], far[nearer]
+    origin = search.x[rows].flatten(1)
+    return clamp_to_box(search, torch.lerp(origin, flat + change, 1 + overshoot), z)
+
+
+def clamp_to_box(search: Search, point: Tensor, like: Tensor) -> Tensor:
+    """Flat points (n, F) as points of the box, in the shape and dtype of ``like``."""
+    return point.to(like.dtype).clamp_(*representable_box(search.threat.low, search.threat.high, like.dtype)).view_as(like)
+
+
+def _other_candidates(search: Search, rows: Tensor, out: Evaluation, candidates: int) -> tuple[Tensor, ...]:
+    """The wrong classes (n,) after the best, best first; none where there is a target."""
+    if search.goal.targets is not None:
+        return ()
+    wrong = out.logits.scatter(1, search.goal.y[rows].unsqueeze(1), -torch.inf)
+    return wrong.topk(min(candidates, wrong.shape[1] - 1), dim=1).indices.unbind(1)[1:]
+
+
+def _step_to_boundary(search: Search, z: Tensor, out: Evaluation) -> tuple[Tensor, Tensor]:
+    """The smallest change (n, F) of z onto a linearised boundary, and its size (n,): infinite where the box ends before it."""
+    norm = cast(Norm, kind_of(search.threat.spec))
+    gradient = out.gradient.flatten(1).nan_to_num(0.0, 0.0, 0.0)
+    change = project_onto_hyperplane(norm, z, gradient, -out.loss_values, search.threat.low, search.threat.high)
+    there = (change * gradient).sum(1) >= -out.loss_values * (1 - 1e-3)
+    return change, torch.linalg.vector_norm(change, ORDER[norm], dim=1).where(there, torch.inf)

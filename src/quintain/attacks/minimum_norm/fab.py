@@ -1,0 +1,141 @@
+"""The fast adaptive boundary attack."""
+
+from dataclasses import dataclass
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor
+
+from quintain.attacks.ascent_loop import select_rows
+from quintain.attacks.base import Attack
+from quintain.attacks.goal import Loss
+from quintain.attacks.minimum_norm.hyperplane import ORDER, Norm, project_onto_hyperplane
+from quintain.attacks.minimum_norm.refinement import bisect_to_boundary
+from quintain.attacks.search import Evaluation, Search
+from quintain.core.limits import at_least
+from quintain.core.tokens import kind_of
+from quintain.threats.rng import ExampleRNG
+from quintain.threats.rounding import representable_box
+
+ALPHA_MAX = 0.1
+"""The most that an iterate is pulled towards the clean point's own projection."""
+
+ETA = 1.05
+"""How far beyond the linearised boundary a step goes."""
+
+BETA = 0.9
+"""Where, on the segment from the clean point, the search goes on after a break."""
+
+FIRST_BISECTIONS = 6
+"""How often the first break of each walk is bisected: it may lie far behind the boundary, and a retreat alone is slow."""
+
+
+@dataclass(frozen=True, slots=True)
+class FAB(Attack):
+    r"""Walk along a boundary, always biased towards the clean point, and step back towards it after every break.
+
+    .. math::
+        z' = clip\big((1 - a)(z + \eta\, d(z)) + a (x + \eta\, d(x))\big), \quad
+        a = \min\Big(\frac{\|d(z)\|}{\|d(z)\| + \|d(x)\|}, 0.1\Big)
+
+    with :math:`d(u)` the smallest change, inside the box, of u onto the hyperplane on which the linearised
+    lead of a rival class over the true one is zero, and :math:`\eta = 1.05`. After a break z is first moved
+    to :math:`x + 0.9 (z - x)`, and its lead is read off the same linearisation: a step costs one answer and
+    one gradient. The first break of each walk is bisected first. The rivals are guides: any wrong class is a
+    break. Where targets are given, the lead of the target over the best other class is the only guide.
+
+    Args:
+        steps: Gradients per example, guide and restart.
+        target_classes: How many rivals to follow, those with the largest clean logits first; at most the
+            number of wrong classes.
+        restarts: How often; the first starts from the clean point, the others from random points.
+        early_stop: Stop an example at its first break of at most the threat's ``eps``.
+
+    Raises:
+        SettingError: If a count is not positive.
+
+    Guarantee:
+        What it calls broken is inside the threat and was answered wrongly twice; no smaller change is ruled
+        out.
+
+    Source: Croce, Hein, 2020, arXiv:1907.02044.
+    """
+
+    name: ClassVar[str] = "fab"
+    supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
+    minimum_norm: ClassVar[bool] = True
+
+    steps: int = 100
+    target_classes: int = 9
+    restarts: int = 1
+    early_stop: bool = False
+
+    def __post_init__(self) -> None:
+        at_least(1, steps=self.steps, target_classes=self.target_classes, restarts=self.restarts)
+
+    def run(self, search: Search) -> None:
+        """Follow every guide, then bisect."""
+        for restart in range(self.restarts):
+            for index, loss in enumerate(_losses_by_target_class(search, self.target_classes)):
+                rows = self._active_rows(search)
+                start_points = (
+                    search.x[rows] if restart == 0 else _random_start(search, rows, search.rng.fold_in(restart, index).select(rows))
+                )
+                self._attack_class(search, loss, rows, start_points)
+        bisect_to_boundary(search, self._active_rows(search))
+
+    def _active_rows(self, search: Search) -> Tensor:
+        """The examples that are still worth a question (n,)."""
+        rows = search.active_rows
+        return rows[self._is_active(search, rows)]
+
+    def _is_active(self, search: Search, rows: Tensor) -> Tensor:
+        """Which of ``rows`` they are (n,) bool."""
+        return search.is_active(rows) & ~(search.success[rows] & self.early_stop)
+
+    def _attack_class(self, search: Search, loss: Loss, rows: Tensor, z: Tensor) -> None:
+        clean, crossed = search.x[rows], torch.zeros_like(rows, dtype=torch.bool)
+        for _ in range(self.steps):
+            rows, clean, z, crossed = select_rows((rows, clean, z, crossed), self._is_active(search, rows))
+            if not len(rows):
+                return
+            out = search.value_and_grad(z, rows, loss)
+            adversarial = search.goal.is_adversarial(out.logits, rows)
+            z, first = _step(search, z, clean, out, adversarial), adversarial & ~crossed
+            if first.any():
+                bisect_to_boundary(search, rows[first], FIRST_BISECTIONS)
+                z[first] = torch.lerp(clean[first], search.best[rows[first]], BETA)
+            crossed = crossed | adversarial
+        rows, z = select_rows((rows, z), self._is_active(search, rows))
+        if len(rows):
+            search.query(z, rows)
+
+
+def _losses_by_target_class(search: Search, target_classes: int) -> list[Loss]:
+    """What the steps linearise: the lead of each rival, or of the target."""
+    if search.goal.targets is not None:
+        return [search.goal.margin]
+    classes = search.top_wrong_classes(torch.arange(len(search.x), device=search.x.device), target_classes)
+    return [search.goal.toward_class(target_class) for target_class in classes.unbind(1)]
+
+
+def _random_start(search: Search, rows: Tensor, rng: ExampleRNG) -> Tensor:
+    """Random points, within half of the smallest change known and half of the threat."""
+    clean, threat = search.x[rows], search.threat
+    share = (search.best_size[rows] / max(threat.eps, torch.finfo(torch.float64).tiny)).clamp(max=1) / 2
+    return torch.lerp(clean, threat.sample(clean, rng), share.to(clean.dtype).view(-1, *[1] * (clean.dim() - 1)))
+
+
+def _step(search: Search, z: Tensor, clean: Tensor, out: Evaluation, adversarial: Tensor) -> Tensor:
+    """The next points, from what the model says at ``z`` (n, *S)."""
+    threat = search.threat
+    norm = cast(Norm, kind_of(threat.spec))
+    here, origin, gradient = z.flatten(1), clean.flatten(1), out.gradient.flatten(1).nan_to_num(0.0, 0.0, 0.0)
+    base = torch.where(adversarial.unsqueeze(1), torch.lerp(origin, here, BETA), here)
+    ends = torch.cat((base, origin))
+    leads = out.loss_values.repeat(2) + ((ends - here.repeat(2, 1)) * gradient.repeat(2, 1)).sum(1)
+    changes = project_onto_hyperplane(norm, ends, gradient.repeat(2, 1), -leads, threat.low, threat.high)
+    length, longest = torch.linalg.vector_norm(changes, ORDER[norm], dim=1, keepdim=True).chunk(2)
+    bias = torch.where(length > 0, length / (length + longest), 1).clamp_(max=ALPHA_MAX)
+    own, home = (ends + ETA * changes).chunk(2)
+    return torch.lerp(own, home, bias).to(z.dtype).clamp_(*representable_box(threat.low, threat.high, z.dtype)).view_as(z)

@@ -1,0 +1,84 @@
+"""Projections onto ball and box where every example has its own radius, and the norms that go with them."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from quintain.attacks.minimum_norm.refinement import sum_channels
+from quintain.core.tokens import kind_of
+from quintain.threats.broadcast import expand_pixels, expand_rows, top_k_mask
+from quintain.threats.piecewise_linear import l1_threshold, l2_scale
+from quintain.threats.rounding import representable_box
+from quintain.threats.threat import Threat
+
+SizeProjection = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""The nearest changes (n, *S) to given ones, from (changes, their caps (n, *S), radii (n,)): non-negative, as both are sizes."""
+
+
+def project_to_radius(threat: Threat, z: Tensor, x: Tensor, radius: Tensor) -> Tensor:
+    r"""The nearest points (n, *S) of box and balls with a radius (n,) for each example: exact, and not one set after the other.
+
+    .. math:: \arg\min_p \|p - z\|_2 \;\text{ with }\; \|p - x\| \le r, \; low \le p \le high
+
+    Every change keeps its sign, so this is a problem of sizes :math:`0 \le u_i \le cap_i`, cap being the room
+    to the box on that side.
+
+    Args:
+        threat: Its kind (``linf``, ``l2``, ``l1`` or ``l0``) and its box; its ``eps`` is not looked at.
+        z: Points to project (n, *S).
+        x: Clean inputs (n, *S).
+        radius: In the units of the threat (n,), not negative; infinite is allowed.
+    """
+    change = z - x
+    low, high = representable_box(threat.low, threat.high, x.dtype)
+    cap = torch.where(change > 0, high - x, x - low)
+    size = PROJECTIONS[kind_of(threat.spec)](change.abs(), cap, radius.to(x.dtype))
+    return (x + change.sign() * size).clamp(low, high)
+
+
+def change_norm(threat: Threat, change: Tensor) -> Tensor:
+    """The size of each change (n, *S), in the threat's norm: (n,)."""
+    kind, flat = kind_of(threat.spec), change.flatten(1)
+    if kind == "l0":
+        return (sum_channels(change.abs()) > 0).sum(1).to(change.dtype)
+    return torch.linalg.vector_norm(flat, ord={"linf": torch.inf, "l2": 2.0, "l1": 1.0}[kind], dim=1)
+
+
+def dual_norm(threat: Threat, gradient: Tensor) -> Tensor:
+    """The most that a linear function rises per unit of change, without the box: the dual norm of its gradient (n,)."""
+    return torch.linalg.vector_norm(gradient.flatten(1), ord={"linf": 1.0, "l2": 2.0, "l1": torch.inf}[kind_of(threat.spec)], dim=1)
+
+
+def _linf(size: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
+    return torch.minimum(torch.minimum(size, cap), expand_rows(radius, size))
+
+
+def _l2(size: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
+    flat, caps = size.flatten(1), cap.flatten(1)
+    return torch.minimum(l2_scale(flat, caps, radius[:, None]) * flat, caps).view_as(size)
+
+
+def _l1(size: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
+    flat, caps = size.flatten(1), cap.flatten(1)
+    return torch.minimum((flat - l1_threshold(flat, caps, radius[:, None])).clamp(min=0), caps).view_as(size)
+
+
+def _l0(size: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
+    """The pixels that come nearest by being changed: a change of u that the box cuts at c saves u^2 - (u - c)^2."""
+    cut = torch.minimum(size, cap)
+    saved = sum_channels(cut * (2 * size - cut))
+    return cut * expand_pixels(top_k_mask(saved, radius), cut)
+
+
+PROJECTIONS: dict[str, SizeProjection] = {"linf": _linf, "l2": _l2, "l1": _l1, "l0": _l0}
+
+
+def safe_divisor(values: Tensor) -> Tensor:
+    """The same non-negative values, with 1 for 0."""
+    return torch.where(values > 0, values, 1)
+
+
+def safe_l2_norm(gradient: Tensor) -> Tensor:
+    """The length of each gradient (n,), in L2, and 1 where it is zero."""
+    return safe_divisor(torch.linalg.vector_norm(gradient.flatten(1), dim=1))

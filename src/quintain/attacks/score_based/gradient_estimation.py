@@ -1,0 +1,113 @@
+"""Gradient ascent without gradients: each step follows the slope that pairs of probes round the current point tell."""
+
+import math
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from quintain.attacks.ascent_loop import select_rows
+from quintain.attacks.counted_model import MAX_BATCH
+from quintain.attacks.goal import Loss
+from quintain.attacks.search import Search
+from quintain.core.errors import SettingError
+from quintain.threats.rng import ExampleRNG
+from quintain.threats.threat import ProjectionCache
+
+State = TypeVar("State", bound=tuple[Tensor, ...])
+"""What a rule remembers of each example; the first of its tensors holds the current points."""
+
+EstimateUpdate = Callable[[float, State, Tensor, Tensor, ProjectionCache], State]
+"""The next state from (share of the steps that are done, state, estimated gradient, clean inputs, the threat's room)."""
+
+Noise = Callable[[ExampleRNG, Tensor], Tensor]
+"""Random directions of the shape of a tensor, each example's from its own stream."""
+
+
+def ascend_estimated_gradient(
+    search: Search,
+    *,
+    state: Callable[[Tensor], State],
+    update: EstimateUpdate[State],
+    noise: Noise,
+    queries: int,
+    pairs: int,
+    sigma: float,
+    loss: Loss,
+) -> None:
+    """Ascend on the examples still standing, from their clean points; who is done costs nothing more.
+
+    A step costs ``2 * pairs`` probes and one question at the new point, which is judged; where not even one
+    step can be paid, it takes fewer probes.
+
+    Args:
+        search: Asks, judges and keeps.
+        state: The first state from clean inputs (n, *S).
+        update: Gives the next state; its points must be allowed.
+        noise: The directions of the probes.
+        queries: How often an example is asked about, at most.
+        pairs: Pairs of probes a step.
+        sigma: How far a probe goes along its direction, in the units of the data.
+        loss: What is ascended.
+    """
+    rows = search.active_rows
+    if not len(rows):
+        return
+    queries = min(queries, int(search.model.queries_left(rows).amax()) - 1)
+    pairs = min(pairs, (queries - 1) // 2)
+    if not pairs:
+        return
+    steps = queries // (2 * pairs + 1)
+    clean = search.x[rows]
+    cache, current = search.threat.projection_cache(clean), state(clean)
+    for step in range(steps):
+        active = search.is_active(rows, 2 * pairs + 1)
+        if not active.all():
+            rows, clean, current = rows[active], clean[active], select_rows(current, active)
+            cache = tuple(part[active] for part in cache)
+            if not len(rows):
+                return
+        gradient = estimate_gradient(search, current[0], rows, search.rng.fold_in(step), noise, pairs, sigma, loss)
+        current = update(step / steps, current, gradient, clean, cache)
+        search.query(current[0], rows)
+
+
+def estimate_gradient(
+    search: Search, z: Tensor, rows: Tensor, rng: ExampleRNG, noise: Noise, pairs: int, sigma: float, loss: Loss
+) -> Tensor:
+    r"""The loss' gradient (n, *S) at the current points, as m antithetic pairs of probes tell it.
+
+    .. math:: \hat g = \frac{1}{2 \sigma m} \sum_{i=1}^{m} u_i \big(\ell(f(z + \sigma u_i)) - \ell(f(z - \sigma u_i))\big)
+
+    The probes are kept in the box, and are no candidates.
+    """
+    found = [z[:0]]
+    for here, chunk_rows in zip(*(part.split(max(1, MAX_BATCH // (2 * pairs))) for part in (z, rows)), strict=True):
+        directions = noise(rng.select(chunk_rows), here.new_empty(len(here), pairs, *here.shape[1:]))
+        offsets = sigma * directions
+        probes = torch.cat((here[:, None] + offsets, here[:, None] - offsets), 1).clamp(search.threat.low, search.threat.high)
+        everyone = chunk_rows.repeat_interleave(2 * pairs)
+        up, down = loss(search.probe(probes.flatten(0, 1), everyone), everyone).view(len(here), 2, pairs).unbind(1)
+        weight = ((up - down) / (2 * sigma * pairs)).to(here.dtype)
+        found.append((weight[..., None] * directions.flatten(2)).sum(1).view_as(here))
+    return torch.cat(found)
+
+
+def cosine_decay(progress: float) -> float:
+    """A factor that falls from 1 to nearly 0 along a cosine."""
+    return (1 + math.cos(math.pi * progress)) / 2
+
+
+def check_probe_settings(queries: int, pairs: int, sigma: float, rel_step_size: float) -> None:
+    """Refuse settings out of range.
+
+    Raises:
+        SettingError: If one is.
+    """
+    for name, count, least in (("questions", queries, 3), ("pairs", pairs, 1)):
+        if count < least:
+            raise SettingError(f"{name} = {count}; expected at least {least}")
+    for name, value in (("sigma", sigma), ("rel_step_size", rel_step_size)):
+        if not 0 < value < math.inf:
+            raise SettingError(f"{name} = {value}; expected a positive finite number")

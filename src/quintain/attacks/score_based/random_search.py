@@ -1,0 +1,77 @@
+"""Random search: what guessing finds, and what small changes of the best guess add."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from quintain.attacks.base import Attack
+from quintain.attacks.search import Search
+from quintain.core.errors import SettingError
+from quintain.models.protocol import Access
+from quintain.threats.rng import ExampleRNG
+from quintain.threats.threat import Threat
+
+
+@dataclass(frozen=True, slots=True)
+class RandomSearch(Attack):
+    r"""The worst of random points of the threat; then changes of the best one, ever smaller, kept where they raise the margin.
+
+    .. math:: z^{(k)} \sim \text{threat}; \qquad z' = \Pi_x\big(z + r_t\, m \odot u\big), \quad m \in \{0, 1\}^P,\; u \in [-1, 1]^P
+
+    Each mask :math:`m` keeps a random share of the coordinates where they are, and :math:`r_t` falls from
+    ``eps`` to nearly 0.
+
+    Args:
+        samples: Random points an example.
+        steps: Changes of the best one.
+
+    Raises:
+        SettingError: If a number is negative, or both are 0.
+
+    It needs no gradient and no smoothness: what a gradient attack misses and this finds is a sign of masking.
+
+    Guarantee:
+        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
+        still be breakable.
+
+    Source: random points as a test, Athalye et al., 2018, arXiv:1802.00420; Engstrom et al., 2019,
+        arXiv:1712.02779.
+    """
+
+    name: ClassVar[str] = "random-search"
+    access: ClassVar[Access] = "scores"
+    supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "patch", "light", "spatial", "color", "negative", "compose")
+
+    samples: int = 100
+    steps: int = 200
+
+    def __post_init__(self) -> None:
+        if min(self.samples, self.steps) < 0 or not self.samples + self.steps:
+            raise SettingError(f"samples = {self.samples}, steps = {self.steps}; expected numbers of at least 0, one of them positive")
+
+    def run(self, search: Search) -> None:
+        """Guess, then refine."""
+        threat, rng = search.threat, search.rng
+        for iteration in range(self.samples + self.steps):
+            rows = search.active_rows
+            if not len(rows):
+                return
+            clean, best, row_rng = search.x[rows], search.best[rows], rng.select(rows)
+            guess = (
+                self._perturb_best(iteration, best, clean, row_rng, threat)
+                if iteration >= self.samples
+                else threat.sample(clean, row_rng.fold_in(iteration))
+            )
+            new = (guess != best).flatten(1).any(1)
+            if new.any():
+                search.query(guess[new], rows[new])
+
+    def _perturb_best(self, iteration: int, best: Tensor, clean: Tensor, rng: ExampleRNG, threat: Threat) -> Tensor:
+        """Allowed points (n, ...) near the best ones."""
+        flat = best.flatten(1)
+        uniforms = rng.fold_in(iteration).uniform(flat.new_empty(len(flat), 2 * flat.shape[1] + 1))
+        share, keys, noise = uniforms.split((1, flat.shape[1], flat.shape[1]), 1)
+        moved = keys <= share.clamp(min=1 / flat.shape[1])
+        radius = threat.eps * (1 - (iteration - self.samples) / self.steps)
+        return threat.project((flat + radius * moved * (2 * noise - 1)).view_as(best), clean)

@@ -1,0 +1,57 @@
+"""Sparse-RS: random search over which pixels to change, with colours at the corners of the box."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from quintain.attacks.base import Attack
+from quintain.attacks.score_based._sparse_rs_areas import search_mask, search_patch
+from quintain.attacks.score_based._sparse_rs_pixels import search_pixels
+from quintain.attacks.search import Search
+from quintain.core.limits import at_least
+from quintain.models.protocol import Access
+from quintain.threats.mask import Mask
+from quintain.threats.patch import Patch
+
+
+@dataclass(frozen=True, slots=True)
+class SparseRS(Attack):
+    r"""Random search over a few pixels, a sticker or a frame, whose colours are corners of the box.
+
+    .. math:: z \leftarrow z' \text{ where } \ell(f(z')) > \ell(f(z))
+
+    In the ball of the number of changed pixels, ``z'`` gives a share of them back and takes as many others,
+    each with a colour that differs from the picture's. A sticker gets a window of another colour, or another
+    place; a shape gets windows of another colour. Without a target the loss is the margin, towards a target
+    the log odds. How much is changed at once falls with the share of the questions that are spent.
+
+    Args:
+        queries: How often the model is asked about an example; a broken example stops paying.
+
+    Raises:
+        SettingError: If it is not positive.
+
+    Guarantee:
+        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
+        still be breakable.
+
+    Source: Croce et al., 2022, arXiv:2006.12834.
+    """
+
+    name: ClassVar[str] = "sparse-rs"
+    access: ClassVar[Access] = "scores"
+    supports: ClassVar[tuple[str, ...]] = ("l0", "mask", "patch")
+
+    queries: int = 5000
+
+    def __post_init__(self) -> None:
+        at_least(1, queries=self.queries)
+
+    def run(self, search: Search) -> None:
+        """Search from one random start."""
+        threat = search.threat
+        if isinstance(threat, Patch):
+            search_patch(search, threat, self.queries)
+        elif isinstance(threat, Mask):
+            search_mask(search, threat, self.queries)
+        else:
+            search_pixels(search, self.queries)

@@ -1,0 +1,81 @@
+"""Every turn and shift of a grid."""
+
+from dataclasses import dataclass
+from itertools import product
+from typing import ClassVar
+
+from torch import Tensor
+
+from quintain.attacks.base import Attack
+from quintain.attacks.search import Search
+from quintain.core.errors import SettingError
+from quintain.models.protocol import Access
+from quintain.threats.spatial import Motion, Spatial
+from quintain.threats.threat import Threat
+
+
+@dataclass(frozen=True, slots=True)
+class SpatialSearch(Attack):
+    r"""Asks about every point of a grid of turns, shifts and sizes; the answer on the grid is exact, and stronger than a gradient's.
+
+    .. math:: \max_{(\varphi, t, s) \in \Phi \times T^2 \times S} m\big(f(x_{\varphi, t, s}), y\big)
+
+    The smallest motions come first, so that a break is the smallest of the grid.
+
+    Args:
+        shifts: Shifts along each axis, from one end of what is allowed to the other.
+        angles: Turns, from one end to the other.
+        sizes: Magnifications, from one end to the other.
+
+    Each counts only where the threat allows that motion; a flow stays 0.
+
+    Raises:
+        SettingError: If a number is below 2.
+
+    Guarantee:
+        What it calls broken is inside the threat and was answered wrongly twice; what it does not break is
+        answered rightly at every point of the grid, and may be breakable between them.
+
+    Source: Engstrom et al., 2019, arXiv:1712.02779.
+    """
+
+    name: ClassVar[str] = "spatial-search"
+    access: ClassVar[Access] = "scores"
+    supports: ClassVar[tuple[str, ...]] = ("spatial",)
+
+    shifts: int = 5
+    angles: int = 31
+    sizes: int = 3
+
+    def __post_init__(self) -> None:
+        if min(self.shifts, self.angles, self.sizes) < 2:
+            raise SettingError(f"shifts = {self.shifts}, angles = {self.angles}, sizes = {self.sizes}; expected at least 2 of each")
+
+    def check_supported(self, threat: Threat, targets: Tensor | None = None, max_queries: int | None = None) -> None:
+        """Refuse what this attack cannot do: other threats, and a flow alone."""
+        Attack.check_supported(self, threat, targets, max_queries)
+        if isinstance(threat, Spatial) and not (threat.rotate or threat.shift or threat.scale):
+            raise SettingError(f"{self.name} turns, shifts and magnifies, and {threat.spec} allows none of it; take pgd or random-search")
+
+    def run(self, search: Search) -> None:
+        """Ask about one motion after the other."""
+        threat = search.threat
+        assert isinstance(threat, Spatial)
+        for motion in self.grid(threat, search.x):
+            rows = search.active_rows
+            if not len(rows):
+                return
+            rotate, down, right, scale = motion.expand(len(rows), 4).unbind(1)
+            flow = search.x.new_zeros(len(rows), 2, *search.x.shape[2:]) if threat.flow else None
+            search.query(threat.pack(Motion(rotate, down, right, scale, flow)), rows)
+
+    def grid(self, threat: Spatial, like: Tensor) -> Tensor:
+        """The shares (n, 4) of turn, shift down and right, and growth to ask about, the smallest first; no motion is left out."""
+
+        def line(amount: float, count: int) -> tuple[float, ...]:
+            return tuple(2 * index / (count - 1) - 1 for index in range(count)) if amount else (0.0,)
+
+        shifts = line(threat.shift, self.shifts)
+        points = product(line(threat.rotate, self.angles), shifts, shifts, line(threat.scale, self.sizes))
+        ordered = sorted((point for point in points if any(point)), key=lambda point: max(map(abs, point)))
+        return like.new_tensor(ordered)

@@ -1,0 +1,96 @@
+"""Simultaneous perturbation: the sign of chance, twice, and Adam."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from quintain.attacks.base import Attack
+from quintain.attacks.score_based.gradient_estimation import ascend_estimated_gradient, check_probe_settings, cosine_decay
+from quintain.attacks.search import Search
+from quintain.models.protocol import Access
+from quintain.threats.broadcast import expand_rows
+from quintain.threats.l2 import L2
+from quintain.threats.rng import ExampleRNG
+from quintain.threats.threat import ProjectionCache
+
+MEMORY = (0.9, 0.999)
+"""Of Adam's running means of the gradient and of its square."""
+
+State = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Points, mean gradients, mean squares, and how many steps each example has made (n,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SPSA(Attack):
+    r"""Projected ascent with Adam along gradients that pairs of probes with random signs estimate.
+
+    .. math:: \hat g_t = \frac{1}{2 \sigma m} \sum_{i=1}^{m} u_i \big(\ell(f(z_t + \sigma u_i)) - \ell(f(z_t - \sigma u_i))\big),
+        \quad u_i \in \{-1, 1\}^d, \qquad z_{t+1} = \Pi_x\big(z_t + \alpha_t\, Adam(\hat g_t)\big)
+
+    with :math:`\alpha_t` falling from ``rel_step_size * eps`` a coordinate to nearly 0 (over :math:`\sqrt d`
+    where lengths are Euclidean).
+
+    Args:
+        queries: How often the model is asked about an example, at most; a broken example stops paying.
+        pairs: Pairs of probes a step.
+        sigma: How far a probe moves each coordinate, in the units of the data.
+        rel_step_size: Adam's first step, as a share of the threat's ``eps``.
+
+    Raises:
+        SettingError: If a number is out of range.
+
+    Guarantee:
+        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
+        still be breakable.
+
+    Source: Uesato et al., 2018, arXiv:1802.05666; Spall, 1992.
+    """
+
+    name: ClassVar[str] = "spsa"
+    access: ClassVar[Access] = "scores"
+
+    queries: int = 5000
+    pairs: int = 25
+    sigma: float = 0.01
+    rel_step_size: float = 0.3
+
+    def __post_init__(self) -> None:
+        check_probe_settings(self.queries, self.pairs, self.sigma, self.rel_step_size)
+
+    def run(self, search: Search) -> None:
+        """Estimate and step, from the clean point."""
+        threat = search.threat
+        l2_scale = math.sqrt(search.x[:1].numel() or 1) if isinstance(threat, L2) else 1.0
+
+        def update(progress: float, state: State, gradient: Tensor, clean: Tensor, cache: ProjectionCache) -> State:
+            z, mean, square, steps_done = state
+            gradient, steps_done = gradient.nan_to_num(0.0, 0.0, 0.0), steps_done + 1
+            mean, square = mean.lerp(gradient, 1 - MEMORY[0]), square.lerp(gradient.square(), 1 - MEMORY[1])
+            corrections = [expand_rows(1 - memory**steps_done, z) for memory in MEMORY]
+            step = (mean / corrections[0]) / ((square / corrections[1]).sqrt() + torch.finfo(z.dtype).tiny)
+            step_size = self.rel_step_size * threat.eps * cosine_decay(progress) / l2_scale
+            return threat.project(z + step_size * step, clean, cache), mean, square, steps_done
+
+        ascend_estimated_gradient(
+            search,
+            state=init,
+            update=update,
+            noise=signs,
+            queries=self.queries,
+            pairs=self.pairs,
+            sigma=self.sigma,
+            loss=search.goal.margin,
+        )
+
+
+def init(clean: Tensor) -> State:
+    """The clean points, and nothing remembered."""
+    return clean, torch.zeros_like(clean), torch.zeros_like(clean), clean.new_zeros(len(clean))
+
+
+def signs(rng: ExampleRNG, like: Tensor) -> Tensor:
+    """Random signs of the shape of a tensor."""
+    return torch.where(rng.uniform(like) < 0.5, -1.0, 1.0).to(like.dtype)

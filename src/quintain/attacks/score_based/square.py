@@ -1,0 +1,134 @@
+"""Square Attack: random windows of the image go to the edge of the ball, and stay where that helps."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from quintain.attacks.base import Attack
+from quintain.attacks.patience import check_patience
+from quintain.attacks.score_based._square_l2 import initial_tiles, propose_l2
+from quintain.attacks.score_based.random_search_loop import random_search_loop
+from quintain.attacks.score_based.windows import image_dims, random_extremes, square_schedule, stripes, window_pixels, window_shape
+from quintain.attacks.search import Search
+from quintain.core.errors import SettingError
+from quintain.core.limits import at_least
+from quintain.models.protocol import Access
+from quintain.threats.l2 import L2
+from quintain.threats.rng import ExampleRNG
+
+HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
+"""After which shares of the questions the window's share of the image is halved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Square(Attack):
+    r"""Random search on the margin over changes made of squares.
+
+    .. math:: z \leftarrow z' \text{ where } m(f(z')) > m(f(z)), \quad
+        z'_{c,i,j} = clip(x_{c,i,j} + \sigma_c \varepsilon) \text{ for } (i, j) \text{ in a random window}, z \text{ elsewhere}
+
+    in the ball of the largest change, from vertical stripes; signs that would change nothing are turned
+    round, so that no question is wasted. In the ball of Euclidean length the window gets a two-lobed bump,
+    and the length that another window had.
+
+    The window covers a share ``p_init`` of the image, halved after 0.1, 0.5, 2, 5, 10, 20, 40, 60 and 80 % of
+    the questions: the published schedule is for 10,000 questions, and is stretched to those that there are,
+    so that a short run ends with small windows too.
+
+    Args:
+        queries: How often the model is asked about an example, each start; a broken example stops paying.
+        p_init: Share of the image that the first windows cover.
+        restarts: How many starts.
+        patience: When an example is given up: where its margin would stay below 0 even if it rose
+            ``patience`` times as fast as on average so far; never if not given, as published. A random search
+            slows down much more than ascent does.
+
+    Raises:
+        SettingError: If a count or ``patience`` is not positive or ``p_init`` is not in (0, 1].
+
+    Guarantee:
+        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
+        still be breakable.
+
+    Source: Andriushchenko et al., 2020, arXiv:1912.00049.
+    """
+
+    name: ClassVar[str] = "square"
+    access: ClassVar[Access] = "scores"
+    supports: ClassVar[tuple[str, ...]] = ("linf", "l2")
+
+    queries: int = 5000
+    p_init: float = 0.8
+    restarts: int = 1
+    patience: float = math.inf
+
+    def __post_init__(self) -> None:
+        at_least(1, queries=self.queries, restarts=self.restarts)
+        check_patience(self.patience)
+        if not 0 < self.p_init <= 1:
+            raise SettingError(f"p_init = {self.p_init}; expected a share of the image in (0, 1], such as 0.8")
+
+    def run(self, search: Search) -> None:
+        """Search from each start."""
+        if not search.threat.eps:
+            return
+        search_once = self._in_l2 if isinstance(search.threat, L2) else self._in_linf
+        for restart in range(self.restarts):
+            search_once(search, search.rng.fold_in(restart))
+
+    def _in_linf(self, search: Search, rng: ExampleRNG) -> None:
+        rows = search.active_rows
+        low, high = search.threat.projection_cache(search.x[rows])
+
+        def propose(_: int, progress: float, state: tuple[Tensor], constants: tuple[Tensor, Tensor], uniforms: Tensor) -> tuple[Tensor]:
+            return (propose_linf(square_schedule(self.p_init, progress, HALVINGS), *state, *constants, uniforms),)
+
+        random_search_loop(
+            search,
+            rows=rows,
+            state=(stripes(low, high, rng.fold_in("start").select(rows)),),
+            constants=(low, high),
+            propose=propose,
+            uniforms_per_step=2 + image_dims(search.x.shape[1:])[0],
+            rng=rng,
+            queries=self.queries,
+            loss=search.goal.margin,
+            patience=self.patience,
+        )
+
+    def _in_l2(self, search: Search, rng: ExampleRNG) -> None:
+        rows, threat = search.active_rows, search.threat
+        clean = search.x[rows]
+
+        def propose(_: int, progress: float, state: tuple[Tensor], constants: tuple[Tensor], uniforms: Tensor) -> tuple[Tensor]:
+            return (propose_l2(threat, square_schedule(self.p_init, progress, HALVINGS), *state, *constants, uniforms),)
+
+        random_search_loop(
+            search,
+            rows=rows,
+            state=(initial_tiles(threat, clean, rng.fold_in("start").select(rows)),),
+            constants=(clean,),
+            propose=propose,
+            uniforms_per_step=5 + image_dims(search.x.shape[1:])[0],
+            rng=rng,
+            queries=self.queries,
+            loss=search.goal.margin,
+            patience=self.patience,
+        )
+
+
+def propose_linf(area_fraction: float, z: Tensor, low: Tensor, high: Tensor, uniforms: Tensor) -> Tensor:
+    """The next point (n, *S): a window at a random place, each channel of it at one end of its range, other than it was.
+
+    Args:
+        area_fraction: Of the image that the window covers.
+        z, low, high: Current points and the ends of their range (n, *S).
+        uniforms: Uniform in [0, 1] (n, 2 + C).
+    """
+    channels, height, width = image_dims(z.shape[1:])
+    window = window_pixels(uniforms[:, :2], *window_shape(area_fraction, height, width), height, width)[:, None].expand(-1, channels, -1)
+    old, least, most = (part.view(len(z), channels, -1).gather(2, window) for part in (z, low, high))
+    new = random_extremes(old, uniforms[:, 2:, None] < 0.5, least, most, (1, 2))
+    return z.view(len(z), channels, -1).scatter(2, window, new).view(z.shape)

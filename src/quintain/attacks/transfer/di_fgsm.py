@@ -1,0 +1,115 @@
+"""Gradients through random resizing, so that the change does not fit one model alone."""
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from quintain.attacks.ascent_loop import gradient_ascent
+from quintain.attacks.base import Attack
+from quintain.attacks.gradient.iterative_fgsm import check_images, check_iterative_fgsm, update_velocity
+from quintain.attacks.search import Evaluation, Search
+from quintain.attacks.step_sizes import ascent_step
+from quintain.core.errors import SettingError
+from quintain.threats.broadcast import where_rows
+from quintain.threats.rng import ExampleRNG
+from quintain.threats.threat import ProjectionCache
+from quintain.threats.warp import resample
+
+
+class DiverseState(NamedTuple):
+    """Next points ``z`` and the direction so far (n, C, H, W); four random numbers for each step (n, steps, 4)."""
+
+    z: Tensor
+    velocity: Tensor
+    uniforms: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class DIFGSM(Attack):
+    r"""``MIFGSM`` whose gradients are taken through a picture that was made smaller and laid on black at a random place.
+
+    .. math:: g_t = \nabla_z \ell\big(f(T(z_t; \omega_t)), y\big)
+
+    Each step draws, for each example on its own, whether to change its picture, to what size and where to put
+    it. What was answered to a changed picture is counted but not judged: only answers to the candidate itself
+    can break, and the last question is one of those.
+
+    Args:
+        steps: Gradients per example; a broken example stops paying.
+        rel_step_size: Length of a step, as a share of ``eps``.
+        decay: The share of the direction so far that is kept.
+        diversity_prob: How often a picture is changed.
+        resize_rate: The smallest side, as a share of the picture's; the published 299 of 330 pixels is about
+            0.9.
+
+    Raises:
+        SettingError: If a setting is out of range.
+        DataError: If the inputs are not pictures (B, C, H, W).
+
+    Guarantee:
+        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
+        still be breakable.
+
+    Source: Xie et al., 2019, arXiv:1803.06978.
+    """
+
+    name: ClassVar[str] = "di-fgsm"
+    supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "mask")
+
+    steps: int = 10
+    rel_step_size: float = 0.1
+    decay: float = 1.0
+    diversity_prob: float = 0.5
+    resize_rate: float = 0.9
+
+    def __post_init__(self) -> None:
+        check_iterative_fgsm(self.steps, self.rel_step_size, self.decay)
+        for name, value in (("diversity_prob", self.diversity_prob), ("resize_rate", self.resize_rate)):
+            if not 0 < value <= 1:
+                raise SettingError(f"{name} = {value}; expected a share above 0, at most 1")
+
+    def run(self, search: Search) -> None:
+        """Walk."""
+        threat = search.threat
+        check_images(self.name, search.x)
+
+        def init(clean: Tensor, rng: ExampleRNG, cache: ProjectionCache) -> DiverseState:  # noqa: ARG001
+            return DiverseState(clean, torch.zeros_like(clean), rng.uniform(clean.new_empty(len(clean), self.steps, 4)))
+
+        def input_transform(step: int, state: DiverseState, image: Tensor) -> Tensor:
+            uniforms = state.uniforms[:, step]
+            return where_rows(
+                uniforms[:, 0] < self.diversity_prob, resize_and_pad(image, uniforms[:, 1:], self.resize_rate, threat.low), image
+            )
+
+        def update(step: int, state: DiverseState, out: Evaluation, clean: Tensor, cache: ProjectionCache) -> DiverseState:  # noqa: ARG001
+            velocity = update_velocity(state.velocity, out.gradient, self.decay)
+            return DiverseState(
+                ascent_step(threat, self.rel_step_size * threat.eps, state.z, velocity, clean, cache), velocity, state.uniforms
+            )
+
+        loss = search.goal.log_odds
+        gradient_ascent(search, rng=search.rng, init=init, update=update, steps=self.steps, loss=loss, input_transform=input_transform)
+
+
+def resize_and_pad(image: Tensor, uniforms: Tensor, resize_rate: float, fill: float) -> Tensor:
+    """Each picture (n, C, H, W) made smaller by bilinear interpolation, and laid at a place of its own on a ground of one value.
+
+    Args:
+        image: The pictures.
+        uniforms: Three uniform numbers a picture (n, 3): for its size, its row and its column.
+        resize_rate: The smallest side, as a share; sides are whole pixels.
+        fill: The ground's value.
+    """
+    coordinates = []
+    for side, column in zip(image.shape[2:], (1, 2), strict=True):
+        shortest = -(-side * resize_rate // 1)
+        new_side = shortest + (uniforms[:, 0] * (side - shortest + 1)).floor().clamp(max=side - shortest)
+        first = (uniforms[:, column] * (side - new_side + 1)).floor().minimum(side - new_side)
+        pixel = torch.arange(side, dtype=image.dtype, device=image.device) - first[:, None]
+        coordinates.append((pixel + 0.5) * (side / new_side)[:, None] - 0.5)
+    rows, columns = coordinates
+    count, height, width = len(image), *image.shape[2:]
+    return resample(image, rows[:, :, None].expand(count, height, width), columns[:, None].expand(count, height, width), fill)

@@ -1,0 +1,101 @@
+"""From a finished sticker to a sheet of paper: PNG or PDF, in centimetres."""
+
+import io
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+from torch.nn import functional
+
+from quintain.attacks.universal.fitted_patch import FittedPatch
+from quintain.attacks.universal.printing import non_printability, palette
+from quintain.core.errors import SettingError
+from quintain.core.store import write_atomically
+from quintain.threats.warp import resample
+
+PER_CENTIMETRE = 120
+"""Pixels: 304.8 to the inch, so that a centimetre is a whole number of them and PNG's pixels per metre are exact."""
+
+MARGIN = 0.5
+"""Centimetres of white paper round a sticker."""
+
+LARGEST = 50.0
+LINE = 2
+"""Pixels: the width of the cutting line, a sixth of a millimetre."""
+
+
+@dataclass(frozen=True, slots=True)
+class Printout:
+    """A sheet that was written.
+
+    Args:
+        path: Where.
+        width, height: Of the sticker, in centimetres.
+        page_size: Width and height of the page, in centimetres.
+        non_printability: Mean distance of its colours to the nearest printable one, in the units of the data;
+            0 is printable.
+    """
+
+    path: Path
+    width: float
+    height: float
+    page_size: tuple[float, float]
+    non_printability: float
+
+
+def export_patch(patch: FittedPatch, path: str | Path, *, centimetres: float) -> Printout:
+    """Write a sticker as a page to be printed at its true size (100 %), with a line to cut along where it is no full rectangle.
+
+    The page is the sticker and a white margin. The PNG holds its size as pixels per metre, the PDF as its
+    page; both carry the non-printability score, as text or as the document's subject.
+
+    Args:
+        patch: The sticker; on paper it has the colours that it was fitted with.
+        path: Ends in ``.png`` or ``.pdf``; an existing file is replaced.
+        centimetres: Height of the sticker. It is rounded to whole pixels, a 120th of a centimetre.
+
+    Raises:
+        SettingError: If the path ends otherwise, or the height is not between 0.1 and 50 cm.
+        StorageError: If the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".png", ".pdf"):
+        raise SettingError(f"{path.name} is neither .png nor .pdf; expected one of the two")
+    if not 0.1 <= centimetres <= LARGEST:
+        raise SettingError(f"a sticker {centimetres} cm high; expected 0.1 to {LARGEST:g} cm")
+    nps = float(non_printability(patch.pattern, palette(patch.pattern.shape[0]), patch.alpha))
+    page, (rows, columns) = render_sheet(patch, centimetres)
+    picture = Image.fromarray((page * 255).round().to(torch.uint8).permute(1, 2, 0).squeeze(2).cpu().numpy())
+    written, description = io.BytesIO(), f"non-printability score {nps:.4f}; print at 100 %"
+    if path.suffix.lower() == ".png":
+        notes = PngInfo()
+        notes.add_text("Description", description)
+        picture.save(written, "PNG", dpi=(PER_CENTIMETRE * 2.54,) * 2, pnginfo=notes)
+    else:
+        picture.save(written, "PDF", resolution=PER_CENTIMETRE * 2.54, quality=95, title="Sticker", subject=description)
+    write_atomically(path, written.getvalue())
+    size = picture.width / PER_CENTIMETRE, picture.height / PER_CENTIMETRE
+    return Printout(path, columns / PER_CENTIMETRE, rows / PER_CENTIMETRE, size, nps)
+
+
+def render_sheet(patch: FittedPatch, centimetres: float) -> tuple[Tensor, tuple[int, int]]:
+    """The page (C, H, W) in [0, 1], and the height and width of the sticker on it, all in pixels of the paper."""
+    rows = max(1, round(centimetres * PER_CENTIMETRE))
+    columns = max(1, round(rows * patch.pattern.shape[2] / patch.pattern.shape[1]))
+    margin = math.ceil(MARGIN * PER_CENTIMETRE)
+    down, right = (
+        ((torch.arange(paper + 2 * margin) - margin + 0.5) * (own / paper) - 0.5).to(patch.pattern)
+        for paper, own in zip((rows, columns), patch.pattern.shape[1:], strict=True)
+    )
+    down, right = down[:, None].expand(1, -1, len(right)), right.expand(1, len(down), -1)
+    colours = resample(patch.pattern[None], down, right)[0]
+    inside = (resample(patch.alpha[None], down, right, 0.0)[0] >= 0.5).to(colours)
+    page = colours * inside + (1 - inside)
+    if bool((patch.alpha < 0.5).any()):
+        around = functional.max_pool2d(inside, 2 * LINE + 1, 1, LINE) - inside
+        page = torch.where(around > 0, 0.0, page)
+    return page, (rows, columns)

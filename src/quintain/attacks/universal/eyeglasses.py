@@ -1,0 +1,117 @@
+"""A printed eyeglass frame that hides who wears it, or makes them somebody else."""
+
+import math
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from quintain.attacks.outcome import Model
+from quintain.attacks.perturbation import content_hashes
+from quintain.attacks.universal.fitted_patch import FittedPatch
+from quintain.attacks.universal.fitting import FitSettings, fit_pattern, goal_log_probability, image_shape
+from quintain.attacks.universal.printing import Printing, non_printability, palette, total_variation
+from quintain.attacks.universal.view import View
+from quintain.core.errors import SettingError
+from quintain.core.progress import Progress, silent
+from quintain.core.seeds import derive
+from quintain.data.dataset import Dataset
+from quintain.threats import shapes
+from quintain.threats.rng import ExampleRNG
+
+TRIED = 16
+"""How many photos decide on the colour to start from."""
+
+
+def as_worn() -> View:
+    """A frame that sits a little differently on each photo."""
+    return View((0.5, 0.5), 0.02, 4.0, (0.97, 1.03), 0.02, 0.1, 0.1)
+
+
+@dataclass(frozen=True, slots=True)
+class Eyeglasses:
+    r"""The frame of a pair of glasses, of smooth and printable colours, that one person or several wear.
+
+    .. math:: \max_{s} \; E_{x, T} \log p_t\big(f(x (1 - T M) + T(M s))\big) - \lambda\, NPS(s) - \mu\, TV(s)
+
+    with a target: impersonation; without one :math:`\log(1 - p_y)`: dodging. It starts from the one printable
+        colour that does best.
+
+    Args:
+        target: Whom to be taken for; anybody else if not given.
+        shape: The frame: a named shape, or a path to a ``.png`` or ``.npy`` mask of the photos' size.
+        view: How it may sit.
+        printing: The printer and the camera that it must survive; none if not given.
+        nps_weight, tv_weight: :math:`\lambda, \mu`.
+        steps, batch_size, learning_rate: As in ``Sticker``.
+
+    Raises:
+        SettingError: If a number is out of its range.
+        UnknownName: For a shape that there is none.
+
+    Source: Sharif et al., 2016, Accessorize to a Crime (CCS).
+    """
+
+    target: int | None = None
+    shape: str = "eyeglasses"
+    view: View = field(default_factory=as_worn)
+    printing: Printing | None = None
+    nps_weight: float = 0.1
+    tv_weight: float = 0.1
+    steps: int = 200
+    batch_size: int = 8
+    learning_rate: float = 0.05
+
+    def __post_init__(self) -> None:
+        FitSettings(self.steps, self.batch_size, self.learning_rate).check()
+        shapes.check_shape(self.shape)
+        for name, amount in (("nps_weight", self.nps_weight), ("tv_weight", self.tv_weight)):
+            if not (math.isfinite(amount) and amount >= 0):
+                raise SettingError(f"{name} = {amount}; expected a weight of at least 0")
+
+    def fit(self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = silent) -> FittedPatch:
+        """The frame for some photos of its wearers, to be scored on others.
+
+        Args:
+            model: Gives logits (B, K), with gradients.
+            data: Photos (C, H, W), upright and centred; those of the target are left out.
+            seed: Of the photos' order and of how the frame sits.
+
+        Raises:
+            ModelError: If the model gives no finite gradients.
+            DataError: If the data are no pictures, or all are of the target.
+        """
+        channels, height, width = image_shape(data)
+        alpha = shapes.shape_mask(self.shape, height, width)[None].to(torch.float32)
+        colours = palette(channels)
+        blank = FittedPatch(torch.full((channels, height, width), 0.5), alpha, 1.0, self.view, self.printing)
+        start = self.best_colour(model, data, blank, colours, seed)
+
+        def penalty(pattern: Tensor) -> Tensor:
+            return self.nps_weight * non_printability(pattern, colours, alpha) + self.tv_weight * total_variation(pattern)
+
+        pattern = fit_pattern(
+            model,
+            data,
+            start,
+            blank.apply_pattern,
+            name="eyeglasses",
+            target=self.target,
+            settings=FitSettings(self.steps, self.batch_size, self.learning_rate),
+            seed=seed,
+            progress=progress,
+            penalty=penalty,
+        )
+        return replace(blank, pattern=pattern, fitted_on=content_hashes(data))
+
+    def best_colour(self, model: Model, data: Dataset, blank: FittedPatch, colours: Tensor, seed: int) -> Tensor:
+        """The pattern (C, H, W) of the one printable colour that does best on a few photos."""
+        ids = torch.arange(min(TRIED, len(data)))
+        x, y = data.batch(ids)
+        rng = ExampleRNG(derive(seed, "eyeglasses", "colour"), ids)
+        with torch.no_grad():
+            plain = [colour.view(-1, 1, 1).expand_as(blank.pattern) for colour in colours]
+            log_probabilities = [
+                goal_log_probability(model(blank.apply_pattern(pattern, x, rng)), y, self.target).mean() for pattern in plain
+            ]
+        return plain[int(torch.stack(log_probabilities).argmax())].contiguous()

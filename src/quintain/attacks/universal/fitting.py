@@ -1,0 +1,180 @@
+"""One change for all pictures: ascent on a pattern, over pictures and views together."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from quintain.attacks.base import check_access
+from quintain.attacks.counted_model import CountedModel
+from quintain.attacks.outcome import Model
+from quintain.attacks.perturbation import check_target
+from quintain.core.errors import DataError, ModelError, SettingError
+from quintain.core.progress import Progress
+from quintain.core.seeds import derive
+from quintain.data.dataset import Dataset
+from quintain.data.values import Labels
+from quintain.losses.cross_entropy import log_odds
+from quintain.threats.rng import ExampleRNG
+
+ApplyPattern = Callable[[Tensor, Tensor, ExampleRNG], Tensor]
+"""Pictures (B, C, H, W) that wear a pattern, from the pattern, the pictures and the streams of their views."""
+
+Penalty = Callable[[Tensor], Tensor]
+"""What a pattern costs, a scalar."""
+
+
+class FitSettings(NamedTuple):
+    """How a pattern is fitted.
+
+    Args:
+        steps: Steps of Adam.
+        batch_size: Pictures a step, each in a view of its own.
+        learning_rate: Length of the first step, in the units of the data; it falls to 0 as a cosine.
+    """
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+
+    def check(self) -> None:
+        """Refuse a pace that leads nowhere.
+
+        Raises:
+            SettingError: If a number is not positive.
+        """
+        if min(self.steps, self.batch_size) < 1 or not self.learning_rate > 0:
+            raise SettingError(
+                f"steps = {self.steps}, batch_size = {self.batch_size}, learning_rate = {self.learning_rate}; expected positive numbers"
+            )
+
+
+@torch.inference_mode(False)
+@torch.enable_grad()
+def fit_pattern(
+    model: Model,
+    data: Dataset,
+    init: Tensor,
+    apply_pattern: ApplyPattern,
+    *,
+    name: str,
+    target: int | None,
+    settings: FitSettings,
+    seed: int,
+    progress: Progress,
+    low: float = 0.0,
+    high: float = 1.0,
+    penalty: Penalty | None = None,
+) -> Tensor:
+    r"""The pattern that makes the model say the target, or anything but the truth, over pictures and views.
+
+    .. math:: \max_{s \in [low, high]^n} \; E_{x, T}\, \log p_t\big(f(show(s, x, T))\big) - cost(s)
+
+    without a target :math:`\log(1 - p_y)`. The pattern is clamped after each step. Memory does not grow with
+    the pictures, nor with the steps; no weight gets a gradient.
+
+    Args:
+        model: Gives logits (B, K), with gradients.
+        data: Pictures to fit on; read a batch at a time.
+        init: The pattern to start from.
+        apply_pattern: Puts a pattern on pictures.
+        name: Of the attack, in messages and on the bar.
+        target: The class to be answered; any wrong one if not given.
+        seed: Of the order of pictures and of the views.
+        low, high: The pattern's box.
+
+    Raises:
+        ModelError: If the model gives no gradients, or none that are finite.
+        SettingError: If the target is none of the classes.
+        DataError: If all pictures are of the target class.
+    """
+    settings.check()
+    check_access(name, "gradients", model)
+    pool = rows_to_fit(data, target, name)
+    pattern = init.detach().clone().requires_grad_()
+    adam = torch.optim.Adam([pattern], lr=settings.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, settings.steps)
+    views, order = derive(seed, name, "views"), shuffled_batches(pool, settings.batch_size, derive(seed, name, "pictures"))
+    with progress.loop(name, settings.steps) as done:
+        for step in range(settings.steps):
+            x, y = (tensor.to(init.device) for tensor in data.batch(next(order)))
+            rng = ExampleRNG(views, step * settings.batch_size + torch.arange(settings.batch_size))
+            pattern.grad = -pattern_gradient(model, x, y, target, pattern, apply_pattern, rng)
+            if penalty is not None:
+                pattern.grad += torch.autograd.grad(penalty(pattern), pattern)[0]
+            adam.step()
+            schedule.step()
+            with torch.no_grad():
+                pattern.clamp_(low, high)
+            done(1)
+    return pattern.detach()
+
+
+def pattern_gradient(
+    model: Model, x: Tensor, y: Tensor, target: int | None, pattern: Tensor, apply_pattern: ApplyPattern, rng: ExampleRNG
+) -> Tensor:
+    """The gradient, of the shape of the pattern, of the mean log probability of what is wanted.
+
+    Raises:
+        ModelError: If it is not finite.
+    """
+
+    def loss(logits: Tensor, rows: Tensor) -> Tensor:
+        return goal_log_probability(logits, y, target) / len(rows)
+
+    gradient = CountedModel(model, y).value_and_grad(
+        pattern, torch.arange(len(x), device=x.device), loss, lambda s: apply_pattern(s, x, rng)
+    )[2]
+    if not gradient.isfinite().all():
+        raise ModelError(
+            "the model's gradient is not finite on some of the pictures; expected finite logits: look with quintain.models.check_model"
+        )
+    return gradient
+
+
+def goal_log_probability(logits: Tensor, y: Tensor, target: int | None) -> Tensor:
+    r"""Log probability of what is wanted (B,), without underflow: :math:`\log p_t`, or :math:`\log(1 - p_y)` without a target."""
+    odds = log_odds(logits, y) if target is None else -log_odds(logits, torch.full_like(y, target))
+    return functional.logsigmoid(odds)
+
+
+def image_shape(data: Dataset) -> tuple[int, int, int]:
+    """Channels, height and width of a data set of pictures.
+
+    Raises:
+        DataError: If it holds none.
+    """
+    if len(data.shape) != 3:
+        raise DataError(f"{data.name} has samples of shape {data.shape}; expected pictures (C, H, W): nothing can be stuck on others")
+    channels, height, width = data.shape
+    return channels, height, width
+
+
+def rows_to_fit(data: Dataset, target: int | None, name: str) -> Labels:
+    """The places of the pictures that are not of the target class already.
+
+    Raises:
+        SettingError: If the target is none of the classes.
+        DataError: If no picture is left.
+    """
+    check_target(data, target)
+    if target is None:
+        return np.arange(len(data))
+    rows = np.flatnonzero(data.labels != target)
+    if not len(rows):
+        raise DataError(f"all {len(data)} pictures of {data.name} are of class {target}, the target of {name}; add pictures of others")
+    return rows
+
+
+def shuffled_batches(rows: Labels, batch_size: int, seed: int) -> Iterator[Labels]:
+    """Batches without end: all places in a random order, then again in another."""
+    waiting, epoch = rows[:0], 0
+    while True:
+        while len(waiting) < batch_size:
+            waiting = np.concatenate((waiting, np.random.default_rng((seed, epoch)).permutation(rows)))
+            epoch += 1
+        yield waiting[:batch_size]
+        waiting = waiting[batch_size:]

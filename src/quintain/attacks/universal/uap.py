@@ -1,0 +1,147 @@
+"""One change that fools a model on most pictures."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from quintain.attacks.base import attacks_supporting, check_access
+from quintain.attacks.outcome import Model
+from quintain.attacks.perturbation import content_hashes
+from quintain.attacks.step_sizes import check_steps, cosine_step_sizes
+from quintain.attacks.universal.fitting import ApplyPattern, pattern_gradient, rows_to_fit, shuffled_batches
+from quintain.core.errors import DataError, SettingError
+from quintain.core.limits import at_least
+from quintain.core.progress import Progress, silent
+from quintain.core.seeds import derive
+from quintain.core.tokens import kind_of
+from quintain.data.dataset import Dataset
+from quintain.threats.rng import ExampleRNG
+from quintain.threats.threat import Threat
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UniversalPerturbation:
+    r"""One change for all pictures: :math:`\Pi_x(x + \delta)`, inside the threat exactly.
+
+    Args:
+        perturbation: :math:`\delta` (*S).
+        threat: What it keeps to.
+        fitted_on: The examples that it was fitted on.
+    """
+
+    perturbation: Tensor
+    threat: Threat
+    fitted_on: frozenset[str] = frozenset()
+
+    def apply(self, x: Tensor, ids: Tensor | None = None, *, seed: int = 0) -> Tensor:  # noqa: ARG002
+        """The changed pictures (B, *S); nothing about them is random.
+
+        Raises:
+            DataError: If the pictures are of another shape.
+        """
+        if x.shape[1:] != self.perturbation.shape:
+            raise DataError(
+                f"pictures of shape {tuple(x.shape)} for a change {tuple(self.perturbation.shape)}; expected those that it was fitted on"
+            )
+        return self.threat.project(x + self.perturbation.to(x), x)
+
+    def random_control(self, seed: int = 0) -> Self:
+        """The control of the same size: in Linf, ``eps`` up or down at each coordinate; in L2, a random direction."""
+        noise = ExampleRNG(derive(seed, "random change"), torch.zeros(1, dtype=torch.long)).normal(self.perturbation[None])
+        return replace(self, perturbation=self.threat.steepest_step(noise, self.threat.eps)[0], fitted_on=frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class UAP:
+    r"""Ascent on one change over small batches of pictures.
+
+    .. math:: \max_{\delta \in ball(0)} \; E_{x, y} \log\big(1 - p_y(f(\Pi_x(x + \delta)))\big), \quad
+        \text{with a target } E_x \log p_t
+
+    Neither aim gains much by a picture that is fooled already, so that none outweighs the others. Each step
+    is the steepest in the ball along a batch's mean gradient, of a length that falls to nearly 0.
+
+    Args:
+        steps: Batches, all in all.
+        batch_size: Pictures a step.
+        rel_step_size: Length of the first step, as a share of ``eps``.
+
+    Raises:
+        SettingError: If a setting is out of range.
+
+    Guarantee:
+        Applied, it is inside the threat. How often it works is an estimate, from the pictures that it is
+        scored on.
+
+    Source: Moosavi-Dezfooli et al., 2017, arXiv:1610.08401, for the aim; Shafahi et al., 2020,
+        arXiv:1811.11304, for the ascent.
+    """
+
+    name: ClassVar[str] = "uap"
+    supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "mask")
+
+    steps: int = 200
+    batch_size: int = 64
+    rel_step_size: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_steps(self.steps, self.rel_step_size)
+        at_least(1, batch_size=self.batch_size)
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def fit(
+        self, model: Model, data: Dataset, threat: Threat, *, seed: int = 0, target: int | None = None, progress: Progress = silent
+    ) -> UniversalPerturbation:
+        """The change for some pictures, to be scored on others.
+
+        Args:
+            model: Gives logits (B, K), with gradients.
+            data: The pictures; those of the target class are left out.
+            threat: What may be changed.
+            seed: Of the pictures' order.
+            target: The class to be answered; any wrong one if not given.
+            progress: Told of each step.
+
+        Raises:
+            SettingError: If the threat is none that it serves, or the target no class.
+            ModelError: If the model gives no finite gradients.
+            DataError: If all pictures are of the target class.
+        """
+        kind = kind_of(threat.spec)
+        if kind not in self.supports:
+            raise SettingError(
+                f"{self.name} cannot keep to {threat.spec}; it serves {', '.join(self.supports)}. "
+                f"Attacks on one picture each: {attacks_supporting(kind)}"
+            )
+        check_access(self.name, "gradients", model)
+        order = shuffled_batches(rows_to_fit(data, target, self.name), self.batch_size, derive(seed, self.name))
+        perturbation = torch.zeros(data.shape)
+        with progress.loop(self.name, self.steps) as done:
+            for step_size in cosine_step_sizes(threat.eps, self.steps, self.rel_step_size):
+                x, y = data.batch(next(order))
+                gradient = pattern_gradient(
+                    model, x, y, target, perturbation, apply_straight_through(threat), ExampleRNG(seed, torch.zeros_like(y))
+                )
+                perturbation = project_perturbation(threat, perturbation + threat.steepest_step(gradient[None], step_size)[0])
+                done(1)
+        return UniversalPerturbation(perturbation, threat, content_hashes(data))
+
+
+def apply_straight_through(threat: Threat) -> ApplyPattern:
+    """How a change is put on pictures; its gradient is that at the pictures, as if none were held back by box or ball."""
+
+    def apply_pattern(perturbation: Tensor, x: Tensor, rng: ExampleRNG) -> Tensor:  # noqa: ARG001
+        z = x + perturbation
+        return z + (threat.project(z, x) - z).detach()
+
+    return apply_pattern
+
+
+def project_perturbation(threat: Threat, perturbation: Tensor) -> Tensor:
+    """The change (*S) nearest to one, of those that some picture allows."""
+    span = threat.high - threat.low
+    wide = replace(threat, low=-span, high=span)  # type: ignore[type-var]
+    return wide.project(perturbation[None], torch.zeros_like(perturbation)[None])[0]
