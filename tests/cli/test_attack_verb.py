@@ -71,7 +71,7 @@ class Cut(PGD):
     __slots__ = ()
 
     def __call__(self, model, x, y, threat, **named):
-        if threat.token == "linf:4/255":
+        if threat.spec == "linf:4/255":
             raise KeyboardInterrupt
         return super().__call__(model, x, y, threat, **named)
 

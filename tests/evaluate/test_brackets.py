@@ -65,14 +65,14 @@ def exact_standing(threat):
     return worst.numpy()
 
 
-@pytest.mark.parametrize("threat", SIZES, ids=lambda threat: threat.token)
+@pytest.mark.parametrize("threat", SIZES, ids=lambda threat: threat.spec)
 def test_certified_below_exact_below_attacked_example_by_example(both, threat):
     _, result, claims = both
     states = result.examples.states(threat.eps)
     exact = exact_standing(threat)
     assert all(exact[row] for row, state in enumerate(states) if state is ExampleState.CERTIFIED)
     assert all(not exact[row] for row, state in enumerate(states) if state in (ExampleState.BROKEN, ExampleState.WRONG))
-    claim = next(claim for claim in claims if claim.bracket.quantity.threat == threat.token)
+    claim = next(claim for claim in claims if claim.bracket.quantity.threat == threat.spec)
     assert claim.bracket.lower.value <= exact.mean() <= claim.bracket.upper.value
     assert claim.bracket.consistency is Consistency.CONSISTENT
     assert (claim.bracket.lower.basis, claim.bracket.upper.basis) == (Basis.PROOF, Basis.WITNESS)

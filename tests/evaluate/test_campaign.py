@@ -88,7 +88,7 @@ def counted(made):
         inner: object
 
         def __call__(self, model, x, y, threat, **words):
-            made.append((type(self.inner).__name__, threat.token, words["ids"].tolist()))
+            made.append((type(self.inner).__name__, threat.spec, words["ids"].tolist()))
             return self.inner(model, x, y, threat, **words)
 
         def __repr__(self):

@@ -67,7 +67,7 @@ def fired(way, *arguments, **words):
     return {sign.name for sign in attacked(way, *arguments, **words).diagnostics.triggered}
 
 
-@pytest.mark.parametrize("threat", [Linf(0.01), Linf(0.05), Linf(0.3), Linf(0.0), L2(0.1)], ids=lambda threat: threat.token)
+@pytest.mark.parametrize("threat", [Linf(0.01), Linf(0.05), Linf(0.3), Linf(0.0), L2(0.1)], ids=lambda threat: threat.spec)
 def test_an_honest_net_is_trusted(threat):
     trust = attacked(None, threat, {"pgd": PGD()}).diagnostics
     assert trust.triggered == ()

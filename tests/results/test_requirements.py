@@ -147,6 +147,8 @@ def test_a_suspect_crossing_leaves_a_requirement_open():
     [
         ("linf:4/255", "linf:4/255", True),
         ("linf:1/5", "linf:0.2", True),
+        ("colour:hue=0.1", "color:hue=0.1", True),
+        ("compose:projection:0.2+patch:area=5%,place=0x1", "compose:light:0.2+patch:area=5%,position=0x1", True),
         ("linf: 8/510", "Linf:4/255", True),
         ("linf:4/255", "l2:4/255", False),
         ("linf:4/255", "linf:0.0157", False),

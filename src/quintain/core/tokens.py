@@ -1,5 +1,15 @@
 """How tokens such as ``linf:8/255`` and ``mask:eyeglasses:0.5`` are read, in one place: a kind, what else it needs, a size."""
 
+import re
+
+_OLD_WORD = re.compile(r"(?:(?<=[:+,])|^)(colour:|projection:|place=)")
+_NEW_WORDS = {"colour:": "color:", "projection:": "light:", "place=": "position="}
+
+
+def current_spec(spec: str) -> str:
+    """The text of a threat in today's words; earlier versions wrote ``colour:``, ``projection:`` and ``place=``."""
+    return _OLD_WORD.sub(lambda match: _NEW_WORDS[match[1]], spec.strip())
+
 
 def kind_of(token: str) -> str:
     """The kind, by which it is registered: ``linf`` of ``linf:8/255``, ``mask`` of ``mask:eyeglasses:0.5``."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from quintain.core.errors import ExitCode
-from quintain.core.tokens import ball_of, number, size_of
+from quintain.core.tokens import ball_of, current_spec, number, size_of
 from quintain.results.bounds import Consistency
 from quintain.results.records import Claim, RequirementResult
 from quintain.results.requirements import Requirement
@@ -67,7 +67,8 @@ def _is_about(claim: Claim, requirement: Requirement) -> bool:
 
 
 def same_threat(a: str, b: str) -> bool:
-    """Whether two specs stand for one threat: ``linf:1/5`` and ``linf:0.2`` do."""
+    """Whether two specs stand for one threat: ``linf:1/5`` and ``linf:0.2`` do, ``colour:hue=0.1`` and ``color:hue=0.1`` too."""
+    a, b = current_spec(a), current_spec(b)
     return a == b or (_parsed(a) is not None and _parsed(a) == _parsed(b))
 
 

@@ -91,7 +91,7 @@ class Patch(ParametricBase):
     @classmethod
     def from_spec(cls, text: str) -> Self:
         """The patch of a text after ``patch:``, such as ``area=5%,position=0.5x0.5`` or ``shape=eyeglasses``."""
-        given, low, high = spec_format.read_options("patch", text, ("area", "position", "shape"), bare="area", old={"place": "position"})
+        given, low, high = spec_format.read_options("patch", text, ("area", "position", "shape"), bare="area")
         area = spec_format.read_fraction(given.get("area", "0"))
         if "position" not in given:
             return cls(area, None, given.get("shape", ""), low, high)

@@ -78,9 +78,7 @@ def write_options(kind: str, options: Mapping[str, str], low: float, high: float
     return f"{kind}:{size}{box}" if size or box else kind
 
 
-def read_options(
-    kind: str, text: str, keys: tuple[str, ...], *, bare: str = "", old: Mapping[str, str] | None = None
-) -> tuple[dict[str, str], float, float]:
+def read_options(kind: str, text: str, keys: tuple[str, ...], *, bare: str = "") -> tuple[dict[str, str], float, float]:
     """The options and the box ``(low, high)`` of what follows the colon of a family's token.
 
     Args:
@@ -88,7 +86,6 @@ def read_options(
         text: What follows the colon.
         keys: The options that there are.
         bare: The option that may be written first without its key.
-        old: Keys of earlier versions that are still read, and what they are called now.
 
     Raises:
         SettingError: If an option is not of the form ``key=value``, is unknown or is given twice.
@@ -101,7 +98,6 @@ def read_options(
         key, equals, value = (word.strip() for word in part.partition("="))
         if bare and not index and not equals:
             key, equals, value = bare, "=", part
-        key = (old or {}).get(key, key)
         if key not in keys or not equals or not value:
             raise SettingError(
                 f"{part!r} is no option of {kind}; expected {', '.join(keys) or 'none'}, as in {kind}:{_example(keys, bare)}"

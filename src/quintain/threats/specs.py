@@ -4,16 +4,14 @@ from typing import TYPE_CHECKING
 
 from quintain.core.errors import SettingError
 from quintain.core.registry import find
+from quintain.core.tokens import current_spec
 
 if TYPE_CHECKING:
     from quintain.threats.threat import Threat
 
-OLD_NAMES = {"colour": "color", "projection": "light"}
-"""Names of threats in earlier versions, which are still read."""
-
 
 def parse(spec: str) -> "Threat":
-    """The threat that a text stands for; ``parse(threat.spec) == threat``.
+    """Read a threat from its text; ``parse(threat.spec) == threat``. The words of earlier versions are still read.
 
     Args:
         spec: The registered name of a threat, a colon and its size: ``linf:8/255``, ``l2:0.5``,
@@ -23,9 +21,8 @@ def parse(spec: str) -> "Threat":
         UnknownName: If no threat has this name.
         SettingError: If the size is missing, is not a number, or is one that the threat refuses.
     """
-    name, _, text = spec.strip().partition(":")
-    name = name.strip().lower()
-    entry = find("threat", OLD_NAMES.get(name, name))
+    name, _, text = current_spec(spec).partition(":")
+    entry = find("threat", name.strip().lower())
     if not text.strip() and entry.fact("size") != "none":
         raise SettingError(f"the threat {spec.strip()!r} has no size; write it after a colon, such as linf:8/255 or l2:0.5")
     threat: Threat = entry.load().from_spec(text)
