@@ -39,7 +39,7 @@ def attack(call, weights):
         (("--threat", "lonf:4/255"), USAGE, "Did you mean linf"),
         (("--threat", "linf:4/255", "--threat", "l2:1"), USAGE, "sizes of one ball"),
         (("--threat", "color:hue=0.1", "--threat", "color:hue=0.2"), USAGE, "one at a time"),
-        (("--threat", "negative"), USAGE, "fgsm cannot keep to negative"),
+        (("--threat", "negative"), USAGE, "fgsm does not support the threat negative"),
         (("--target", "2"), USAGE, "expected a class from 0 to 1: normal, pneumonia"),
         (("--max-queries", "1"), USAGE, "expected at least 2"),
         (("--attack", "fgms"), USAGE, "Did you mean fgm or fgsm"),

@@ -301,7 +301,7 @@ def test_one_class_may_be_aimed_at_and_none_of_its_examples_may_be_there():
 
 def test_an_attack_that_cannot_do_what_is_asked_is_refused_before_any_work(tmp_path):
     threat = parse("negative")
-    with pytest.raises(SettingError, match="cannot keep to"):
+    with pytest.raises(SettingError, match="does not support"):
         run(threats=[threat], attacks={"fgsm": FGSM()}, pieces=tmp_path / "p")
     assert not (tmp_path / "p").exists()
     with pytest.raises(SettingError, match="one at a time"):

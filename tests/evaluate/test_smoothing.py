@@ -93,7 +93,7 @@ def test_an_example_whose_vote_gives_no_number_is_an_error_and_the_others_are_ju
 
 
 def test_a_point_outside_the_ball_breaks_nothing(monkeypatch):
-    monkeypatch.setattr(smoothing, "ascend", lambda model, x, *_args, **_words: 1 - x)
+    monkeypatch.setattr(smoothing, "maximize_loss", lambda model, x, *_args, **_words: 1 - x)
     attacks, _, _ = smoothed_bracket(halfspace(), points(), [L2(0.05)], PLAN, seed=4)
     assert set(attacks.examples.broken_radius) <= {0.0, np.inf}
 

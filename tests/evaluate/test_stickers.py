@@ -36,7 +36,7 @@ class Corner:
         x[:, :, 0, 7] = self.value
         return x
 
-    def random(self, seed: int = 0) -> "Corner":
+    def random_control(self, seed: int = 0) -> "Corner":
         return Corner(self.fitted_on, 0.0)
 
 
