@@ -61,7 +61,7 @@ def test_an_entry_says_what_its_attack_says(name: str) -> None:
 def test_a_threat_that_it_does_not_serve_is_refused_by_name(name: str) -> None:
     attack = attack_of(name)
     for other in sorted(set(entries("threat")) - set(attack.supports)):
-        with pytest.raises(SettingError, match=f"{name} cannot keep to .* Attacks for {other}:"):
+        with pytest.raises(SettingError, match=f"{name} does not support the threat .* Attacks that support {other}:"):
             attack(lambda z: z.flatten(1), torch.rand(2, 1, 4, 4), torch.zeros(2, dtype=torch.long), ball_of(other))
 
 

@@ -38,5 +38,5 @@ def test_the_first_step_follows_the_smoothed_sign() -> None:
 def test_only_pictures_have_neighbours() -> None:
     with pytest.raises(DataError, match=r"ti-fgsm; expected pictures"):
         TIFGSM()(*scene(9), Linf(0.1))
-    with pytest.raises(SettingError, match=r"kernel = 4; expected an odd number"):
+    with pytest.raises(SettingError, match=r"kernel_size = 4; expected an odd number"):
         TIFGSM(kernel_size=4)

@@ -123,7 +123,7 @@ def test_what_is_right_and_of_another_class_is_eligible() -> None:
 
 
 def test_what_cannot_be_is_refused(net: nn.Module) -> None:
-    with pytest.raises(SettingError, match=r"uap cannot keep to l1.*it serves linf, l2, mask"):
+    with pytest.raises(SettingError, match=r"uap does not support the threat l1.*it supports linf, l2, mask"):
         UAP().fit(net, FIT, L1(1.0))
     with pytest.raises(SettingError, match="target = 7"):
         UAP().fit(net, FIT, Linf(0.1), target=7)

@@ -113,8 +113,8 @@ class UAP:
         kind = kind_of(threat.spec)
         if kind not in self.supports:
             raise SettingError(
-                f"{self.name} cannot keep to {threat.spec}; it serves {', '.join(self.supports)}. "
-                f"Attacks on one picture each: {attacks_supporting(kind)}"
+                f"{self.name} does not support the threat {threat.spec}; it supports {', '.join(self.supports)}. "
+                f"Attacks on single images that support it: {attacks_supporting(kind)}"
             )
         check_access(self.name, "gradients", model)
         order = shuffled_batches(rows_to_fit(data, target, self.name), self.batch_size, derive(seed, self.name))
