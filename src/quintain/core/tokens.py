@@ -2,13 +2,13 @@
 
 import re
 
-_OLD_WORD = re.compile(r"(?:(?<=[:+,])|^)(colour:|projection:|place=)")
-_NEW_WORDS = {"colour:": "color:", "projection:": "light:", "place=": "position="}
+_OLD_WORD = re.compile(r"(?:(?<=[:+,])|^)(?:(?:colour|projection)(?=:|$)|place(?==))")
+_NEW_WORDS = {"colour": "color", "projection": "light", "place": "position"}
 
 
 def current_spec(spec: str) -> str:
     """The text of a threat in today's words; earlier versions wrote ``colour:``, ``projection:`` and ``place=``."""
-    return _OLD_WORD.sub(lambda match: _NEW_WORDS[match[1]], spec.strip())
+    return _OLD_WORD.sub(lambda match: _NEW_WORDS[match[0]], spec.strip())
 
 
 def kind_of(token: str) -> str:
