@@ -74,7 +74,7 @@ def _said(left: list[int], kept: list[list[bytes]], *, in_memory: bool) -> str:
         "expected what changes records at random to draw from torch's, NumPy's or Python's own generator, or a look: compare hashes of "
         f"all records, unchanged, in each process{HINT}",
         UserWarning,
-        stacklevel=5,
+        stacklevel=6,
     )
     return f"length, subsets and units; {rest}"
 

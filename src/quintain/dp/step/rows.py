@@ -145,13 +145,11 @@ class Rows:
 
     def _is_copy(self, given: Tensor, drawn: list[Tensor], draw: int) -> bool:
         """Whether the first rows are those of an earlier batch; whatever else they are, unless the batch in hand has them, is unknown."""
-        for x in drawn:
-            if len(x) >= FEWEST:
-                self._first[_words(x)] = draw
+        words, theirs = _words(given), [_words(x) for x in drawn]
+        self._first.update((known, draw) for known, x in zip(theirs, drawn, strict=True) if len(x) >= FEWEST)
         if len(self._first) > KNOWN:
             self._first = dict(list(self._first.items())[KNOWN // 2 :])
-        words = _words(given)
-        if any(words == _words(x) for x in drawn):
+        if words in theirs:
             return False
         old = self._first.get(words, draw) != draw and len(_numbers(given[:FEWEST]).unique()) == FEWEST
         if not old and self._strange:
