@@ -90,7 +90,8 @@ class Rows:
         if seen.old:
             raise PrivacyError(
                 "a pass was over rows of an earlier batch while a later one of the private loader was in hand; expected each step on the "
-                "batch that it yielded last: a record in several steps costs more than is counted for the batches that it was drawn for"
+                "batch that it yielded last: a record in several steps costs more than is counted for the batches that it was drawn for "
+                "(a wrapper that fetches batches ahead draws them too early: take it off, and let the DataLoader's workers do so)"
             )
         if seen.given is None or len(seen.given) != turn.batch:
             return
