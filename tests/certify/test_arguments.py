@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from quintain.certify import IntervalBounds, Smoothed
-from quintain.certify.radius import largest_radius
+from quintain.certify import IntervalBounds, SmoothedClassifier
+from quintain.certify.radius_search import largest_certified_radius
 from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.models import BlackBox, Classifier
 from quintain.threats import L2, Linf
@@ -24,7 +24,7 @@ def bounded(x=X, y=Y, threat=BALL, **words):
 
 
 def smoothed(model=None):
-    return Smoothed(Classifier(net()) if model is None else model, 0.25, draws=50)
+    return SmoothedClassifier(Classifier(net()) if model is None else model, 0.25, noise_samples=50)
 
 
 WRONG = {
@@ -33,8 +33,8 @@ WRONG = {
     "bounds, threat": (lambda: bounded(threat=0.1), SettingError, r"threat of 0\.1 \(float\); expected a ball"),
     "bounds, text": (lambda: bounded(threat="linf:0.1"), SettingError, r"threat of 'linf:0\.1' \(str\); expected a ball"),
     "bounds, eps": (lambda: bounded(eps=0.1), SettingError, r"eps = 0\.1 \(float\); expected a tensor \(3,\)"),
-    "radius, threat": (lambda: largest_radius(IntervalBounds(), Classifier(net()), X, Y, 0.1), SettingError, "expected a ball"),
-    "radius, list": (lambda: largest_radius(IntervalBounds(), Classifier(net()), X.tolist(), Y, Linf(0.1)), DataError, "a list"),
+    "radius, threat": (lambda: largest_certified_radius(IntervalBounds(), Classifier(net()), X, Y, 0.1), SettingError, "expected a ball"),
+    "radius, list": (lambda: largest_certified_radius(IntervalBounds(), Classifier(net()), X.tolist(), Y, Linf(0.1)), DataError, "a list"),
     "smoothing, list": (lambda: smoothed().certify(X.tolist(), Y), DataError, "inputs in a list; expected a tensor.*as_tensor"),
     "smoothing, labels": (lambda: smoothed().certify(X, [0, 0, 0]), DataError, "labels in a list; expected a tensor"),
     "smoothing, threat": (lambda: smoothed().certify(X, Y, 0.1), SettingError, "proves L2 balls; got 0.1"),
@@ -83,7 +83,7 @@ def test_what_answers_by_its_batch_is_refused_by_bounds_and_by_smoothing(body):
     model = Classifier(Body(body).eval())
     with pytest.raises(ModelError):
         IntervalBounds()(model, X, Y, Linf(0.01))
-    for ask in (lambda: smoothed(model).certify(X, Y, L2(0.1)), lambda: smoothed(model).predict(X, draws=50)):
+    for ask in (lambda: smoothed(model).certify(X, Y, L2(0.1)), lambda: smoothed(model).predict(X, noise_samples=50)):
         with pytest.raises(ModelError, match=r"alone than in a batch of two.*at random"):
             ask()
 

@@ -13,11 +13,19 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.modules import module as torch_module
 
-from quintain.certify import IntervalBounds, Network, Smoothed, interval, largest_radius, network, radius, worst_logits
-from quintain.certify.arithmetic import deployed
+from quintain.certify import (
+    IntervalBounds,
+    SmoothedClassifier,
+    TracedNetwork,
+    largest_certified_radius,
+    radius_search,
+    worst_case_logits,
+)
 from quintain.certify.conditions import require_bounded_rounding
-from quintain.certify.rules import bound_layer
-from quintain.certify.span import Span
+from quintain.certify.interval import certifier, graph
+from quintain.certify.interval.domain import Interval
+from quintain.certify.interval.layers import bound_layer
+from quintain.certify.rounding import rounding_model
 from quintain.core.errors import Contradiction, DataError, ModelError, SettingError
 from quintain.models import Classifier, Normalise
 from quintain.threats import L2, Linf
@@ -80,9 +88,9 @@ def test_a_number_that_the_type_does_not_hold_is_refused(number, use):
 
 
 def test_numbers_are_rounded_as_the_model_rounds_them():
-    assert deployed(torch.float32).number(0.1, "test") == float(torch.tensor(0.1))
-    assert deployed(torch.float64).number(0.1, "test") == 0.1
-    assert deployed(torch.float32).number(0, "test") == 0
+    assert rounding_model(torch.float32).number(0.1, "test") == float(torch.tensor(0.1))
+    assert rounding_model(torch.float64).number(0.1, "test") == 0.1
+    assert rounding_model(torch.float32).number(0, "test") == 0
 
 
 @pytest.mark.parametrize("divisor", [0.0, 1e-39, 1e38])
@@ -121,7 +129,7 @@ def test_arithmetic_on_the_nets_own_tensors_is_refused_in_proofs_and_allowed_in_
     net.gain = nn.Parameter(torch.ones(3))
     with pytest.raises(ModelError, match="tensors alone"):
         certify(net)
-    assert worst_logits(Network.of(net), torch.rand(2, 3), torch.tensor([0, 1]), Linf(0.1)).isfinite().all()
+    assert worst_case_logits(TracedNetwork.trace(net), torch.rand(2, 3), torch.tensor([0, 1]), Linf(0.1)).isfinite().all()
 
 
 # Numbers below the smallest normal one, kept or flushed to zero
@@ -171,8 +179,8 @@ def test_a_normalisation_whose_first_step_may_overflow_is_not_bounded():
     norm.running_var.fill_(1e30)
     for mean, bounded in ((-5e37, True), (-3e38, False)):
         norm.running_mean.fill_(mean)
-        span = Span(torch.full((1, 1), 5e37, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64))
-        assert bound_layer(norm, span, deployed(torch.float32), "norm").radius.isfinite().item() is bounded
+        span = Interval(torch.full((1, 1), 5e37, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64))
+        assert bound_layer(norm, span, rounding_model(torch.float32), "norm").radius.isfinite().item() is bounded
 
 
 # Examples that meet others
@@ -395,29 +403,29 @@ def test_a_forward_that_turns_into_another_one_while_a_radius_is_looked_for_is_r
     TURNS[0] = 0
     model, x, y = Classifier(Turning(then).eval()), torch.tensor([[0.5]]), torch.tensor([0])
     with restored(precisely), pytest.raises(ModelError, match=r"something else than was read|switch it off"):
-        largest_radius(IntervalBounds(), model, x, y, Linf(0.01))
+        largest_certified_radius(IntervalBounds(), model, x, y, Linf(0.01))
     assert TURNS[0] > 7
 
 
 def test_a_model_that_changes_between_the_calls_of_one_search_is_refused(monkeypatch):
-    net, narrow = dense([[1.0], [0.0]], [0.0, 0.1]).eval(), radius._Search.narrow
+    net, narrow = dense([[1.0], [0.0]], [0.0, 0.1]).eval(), radius_search._Search.refine
 
     def changing(search, rows, *, halve):
         net.bias.data[1] += 0.01
         narrow(search, rows, halve=halve)
 
-    monkeypatch.setattr(radius._Search, "narrow", changing)
+    monkeypatch.setattr(radius_search._Search, "refine", changing)
     with pytest.raises(ModelError, match="changes while"):
-        largest_radius(IntervalBounds(), Classifier(net), torch.tensor([[0.5]]), torch.tensor([0]), Linf(0.01))
+        largest_certified_radius(IntervalBounds(), Classifier(net), torch.tensor([[0.5]]), torch.tensor([0]), Linf(0.01))
 
 
 def test_a_net_is_read_once_for_all_calls_of_a_search(monkeypatch):
     read = []
-    monkeypatch.setattr(network.Network, "of", lambda *given, of=network.Network.of: read.append(given) or of(*given))
+    monkeypatch.setattr(graph.TracedNetwork, "trace", lambda *given, of=graph.TracedNetwork.trace: read.append(given) or of(*given))
     model = Classifier(dense([[1.0], [0.0]], [0.0, 0.1]).eval())
-    outcome = largest_radius(IntervalBounds(), model, torch.tensor([[0.5]]), torch.tensor([0]), Linf(0.01))
+    outcome = largest_certified_radius(IntervalBounds(), model, torch.tensor([[0.5]]), torch.tensor([0]), Linf(0.01))
     assert outcome.radius.item() == pytest.approx(0.4, rel=0.01)
-    assert outcome.cost.item() > 4
+    assert outcome.forwards.item() > 4
     assert len(read) == 1
 
 
@@ -657,12 +665,12 @@ def test_what_reads_no_value_is_certified_with_and_without_gradients(body):
 
 def test_values_and_gradients_are_looked_for_once_a_search_and_shape(monkeypatch):
     looks = []
-    monkeypatch.setattr(interval, "require_no_value_read", lambda *given: looks.append(given))
+    monkeypatch.setattr(certifier, "require_no_value_read", lambda *given: looks.append(given))
     model, x, y = Classifier(dense([[1.0], [0.0]], [0.0, 0.1]).eval()), torch.tensor([[0.5]]), torch.tensor([0])
-    assert largest_radius(IntervalBounds(), model, x, y, Linf(0.01)).cost.item() > 4
+    assert largest_certified_radius(IntervalBounds(), model, x, y, Linf(0.01)).forwards.item() > 4
     assert len(looks) == 1
     pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), dense([[1.0], [0.0]], [0.0, 0.1]))
-    reading = IntervalBounds().read(Classifier(pooled.eval()))
+    reading = IntervalBounds().trace(Classifier(pooled.eval()))
     for size in (2, 3, 2):
         reading(torch.rand(1, 1, size, size), y, Linf(0.01))
     assert len(looks) == 3
@@ -771,8 +779,10 @@ def test_margins_that_forget_the_radius_sound_the_alarm(monkeypatch, logits):
     """The slopes have one sign, so that the points of the ball that are looked at are the worst ones."""
     net = nn.Sequential(nn.Flatten(), dense([[-0.1] * 16, [0.1] * 16][-logits:], [1.7, 0.0] if logits == 2 else [-1.0]))
     assert not certify(net, 2, 1, 4, 4, eps=0.2).certified.any()
-    merged = network._merged
-    monkeypatch.setattr(network, "_merged", lambda head, span, *rest: merged(head, Span(span.center, span.radius * 0), *rest))
+    merged = graph._margins_through_head
+    monkeypatch.setattr(
+        graph, "_margins_through_head", lambda head, span, *rest: merged(head, Interval(span.center, span.radius * 0), *rest)
+    )
     with pytest.raises(Contradiction, match="prove a margin of at least"):
         certify(net, 2, 1, 4, 4, eps=0.2)
 
@@ -780,7 +790,9 @@ def test_margins_that_forget_the_radius_sound_the_alarm(monkeypatch, logits):
 def test_margins_without_a_merged_head_are_held_against_the_answers_too(monkeypatch):
     net = nn.Sequential(dense([[1.0], [0.0]], [1.0, 0.0]), nn.ReLU())
     monkeypatch.setattr(
-        network.Network, "margins", lambda self, *args, of=network.Network.margins, **named: of(self, *args, **named) + 0.05
+        graph.TracedNetwork,
+        "margin_bounds",
+        lambda self, *args, of=graph.TracedNetwork.margin_bounds, **named: of(self, *args, **named) + 0.05,
     )
     with pytest.raises(Contradiction, match="prove a margin of at least"):
         certify(net, 1, 1)
@@ -797,12 +809,12 @@ def test_a_layer_that_returns_no_number_inside_the_ball_sounds_the_alarm(monkeyp
 @pytest.mark.parametrize("threat", [Linf(1e-320), L2(1e-320)])
 def test_a_radius_is_looked_for_whatever_the_smallest_threat(threat):
     model = Classifier(dense([[1.0], [0.0]], [0.0, 0.25]).eval())
-    assert largest_radius(IntervalBounds(), model, torch.tensor([[0.5]]), torch.tensor([0]), threat).radius.item() > 0.24
+    assert largest_certified_radius(IntervalBounds(), model, torch.tensor([[0.5]]), torch.tensor([0]), threat).radius.item() > 0.24
 
 
 def test_pictures_of_whole_numbers_are_refused_by_smoothing():
     with pytest.raises(DataError, match="divide 8-bit images by 255"):
-        Smoothed(Classifier(nn.Linear(2, 2).eval()), 0.25).certify(torch.tensor([[0, 1]]), torch.tensor([0]))
+        SmoothedClassifier(Classifier(nn.Linear(2, 2).eval()), 0.25).certify(torch.tensor([[0, 1]]), torch.tensor([0]))
 
 
 def test_no_setting_of_a_layer_comes_from_the_batch_size():

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from quintain.certify import IntervalBounds, Network, Smoothed, worst_logits
-from quintain.certify.arithmetic import EXACT, deployed
-from quintain.certify.rules import bound_layer
-from quintain.certify.span import Span, start
+from quintain.certify import IntervalBounds, SmoothedClassifier, TracedNetwork, worst_case_logits
+from quintain.certify.interval.domain import Interval, input_interval
+from quintain.certify.interval.layers import bound_layer
+from quintain.certify.rounding import NO_ROUNDING, rounding_model
 from quintain.core.errors import Contradiction, DataError, ModelError, SettingError
 from quintain.losses import margin
 from quintain.models import Classifier
@@ -98,8 +98,8 @@ def test_a_linear_model_in_l2_is_solved_exactly_away_from_the_box(seed, eps):
 def test_a_convolution_in_l2_counts_the_taps_inside_the_picture():
     net = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1, bias=False), nn.Flatten()).double()
     x = torch.full((1, 1, 3, 3), 0.5, dtype=torch.float64)
-    network = Network.of(net)
-    span = network._walk(start(x, L2(0.1)), EXACT)
+    network = TracedNetwork.trace(net)
+    span = network._propagate(input_interval(x, L2(0.1)), NO_ROUNDING)
     matrix = torch.autograd.functional.jacobian(lambda z: net(z[None])[0], x[0]).flatten(1)
     torch.testing.assert_close(span.radius[0], 0.1 * matrix.norm(dim=1))
 
@@ -135,10 +135,10 @@ def test_a_margin_that_float32_rounds_away_is_not_certified():
     net = nn.Sequential(dense([[1.0]], [1e8]), dense([[1.0]], [-1e8])).eval()
     x, y = torch.tensor([[0.9]]), torch.tensor([1])
     assert Classifier(net).predict(x) == 0
-    assert Network.of(net.double()).margins(start(x.double(), Linf(0.1)), y)[0, 0] > 0.7
+    assert TracedNetwork.trace(net.double()).margin_bounds(input_interval(x.double(), Linf(0.1)), y)[0, 0] > 0.7
     outcome = IntervalBounds()(Classifier(net.float()), x, y, Linf(0.1))
     assert not outcome.certified
-    assert not outcome.error
+    assert not outcome.failed
 
 
 def test_a_float64_input_is_rounded_by_a_float32_model():
@@ -154,7 +154,7 @@ def test_what_is_not_finite_is_never_certified(bias):
     outcome = IntervalBounds()(Classifier(net), torch.tensor([[0.5]]), torch.tensor([0]), Linf(0.1))
     assert not outcome.certified.any()
     assert outcome.margin.item() == -math.inf
-    assert outcome.error.item() is True
+    assert outcome.failed.item() is True
 
 
 def test_an_overflow_that_the_answer_hides_is_not_certified():
@@ -163,7 +163,7 @@ def test_an_overflow_that_the_answer_hides_is_not_certified():
     assert IntervalBounds()(model, torch.tensor([[0.1, 0.1]]), y, Linf(0.0)).certified
     outcome = IntervalBounds()(model, torch.tensor([[0.5, 0.5]]), y, Linf(0.4))
     assert not outcome.certified
-    assert not outcome.error
+    assert not outcome.failed
 
 
 def test_the_model_is_left_as_it_was():
@@ -180,7 +180,7 @@ def test_the_model_is_left_as_it_was():
 @pytest.mark.parametrize("threat", [Linf(0.1), L2(0.1)])
 def test_an_empty_batch_has_an_empty_outcome(name, threat):
     outcome = IntervalBounds()(Classifier(random_net(name, 0)), torch.zeros(0, 2, 5, 5), torch.zeros(0, dtype=torch.long), threat)
-    assert outcome.certified.shape == outcome.margin.shape == outcome.error.shape == (0,)
+    assert outcome.certified.shape == outcome.margin.shape == outcome.failed.shape == (0,)
 
 
 class Branching(nn.Module):
@@ -228,7 +228,7 @@ def test_what_has_no_rule_is_refused_by_name(net, said):
 def test_an_operation_that_mixes_examples_is_refused():
     x, y = torch.rand(4, 3, 2), torch.zeros(4, dtype=torch.long)
     with pytest.raises(ModelError, match="must stay apart"):
-        Network.of(Mixing()).margins(start(x, Linf(0.1)), y)
+        TracedNetwork.trace(Mixing()).margin_bounds(input_interval(x, Linf(0.1)), y)
 
 
 class Overwriting(nn.Module):
@@ -381,24 +381,24 @@ def test_a_constant_for_each_example_of_a_batch_is_refused():
             return x.flatten(1) * self.scale
 
     with pytest.raises(ModelError, match="expected one for all of them"):
-        Network.of(Rowwise()).margins(start(inputs(0), Linf(0.1)), torch.zeros(4, dtype=torch.long))
+        TracedNetwork.trace(Rowwise()).margin_bounds(input_interval(inputs(0), Linf(0.1)), torch.zeros(4, dtype=torch.long))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("eps", [0.0, 0.1])
 def test_a_linear_layer_reaches_as_far_as_its_values_and_its_rounding(dtype, eps):
-    layer, arithmetic = nn.Linear(30, 4, dtype=dtype), deployed(dtype)
-    box = start(torch.rand(5, 30, dtype=torch.float64), Linf(eps))
+    layer, arithmetic = nn.Linear(30, 4, dtype=dtype), rounding_model(dtype)
+    box = input_interval(torch.rand(5, 30, dtype=torch.float64), Linf(eps))
     weight, bias = layer.weight.double(), layer.bias.double()
     span = bound_layer(layer, box, arithmetic, "layer")
-    rounding = arithmetic.slack(31, box.magnitude @ weight.abs().T + bias.abs(), torch.ones(5, 1, dtype=torch.float64))
+    rounding = arithmetic.error_bound(31, box.magnitude @ weight.abs().T + bias.abs(), torch.ones(5, 1, dtype=torch.float64))
     torch.testing.assert_close(span.radius, box.radius @ weight.abs().T + rounding, rtol=1e-12, atol=0)
 
 
 def test_a_mean_is_rounded_once_for_each_of_its_numbers():
-    arithmetic = deployed(torch.float32)
+    arithmetic = rounding_model(torch.float32)
     for layer, shape in ((nn.AvgPool2d(8), (1, 1, 8, 8)), (nn.AvgPool2d(8), (1, 2, 8, 8)), (nn.AdaptiveAvgPool2d(1), (1, 3, 16, 4))):
-        span = bound_layer(layer, start(torch.ones(shape, dtype=torch.float64), Linf(0.0)), arithmetic, "pool")
+        span = bound_layer(layer, input_interval(torch.ones(shape, dtype=torch.float64), Linf(0.0)), arithmetic, "pool")
         assert (span.radius >= 64 * 2.0**-24).all()
 
 
@@ -410,11 +410,11 @@ def test_a_clamp_reaches_from_its_lowest_to_its_highest_value(layer, radius):
     """Against brute force: the layer itself at 1,001 points of each box."""
     center = torch.linspace(-9, 9, 61, dtype=torch.float64)[:, None]
     points = layer(center + radius * torch.linspace(-1, 1, 1001, dtype=torch.float64))
-    span = bound_layer(layer, Span(center, torch.full_like(center, radius)), deployed(torch.float64), "clamp")
-    for end, found in ((span.low, points.amin(1, keepdim=True)), (span.high, points.amax(1, keepdim=True))):
+    span = bound_layer(layer, Interval(center, torch.full_like(center, radius)), rounding_model(torch.float64), "clamp")
+    for end, found in ((span.lower, points.amin(1, keepdim=True)), (span.upper, points.amax(1, keepdim=True))):
         torch.testing.assert_close(end, found, rtol=0, atol=1e-12)
-    assert ((span.low <= points) & (points <= span.high)).all()
-    endless = bound_layer(layer, Span(center, torch.full_like(center, math.inf)), deployed(torch.float32), "clamp")
+    assert ((span.lower <= points) & (points <= span.upper)).all()
+    endless = bound_layer(layer, Interval(center, torch.full_like(center, math.inf)), rounding_model(torch.float32), "clamp")
     assert endless.radius.isinf().all()
 
 
@@ -422,13 +422,13 @@ def test_a_clamp_reaches_from_its_lowest_to_its_highest_value(layer, radius):
 @pytest.mark.parametrize("threat", [Linf(0.2), L2(0.3)])
 def test_zeros_around_a_picture_do_not_move(padding, threat):
     """Against the layer on both ends of the box; in L2 the ellipsoid has no axis where there is padding."""
-    layer, box = nn.ZeroPad2d(padding), start(torch.rand(2, 3, 5, 5, dtype=torch.float64), threat)
-    span = bound_layer(layer, box, deployed(torch.float64), "pad")
-    assert torch.equal(span.low, layer(box.low))
-    assert torch.equal(span.high, layer(box.high))
+    layer, box = nn.ZeroPad2d(padding), input_interval(torch.rand(2, 3, 5, 5, dtype=torch.float64), threat)
+    span = bound_layer(layer, box, rounding_model(torch.float64), "pad")
+    assert torch.equal(span.lower, layer(box.lower))
+    assert torch.equal(span.upper, layer(box.upper))
     if isinstance(threat, L2):
-        assert span.ball.center.shape == span.center.shape
-        assert (span.ball.axes[layer(torch.ones_like(box.center)) == 0] == 0).all()
+        assert span.ellipsoid.center.shape == span.center.shape
+        assert (span.ellipsoid.semi_axes[layer(torch.ones_like(box.center)) == 0] == 0).all()
 
 
 def test_a_padding_and_a_reshape_that_are_not_what_they_seem_are_refused():
@@ -441,9 +441,9 @@ def test_a_padding_and_a_reshape_that_are_not_what_they_seem_are_refused():
         (nn.Hardtanh(-1e-46, 1.0), "1e-46"),
     ):
         with pytest.raises(ModelError, match=said):
-            bound_layer(layer, start(pictures.double(), Linf(0.1)), deployed(torch.float32), "layer")
+            bound_layer(layer, input_interval(pictures.double(), Linf(0.1)), rounding_model(torch.float32), "layer")
     with pytest.raises(ModelError, match="of 3 dimensions"):
-        bound_layer(nn.ZeroPad2d(1), start(pictures[0].double(), Linf(0.1)), deployed(torch.float32), "layer")
+        bound_layer(nn.ZeroPad2d(1), input_interval(pictures[0].double(), Linf(0.1)), rounding_model(torch.float32), "layer")
 
 
 def test_a_view_by_unflatten_that_is_overwritten_is_refused():
@@ -460,14 +460,14 @@ def test_a_division_may_be_a_product_with_the_inverse():
             return (x / 3.0).flatten(1)
 
     x = torch.rand(64, 2, dtype=torch.float32)
-    span = Network.of(Dividing())._walk(start(x.double(), Linf(0.0)), deployed(torch.float32))
+    span = TracedNetwork.trace(Dividing())._propagate(input_interval(x.double(), Linf(0.0)), rounding_model(torch.float32))
     for quotient in (x / 3.0, x * torch.tensor(1.0).div(torch.tensor(3.0))):
         assert ((quotient.double() - span.center).abs() <= span.radius).all()
     assert (span.radius >= 3 * 2.0**-24 * x.double() / 3).all()
 
 
 def test_a_model_that_is_no_net_is_refused():
-    smooth = Smoothed(Classifier(random_net("dense", 0)), 0.25)
+    smooth = SmoothedClassifier(Classifier(random_net("dense", 0)), 0.25)
     with pytest.raises(ModelError, match="got a Smoothed"):
         IntervalBounds()(smooth, inputs(0), torch.zeros(4, dtype=torch.long), L2(0.1))
 
@@ -487,8 +487,8 @@ def test_another_threat_is_refused():
 
     object_like = type("Odd", (), {"eps": 0.1, "low": 0.0, "high": 1.0})()
     with pytest.raises(SettingError, match="know Linf and L2"):
-        start(torch.rand(1, 2), object_like)
-    assert start(torch.rand(1, 2), Other(0.1)).radius.max() > 0
+        input_interval(torch.rand(1, 2), object_like)
+    assert input_interval(torch.rand(1, 2), Other(0.1)).radius.max() > 0
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -497,7 +497,7 @@ def test_the_training_loss_bounds_the_loss_of_points_and_has_finite_gradients(na
     net, x = random_net(name, 1).double(), inputs(1).double()
     model = Classifier(net)
     y = model.predict(x)
-    worst = worst_logits(Network.of(net), x, y, threat)
+    worst = worst_case_logits(TracedNetwork.trace(net), x, y, threat)
     bound = F.cross_entropy(worst, y, reduction="none")
     for z in points(model, x, y, threat, 1):
         assert (F.cross_entropy(model(z), y, reduction="none") <= bound + 1e-9).all()

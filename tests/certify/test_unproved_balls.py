@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from quintain.certify import IntervalBounds, Smoothed, largest_radius
+from quintain.certify import IntervalBounds, SmoothedClassifier, largest_certified_radius
 from quintain.core.errors import SettingError
 from quintain.models.classifier import Classifier
 from quintain.threats import L0, L1, Mask, Threat
@@ -18,6 +18,6 @@ def test_a_ball_without_a_proof_is_refused_by_name(threat: Threat) -> None:
     with pytest.raises(SettingError, match=f"know Linf and L2; got {name}"):
         IntervalBounds()(model, x, y, threat)
     with pytest.raises(SettingError, match=f"know Linf and L2; got {name}"):
-        largest_radius(IntervalBounds(), model, x, y, threat)
+        largest_certified_radius(IntervalBounds(), model, x, y, threat)
     with pytest.raises(SettingError, match=f"proves L2 balls; got {name}"):
-        Smoothed(model, 0.25).certify(x, y, threat)
+        SmoothedClassifier(model, 0.25).certify(x, y, threat)

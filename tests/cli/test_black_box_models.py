@@ -48,16 +48,16 @@ def test_it_is_certified_by_smoothing_which_only_asks(call, small, tmp_path):
     (tmp_path / "asked.py").write_text(FUNCTIONS)
     for access, name in (("scores", "scored"), ("labels", "labelled")):
         spec = f"{access}:{tmp_path / 'asked.py'}:{name}"
-        words = ("--certifier", "smoothing", "--data", small, "--limit", 2, "--draws", 50, "--out", tmp_path / access)
+        words = ("--certifier", "smoothing", "--data", small, "--limit", 2, "--noise-samples", 50, "--out", tmp_path / access)
         code, told, complaint = call("certify", "--model", spec, *words)
         assert (code, complaint, "smoothed:l2:0.25: proved" in told) == (0, "", True)
 
 
 def test_a_size_that_smoothing_can_never_certify_is_refused_with_the_largest(call, small, tmp_path):
     (tmp_path / "asked.py").write_text(FUNCTIONS)
-    words = ("--certifier", "smoothing", "--threat", "l2:5", "--data", small, "--limit", 2, "--draws", 50)
+    words = ("--certifier", "smoothing", "--threat", "l2:5", "--data", small, "--limit", 2, "--noise-samples", 50)
     code, _, complaint = call("certify", "--model", f"scores:{tmp_path / 'asked.py'}:scored", *words)
     assert code == 2
     told = " ".join(complaint.split())
-    assert "eps = 5 can never be certified: 50 draws at sigma = 0.25 and alpha = 0.001 reach 0.2827 at most" in told
-    assert "Give more draws, a larger sigma" in told
+    assert "eps = 5 can never be certified: 50 noise samples at sigma = 0.25 and alpha = 0.001 reach 0.2827 at most" in told
+    assert "Give more noise samples, a larger sigma" in told

@@ -55,7 +55,7 @@ def test_certify_by_intervals_and_by_smoothing(call, weights, small):
     code, out, _ = call("certify", "--data", small, "--weights", weights, "--threat", "linf:1/255", "--out", "i")
     assert code == ExitCode.HOLDS
     assert "proved" in out
-    words = ("--certifier", "smoothing", "--sigma", "0.25", "--draws", 200, "--limit", 3, "--threat", "l2:0.1", "--out", "s")
+    words = ("--certifier", "smoothing", "--sigma", "0.25", "--noise-samples", 200, "--limit", 3, "--threat", "l2:0.1", "--out", "s")
     code, _, _ = call("certify", "--data", small, "--weights", weights, *words)
     assert code == ExitCode.HOLDS
     assert load_result("s").claims[1].bracket.lower.basis is Basis.STATISTICAL
@@ -69,7 +69,7 @@ def test_harden_against_l2_attacks_in_l2(call, small):
 
 @pytest.mark.parametrize("defense", ["pgd-at", "ibp", "gaussian"])
 def test_harden_writes_weights_that_attack_reads(call, small, defense, monkeypatch):
-    monkeypatch.setattr(hardening, "Smoothing", partial(hardening.Smoothing, draws=500, examples=5, judged=200))
+    monkeypatch.setattr(hardening, "Smoothing", partial(hardening.Smoothing, noise_samples=500, examples=5, judged=200))
     code, _, _ = call("harden", "--data", small, "--defense", defense, "--epochs", 1, "--out", "h")
     assert code == ExitCode.HOLDS
     code, _, _ = call("attack", "--data", small, "--weights", "h/models/model.safetensors", "--attack", "fgsm", "--out", "a")
@@ -272,3 +272,9 @@ def test_the_words_of_earlier_versions_are_still_taken(call, small):
     assert code == ExitCode.HOLDS, err
     assert load_result("h").body.trainings[0].model.title == "pgd-at model"
     assert "pgd-at" in call("list", "defence")[1]
+
+
+def test_draws_are_still_a_word_for_noise_samples(call, weights, small):
+    words = ("--certifier", "smoothing", "--draws", 50, "--limit", 2, "--threat", "l2:0.1", "--out", "s")
+    code, _, err = call("certify", "--data", small, "--weights", weights, *words)
+    assert code == ExitCode.HOLDS, err

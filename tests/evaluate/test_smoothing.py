@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from quintain.certify.smoothed import Smoothed
+from quintain.certify.smoothing import SmoothedClassifier
 from quintain.core.errors import SettingError
 from quintain.data.dataset import from_arrays
 from quintain.evaluate import hardening, smoothing
@@ -20,7 +20,7 @@ from quintain.models.classifier import Classifier
 from quintain.results import Basis, Consistency, ExampleState
 from quintain.threats import L2
 
-PLAN = Smoothing(0.25, draws=2000, examples=30, judged=500, steps=15)
+PLAN = Smoothing(0.25, noise_samples=2000, examples=30, judged=500, steps=15)
 
 
 def halfspace():
@@ -99,15 +99,15 @@ def test_a_point_outside_the_ball_breaks_nothing(monkeypatch):
 
 
 def test_mutant_a_certificate_against_a_clear_vote_is_a_crossing(monkeypatch):
-    from quintain.certify.smoothed import Smoothed
+    from quintain.certify.smoothing import SmoothedClassifier
 
-    real = Smoothed.certify
+    real = SmoothedClassifier.certify
 
     def boasting(self, *args, **words):
         outcome = real(self, *args, **words)
         return replace(outcome, radius=torch.full_like(outcome.radius, 0.3))
 
-    monkeypatch.setattr(Smoothed, "certify", boasting)
+    monkeypatch.setattr(SmoothedClassifier, "certify", boasting)
     x = np.random.default_rng(1).random((40, 2)).astype(np.float32)
     flipped = from_arrays(x, (x.sum(1) <= 1).astype(int), name="flipped")
     _, _, claims = smoothed_bracket(halfspace(), flipped, [L2(0.05)], PLAN, seed=4)
@@ -132,9 +132,9 @@ def test_a_base_that_only_answers_is_certified_and_attacked_by_estimates():
 
 
 def test_the_estimated_gradient_is_that_of_a_halfspace():
-    smooth, x = Smoothed(halfspace().model, 0.5), torch.tensor([[0.5, 0.4], [0.2, 0.9]], requires_grad=True)
+    smooth, x = SmoothedClassifier(halfspace().model, 0.5), torch.tensor([[0.5, 0.4], [0.2, 0.9]], requires_grad=True)
     (found,) = torch.autograd.grad(estimated(smooth, 3)(x)[:, 1].sum(), x)
-    (exact,) = torch.autograd.grad(replace(smooth, surrogate=4000)(x)[:, 1].sum(), x)
+    (exact,) = torch.autograd.grad(replace(smooth, surrogate_samples=4000)(x)[:, 1].sum(), x)
     assert torch.cosine_similarity(found, exact).min() > 0.95
     torch.testing.assert_close(found.norm(dim=1), exact.norm(dim=1), rtol=0.3, atol=0)
 
@@ -142,7 +142,9 @@ def test_the_estimated_gradient_is_that_of_a_halfspace():
 def test_a_defence_is_not_trained_where_its_certificate_could_never_reach(monkeypatch, tmp_path):
     monkeypatch.setattr(hardening, "harden", None)
     settings = {"sigma": 0.25, "attacks": {}, "folder": tmp_path}
-    with pytest.raises(SettingError, match=r"eps = 5 can never be certified: 10,000 draws at sigma = 0\.25 .* reach 0\.7996 at most"):
+    with pytest.raises(
+        SettingError, match=r"eps = 5 can never be certified: 10,000 noise samples at sigma = 0\.25 .* reach 0\.7996 at most"
+    ):
         hardened_outcome(nn.Linear(2, 2), points(), points(), "gaussian", threat=L2(5.0), **settings)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from quintain.certify import IntervalBounds, largest_radius
+from quintain.certify import IntervalBounds, largest_certified_radius
 from quintain.core.errors import ModelError, RunFolderError, SettingError
 from quintain.core.registry import entries
 from quintain.data.dataset import from_arrays
@@ -149,7 +149,7 @@ def test_a_net_of_certified_training_is_proven_up_to_its_threat_and_no_further_t
     assert len(fitted.losses) == 15
     assert not net.training
     assert IntervalBounds()(Classifier(net), x, y, Linf(0.08)).certified.double().mean() > 0.95
-    assert largest_radius(IntervalBounds(), Classifier(net), x, y, Linf(0.08)).radius.max() <= 0.15 + 0.05
+    assert largest_certified_radius(IntervalBounds(), Classifier(net), x, y, Linf(0.08)).radius.max() <= 0.15 + 0.05
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=lambda plan: type(plan).__name__)

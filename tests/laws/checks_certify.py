@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from quintain.certify import largest_radius
+from quintain.certify import largest_certified_radius
 from quintain.core.errors import Contradiction
 from quintain.core.registry import find
 from quintain.models import Classifier
@@ -32,10 +32,10 @@ def halfspace(copies: int = 1) -> tuple[Classifier, Tensor, Tensor, Tensor]:
 def radii(name: str, model: Classifier, x: Tensor, y: Tensor, **settings: float) -> Tensor:
     """What a registered certifier proves in L2, through its public entry: of the model, or of the smoothed model that it makes."""
     entry = find("certifier", name)
-    if entry.fact("subject") == "smoothed model":
-        outcome = entry.load()(model, **{"sigma": 0.2, "draws": 2000, **settings}).certify(x, y, seed=3)
+    if entry.fact("subject") == "smoothed classifier":
+        outcome = entry.load()(model, **{"sigma": 0.2, "noise_samples": 2000, **settings}).certify(x, y, seed=3)
     else:
-        outcome = largest_radius(entry.load()(), model, x, y, L2(0.1))
+        outcome = largest_certified_radius(entry.load()(), model, x, y, L2(0.1))
     assert outcome.radius is not None
     return outcome.radius
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from quintain.certify import interval, network, smoothed, span
-from quintain.certify.arithmetic import EXACT
+from quintain.certify import smoothing
+from quintain.certify.interval import certifier, domain, graph
+from quintain.certify.rounding import NO_ROUNDING
 from quintain.core import statistics
 from quintain.core.errors import Contradiction
 from quintain.models import Classifier
@@ -19,37 +20,39 @@ def by_intervals(model, x, y):
 
 
 def by_votes(model, x, y):
-    return radii("smoothing", model, x, y, alpha=0.05, draws=10_000)
+    return radii("smoothing", model, x, y, alpha=0.05, noise_samples=10_000)
 
 
 def by_few_votes(model, x, y):
-    return radii("smoothing", model, x, y, alpha=0.05, draws=400, selection=10)
+    return radii("smoothing", model, x, y, alpha=0.05, noise_samples=400, selection_samples=10)
 
 
 def test_interval_bounds_that_reach_2_percent_too_far_contradict_the_exact_distance(monkeypatch):
     require_at_most_exact(by_intervals)
-    start = interval.start
-    monkeypatch.setattr(interval, "start", lambda x, threat, eps=None: start(x, threat, (threat.eps if eps is None else eps) / 1.02))
+    original = certifier.input_interval
+    monkeypatch.setattr(
+        certifier, "input_interval", lambda x, threat, eps=None: original(x, threat, (threat.eps if eps is None else eps) / 1.02)
+    )
     with pytest.raises(Contradiction, match="above the exact distance"):
         require_at_most_exact(by_intervals)
 
 
 def test_an_l2_bound_by_the_wrong_norm_contradicts_the_exact_distance(monkeypatch):
-    start = interval.start
+    original = certifier.input_interval
 
     def shrunk(x, threat, eps=None):
-        box = start(x, threat, eps)
-        return replace(box, ball=replace(box.ball, axes=box.ball.axes / x[0].numel() ** 0.5))
+        box = original(x, threat, eps)
+        return replace(box, ellipsoid=replace(box.ellipsoid, semi_axes=box.ellipsoid.semi_axes / x[0].numel() ** 0.5))
 
-    monkeypatch.setattr(interval, "start", shrunk)
+    monkeypatch.setattr(certifier, "input_interval", shrunk)
     with pytest.raises(Contradiction, match="above the exact distance"):
         require_at_most_exact(by_intervals)
 
 
 def test_a_smoothed_radius_that_is_2_percent_too_large_contradicts_the_exact_distance(monkeypatch):
     require_at_most_exact(by_votes, alpha=0.05, copies=20)
-    radius = smoothed.Smoothed._radius
-    monkeypatch.setattr(smoothed.Smoothed, "_radius", lambda self, probability: 1.02 * radius(self, probability))
+    radius = smoothing.SmoothedClassifier._certified_radius
+    monkeypatch.setattr(smoothing.SmoothedClassifier, "_certified_radius", lambda self, probability: 1.02 * radius(self, probability))
     with pytest.raises(Contradiction, match="above the exact distance"):
         require_at_most_exact(by_votes, alpha=0.05, copies=20)
 
@@ -57,21 +60,21 @@ def test_a_smoothed_radius_that_is_2_percent_too_large_contradicts_the_exact_dis
 def test_a_limit_at_twice_alpha_contradicts_the_exact_distance(monkeypatch):
     require_at_most_exact(by_few_votes, alpha=0.05, copies=200)
     monkeypatch.setattr(
-        smoothed, "binomial_lower", lambda hits, trials, confidence: statistics.binomial_lower(hits, trials, 1 - 2 * (1 - confidence))
+        smoothing, "binomial_lower", lambda hits, trials, confidence: statistics.binomial_lower(hits, trials, 1 - 2 * (1 - confidence))
     )
     with pytest.raises(Contradiction, match="above the exact distance"):
         require_at_most_exact(by_few_votes, alpha=0.05, copies=200)
 
 
 def test_the_share_of_votes_without_a_limit_contradicts_the_exact_distance(monkeypatch):
-    monkeypatch.setattr(smoothed, "binomial_lower", lambda hits, trials, confidence: hits / trials)
+    monkeypatch.setattr(smoothing, "binomial_lower", lambda hits, trials, confidence: hits / trials)
     with pytest.raises(Contradiction, match="above the exact distance"):
         require_at_most_exact(by_votes, alpha=0.05, copies=20)
 
 
 def test_noise_of_another_size_than_sigma_contradicts_the_exact_distance(monkeypatch):
-    noise = smoothed.Smoothed._noise
-    monkeypatch.setattr(smoothed.Smoothed, "_noise", staticmethod(lambda *args: (block / 2 for block in noise(*args))))
+    noise = smoothing.SmoothedClassifier._noise_batches
+    monkeypatch.setattr(smoothing.SmoothedClassifier, "_noise_batches", staticmethod(lambda *args: (block / 2 for block in noise(*args))))
     with pytest.raises(Contradiction, match="above the exact distance"):
         require_at_most_exact(by_votes, alpha=0.05, copies=4)
 
@@ -79,11 +82,11 @@ def test_noise_of_another_size_than_sigma_contradicts_the_exact_distance(monkeyp
 def test_bounds_above_what_the_model_answers_are_noticed_by_the_certifier_itself(monkeypatch):
     net = torch.nn.Sequential(torch.nn.Linear(2, 2)).eval()
     model, x, y = Classifier(net), torch.full((4, 2), 0.5), torch.zeros(4, dtype=torch.long)
-    assert interval.IntervalBounds()(model, x, y, Linf(0.0)).margin.isfinite().all()
-    margins = network.Network.margins
-    monkeypatch.setattr(network.Network, "margins", lambda self, *args, **named: margins(self, *args, **named) + 0.01)
+    assert certifier.IntervalBounds()(model, x, y, Linf(0.0)).margin.isfinite().all()
+    margins = graph.TracedNetwork.margin_bounds
+    monkeypatch.setattr(graph.TracedNetwork, "margin_bounds", lambda self, *args, **named: margins(self, *args, **named) + 0.01)
     with pytest.raises(Contradiction, match="not of the function that runs"):
-        interval.IntervalBounds()(model, x, y, Linf(0.0))
+        certifier.IntervalBounds()(model, x, y, Linf(0.0))
 
 
 def test_bounds_without_the_models_own_rounding_cross_it(monkeypatch):
@@ -93,10 +96,10 @@ def test_bounds_without_the_models_own_rounding_cross_it(monkeypatch):
             layer.weight.fill_(1.0)
             layer.bias.fill_(bias)
     model, x, y = Classifier(net), torch.tensor([[0.9]]), torch.tensor([1])
-    assert not interval.IntervalBounds()(model, x, y, Linf(0.0)).certified
-    monkeypatch.setattr(interval, "deployed", lambda _dtype: EXACT)
+    assert not certifier.IntervalBounds()(model, x, y, Linf(0.0)).certified
+    monkeypatch.setattr(certifier, "rounding_model", lambda _dtype: NO_ROUNDING)
     with pytest.raises(Contradiction, match="not of the function that runs"):
-        interval.IntervalBounds()(model, x, y, Linf(0.0))
+        certifier.IntervalBounds()(model, x, y, Linf(0.0))
 
 
 def test_a_box_without_its_clip_is_looser_and_never_wrong(monkeypatch):
@@ -104,6 +107,6 @@ def test_a_box_without_its_clip_is_looser_and_never_wrong(monkeypatch):
     with torch.no_grad():
         net[0].weight.copy_(torch.tensor([[1.0, -1.0], [-1.0, 2.0]]))
     model, x, y = Classifier(net), torch.zeros(1, 2), torch.zeros(1, dtype=torch.long)
-    clipped = interval.IntervalBounds()(model, x, y, Linf(0.1)).margin
-    monkeypatch.setattr(interval, "start", lambda x, threat, _eps: span.Span(x, torch.full_like(x, threat.eps)))
-    assert (interval.IntervalBounds()(model, x, y, Linf(0.1)).margin < clipped - 0.1).all()
+    clipped = certifier.IntervalBounds()(model, x, y, Linf(0.1)).margin
+    monkeypatch.setattr(certifier, "input_interval", lambda x, threat, _eps: domain.Interval(x, torch.full_like(x, threat.eps)))
+    assert (certifier.IntervalBounds()(model, x, y, Linf(0.1)).margin < clipped - 0.1).all()

@@ -5,23 +5,23 @@ from typing import TYPE_CHECKING
 from quintain.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from quintain.certify.interval import IntervalBounds as IntervalBounds
-    from quintain.certify.interval import worst_logits as worst_logits
-    from quintain.certify.network import Network as Network
+    from quintain.certify.interval.certifier import IntervalBounds as IntervalBounds
+    from quintain.certify.interval.certifier import worst_case_logits as worst_case_logits
+    from quintain.certify.interval.graph import TracedNetwork as TracedNetwork
     from quintain.certify.outcome import CertificateOutcome as CertificateOutcome
     from quintain.certify.outcome import Certifier as Certifier
-    from quintain.certify.radius import largest_radius as largest_radius
-    from quintain.certify.smoothed import Smoothed as Smoothed
+    from quintain.certify.radius_search import largest_certified_radius as largest_certified_radius
+    from quintain.certify.smoothing import SmoothedClassifier as SmoothedClassifier
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "CertificateOutcome": "quintain.certify.outcome",
         "Certifier": "quintain.certify.outcome",
-        "IntervalBounds": "quintain.certify.interval",
-        "Network": "quintain.certify.network",
-        "Smoothed": "quintain.certify.smoothed",
-        "largest_radius": "quintain.certify.radius",
-        "worst_logits": "quintain.certify.interval",
+        "IntervalBounds": "quintain.certify.interval.certifier",
+        "SmoothedClassifier": "quintain.certify.smoothing",
+        "TracedNetwork": "quintain.certify.interval.graph",
+        "largest_certified_radius": "quintain.certify.radius_search",
+        "worst_case_logits": "quintain.certify.interval.certifier",
     },
 )

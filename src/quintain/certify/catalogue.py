@@ -6,7 +6,7 @@ CATALOGUE = (
     Entry(
         "certifier",
         "interval",
-        "quintain.certify.interval:IntervalBounds",
+        "quintain.certify.interval.certifier:IntervalBounds",
         "interval bounds through the layers, for Linf and L2",
         guarantee="deterministic: no input of the ball changes the answer of the model that runs, its float32 rounding included",
         facts=(("threats", "linf l2"), ("subject", "model")),
@@ -14,9 +14,9 @@ CATALOGUE = (
     Entry(
         "certifier",
         "smoothing",
-        "quintain.certify.smoothed:Smoothed",
+        "quintain.certify.smoothing:SmoothedClassifier",
         "randomized smoothing: a vote under Gaussian noise, for L2",
         guarantee="each example's radius is false with probability at most alpha over the draws",
-        facts=(("threats", "l2"), ("subject", "smoothed model")),
+        facts=(("threats", "l2"), ("subject", "smoothed classifier")),
     ),
 )

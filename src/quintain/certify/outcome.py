@@ -4,8 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
+from quintain.core.errors import DataError
 from quintain.models.protocol import ClassifierLike
 from quintain.threats.threat import Threat
 
@@ -27,9 +29,9 @@ class CertificateOutcome:
     certified: Tensor
     margin: Tensor
     radius: Tensor | None
-    cost: Tensor
-    assumes: tuple[str, ...]
-    error: Tensor
+    forwards: Tensor
+    assumptions: tuple[str, ...]
+    failed: Tensor
 
 
 class Certifier(Protocol):
@@ -40,8 +42,27 @@ class Certifier(Protocol):
 
 
 @runtime_checkable
-class Reader(Protocol):
+class TracingCertifier(Protocol):
     """A certifier that reads a model first, which is done once for all calls on one model."""
 
-    def read(self, model: ClassifierLike) -> Callable[..., CertificateOutcome]:
+    def trace(self, model: ClassifierLike) -> Callable[..., CertificateOutcome]:
         """A call with the arguments of ``Certifier`` but for the model; it notices a model that is another one than was read."""
+
+
+def require_labels(x: Tensor, y: Tensor, classes: int) -> None:
+    """Refuse labels that are not one of the model's classes for each example.
+
+    Args:
+        x: Inputs (B, *S).
+        y: Labels (B,) long.
+        classes: How many the model tells apart.
+
+    Raises:
+        DataError: If they are no tensor, of another shape or type, or out of range.
+    """
+    if not isinstance(y, Tensor):
+        raise DataError(f"labels in a {type(y).__name__}; expected a tensor ({len(x)},) of torch.int64: torch.as_tensor(y)")
+    if y.shape != x.shape[:1] or y.dtype != torch.long:
+        raise DataError(f"labels of shape {tuple(y.shape)} and {y.dtype}; expected ({len(x)},) torch.int64, one class per input")
+    if len(y) and not 0 <= int(y.min()) <= int(y.max()) < classes:
+        raise DataError(f"labels from {int(y.min())} to {int(y.max())}; expected classes 0 to {classes - 1} of the model")

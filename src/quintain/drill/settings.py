@@ -31,7 +31,7 @@ class Scale:
         attack_steps, attack_questions: Of the quick ensemble: gradients of each climb, and questions of the search without gradients.
         marker_steps: Of fitting the side marker.
         smoothed: X-rays that are certified by smoothing.
-        draws: Noise draws for each of them.
+        noise_samples: For each of them.
         private_batch, private_steps: Of DP-SGD.
         canaries: Of the audit.
         inversion_steps: Of a reconstruction.
@@ -48,7 +48,7 @@ class Scale:
     attack_questions: int
     marker_steps: int
     smoothed: int
-    draws: int
+    noise_samples: int
     private_batch: int
     private_steps: int
     canaries: int
@@ -67,7 +67,7 @@ FULL = Scale(
     attack_questions=100,
     marker_steps=150,
     smoothed=100,
-    draws=10_000,
+    noise_samples=10_000,
     private_batch=512,
     private_steps=276,
     canaries=500,
@@ -86,7 +86,7 @@ QUICK = Scale(
     attack_questions=30,
     marker_steps=60,
     smoothed=20,
-    draws=2_000,
+    noise_samples=2_000,
     private_batch=256,
     private_steps=180,
     canaries=500,

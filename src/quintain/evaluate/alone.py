@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from quintain.certify.smoothed import Smoothed
+from quintain.certify.smoothing import SmoothedClassifier
 from quintain.core.errors import SettingError
 from quintain.core.progress import Progress, silent
 from quintain.core.registry import find
@@ -82,7 +82,7 @@ def certified_outcome(
     certifier: str,
     *,
     sigma: float = 0.25,
-    draws: int = 10_000,
+    noise_samples: int = 10_000,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Outcome:
@@ -90,16 +90,16 @@ def certified_outcome(
 
     Args:
         certifier: A registered name.
-        sigma, draws: For ``smoothing``.
+        sigma, noise_samples: For ``smoothing``.
     """
     if certifier == "smoothing":
         balls = [threat for threat in threats if isinstance(threat, L2)]
         if len(balls) != len(threats):
             raise SettingError(f"{threats[0].spec}: randomized smoothing proves L2 balls; give sizes such as --threat l2:0.5")
         for ball in balls:
-            Smoothed(subject.model, sigma, draws=draws).require_within_reach(ball)
+            SmoothedClassifier(subject.model, sigma, noise_samples=noise_samples).require_certifiable(ball)
         _, both, claims = smoothed_bracket(
-            subject, data, balls, Smoothing(sigma, draws, examples=0), seed=seed, delivered=True, progress=progress
+            subject, data, balls, Smoothing(sigma, noise_samples, examples=0), seed=seed, delivered=True, progress=progress
         )
     else:
         proved = prove(subject, data, threats, find("certifier", certifier).load()(), method=certifier, progress=progress)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quintain.certify.smoothed import PACK, Smoothed
+from quintain.certify.smoothing import BATCH_ELEMENTS, SmoothedClassifier
 from quintain.core.seeds import derive
 
 PAIRS = 128
@@ -17,7 +17,7 @@ LEAST = 1e-12
 """The least mean probability that is divided by."""
 
 
-def estimated(smooth: Smoothed, seed: int) -> Callable[[Tensor], Tensor]:
+def estimated(smooth: SmoothedClassifier, seed: int) -> Callable[[Tensor], Tensor]:
     r"""The smoothed model as a function (B, *S) to log-probabilities (B, K) that can be differentiated though its base cannot.
 
     .. math:: \nabla_x\, E[p(x + \sigma u)] = E[p(x + \sigma u)\, u] / \sigma, \qquad u \sim N(0, I)
@@ -38,12 +38,12 @@ class _Estimated(torch.autograd.Function):
     """Log of the mean softmax over noisy copies, and Stein's estimate in place of its derivative."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, smooth: Smoothed, seed: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, smooth: SmoothedClassifier, seed: int) -> Tensor:
         found = []
         for noise in _noise(x, seed):
             # both signs of each noise side by side: (B, n, 2, *S)
             copies = x[:, None, None] + smooth.sigma * torch.stack([noise, -noise], 1)
-            found.append(smooth.model(copies.flatten(0, 2)).softmax(1).unflatten(0, copies.shape[:3]))
+            found.append(smooth.base_classifier(copies.flatten(0, 2)).softmax(1).unflatten(0, copies.shape[:3]))
         each = torch.cat(found, 1)
         mean = each.mean((1, 2)).clamp(min=LEAST)
         ctx.save_for_backward(x, each, mean)
@@ -66,5 +66,5 @@ class _Estimated(torch.autograd.Function):
 def _noise(x: Tensor, seed: int) -> Iterator[Tensor]:
     """The noise of one gradient in blocks (n, *S) that bound the memory, the same for the same seed and batch."""
     generator = torch.Generator().manual_seed(seed)
-    for block in torch.arange(PAIRS).split(max(1, PACK // max(1, 2 * x.numel()))):
+    for block in torch.arange(PAIRS).split(max(1, BATCH_ELEMENTS // max(1, 2 * x.numel()))):
         yield torch.empty(len(block), *x.shape[1:], dtype=torch.float32).normal_(generator=generator).to(x)

@@ -9,7 +9,7 @@ from torch import nn
 
 from quintain.certify import IntervalBounds
 from quintain.certify.outcome import Certifier
-from quintain.certify.smoothed import Smoothed
+from quintain.certify.smoothing import SmoothedClassifier
 from quintain.core.errors import ModelError
 from quintain.core.progress import Progress, silent
 from quintain.core.registry import find
@@ -89,7 +89,7 @@ def hardened_outcome(
     ball = threat if isinstance(threat, L2) else L2(2 * sigma)
     smooth = Smoothing(sigma)
     if defense_name == "gaussian":
-        Smoothed(Classifier(net), sigma, draws=smooth.draws).require_within_reach(ball)
+        SmoothedClassifier(Classifier(net), sigma, noise_samples=smooth.noise_samples).require_certifiable(ball)
     certifiers, notes = ({}, ()) if defense_name == "gaussian" else _certifiers(net, test, threat)
     subject, training = harden(
         net, train, test, defense, name="model", title=f"{defense_name} model", seed=seed, folder=folder, progress=progress

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from quintain.certify.outcome import Certifier
-from quintain.certify.radius import largest_radius
+from quintain.certify.radius_search import largest_certified_radius
 from quintain.core.progress import Progress, silent
 from quintain.data.dataset import Dataset
 from quintain.evaluate.examples import examples, rising
@@ -70,10 +70,10 @@ def prove(
     with progress.loop(f"certify {subject.name}", len(data)) as advance:
         for x, y, ids in data.batches(size):
             rows = ids.numpy()
-            outcome = largest_radius(certifier, subject.model, x, y, sizes[-1], sizes=[threat.eps for threat in sizes])
+            outcome = largest_certified_radius(certifier, subject.model, x, y, sizes[-1], radii=[threat.eps for threat in sizes])
             assert outcome.radius is not None
-            radius[rows], assumes = outcome.radius.cpu().numpy(), outcome.assumes
-            failed[rows] |= outcome.error.cpu().numpy()
+            radius[rows], assumes = outcome.radius.cpu().numpy(), outcome.assumptions
+            failed[rows] |= outcome.failed.cpu().numpy()
             advance(len(ids))
     seconds = time.perf_counter() - clock
     broken = np.where(predicted == data.labels, math.inf, 0.0)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from quintain.attacks.inner_maximization import maximize_loss
-from quintain.certify.smoothed import Smoothed
+from quintain.certify.smoothing import SmoothedClassifier
 from quintain.core.progress import Progress, silent
 from quintain.core.seeds import derive
 from quintain.data.dataset import Dataset
@@ -34,14 +34,14 @@ class Smoothing:
 
     Args:
         sigma: Noise.
-        draws: For each certificate.
+        noise_samples: For each certificate.
         examples: How many of the examples, drawn by the seed; 0 for all.
-        judged: Draws for each verdict on an attacked example.
+        judged: Noise samples for each verdict on an attacked example.
         steps: Gradients of the attack.
     """
 
     sigma: float
-    draws: int = 10_000
+    noise_samples: int = 10_000
     examples: int = 100
     judged: int = 1_000
     steps: int = 20
@@ -75,25 +75,25 @@ def smoothed_bracket(
         progress: Shows bars.
     """
     some = data.sample(plan.examples, seed=derive(seed, "examples"))
-    smooth = Smoothed(base.model, plan.sigma, draws=plan.draws, seed=derive(seed, "surrogate"))
+    smooth = SmoothedClassifier(base.model, plan.sigma, noise_samples=plan.noise_samples, surrogate_seed=derive(seed, "surrogate"))
     x, y = some.batch(torch.arange(len(some)))
     clock = time.perf_counter()
     certificate = smooth.certify(x, y, seed=derive(seed, "certify"), progress=progress)
     seconds = time.perf_counter() - clock
     radius, labels = certificate.radius, some.labels
     assert radius is not None
-    votes = smooth.predict(x, seed=derive(seed, "clean"), draws=plan.judged).numpy()
+    votes = smooth.predict(x, seed=derive(seed, "clean"), noise_samples=plan.judged).numpy()
     wrong = (votes >= 0) & (votes != labels)
     answered = np.where(wrong, votes, labels)
     attacked, broken = _attack(smooth, some, threats, plan, wrong, seed, progress)
-    failed = certificate.error.numpy()
+    failed = certificate.failed.numpy()
     subject = Subject(
         base.model,
         ModelFile("smoothed", f"smoothed, sigma {plan.sigma:g}", smooth.hash, base.file.num_parameters, base.file.path, base.file.sha256),
     )
     unchanged = np.where(wrong, 0.0, math.inf)
     proved = Proved(
-        examples(some, answered, radius.numpy(), unchanged, failed), "randomized smoothing", certificate.assumes, seconds, smooth.alpha
+        examples(some, answered, radius.numpy(), unchanged, failed), "randomized smoothing", certificate.assumptions, seconds, smooth.alpha
     )
     attacks = AttackedModel(
         subject.name, subject.file.title, attacked, examples(some, answered, np.zeros(len(some)), broken, failed), ball_of(threats)
@@ -104,7 +104,7 @@ def smoothed_bracket(
 
 
 def _attack(
-    smooth: Smoothed, data: Dataset, threats: Sequence[L2], plan: Smoothing, wrong: np.ndarray, seed: int, progress: Progress
+    smooth: SmoothedClassifier, data: Dataset, threats: Sequence[L2], plan: Smoothing, wrong: np.ndarray, seed: int, progress: Progress
 ) -> tuple[tuple[AttackRow, ...], np.ndarray]:
     """Each example is pushed to the end of the ball, then judged by a vote of fresh draws.
 
@@ -125,7 +125,7 @@ def _attack(
             pushed = maximize_loss(
                 target, origin, labels, threat, steps=plan.steps, rel_step_size=RATE, seed=derive(seed, "ascend"), ids=standing
             )
-            votes = smooth.predict(pushed, seed=derive(seed, "judge", threat.spec), ids=standing, draws=plan.judged)
+            votes = smooth.predict(pushed, seed=derive(seed, "judge", threat.spec), ids=standing, noise_samples=plan.judged)
             fallen = (votes >= 0) & (votes != labels) & contains(threat, pushed, origin)
             radius[standing[fallen].numpy()] = threat.measure(pushed, origin)[fallen].numpy()
             kept = tally(radius > threat.eps, data.labels, data.classes)

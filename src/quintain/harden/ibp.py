@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from quintain.certify.interval import worst_logits
-from quintain.certify.network import Network
+from quintain.certify.interval.certifier import worst_case_logits
+from quintain.certify.interval.graph import TracedNetwork
 from quintain.core.errors import SettingError
 from quintain.harden.forward import eval_mode, forward_logits
 from quintain.threats.l2 import L2
@@ -83,7 +83,7 @@ class IBPLoss:
     """The loss of ``IBPTraining``; it keeps the traced net, which does not change while it is trained."""
 
     defense: IBPTraining
-    _traced: list[tuple[nn.Module, Network]] = field(default_factory=list, init=False, repr=False, compare=False)
+    _traced: list[tuple[nn.Module, TracedNetwork]] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __call__(self, net: nn.Module, x: Tensor, y: Tensor, context: StepContext) -> Tensor:
         """Return the scalar loss of a batch."""
@@ -95,11 +95,11 @@ class IBPLoss:
             return clean
         eps = factor * defense.train_eps_ratio * defense.threat.eps
         with eval_mode(net):
-            bound = F.cross_entropy(worst_logits(self._trace(net), x, y, defense.threat, eps=eps), y)
+            bound = F.cross_entropy(worst_case_logits(self._trace(net), x, y, defense.threat, eps=eps), y)
         weight = factor * defense.robust_weight  # 1 - kappa of Gowal et al.
         return (1 - weight) * clean + weight * bound
 
-    def _trace(self, net: nn.Module) -> Network:
+    def _trace(self, net: nn.Module) -> TracedNetwork:
         if not self._traced or self._traced[0][0] is not net:
-            self._traced[:] = [(net, Network.of(net))]
+            self._traced[:] = [(net, TracedNetwork.trace(net))]
         return self._traced[0][1]

@@ -14,8 +14,10 @@ def run(
     data: Data = "xrays",
     threat: Threats = None,
     certifier: Annotated[str, typer.Option(help="interval for Linf and L2, or smoothing for L2.")] = "interval",
-    sigma: Annotated[float, typer.Option(help="Noise of the smoothed model.")] = 0.25,
-    draws: Annotated[int, typer.Option(help="Noise draws an example, for smoothing.", min=1)] = 10_000,
+    sigma: Annotated[float, typer.Option(help="Standard deviation of the smoothing noise.")] = 0.25,
+    noise_samples: Annotated[
+        int, typer.Option("--noise-samples", "--draws", help="Noise samples an example, for smoothing.", min=1)
+    ] = 10_000,
     split: Split = "test",
     limit: Limit = 0,
     seed: Seed = 0,
@@ -31,7 +33,14 @@ def run(
 
     def work() -> Outcome:
         return certified_outcome(
-            session.subject, session.examples, sizes, certifier, sigma=sigma, draws=draws, seed=seed, progress=session.progress
+            session.subject,
+            session.examples,
+            sizes,
+            certifier,
+            sigma=sigma,
+            noise_samples=noise_samples,
+            seed=seed,
+            progress=session.progress,
         )
 
     return session.finish(work)

@@ -30,7 +30,7 @@ def run(stage: Stage) -> Outcome:
         stage.subject(files["noise"]),
         stage.test,
         [L2(size) for size in SMOOTHED_SIZES],
-        Smoothing(SIGMA, stage.scale.draws, stage.scale.smoothed),
+        Smoothing(SIGMA, stage.scale.noise_samples, stage.scale.smoothed),
         seed=stage.seed("smoothing"),
         delivered=True,
         progress=stage.progress,

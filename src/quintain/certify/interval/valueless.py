@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from quintain.certify.observed import noted, require_staying
+from quintain.certify.interval.observed import noted, require_staying
 from quintain.core.errors import ModelError, QuintainError
 
 

@@ -8,15 +8,15 @@ from torch import Tensor, nn
 
 from quintain.core.errors import ModelError
 
-SPARE = 8
+FLOAT64_SAFETY_FACTOR = 8
 """Factor by which float64 rounding of the bounds is over-covered; so no rule counts its own operations."""
 
-PLAIN = (Tensor, nn.Parameter, nn.Buffer)
+PLAIN_TYPES = (Tensor, nn.Parameter, nn.Buffer)
 """Types of tensors that compute as torch documents it; subclasses may not."""
 
 
 @dataclass(frozen=True, slots=True)
-class Arithmetic:
+class RoundingModel:
     r"""Error bounds for a model's floating-point sums and products.
 
     A sum of :math:`n` products, in any order and with or without fused steps, differs from the exact one by at most
@@ -36,26 +36,26 @@ class Arithmetic:
     Source: Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1.
     """
 
-    unit: float = 0.0
-    tiny: float = 0.0
-    huge: float = torch.inf
+    unit_roundoff: float = 0.0
+    smallest_normal: float = 0.0
+    largest_finite: float = torch.inf
     dtype: torch.dtype | None = None
 
     @property
-    def rounds(self) -> bool:
+    def inexact(self) -> bool:
         """Whether there is any error to count."""
-        return self.unit > 0
+        return self.unit_roundoff > 0
 
-    def gamma(self, terms: int) -> float:
+    def gamma(self, roundings: int) -> float:
         """The relative error of a sum of ``terms`` products, plus that of computing its bound in float64.
 
         It is relative to the sum of absolute values, and infinite where n u >= 1/2.
         """
-        if terms * self.unit >= 0.5:
+        if roundings * self.unit_roundoff >= 0.5:
             return math.inf
-        return terms * self.unit / (1 - terms * self.unit) + SPARE * (terms + 1) * 2.0**-53
+        return roundings * self.unit_roundoff / (1 - roundings * self.unit_roundoff) + FLOAT64_SAFETY_FACTOR * (roundings + 1) * 2.0**-53
 
-    def lost(self, terms: int, factor: Tensor) -> Tensor:
+    def underflow_bound(self, roundings: int, factor: Tensor) -> Tensor:
         """What ``terms`` products and their partial sums may lose below the smallest normal number.
 
         Args:
@@ -64,18 +64,18 @@ class Arithmetic:
                 smallest normal number.
         """
         # t for each product and for each partial sum; t |h| for each weight below t, here doubled as well
-        lost = 2 * terms * self.tiny
+        lost = 2 * roundings * self.smallest_normal
         return lost + lost * factor
 
-    def slack(self, terms: int, magnitude: Tensor, factor: Tensor) -> Tensor:
+    def error_bound(self, roundings: int, magnitude: Tensor, factor: Tensor) -> Tensor:
         """Largest error of sums of ``terms`` products whose absolute values add up to ``magnitude``; infinite where it may overflow."""
-        if not self.rounds:
+        if not self.inexact:
             return torch.zeros_like(magnitude)
-        gamma = self.gamma(terms)
+        gamma = self.gamma(roundings)
         error = gamma * magnitude
-        if terms:
-            error = error + self.lost(terms, factor)
-        return torch.where(magnitude * (1 + gamma) < self.huge, error, torch.inf)
+        if roundings:
+            error = error + self.underflow_bound(roundings, factor)
+        return torch.where(magnitude * (1 + gamma) < self.largest_finite, error, torch.inf)
 
     def number(self, value: float, name: str) -> float:
         """A Python number as the model takes it: rounded to the model's type.
@@ -87,10 +87,10 @@ class Arithmetic:
         if self.dtype is None:
             return float(value)
         rounded = float(torch.tensor(float(value), dtype=self.dtype))
-        if value != 0 and not self.tiny <= abs(value) <= self.huge:
+        if value != 0 and not self.smallest_normal <= abs(value) <= self.largest_finite:
             raise ModelError(
                 f"{name} uses the number {value!r}, which {self.dtype} holds as {rounded:g}: expected 0, or "
-                f"a size from {self.tiny:.3g} to {self.huge:.3g}. Scale by a number inside that range"
+                f"a size from {self.smallest_normal:.3g} to {self.largest_finite:.3g}. Scale by a number inside that range"
             )
         return rounded
 
@@ -102,10 +102,12 @@ class Arithmetic:
                 where devices differ.
         """
         inverse, size = 1 / divisor, divisor.abs()
-        if self.rounds and not bool(((self.tiny <= size) & (size <= self.huge) & (inverse.abs() >= self.tiny)).all()):
+        if self.inexact and not bool(
+            ((self.smallest_normal <= size) & (size <= self.largest_finite) & (inverse.abs() >= self.smallest_normal)).all()
+        ):
             raise ModelError(
                 f"a division by {float(size.min()):g} to {float(size.max()):g}; expected sizes from "
-                f"{self.tiny:.3g} to {1 / self.tiny:.3g}. Divide by numbers inside that range"
+                f"{self.smallest_normal:.3g} to {1 / self.smallest_normal:.3g}. Divide by numbers inside that range"
             )
         return inverse
 
@@ -115,7 +117,7 @@ class Arithmetic:
         Raises:
             ModelError: With the type that it has and the one that it should have.
         """
-        if type(tensor) not in PLAIN:
+        if type(tensor) not in PLAIN_TYPES:
             raise ModelError(
                 f"{name} uses a {type(tensor).__name__}, which may compute otherwise than a plain tensor; expected a plain one"
             )
@@ -125,10 +127,10 @@ class Arithmetic:
             )
 
 
-EXACT = Arithmetic()
+NO_ROUNDING = RoundingModel()
 
 
-def deployed(dtype: torch.dtype) -> Arithmetic:
+def rounding_model(dtype: torch.dtype) -> RoundingModel:
     """The arithmetic of a model that runs in ``dtype``.
 
     Raises:
@@ -137,4 +139,4 @@ def deployed(dtype: torch.dtype) -> Arithmetic:
     if dtype not in {torch.float32, torch.float64}:
         raise ModelError(f"the model runs in {dtype}; interval bounds hold for float32 and float64. Convert it with net.float()")
     info = torch.finfo(dtype)
-    return Arithmetic(info.eps / 2, info.tiny, info.max, dtype)
+    return RoundingModel(info.eps / 2, info.tiny, info.max, dtype)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from quintain.certify import CertificateOutcome, IntervalBounds, largest_radius
-from quintain.certify.radius import GRID, RANGE
+from quintain.certify import CertificateOutcome, IntervalBounds, largest_certified_radius
+from quintain.certify.radius_search import MAX_SHRINK, STEPS_PER_DOUBLING
 from quintain.models import Classifier
 from quintain.threats import L2, Linf
 from tests.certify.random_nets import NAMES, inputs, random_net
@@ -42,7 +42,7 @@ LIMITS = [-1.0, 0.0, 1e-9, 1e-4, 0.0099, 0.01, 0.0101, 0.2, 0.999, 5.0]
 
 def searched(certifier, threat, sizes=()):
     x = torch.arange(len(certifier.limits), dtype=torch.float64)[:, None]
-    return largest_radius(certifier, None, x, torch.zeros(len(x), dtype=torch.long), threat, sizes=sizes)
+    return largest_certified_radius(certifier, None, x, torch.zeros(len(x), dtype=torch.long), threat, radii=sizes)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -51,7 +51,7 @@ def test_a_known_limit_is_found_from_below_whatever_the_margins_say(shape, threa
     certifier = Ideal(LIMITS, SHAPES[shape])
     radius = searched(certifier, threat).radius
     end = max(1.0, threat.eps)
-    least = (threat.eps or 1 / 256) / RANGE
+    least = (threat.eps or 1 / 256) / MAX_SHRINK
     for limit, found in zip(LIMITS, radius.tolist(), strict=True):
         assert found <= max(limit, 0.0)
         if limit > least * 1.01:
@@ -74,9 +74,9 @@ def test_what_is_not_proven_as_it_is_is_asked_once_and_the_rest_seldom():
     asks = torch.bincount(torch.tensor([row for rows, _ in certifier.asked for row in rows]))
     assert asks[0] == 1
     assert asks.max() <= 14
-    assert torch.equal(outcome.cost, 2 * asks)
+    assert torch.equal(outcome.forwards, 2 * asks)
     assert outcome.certified.tolist() == [limit >= 0 for limit in LIMITS]
-    assert outcome.assumes == ("ideal",)
+    assert outcome.assumptions == ("ideal",)
 
 
 def test_a_certifier_that_is_not_monotone_is_believed_where_it_speaks():
@@ -84,7 +84,7 @@ def test_a_certifier_that_is_not_monotone_is_believed_where_it_speaks():
         def __call__(self, *args, eps=None):
             outcome = super().__call__(*args, eps=eps)
             good = outcome.certified & ~((eps > 0.02) & (eps < 0.05))
-            return CertificateOutcome(good, outcome.margin, None, outcome.cost, (), outcome.error)
+            return CertificateOutcome(good, outcome.margin, None, outcome.forwards, (), outcome.failed)
 
     certifier = Holed(LIMITS, SHAPES["none"])
     radius = searched(certifier, Linf(0.01), [0.03, 0.1]).radius
@@ -99,12 +99,12 @@ def test_a_radius_is_the_largest_of_the_grid_that_is_certified(name, threat):
     model, x = Classifier(random_net(name, 7)), inputs(7, 12)
     y = model.predict(x)
     y[0] = (y[0] + 1) % model.classes
-    radius = largest_radius(IntervalBounds(), model, x, y, threat).radius
+    radius = largest_certified_radius(IntervalBounds(), model, x, y, threat).radius
     assert (radius[1:] > 0).any()
     assert radius[0] == 0
     prove = IntervalBounds()
     assert prove(model, x, y, threat, eps=radius).certified[radius > 0].all()
-    assert not prove(model, x, y, threat, eps=radius * 2 ** (1.001 / GRID)).certified[(radius > 0) & (radius < 0.99)].any()
+    assert not prove(model, x, y, threat, eps=radius * 2 ** (1.001 / STEPS_PER_DOUBLING)).certified[(radius > 0) & (radius < 0.99)].any()
     assert torch.equal(radius >= threat.eps, prove(model, x, y, threat).certified)
 
 
@@ -112,7 +112,9 @@ def test_a_radius_is_the_largest_of_the_grid_that_is_certified(name, threat):
 def test_radii_are_numbers_of_the_grid_however_the_batch_is_cut(shape):
     limits = torch.logspace(-4, 0, 20, dtype=torch.float64).tolist()
     whole = searched(Ideal(limits, SHAPES[shape]), Linf(0.01)).radius
-    assert set(whole.tolist()) <= {2.0 ** (place / GRID) for place in range(-30 * GRID, GRID)} | {0.01}
+    assert set(whole.tolist()) <= {2.0 ** (place / STEPS_PER_DOUBLING) for place in range(-30 * STEPS_PER_DOUBLING, STEPS_PER_DOUBLING)} | {
+        0.01
+    }
     for size in (1, 7):
         parts = [limits[start : start + size] for start in range(0, 20, size)]
         found = torch.cat([searched(Ideal(part, SHAPES[shape]), Linf(0.01)).radius for part in parts])
@@ -124,12 +126,12 @@ def test_how_a_batch_is_cut_changes_no_radius_but_where_the_verdict_is_rounding(
     """Margins follow the size of a matrix product in their last digits, so that a radius may move by one step of the grid, no more."""
     model, x = Classifier(random_net("residual", 3)), inputs(3, 9)
     y = model.predict(x)
-    whole = largest_radius(IntervalBounds(), model, x, y, threat).radius
+    whole = largest_certified_radius(IntervalBounds(), model, x, y, threat).radius
     parts = torch.tensor([4, 8, 0, 2, 6, 1, 3, 7, 5]).split([1, 2, 4, 2])
-    found = torch.cat([largest_radius(IntervalBounds(), model, x[part], y[part], threat).radius for part in parts])
+    found = torch.cat([largest_certified_radius(IntervalBounds(), model, x[part], y[part], threat).radius for part in parts])
     found = found[torch.cat(parts).argsort()]
     moved = found != whole
-    assert (found[moved] / whole[moved]).log2().abs().le(1.001 / GRID).all()
+    assert (found[moved] / whole[moved]).log2().abs().le(1.001 / STEPS_PER_DOUBLING).all()
     assert (moved <= IntervalBounds()(model, x, y, threat, eps=torch.maximum(found, whole)).margin.abs().lt(1e-9)).all()
 
 
@@ -141,7 +143,7 @@ def test_radii_of_a_linear_model_are_its_margins_over_the_dual_norm():
     value = (lead @ x.double().flatten(1)[:, :, None])[:, :, 0]
     for threat, dual in ((Linf(0.01), 1), (L2(0.05), 2)):
         exact = (value / lead.norm(dual, dim=2)).nan_to_num(torch.inf).amin(1)
-        found = largest_radius(IntervalBounds(), model, x, y, threat).radius
+        found = largest_certified_radius(IntervalBounds(), model, x, y, threat).radius
         assert (found <= exact).all()
         inside = exact < 0.4
         assert inside.any()
@@ -155,7 +157,7 @@ def test_a_constant_model_reaches_the_end_of_the_box(threat, end):
         layer.weight.zero_()
         layer.bias.copy_(torch.tensor([1.0, 0.0]))
     y = torch.zeros(3, dtype=torch.long)
-    radius = largest_radius(IntervalBounds(), Classifier(layer.eval()), torch.rand(3, 2), y, threat).radius
+    radius = largest_certified_radius(IntervalBounds(), Classifier(layer.eval()), torch.rand(3, 2), y, threat).radius
     assert (radius > 0.99 * end).all()
     assert (radius <= end).all()
 
@@ -163,4 +165,4 @@ def test_a_constant_model_reaches_the_end_of_the_box(threat, end):
 @pytest.mark.parametrize("threat", [Linf(0.1), L2(0.1), L2(0.0)])
 def test_an_empty_batch_has_no_radii(threat):
     x, y = torch.zeros(0, 2, 5, 5), torch.zeros(0, dtype=torch.long)
-    assert largest_radius(IntervalBounds(), Classifier(random_net("pool", 0)), x, y, threat, sizes=[0.2]).radius.shape == (0,)
+    assert largest_certified_radius(IntervalBounds(), Classifier(random_net("pool", 0)), x, y, threat, radii=[0.2]).radius.shape == (0,)

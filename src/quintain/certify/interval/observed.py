@@ -8,13 +8,13 @@ from torch import Tensor, fx
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from quintain.certify.span import Span
+from quintain.certify.interval.domain import Interval
 from quintain.core.errors import Contradiction, ModelError
 
-VIEWS = {"aten.alias.default", "aten.detach.default", "aten.view.default"}
+VIEW_OPERATIONS = {"aten.alias.default", "aten.detach.default", "aten.view.default"}
 """Operations that give the same values again, which a custom autograd function adds where a result is its own input."""
 
-LEAVING = {
+EXITS = {
     *("numpy", "__array__", "tolist", "__repr__", "__format__", "__reduce_ex__"),
     *("data_ptr", "untyped_storage", "storage", "_typed_storage", "__dlpack__", "_to_dlpack", "to_dlpack"),
     *("apply_", "map_", "map2_"),
@@ -41,7 +41,7 @@ class _Recording(TorchDispatchMode):
         return result
 
 
-class _Staying(TorchFunctionMode):
+class _StaysInTorch(TorchFunctionMode):
     """Refuses what takes values out of torch."""
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
@@ -56,13 +56,13 @@ def require_staying(func: Any) -> None:
         ModelError: By its name.
     """
     name = getattr(func, "__name__", "")
-    if name in LEAVING:
+    if name in EXITS:
         raise ModelError(f"the forward takes values out of torch with {name}, so that what it does with them is not seen; leave it out")
 
 
 def noted(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> list[str]:
     """An operation as text, with its settings and with shapes and types in the place of values; nothing for one that changes nothing."""
-    if str(func) in VIEWS and result.shape == args[0].shape:
+    if str(func) in VIEW_OPERATIONS and result.shape == args[0].shape:
         return []
     return [f"{func}{fx.node.map_aggregate((*args, *kwargs.items()), _described)}"]
 
@@ -77,7 +77,7 @@ def operations_of(run: Callable[[], Tensor], check: Callable[[], None] = lambda:
     Raises:
         ModelError: If it takes values out of torch.
     """
-    with _Staying(), _Recording(check) as recording:
+    with _StaysInTorch(), _Recording(check) as recording:
         result = run()
     return result, recording.operations
 
@@ -97,18 +97,18 @@ class Observer(fx.Interpreter):
 
     def __init__(self, root: torch.nn.Module, graph: fx.Graph) -> None:
         super().__init__(root, graph=graph)
-        self.seen: dict[fx.Node, Tensor] = {}
+        self.observed: dict[fx.Node, Tensor] = {}
 
     def run_node(self, n: fx.Node) -> Any:
         """The operation's result, of which a copy is kept."""
         result = super().run_node(n)
         if isinstance(result, Tensor):
-            self.seen[n] = result.double()
-            self.seen[n] = self.seen[n].clone() if self.seen[n] is result else self.seen[n]
+            self.observed[n] = result.double()
+            self.observed[n] = self.observed[n].clone() if self.observed[n] is result else self.observed[n]
         return result
 
 
-def require_inside_bounds(node: fx.Node, span: Span, seen: Tensor) -> None:
+def require_inside_bounds(node: fx.Node, interval: Interval, observed: Tensor) -> None:
     """Sound the alarm where an operation returned what its bounds exclude.
 
     Args:
@@ -119,8 +119,10 @@ def require_inside_bounds(node: fx.Node, span: Span, seen: Tensor) -> None:
     Raises:
         Contradiction: If there is such a value, or none at all (NaN) where bounds are finite; bounds that are no numbers exclude none.
     """
-    values = seen.to(span.center.device).reshape(-1, *span.center.shape)
-    outside = (values < span.low) | (values > span.high) | (values.isnan() & (span.low.isfinite() & span.high.isfinite()))
+    values = observed.to(interval.center.device).reshape(-1, *interval.center.shape)
+    outside = (
+        (values < interval.lower) | (values > interval.upper) | (values.isnan() & (interval.lower.isfinite() & interval.upper.isfinite()))
+    )
     if bool(outside.any()):
         name = str(node.target).removeprefix("0.") if node.op == "call_module" else node.name
         raise Contradiction(

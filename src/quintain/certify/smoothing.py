@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from quintain.certify.conditions import unchanged
-from quintain.certify.labels import require_labels
-from quintain.certify.outcome import CertificateOutcome
+from quintain.certify.outcome import CertificateOutcome, require_labels
 from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.core.progress import Progress, silent
 from quintain.core.seeds import derive
@@ -19,22 +18,23 @@ from quintain.core.statistics import binomial_lower, binomial_tail
 from quintain.models.classifier import Classifier
 from quintain.models.modules import all_modules, any_training
 from quintain.models.protocol import ClassifierLike
+from quintain.threats.rng import example_rng
 from quintain.threats.l2 import L2
 from quintain.threats.rng import example_rng as streams
 from quintain.threats.threat import check_in_box, check_types
 
-FINE = 16
+MIN_SIGMA_SPACINGS = 16
 """The least sigma, in spacings near 1 of the inputs' or the model's type."""
 
-ALONE = 1e-3
+BATCH_TOLERANCE = 1e-3
 """How much an output may differ between an example alone and in a batch of two, relative to the largest (or 1): more than rounding does."""
 
-PACK = 2**17
+BATCH_ELEMENTS = 2**17
 """Numbers in one batch of noisy inputs (0.5 MiB in float32): bounds the memory, and keeps a small net's layers in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
-class Smoothed:
+class SmoothedClassifier:
     r"""The classifier that predicts the class that a base model predicts most often under Gaussian noise.
 
     .. math:: g(x) = \arg\max_c\; P[f(x + \sigma u) = c], \qquad u \sim N(0, I)
@@ -60,66 +60,70 @@ class Smoothed:
     Source: Cohen, Rosenfeld and Kolter, 2019, arXiv:1902.02918; the surrogate is that of Salman et al., 2019, arXiv:1906.04584.
     """
 
-    model: ClassifierLike
+    base_classifier: ClassifierLike
     sigma: float
-    draws: int = 10_000
-    selection: int = 100
+    noise_samples: int = 10_000
+    selection_samples: int = 100
     alpha: float = 0.001
-    surrogate: int = 32
-    seed: int = 0
+    surrogate_samples: int = 32
+    surrogate_seed: int = 0
 
     def __post_init__(self) -> None:
-        given: object = self.model
+        given: object = self.base_classifier
         if isinstance(given, nn.Module):
             raise ModelError(f"a {type(given).__name__}; expected a model: Smoothed(Classifier(net), {self.sigma})")
         if not (self.sigma > 0 and math.isfinite(self.sigma)):
             raise SettingError(f"sigma = {self.sigma}; expected a positive number in the units of the data, such as 0.25")
         if not 0 < self.alpha < 0.5:
             raise SettingError(f"alpha = {self.alpha}; expected a chance between 0 and 0.5, such as 0.001")
-        for name, count in (("draws", self.draws), ("selection", self.selection), ("surrogate", self.surrogate)):
+        for name, count in (
+            ("noise_samples", self.noise_samples),
+            ("selection_samples", self.selection_samples),
+            ("surrogate_samples", self.surrogate_samples),
+        ):
             if count < 1:
                 raise SettingError(f"{name} = {count}; expected at least 1")
-        if self.ceiling <= 0:
+        if self.max_radius <= 0:
             raise SettingError(
-                f"{self.draws} draws can never certify at alpha = {self.alpha:g}, even if all of them agree; "
+                f"{self.noise_samples} noise samples can never certify at alpha = {self.alpha:g}, even if all of them agree; "
                 f"give at least {math.floor(math.log(self.alpha) / math.log(0.5)) + 1}"
             )
 
     @property
-    def ceiling(self) -> float:
+    def max_radius(self) -> float:
         """The radius of an example on which all draws agree: no certificate is larger."""
-        return self._radius(binomial_lower(self.draws, self.draws, 1 - self.alpha))
+        return self._certified_radius(binomial_lower(self.noise_samples, self.noise_samples, 1 - self.alpha))
 
     @property
     def hash(self) -> str:
         """SHA-256 of the base model's hash and of everything that the vote depends on."""
-        text = f"smoothed-1 {self.model.hash} {self.sigma!r} {self.draws} {self.selection} {self.alpha!r} {self.surrogate} {self.seed}"
+        text = f"smoothed-1 {self.base_classifier.hash} {self.sigma!r} {self.noise_samples} {self.selection_samples} {self.alpha!r} {self.surrogate_samples} {self.surrogate_seed}"
         return sha256(text.encode()).hexdigest()
 
     @property
     def name(self) -> str:
         """What it is called in results."""
-        return f"{self.model.name} smoothed at {self.sigma:g}"
+        return f"{self.base_classifier.name} smoothed at {self.sigma:g}"
 
     @property
     def access(self) -> str:
         """What an attack may ask of the surrogate."""
-        return self.model.access
+        return self.base_classifier.access
 
     @property
     def classes(self) -> int:
         """Number of classes."""
-        return self.model.classes
+        return self.base_classifier.classes
 
     @property
     def device(self) -> torch.device:
         """Where the base model is."""
-        return self.model.device
+        return self.base_classifier.device
 
     @property
     def dtype(self) -> torch.dtype:
         """The base model's type."""
-        return self.model.dtype
+        return self.base_classifier.dtype
 
     def __call__(self, x: Tensor) -> Tensor:
         r"""Log of the mean softmax over fixed draws, (B, K): a deterministic, differentiable stand-in for the vote.
@@ -130,13 +134,13 @@ class Smoothed:
         ``predict`` decides.
         """
         x = x.to(self._sampled_in(x))
-        generator = torch.Generator().manual_seed(derive(self.seed, "surrogate"))
-        noise = torch.empty(self.surrogate, *x.shape[1:], dtype=torch.float32).normal_(generator=generator).to(x) * self.sigma
-        parts = []
-        for block in noise.split(max(1, PACK // max(1, x.numel()))):
-            logits = self.model((x[:, None] + block).flatten(0, 1))
-            parts.append(logits.unflatten(0, (len(x), len(block))).log_softmax(2))
-        return torch.cat(parts, 1).logsumexp(1) - math.log(self.surrogate)
+        generator = torch.Generator().manual_seed(derive(self.surrogate_seed, "surrogate"))
+        noise = torch.empty(self.surrogate_samples, *x.shape[1:], dtype=torch.float32).normal_(generator=generator).to(x) * self.sigma
+        chunks = []
+        for block in noise.split(max(1, BATCH_ELEMENTS // max(1, x.numel()))):
+            logits = self.base_classifier((x[:, None] + block).flatten(0, 1))
+            chunks.append(logits.unflatten(0, (len(x), len(block))).log_softmax(2))
+        return torch.cat(chunks, 1).logsumexp(1) - math.log(self.surrogate_samples)
 
     def certify(
         self, x: Tensor, y: Tensor, threat: L2 | None = None, *, seed: int = 0, ids: Tensor | None = None, progress: Progress = silent
@@ -171,58 +175,58 @@ class Smoothed:
             ModelError: If the base model is in training mode, answers by the batch or at random (as far as one example alone and in a
                 batch of two shows), or changes while it is certified.
         """
-        with torch.inference_mode(), unchanged(self.model):
+        with torch.inference_mode(), unchanged(self.base_classifier):
             return self._certified(x, y, threat, seed, ids, progress)
 
-    def require_within_reach(self, threat: L2) -> None:
+    def require_certifiable(self, threat: L2) -> None:
         """Refuse a ball of which nothing could ever be certified.
 
         Raises:
             SettingError: If its radius is ``ceiling`` or more, with that number and what would change it.
         """
-        if threat.eps >= self.ceiling:
+        if threat.eps >= self.max_radius:
             raise SettingError(
-                f"eps = {threat.eps:g} can never be certified: {self.draws:,} draws at sigma = {self.sigma:g} and alpha = {self.alpha:g} "
-                f"reach {self.ceiling:.4g} at most. Give more draws, a larger sigma (and a model trained under it) or a smaller eps"
+                f"eps = {threat.eps:g} can never be certified: {self.noise_samples:,} noise samples at sigma = {self.sigma:g} and alpha = {self.alpha:g} "
+                f"reach {self.max_radius:.4g} at most. Give more noise samples, a larger sigma (and a model trained under it) or a smaller eps"
             )
 
     def _certified(self, x: Tensor, y: Tensor, threat: L2 | None, seed: int, ids: Tensor | None, progress: Progress) -> CertificateOutcome:
-        eps, ids = self._checked(x, y, threat), streams(x, seed, ids).ids
-        layout = self._layout(x)
-        radius, cost = torch.full((len(x),), -torch.inf, dtype=torch.float64), torch.zeros(len(x), dtype=torch.long)
-        error = torch.zeros(len(x), dtype=torch.bool)
+        eps, ids = self._checked_eps(x, y, threat), example_rng(x, seed, ids).ids
+        memory_format = self._memory_format(x)
+        signed_radius, forwards = torch.full((len(x),), -torch.inf, dtype=torch.float64), torch.zeros(len(x), dtype=torch.long)
+        failed = torch.zeros(len(x), dtype=torch.bool)
         with progress.loop("smoothing", len(x)) as advance:
             for row, (label, number) in enumerate(zip(y.tolist(), ids.tolist(), strict=True)):
-                votes = self._votes(x[row], self.selection, derive(seed, "selection", number), layout)
-                cost[row] += self.selection
-                if votes is not None and int(votes.argmax()) == label:
-                    votes = self._votes(x[row], self.draws, derive(seed, "count", number), layout)
-                    cost[row] += self.draws
-                    if votes is not None:
-                        radius[row] = self._radius(binomial_lower(int(votes[label]), self.draws, 1 - self.alpha))
-                error[row] = votes is None
+                counts = self._count_classes(x[row], self.selection_samples, derive(seed, "selection", number), memory_format)
+                forwards[row] += self.selection_samples
+                if counts is not None and int(counts.argmax()) == label:
+                    counts = self._count_classes(x[row], self.noise_samples, derive(seed, "count", number), memory_format)
+                    forwards[row] += self.noise_samples
+                    if counts is not None:
+                        signed_radius[row] = self._certified_radius(binomial_lower(int(counts[label]), self.noise_samples, 1 - self.alpha))
+                failed[row] = counts is None
                 advance(1)
         # at distance eps the probability of y is still at least Phi((radius - eps) / sigma), and any other's
         # at most one minus that
-        gap = 2 * torch.special.ndtr((radius - eps) / self.sigma) - 1
-        margin = torch.where(radius.isneginf(), radius, gap)
+        gap = 2 * torch.special.ndtr((signed_radius - eps) / self.sigma) - 1
+        margin = torch.where(signed_radius.isneginf(), signed_radius, gap)
         return CertificateOutcome(
             certified=(margin > 0).to(x.device),
             margin=margin.to(x.device),
-            radius=radius.clamp(min=0).to(x.device),
-            cost=cost.to(x.device),
-            assumes=(
-                f"each example's certificate is false with probability at most {self.alpha:g} over {self.draws:,} Gaussian draws",
+            radius=signed_radius.clamp(min=0).to(x.device),
+            forwards=forwards.to(x.device),
+            assumptions=(
+                f"each example's certificate is false with probability at most {self.alpha:g} over {self.noise_samples:,} Gaussian noise samples",
                 "noise drawn as float32 stands for exact Gaussian noise; check that the base model does not read its inputs' last bits",
                 "each noisy copy is answered by itself, as one example did alone and in a batch of two; check that no answer changes with "
                 "the rest of its batch (quintain check)",
                 "the claim is about the exact vote, which predictions estimate by sampling; check deployed answers with predict",
             ),
-            error=error.to(x.device),
+            failed=failed.to(x.device),
         )
 
     @torch.inference_mode()
-    def predict(self, x: Tensor, *, seed: int = 0, ids: Tensor | None = None, draws: int = 1000) -> Tensor:
+    def predict(self, x: Tensor, *, seed: int = 0, ids: Tensor | None = None, noise_samples: int = 1000) -> Tensor:
         """The vote's answer (B,), int64, or -1 where ``draws`` cannot tell the first class from the second or give no number.
 
         Guarantee: an answer differs from the exact vote's with probability at most ``alpha``: a two-sided binomial test of the two
@@ -234,55 +238,55 @@ class Smoothed:
             DataError: If the inputs are no tensor, or the ids do not fit.
             ModelError: If the base model is in training mode, or answers by the batch or at random, as for ``certify``.
         """
-        if 2 * 0.5**draws > self.alpha:
+        if 2 * 0.5**noise_samples > self.alpha:
             least = math.ceil(1 - math.log2(self.alpha))
-            raise SettingError(f"{draws} draws can never decide at alpha = {self.alpha:g}; give at least {least}")
+            raise SettingError(f"{noise_samples} noise samples can never decide at alpha = {self.alpha:g}; give at least {least}")
         self._require_steady(x)
-        ids, layout = streams(x, seed, ids).ids, self._layout(x)
-        answers = []
+        ids, memory_format = example_rng(x, seed, ids).ids, self._memory_format(x)
+        predictions = []
         for example, number in zip(x, ids.tolist(), strict=True):
-            votes = self._votes(example, draws, derive(seed, "predict", number), layout)
-            if votes is None:
-                answers.append(-1)
+            counts = self._count_classes(example, noise_samples, derive(seed, "predict", number), memory_format)
+            if counts is None:
+                predictions.append(-1)
                 continue
-            (first, second), order = (value.tolist() for value in votes.topk(2))
+            (first, second), order = (value.tolist() for value in counts.topk(2))
             undecided = 2 * binomial_tail(first, first + second, 0.5) > self.alpha
-            answers.append(-1 if undecided else order[0])
-        return torch.tensor(answers, dtype=torch.long, device=x.device)
+            predictions.append(-1 if undecided else order[0])
+        return torch.tensor(predictions, dtype=torch.long, device=x.device)
 
-    def _votes(self, example: Tensor, draws: int, seed: int, layout: torch.memory_format) -> Tensor | None:
+    def _count_classes(self, example: Tensor, samples: int, seed: int, memory_format: torch.memory_format) -> Tensor | None:
         """How many of ``draws`` noisy copies each class gets (K,); None as soon as an output is not a number."""
         total: Tensor | None = None
         example = example.to(self._sampled_in(example))
-        for noise in self._noise(example, draws, seed):
+        for noise in self._noise_batches(example, samples, seed):
             batch = noise.mul_(self.sigma).add_(example)
-            logits = self.model(batch.to(memory_format=layout))
+            logits = self.base_classifier(batch.to(memory_format=memory_format))
             if not bool(logits.isfinite().all()):
                 return None
-            votes = logits.argmax(1).bincount(minlength=logits.shape[1])
-            total = votes if total is None else total + votes
+            counts = logits.argmax(1).bincount(minlength=logits.shape[1])
+            total = counts if total is None else total + counts
         return total
 
     @staticmethod
-    def _noise(example: Tensor, draws: int, seed: int) -> Iterator[Tensor]:
+    def _noise_batches(example: Tensor, samples: int, seed: int) -> Iterator[Tensor]:
         """Standard normal noise in blocks (n, *S) of one generator; n follows from the example's shape."""
         generator = torch.Generator().manual_seed(seed)
-        pack = max(1, PACK // example.numel())
-        for begin in range(0, draws, pack):
-            size = min(pack, draws - begin)
+        pack = max(1, BATCH_ELEMENTS // example.numel())
+        for begin in range(0, samples, pack):
+            size = min(pack, samples - begin)
             yield torch.empty(size, *example.shape, dtype=torch.float32).normal_(generator=generator).to(example)
 
-    def _layout(self, x: Tensor) -> torch.memory_format:
+    def _memory_format(self, x: Tensor) -> torch.memory_format:
         """Channels last where the base model takes it: convolutions on the CPU are then about 1.7 times as fast."""
         if x.ndim != 4 or not len(x):
             return torch.contiguous_format
         try:
-            self.model(x[:1].to(memory_format=torch.channels_last))
+            self.base_classifier(x[:1].to(memory_format=torch.channels_last))
         except ModelError:
             return torch.contiguous_format
         return torch.channels_last
 
-    def _radius(self, probability: float) -> float:
+    def _certified_radius(self, probability: float) -> float:
         """``sigma`` times the normal quantile, rounded down by more than ``ndtri`` may err; -inf at 0."""
         exact = self.sigma * float(torch.special.ndtri(torch.tensor(probability * (1 - 1e-12), dtype=torch.float64)))
         return exact - 1e-12 * abs(exact) if math.isfinite(exact) else exact
@@ -297,30 +301,30 @@ class Smoothed:
         check_types(L2(0.0), x)
         if not x.is_floating_point():
             raise DataError(f"inputs of {x.dtype}; expected floating point in [0, 1]: divide 8-bit images by 255")
-        coarsest = max((x.dtype, self.model.dtype), key=lambda dtype: torch.finfo(dtype).eps)
+        coarsest = max((x.dtype, self.base_classifier.dtype), key=lambda dtype: torch.finfo(dtype).eps)
         spacing = torch.finfo(coarsest).eps
-        if self.sigma < FINE * spacing:
+        if self.sigma < MIN_SIGMA_SPACINGS * spacing:
             raise SettingError(
                 f"sigma = {self.sigma:g} is lost in {coarsest}, whose numbers near 1 are {spacing:.3g} "
-                f"apart; expected at least {FINE * spacing:.3g}. Use a wider type, such as float32, for the "
+                f"apart; expected at least {MIN_SIGMA_SPACINGS * spacing:.3g}. Use a wider type, such as float32, for the "
                 "inputs and the model, or a larger sigma"
             )
-        modules = all_modules(self.model.net) if isinstance(self.model, Classifier) else []
+        modules = all_modules(self.base_classifier.net) if isinstance(self.base_classifier, Classifier) else []
         for module in modules:
             if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
                 raise ModelError(
-                    f"{self.model.name} has a {type(module).__name__} that normalises by the statistics of "
+                    f"{self.base_classifier.name} has a {type(module).__name__} that normalises by the statistics of "
                     "each batch, so that noisy copies are not answered one by one; expected running "
                     "statistics in evaluation mode: call net.eval()"
                 )
         if any_training(modules):
             raise ModelError(
-                f"{self.model.name} is in training mode, or a part of it: dropout then draws from torch's global generator, and not from "
+                f"{self.base_classifier.name} is in training mode, or a part of it: dropout then draws from torch's global generator, and not from "
                 "the seed and the example, so that the vote is of no one function; call net.eval(): the noise is the randomness here"
             )
-        self._require_alone(x[:1])
+        self._require_batch_independence(x[:1])
 
-    def _require_alone(self, x: Tensor) -> None:
+    def _require_batch_independence(self, x: Tensor) -> None:
         """Refuse a base whose output for an example (1, *S) is another where a noisy copy of it stands in the same batch.
 
         Raises:
@@ -329,17 +333,17 @@ class Smoothed:
         if not x.numel() or x.ndim < 2:
             return
         x = x.to(self._sampled_in(x))
-        noisy = x + self.sigma * next(self._noise(x[0], 1, derive(self.seed, "alone")))
-        alone, together = self.model(x).double(), self.model(torch.cat([x, noisy]))[:1].double()
+        noisy = x + self.sigma * next(self._noise_batches(x[0], 1, derive(self.surrogate_seed, "alone")))
+        alone, together = self.base_classifier(x).double(), self.base_classifier(torch.cat([x, noisy]))[:1].double()
         gap = (alone - together).nan_to_num(0.0, 0.0, 0.0).abs().max()
-        if gap > ALONE * max(1.0, float(alone.nan_to_num(0.0, 0.0, 0.0).abs().max())):
+        if gap > BATCH_TOLERANCE * max(1.0, float(alone.nan_to_num(0.0, 0.0, 0.0).abs().max())):
             raise ModelError(
-                f"{self.model.name} gives one example other outputs alone than in a batch of two (by up to {gap:g}): it answers by its "
+                f"{self.base_classifier.name} gives one example other outputs alone than in a batch of two (by up to {gap:g}): it answers by its "
                 "batch or at random, and noisy copies must be answered one by one, by one function. Look for len(x), x.shape[0], sums and "
                 "means over the batch, and random numbers in its forward"
             )
 
-    def _checked(self, x: Tensor, y: Tensor, threat: L2 | None) -> float:
+    def _checked_eps(self, x: Tensor, y: Tensor, threat: L2 | None) -> float:
         """The radius to certify, 0 without a threat, once all inputs are found valid."""
         self._require_steady(x)
         if threat is not None and not isinstance(threat, L2):
@@ -347,7 +351,7 @@ class Smoothed:
         eps = 0.0 if threat is None else threat.eps
         check_in_box(threat or L2(0.0), x)
         if threat is not None:
-            self.require_within_reach(threat)
+            self.require_certifiable(threat)
         if len(x):
-            require_labels(x, y, self.model(x[:1]).shape[1])
+            require_labels(x, y, self.base_classifier(x[:1]).shape[1])
         return eps

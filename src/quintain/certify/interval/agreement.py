@@ -6,25 +6,25 @@ from itertools import zip_longest
 import torch
 from torch import Tensor
 
-from quintain.certify.network import Network
-from quintain.certify.observed import operations_of
-from quintain.certify.valueless import operations_without_values
+from quintain.certify.interval.graph import TracedNetwork
+from quintain.certify.interval.observed import operations_of
+from quintain.certify.interval.valueless import operations_without_values
 from quintain.core.errors import ModelError
 from quintain.models.classifier import Classifier
 
-SAME = 1e-4
+SAME_LOGITS_TOLERANCE = 1e-4
 """How much two runs of the same operations may differ, relative to the largest logit (or 1)."""
 
 LOOK = "Look for branches on what an input is, such as isinstance(x, torch.Tensor) or x.requires_grad"
 
 
-def require_same_operations(model: Classifier, network: Network, z: Tensor, check: Callable[[], None]) -> tuple[Tensor, Tensor]:
+def require_same_operations(model: Classifier, traced: TracedNetwork, z: Tensor, check: Callable[[], None]) -> tuple[Tensor, Tensor]:
     """What the model answers for ``z`` (P, *S), and what the operations that were read of it do.
 
     Raises:
         ModelError: Unless these are the same operations.
     """
-    (run, done), (read, found) = operations_of(lambda: model(z.clone()), check), operations_of(lambda: network.replay(z))
+    (run, done), (read, found) = operations_of(lambda: model(z.clone()), check), operations_of(lambda: traced.replay(z))
     _require_equal(model.name, done, found)
     return run.detach(), read.detach()
 
@@ -35,13 +35,15 @@ def require_same_logits(name: str, run: Tensor, read: Tensor) -> None:
     Raises:
         ModelError: With the largest difference.
     """
-    if not torch.allclose(run, read, rtol=SAME, atol=SAME * max(1.0, float(run.abs().max())), equal_nan=True):
+    if not torch.allclose(
+        run, read, rtol=SAME_LOGITS_TOLERANCE, atol=SAME_LOGITS_TOLERANCE * max(1.0, float(run.abs().max())), equal_nan=True
+    ):
         raise ModelError(
             f"{name} does something else than was read of its forward: logits differ by up to {float((run - read).abs().max()):g}. {LOOK}"
         )
 
 
-def require_no_value_read(model: Classifier, network: Network, z: Tensor, check: Callable[[], None]) -> None:
+def require_no_value_read(model: Classifier, traced: TracedNetwork, z: Tensor, check: Callable[[], None]) -> None:
     """Refuse a model that does something else where gradients are on, or that looks at a value, in whatever thread.
 
     Raises:
@@ -51,9 +53,9 @@ def require_no_value_read(model: Classifier, network: Network, z: Tensor, check:
     for gradients in (False, True):
         with torch.set_grad_enabled(gradients):
             done = operations_without_values(lambda blank: model.net(blank.clone()), z, check, model.name)
-            _require_equal(model.name, done, operations_without_values(network.run, z, check, model.name))
+            _require_equal(model.name, done, operations_without_values(traced.run, z, check, model.name))
     with torch.enable_grad():
-        require_same_logits(model.name, *require_same_operations(model, network, z.detach().requires_grad_(), check))
+        require_same_logits(model.name, *require_same_operations(model, traced, z.detach().requires_grad_(), check))
 
 
 def _require_equal(name: str, done: list[str], found: list[str]) -> None:

@@ -8,14 +8,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from quintain.certify.agreement import require_no_value_read, require_same_logits, require_same_operations
-from quintain.certify.arithmetic import EXACT, Arithmetic, deployed
 from quintain.certify.conditions import require_bounded_rounding, require_own_type, require_readable, require_unchanged
-from quintain.certify.labels import require_labels
-from quintain.certify.network import Network
-from quintain.certify.observed import require_margins_kept
-from quintain.certify.outcome import CertificateOutcome
-from quintain.certify.span import Span, start
+from quintain.certify.interval.agreement import require_no_value_read, require_same_logits, require_same_operations
+from quintain.certify.interval.domain import Interval, input_interval
+from quintain.certify.interval.graph import TracedNetwork
+from quintain.certify.interval.observed import require_margins_kept
+from quintain.certify.outcome import CertificateOutcome, require_labels
+from quintain.certify.rounding import NO_ROUNDING, RoundingModel, rounding_model
 from quintain.core.errors import Contradiction, ModelError, SettingError
 from quintain.losses.margin import margin
 from quintain.models.classifier import Classifier
@@ -23,10 +22,10 @@ from quintain.models.protocol import ClassifierLike
 from quintain.threats.l2 import L2
 from quintain.threats.threat import Threat, check_in_box
 
-CHUNK = 64
+BATCH_SIZE = 64
 """Examples whose bounds are computed at once."""
 
-ASSUMES = (
+ASSUMPTIONS = (
     "changes stay inside the data box; check that inputs are clipped to it before the model sees them",
     "sums and products round each to the model's type: autocast, settings that lower float32 precision, "
     "Winograd and FFT convolutions and hooks were looked for here, and were not found; look again where the "
@@ -37,7 +36,7 @@ ASSUMES = (
 )
 
 
-def worst_logits(network: Network, x: Tensor, y: Tensor, threat: Threat, *, eps: float | None = None) -> Tensor:
+def worst_case_logits(traced: TracedNetwork, x: Tensor, y: Tensor, threat: Threat, *, eps: float | None = None) -> Tensor:
     r"""Logits (B, K) that are at least as bad for the true class as any in the ball; differentiable in the weights.
 
     .. math:: \hat z_j = -\min_{x' \in ball} (z_y(x') - z_j(x')), \qquad \hat z_y = 0
@@ -50,7 +49,7 @@ def worst_logits(network: Network, x: Tensor, y: Tensor, threat: Threat, *, eps:
         threat: ``Linf`` or ``L2``.
         eps: A radius instead of the threat's.
     """
-    return -network.margins(start(x, threat, eps), y, EXACT)
+    return -traced.margin_bounds(input_interval(x, threat, eps), y, NO_ROUNDING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +81,20 @@ class IntervalBounds:
 
     def __call__(self, model: ClassifierLike, x: Tensor, y: Tensor, threat: Threat, *, eps: Tensor | None = None) -> CertificateOutcome:
         """Bounds for inputs ``x`` (B, *S) with labels ``y`` (B,); ``eps`` (B,) replaces the threat's radius by one per example."""
-        return self.read(model)(x, y, threat, eps=eps)
+        return self.trace(model)(x, y, threat, eps=eps)
 
-    def read(self, model: ClassifierLike) -> "Reading":
+    def trace(self, model: ClassifierLike) -> "TracedBounds":
         """Read a model's operations once, for many calls; each looks whether the model is still the one that was read, and does that."""
         if not isinstance(model, Classifier):
             raise ModelError(f"interval bounds read the layers of a Classifier; got a {type(model).__name__}, whose layers are not seen")
         require_readable(model.net)
         before, check = model.hash, partial(require_bounded_rounding, model.net, model.device, model.dtype)
         check()
-        return Reading(model, Network.of(model.net, check), check, before)
+        return TracedBounds(model, TracedNetwork.trace(model.net, check), check, before)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Reading:
+class TracedBounds:
     """Interval bounds of one model, whose operations were read before.
 
     Args:
@@ -107,10 +106,10 @@ class Reading:
     """
 
     model: Classifier
-    network: Network
+    traced: TracedNetwork
     check: Callable[[], None]
-    hash: str
-    looked: set[torch.Size] = field(default_factory=set)
+    model_hash: str
+    checked_shapes: set[torch.Size] = field(default_factory=set)
 
     def __call__(self, x: Tensor, y: Tensor, threat: Threat, *, eps: Tensor | None = None) -> CertificateOutcome:
         """As ``IntervalBounds``.
@@ -129,37 +128,40 @@ class Reading:
         self.check()
         with torch.no_grad():
             outcome = self._outcome(x, y, threat, eps)
-        require_unchanged(self.model, self.hash)
+        require_unchanged(self.model, self.model_hash)
         return outcome
 
     def _outcome(self, x: Tensor, y: Tensor, threat: Threat, eps: Tensor | None) -> CertificateOutcome:
-        model, arithmetic = self.model, deployed(self.model.dtype)
+        model, rounding = self.model, rounding_model(self.model.dtype)
         if len(x):
             require_labels(x, y, model(x[:1].clone()).shape[1])
         # bounds are computed in float64 on what the model gets: the input rounded once to its type, which
         # ``cast`` accounts for
-        bounds, clean = [], []
-        for rows in torch.arange(len(x), device=x.device).split(CHUNK) if len(x) else ():
-            clean.append(-margin(model(x[rows]).double(), y[rows]))
-            cast = _started(x[rows].to(model.device, torch.float64), threat, None if eps is None else eps[rows], arithmetic)
-            bounds.append(_lowest(self.network, cast, y[rows].to(model.device), arithmetic).to(x.device))
+        bounds, clean_margins = [], []
+        for rows in torch.arange(len(x), device=x.device).split(BATCH_SIZE) if len(x) else ():
+            clean_margins.append(-margin(model(x[rows]).double(), y[rows]))
+            model_input = _model_input(x[rows].to(model.device, torch.float64), threat, None if eps is None else eps[rows], rounding)
+            bounds.append(_smallest_margin(self.traced, model_input, y[rows].to(model.device), rounding).to(x.device))
         require_own_type(model.net)
         if len(x):
-            self._require_read(x[:2], y[:2], threat, None if eps is None else eps[:2])
-        lower, actual = torch.cat([x.new_zeros(0, dtype=torch.float64), *bounds]), torch.cat([x.new_zeros(0, dtype=torch.float64), *clean])
-        error = ~actual.isfinite()
-        crossed = ~error & (lower > actual)
+            self._require_agreement(x[:2], y[:2], threat, None if eps is None else eps[:2])
+        lower, clean_margin = (
+            torch.cat([x.new_zeros(0, dtype=torch.float64), *bounds]),
+            torch.cat([x.new_zeros(0, dtype=torch.float64), *clean_margins]),
+        )
+        failed = ~clean_margin.isfinite()
+        crossed = ~failed & (lower > clean_margin)
         if crossed.any():
             row = int(crossed.nonzero()[0])
             raise Contradiction(
                 f"interval bounds prove a margin of at least {lower[row]:g} for example {row}, but the model's "
-                f"own is {actual[row]:g}: the bounds are not of the function that runs. Look for hooks, or "
+                f"own is {clean_margin[row]:g}: the bounds are not of the function that runs. Look for hooks, or "
                 "layers that compute something else than their type says"
             )
-        lower = torch.where(error, -torch.inf, lower)
-        return CertificateOutcome(lower > 0, lower, None, torch.full_like(y, 2), ASSUMES, error)
+        lower = torch.where(failed, -torch.inf, lower)
+        return CertificateOutcome(lower > 0, lower, None, torch.full_like(y, 2), ASSUMPTIONS, failed)
 
-    def _require_read(self, x: Tensor, y: Tensor, threat: Threat, eps: Tensor | None) -> None:
+    def _require_agreement(self, x: Tensor, y: Tensor, threat: Threat, eps: Tensor | None) -> None:
         """Refuse a net that does other operations than were read, at a few inputs and two points of the ball round each.
 
         Raises:
@@ -167,29 +169,29 @@ class Reading:
                 when run. The first time for a shape it is also run with gradients, and on inputs without values.
             Contradiction: If an operation returns what its bounds exclude, or the model answers with a smaller margin than is proven.
         """
-        model, network = self.model, self.network
+        model, traced = self.model, self.traced
         x = x.to(model.device, torch.float64)
         step = threat.eps if eps is None else eps.to(x).reshape(-1, *[1] * (x.ndim - 1))
         step = step / math.sqrt(x.shape[1:].numel()) if isinstance(threat, L2) else step
         z = torch.cat([x, (x - step).clamp(min=threat.low), (x + step).clamp(max=threat.high)]).to(model.dtype)
-        run, read = require_same_operations(model, network, z, self.check)
-        y, arithmetic = y.to(model.device), deployed(model.dtype)
-        bounds = network.margins(_started(x, threat, eps, arithmetic), y, arithmetic, seen=network.observe(z))
+        run, read = require_same_operations(model, traced, z, self.check)
+        y, rounding = y.to(model.device), rounding_model(model.dtype)
+        bounds = traced.margin_bounds(_model_input(x, threat, eps, rounding), y, rounding, observed=traced.observe(z))
         require_margins_kept(bounds, run, y)
         require_same_logits(model.name, run, read)
-        if x.shape[1:] not in self.looked:
-            require_no_value_read(model, network, z, self.check)
-            self.looked.add(x.shape[1:])
+        if x.shape[1:] not in self.checked_shapes:
+            require_no_value_read(model, traced, z, self.check)
+            self.checked_shapes.add(x.shape[1:])
 
 
-def _started(x: Tensor, threat: Threat, eps: Tensor | None, arithmetic: Arithmetic) -> Span:
+def _model_input(x: Tensor, threat: Threat, eps: Tensor | None, rounding: RoundingModel) -> Interval:
     """What the model may be given, after the cast to its type."""
-    span = start(x, threat, eps)
-    return span.affine(span.center.new_ones(()), span.center.new_zeros(()), arithmetic, terms=1)
+    interval = input_interval(x, threat, eps)
+    return interval.elementwise_affine(interval.center.new_ones(()), interval.center.new_zeros(()), rounding, roundings=1)
 
 
-def _lowest(network: Network, span: Span, y: Tensor, arithmetic: Arithmetic) -> Tensor:
+def _smallest_margin(traced: TracedNetwork, interval: Interval, y: Tensor, rounding: RoundingModel) -> Tensor:
     """The smallest margin against another class (B,); -inf where a bound is not finite."""
-    bounds = network.margins(span, y, arithmetic)
+    bounds = traced.margin_bounds(interval, y, rounding)
     lowest = bounds.scatter(1, y[:, None], torch.inf).amin(1)
     return torch.where(bounds.isfinite().all(1), lowest, -torch.inf)

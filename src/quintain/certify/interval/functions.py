@@ -8,69 +8,71 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from quintain.certify.arithmetic import Arithmetic
-from quintain.certify.rules import LAYERS, bound_layer
-from quintain.certify.span import BatchSize, Span
+from quintain.certify.interval.domain import BatchSize, Interval
+from quintain.certify.interval.layers import LAYER_RULES, bound_layer
+from quintain.certify.rounding import RoundingModel
 from quintain.core.errors import ModelError
 
 
-def add(a: Any, b: Any, arithmetic: Arithmetic) -> Span:
+def add(a: Any, b: Any, rounding: RoundingModel) -> Interval:
     """``a + b`` of two spans (a residual connection), or of a span and a constant."""
-    if isinstance(a, Span) and isinstance(b, Span):
+    if isinstance(a, Interval) and isinstance(b, Interval):
         if a.center.ndim != b.center.ndim or len(a.center) != len(b.center):
             raise ModelError(
                 f"values of shapes {tuple(a.center.shape)} and {tuple(b.center.shape)} meet, so that one example would meet another; "
                 "expected as many dimensions, the first for examples"
             )
-        return a.plus(b, arithmetic)
-    span, constant = (a, b) if isinstance(a, Span) else (b, a)
-    return _shifted(span, _constant(constant, span, arithmetic), arithmetic)
+        return a.add(b, rounding)
+    interval, constant = (a, b) if isinstance(a, Interval) else (b, a)
+    return _shifted(interval, _broadcastable_constant(constant, interval, rounding), rounding)
 
 
-def subtract(a: Any, b: Any, arithmetic: Arithmetic) -> Span:
+def subtract(a: Any, b: Any, rounding: RoundingModel) -> Interval:
     """``a - b``."""
-    if isinstance(b, Span):
-        return add(a, multiply(b, -1.0, arithmetic), arithmetic)
-    return _shifted(a, -_constant(b, a, arithmetic), arithmetic)
+    if isinstance(b, Interval):
+        return add(a, multiply(b, -1.0, rounding), rounding)
+    return _shifted(a, -_broadcastable_constant(b, a, rounding), rounding)
 
 
-def multiply(a: Any, b: Any, arithmetic: Arithmetic) -> Span:
+def multiply(a: Any, b: Any, rounding: RoundingModel) -> Interval:
     """``a * b`` of a span and a constant; a product of two spans has no rule."""
-    if isinstance(a, Span) and isinstance(b, Span):
+    if isinstance(a, Interval) and isinstance(b, Interval):
         raise ModelError("a product of two computed values has no bound rule; interval bounds know products with constants")
-    span, constant = (a, b) if isinstance(a, Span) else (b, a)
-    return span.affine(_constant(constant, span, arithmetic), span.center.new_zeros(()), arithmetic, terms=2)
+    interval, constant = (a, b) if isinstance(a, Interval) else (b, a)
+    return interval.elementwise_affine(
+        _broadcastable_constant(constant, interval, rounding), interval.center.new_zeros(()), rounding, roundings=2
+    )
 
 
-def divide(a: Any, b: Any, arithmetic: Arithmetic) -> Span:
+def divide(a: Any, b: Any, rounding: RoundingModel) -> Interval:
     """``a / b`` by a constant, which some devices turn into a product with its inverse: three roundings."""
-    if isinstance(b, Span):
+    if isinstance(b, Interval):
         raise ModelError("a division by a computed value has no bound rule; interval bounds know divisions by constants")
-    return a.affine(arithmetic.inverse(_constant(b, a, arithmetic)), a.center.new_zeros(()), arithmetic, terms=3)
+    return a.elementwise_affine(rounding.inverse(_broadcastable_constant(b, a, rounding)), a.center.new_zeros(()), rounding, roundings=3)
 
 
-def _shifted(span: Span, shift: Tensor, arithmetic: Arithmetic) -> Span:
-    return span.affine(span.center.new_ones(()), shift, arithmetic, terms=2)
+def _shifted(interval: Interval, shift: Tensor, rounding: RoundingModel) -> Interval:
+    return interval.elementwise_affine(interval.center.new_ones(()), shift, rounding, roundings=2)
 
 
-def _constant(value: Tensor | float, span: Span, arithmetic: Arithmetic) -> Tensor:
+def _broadcastable_constant(value: Tensor | float, interval: Interval, rounding: RoundingModel) -> Tensor:
     """A constant in the type of the bounds: a tensor of the net as it is, a Python number as the model rounds it."""
-    center = span.center
+    center = interval.center
     if not isinstance(value, Tensor):
         if isinstance(value, BatchSize) or not isinstance(value, int | float):
-            raise ModelError(f"a value is combined with {_told(value)}; expected a number or a tensor of the net")
-        return center.new_tensor(arithmetic.number(value, "the forward"))
-    arithmetic.require_type(value, "the forward")
+            raise ModelError(f"a value is combined with {_describe(value)}; expected a number or a tensor of the net")
+        return center.new_tensor(rounding.number(value, "the forward"))
+    rounding.require_type(value, "the forward")
     if value.ndim > center.ndim or (value.ndim == center.ndim and len(value) != 1):
         raise ModelError(f"a constant of shape {tuple(value.shape)} gives each example of a batch its own; expected one for all of them")
     return value.to(center.dtype)
 
 
-def _told(value: object) -> str:
+def _describe(value: object) -> str:
     return "the batch size, which is another number in the next call" if isinstance(value, BatchSize) else f"a {type(value).__name__}"
 
 
-ARITHMETIC: dict[Any, Callable[[Any, Any, Arithmetic], Span]] = {
+BINARY_OPERATORS: dict[Any, Callable[[Any, Any, RoundingModel], Interval]] = {
     operator.add: add,
     operator.iadd: add,
     torch.add: add,
@@ -85,10 +87,10 @@ ARITHMETIC: dict[Any, Callable[[Any, Any, Arithmetic], Span]] = {
     torch.div: divide,
 }
 
-IN_PLACE = {operator.iadd, operator.isub, operator.imul, operator.itruediv}
+INPLACE_OPERATORS = {operator.iadd, operator.isub, operator.imul, operator.itruediv}
 """Operations that write into their first operand."""
 
-FUNCTIONS: dict[Any, Callable[..., nn.Module]] = {
+FUNCTIONAL_LAYERS: dict[Any, Callable[..., nn.Module]] = {
     torch.relu: nn.ReLU,
     F.relu: nn.ReLU,
     F.leaky_relu: nn.LeakyReLU,
@@ -99,46 +101,46 @@ FUNCTIONS: dict[Any, Callable[..., nn.Module]] = {
 }
 """Functions of one value that take the settings of a layer, in its order."""
 
-RESHAPES = {"view", "reshape", "flatten", "contiguous"}
+RESHAPE_METHODS = {"view", "reshape", "flatten", "contiguous"}
 
-CONSTANT = {operator.getitem, operator.add, operator.sub, operator.mul, operator.floordiv, operator.truediv, operator.neg}
+CONSTANT_FUNCTIONS = {operator.getitem, operator.add, operator.sub, operator.mul, operator.floordiv, operator.truediv, operator.neg}
 CONSTANT_METHODS = {"view", "reshape", "unsqueeze", "size"}
 """What may be done to shapes and to tensors of the net: the same in each call, and nothing that draws, writes or rounds."""
 
 
-def bound_function(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], arithmetic: Arithmetic, name: str) -> Any:
+def bound_call(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], rounding: RoundingModel, name: str) -> Any:
     """The value of a call of ``target``, a function or the name of a method, of which at least one argument is a span.
 
     Raises:
         ModelError: If it has no rule.
     """
-    if target in ARITHMETIC and len(args) == 2 and not kwargs:
-        return ARITHMETIC[target](args[0], args[1], arithmetic)
-    if args and isinstance(args[0], Span):
-        span, settings = args[0], args[1:]
+    if target in BINARY_OPERATORS and len(args) == 2 and not kwargs:
+        return BINARY_OPERATORS[target](args[0], args[1], rounding)
+    if args and isinstance(args[0], Interval):
+        interval, settings = args[0], args[1:]
         if target not in {"view", "reshape"} and _has(BatchSize, (settings, kwargs)):
-            raise ModelError(f"operation {name!r} is set by {_told(BatchSize())}; use x.shape[0] as the first size of a view alone")
-        if target in FUNCTIONS:
-            return bound_layer(FUNCTIONS[target](*settings, **kwargs), span, arithmetic, name)
+            raise ModelError(f"operation {name!r} is set by {_describe(BatchSize())}; use x.shape[0] as the first size of a view alone")
+        if target in FUNCTIONAL_LAYERS:
+            return bound_layer(FUNCTIONAL_LAYERS[target](*settings, **kwargs), interval, rounding, name)
         if target == "relu" and not settings:
-            return bound_layer(nn.ReLU(), span, arithmetic, name)
+            return bound_layer(nn.ReLU(), interval, rounding, name)
         if target in {"view", "reshape"}:
             _require_apart(settings, kwargs, name)
-        if target in RESHAPES:
+        if target in RESHAPE_METHODS:
             method = "reshape" if target == "view" else target  # bounds may lie in memory otherwise than the values
-            return _kept(span.reshape(lambda value: getattr(value, method)(*settings, **kwargs)), span, name)
+            return _require_same_batch(interval.reshape(lambda value: getattr(value, method)(*settings, **kwargs)), interval, name)
         if target == "size" and not kwargs:
-            return span.shape[settings[0]] if settings else span.shape
+            return interval.shape[settings[0]] if settings else interval.shape
         if target == "dim":
-            return span.center.dim()
+            return interval.center.dim()
         if target is getattr and settings == ("shape",):
-            return span.shape
+            return interval.shape
         if target is F.dropout and not kwargs.get("training", True):
-            return span
-    raise _unknown(target, name)
+            return interval
+    raise _no_rule_error(target, name)
 
 
-def constant_function(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], arithmetic: Arithmetic, name: str) -> Any:
+def evaluate_constant_call(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], rounding: RoundingModel, name: str) -> Any:
     """The value of a call on shapes and tensors of the net alone.
 
     Raises:
@@ -147,9 +149,9 @@ def constant_function(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any
     if (target is operator.getitem or target is operator.add) and isinstance(args[0], tuple) and not _has(BatchSize, args[1:]):
         return target(*args)  # a number of a shape, a part of it, or more behind it
     if _has(BatchSize, (args, kwargs)):
-        raise ModelError(f"operation {name!r} computes with {_told(BatchSize())}; use x.shape[0] as the first size of a view alone")
-    if target in CONSTANT:
-        if arithmetic.rounds and target is not operator.getitem and _has(Tensor, args):
+        raise ModelError(f"operation {name!r} computes with {_describe(BatchSize())}; use x.shape[0] as the first size of a view alone")
+    if target in CONSTANT_FUNCTIONS:
+        if rounding.inexact and target is not operator.getitem and _has(Tensor, args):
             raise ModelError(
                 f"operation {name!r} computes with the net's own tensors alone, which other devices may round otherwise; keep the result "
                 "in a buffer, or write it with the input in it, such as x + x * g for x * (1 + g)"
@@ -157,7 +159,7 @@ def constant_function(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any
         return target(*args, **kwargs)
     if target in CONSTANT_METHODS:
         return getattr(args[0], target)(*args[1:], **kwargs)
-    raise _unknown(target, name)
+    raise _no_rule_error(target, name)
 
 
 def _has(kind: type, values: Any) -> bool:
@@ -183,18 +185,18 @@ def _require_apart(settings: Sequence[Any], kwargs: Mapping[str, Any], name: str
         )
 
 
-def _unknown(target: Any, name: str) -> ModelError:
+def _no_rule_error(target: Any, name: str) -> ModelError:
     if isinstance(target, type):
         return ModelError(
             f"the forward puts values into a {target.__name__}, a dataclass or named tuple, which may compute with them; interval bounds "
             "follow tensors, dicts and plain tuples: return one of these, or the logits alone"
         )
     label = target if isinstance(target, str) else getattr(target, "__name__", repr(target))
-    known = ", ".join(sorted(layer.__name__ for layer in LAYERS))
+    known = ", ".join(sorted(layer.__name__ for layer in LAYER_RULES))
     return ModelError(f"operation {name!r} ({label}) has no bound rule; write it with layers that have one: {known}")
 
 
-def _kept(result: Span, span: Span, name: str) -> Span:
-    if not result.center.ndim or len(result.center) != len(span.center):
-        raise ModelError(f"operation {name!r} turns a batch of {len(span.center)} into {len(result.center)}; examples must stay apart")
+def _require_same_batch(result: Interval, interval: Interval, name: str) -> Interval:
+    if not result.center.ndim or len(result.center) != len(interval.center):
+        raise ModelError(f"operation {name!r} turns a batch of {len(interval.center)} into {len(result.center)}; examples must stay apart")
     return result

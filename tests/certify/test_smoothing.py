@@ -7,8 +7,8 @@ import torch
 from scipy.stats import norm
 from torch import nn
 
-from quintain.certify import Smoothed
-from quintain.certify.smoothed import PACK
+from quintain.certify import SmoothedClassifier
+from quintain.certify.smoothing import BATCH_ELEMENTS
 from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.core.statistics import binomial_lower
 from quintain.models import Classifier
@@ -44,19 +44,19 @@ def test_a_halfspace_has_its_distance_as_radius_for_every_sigma(sigma):
     x = torch.tensor([[0.5, 0.1], [0.6, 0.05], [0.2, 0.1], [0.9, 0.05]])
     exact = (x @ torch.tensor([3.0, -4.0]) - 0.5).double() / 5
     y = (exact > 0).long()
-    outcome = Smoothed(model, sigma, draws=4000).certify(x, y, seed=1)
+    outcome = SmoothedClassifier(model, sigma, noise_samples=4000).certify(x, y, seed=1)
     size = exact.abs()
     assert outcome.certified.all()
     assert outcome.radius is not None
     assert (outcome.radius < size).all()
     near = size < 2 * sigma
     assert (outcome.radius > size - 0.15 * sigma)[near].all()
-    assert (outcome.cost == 4100).all()
+    assert (outcome.forwards == 4100).all()
 
 
 def test_a_ball_is_certified_exactly_where_the_radius_exceeds_it():
     model, x = halfspace([1.0, 0.0], 0.5), torch.tensor([[0.5 + 0.02 * step, 0.5] for step in range(1, 20)])
-    smooth, y = Smoothed(model, 0.25, draws=1000), torch.ones(19, dtype=torch.long)
+    smooth, y = SmoothedClassifier(model, 0.25, noise_samples=1000), torch.ones(19, dtype=torch.long)
     radius = smooth.certify(x, y).radius
     assert radius is not None
     outcome = smooth.certify(x, y, L2(0.1))
@@ -70,7 +70,7 @@ def test_a_ball_is_certified_exactly_where_the_radius_exceeds_it():
 
 def test_the_margin_bounds_the_gap_of_the_vote_over_the_ball():
     model, x, y = halfspace([1.0, 0.0], 0.3), torch.tensor([[0.6, 0.5]]), torch.tensor([1])
-    outcome = Smoothed(model, 0.25, draws=20_000).certify(x, y, L2(0.1))
+    outcome = SmoothedClassifier(model, 0.25, noise_samples=20_000).certify(x, y, L2(0.1))
     exact = 2 * norm.cdf((0.3 - 0.1) / 0.25) - 1
     assert exact - 0.05 < outcome.margin.item() < exact
 
@@ -78,23 +78,23 @@ def test_the_margin_bounds_the_gap_of_the_vote_over_the_ball():
 def test_wrong_and_undecided_examples_get_nothing():
     model = halfspace([1.0, 0.0], 0.5)
     x = torch.tensor([[0.9, 0.5], [0.5, 0.5]])
-    outcome = Smoothed(model, 0.25, draws=500).certify(x, torch.tensor([0, 1]))
+    outcome = SmoothedClassifier(model, 0.25, noise_samples=500).certify(x, torch.tensor([0, 1]))
     assert not outcome.certified.any()
     assert outcome.radius is not None
     assert (outcome.radius == 0).all()
     assert outcome.margin[0] == -math.inf
-    assert outcome.cost[0] == 100
-    assert not outcome.error.any()
+    assert outcome.forwards[0] == 100
+    assert not outcome.failed.any()
 
 
 def test_predictions_abstain_on_the_boundary_alone():
     model, x = halfspace([1.0, 0.0], 0.5), torch.tensor([[0.9, 0.5], [0.5, 0.5], [0.1, 0.5]])
-    assert Smoothed(model, 0.25).predict(x, draws=400).tolist() == [1, -1, 0]
+    assert SmoothedClassifier(model, 0.25).predict(x, noise_samples=400).tolist() == [1, -1, 0]
 
 
 def test_draws_belong_to_the_example():
     model, smooth = halfspace([1.0, 0.0], 0.4), None
-    smooth = Smoothed(model, 0.25, draws=300)
+    smooth = SmoothedClassifier(model, 0.25, noise_samples=300)
     x, ids = torch.rand(6, 2) * 0.2 + 0.4, torch.tensor([5, 3, 9, 1, 0, 7])
     y = torch.ones(6, dtype=torch.long)
     whole = smooth.certify(x, y, seed=4, ids=ids)
@@ -116,27 +116,27 @@ def test_a_false_certificate_is_as_rare_as_it_says():
 
 def test_a_prediction_is_wrong_as_rarely_as_it_says():
     model, x = halfspace([1.0, 0.0], 0.5), torch.full((600, 2), 0.5)
-    answers = Smoothed(model, 0.25, alpha=0.05).predict(x, draws=100)
+    answers = SmoothedClassifier(model, 0.25, alpha=0.05).predict(x, noise_samples=100)
     decided = int((answers >= 0).sum())
     assert decided <= 600 * 0.05 + 3 * math.sqrt(600 * 0.05 * 0.95)
 
 
 def test_the_ceiling_is_what_agreement_of_all_draws_proves():
-    smooth = Smoothed(halfspace([1.0, 0.0], -1e6), 0.5, draws=1000)
+    smooth = SmoothedClassifier(halfspace([1.0, 0.0], -1e6), 0.5, noise_samples=1000)
     outcome = smooth.certify(torch.rand(1, 2), torch.tensor([1]))
     assert outcome.radius is not None
-    assert outcome.radius.item() == smooth.ceiling
-    assert smooth.ceiling == pytest.approx(0.5 * norm.ppf(0.001 ** (1 / 1000)), rel=1e-9)
-    assert smooth.ceiling < 0.5 * norm.ppf(0.001 ** (1 / 1000))
+    assert outcome.radius.item() == smooth.max_radius
+    assert smooth.max_radius == pytest.approx(0.5 * norm.ppf(0.001 ** (1 / 1000)), rel=1e-9)
+    assert smooth.max_radius < 0.5 * norm.ppf(0.001 ** (1 / 1000))
 
 
 def test_nan_is_an_error_and_no_answer():
     net = nn.Sequential(nn.Flatten(), nn.Linear(2, 2)).eval()
     with torch.no_grad():
         net[1].weight.fill_(math.nan)
-    smooth, x = Smoothed(Classifier(net), 0.25, draws=100), torch.rand(2, 2)
+    smooth, x = SmoothedClassifier(Classifier(net), 0.25, noise_samples=100), torch.rand(2, 2)
     outcome = smooth.certify(x, torch.zeros(2, dtype=torch.long))
-    assert outcome.error.all()
+    assert outcome.failed.all()
     assert not outcome.certified.any()
     assert smooth.predict(x).tolist() == [-1, -1]
 
@@ -160,10 +160,10 @@ def test_noise_that_the_type_of_inputs_or_model_would_round_away_is_refused(dtyp
     x, y = torch.full((1, 1), 0.75), torch.tensor([1])
     for base, inputs in ((torch.float32, dtype), (dtype, torch.float32)):
         model = Classifier(Edge(base).eval())
-        for ask in (lambda smooth: smooth.certify(x.to(inputs), y), lambda smooth: smooth.predict(x.to(inputs), draws=50)):  # noqa: B023
+        for ask in (lambda smooth: smooth.certify(x.to(inputs), y), lambda smooth: smooth.predict(x.to(inputs), noise_samples=50)):  # noqa: B023
             with pytest.raises(SettingError, match="is lost in"):
-                ask(Smoothed(model, least * 0.99, draws=50))
-            ask(Smoothed(model, least, draws=50))
+                ask(SmoothedClassifier(model, least * 0.99, noise_samples=50))
+            ask(SmoothedClassifier(model, least, noise_samples=50))
 
 
 def test_noise_is_added_to_half_precision_inputs_in_float32():
@@ -175,8 +175,8 @@ def test_noise_is_added_to_half_precision_inputs_in_float32():
     x, y = torch.full((1, 1), 0.75, dtype=torch.float16), torch.tensor([1])
     net = Seeing(torch.float32).eval()
     net.seen = SimpleNamespace(inputs=[])
-    smooth = Smoothed(Classifier(net), 1 / 64, draws=1000)
-    for ask in (lambda: smooth.certify(x, y), lambda: smooth.predict(x, draws=1000), lambda: smooth(x)):
+    smooth = SmoothedClassifier(Classifier(net), 1 / 64, noise_samples=1000)
+    for ask in (lambda: smooth.certify(x, y), lambda: smooth.predict(x, noise_samples=1000), lambda: smooth(x)):
         net.seen.inputs.clear()
         ask()
         noisy = torch.cat([value.flatten() for value in net.seen.inputs if len(value) > 1])
@@ -193,8 +193,8 @@ def test_a_base_that_normalises_by_its_batch_is_refused_and_left_alone(norm):
     model = Classifier(nn.Sequential(norm, nn.Linear(2, 2)), allow_train_mode=True)
     before = model.hash
     for ask in (
-        lambda: Smoothed(model, 0.25).certify(torch.rand(1, 2), torch.tensor([0])),
-        lambda: Smoothed(model, 0.25).predict(torch.rand(1, 2)),
+        lambda: SmoothedClassifier(model, 0.25).certify(torch.rand(1, 2), torch.tensor([0])),
+        lambda: SmoothedClassifier(model, 0.25).predict(torch.rand(1, 2)),
     ):
         with pytest.raises(ModelError, match="statistics of each batch"):
             ask()
@@ -208,11 +208,11 @@ def test_a_base_that_changes_while_it_is_certified_is_refused():
             return super().forward(x)
 
     with pytest.raises(ModelError, match="changes while"):
-        Smoothed(Classifier(Ageing(torch.float32).eval()), 0.25, draws=50).certify(torch.rand(1, 1), torch.tensor([0]))
+        SmoothedClassifier(Classifier(Ageing(torch.float32).eval()), 0.25, noise_samples=50).certify(torch.rand(1, 1), torch.tensor([0]))
 
 
 def test_dropout_in_training_mode_is_refused():
-    smooth = Smoothed(Classifier(nn.Sequential(nn.Dropout(0.1), nn.Linear(2, 2)), allow_train_mode=True), 0.25, draws=50)
+    smooth = SmoothedClassifier(Classifier(nn.Sequential(nn.Dropout(0.1), nn.Linear(2, 2)), allow_train_mode=True), 0.25, noise_samples=50)
     for ask in (lambda: smooth.certify(torch.rand(1, 2), torch.tensor([0])), lambda: smooth.predict(torch.rand(1, 2))):
         with pytest.raises(ModelError, match=r"is in training mode.*net\.eval\(\)"):
             ask()
@@ -223,15 +223,19 @@ def test_nan_of_one_example_is_its_own():
         def forward(self, x):
             return torch.stack([torch.where(x[:, 0] > 0.9, torch.nan, 0.0), x[:, 0] + 5], 1)
 
-    smooth, x = Smoothed(Classifier(Cliff().eval()), 0.1, draws=100), torch.tensor([[0.1], [0.9]])
+    smooth, x = SmoothedClassifier(Classifier(Cliff().eval()), 0.1, noise_samples=100), torch.tensor([[0.1], [0.9]])
     outcome = smooth.certify(x, torch.ones(2, dtype=torch.long))
-    assert outcome.error.tolist() == [False, True]
+    assert outcome.failed.tolist() == [False, True]
     assert outcome.certified.tolist() == [True, False]
     assert smooth.predict(x).tolist() == [1, -1]
 
 
 def test_the_default_type_of_numbers_changes_no_draw():
-    smooth, x, y = Smoothed(halfspace([1.0, 0.0], 0.4), 0.25, draws=200), torch.rand(4, 2), torch.ones(4, dtype=torch.long)
+    smooth, x, y = (
+        SmoothedClassifier(halfspace([1.0, 0.0], 0.4), 0.25, noise_samples=200),
+        torch.rand(4, 2),
+        torch.ones(4, dtype=torch.long),
+    )
     before = smooth(x), smooth.certify(x, y).margin
     torch.set_default_dtype(torch.float64)
     try:
@@ -244,8 +248,8 @@ def test_the_default_type_of_numbers_changes_no_draw():
 def test_memory_is_bounded_by_the_pack():
     net = Counting().eval()
     x = torch.rand(1, 3, 40, 40)
-    Smoothed(Classifier(net), 0.25, draws=500).certify(x, torch.tensor([int(x.mean() < 0.5)]))
-    assert max(net.seen.sizes) <= PACK
+    SmoothedClassifier(Classifier(net), 0.25, noise_samples=500).certify(x, torch.tensor([int(x.mean() < 0.5)]))
+    assert max(net.seen.sizes) <= BATCH_ELEMENTS
     assert sum(size // 4800 for size in net.seen.sizes if size > 4800) >= 500
 
 
@@ -259,52 +263,64 @@ def test_a_net_that_needs_contiguous_inputs_is_served():
             return self.conv(x).view(len(x), -1)[:, :2]
 
     x = torch.rand(2, 3, 6, 6)
-    smooth = Smoothed(Classifier(Viewing().eval()), 0.1, draws=50)
-    assert smooth.certify(x, torch.zeros(2, dtype=torch.long)).error.eq(False).all()
-    assert smooth.predict(x, draws=50).shape == (2,)
+    smooth = SmoothedClassifier(Classifier(Viewing().eval()), 0.1, noise_samples=50)
+    assert smooth.certify(x, torch.zeros(2, dtype=torch.long)).failed.eq(False).all()
+    assert smooth.predict(x, noise_samples=50).shape == (2,)
 
 
 def test_the_surrogate_is_the_log_of_the_mean_softmax():
     net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3)).eval()
-    smooth, x = Smoothed(Classifier(net), 0.25, surrogate=5), torch.rand(3, 1, 2, 2).requires_grad_()
+    smooth, x = SmoothedClassifier(Classifier(net), 0.25, surrogate_samples=5), torch.rand(3, 1, 2, 2).requires_grad_()
     logits = smooth(x)
     assert torch.equal(logits, smooth(x))
     torch.testing.assert_close(smooth(x[1:2]), logits[1:2])
     torch.testing.assert_close(logits.exp().sum(1), torch.ones(3))
     (slope,) = torch.autograd.grad(logits[:, 0].sum(), x)
     assert slope.abs().sum() > 0
-    wide = Smoothed(Classifier(net), 0.25, surrogate=20_000)(x[:1]).exp()
+    wide = SmoothedClassifier(Classifier(net), 0.25, surrogate_samples=20_000)(x[:1]).exp()
     noisy = x[:1] + 0.25 * torch.randn(20_000, 1, 2, 2, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(wide[0], net(noisy).softmax(1).mean(0), atol=0.01, rtol=0)
 
 
 def test_the_hash_tells_settings_and_base_apart():
     model = halfspace([1.0, 0.0], 0.5)
-    first = Smoothed(model, 0.25)
-    assert first.hash == Smoothed(model, 0.25).hash
-    others = [Smoothed(model, 0.5), Smoothed(model, 0.25, alpha=0.01), Smoothed(halfspace([1.0, 0.1], 0.5), 0.25)]
+    first = SmoothedClassifier(model, 0.25)
+    assert first.hash == SmoothedClassifier(model, 0.25).hash
+    others = [
+        SmoothedClassifier(model, 0.5),
+        SmoothedClassifier(model, 0.25, alpha=0.01),
+        SmoothedClassifier(halfspace([1.0, 0.1], 0.5), 0.25),
+    ]
     assert len({first.hash, *(other.hash for other in others), model.hash}) == 5
 
 
 @pytest.mark.parametrize(
     "settings",
-    [{"sigma": 0.0}, {"sigma": math.nan}, {"alpha": 0.0}, {"alpha": 0.5}, {"draws": 0}, {"selection": 0}, {"surrogate": 0}],
+    [
+        {"sigma": 0.0},
+        {"sigma": math.nan},
+        {"alpha": 0.0},
+        {"alpha": 0.5},
+        {"noise_samples": 0},
+        {"selection_samples": 0},
+        {"surrogate_samples": 0},
+    ],
 )
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(SettingError, match="expected"):
-        Smoothed(halfspace([1.0], 0.5), **{"sigma": 0.25, **settings})
+        SmoothedClassifier(halfspace([1.0], 0.5), **{"sigma": 0.25, **settings})
 
 
 def test_too_few_draws_are_refused_with_the_number_that_would_do():
     with pytest.raises(SettingError, match="at least 10"):
-        Smoothed(halfspace([1.0], 0.5), 0.25, draws=9)
-    assert Smoothed(halfspace([1.0], 0.5), 0.25, draws=10).ceiling > 0
+        SmoothedClassifier(halfspace([1.0], 0.5), 0.25, noise_samples=9)
+    assert SmoothedClassifier(halfspace([1.0], 0.5), 0.25, noise_samples=10).max_radius > 0
     with pytest.raises(SettingError, match="at least 11"):
-        Smoothed(halfspace([1.0], 0.5), 0.25).predict(torch.rand(1, 1), draws=10)
+        SmoothedClassifier(halfspace([1.0], 0.5), 0.25).predict(torch.rand(1, 1), noise_samples=10)
 
 
 def test_what_can_never_be_certified_is_refused():
-    smooth, x, y = Smoothed(halfspace([1.0, 0.0], 0.5), 0.25), torch.rand(1, 2), torch.tensor([1])
+    smooth, x, y = SmoothedClassifier(halfspace([1.0, 0.0], 0.5), 0.25), torch.rand(1, 2), torch.tensor([1])
     with pytest.raises(SettingError, match="never be certified"):
         smooth.certify(x, y, L2(1.0))
     with pytest.raises(SettingError, match="L2"):
@@ -333,5 +349,7 @@ def test_progress_is_told_of_every_example():
             return nullcontext(advance)
 
     heard = Heard()
-    Smoothed(halfspace([1.0, 0.0], 0.5), 0.25, draws=20).certify(torch.rand(5, 2), torch.ones(5, dtype=torch.long), progress=heard)
+    SmoothedClassifier(halfspace([1.0, 0.0], 0.5), 0.25, noise_samples=20).certify(
+        torch.rand(5, 2), torch.ones(5, dtype=torch.long), progress=heard
+    )
     assert (heard.total, heard.done) == (5, 5)
