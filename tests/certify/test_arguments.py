@@ -40,7 +40,7 @@ WRONG = {
     "smoothing, threat": (lambda: smoothed().certify(X, Y, 0.1), SettingError, "proves L2 balls; got 0.1"),
     "smoothing, ids": (lambda: smoothed().certify(X, Y, ids=[0, 1, 2]), DataError, "ids in a list; expected a tensor.*as_tensor"),
     "prediction, list": (lambda: smoothed().predict(X.tolist()), DataError, "inputs in a list; expected a tensor"),
-    "a bare net": (lambda: smoothed(net()), ModelError, r"a Sequential; expected a model: Smoothed\(Classifier\(net\), 0\.25\)"),
+    "a bare net": (lambda: smoothed(net()), ModelError, r"a Sequential; expected a model: SmoothedClassifier\(Classifier\(net\), 0\.25\)"),
 }
 
 

@@ -468,7 +468,7 @@ def test_a_division_may_be_a_product_with_the_inverse():
 
 def test_a_model_that_is_no_net_is_refused():
     smooth = SmoothedClassifier(Classifier(random_net("dense", 0)), 0.25)
-    with pytest.raises(ModelError, match="got a Smoothed"):
+    with pytest.raises(ModelError, match="got a SmoothedClassifier"):
         IntervalBounds()(smooth, inputs(0), torch.zeros(4, dtype=torch.long), L2(0.1))
 
 

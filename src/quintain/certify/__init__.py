@@ -1,4 +1,4 @@
-"""Proofs: what no change inside a threat can do to a model's answer."""
+"""Certificates: proofs that no change inside a threat changes a model's prediction."""
 
 from typing import TYPE_CHECKING
 

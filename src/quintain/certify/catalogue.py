@@ -15,8 +15,8 @@ CATALOGUE = (
         "certifier",
         "smoothing",
         "quintain.certify.smoothing:SmoothedClassifier",
-        "randomized smoothing: a vote under Gaussian noise, for L2",
-        guarantee="each example's radius is false with probability at most alpha over the draws",
+        "randomized smoothing: the most frequent class under Gaussian noise, for L2",
+        guarantee="each example's radius is false with probability at most alpha over the noise samples",
         facts=(("threats", "l2"), ("subject", "smoothed classifier")),
     ),
 )

@@ -1,4 +1,4 @@
-"""What must hold around a model so that its roundings can be bounded; whatever can be looked at is looked at."""
+"""Checks of a model and of torch's settings, without which its rounding errors cannot be bounded."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,16 +17,19 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def require_bounded_rounding(net: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
-    """Refuse what lets a model's operations round more than their type does, or compute something else than their layers say.
+    """Refuse what lets a model's operations round more than their type does, or compute something else than
+    their layers say.
 
     Args:
         net: The net.
-        device: Where it runs; nothing of that device is used, so that a GPU can be asked about on a machine without one.
+        device: Where it runs; nothing of that device is used, so that a GPU can be asked about on a machine
+            without one.
         dtype: What it runs in.
 
     Raises:
-        ModelError: For autocast, settings that lower float32 precision, libraries whose convolutions may be Winograd's or FFTs, forward
-            hooks of all modules, compiled modules, and devices other than the CPU and CUDA; with what to do.
+        ModelError: For autocast, settings that lower float32 precision, libraries whose convolutions may be
+            Winograd's or FFTs, forward hooks of all modules, compiled modules, and devices other than the CPU
+            and CUDA; with what to do.
     """
     if device.type not in {"cpu", "cuda"}:
         raise ModelError(f"the model runs on {device.type!r}, of whose rounding nothing is known; {WHY}. Move it to the CPU: net.cpu()")
@@ -65,11 +68,12 @@ def _nnpack() -> bool:
 
 
 def require_readable(net: nn.Module) -> None:
-    """Refuse compiled programs, training mode, and tensors without values in memory or in a layout in which sums have a form of their own.
+    """Refuse compiled programs, training mode, and tensors without values in memory or in a layout in which
+    sums have a form of their own.
 
     Raises:
-        ModelError: For a net of which a part is scripted or traced, or in training mode, even one that may be called so; with the name
-            of such a tensor.
+        ModelError: For a net of which a part is scripted or traced, or in training mode, even one that may be
+            called so; with the name of such a tensor.
     """
     for module in all_modules(net):
         if isinstance(module, torch.jit.ScriptModule):
@@ -103,7 +107,8 @@ def require_own_type(net: nn.Module) -> None:
 
 
 def require_unchanged(model: ClassifierLike, before: str) -> None:
-    """Refuse a model whose weights or program differ from those that were read, so that what was found is of no one model.
+    """Refuse a model whose weights or program differ from those that were read, so that what was found is of
+    no one model.
 
     Args:
         model: The model.

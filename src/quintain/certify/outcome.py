@@ -1,4 +1,4 @@
-"""What a certifier returns."""
+"""The interface of certifiers, their result, and the check of labels that they share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,16 +14,19 @@ from quintain.threats.threat import Threat
 
 @dataclass(frozen=True, slots=True)
 class CertificateOutcome:
-    """What was proven of each of B examples; whatever is not proven is open, and never an error of the model.
+    """The certificates of B examples; an example without one is open: nothing is known of it.
 
     Args:
-        certified: (B,) bool, no allowed change makes the model answer anything but ``y``.
-        margin: (B,) float64, a lower bound on the true class' score minus the best other one over the whole threat; positive exactly
-            where certified, ``-inf`` where nothing is known.
-        radius: (B,) float64, the largest radius proven in the units of the data, 0 where none is; None for certifiers of one given threat.
-        cost: (B,) long, forward passes of the network that an example took.
-        assumes: What the proof rests on.
-        error: (B,) bool, the model returned NaN or infinity for the example: it counts neither as safe nor as broken.
+        certified: (B,) bool, no allowed change makes the model predict anything but ``y``.
+        margin: (B,) float64, lower bound, over all inputs in the ball, of the score of ``y`` minus the
+            largest other score. Scores are logits for interval bounds and class probabilities for smoothing.
+            Greater than 0 exactly where ``certified``; -inf where nothing is known.
+        radius: (B,) float64, certified radius in the units of the data, 0 where there is none; None for
+            certifiers of one given threat.
+        forwards: (B,) long, forward passes of the model that an example took.
+        assumptions: What the proof assumes.
+        failed: (B,) bool, the model returned NaN or infinity for the example: it counts neither as certified
+            nor as broken.
     """
 
     certified: Tensor
@@ -35,7 +38,7 @@ class CertificateOutcome:
 
 
 class Certifier(Protocol):
-    """A proof method for balls: frozen settings, callable, without a model inside."""
+    """A certification method for balls: frozen settings, callable, without a model inside."""
 
     def __call__(self, model: ClassifierLike, x: Tensor, y: Tensor, threat: Threat, *, eps: Tensor | None = None) -> CertificateOutcome:
         """Prove what can be proven of ``x`` (B, *S) and labels ``y`` (B,); ``eps`` (B,) is a radius each, in place of the threat's."""
@@ -43,7 +46,7 @@ class Certifier(Protocol):
 
 @runtime_checkable
 class TracingCertifier(Protocol):
-    """A certifier that reads a model first, which is done once for all calls on one model."""
+    """A certifier that traces a model first, once for all calls on that model."""
 
     def trace(self, model: ClassifierLike) -> Callable[..., CertificateOutcome]:
         """A call with the arguments of ``Certifier`` but for the model; it notices a model that is another one than was read."""
@@ -55,7 +58,7 @@ def require_labels(x: Tensor, y: Tensor, classes: int) -> None:
     Args:
         x: Inputs (B, *S).
         y: Labels (B,) long.
-        classes: How many the model tells apart.
+        classes: The model's number of classes.
 
     Raises:
         DataError: If they are no tensor, of another shape or type, or out of range.

@@ -1,4 +1,4 @@
-"""The largest radius that a certifier can prove, example by example."""
+"""Search for the largest radius that a certifier can prove, example by example."""
 
 import math
 from collections.abc import Sequence
@@ -10,40 +10,43 @@ from torch import Tensor
 
 from quintain.certify.outcome import CertificateOutcome, Certifier, TracingCertifier
 from quintain.models.protocol import ClassifierLike
-from quintain.threats.threat import Threat, check_types
 from quintain.threats.l2 import L2
+from quintain.threats.threat import Threat, check_types
 
 STEPS_PER_DOUBLING = 128
-"""Radii looked at between one and its double, each 0.54 % above the one before."""
+"""Radii of the grid between one and its double, each 0.54 % above the one before."""
 
 MAX_SHRINK = 2.0**16
-"""How many times smaller than the threat a radius is still looked for."""
+"""The smallest radius of the grid is the threat's, divided by this."""
 
 MIN_THREAT_RADIUS = 2.0**-126
-"""The smallest threat for which that is done: the smallest normal number of float32."""
+"""Smaller threats count as this, the smallest normal number of float32, in the choice of the grid."""
 
 
 def largest_certified_radius(
     certifier: Certifier, model: ClassifierLike, x: Tensor, y: Tensor, threat: Threat, *, radii: Sequence[float] = ()
 ) -> CertificateOutcome:
-    r"""The largest eps *proven* for each example.
+    r"""Find the largest certified eps of each example.
 
-    The threat's own radius and ``sizes`` are decided by certificates at exactly these, where what lies around them leaves them open; the
-    other radii are :math:`2^{k / 128}`. The next one to ask is where the margins at both ends of what is open put the zero, so that an
-    example takes about seven certificates; one that is not proven as it is takes one.
+    This is root finding on the margin as a function of the radius, by the Illinois variant of regula falsi on
+    a grid of radii :math:`2^{k / 128}`; every third step bisects. ``threat.eps`` and every value in ``radii``
+    are certified exactly where the search does not decide them already. About seven certificates an example;
+    one if it is not certified at radius 0.
 
-    Guarantee: every radius was proven as it stands, whether or not the certifier is monotone. If it is, one at most 0.6 % larger was
-    refused, or lies outside the box; radii below a 65,536th of the threat's are not looked for. How a batch is cut changes a radius only
+    Guarantee: every returned radius was certified itself, whether or not the certifier is monotone. If it is
+    monotone, a radius at most 0.6 % larger was tried and not certified, or exceeds the diameter of the data
+    box; radii below a 65,536th of the threat's are not looked for. How a batch is cut changes a radius only
     where the certifier's verdict at it does: a margin that is zero but for rounding.
 
     Args:
         certifier: Takes one eps per example.
         model, x, y: As for the certifier.
         threat: Kind, box and first radius.
-        sizes: Other radii to decide exactly.
+        radii: Other radii to decide exactly.
 
     Returns:
-        The outcome for the examples as they are, with ``radius``: 0 where none is proven, as for examples that are wrong.
+        The outcome for the unchanged examples, with ``radius``: 0 where none is certified, as for
+        misclassified ones.
     """
     check_types(threat, x)
     search = _Search(certifier, model, x, y, threat, max(radii, default=0.0))
@@ -52,17 +55,22 @@ def largest_certified_radius(
     while len(rows := search.undecided()):
         iteration += 1
         search.refine(rows, halve=iteration % 3 == 0)
-    for size in sorted(radii):
-        search.certify_at(size)
+    for radius in sorted(radii):
+        search.certify_at(radius)
     return replace(search.at_zero, radius=search.radius[0], forwards=search.forwards)
 
 
 class _Search:
-    """The two ends of what is open, (2, B): proven in row 0, refused in row 1; their sizes, margins and places on the grid."""
+    """The bracket of each example, as (2, B) tensors: row 0 certified, row 1 not certified.
+
+    Row 0 holds the largest radius certified so far, row 1 the smallest radius not certified; with each its
+    margin and its index on the grid.
+    """
 
     def __init__(self, certifier: Certifier, model: ClassifierLike, x: Tensor, y: Tensor, threat: Threat, largest: float) -> None:
         certify = certifier.trace(model) if isinstance(certifier, TracingCertifier) else partial(certifier, model)
         self.certify = lambda rows, eps: certify(x[rows], y[rows], threat, eps=eps)
+        # No radius beyond the diameter of the data box changes anything.
         box_diameter = (threat.high - threat.low) * (math.sqrt(x.shape[1:].numel()) if isinstance(threat, L2) else 1.0)
         first, last = max(threat.eps or box_diameter / 256, MIN_THREAT_RADIUS), max(box_diameter, threat.eps, largest)
         self.radius = x.new_zeros(2, len(x), dtype=torch.float64)
@@ -76,16 +84,17 @@ class _Search:
             math.ceil(math.log2(last) * STEPS_PER_DOUBLING),
         )
         self.grid_index[0], self.grid_index[1] = self.lowest_index, highest
-        # Tabulated, since a tensor's exp2 rounds a number by where it stands in the batch (vector lanes and rest differ).
-        self.grid = self.radius.new_tensor([2.0 ** (place / STEPS_PER_DOUBLING) for place in range(self.lowest_index, highest + 1)])
+        # Index k stands for the radius 2^(k / 128). Tabulated, since a tensor's exp2 rounds a number by its position
+        # in the batch (vector lanes and rest differ).
+        self.grid = self.radius.new_tensor([2.0 ** (index / STEPS_PER_DOUBLING) for index in range(self.lowest_index, highest + 1)])
         self.last_moved_end = torch.full_like(y, -1)
 
     def undecided(self) -> Tensor:
-        """Examples with a radius of the grid between their ends."""
+        """Return the examples with a radius of the grid between their ends."""
         return (self.at_zero.certified & (self.grid_index[1] - self.grid_index[0] > 1)).nonzero().squeeze(1)
 
     def certify_at(self, size: float) -> None:
-        """Ask for one size where it is open."""
+        """Certify one radius for the examples where it is undecided."""
         rows = (self.at_zero.certified & (self.radius[0] < size) & (size < self.radius[1])).nonzero().squeeze(1)
         if len(rows):
             position = max(math.log2(size) * STEPS_PER_DOUBLING, self.lowest_index)
@@ -93,7 +102,8 @@ class _Search:
             self._certify_and_update(rows, torch.full_like(self.radius[0, rows], size), ends.expand(2, len(rows)))
 
     def refine(self, rows: Tensor, *, halve: bool) -> None:
-        """Ask for a radius of the grid: where the line through both margins is 0, or in the middle."""
+        """Certify a radius of the grid: where the line through both margins is 0, or in the middle."""
+        # Regula falsi through (low, margin > 0) and (high, margin <= 0); infinite margins give no line, then the middle.
         (low, high), (gain, loss), (below, above) = self.radius[:, rows], self.margin[:, rows], self.grid_index[:, rows]
         middle = (below + above) // 2
         zero = ((low + (high - low) * gain / (gain - loss)).log2() * STEPS_PER_DOUBLING).round()
@@ -102,7 +112,12 @@ class _Search:
         self._certify_and_update(rows, self.grid[grid_index - self.lowest_index], grid_index.expand(2, len(rows)))
 
     def _certify_and_update(self, rows: Tensor, eps: Tensor, grid_indices: Tensor) -> None:
-        """Move one end of each; where one moves twice running, the other's margin is halved, so that the line does not creep (Illinois)."""
+        """Certify one new radius per example, and replace the lower end (certified) or the upper end (not
+        certified).
+
+        If the same end was replaced last time, the margin stored for the other end is halved: without this,
+        regula falsi converges from one side only and slowly (Illinois rule).
+        """
         outcome = self.certify(rows, eps)
         self.forwards[rows] += outcome.forwards
         end = (~outcome.certified).long()

@@ -1,4 +1,4 @@
-"""Bounds on the rounding errors of the model that runs."""
+"""Bounds on the floating-point rounding errors of the model that runs."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,11 @@ from torch import Tensor, nn
 from quintain.core.errors import ModelError
 
 FLOAT64_SAFETY_FACTOR = 8
-"""Factor by which float64 rounding of the bounds is over-covered; so no rule counts its own operations."""
+"""Factor on float64's own rounding: bounds are computed in float64, with a few operations per term in each
+rule.
+
+One factor covers all of them at once, so that no rule has to count its own.
+"""
 
 PLAIN_TYPES = (Tensor, nn.Parameter, nn.Buffer)
 """Types of tensors that compute as torch documents it; subclasses may not."""
@@ -19,7 +23,8 @@ PLAIN_TYPES = (Tensor, nn.Parameter, nn.Buffer)
 class RoundingModel:
     r"""Error bounds for a model's floating-point sums and products.
 
-    A sum of :math:`n` products, in any order and with or without fused steps, differs from the exact one by at most
+    A sum of :math:`n` products, in any order and with or without fused steps, differs from the exact one by
+    at most
 
     .. math:: \gamma_n \sum_i |w_i h_i|, \qquad \gamma_n = \frac{n u}{1 - n u},
 
@@ -28,9 +33,10 @@ class RoundingModel:
     below t.
 
     Args:
-        unit: Unit roundoff u of the model that runs (2^-24 for float32); 0 for exact arithmetic.
-        tiny: Smallest normal number t of the model's type.
-        huge: Largest finite number of the model's type; a sum whose terms may exceed it is not bounded at all.
+        unit_roundoff: u of the model that runs (2^-24 for float32); 0 for exact arithmetic.
+        smallest_normal: Smallest normal number t of the model's type.
+        largest_finite: Largest finite number of the model's type; a sum that may exceed it is not bounded at
+            all.
         dtype: The model's type, None for exact arithmetic.
 
     Source: Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1.
@@ -43,23 +49,26 @@ class RoundingModel:
 
     @property
     def inexact(self) -> bool:
-        """Whether there is any error to count."""
+        """Whether the model rounds at all."""
         return self.unit_roundoff > 0
 
     def gamma(self, roundings: int) -> float:
-        """The relative error of a sum of ``terms`` products, plus that of computing its bound in float64.
+        """Return gamma_n = n u / (1 - n u) for n = ``roundings``, plus an allowance for computing the bound
+        in float64.
 
-        It is relative to the sum of absolute values, and infinite where n u >= 1/2.
+        It is the error of a sum of products relative to the sum of absolute values; infinite from n u = 1/2
+        on.
         """
+        # gamma_n is defined for n u < 1; from 1/2 on give up instead of dividing by a small number.
         if roundings * self.unit_roundoff >= 0.5:
             return math.inf
         return roundings * self.unit_roundoff / (1 - roundings * self.unit_roundoff) + FLOAT64_SAFETY_FACTOR * (roundings + 1) * 2.0**-53
 
     def underflow_bound(self, roundings: int, factor: Tensor) -> Tensor:
-        """What ``terms`` products and their partial sums may lose below the smallest normal number.
+        """Bound what n products and their partial sums may lose below the smallest normal number.
 
         Args:
-            terms: How many.
+            roundings: n.
             factor: Largest absolute value that is multiplied with a weight, which may itself be below the
                 smallest normal number.
         """
@@ -68,17 +77,21 @@ class RoundingModel:
         return lost + lost * factor
 
     def error_bound(self, roundings: int, magnitude: Tensor, factor: Tensor) -> Tensor:
-        """Largest error of sums of ``terms`` products whose absolute values add up to ``magnitude``; infinite where it may overflow."""
+        """Bound the error of sums of n products whose absolute values add up to ``magnitude``.
+
+        It is infinite where a sum may overflow.
+        """
         if not self.inexact:
             return torch.zeros_like(magnitude)
         gamma = self.gamma(roundings)
         error = gamma * magnitude
         if roundings:
             error = error + self.underflow_bound(roundings, factor)
+        # (1 + gamma) bounds the rounded partial sums: below the largest finite number none of them overflows.
         return torch.where(magnitude * (1 + gamma) < self.largest_finite, error, torch.inf)
 
     def number(self, value: float, name: str) -> float:
-        """A Python number as the model takes it: rounded to the model's type.
+        """Round a Python number to the model's type, as the model does.
 
         Raises:
             ModelError: If it is not zero, but below the smallest normal number, where devices differ; or too
@@ -95,7 +108,7 @@ class RoundingModel:
         return rounded
 
     def inverse(self, divisor: Tensor) -> Tensor:
-        """``1 / divisor`` in the type of the bounds.
+        """Compute ``1 / divisor`` in the type of the bounds.
 
         Raises:
             ModelError: If the divisor or its inverse is zero, infinite or below the smallest normal number,
@@ -131,7 +144,7 @@ NO_ROUNDING = RoundingModel()
 
 
 def rounding_model(dtype: torch.dtype) -> RoundingModel:
-    """The arithmetic of a model that runs in ``dtype``.
+    """Return the rounding model of a model that runs in ``dtype``.
 
     Raises:
         ModelError: For anything but float32 and float64, whose sums have no rule that all devices keep.

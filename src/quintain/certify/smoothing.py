@@ -1,4 +1,4 @@
-"""Randomized smoothing: a classifier by a vote under Gaussian noise, with L2 radii certified by sampling."""
+"""Randomized smoothing: the most frequent class under Gaussian noise, with L2 radii certified by sampling."""
 
 import math
 from collections.abc import Iterator
@@ -18,19 +18,18 @@ from quintain.core.statistics import binomial_lower, binomial_tail
 from quintain.models.classifier import Classifier
 from quintain.models.modules import all_modules, any_training
 from quintain.models.protocol import ClassifierLike
-from quintain.threats.rng import example_rng
 from quintain.threats.l2 import L2
-from quintain.threats.rng import example_rng as streams
-from quintain.threats.threat import check_in_box, check_types
+from quintain.threats.rng import example_rng
+from quintain.threats.threat import check_in_box
 
 MIN_SIGMA_SPACINGS = 16
-"""The least sigma, in spacings near 1 of the inputs' or the model's type."""
+"""The smallest sigma, in spacings near 1 of the inputs' or the model's type."""
 
 BATCH_TOLERANCE = 1e-3
-"""How much an output may differ between an example alone and in a batch of two, relative to the largest (or 1): more than rounding does."""
+"""Largest difference, above rounding, between outputs for an example alone and in a batch, relative to the largest."""
 
 BATCH_ELEMENTS = 2**17
-"""Numbers in one batch of noisy inputs (0.5 MiB in float32): bounds the memory, and keeps a small net's layers in the cache."""
+"""Numbers in one batch of noisy inputs (0.5 MiB in float32), which bounds memory and keeps small nets in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +44,20 @@ class SmoothedClassifier:
     where that is wider; the base model then rounds each noisy input once to its own type, which is part of f.
 
     Args:
-        model: The base classifier f, best one trained under the same noise.
+        base_classifier: f, best one trained under the same noise.
         sigma: Standard deviation of the noise, in the units of the data.
-        draws: Noisy copies whose votes are counted for one certificate.
-        selection: Other copies, drawn before, that pick the class to count.
+        noise_samples: Noisy copies that are classified for one certificate.
+        selection_samples: Other noisy copies, drawn before, that select the class to certify.
         alpha: Probability, for each example, that its certificate is false.
-        surrogate: Noisy copies that ``__call__`` averages over.
-        seed: Seed of the surrogate's copies.
+        surrogate_samples: Noisy copies over which ``__call__`` averages.
+        surrogate_seed: Seed of the surrogate's noise.
 
     Raises:
-        SettingError: If a number is out of range, or ``draws`` could never certify anything at ``alpha``.
+        SettingError: If a number is out of range, or so few ``noise_samples`` can never certify at ``alpha``.
         ModelError: If the model is a bare net.
 
-    Source: Cohen, Rosenfeld and Kolter, 2019, arXiv:1902.02918; the surrogate is that of Salman et al., 2019, arXiv:1906.04584.
+    Source: Cohen, Rosenfeld and Kolter, 2019, arXiv:1902.02918; the surrogate is that of Salman et al., 2019,
+    arXiv:1906.04584.
     """
 
     base_classifier: ClassifierLike
@@ -71,7 +71,7 @@ class SmoothedClassifier:
     def __post_init__(self) -> None:
         given: object = self.base_classifier
         if isinstance(given, nn.Module):
-            raise ModelError(f"a {type(given).__name__}; expected a model: Smoothed(Classifier(net), {self.sigma})")
+            raise ModelError(f"a {type(given).__name__}; expected a model: SmoothedClassifier(Classifier(net), {self.sigma})")
         if not (self.sigma > 0 and math.isfinite(self.sigma)):
             raise SettingError(f"sigma = {self.sigma}; expected a positive number in the units of the data, such as 0.25")
         if not 0 < self.alpha < 0.5:
@@ -91,23 +91,31 @@ class SmoothedClassifier:
 
     @property
     def max_radius(self) -> float:
-        """The radius of an example on which all draws agree: no certificate is larger."""
+        """The radius of an example on which all noise samples agree: no certificate is larger."""
         return self._certified_radius(binomial_lower(self.noise_samples, self.noise_samples, 1 - self.alpha))
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the base model's hash and of everything that the vote depends on."""
-        text = f"smoothed-1 {self.base_classifier.hash} {self.sigma!r} {self.noise_samples} {self.selection_samples} {self.alpha!r} {self.surrogate_samples} {self.surrogate_seed}"
-        return sha256(text.encode()).hexdigest()
+        """SHA-256 of the base classifier's hash and of everything on which the smoothed classifier depends."""
+        parts = (
+            self.base_classifier.hash,
+            repr(self.sigma),
+            self.noise_samples,
+            self.selection_samples,
+            repr(self.alpha),
+            self.surrogate_samples,
+            self.surrogate_seed,
+        )
+        return sha256(" ".join(map(str, ("smoothed-1", *parts))).encode()).hexdigest()
 
     @property
     def name(self) -> str:
-        """What it is called in results."""
+        """The name in results."""
         return f"{self.base_classifier.name} smoothed at {self.sigma:g}"
 
     @property
     def access(self) -> str:
-        """What an attack may ask of the surrogate."""
+        """The access that the surrogate gives: that of the base classifier."""
         return self.base_classifier.access
 
     @property
@@ -117,23 +125,28 @@ class SmoothedClassifier:
 
     @property
     def device(self) -> torch.device:
-        """Where the base model is."""
+        """The device of the base classifier."""
         return self.base_classifier.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """The base model's type."""
+        """The floating-point type of the base classifier."""
         return self.base_classifier.dtype
 
     def __call__(self, x: Tensor) -> Tensor:
-        r"""Log of the mean softmax over fixed draws, (B, K): a deterministic, differentiable stand-in for the vote.
+        r"""Compute the log of the mean softmax over fixed noise samples, (B, K): a differentiable surrogate
+        to attack.
 
         .. math:: \log \frac1k \sum_{i=1}^{k} softmax(f(x + \sigma u_i))
 
-        The draws are the same for each example and each call. Its most likely class need not be the vote's:
-        ``predict`` decides.
+        The same noise samples are used for every example and in every call, so that the function is
+        deterministic. It
+        only approximates the smoothed classifier: use ``predict`` for the class that the smoothed classifier
+            returns.
         """
         x = x.to(self._sampled_in(x))
+        # log mean softmax = logsumexp over copies of log_softmax, minus log k (Salman et al., 2019): in logs, so that
+        # nothing underflows.
         generator = torch.Generator().manual_seed(derive(self.surrogate_seed, "surrogate"))
         noise = torch.empty(self.surrogate_samples, *x.shape[1:], dtype=torch.float32).normal_(generator=generator).to(x) * self.sigma
         chunks = []
@@ -145,35 +158,42 @@ class SmoothedClassifier:
     def certify(
         self, x: Tensor, y: Tensor, threat: L2 | None = None, *, seed: int = 0, ids: Tensor | None = None, progress: Progress = silent
     ) -> CertificateOutcome:
-        r"""Radii within which the vote keeps answering ``y``.
+        r"""Certify radii within which the smoothed classifier predicts ``y``.
 
         .. math:: R = \sigma\, \Phi^{-1}(\underline{p}), \qquad \underline{p} = B^{-1}(\alpha;\; k,\, n - k + 1)
 
-        with k of n draws for the class that other draws picked; no radius (abstention) unless :math:`\underline{p} > 1/2`. All roundings go
-        down. An example whose picked class is not ``y`` gets no radius and costs the selection alone. Draws belong to (seed, id).
+        ``selection_samples`` noisy copies select the most frequent class. If that is not ``y``, the example
+        gets radius 0 and no more samples are drawn. Otherwise k of n = ``noise_samples`` fresh copies are
+        classified as ``y``, and
+        :math:`\underline{p}` is the one-sided Clopper-Pearson lower limit of their probability at level
+        ``alpha``. If
+        :math:`\underline{p} \le 1/2` the certifier abstains (radius 0). p and R are rounded down. The noise
+        of an example depends on ``seed`` and its id alone, not on the batch.
 
-        Guarantee: for each example, with probability at least ``1 - alpha`` over the draws, the vote answers ``y`` everywhere closer than
-        the radius. It is a claim about the exact vote, which ``predict`` estimates; n examples may hold ``n * alpha`` false ones.
+        Guarantee: for each example, with probability at least ``1 - alpha`` over the noise samples, the
+        smoothed classifier predicts ``y`` everywhere closer than the radius. It is a claim about the exact
+        smoothed classifier, which ``predict`` estimates; of n certificates, ``n * alpha`` may be false.
 
         Args:
             x: Inputs (B, *S) in [0, 1].
             y: Labels (B,).
             threat: If given, ``certified`` and ``margin`` are about this ball; else about x itself.
-            seed: Of the draws.
-            ids: The examples' numbers in the data set (B,).
+            seed: Of the noise.
+            ids: The examples' positions in the data set (B,).
             progress: Shows a bar of examples.
 
         Returns:
-            An outcome whose ``margin`` bounds the gap between the chances of ``y`` and of any other answer,
-            over the ball; -inf where the other draws picked another class, or an output was no number.
+            An outcome whose ``margin`` bounds the gap between the probabilities of ``y`` and of any other
+            class, over the ball; -inf where another class was selected, or an output was no number.
 
         Raises:
-            SettingError: If the threat is not ``L2`` or is larger than ``ceiling``, so that nothing could
+            SettingError: If the threat is not ``L2`` or is larger than ``max_radius``, so that nothing could
                 ever be certified; or if sigma is no wider than the spacing of the inputs' or the model's
                 type, which would round the noise away.
-            DataError: For inputs that are no tensor or outside the data box, labels that are no classes, or ids that do not fit.
-            ModelError: If the base model is in training mode, answers by the batch or at random (as far as one example alone and in a
-                batch of two shows), or changes while it is certified.
+            DataError: For inputs that are no tensor or outside the data box, labels that are no classes, or
+                ids that do not fit.
+            ModelError: If the base model is in training mode, depends on the batch or is random (as far as
+                one example alone and in a batch of two shows), or changes while it is certified.
         """
         with torch.inference_mode(), unchanged(self.base_classifier):
             return self._certified(x, y, threat, seed, ids, progress)
@@ -182,12 +202,13 @@ class SmoothedClassifier:
         """Refuse a ball of which nothing could ever be certified.
 
         Raises:
-            SettingError: If its radius is ``ceiling`` or more, with that number and what would change it.
+            SettingError: If its radius is ``max_radius`` or more, with that number and what would change it.
         """
         if threat.eps >= self.max_radius:
             raise SettingError(
-                f"eps = {threat.eps:g} can never be certified: {self.noise_samples:,} noise samples at sigma = {self.sigma:g} and alpha = {self.alpha:g} "
-                f"reach {self.max_radius:.4g} at most. Give more noise samples, a larger sigma (and a model trained under it) or a smaller eps"
+                f"eps = {threat.eps:g} can never be certified: {self.noise_samples:,} noise samples at sigma = {self.sigma:g} "
+                f"and alpha = {self.alpha:g} reach {self.max_radius:.4g} at most. "
+                "Give more noise samples, a larger sigma (and a model trained under it) or a smaller eps"
             )
 
     def _certified(self, x: Tensor, y: Tensor, threat: L2 | None, seed: int, ids: Tensor | None, progress: Progress) -> CertificateOutcome:
@@ -197,6 +218,8 @@ class SmoothedClassifier:
         failed = torch.zeros(len(x), dtype=torch.bool)
         with progress.loop("smoothing", len(x)) as advance:
             for row, (label, number) in enumerate(zip(y.tolist(), ids.tolist(), strict=True)):
+                # CERTIFY of Cohen et al.: the selection chooses the class, and fresh samples bound its probability;
+                # using the same ones for both would invalidate the bound.
                 counts = self._count_classes(x[row], self.selection_samples, derive(seed, "selection", number), memory_format)
                 forwards[row] += self.selection_samples
                 if counts is not None and int(counts.argmax()) == label:
@@ -206,8 +229,8 @@ class SmoothedClassifier:
                         signed_radius[row] = self._certified_radius(binomial_lower(int(counts[label]), self.noise_samples, 1 - self.alpha))
                 failed[row] = counts is None
                 advance(1)
-        # at distance eps the probability of y is still at least Phi((radius - eps) / sigma), and any other's
-        # at most one minus that
+        # At distance eps the probability of y is still at least Phi((radius - eps) / sigma), and that of any other
+        # class at most the rest: the gap is 2 Phi - 1.
         gap = 2 * torch.special.ndtr((signed_radius - eps) / self.sigma) - 1
         margin = torch.where(signed_radius.isneginf(), signed_radius, gap)
         return CertificateOutcome(
@@ -216,7 +239,8 @@ class SmoothedClassifier:
             radius=signed_radius.clamp(min=0).to(x.device),
             forwards=forwards.to(x.device),
             assumptions=(
-                f"each example's certificate is false with probability at most {self.alpha:g} over {self.noise_samples:,} Gaussian noise samples",
+                f"each example's certificate is false with probability at most {self.alpha:g} "
+                f"over {self.noise_samples:,} Gaussian noise samples",
                 "noise drawn as float32 stands for exact Gaussian noise; check that the base model does not read its inputs' last bits",
                 "each noisy copy is answered by itself, as one example did alone and in a batch of two; check that no answer changes with "
                 "the rest of its batch (quintain check)",
@@ -227,17 +251,22 @@ class SmoothedClassifier:
 
     @torch.inference_mode()
     def predict(self, x: Tensor, *, seed: int = 0, ids: Tensor | None = None, noise_samples: int = 1000) -> Tensor:
-        """The vote's answer (B,), int64, or -1 where ``draws`` cannot tell the first class from the second or give no number.
+        """Predict the smoothed classifier's class (B,), int64; -1 (abstain) where it is not certain enough.
 
-        Guarantee: an answer differs from the exact vote's with probability at most ``alpha``: a two-sided binomial test of the two
-        classes' counts (Cohen et al., 2019, proposition 2).
+        It abstains where the two most frequent classes cannot be told apart at level ``alpha``, or where the
+        base classifier returns NaN or infinity.
+
+        Guarantee: a prediction differs from the exact smoothed classifier's with probability at most
+        ``alpha``: a two-sided binomial test of the two classes' counts (Cohen et al., 2019, proposition 2).
 
         Raises:
-            SettingError: If ``draws`` could never decide at ``alpha``, or sigma is no wider than the spacing
-                of the inputs' type.
-            DataError: If the inputs are no tensor, or the ids do not fit.
-            ModelError: If the base model is in training mode, or answers by the batch or at random, as for ``certify``.
+            SettingError: If so few ``noise_samples`` can never decide at ``alpha``, or sigma is no wider than
+                the spacing of the inputs' type.
+            DataError: If the inputs are no tensor, or the ids do not match.
+            ModelError: If the base model is in training mode, depends on the batch or is random, as for
+                ``certify``.
         """
+        # Even unanimous samples have the two-sided p-value 2 * 2^-n.
         if 2 * 0.5**noise_samples > self.alpha:
             least = math.ceil(1 - math.log2(self.alpha))
             raise SettingError(f"{noise_samples} noise samples can never decide at alpha = {self.alpha:g}; give at least {least}")
@@ -250,12 +279,13 @@ class SmoothedClassifier:
                 predictions.append(-1)
                 continue
             (first, second), order = (value.tolist() for value in counts.topk(2))
+            # Two-sided binomial test of the two largest counts (Hung and Fithian, 2019).
             undecided = 2 * binomial_tail(first, first + second, 0.5) > self.alpha
             predictions.append(-1 if undecided else order[0])
         return torch.tensor(predictions, dtype=torch.long, device=x.device)
 
     def _count_classes(self, example: Tensor, samples: int, seed: int, memory_format: torch.memory_format) -> Tensor | None:
-        """How many of ``draws`` noisy copies each class gets (K,); None as soon as an output is not a number."""
+        """Count the classes of noisy copies (K,); None as soon as an output is not a number."""
         total: Tensor | None = None
         example = example.to(self._sampled_in(example))
         for noise in self._noise_batches(example, samples, seed):
@@ -269,7 +299,7 @@ class SmoothedClassifier:
 
     @staticmethod
     def _noise_batches(example: Tensor, samples: int, seed: int) -> Iterator[Tensor]:
-        """Standard normal noise in blocks (n, *S) of one generator; n follows from the example's shape."""
+        """Yield standard normal noise in batches (n, *S) of one generator; n depends on the example's shape only."""
         generator = torch.Generator().manual_seed(seed)
         pack = max(1, BATCH_ELEMENTS // example.numel())
         for begin in range(0, samples, pack):
@@ -277,7 +307,7 @@ class SmoothedClassifier:
             yield torch.empty(size, *example.shape, dtype=torch.float32).normal_(generator=generator).to(example)
 
     def _memory_format(self, x: Tensor) -> torch.memory_format:
-        """Channels last where the base model takes it: convolutions on the CPU are then about 1.7 times as fast."""
+        """Return channels last where the base model takes it: convolutions on the CPU are then 1.7 times as fast."""
         if x.ndim != 4 or not len(x):
             return torch.contiguous_format
         try:
@@ -287,17 +317,18 @@ class SmoothedClassifier:
         return torch.channels_last
 
     def _certified_radius(self, probability: float) -> float:
-        """``sigma`` times the normal quantile, rounded down by more than ``ndtri`` may err; -inf at 0."""
+        """Return ``sigma`` times the normal quantile, rounded down by more than ``ndtri`` may err; -inf at 0."""
+        # ndtri is monotone: round p down first, then the product, so that rounding never enlarges the radius.
         exact = self.sigma * float(torch.special.ndtri(torch.tensor(probability * (1 - 1e-12), dtype=torch.float64)))
         return exact - 1e-12 * abs(exact) if math.isfinite(exact) else exact
 
     @staticmethod
     def _sampled_in(x: Tensor) -> torch.dtype:
-        """The type in which noise is added: that of the inputs, float32 at least."""
+        """Return the type in which noise is added: that of the inputs, float32 at least."""
         return torch.promote_types(x.dtype, torch.float32)
 
     def _require_steady(self, x: Tensor) -> None:
-        """Refuse types, layers and models under which the vote is not that under Gaussian noise."""
+        """Refuse types, layers and models whose predictions are not those under Gaussian noise."""
         check_types(L2(0.0), x)
         if not x.is_floating_point():
             raise DataError(f"inputs of {x.dtype}; expected floating point in [0, 1]: divide 8-bit images by 255")
@@ -319,16 +350,16 @@ class SmoothedClassifier:
                 )
         if any_training(modules):
             raise ModelError(
-                f"{self.base_classifier.name} is in training mode, or a part of it: dropout then draws from torch's global generator, and not from "
-                "the seed and the example, so that the vote is of no one function; call net.eval(): the noise is the randomness here"
+                f"{self.base_classifier.name} is in training mode, or a part of it: dropout then draws from "
+                "torch's global generator, and not from the seed and the example, so that it is of no one function; call net.eval(): the noise is the randomness here"
             )
         self._require_batch_independence(x[:1])
 
     def _require_batch_independence(self, x: Tensor) -> None:
-        """Refuse a base whose output for an example (1, *S) is another where a noisy copy of it stands in the same batch.
+        """Refuse a base whose output for an example (1, *S) changes with a noisy copy in the same batch.
 
         Raises:
-            ModelError: If so: copies are then not answered one by one, or at random.
+            ModelError: If so: it depends on the batch, or is random.
         """
         if not x.numel() or x.ndim < 2:
             return
@@ -338,13 +369,14 @@ class SmoothedClassifier:
         gap = (alone - together).nan_to_num(0.0, 0.0, 0.0).abs().max()
         if gap > BATCH_TOLERANCE * max(1.0, float(alone.nan_to_num(0.0, 0.0, 0.0).abs().max())):
             raise ModelError(
-                f"{self.base_classifier.name} gives one example other outputs alone than in a batch of two (by up to {gap:g}): it answers by its "
-                "batch or at random, and noisy copies must be answered one by one, by one function. Look for len(x), x.shape[0], sums and "
+                f"{self.base_classifier.name} gives one example other outputs alone than in a batch of two "
+                f"(by up to {gap:g}): it answers by its batch or at random, and noisy copies must be answered one by one, "
+                "by one function. Look for len(x), x.shape[0], sums and "
                 "means over the batch, and random numbers in its forward"
             )
 
     def _checked_eps(self, x: Tensor, y: Tensor, threat: L2 | None) -> float:
-        """The radius to certify, 0 without a threat, once all inputs are found valid."""
+        """Check all inputs, and return the radius to certify, 0 without a threat."""
         self._require_steady(x)
         if threat is not None and not isinstance(threat, L2):
             raise SettingError(f"randomized smoothing with Gaussian noise proves L2 balls; got {threat!r}")

@@ -22,10 +22,10 @@ class GaussianAugmentation:
 
     .. math:: \min_\theta\; E_{(x, y)}\, E_{u \sim N(0, I)}\, CE(f_\theta(x + \sigma u), y)
 
-    Noise is fresh in every step and added to the raw inputs, which are not clamped, just as ``Smoothed`` adds
+    Noise is fresh in every step and added to the raw inputs, which are not clamped, as ``SmoothedClassifier`` adds
     it.
 
-    Guarantee: none of itself; ``Smoothed(model, sigma)`` then certifies.
+    Guarantee: none of itself; ``SmoothedClassifier(model, sigma)`` then certifies.
 
     Args:
         sigma: Standard deviation, in the units of the data: that of the smoothed classifier.

@@ -1,4 +1,4 @@
-"""Whether a model does what was read of its forward: the same operations, and the same logits."""
+"""Checks that a model does what was traced of its forward: the same operations, and the same logits."""
 
 from collections.abc import Callable
 from itertools import zip_longest
@@ -19,7 +19,7 @@ LOOK = "Look for branches on what an input is, such as isinstance(x, torch.Tenso
 
 
 def require_same_operations(model: Classifier, traced: TracedNetwork, z: Tensor, check: Callable[[], None]) -> tuple[Tensor, Tensor]:
-    """What the model answers for ``z`` (P, *S), and what the operations that were read of it do.
+    """Run the model and the traced operations on ``z`` (P, *S), and return the logits of both.
 
     Raises:
         ModelError: Unless these are the same operations.
@@ -44,11 +44,12 @@ def require_same_logits(name: str, run: Tensor, read: Tensor) -> None:
 
 
 def require_no_value_read(model: Classifier, traced: TracedNetwork, z: Tensor, check: Callable[[], None]) -> None:
-    """Refuse a model that does something else where gradients are on, or that looks at a value, in whatever thread.
+    """Refuse a model that does something else where gradients are on, or that looks at a value, in whatever
+    thread.
 
     Raises:
-        ModelError: If it runs other operations, or gives other logits, for ``z`` (P, *S) with gradients; or if it runs others, or fails,
-            for inputs of that shape without values, with gradients or without.
+        ModelError: If it runs other operations, or gives other logits, for ``z`` (P, *S) with gradients; or
+            if it runs others, or fails, for inputs of that shape without values, with gradients or without.
     """
     for gradients in (False, True):
         with torch.set_grad_enabled(gradients):

@@ -1,4 +1,4 @@
-"""Interval bound propagation: lower bounds on the margin over a ball by one pass, cheap and loose."""
+"""The interval certifier: lower bounds on the margin over a ball by one pass, cheap and loose."""
 
 import math
 from collections.abc import Callable
@@ -37,14 +37,15 @@ ASSUMPTIONS = (
 
 
 def worst_case_logits(traced: TracedNetwork, x: Tensor, y: Tensor, threat: Threat, *, eps: float | None = None) -> Tensor:
-    r"""Logits (B, K) that are at least as bad for the true class as any in the ball; differentiable in the weights.
+    r"""Compute worst-case logits (B, K) over the ball (Gowal et al., 2018), differentiable in the weights.
 
     .. math:: \hat z_j = -\min_{x' \in ball} (z_y(x') - z_j(x')), \qquad \hat z_y = 0
 
-    in exact arithmetic up to the type of ``x``: for training, not for proofs. Cross-entropy of them bounds the worst cross-entropy.
+    in exact arithmetic up to the type of ``x``: for training, not for proofs. Cross-entropy of them bounds
+    the worst cross-entropy.
 
     Args:
-        network: What ``Network.of(net)`` reads.
+        traced: ``TracedNetwork.trace(net)``.
         x, y: Inputs (B, *S) in the data box and labels (B,).
         threat: ``Linf`` or ``L2``.
         eps: A radius instead of the threat's.
@@ -58,33 +59,36 @@ class IntervalBounds:
 
     .. math:: z_y(x') - z_j(x') \ge m_j \quad \forall x' \in ball, \qquad certified \iff \min_{j \ne y} m_j > 0
 
-    Boxes ``center +- radius`` go through the layers in float64; to each radius is added the most that the deployed float32 operation may
-    round, and the last linear layer is merged into margins. In L2 the first linear layer uses the dual norm.
+    Boxes ``center +- radius`` are propagated through the layers in float64; to each radius the largest
+    rounding error of the deployed operation is added, and the last linear layer is merged into margins. In L2
+    the first linear layer uses the dual norm.
 
-    Guarantee: if ``certified``, no input of the ball, of whatever type, makes the model answer another class,
-    in whatever batch, on any device that sums in the model's type, in whatever order, whether it keeps
+    Guarantee: if ``certified``, no input of the ball, of whatever type, makes the model predict another
+    class, in whatever batch, on any device that sums in the model's type, in whatever order, whether it keeps
     numbers below the smallest normal one or takes them for zero. Bounds that are not finite certify nothing.
 
     Raises:
         ModelError: For a layer or an operation without a rule, by name; a model in training mode, not in
-            float32 or float64, or that changes while it is certified; one that reads a value, in whatever thread, or does something
-            else where gradients are on; and for what lets operations round more than their type does (``require_bounded_rounding``).
+            float32 or float64, or that changes while it is certified; one that reads a value, in whatever
+            thread, or does something else where gradients are on; and for what lets operations round more
+            than their type does (``require_bounded_rounding``).
         DataError: For inputs outside the data box, or labels that are no classes.
         SettingError: For a threat that is not ``Linf`` or ``L2``, or radii ``eps`` that are negative or not
             one for each input.
-        Contradiction: If the model's answer at ``x`` itself lies outside its bounds, so that the bounds are of another function;
-            or if what an operation, the last one included, returns at the first two inputs, or at two points of the ball round
-            each, lies outside that operation's bounds, or the margins there lie below those that are proven.
+        Contradiction: If the model's answer at ``x`` itself lies outside its bounds, so that the bounds are
+            of another function; or if what an operation, the last one included, returns at the first two
+            inputs, or at two points of the ball round each, lies outside that operation's bounds, or the
+            margins there lie below those that are proven.
 
     Source: Gowal et al., 2018, arXiv:1810.12715; Mirman et al., 2018 (ICML).
     """
 
     def __call__(self, model: ClassifierLike, x: Tensor, y: Tensor, threat: Threat, *, eps: Tensor | None = None) -> CertificateOutcome:
-        """Bounds for inputs ``x`` (B, *S) with labels ``y`` (B,); ``eps`` (B,) replaces the threat's radius by one per example."""
+        """Certify inputs ``x`` (B, *S) with labels ``y`` (B,); ``eps`` (B,) replaces the threat's radius."""
         return self.trace(model)(x, y, threat, eps=eps)
 
     def trace(self, model: ClassifierLike) -> "TracedBounds":
-        """Read a model's operations once, for many calls; each looks whether the model is still the one that was read, and does that."""
+        """Trace a model's operations once, for many calls; each checks that the model is still what was traced."""
         if not isinstance(model, Classifier):
             raise ModelError(f"interval bounds read the layers of a Classifier; got a {type(model).__name__}, whose layers are not seen")
         require_readable(model.net)
@@ -95,14 +99,15 @@ class IntervalBounds:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TracedBounds:
-    """Interval bounds of one model, whose operations were read before.
+    """Interval bounds of one model, whose operations were traced before.
 
     Args:
         model: The model.
-        network: Its operations.
-        check: Refuses what lets them round more than their type does.
-        hash: The model's when it was read.
-        looked: Shapes of examples for which it was seen that no value is read and that gradients change nothing.
+        traced: Its operations.
+        check: Refuses settings under which they round more than their type does.
+        model_hash: The model's hash when it was traced.
+        checked_shapes: Shapes of examples for which it was checked that no value is read and that gradients
+            change nothing.
     """
 
     model: Classifier
@@ -112,7 +117,7 @@ class TracedBounds:
     checked_shapes: set[torch.Size] = field(default_factory=set)
 
     def __call__(self, x: Tensor, y: Tensor, threat: Threat, *, eps: Tensor | None = None) -> CertificateOutcome:
-        """As ``IntervalBounds``.
+        """Certify as ``IntervalBounds`` does.
 
         Raises:
             ModelError: Also if the model is not the one that was read.
@@ -135,8 +140,7 @@ class TracedBounds:
         model, rounding = self.model, rounding_model(self.model.dtype)
         if len(x):
             require_labels(x, y, model(x[:1].clone()).shape[1])
-        # bounds are computed in float64 on what the model gets: the input rounded once to its type, which
-        # ``cast`` accounts for
+        # Bounds are computed in float64 for the model's input, the example rounded once to the model's type.
         bounds, clean_margins = [], []
         for rows in torch.arange(len(x), device=x.device).split(BATCH_SIZE) if len(x) else ():
             clean_margins.append(-margin(model(x[rows]).double(), y[rows]))
@@ -162,12 +166,15 @@ class TracedBounds:
         return CertificateOutcome(lower > 0, lower, None, torch.full_like(y, 2), ASSUMPTIONS, failed)
 
     def _require_agreement(self, x: Tensor, y: Tensor, threat: Threat, eps: Tensor | None) -> None:
-        """Refuse a net that does other operations than were read, at a few inputs and two points of the ball round each.
+        """Refuse a net that does other operations than were traced, at a few inputs and two points of each
+        ball.
 
         Raises:
-            ModelError: If it does: a forward may branch on what an input is, and so do one thing when read and another
-                when run. The first time for a shape it is also run with gradients, and on inputs without values.
-            Contradiction: If an operation returns what its bounds exclude, or the model answers with a smaller margin than is proven.
+            ModelError: If it does: a forward may branch on what an input is, and so do one thing when read
+                and another when run. The first time for a shape it is also run with gradients, and on inputs
+                without values.
+            Contradiction: If an operation returns what its bounds exclude, or the model answers with a
+                smaller margin than is proven.
         """
         model, traced = self.model, self.traced
         x = x.to(model.device, torch.float64)
@@ -185,13 +192,13 @@ class TracedBounds:
 
 
 def _model_input(x: Tensor, threat: Threat, eps: Tensor | None, rounding: RoundingModel) -> Interval:
-    """What the model may be given, after the cast to its type."""
+    """Return the interval of the model's inputs, after the cast to its type."""
     interval = input_interval(x, threat, eps)
     return interval.elementwise_affine(interval.center.new_ones(()), interval.center.new_zeros(()), rounding, roundings=1)
 
 
 def _smallest_margin(traced: TracedNetwork, interval: Interval, y: Tensor, rounding: RoundingModel) -> Tensor:
-    """The smallest margin against another class (B,); -inf where a bound is not finite."""
+    """Return the smallest margin bound against another class (B,); -inf where a bound is not finite."""
     bounds = traced.margin_bounds(interval, y, rounding)
     lowest = bounds.scatter(1, y[:, None], torch.inf).amin(1)
     return torch.where(bounds.isfinite().all(1), lowest, -torch.inf)

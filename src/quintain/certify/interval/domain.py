@@ -1,4 +1,4 @@
-"""Sets of values that a layer may take: a box, cut near the input with the image of an L2 ball."""
+"""The interval domain: boxes that contain all values of a layer, cut near the input with the image of an L2 ball."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,34 +8,34 @@ from torch import Tensor
 
 from quintain.certify.rounding import RoundingModel
 from quintain.core.errors import SettingError
-from quintain.threats.threat import Threat
 from quintain.threats.l2 import L2
 from quintain.threats.linf import Linf
+from quintain.threats.threat import Threat
 
 LinearMap = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """``(values, weight, bias) -> values``, linear in the values and in the weight."""
 
 
 class BatchSize(int):
-    """The number of examples: another one in the next call, so that only shapes may follow from it."""
+    """The number of examples, which may be another one in the next call, so that only shapes may depend on it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ellipsoid:
-    """Points ``center + axes * u + e`` with |u|_2 <= 1 over each example and |e| <= slack coordinate by coordinate."""
+    """Points ``center + semi_axes * u + e``, with |u|_2 <= 1 in each example and |e| <= error_radius elementwise."""
 
     center: Tensor
     semi_axes: Tensor
     error_radius: Tensor
 
     def reshape(self, f: Callable[[Tensor], Tensor]) -> "Ellipsoid":
-        """The same ellipsoid under another shape."""
+        """Give the ellipsoid another shape."""
         return Ellipsoid(f(self.center), f(self.semi_axes), f(self.error_radius))
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A batch of boxes ``center +- radius`` (B, *S), each cut by an ellipsoid where there is one."""
+    """A batch of boxes ``center +- radius`` (B, *S), each cut with an ellipsoid where there is one."""
 
     center: Tensor
     radius: Tensor
@@ -43,12 +43,12 @@ class Interval:
 
     @property
     def lower(self) -> Tensor:
-        """Lowest value of each coordinate."""
+        """Smallest value of each coordinate."""
         return self.center - self.radius
 
     @property
     def upper(self) -> Tensor:
-        """Highest value of each coordinate."""
+        """Largest value of each coordinate."""
         return self.center + self.radius
 
     @property
@@ -58,7 +58,7 @@ class Interval:
 
     @staticmethod
     def from_bounds(lower: Tensor, upper: Tensor) -> "Interval":
-        """The box from ``low`` to ``high``."""
+        """Make the box from ``lower`` to ``upper``."""
         return Interval((lower + upper) * 0.5, (upper - lower) * 0.5)
 
     @property
@@ -67,16 +67,17 @@ class Interval:
         return (BatchSize(len(self.center)), *self.center.shape[1:])
 
     def reshape(self, f: Callable[[Tensor], Tensor]) -> "Interval":
-        """The same values under another shape; ``f`` keeps the batch dimension."""
+        """Give the values another shape; ``f`` keeps the batch dimension."""
         return Interval(f(self.center), f(self.radius), self.ellipsoid and self.ellipsoid.reshape(f))
 
     def apply_monotone(self, f: Callable[[Tensor], Tensor], rounding: RoundingModel, roundings: int = 0) -> "Interval":
-        """Values of a function with slopes in [0, 1] that the model rounds ``terms`` times."""
+        """Apply a monotone function with f(0) = 0 and slopes in [0, 1], which the model rounds ``roundings`` times."""
+        # Ends map to ends, and |f(h)| <= |h| bounds the rounding.
         box, magnitude = Interval.from_bounds(f(self.lower), f(self.upper)), self.magnitude
         return box.widened(rounding.error_bound(roundings, magnitude, magnitude)) if rounding.inexact else box
 
     def widened(self, by: Tensor) -> "Interval":
-        """The same set with each coordinate reaching ``by`` further from its center."""
+        """Add ``by`` to each coordinate's radius, of the box and of the ellipsoid."""
         return Interval(
             self.center,
             self.radius + by,
@@ -84,7 +85,7 @@ class Interval:
         )
 
     def elementwise_affine(self, scale: Tensor, shift: Tensor, rounding: RoundingModel, roundings: int) -> "Interval":
-        """Values of ``scale * h + shift``, coordinate by coordinate; each term is rounded at most ``terms`` times."""
+        """Compute ``scale * h + shift``, coordinate by coordinate, each term rounded at most ``roundings`` times."""
         # scale may be negative: radii take its absolute value. Each of the two terms is rounded relative to
         # its size
         abs_scale, magnitude = scale.abs(), self.magnitude
@@ -101,25 +102,27 @@ class Interval:
         )
 
     def add(self, other: "Interval", rounding: RoundingModel) -> "Interval":
-        """Values of a sum of two sets, as if both could reach their extremes together."""
+        """Compute the interval of ``a + b``; the correlation of the two is lost, so that radii add."""
+        # Semi-axes carry no sign, so that two images of one ball cannot be added: only the box is kept.
         magnitude = self.magnitude + other.magnitude
         error = rounding.error_bound(1, magnitude, torch.zeros_like(magnitude))
         return Interval(self.center + other.center, self.radius + other.radius + error)
 
     def linear(self, f: LinearMap, weight: Tensor, bias: Tensor | None, rounding: RoundingModel, roundings: int) -> "Interval":
-        r"""Values of ``f(h, weight, bias)``, each a sum of at most ``terms`` products.
+        r"""Compute ``f(h, weight, bias)``, each value a sum of at most ``roundings`` products.
 
         .. math:: Wc + b \pm |W| r \quad\text{cut with}\quad Wc' + b \pm \|W \operatorname{diag}(a)\|_{2}
         """
         abs_weight, gamma = weight.abs(), rounding.gamma(roundings)
 
         def propagate_radius(radius: Tensor) -> Tensor:
-            """How far values of this radius reach, the rounding of the layer included; infinite where it may overflow."""
+            """Return the radius after the layer, its rounding included; infinite where it may overflow."""
             if not rounding.inexact:
                 return f(radius, abs_weight, None)
-            # sum |w| r + gamma (sum |w h| + |b|) in one application of the layer, then what is lost below the
-            # smallest normal number; far / gamma is at least sum |w h| + |b|, so this comparison fails
-            # wherever a sum of the model may overflow
+            # |fl(Wh + b) - (Wh + b)| <= gamma (|W||h| + |b|) with |h| <= magnitude: one pass of |W| over
+            # radius + gamma * magnitude gives exact radius and rounding together, then comes what is lost below
+            # the smallest normal number. bound / gamma is at least |W| magnitude + |b|, so that the comparison
+            # fails wherever a sum of the model may overflow
             magnitude = self.magnitude
             bound = f(radius + gamma * magnitude, abs_weight, None if bias is None else gamma * bias.abs())
             bound = bound + rounding.underflow_bound(roundings, magnitude.flatten(1).amax(1)).reshape(-1, *[1] * (bound.ndim - 1))
@@ -140,10 +143,11 @@ class Interval:
 
 
 def input_interval(x: Tensor, threat: Threat, eps: Tensor | float | None = None) -> Interval:
-    """The inputs that the adversary may choose: the ball around ``x`` (B, *S), cut by the data box.
+    """Return the interval of the inputs that the adversary may choose: the ball around ``x`` (B, *S) in the
+    data box.
 
     Args:
-        x: Inputs inside the box, in the type in which bounds are computed.
+        x: Inputs inside the data box, in the type in which bounds are computed.
         threat: ``Linf`` or ``L2``.
         eps: A radius for each example (B,) instead of the threat's.
 

@@ -1,4 +1,4 @@
-"""Bound rules of operations that a ``forward`` calls on values: arithmetic, and the functional forms of layers."""
+"""Interval bounds of operations in a ``forward``: ``+ - * /``, functional forms of layers, and reshapes."""
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ from quintain.core.errors import ModelError
 
 
 def add(a: Any, b: Any, rounding: RoundingModel) -> Interval:
-    """``a + b`` of two spans (a residual connection), or of a span and a constant."""
+    """Bounds of ``a + b``, of two intervals (a residual connection) or of an interval and a constant."""
     if isinstance(a, Interval) and isinstance(b, Interval):
         if a.center.ndim != b.center.ndim or len(a.center) != len(b.center):
             raise ModelError(
@@ -28,14 +28,14 @@ def add(a: Any, b: Any, rounding: RoundingModel) -> Interval:
 
 
 def subtract(a: Any, b: Any, rounding: RoundingModel) -> Interval:
-    """``a - b``."""
+    """Bounds of ``a - b``."""
     if isinstance(b, Interval):
         return add(a, multiply(b, -1.0, rounding), rounding)
     return _shifted(a, -_broadcastable_constant(b, a, rounding), rounding)
 
 
 def multiply(a: Any, b: Any, rounding: RoundingModel) -> Interval:
-    """``a * b`` of a span and a constant; a product of two spans has no rule."""
+    """Bounds of ``a * b``, of an interval and a constant; a product of two intervals has no rule."""
     if isinstance(a, Interval) and isinstance(b, Interval):
         raise ModelError("a product of two computed values has no bound rule; interval bounds know products with constants")
     interval, constant = (a, b) if isinstance(a, Interval) else (b, a)
@@ -45,7 +45,7 @@ def multiply(a: Any, b: Any, rounding: RoundingModel) -> Interval:
 
 
 def divide(a: Any, b: Any, rounding: RoundingModel) -> Interval:
-    """``a / b`` by a constant, which some devices turn into a product with its inverse: three roundings."""
+    """Bounds of ``a / b`` by a constant, which some devices compute as a product with its inverse: three roundings."""
     if isinstance(b, Interval):
         raise ModelError("a division by a computed value has no bound rule; interval bounds know divisions by constants")
     return a.elementwise_affine(rounding.inverse(_broadcastable_constant(b, a, rounding)), a.center.new_zeros(()), rounding, roundings=3)
@@ -56,7 +56,7 @@ def _shifted(interval: Interval, shift: Tensor, rounding: RoundingModel) -> Inte
 
 
 def _broadcastable_constant(value: Tensor | float, interval: Interval, rounding: RoundingModel) -> Tensor:
-    """A constant in the type of the bounds: a tensor of the net as it is, a Python number as the model rounds it."""
+    """Return the constant in the type of the bounds; a Python number is first rounded to the model's type."""
     center = interval.center
     if not isinstance(value, Tensor):
         if isinstance(value, BatchSize) or not isinstance(value, int | float):
@@ -88,7 +88,7 @@ BINARY_OPERATORS: dict[Any, Callable[[Any, Any, RoundingModel], Interval]] = {
 }
 
 INPLACE_OPERATORS = {operator.iadd, operator.isub, operator.imul, operator.itruediv}
-"""Operations that write into their first operand."""
+"""Operators that write into their first operand."""
 
 FUNCTIONAL_LAYERS: dict[Any, Callable[..., nn.Module]] = {
     torch.relu: nn.ReLU,
@@ -99,17 +99,18 @@ FUNCTIONAL_LAYERS: dict[Any, Callable[..., nn.Module]] = {
     F.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
     torch.flatten: lambda start_dim=0, end_dim=-1: nn.Flatten(start_dim, end_dim),
 }
-"""Functions of one value that take the settings of a layer, in its order."""
+"""Functional forms of layers, which take the layer's settings in its order."""
 
 RESHAPE_METHODS = {"view", "reshape", "flatten", "contiguous"}
 
 CONSTANT_FUNCTIONS = {operator.getitem, operator.add, operator.sub, operator.mul, operator.floordiv, operator.truediv, operator.neg}
 CONSTANT_METHODS = {"view", "reshape", "unsqueeze", "size"}
-"""What may be done to shapes and to tensors of the net: the same in each call, and nothing that draws, writes or rounds."""
+"""Operations allowed on shapes and on tensors of the net: the same in each call, without randomness or writes."""
 
 
 def bound_call(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], rounding: RoundingModel, name: str) -> Any:
-    """The value of a call of ``target``, a function or the name of a method, of which at least one argument is a span.
+    """Bound a call of ``target``, a function or the name of a method, with at least one interval among its
+    arguments.
 
     Raises:
         ModelError: If it has no rule.
@@ -141,7 +142,7 @@ def bound_call(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], roun
 
 
 def evaluate_constant_call(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], rounding: RoundingModel, name: str) -> Any:
-    """The value of a call on shapes and tensors of the net alone.
+    """Evaluate a call on shapes and tensors of the net alone.
 
     Raises:
         ModelError: If it is not known to give the same in each call, on each device.
@@ -163,17 +164,18 @@ def evaluate_constant_call(target: Any, args: Sequence[Any], kwargs: Mapping[str
 
 
 def _has(kind: type, values: Any) -> bool:
-    """Whether a value of this type is among nested arguments."""
+    """Tell whether a value of this type is among nested arguments."""
     found: list[bool] = []
     fx.node.map_aggregate(values, lambda value: found.append(isinstance(value, kind)))
     return any(found)
 
 
 def _require_apart(settings: Sequence[Any], kwargs: Mapping[str, Any], name: str) -> None:
-    """Refuse a new shape that keeps examples apart in batches of one size alone.
+    """Refuse a new shape that keeps examples apart only in batches of one size.
 
     Raises:
-        ModelError: If its first size is neither the batch size nor -1, or another one depends on the batch size.
+        ModelError: If its first size is neither the batch size nor -1, or another one depends on the batch
+            size.
     """
     sizes = settings[0] if settings and isinstance(settings[0], tuple | list) else settings
     if kwargs or not sizes or not all(isinstance(size, int) for size in sizes):

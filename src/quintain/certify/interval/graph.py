@@ -1,4 +1,4 @@
-"""Bounds through a whole network: its graph of operations, walked once with spans in place of values."""
+"""A traced net: its graph of operations, and the propagation of intervals through it."""
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -19,14 +19,14 @@ from quintain.core.errors import ModelError, QuintainError
 from quintain.models.adapters import LOGIT_KEYS, adapt
 
 VIEW_LAYERS = (nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, nn.Dropout2d)
-"""Layers whose output may share the memory of their input."""
+"""Layers whose output may be a view of their input."""
 
 INPLACE_ARGUMENT: dict[Any, int] = {F.relu: 1, F.leaky_relu: 2}
-"""Functions that may write into their input, and which argument says so; whatever Python takes for true does."""
+"""Functions that may write into their input, and the position of the argument ``inplace``."""
 
 
 class _InplaceProxy(fx.Proxy):
-    """A traced value, of which ``+=`` and its like are recorded as in-place: they write into its memory."""
+    """A traced value whose ``+=`` and other in-place operators are recorded as such, since they write into its memory."""
 
     def __len__(self) -> int:
         raise ModelError(
@@ -48,7 +48,7 @@ class _InplaceProxy(fx.Proxy):
 
 
 class _Tracer(fx.Tracer):
-    """Traces every layer that has a rule as one operation, and looks into all other modules.
+    """A tracer that takes each layer with a rule as one operation, and traces into all other modules.
 
     Args:
         check: Called at every operation, since ``forward`` may itself have changed global settings.
@@ -73,13 +73,13 @@ class _Tracer(fx.Tracer):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TracedNetwork:
-    """A net and the operations that its ``forward`` is made of.
+    """A net, and the graph of the operations in its ``forward``.
 
     Args:
         root: Holds the net; weights are read at each call, so that bounds follow them through training.
         graph: The operations in order.
-        answer: The one that gives the logits.
-        head: The last linear layer, if ``answer`` is one: its rows are merged into margins.
+        logits_node: The operation that gives the logits.
+        head: The last linear layer, if ``logits_node`` is one: its rows are merged into margins.
     """
 
     root: nn.Module
@@ -89,15 +89,15 @@ class TracedNetwork:
 
     @staticmethod
     def trace(net: nn.Module, check: Callable[[], None] = lambda: None) -> "TracedNetwork":
-        """Read a net's operations.
+        """Trace a net's operations.
 
         Args:
             net: The net.
             check: Called before each of its operations: what it raises is passed on.
 
         Raises:
-            ModelError: If its ``forward`` cannot be read, because what it does depends on values, or does
-                other things each time.
+            ModelError: If its ``forward`` cannot be traced, because it depends on values, or does other
+                things each time.
         """
         root = nn.Sequential(net)
         try:
@@ -124,19 +124,20 @@ class TracedNetwork:
     def margin_bounds(
         self, interval: Interval, y: Tensor, rounding: RoundingModel = NO_ROUNDING, *, observed: Mapping[fx.Node, Tensor] | None = None
     ) -> Tensor:
-        r"""Lower bounds on the true logit minus each logit, (B, K), with 0 at the true class.
+        r"""Compute lower bounds on the true logit minus each logit, (B, K), with 0 at the true class.
 
         A net with one logit z stands for two, (0, z).
 
         Args:
-            span: What the input may be, in the type in which bounds are computed.
+            interval: The inputs, in the type in which bounds are computed.
             y: True classes (B,).
-            arithmetic: How the net that runs rounds; exact for training.
-            seen: What operations returned at points of ``span``, as ``observe`` gives it, to be held against their bounds.
+            rounding: How the net that runs rounds; exact for training.
+            observed: Values of operations at points of ``interval``, as ``observe`` gives them, to be checked
+                against their bounds.
 
         Raises:
             ModelError: For what has no bound rule, by name.
-            Contradiction: If an operation was seen to return what its bounds exclude.
+            Contradiction: If a value was observed that its bounds exclude.
         """
         value = self._propagate(interval, rounding, observed)
         if not isinstance(value, Interval) or value.center.ndim != 2:
@@ -147,24 +148,31 @@ class TracedNetwork:
             return _margins_through_head(self.head, value, y, rounding)
         if value.center.shape[1] == 1:
             value = Interval(F.pad(value.center, (1, 0)), F.pad(value.radius, (1, 0)))
+        # Lower bound of z_y minus upper bound of z_j: the two need not be reached together, so that merging the head
+        # gives tighter margins.
         return (value.lower.gather(1, y[:, None]) - value.upper).masked_fill(_true_class_mask(y, value.center.shape[1]), 0.0)
 
     def replay(self, x: Tensor) -> Tensor:
-        """The logits (B, K) for ``x`` (B, *S) by the operations that were read: the net's, if read right."""
+        """Compute logits (B, K) for ``x`` (B, *S) by the traced operations: the net's, if they were traced right."""
         return adapt(self.run(x), len(x))
 
     def run(self, x: Tensor) -> Any:
-        """What the operations that were read return for ``x`` (B, *S)."""
+        """Run the traced operations on ``x`` (B, *S), and return what they return."""
         return fx.Interpreter(self.root, graph=self.graph).run(x.clone())
 
     def observe(self, x: Tensor) -> Mapping[fx.Node, Tensor]:
-        """What each operation returns for ``x`` (B, *S)."""
+        """Return the value of each operation for ``x`` (B, *S)."""
         observer = Observer(self.root, self.graph)
         observer.run(x.clone())
         return observer.observed
 
     def _propagate(self, interval: Interval, rounding: RoundingModel, observed: Mapping[fx.Node, Tensor] | None = None) -> Any:
-        """Bounds of ``answer`` (of its input if the head is merged); unused nodes run too: they may write."""
+        """Propagate intervals through the graph, and return that of the logits (of the head's input if it is
+        merged).
+
+        Nodes whose value is never used are executed as well, because they may write in place into a value
+        that is.
+        """
         values: dict[fx.Node, Any] = {}
         uses_left = {node: len(node.users) for node in self.graph.nodes}
         storage_of: dict[fx.Node, fx.Node] = {}
@@ -194,7 +202,7 @@ class TracedNetwork:
     def _track_storage(
         self, node: fx.Node, storage_of: dict[fx.Node, fx.Node], values: Mapping[fx.Node, Any], uses_left: Mapping[fx.Node, int]
     ) -> None:
-        """Note whose memory the node's value may share; refuse to overwrite one that is read again."""
+        """Track which node owns the storage of a value; refuse an in-place write into a value that is read again."""
         layer = self.root.get_submodule(str(node.target)) if node.op == "call_module" else None
         source = next(iter(node.all_input_nodes), node)
         overwrites = _overwrites(node, layer)
@@ -224,7 +232,7 @@ class TracedNetwork:
 
 
 def _overwrites(node: fx.Node, layer: nn.Module | None) -> bool:
-    """Whether the operation writes into its first operand."""
+    """Tell whether the operation writes into its first operand."""
     if node.target in INPLACE_ARGUMENT:
         place = INPLACE_ARGUMENT[node.target]
         return bool(node.args[place] if len(node.args) > place else node.kwargs.get("inplace", False))
@@ -232,7 +240,7 @@ def _overwrites(node: fx.Node, layer: nn.Module | None) -> bool:
 
 
 def _only(node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Interval:
-    """The one value that a layer is called with.
+    """Return the one interval with which a layer is called.
 
     Raises:
         ModelError: If it is called with more, or with a constant.
@@ -245,7 +253,7 @@ def _only(node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Inte
 
 
 def _find_logits_node(output: Any) -> fx.Node:
-    """The node of the logits in what a net returns, by the order of preference of ``adapt``."""
+    """Find the node of the logits in what a net returns, in the order of preference of ``adapt``."""
     if isinstance(output, fx.Node):
         return output
     if isinstance(output, Mapping):
@@ -259,7 +267,8 @@ def _find_logits_node(output: Any) -> fx.Node:
 
 
 def _margins_through_head(head: nn.Linear, interval: Interval, y: Tensor, rounding: RoundingModel) -> Tensor:
-    r"""Margins through the last linear layer: bounding the difference keeps what two logits share.
+    r"""Bound margins through the last linear layer, by its difference of rows (elision of the last layer,
+    Gowal et al.).
 
     .. math:: \min_h\, (w_y - w_j) h + (b_y - b_j) = (w_y - w_j) c + (b_y - b_j) - |w_y - w_j|\, r
 
@@ -274,6 +283,7 @@ def _margins_through_head(head: nn.Linear, interval: Interval, y: Tensor, roundi
     def margin_of(logits: Tensor) -> Tensor:
         return logits.gather(1, y[:, None]) - logits
 
+    # One class j at a time: (B, F) memory instead of (B, K, F).
     def weighted_sums(power: int, values: Tensor) -> Tensor:
         return torch.stack([((true - row).abs() ** power * values).sum(1) for row in weight], 1)
 
@@ -294,5 +304,5 @@ def _margins_through_head(head: nn.Linear, interval: Interval, y: Tensor, roundi
 
 
 def _true_class_mask(y: Tensor, classes: int) -> Tensor:
-    """Where (B, K) a class is the true one; ``one_hot`` gives integers of 0 and 1."""
+    """Return the mask (B, K) of the true class."""
     return F.one_hot(y, classes).bool()

@@ -1,7 +1,8 @@
-"""One bound rule a layer type: adding a layer is one function and one line of the table.
+"""Interval bounds of layers: one function and one line of the table for each layer type.
 
-Each rule takes the layer, the span of its input and the arithmetic, and returns the span of its output. Spans hold what the *deployed*
-layer may return, its own rounding included. A table is by exact type: a subclass may compute something else.
+Each rule takes the layer, the interval of its input and the rounding model, and returns the interval of its
+output. Intervals contain what the *deployed* layer may return, its own rounding included. The table is by
+exact type: a subclass may compute something else.
 """
 
 import math
@@ -21,7 +22,7 @@ LayerRule = Callable[[Any, Interval, RoundingModel], Interval]
 
 
 def _as_bound_dtype(value: Tensor | None, interval: Interval) -> Tensor | None:
-    """A parameter in the type of the bounds."""
+    """Convert a parameter to the type of the bounds."""
     return None if value is None else value.to(interval.center.dtype)
 
 
@@ -33,7 +34,7 @@ def linear(layer: nn.Linear, interval: Interval, rounding: RoundingModel) -> Int
 
 
 def conv2d(layer: nn.Conv2d, interval: Interval, rounding: RoundingModel) -> Interval:
-    """Bounds of a convolution with zero padding; the norm of a row at the border counts the taps inside only."""
+    """Bounds of a convolution with zero padding; at the border, the norm of a row counts the taps inside only."""
     if layer.padding_mode != "zeros":
         raise ModelError(f"Conv2d with padding_mode={layer.padding_mode!r} has no bound rule; padding_mode='zeros' has")
 
@@ -64,8 +65,7 @@ def hardtanh(layer: nn.Hardtanh, interval: Interval, rounding: RoundingModel) ->
 
 
 def max_pool2d(layer: nn.MaxPool2d, interval: Interval, rounding: RoundingModel) -> Interval:
-    """Bounds of a maximum: the maxima of the ends."""
-
+    """Bounds of a maximum: the maxima of the lower and of the upper ends."""
     if layer.return_indices:
         raise ModelError("MaxPool2d with return_indices has no bound rule; leave it out")
 
@@ -84,8 +84,10 @@ def avg_pool2d(layer: nn.AvgPool2d | nn.AdaptiveAvgPool2d, interval: Interval, r
     roundings = interval.center.shape[-2:].numel() + 1
     window = roundings if isinstance(layer, nn.AdaptiveAvgPool2d) else max(roundings, math.prod(_pair(layer.kernel_size)))
     mean = layer(interval.magnitude)
-    slack = rounding.error_bound(roundings, mean * window, mean * 0) / roundings
-    return Interval(layer(interval.center), layer(interval.radius) + slack)
+    # mean = sum / k with k <= the window: the overflow test needs the sum, so the magnitude is multiplied by the
+    # window and the error divided again.
+    error = rounding.error_bound(roundings, mean * window, mean * 0) / roundings
+    return Interval(layer(interval.center), layer(interval.radius) + error)
 
 
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
@@ -93,7 +95,7 @@ def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def batch_norm(layer: nn.BatchNorm1d | nn.BatchNorm2d, interval: Interval, rounding: RoundingModel) -> Interval:
-    """Bounds of batch normalisation in evaluation mode: a scale and a shift, folded in the type of the bounds."""
+    """Bounds of batch normalization in evaluation mode: a scale and a shift, folded in the type of the bounds."""
     if layer.training or layer.running_mean is None or layer.running_var is None:
         raise ModelError("BatchNorm has bounds in evaluation mode only, with running statistics: call net.eval()")
     shape = (-1, *[1] * (interval.center.ndim - 2))
@@ -112,10 +114,12 @@ def batch_norm(layer: nn.BatchNorm1d | nn.BatchNorm2d, interval: Interval, round
 
 
 def _batch_norm_underflow(distance: Tensor, variance: Tensor, weight: Tensor, rounding: RoundingModel) -> Tensor:
-    r"""What (h - mean) / sqrt(variance) * weight loses below the smallest normal number t, whichever two are multiplied first.
+    r"""Bound what (h - mean) / sqrt(variance) * weight loses below the smallest normal number t, in any
+    order.
 
-    A loss of t in one factor is multiplied by the others: by |h - mean|, by the inverse deviation, by the weight or by their product.
-    Infinite where a partial product may overflow, or where the variance is so small that t is no rounding of it.
+    A loss of t in one factor is multiplied by the others: by |h - mean|, by the inverse deviation, by the
+    weight or by their product. Infinite where a partial product may overflow, or where the variance is so
+    small that t is no rounding of it.
     """
     inverse, t = variance.rsqrt(), rounding.smallest_normal
     scale = inverse * weight.abs()
@@ -138,33 +142,33 @@ def normalize(layer: Normalise, interval: Interval, rounding: RoundingModel) -> 
 
 
 def zero_pad(layer: nn.ZeroPad2d, interval: Interval, _rounding: RoundingModel) -> Interval:
-    """Zeros around each picture, or a border cut off it: the same values at other places."""
+    """Bounds of zero padding, or of a border that is cut off: the same values at other positions."""
     if layer.value != 0:
         raise ModelError(f"ZeroPad2d with value {layer.value} has no bound rule; it pads with zeros unless that was changed")
     return interval.reshape(lambda h: F.pad(h, layer.padding))
 
 
 def unflatten(layer: nn.Unflatten, interval: Interval, _rounding: RoundingModel) -> Interval:
-    """Another shape of the same values, in which one dimension of an example becomes several."""
+    """Bounds of another shape, in which one dimension of an example becomes several."""
     if not isinstance(layer.dim, int) or layer.dim % interval.center.ndim == 0:
         raise ModelError(f"Unflatten of dimension {layer.dim!r} has no bound rule; a number that is not the examples' dimension, 0, has")
     return interval.reshape(layer)
 
 
 def flatten(layer: nn.Flatten, interval: Interval, _rounding: RoundingModel) -> Interval:
-    """Another shape of the same values."""
+    """Bounds of another shape of the same values."""
     return interval.reshape(layer)
 
 
 def identity(layer: nn.Module, interval: Interval, _rounding: RoundingModel) -> Interval:
-    """The same values; dropout is one in evaluation mode only."""
+    """Bounds of the identity, which dropout is in evaluation mode only."""
     if layer.training and getattr(layer, "p", 0) > 0:
         raise ModelError(f"{type(layer).__name__} has bounds in evaluation mode only: call net.eval()")
     return interval
 
 
 POINTWISE_LAYERS = (nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.LeakyReLU, nn.Identity, nn.Dropout, nn.Dropout2d)
-"""Layers that look at each number alone."""
+"""Layers that act on each number by itself."""
 
 LAYER_RULES: dict[type[nn.Module], LayerRule] = {
     nn.Linear: linear,
@@ -201,7 +205,7 @@ INPUT_RANKS: dict[type[nn.Module], tuple[int, ...]] = {
 
 
 def bound_layer(layer: nn.Module, interval: Interval, rounding: RoundingModel, name: str) -> Interval:
-    """The span of a layer's output.
+    """Compute the interval of a layer's output.
 
     Raises:
         ModelError: If its type has no rule, something may change what it computes, or it would mix examples.
@@ -222,10 +226,11 @@ def bound_layer(layer: nn.Module, interval: Interval, rounding: RoundingModel, n
 
 
 def require_unmodified(layer: nn.Module, name: str, rounding: RoundingModel) -> None:
-    """Refuse a layer whose output something else may change.
+    """Refuse a layer whose output something other than its type may change.
 
     Raises:
-        ModelError: If it has a hook, a forward of its own, or tensors that are no plain ones of the model's type.
+        ModelError: If it has a hook, a forward of its own, or tensors that are no plain ones of the model's
+            type.
     """
     if layer._forward_hooks or layer._forward_pre_hooks:
         raise ModelError(f"layer {name!r} ({type(layer).__name__}) has a forward hook, which may change its output; remove the hook")

@@ -1,4 +1,4 @@
-"""What a net is seen to do at a few inputs, held against what was read of its forward and against the bounds."""
+"""Records of what a net does at a few inputs, to be checked against the traced graph and against the bounds."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,11 +19,11 @@ EXITS = {
     *("data_ptr", "untyped_storage", "storage", "_typed_storage", "__dlpack__", "_to_dlpack", "to_dlpack"),
     *("apply_", "map_", "map2_"),
 }
-"""Ways out of torch, behind which operations on values are not seen."""
+"""Functions that take values out of torch, after which operations on them are not seen."""
 
 
 class _Recording(TorchDispatchMode):
-    """Notes each operation on tensors, with its settings and with shapes and types in the place of values.
+    """Records each operation on tensors, with its settings and with shapes and types instead of values.
 
     Args:
         check: Called at every operation, since what runs may itself have changed global settings.
@@ -42,7 +42,7 @@ class _Recording(TorchDispatchMode):
 
 
 class _StaysInTorch(TorchFunctionMode):
-    """Refuses what takes values out of torch."""
+    """Refuses functions that take values out of torch."""
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         require_staying(func)
@@ -50,7 +50,7 @@ class _StaysInTorch(TorchFunctionMode):
 
 
 def require_staying(func: Any) -> None:
-    """Refuse one of the ways out of torch.
+    """Refuse a function that takes values out of torch.
 
     Raises:
         ModelError: By its name.
@@ -68,7 +68,8 @@ def noted(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: A
 
 
 def operations_of(run: Callable[[], Tensor], check: Callable[[], None] = lambda: None) -> tuple[Tensor, list[str]]:
-    """What ``run`` returns, and the operations on tensors that it is made of; reading a value, as a branch on it does, is one.
+    """What ``run`` returns, and the operations on tensors that it is made of; reading a value, as a branch on
+    it does, is one.
 
     Args:
         run: What to run.
@@ -83,7 +84,7 @@ def operations_of(run: Callable[[], Tensor], check: Callable[[], None] = lambda:
 
 
 class _Plain(str):
-    """Text that is shown without quotes."""
+    """A text that is shown without quotes."""
 
     __repr__ = str.__str__
 
@@ -93,7 +94,7 @@ def _described(value: Any) -> Any:
 
 
 class Observer(fx.Interpreter):
-    """Runs a graph and keeps what each operation returned, as it was before another one could write into it."""
+    """Runs a graph, and keeps a copy of each operation's value before another one can write into it."""
 
     def __init__(self, root: torch.nn.Module, graph: fx.Graph) -> None:
         super().__init__(root, graph=graph)
@@ -109,7 +110,7 @@ class Observer(fx.Interpreter):
 
 
 def require_inside_bounds(node: fx.Node, interval: Interval, observed: Tensor) -> None:
-    """Sound the alarm where an operation returned what its bounds exclude.
+    """Raise if an operation returned a value that its bounds exclude.
 
     Args:
         node: The operation.
@@ -117,7 +118,8 @@ def require_inside_bounds(node: fx.Node, interval: Interval, observed: Tensor) -
         seen: What it returned for several points of each input in turn, (P * B, *S).
 
     Raises:
-        Contradiction: If there is such a value, or none at all (NaN) where bounds are finite; bounds that are no numbers exclude none.
+        Contradiction: If there is such a value, or none at all (NaN) where bounds are finite; bounds that are
+            no numbers exclude none.
     """
     values = observed.to(interval.center.device).reshape(-1, *interval.center.shape)
     outside = (
@@ -132,7 +134,7 @@ def require_inside_bounds(node: fx.Node, interval: Interval, observed: Tensor) -
 
 
 def require_margins_kept(bounds: Tensor, logits: Tensor, y: Tensor) -> None:
-    """Sound the alarm where the model answered with a smaller margin than was proven.
+    """Raise if the model has a smaller margin at some point than was proven.
 
     Args:
         bounds: Lower bounds on the true logit minus each, (B, K).

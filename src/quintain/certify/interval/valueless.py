@@ -1,4 +1,4 @@
-"""Inputs without values: to look at one fails, in whatever thread and by whatever way; what else is done with them is seen."""
+"""Inputs without values: reading one fails, in any thread and by any means; other operations on them are recorded."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,7 +12,8 @@ from quintain.core.errors import ModelError, QuintainError
 
 
 class Valueless(Tensor):
-    """Shape and type of a tensor, on the meta device; tensors that meet it are taken without their values, too.
+    """Shape and type of a tensor, on the meta device; tensors that meet it are taken without their values,
+    too.
 
     Args:
         bare: The same on the meta device.
@@ -64,7 +65,8 @@ class Valueless(Tensor):
 
 
 def operations_without_values(run: Callable[[Tensor], Any], x: Tensor, check: Callable[[], None], name: str) -> list[str]:
-    """The operations that ``run`` is made of, in all threads, when its input has the shape and type of ``x`` and no values.
+    """The operations that ``run`` is made of, in all threads, when its input has the shape and type of ``x``
+    and no values.
 
     Args:
         run: What to run.
