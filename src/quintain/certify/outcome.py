@@ -41,7 +41,7 @@ class Certifier(Protocol):
     """A certification method for balls: frozen settings, callable, without a model inside."""
 
     def __call__(self, model: ClassifierLike, x: Tensor, y: Tensor, threat: Threat, *, eps: Tensor | None = None) -> CertificateOutcome:
-        """Prove what can be proven of ``x`` (B, *S) and labels ``y`` (B,); ``eps`` (B,) is a radius each, in place of the threat's."""
+        """Certify ``x`` (B, *S) with labels ``y`` (B,); ``eps`` (B,) gives radii in place of the threat's."""
 
 
 @runtime_checkable
@@ -49,7 +49,7 @@ class TracingCertifier(Protocol):
     """A certifier that traces a model first, once for all calls on that model."""
 
     def trace(self, model: ClassifierLike) -> Callable[..., CertificateOutcome]:
-        """A call with the arguments of ``Certifier`` but for the model; it notices a model that is another one than was read."""
+        """Trace a model, and return a call as of ``Certifier`` without the model; it refuses a model that changed."""
 
 
 def require_labels(x: Tensor, y: Tensor, classes: int) -> None:

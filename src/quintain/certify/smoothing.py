@@ -26,10 +26,10 @@ MIN_SIGMA_SPACINGS = 16
 """The smallest sigma, in spacings near 1 of the inputs' or the model's type."""
 
 BATCH_TOLERANCE = 1e-3
-"""Largest difference, above rounding, between outputs for an example alone and in a batch, relative to the largest."""
+"""Relative difference of outputs, alone and in a batch, that rounding does not explain."""
 
 BATCH_ELEMENTS = 2**17
-"""Numbers in one batch of noisy inputs (0.5 MiB in float32), which bounds memory and keeps small nets in the cache."""
+"""Numbers in one batch of noisy inputs (0.5 MiB in float32): this bounds memory and suits the cache."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ class IntervalBounds:
         return self.trace(model)(x, y, threat, eps=eps)
 
     def trace(self, model: ClassifierLike) -> "TracedBounds":
-        """Trace a model's operations once, for many calls; each checks that the model is still what was traced."""
+        """Trace a model's operations once, for many calls; each checks that the model is unchanged."""
         if not isinstance(model, Classifier):
             raise ModelError(f"interval bounds read the layers of a Classifier; got a {type(model).__name__}, whose layers are not seen")
         require_readable(model.net)

@@ -1,4 +1,4 @@
-"""The interval domain: boxes that contain all values of a layer, cut near the input with the image of an L2 ball."""
+"""The interval domain: boxes that contain all values of a layer, cut with the image of an L2 ball."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -71,7 +71,7 @@ class Interval:
         return Interval(f(self.center), f(self.radius), self.ellipsoid and self.ellipsoid.reshape(f))
 
     def apply_monotone(self, f: Callable[[Tensor], Tensor], rounding: RoundingModel, roundings: int = 0) -> "Interval":
-        """Apply a monotone function with f(0) = 0 and slopes in [0, 1], which the model rounds ``roundings`` times."""
+        """Apply a monotone f with f(0) = 0 and slopes in [0, 1], which the model rounds ``roundings`` times."""
         # Ends map to ends, and |f(h)| <= |h| bounds the rounding.
         box, magnitude = Interval.from_bounds(f(self.lower), f(self.upper)), self.magnitude
         return box.widened(rounding.error_bound(roundings, magnitude, magnitude)) if rounding.inexact else box
@@ -85,7 +85,7 @@ class Interval:
         )
 
     def elementwise_affine(self, scale: Tensor, shift: Tensor, rounding: RoundingModel, roundings: int) -> "Interval":
-        """Compute ``scale * h + shift``, coordinate by coordinate, each term rounded at most ``roundings`` times."""
+        """Compute ``scale * h + shift`` elementwise, each term rounded at most ``roundings`` times."""
         # scale may be negative: radii take its absolute value. Each of the two terms is rounded relative to
         # its size
         abs_scale, magnitude = scale.abs(), self.magnitude

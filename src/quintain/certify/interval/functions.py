@@ -45,7 +45,7 @@ def multiply(a: Any, b: Any, rounding: RoundingModel) -> Interval:
 
 
 def divide(a: Any, b: Any, rounding: RoundingModel) -> Interval:
-    """Bounds of ``a / b`` by a constant, which some devices compute as a product with its inverse: three roundings."""
+    """Bounds of ``a / b`` by a constant; some devices multiply by the inverse instead: three roundings."""
     if isinstance(b, Interval):
         raise ModelError("a division by a computed value has no bound rule; interval bounds know divisions by constants")
     return a.elementwise_affine(rounding.inverse(_broadcastable_constant(b, a, rounding)), a.center.new_zeros(()), rounding, roundings=3)
@@ -105,7 +105,7 @@ RESHAPE_METHODS = {"view", "reshape", "flatten", "contiguous"}
 
 CONSTANT_FUNCTIONS = {operator.getitem, operator.add, operator.sub, operator.mul, operator.floordiv, operator.truediv, operator.neg}
 CONSTANT_METHODS = {"view", "reshape", "unsqueeze", "size"}
-"""Operations allowed on shapes and on tensors of the net: the same in each call, without randomness or writes."""
+"""Operations allowed on shapes and tensors of the net: the same in each call, without randomness or writes."""
 
 
 def bound_call(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], rounding: RoundingModel, name: str) -> Any:

@@ -26,7 +26,7 @@ INPLACE_ARGUMENT: dict[Any, int] = {F.relu: 1, F.leaky_relu: 2}
 
 
 class _InplaceProxy(fx.Proxy):
-    """A traced value whose ``+=`` and other in-place operators are recorded as such, since they write into its memory."""
+    """A traced value whose in-place operators, such as ``+=``, are recorded as such: they write into its storage."""
 
     def __len__(self) -> int:
         raise ModelError(

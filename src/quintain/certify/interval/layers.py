@@ -201,7 +201,7 @@ INPUT_RANKS: dict[type[nn.Module], tuple[int, ...]] = {
     nn.BatchNorm2d: (4,),
     nn.BatchNorm1d: (2, 3),
 }
-"""How many dimensions a layer takes examples in; with fewer, torch takes the examples for the channels of one. Others take two or more."""
+"""Numbers of input dimensions of a layer; with fewer, torch takes examples for channels. Others take two or more."""
 
 
 def bound_layer(layer: nn.Module, interval: Interval, rounding: RoundingModel, name: str) -> Interval:

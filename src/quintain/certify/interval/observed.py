@@ -12,7 +12,7 @@ from quintain.certify.interval.domain import Interval
 from quintain.core.errors import Contradiction, ModelError
 
 VIEW_OPERATIONS = {"aten.alias.default", "aten.detach.default", "aten.view.default"}
-"""Operations that give the same values again, which a custom autograd function adds where a result is its own input."""
+"""Operations that return their input, which a custom autograd function adds where a result is its own input."""
 
 EXITS = {
     *("numpy", "__array__", "tolist", "__repr__", "__format__", "__reduce_ex__"),
@@ -61,7 +61,7 @@ def require_staying(func: Any) -> None:
 
 
 def noted(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> list[str]:
-    """An operation as text, with its settings and with shapes and types in the place of values; nothing for one that changes nothing."""
+    """Describe an operation, with its settings, shapes and types; nothing for one that changes nothing."""
     if str(func) in VIEW_OPERATIONS and result.shape == args[0].shape:
         return []
     return [f"{func}{fx.node.map_aggregate((*args, *kwargs.items()), _described)}"]

@@ -1,4 +1,4 @@
-"""Inputs without values: reading one fails, in any thread and by any means; other operations on them are recorded."""
+"""Inputs without values: reading one fails, in any thread and by any means; other operations are recorded."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
