@@ -20,7 +20,7 @@ from quintain.models.modules import all_modules, any_training
 from quintain.models.protocol import ClassifierLike
 from quintain.threats.l2 import L2
 from quintain.threats.rng import example_rng
-from quintain.threats.threat import check_in_box
+from quintain.threats.threat import check_in_box, check_types
 
 MIN_SIGMA_SPACINGS = 16
 """The smallest sigma, in spacings near 1 of the inputs' or the model's type."""
@@ -351,7 +351,8 @@ class SmoothedClassifier:
         if any_training(modules):
             raise ModelError(
                 f"{self.base_classifier.name} is in training mode, or a part of it: dropout then draws from "
-                "torch's global generator, and not from the seed and the example, so that it is of no one function; call net.eval(): the noise is the randomness here"
+                "torch's global generator, and not from the seed and the example, so that it is of no one "
+                "function; call net.eval(): the noise is the randomness here"
             )
         self._require_batch_independence(x[:1])
 
