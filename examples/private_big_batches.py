@@ -32,7 +32,7 @@ def main() -> None:
         pieces, largest = pieces + 1, max(largest, len(x))
     print(f"{pieces} pieces of at most {largest} X-rays made {engine.ledger.steps} steps on batches of {BATCH} on average")
     for batch in (100, BATCH):
-        sigma = q.dp.noise_for(3.0, 1e-5, batch / len(train), 300)
+        sigma = q.dp.calibrate_noise_multiplier(3.0, 1e-5, batch / len(train), 300)
         print(f"batch {batch:4}: epsilon 3 in 300 steps takes noise {sigma:.2f}, which is {sigma / batch:.4f} for each record of the mean")
 
 

@@ -51,7 +51,7 @@ class Case:
     def plan(self, epsilon: float, records: int) -> PrivatePlan:
         """With the least noise that keeps the budget."""
         steps = round(self.epochs * records / self.batch)
-        sigma = q.dp.noise_for(epsilon, DELTA, self.batch / records, steps)
+        sigma = q.dp.calibrate_noise_multiplier(epsilon, DELTA, self.batch / records, steps)
         rate = self.rates[epsilon]
         return PrivatePlan(sigma, self.clip, self.batch, steps, rate, self.momentum, DELTA, self.ema, self.copies, self.shift)
 

@@ -122,7 +122,7 @@ def test_a_module_that_has_gone_on_since_the_state_was_saved_is_warned_of(privat
     for counted, missing in ((1, 3), (3, 1), (4, 0)):
         here = PrivacyEngine()
         here.accountant.load_state_dict(states[counted - 1])
-        assert here.ledger.lacks(engine.ledger) == missing
+        assert here.ledger.count_missing(engine.ledger) == missing
     here = PrivacyEngine()
     here.accountant.load_state_dict(states[0])
     with pytest.warns(UserWarning, match="another engine has trained this module for 3 steps"):
@@ -140,8 +140,14 @@ def test_what_a_ledger_lacks_of_another_is_all_after_they_parted() -> None:
     both.load_state_dict(one.state_dict())
     one.record(Release(1.0, 1, 2, 2))
     both.record(Release(1.0, 1, 2, 4))
-    assert [early.lacks(one), one.lacks(early), both.lacks(one), one.lacks(both), one.lacks(one)] == [2, 0, 2, 4, 0]
-    assert [Ledger().lacks(one), one.lacks(Ledger()), Ledger([Release(1.0, 1, 2)]).lacks(one)] == [5, 0, 5]
+    assert [
+        early.count_missing(one),
+        one.count_missing(early),
+        both.count_missing(one),
+        one.count_missing(both),
+        one.count_missing(one),
+    ] == [2, 0, 2, 4, 0]
+    assert [Ledger().count_missing(one), one.count_missing(Ledger()), Ledger([Release(1.0, 1, 2)]).count_missing(one)] == [5, 0, 5]
 
 
 @pytest.mark.parametrize(("name", "value"), [("records", 10**6), ("expected_batch_size", 1), ("stream", None), ("units", None)])

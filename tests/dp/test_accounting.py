@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy.special import ndtr
 
 from quintain.core.errors import Contradiction, SettingError
-from quintain.dp import Ledger, Release, delta_curve, epsilon, noise_for
-from quintain.dp.accounting import bracket, composed_epsilon, pld, prv, rdp
-from quintain.dp.accounting.pld import LEAST_NOISE
+from quintain.dp import Ledger, Release, calibrate_noise_multiplier, delta_curve, epsilon
+from quintain.dp.accounting import composed_epsilon, epsilon_bounds, pld, prv, rdp
+from quintain.dp.accounting.pld import MIN_NOISE_MULTIPLIER
 from tests.dp.figures import GAUSSIAN, ROWS, gaussian_epsilon, gaussian_log_delta
 
 
@@ -54,15 +54,17 @@ def test_the_check_of_every_example_script() -> None:
     ],
 )
 def test_renyi_divergences_of_a_step(rate: float, sigma: float, values: tuple[float, ...]) -> None:
-    found = dict(zip(rdp.ORDERS, rdp.sampled(sigma, rate), strict=True))
+    found = dict(zip(rdp.ORDERS, rdp.poisson_gaussian_rdp(sigma, rate), strict=True))
     assert [found[order] for order in (2, 4, 8, 16, 32, 64)] == pytest.approx(values, rel=2e-3)
     assert found[2] == pytest.approx(math.log1p(rate**2 * math.expm1(sigma**-2)), rel=1e-9)
 
 
 def test_whole_orders_alone_give_what_the_package_gives_at_them() -> None:
-    own = rdp.to_epsilon(500 * rdp.sampled(1.3, 0.02), 1e-5)
+    own = rdp.epsilon_from_rdp(500 * rdp.poisson_gaussian_rdp(1.3, 0.02), 1e-5)
     assert own == pytest.approx(rdp.rdp_epsilon([(1.3, 0.02, 500)], 1e-5, rdp.ORDERS), rel=1e-9)
-    assert rdp.to_epsilon(rdp.sampled(2.0, 1.0), 1e-5) == pytest.approx(rdp.rdp_epsilon([(2.0, 1.0, 1)], 1e-5, rdp.ORDERS), rel=1e-9)
+    assert rdp.epsilon_from_rdp(rdp.poisson_gaussian_rdp(2.0, 1.0), 1e-5) == pytest.approx(
+        rdp.rdp_epsilon([(2.0, 1.0, 1)], 1e-5, rdp.ORDERS), rel=1e-9
+    )
 
 
 @pytest.mark.parametrize(("sigma", "bins"), [(1.0, 2), (0.7, 3)])
@@ -72,16 +74,19 @@ def test_moments_of_balls_in_bins_are_those_of_brute_force(sigma: float, bins: i
     grids = np.meshgrid(*[ratios] * bins)
     chances = np.prod(np.meshgrid(*[weights] * bins), axis=0)
     mean = sum(grids) / bins
-    for order, found in list(zip(rdp.ORDERS, rdp.allocated(sigma, bins), strict=True))[:4]:
+    for order, found in list(zip(rdp.ORDERS, rdp.balls_in_bins_rdp(sigma, bins), strict=True))[:4]:
         both = max(float((chances * mean**order).sum()), float((chances * mean ** (1.0 - order)).sum()))
         assert found == pytest.approx(math.log(both) / (order - 1), rel=1e-5)
 
 
 def test_balls_in_bins_cost_no_more_than_a_step_alone_and_about_what_poisson_costs() -> None:
     alone = np.array(rdp.ORDERS) / 2
-    assert (rdp.allocated(1.0, 100) <= alone).all()
-    assert rdp.allocated(1.0, 1) == pytest.approx(alone)
-    thrown, drawn = rdp.to_epsilon(10 * rdp.allocated(1.0, 100), 1e-5), rdp.to_epsilon(1000 * rdp.sampled(1.0, 0.01), 1e-5)
+    assert (rdp.balls_in_bins_rdp(1.0, 100) <= alone).all()
+    assert rdp.balls_in_bins_rdp(1.0, 1) == pytest.approx(alone)
+    thrown, drawn = (
+        rdp.epsilon_from_rdp(10 * rdp.balls_in_bins_rdp(1.0, 100), 1e-5),
+        rdp.epsilon_from_rdp(1000 * rdp.poisson_gaussian_rdp(1.0, 0.01), 1e-5),
+    )
     assert 0.9 * drawn < thrown < 1.1 * drawn
 
 
@@ -116,7 +121,7 @@ def test_it_is_monotone(rate: float, sigma: float, steps: int) -> None:
 @given(rate=st.floats(0.001, 1), sigma=st.floats(0.5, 8), steps=st.integers(1, 2000), digits=st.integers(3, 9))
 def test_the_accountants_are_in_order(rate: float, sigma: float, steps: int, digits: int) -> None:
     history, delta = [(sigma, rate, steps)], 10.0**-digits
-    own, claimed, loose = prv.bracket(history, delta), composed_epsilon(history, delta), rdp.rdp_epsilon(history, delta)
+    own, claimed, loose = prv.prv_bounds(history, delta), composed_epsilon(history, delta), rdp.rdp_epsilon(history, delta)
     assert own.lower <= own.upper
     assert own.lower <= claimed <= max(loose, own.upper * 1.02) + 1e-3
     assert own.lower <= loose
@@ -132,32 +137,32 @@ def test_order_and_merging_of_a_history_do_not_matter() -> None:
 def test_an_accountant_told_a_quarter_of_the_steps_is_seen() -> None:
     assert epsilon(1.1, 256 / 60000, 3516 // 4, 1e-5) == pytest.approx(0.5621, rel=5e-3)
     assert epsilon(0.8 * 1.1, 256 / 60000, 3516, 1e-5) == pytest.approx(1.7768, rel=5e-3)
-    assert prv.bracket([(1.1, 256 / 60000, 3516)], 1e-5).lower > epsilon(1.1, 256 / 60000, 3516 // 4, 1e-5)
+    assert prv.prv_bounds([(1.1, 256 / 60000, 3516)], 1e-5).lower > epsilon(1.1, 256 / 60000, 3516 // 4, 1e-5)
 
 
 @pytest.mark.parametrize("delta", [1e-9, 1e-12, 1e-15, 1e-18])
 def test_tiny_deltas_are_never_understated(delta: float) -> None:
     exact = gaussian_epsilon(1.0, delta)
     assert exact <= epsilon(10.0, 1, 100, delta) <= exact * 1.01
-    assert epsilon(1.1, 256 / 60000, 3516, delta) >= prv.bracket([(1.1, 256 / 60000, 3516)], delta).lower
+    assert epsilon(1.1, 256 / 60000, 3516, delta) >= prv.prv_bounds([(1.1, 256 / 60000, 3516)], delta).lower
 
 
 @pytest.mark.parametrize("history", [[(0.01, 0.5, 3)], [(0.5, 1e-4, 10**5)], [(10.0, 1e-5, 10**4)], [(1.0, 0.01, 10), (0.3, 0.5, 10)]])
 def test_no_step_fills_more_points_than_are_quick(history: list[tuple[float, float, int]]) -> None:
-    interval = pld._interval(history)
+    interval = pld._grid_interval(history)
     for sigma, rate, _ in history:
-        assert pld._step(sigma, rate, interval)._pmf_remove.size <= 1.1 * pld.MOST_POINTS
+        assert pld._single_step_pld(sigma, rate, interval)._pmf_remove.size <= 1.1 * pld.MAX_STEP_POINTS
 
 
 def test_a_bracket_holds_the_truth() -> None:
-    found = bracket([(2.0, 0.1, 300)], 1e-5)
+    found = epsilon_bounds([(2.0, 0.1, 300)], 1e-5)
     assert found.lower <= found.upper <= found.lower * 1.01
 
 
 def test_a_bracket_that_crosses_is_an_alarm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quintain.dp.accounting.bound.composed_epsilon", lambda history, delta: 0.5)
+    monkeypatch.setattr("quintain.dp.accounting.composition.composed_epsilon", lambda history, delta: 0.5)
     with pytest.raises(Contradiction, match="above the upper one"):
-        bracket([(2.0, 0.1, 300)], 1e-5)
+        epsilon_bounds([(2.0, 0.1, 300)], 1e-5)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +179,7 @@ def test_a_bracket_that_crosses_is_an_alarm(monkeypatch: pytest.MonkeyPatch) -> 
 )
 @pytest.mark.filterwarnings("error")
 def test_calibrated_noise_meets_the_target_and_no_more(target: float, delta: float, rate: float, steps: int) -> None:
-    sigma = noise_for(target, delta, rate, steps)
+    sigma = calibrate_noise_multiplier(target, delta, rate, steps)
     assert epsilon(sigma, rate, steps, delta) <= target < epsilon(sigma * 0.99, rate, steps, delta)
 
 
@@ -182,16 +187,16 @@ def test_calibrated_noise_meets_the_target_and_no_more(target: float, delta: flo
     ("target", "delta", "sigma"), [(1.0, 1e-5, 3.7306), (0.5, 1e-5, 7.0318), (0.1, 1e-6, 36.3047), (8.0, 1e-5, 0.6002)]
 )
 def test_calibrated_noise_of_one_release_is_the_exact_one(target: float, delta: float, sigma: float) -> None:
-    assert sigma * (1 - 1e-4) <= noise_for(target, delta, 1.0, 1) <= sigma * 1.005
+    assert sigma * (1 - 1e-4) <= calibrate_noise_multiplier(target, delta, 1.0, 1) <= sigma * 1.005
 
 
 def test_noise_for_what_is_left_counts_what_is_spent() -> None:
     spent = [(2.0, 0.05, 100)]
-    sigma = noise_for(3.0, 1e-5, 0.05, 100, spent=spent)
-    assert sigma > noise_for(3.0, 1e-5, 0.05, 100)
+    sigma = calibrate_noise_multiplier(3.0, 1e-5, 0.05, 100, history=spent)
+    assert sigma > calibrate_noise_multiplier(3.0, 1e-5, 0.05, 100)
     assert 0.98 * 3 <= composed_epsilon([*spent, (sigma, 0.05, 100)], 1e-5) <= 3
     with pytest.raises(SettingError, match="already taken use up"):
-        noise_for(0.5, 1e-5, 0.05, 100, spent=[(1.0, 0.5, 100)])
+        calibrate_noise_multiplier(0.5, 1e-5, 0.05, 100, history=[(1.0, 0.5, 100)])
 
 
 @pytest.mark.parametrize(
@@ -206,7 +211,7 @@ def test_settings_out_of_range_are_refused(arguments: tuple[float, float, int, f
 @pytest.mark.parametrize(("target", "steps"), [(0.0, 10), (math.inf, 10), (1001.0, 10), (1.0, 0), (1e-4, 10**6)])
 def test_targets_that_cannot_be_met_are_refused(target: float, steps: int) -> None:
     with pytest.raises(SettingError, match="expected"):
-        noise_for(target, 1e-5, 1.0, steps)
+        calibrate_noise_multiplier(target, 1e-5, 1.0, steps)
 
 
 @pytest.mark.parametrize("sigma", [0.3, 1.0, 40.0, 5000.0])
@@ -249,4 +254,4 @@ def test_a_million_full_batches_beside_sampled_ones_stay_small() -> None:
 def test_next_to_no_noise_costs_infinity(sigma: float, rate: float) -> None:
     assert epsilon(sigma, rate, 1, 1e-5) == math.inf
     assert Ledger([Release(sigma, 100, int(100 / rate), 3)]).guarantee(1e-5).epsilon == math.inf
-    assert epsilon(LEAST_NOISE, rate, 1, 1e-5) < math.inf
+    assert epsilon(MIN_NOISE_MULTIPLIER, rate, 1, 1e-5) < math.inf

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import BudgetSpent, PrivacyError
 from quintain.dp import Ledger, PrivacyEngine, Release, epsilon
-from quintain.dp.accounting.bound import if_chosen_meanwhile, if_fixed_beforehand
+from quintain.dp.accounting.composition import epsilon_if_adaptive, epsilon_if_fixed_beforehand
 from quintain.dp.training.schedulers import ExponentialGradClip, ExponentialNoise, LambdaNoise
 from tests.dp.loops import step
 
@@ -41,8 +41,8 @@ def failing(figure) -> float:
 
 @pytest.mark.parametrize("delta", [1e-2, 1e-4, 1e-6])
 def test_whoever_chooses_the_noise_by_the_first_release_stays_within_the_figure(delta: float) -> None:
-    assert failing(lambda releases: if_chosen_meanwhile(releases, delta)) <= delta
-    assert failing(lambda releases: if_fixed_beforehand(releases, delta)) > 1.3 * delta
+    assert failing(lambda releases: epsilon_if_adaptive(releases, delta)) <= delta
+    assert failing(lambda releases: epsilon_if_fixed_beforehand(releases, delta)) > 1.3 * delta
 
 
 def test_what_a_choice_costs_is_bounded() -> None:
@@ -53,10 +53,10 @@ def test_what_a_choice_costs_is_bounded() -> None:
         [Release(2.0, 10, 1000, 100, sampling="balls-in-bins", epoch=k, steps_per_epoch=100) for k in range(3)],
         [Release(2.0, 10, 100, 50, mechanism="discrete gaussian")],
     ):
-        fixed, chosen = if_fixed_beforehand(releases, 1e-5), if_chosen_meanwhile(releases, 1e-5)
+        fixed, chosen = epsilon_if_fixed_beforehand(releases, 1e-5), epsilon_if_adaptive(releases, 1e-5)
         assert fixed <= chosen <= 1.8 * fixed
-    assert if_chosen_meanwhile([], 1e-5) == 0
-    assert if_chosen_meanwhile([Release(0.0, 1, 2)], 1e-5) == math.inf
+    assert epsilon_if_adaptive([], 1e-5) == 0
+    assert epsilon_if_adaptive([Release(0.0, 1, 2)], 1e-5) == math.inf
 
 
 def test_bins_hide_nothing_of_a_pass_whose_noise_was_chosen_within() -> None:
@@ -64,7 +64,7 @@ def test_bins_hide_nothing_of_a_pass_whose_noise_was_chosen_within() -> None:
         return Release(sigma, 10, 1000, 50, sampling="balls-in-bins", steps_per_epoch=100, choice=choice)
 
     changed = [thrown(2.0), thrown(3.0, 1)]
-    assert if_chosen_meanwhile(changed, 1e-5) == if_chosen_meanwhile([Release(2.0, 1, 1)], 1e-5) > if_chosen_meanwhile([thrown(2.0)], 1e-5)
+    assert epsilon_if_adaptive(changed, 1e-5) == epsilon_if_adaptive([Release(2.0, 1, 1)], 1e-5) > epsilon_if_adaptive([thrown(2.0)], 1e-5)
 
 
 def private(engine: PrivacyEngine, sigma: float = 2.0, batch: int = 10, **settings):
@@ -93,13 +93,13 @@ def train_once(net, optimizer, loader) -> None:
 def check(engine: PrivacyEngine, *, fixed: bool) -> None:
     found = engine.ledger.guarantee(DELTA)
     assert engine.record.fixed_beforehand == found.fixed_beforehand == fixed
-    assert engine.get_epsilon(DELTA) == found.epsilon == (found.if_fixed_beforehand if fixed else found.if_chosen_meanwhile)
-    assert found.if_fixed_beforehand < found.if_chosen_meanwhile
+    assert engine.get_epsilon(DELTA) == found.epsilon == (found.epsilon_if_fixed_beforehand if fixed else found.epsilon_if_adaptive)
+    assert found.epsilon_if_fixed_beforehand < found.epsilon_if_adaptive
     assert any("chosen after releases" in warning for warning in found.warnings) == (not fixed)
     if not fixed:
         told = re.search(r"would be (\S+) had they been fixed", found.text)
         assert told
-        assert found.if_fixed_beforehand <= float(told[1]) <= 1.001 * found.if_fixed_beforehand
+        assert found.epsilon_if_fixed_beforehand <= float(told[1]) <= 1.001 * found.epsilon_if_fixed_beforehand
         assert "for settings chosen after releases" in found.text
 
 
@@ -283,7 +283,7 @@ def test_a_budget_holds_for_runs_that_are_chosen_one_after_another() -> None:
         sigma += 0.5
     found = engine.ledger.guarantee(DELTA)
     assert engine.ledger.steps > 4
-    assert found.if_fixed_beforehand < found.epsilon <= 1.5
+    assert found.epsilon_if_fixed_beforehand < found.epsilon <= 1.5
     one_more = Ledger(engine.ledger.releases)
     one_more.record(made[1].release)
     assert one_more.epsilon(DELTA) > 1.5

@@ -8,7 +8,7 @@ import pytest
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp import Ledger, Release, epsilon
 from quintain.dp.accounting import rdp
-from quintain.dp.accounting.sealed import sealed
+from quintain.dp.accounting.checksum import add_checksum
 from tests.dp.figures import gaussian_epsilon
 
 
@@ -47,10 +47,10 @@ def test_a_ledger_never_forgets() -> None:
     longer.record(Release(3.0, 10, 100))
     ledger.load_state_dict(longer.state_dict())
     assert ledger.releases == longer.releases
-    with pytest.raises(PrivacyError, match="without its seal"):
+    with pytest.raises(PrivacyError, match="without its checksum"):
         fresh.load_state_dict({"history": []})
     with pytest.raises(PrivacyError, match="without readable releases"):
-        fresh.load_state_dict(sealed({"history": []}))
+        fresh.load_state_dict(add_checksum({"history": []}))
 
 
 def test_a_ledger_of_another_run_does_not_replace_this_one() -> None:
@@ -93,7 +93,7 @@ def test_a_ledger_that_was_edited_is_refused(change: str) -> None:
         del state["seal"]
     else:
         state["releases"][1][change] = 1
-    with pytest.raises(PrivacyError, match=r"its hash is another|without its seal"):
+    with pytest.raises(PrivacyError, match=r"its hash is another|without its checksum"):
         Ledger().load_state_dict(state)
 
 
@@ -102,7 +102,7 @@ def test_a_ledger_whose_sum_is_not_its_releases_is_refused_even_if_sealed_anew()
     state["releases"][0]["steps"] = 1
     del state["seal"]
     with pytest.raises(PrivacyError, match="1 steps that says it has 4"):
-        Ledger().load_state_dict(sealed(state))
+        Ledger().load_state_dict(add_checksum(state))
 
 
 def test_a_state_survives_json() -> None:
@@ -114,7 +114,7 @@ def test_a_state_survives_json() -> None:
 def test_a_state_of_plain_numbers_is_read_as_poisson() -> None:
     ledger = Ledger()
     plain = {"noise_multiplier": 2.0, "expected_batch_size": 10, "records": 100, "steps": 3}
-    ledger.load_state_dict(sealed({"releases": [plain], "steps": 3, "passes": [], "parts": []}))
+    ledger.load_state_dict(add_checksum({"releases": [plain], "steps": 3, "passes": [], "parts": []}))
     assert ledger.releases == (Release(2.0, 10, 100, 3),)
     assert all(type(value) in (int, float, str, bool) for value in ledger.state_dict()["releases"][0].values())
 
@@ -122,8 +122,8 @@ def test_a_state_of_plain_numbers_is_read_as_poisson() -> None:
 def test_poisson_steps_are_guaranteed_from_both_sides() -> None:
     found = Ledger([Release(2.0, 10, 100, 50)]).guarantee(1e-5)
     assert found.epsilon == epsilon(2.0, 0.1, 50, 1e-5)
-    assert found.lower is not None
-    assert 0.98 * found.epsilon <= found.lower <= found.epsilon
+    assert found.epsilon_lower is not None
+    assert 0.98 * found.epsilon <= found.epsilon_lower <= found.epsilon
     assert (found.adjacency, found.unit, found.sampling, found.noise, found.steps) == (
         "add/remove",
         "record",
@@ -145,7 +145,7 @@ def test_delta_that_is_not_below_one_over_the_records_is_warned_of() -> None:
 def test_seeded_and_noiseless_runs_are_warned_of() -> None:
     found = Ledger([Release(0.0, 10, 100, 5, reproducible=True)]).guarantee(1e-5)
     assert found.epsilon == math.inf
-    assert found.lower == math.inf
+    assert found.epsilon_lower == math.inf
     assert len(found.warnings) == 2
     assert "(inf, 1e-05)" in found.text
 
@@ -156,7 +156,7 @@ def test_shuffled_passes_get_no_amplification_and_never_the_figure_of_poisson() 
     assert exact <= found.epsilon <= exact * 1.001
     assert found.epsilon > 2 * epsilon(2.0, 0.1, 15, 1e-5)
     assert found.adjacency == "zero-out"
-    assert found.lower is None
+    assert found.epsilon_lower is None
     assert "without amplification" in found.text
 
 
@@ -167,7 +167,7 @@ def test_a_pass_counts_once_however_far_it_got_and_with_its_least_noise() -> Non
 
 def test_balls_in_bins_have_a_bound_of_their_own() -> None:
     found = Ledger([thrown(epoch) for epoch in range(3)]).guarantee(1e-5)
-    assert found.epsilon == pytest.approx(rdp.to_epsilon(3 * rdp.allocated(2.0, 100), 1e-5))
+    assert found.epsilon == pytest.approx(rdp.epsilon_from_rdp(3 * rdp.balls_in_bins_rdp(2.0, 100), 1e-5))
     assert found.epsilon < gaussian_epsilon(2 / math.sqrt(3), 1e-5) / 3
     assert found.accountant == "RDP at whole orders"
     one = Ledger([Release(2.0, 10, 10, 1, sampling="balls-in-bins", steps_per_epoch=1)])
@@ -176,9 +176,9 @@ def test_balls_in_bins_have_a_bound_of_their_own() -> None:
 
 def test_discrete_noise_is_accounted_by_divergences_not_by_the_gaussians_losses() -> None:
     found = Ledger([Release(2.0, 10, 100, 50, mechanism="discrete gaussian")]).guarantee(1e-5)
-    assert found.epsilon == pytest.approx(rdp.to_epsilon(50 * rdp.sampled(2.0, 0.1), 1e-5))
+    assert found.epsilon == pytest.approx(rdp.epsilon_from_rdp(50 * rdp.poisson_gaussian_rdp(2.0, 0.1), 1e-5))
     assert found.epsilon > epsilon(2.0, 0.1, 50, 1e-5)
-    assert found.lower is None
+    assert found.epsilon_lower is None
     assert found.noise == "discrete gaussian"
 
 
@@ -207,7 +207,7 @@ def test_units_do_not_compose() -> None:
 
 def test_an_empty_ledger_has_spent_nothing() -> None:
     found = Ledger().guarantee(1e-5)
-    assert (found.epsilon, found.lower, found.steps) == (0, 0, 0)
+    assert (found.epsilon, found.epsilon_lower, found.steps) == (0, 0, 0)
     assert found.text
 
 
@@ -218,4 +218,4 @@ def test_unknown_names_and_passes_without_bins_are_refused() -> None:
         Release(1.0, 1, 10, sampling="balls-in-bins")
     unknown = {"noise_multiplier": 1, "expected_batch_size": 1, "records": 2, "mechanism": "laplace"}
     with pytest.raises(PrivacyError, match="readable"):
-        Ledger().load_state_dict(sealed({"releases": [unknown], "steps": 1, "passes": [], "parts": []}))
+        Ledger().load_state_dict(add_checksum({"releases": [unknown], "steps": 1, "passes": [], "parts": []}))

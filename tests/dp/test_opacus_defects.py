@@ -325,7 +325,7 @@ def test_a_loader_with_a_poisson_batch_sampler_is_made_private(blobs, rate: floa
         optimizer.step()
         optimizer.zero_grad()
     (release,) = engine.ledger.releases
-    assert (release.steps, release.expected_batch_size, release.records, release.sampling) == (6, round(40 * rate), 40, "poisson")
+    assert (release.steps, release.expected_batch_size, release.num_units, release.sampling) == (6, round(40 * rate), 40, "poisson")
     optimizer.capture.remove()
     with pytest.raises(SettingError, match="of 30 rows for 40 records"):
         private(UniformWithReplacementSampler(num_samples=30, sample_rate=rate))

@@ -39,7 +39,7 @@ def test_a_state_that_was_edited_is_refused(private) -> None:
         state = copy.deepcopy(optimizer.state_dict())
         change(state["privacy"])
         _, fresh, _, engine = private(noise_multiplier=2.0)
-        with refused("its hash is another|without its seal"):
+        with refused("its hash is another|without its checksum"):
             fresh.load_state_dict(state)
         assert (engine.ledger.steps, fresh.steps, fresh.noise_multiplier) == (0, 0, 2.0), name
 

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import SettingError
 from quintain.dp import DPDataLoader, Ledger, PrivacyEngine, Release
-from quintain.dp.accounting.budget import Budget
+from quintain.dp.accounting.budget import PrivacyBudget
 
 pytestmark = pytest.mark.filterwarnings("ignore:batches of shuffled data", "ignore:accountant .gdp", "ignore:delta = ")
 
@@ -90,7 +90,7 @@ def test_what_is_left_of_a_budget_is_found_in_few_trials(kind: str, monkeypatch:
     release, spent = KINDS[kind]
     ledger, costs, asked = Ledger(spent), Ledger.epsilon, []
     monkeypatch.setattr(Ledger, "epsilon", lambda self, delta: asked.append(self.steps) or costs(self, delta))
-    budget = Budget(6.0, 1e-3)
+    budget = PrivacyBudget(6.0, 1e-3)
     assert budget.affords(ledger, release)
     assert len(asked) <= 25
     assert max(asked, default=0) <= 1 << 12
@@ -107,9 +107,9 @@ def test_what_is_left_of_a_budget_is_found_in_few_trials(kind: str, monkeypatch:
 @pytest.mark.parametrize("epsilon", [0.0, -1.0, float("inf"), float("nan")])
 def test_a_budget_is_a_number(epsilon: float) -> None:
     with pytest.raises(SettingError, match="positive finite"):
-        Budget(epsilon, 1e-5)
+        PrivacyBudget(epsilon, 1e-5)
 
 
 def test_a_budget_has_a_probability_for_its_delta() -> None:
     with pytest.raises(SettingError, match="got delta = 0"):
-        Budget(1.0, 0)
+        PrivacyBudget(1.0, 0)

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 from quintain.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from quintain.dp.accounting import calibrate_noise_multiplier as calibrate_noise_multiplier
     from quintain.dp.accounting import delta_curve as delta_curve
     from quintain.dp.accounting import epsilon as epsilon
-    from quintain.dp.accounting import noise_for as noise_for
     from quintain.dp.accounting.guarantee import Guarantee as Guarantee
     from quintain.dp.accounting.ledger import Ledger as Ledger
-    from quintain.dp.accounting.ledger import Release as Release
+    from quintain.dp.accounting.release import Release as Release
     from quintain.dp.draws.distributed import DifferentiallyPrivateDistributedDataParallel as DifferentiallyPrivateDistributedDataParallel
     from quintain.dp.draws.loaders import DistributedUniformWithReplacementSampler as DistributedUniformWithReplacementSampler
     from quintain.dp.draws.loaders import DPDataLoader as DPDataLoader
@@ -63,7 +63,7 @@ __getattr__, __dir__ = lazy_exports(
         "PrivateFit": "quintain.dp.training.fitting",
         "PrivateOptimizer": "quintain.dp.step.optimizer",
         "PrivatePlan": "quintain.dp.training.plan",
-        "Release": "quintain.dp.accounting.ledger",
+        "Release": "quintain.dp.accounting.release",
         "Scattering": "quintain.dp.training.scattering",
         "ShuffledLoader": "quintain.dp.draws.shuffling",
         "UniformWithReplacementSampler": "quintain.dp.draws.loaders",
@@ -75,7 +75,7 @@ __getattr__, __dir__ = lazy_exports(
         "frozen_features": "quintain.dp.training.features",
         "halving": "quintain.dp.draws.memory",
         "measure": "quintain.dp.specification",
-        "noise_for": "quintain.dp.accounting",
+        "calibrate_noise_multiplier": "quintain.dp.accounting",
         "register_rule": "quintain.dp.rules",
     },
 )

@@ -12,8 +12,8 @@ from torch import nn
 
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.core.store import read_bytes, write_atomically
+from quintain.dp.accounting.checksum import CHECKSUM_KEY, add_checksum, verified_content
 from quintain.dp.accounting.ledger import Ledger
-from quintain.dp.accounting.sealed import SEAL, opened, sealed
 from quintain.dp.step.weights import digest
 
 if TYPE_CHECKING:
@@ -67,7 +67,9 @@ def load(path: str | os.PathLike[str], *, has_optimizer: bool, map_location: Any
         )
     if not isinstance(content.get(WEIGHTS), dict):
         raise PrivacyError(f"{path} holds no weights; expected a file that save_checkpoint wrote")
-    if BOUND not in content or opened(content[BOUND], "a checkpoint") != opened(_bound(content, content[SPENT]), "a checkpoint"):
+    if BOUND not in content or verified_content(content[BOUND], "a checkpoint") != verified_content(
+        _bound(content, content[SPENT]), "a checkpoint"
+    ):
         raise PrivacyError(
             f"{path} holds weights and a ledger that were not saved together: weights of later steps cost more than an earlier ledger "
             "counts; expected the file as save_checkpoint wrote it"
@@ -93,7 +95,9 @@ def restore(content: dict[str, Any], ledger: Ledger, *parts: Part | None) -> dic
 
 def _bound(content: Mapping[str, Any], spent: object) -> dict[str, Any]:
     """Which weights a ledger was saved with, sealed."""
-    return sealed({"weights": digest(content[WEIGHTS].values()), "ledger": spent.get(SEAL) if isinstance(spent, Mapping) else None})
+    return add_checksum(
+        {"weights": digest(content[WEIGHTS].values()), "ledger": spent.get(CHECKSUM_KEY) if isinstance(spent, Mapping) else None}
+    )
 
 
 class Checkpoints:

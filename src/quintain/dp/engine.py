@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader
 
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.core.limits import at_least
-from quintain.dp.accounting.budget import Budget
-from quintain.dp.accounting.chosen import fixed_beforehand
+from quintain.dp.accounting.budget import PrivacyBudget
+from quintain.dp.accounting.fully_adaptive import all_fixed_beforehand
 from quintain.dp.accounting.ledger import Ledger
-from quintain.dp.accounting.spent import Spent, noise_for_epochs
+from quintain.dp.accounting.ledger_accountant import LedgerAccountant, calibrate_for_epochs
 from quintain.dp.checkpoint import Checkpoints
 from quintain.dp.criterion import PrivateCriterion
 from quintain.dp.draws.alike import agree_on_data
@@ -102,7 +102,7 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
         if secure_mode and seed is not None:
             raise SettingError("got a seed in secure mode; expected none: who knows it can subtract the noise")
         self.ledger = Ledger()
-        self.accountant = Spent(accountant, self.ledger)
+        self.accountant = LedgerAccountant(accountant, self.ledger)
         self.secure_mode = secure_mode
         self._seed, self._rules, self._kept_key = seed, rules, key is not None
         self._root = Stream((key or os.urandom(KEY)) if seed is None else seeded_key(seed))
@@ -223,7 +223,7 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
             SettingError: If something was already spent, or a number is out of its range; ``epochs`` is a whole one.
         """
         at_least(1, epochs=epochs)
-        Budget.of((target_epsilon, target_delta), "(target_epsilon, target_delta)")
+        PrivacyBudget.of((target_epsilon, target_delta), "(target_epsilon, target_delta)")
         if self.ledger.steps:
             raise SettingError(f"{self.ledger.steps} steps are already spent; expected a fresh engine to plan a whole budget")
         for tolerance in ("eps_error", "epsilon_tolerance", "alphas"):
@@ -236,7 +236,7 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
             module=module,
             optimizer=optimizer,
             data_loader=data_loader,
-            noise_multiplier=noise_for_epochs(
+            noise_multiplier=calibrate_for_epochs(
                 target_epsilon,
                 target_delta,
                 plan,
@@ -300,7 +300,7 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
             stream, noise = guards.noise_stream(noise_generator, secure=self.secure_mode), "a torch.Generator"
         self._check_own(loader.stream, loader, "batches")
         self._check_own(stream, stream, "noise")
-        budget = None if stop_at_epsilon is None else Budget.of(stop_at_epsilon)
+        budget = None if stop_at_epsilon is None else PrivacyBudget.of(stop_at_epsilon)
         capture = capturing(module, grad_sample_mode, mean=mean, rules=self._rules, batch_first=batch_first)
         loader.reproducible = loader.reproducible or self._seed is not None or noise_generator is not None
         try:
@@ -318,7 +318,7 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
                 budget=budget,
             )
             if budget is not None and not self.ledger.steps:
-                budget.require_one(private.release)
+                budget.check_affords_one(private.release)
             loader.ranks.agree(at_the_start(private))
             loader.compared = agree_on_data(loader)
         except BaseException:
@@ -340,7 +340,7 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
             PrivacyError: If a state was loaded and the module's weights are not those that it was saved with: load both first.
         """
         self.check_loaded()
-        fewest = min((release.records for release in self.ledger.releases), default=0)
+        fewest = min((release.num_units for release in self.ledger.releases), default=0)
         if fewest and delta >= 1 / fewest:
             warnings.warn(
                 f"delta = {delta:g} is not below 1/{fewest}: publishing one random record in full would pass; choose a smaller one",
@@ -355,7 +355,7 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
             "batch, or a module in evaluation mode while batches are only looked at: what is left out can tell of a record",
             stacklevel=2,
         )
-        return Spent(self.accountant.mechanism(), ledger).get_epsilon(delta)
+        return LedgerAccountant(self.accountant.mechanism(), ledger).get_epsilon(delta)
 
     def check_loaded(self) -> None:
         """Raise if a state was loaded and the module's weights are not those that it was saved with, or not loaded yet."""
@@ -370,14 +370,14 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
             reproducible=self.reproducible,
             secure_mode=self.secure_mode and all(release.mechanism != "gaussian" for release in self.ledger.releases),
             steps=self.ledger.steps,
-            fixed_beforehand=fixed_beforehand(self.ledger.releases),
+            fixed_beforehand=all_fixed_beforehand(self.ledger.releases),
             runs=tuple(RunRecord.of(optimizer, noise) for optimizer, noise in self._made),
         )
 
     def _warn_of_earlier_training(self, module: nn.Module) -> None:
         """Warn if another engine has trained the module for steps that this one's ledger does not hold."""
         before = _TRAINED.get(module)
-        missing = 0 if before is None else self.ledger.lacks(before)
+        missing = 0 if before is None else self.ledger.count_missing(before)
         if missing:
             warnings.warn(
                 f"another engine has trained this module for {missing} steps, which this one does not count; expected make_private of that "

@@ -190,7 +190,7 @@ def _accounting(plan: PrivatePlan, claimed: float, spent: PrivateFit, releases: 
 
 def _other_accountant(plan: PrivatePlan, rate: float, claimed: float) -> Measurement:
     """Whether an accountant of another kind, which shares no code with the one that claims, proves that the plan costs more."""
-    least = prv.bracket([(plan.noise_multiplier, rate, plan.steps)], plan.delta).lower
+    least = prv.prv_bounds([(plan.noise_multiplier, rate, plan.steps)], plan.delta).lower
     return Measurement("accountant", claimed, least, float(least <= claimed), "least true epsilon of the plan by our PRV, under the claim")
 
 

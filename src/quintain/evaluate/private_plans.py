@@ -12,8 +12,8 @@ import numpy as np
 from quintain.core.errors import SettingError
 from quintain.data.dataset import Dataset
 from quintain.dp import PrivatePlan, accounting
-from quintain.dp.accounting.calibration import MOST
-from quintain.dp.accounting.planning import grid, steps_left
+from quintain.dp.accounting.calibration import MAX_EPSILON
+from quintain.dp.accounting.planning import plan_grid, steps_left
 from quintain.evaluate.outcome import Outcome
 from quintain.results.bounds import Bound
 from quintain.results.privacy_records import PlanResult, PrivacyPlan
@@ -56,7 +56,10 @@ class Budget:
 
     def __post_init__(self) -> None:
         ranges = {
-            "epsilon": (0 < self.epsilon <= MOST, f"a positive finite number up to {MOST:g}, above which nothing is promised, such as 3"),
+            "epsilon": (
+                0 < self.epsilon <= MAX_EPSILON,
+                f"a positive finite number up to {MAX_EPSILON:g}, above which nothing is promised, such as 3",
+            ),
             "delta": (0 < self.delta < 1, "a number strictly between 0 and 1, well below one over the records, such as 1e-5"),
             "batch": (self.batch >= 1, "at least 1, such as 512"),
             "steps": (self.steps >= 1, "at least 1, such as 276"),
@@ -77,7 +80,7 @@ class Budget:
         if self.batch > records:
             raise SettingError(f"got batch {self.batch} out of {records} records; expected 1 to {records}")
         if noise is None:
-            noise = accounting.noise_for(self.epsilon, self.delta, self.batch / records, self.steps)
+            noise = accounting.calibrate_noise_multiplier(self.epsilon, self.delta, self.batch / records, self.steps)
         return PrivatePlan(noise, self.clip, self.batch, self.steps, self.rate, self.momentum, self.delta, self.ema)
 
 
@@ -174,7 +177,7 @@ def planned_outcome(budget: Budget, records: int, *, noise: float | None = None,
     sigma, rate = plan.noise_multiplier, plan.sample_rate(records)
     rows = tuple(sorted({*batches, budget.batch} if batches else {max(1, min(records, round(budget.batch * by))) for by in BATCHES}))
     columns = tuple(sorted({max(1, round(budget.steps * by)) for by in STEPS}))
-    axes = partial(grid, records=records, batches=rows, steps=columns, delta=budget.delta)
+    axes = partial(plan_grid, num_records=records, batch_sizes=rows, steps=columns, delta=budget.delta)
     body = PlanResult(
         describe(plan, records),
         budget.epsilon,

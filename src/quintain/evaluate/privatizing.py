@@ -143,7 +143,7 @@ def assurance(releases: Sequence[Release], plan: PrivatePlan, records: int, sour
     found = Ledger(releases).guarantee(plan.delta)
     telling = accounting.delta_curve(plan.noise_multiplier, plan.sample_rate(records), plan.steps)(0.0)
     return PrivacyStatement(
-        found.lower,
+        found.epsilon_lower,
         (1 + telling) / 2,
         found.adjacency,
         found.unit,

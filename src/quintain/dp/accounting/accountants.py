@@ -1,4 +1,4 @@
-"""Accountants by the names that people know, each counting steps and answering with an epsilon that is never too small."""
+"""Accountants by their usual names; each counts steps and gives an epsilon that is never too small."""
 
 import math
 import warnings
@@ -9,23 +9,23 @@ from typing import Any
 
 from quintain.core.errors import PrivacyError, SettingError, UnknownName
 from quintain.dp.accounting import prv
-from quintain.dp.accounting.calibration import noise_for
-from quintain.dp.accounting.pld import check_delta, checked, composed_epsilon
+from quintain.dp.accounting.calibration import calibrate_noise_multiplier
+from quintain.dp.accounting.pld import check_delta, composed_epsilon, validated_history
 from quintain.dp.accounting.rdp import rdp_epsilon
 
-MOST_NOISE = 1e6
+MAX_NOISE_MULTIPLIER = 1e6
 """The largest noise multiplier that a search tries."""
-RESOLUTION = 1e-4
-"""How closely a search finds the noise multiplier, relatively."""
-ROUNDING = 1e-6
-"""Taken off 1 / rate before it is rounded up, so that a rate of 1 / n gives n steps an epoch, not n + 1."""
+NOISE_RELATIVE_TOLERANCE = 1e-4
+"""Relative tolerance of the search for a noise multiplier."""
+RATE_ROUNDING = 1e-6
+"""Taken off 1 / sample_rate before it is rounded up, so that 1 / n gives n steps an epoch, not n + 1."""
 
 
 class IAccountant(ABC):
     """Counts steps of the Poisson-sampled Gaussian mechanism.
 
     Attributes:
-        history: Runs (noise multiplier, sample rate, steps), equal neighbours merged.
+        history: Entries (noise multiplier, sample rate, steps), equal neighbors merged.
     """
 
     def __init__(self) -> None:
@@ -37,12 +37,12 @@ class IAccountant(ABC):
         """The accountant's name."""
 
     @abstractmethod
-    def _bound(self, delta: float, **kwargs: Any) -> float:
-        """Epsilon of a history that has steps, all of them with noise."""
+    def _epsilon_of_history(self, delta: float, **kwargs: Any) -> float:
+        """Epsilon of the history, which has steps, all of them with noise."""
 
     def step(self, *, noise_multiplier: float, sample_rate: float) -> None:
         """Count one step."""
-        checked([(noise_multiplier, sample_rate, 1)])
+        validated_history([(noise_multiplier, sample_rate, 1)])
         if self.history and self.history[-1][:2] == (noise_multiplier, sample_rate):
             self.history[-1] = (noise_multiplier, sample_rate, self.history[-1][2] + 1)
         else:
@@ -56,13 +56,13 @@ class IAccountant(ABC):
                 range.
         """
         check_delta(delta)
-        spent = checked(self.history)
-        if not spent:
+        merged = validated_history(self.history)
+        if not merged:
             return 0.0
-        return math.inf if any(sigma == 0 for sigma, _, _ in spent) else self._bound(delta, **kwargs)
+        return math.inf if any(sigma == 0 for sigma, _, _ in merged) else self._epsilon_of_history(delta, **kwargs)
 
     def get_optimizer_hook_fn(self, sample_rate: float) -> Callable[[Any], None]:
-        """A function that counts one step of an optimiser with a ``noise_multiplier``."""
+        """A function that counts one step of an optimizer with a ``noise_multiplier``."""
 
         def count(optimizer: Any) -> None:
             self.step(noise_multiplier=optimizer.noise_multiplier, sample_rate=sample_rate)
@@ -80,7 +80,7 @@ class IAccountant(ABC):
         return state
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over a history.
+        """Continue from a saved history.
 
         Raises:
             PrivacyError: If ``state_dict`` is not what ``state_dict()`` of this kind of accountant gave.
@@ -88,7 +88,7 @@ class IAccountant(ABC):
         try:
             mechanism = state_dict["mechanism"]
             history = [(float(sigma), float(rate), int(steps)) for sigma, rate, steps in state_dict["history"]]
-            checked(history)
+            validated_history(history)
         except (KeyError, TypeError, ValueError, SettingError) as error:
             raise PrivacyError(f"got an accountant's state that cannot be read ({error}); expected what state_dict() gave") from error
         if mechanism != self.mechanism():
@@ -105,23 +105,23 @@ class PLDAccountant(IAccountant):
     def mechanism(cls) -> str:
         return "pld"
 
-    def _bound(self, delta: float, **kwargs: Any) -> float:  # noqa: ARG002
+    def _epsilon_of_history(self, delta: float, **kwargs: Any) -> float:  # noqa: ARG002
         return composed_epsilon(self.history, delta)
 
 
 class RDPAccountant(IAccountant):
-    """Accounting by Renyi divergences: some ten percent looser, more at low rates and with little noise."""
+    """Accounting by RDP: some ten percent looser than PLD, more at low rates and with little noise."""
 
     @classmethod
     def mechanism(cls) -> str:
         return "rdp"
 
-    def _bound(self, delta: float, alphas: Sequence[float] | None = None, **kwargs: Any) -> float:  # noqa: ARG002
+    def _epsilon_of_history(self, delta: float, alphas: Sequence[float] | None = None, **kwargs: Any) -> float:  # noqa: ARG002
         return rdp_epsilon(self.history, delta, alphas)
 
 
 class PRVAccountant(IAccountant):
-    """Accounting by privacy random variables: the upper side of ``prv.bracket``.
+    """Accounting by privacy random variables: the upper side of ``prv.prv_bounds``.
 
     Where the grid of ``prv`` is too coarse for a finite bound, privacy loss distributions answer.
     """
@@ -130,8 +130,8 @@ class PRVAccountant(IAccountant):
     def mechanism(cls) -> str:
         return "prv"
 
-    def _bound(self, delta: float, **kwargs: Any) -> float:  # noqa: ARG002
-        upper = prv.bracket(self.history, delta).upper
+    def _epsilon_of_history(self, delta: float, **kwargs: Any) -> float:  # noqa: ARG002
+        upper = prv.prv_bounds(self.history, delta).upper
         return upper if upper < math.inf else composed_epsilon(self.history, delta)
 
 
@@ -160,7 +160,7 @@ _ACCOUNTANTS: dict[str, type[IAccountant]] = {
 
 
 def register_accountant(mechanism: str, accountant: type[IAccountant], force: bool = False) -> None:
-    """Let ``create_accountant`` know another one.
+    """Add an accountant that ``create_accountant`` can make.
 
     Raises:
         SettingError: If the name is taken and ``force`` is not set.
@@ -192,7 +192,7 @@ def get_noise_multiplier(
     epsilon_tolerance: float = 0.01,
     **kwargs: Any,
 ) -> float:
-    """A noise multiplier whose steps cost at most ``target_epsilon`` by an accountant, and no less than that minus a tolerance.
+    """The noise multiplier whose steps cost at most ``target_epsilon``, up to a tolerance, by an accountant.
 
     Args:
         target_epsilon, target_delta: The budget, never exceeded.
@@ -210,27 +210,30 @@ def get_noise_multiplier(
         raise SettingError(f"got epochs = {epochs} and steps = {steps}; expected exactly one of the two")
     if not epsilon_tolerance > 0:
         raise SettingError(f"got epsilon_tolerance = {epsilon_tolerance}; expected a positive number, such as 0.01")
-    checked([(1.0, sample_rate, 0)])
-    count = (epochs or 0) * math.ceil(1 / sample_rate - ROUNDING) if steps is None else steps
-    least = noise_for(target_epsilon, target_delta, sample_rate, count)
-    counter = create_accountant(accountant)
+    validated_history([(1.0, sample_rate, 0)])
+    count = (epochs or 0) * math.ceil(1 / sample_rate - RATE_ROUNDING) if steps is None else steps
+    least = calibrate_noise_multiplier(target_epsilon, target_delta, sample_rate, count)
+    counting = create_accountant(accountant)
 
-    def cost(sigma: float) -> float:
-        counter.history = [(sigma, sample_rate, count)]
-        return counter.get_epsilon(target_delta, **kwargs)
+    def epsilon_at(sigma: float) -> float:
+        counting.history = [(sigma, sample_rate, count)]
+        return counting.get_epsilon(target_delta, **kwargs)
 
-    short, enough = 0.9 * least, least
-    spent = cost(enough)
-    while spent > target_epsilon:
-        short, enough = enough, 1.25 * enough
-        if enough > MOST_NOISE:
-            raise SettingError(f"no noise multiplier up to {MOST_NOISE:g} reaches epsilon = {target_epsilon}; expected a larger epsilon")
-        spent = cost(enough)
-    while spent < target_epsilon - epsilon_tolerance and enough - short > RESOLUTION * enough:
-        middle = (short + enough) / 2
-        found = cost(middle)
-        if found > target_epsilon:
-            short = middle
+    # the least noise by PLD is a start, since no accountant here is tighter; grow until enough, then bisect
+    low, high = 0.9 * least, least
+    epsilon_high = epsilon_at(high)
+    while epsilon_high > target_epsilon:
+        low, high = high, 1.25 * high
+        if high > MAX_NOISE_MULTIPLIER:
+            raise SettingError(
+                f"no noise multiplier up to {MAX_NOISE_MULTIPLIER:g} reaches epsilon = {target_epsilon}; expected a larger epsilon"
+            )
+        epsilon_high = epsilon_at(high)
+    while epsilon_high < target_epsilon - epsilon_tolerance and high - low > NOISE_RELATIVE_TOLERANCE * high:
+        middle = (low + high) / 2
+        epsilon_middle = epsilon_at(middle)
+        if epsilon_middle > target_epsilon:
+            low = middle
         else:
-            enough, spent = middle, found
-    return enough
+            high, epsilon_high = middle, epsilon_middle
+    return high

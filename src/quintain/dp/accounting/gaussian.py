@@ -5,14 +5,16 @@ import math
 from scipy.optimize import brentq
 from scipy.special import log_ndtr
 
-from quintain.dp.accounting.losses import History
+from quintain.dp.accounting.privacy_loss import History
 
-ABOVE = 1e-9
-"""By how much epsilon is raised, relatively, to cover rounding."""
+EPSILON_MARGIN = 1e-9
+"""How much epsilon is raised, relatively, to cover rounding."""
 
 
-def one_step(history: History) -> list[tuple[float, float, int]]:
-    r"""The history with all steps at sample rate 1 merged into one, which stands last.
+def merge_full_batch_steps(history: History) -> list[tuple[float, float, int]]:
+    r"""The history with all full-batch steps (sample rate 1) merged into one, which stands last.
+
+    Gaussian mechanisms compose exactly:
 
     .. math:: \sigma^{-2} = \sum_t \sigma_t^{-2}
     """
@@ -41,5 +43,5 @@ def gaussian_epsilon(sigma: float, delta: float) -> float:
     # by concentration of the loss, N(1 / 2 sigma^2, 1 / sigma^2): delta at this epsilon is below the target
     high = 0.5 / sigma**2 + math.sqrt(2 * math.log(1 / delta)) / sigma
     # log_delta is -inf where delta is 0: the search needs finite values
-    found = float(brentq(lambda at: max(log_delta(at, sigma), -1e9) - target, 0.0, high, xtol=1e-300, rtol=1e-12, maxiter=500))
-    return found * (1 + ABOVE)
+    root = float(brentq(lambda at: max(log_delta(at, sigma), -1e9) - target, 0.0, high, xtol=1e-300, rtol=1e-12, maxiter=500))
+    return root * (1 + EPSILON_MARGIN)

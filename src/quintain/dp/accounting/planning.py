@@ -1,59 +1,59 @@
-"""Plans for a budget: noise for an epsilon, steps that are left, and which batch, steps and noise promise the best model."""
+"""Plans for a privacy budget: noise for an epsilon, steps left, and the most promising batch size."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quintain.core.errors import SettingError
-from quintain.dp.accounting import composed_epsilon, noise_for
-from quintain.dp.accounting.losses import History
-from quintain.dp.accounting.prv import estimate
+from quintain.dp.accounting import calibrate_noise_multiplier, composed_epsilon
+from quintain.dp.accounting.privacy_loss import History
+from quintain.dp.accounting.prv import estimate_epsilon
 
-MOST_STEPS = 1 << 24
-NEAR = 2e-3
+MAX_STEPS = 1 << 24
+LOG2_STEPS_TOLERANCE = 2e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """A batch, a number of steps, and the least noise that they may have.
+class PlanCandidate:
+    """A batch size and a number of steps, with the least noise that the budget allows them.
 
     Args:
         expected_batch_size, steps: The setting.
         noise_multiplier: sigma, the least for the budget.
-        signal: What ``best`` compares: higher promises a better model; a heuristic.
+        signal_to_noise: What ``best_candidate`` compares: higher promises a better model; a heuristic.
     """
 
     expected_batch_size: int
     steps: int
     noise_multiplier: float
-    signal: float
+    signal_to_noise: float
 
 
 @dataclass(frozen=True, slots=True)
 class PlanGrid:
-    """What each batch and number of steps costs, or the noise it needs.
+    """Epsilon and noise for each batch size and number of steps.
 
     Args:
-        batches, steps: The axes.
+        batch_sizes, steps: The axes.
         epsilon: Rows by batch, columns by steps.
         noise_multiplier: The same; equal everywhere where noise was given.
         delta: At which epsilon is stated.
-        records: n.
+        num_records: Of the data.
     """
 
-    batches: tuple[int, ...]
+    batch_sizes: tuple[int, ...]
     steps: tuple[int, ...]
     epsilon: tuple[tuple[float, ...], ...]
     noise_multiplier: tuple[tuple[float, ...], ...]
     delta: float
-    records: int
+    num_records: int
 
 
 def steps_left(history: History, *, epsilon: float, delta: float, noise_multiplier: float, sample_rate: float) -> int:
-    """The most further steps whose cost, with that of ``history``, is at most ``epsilon``; at most 2^24.
+    """How many further steps fit into a budget of epsilon after ``history``; at most 2^24.
 
     Args:
-        history: Runs (noise multiplier, sample rate, steps) already taken.
+        history: Entries (noise multiplier, sample rate, steps) of steps already taken.
         epsilon, delta: The budget.
         noise_multiplier, sample_rate: Of the steps to come.
 
@@ -72,30 +72,34 @@ def steps_left(history: History, *, epsilon: float, delta: float, noise_multipli
 
     if not fits(1):
         return 0
-    if estimate(with_further(MOST_STEPS), delta) <= epsilon and fits(MOST_STEPS):
-        return MOST_STEPS
-    short, long = 0.0, math.log2(MOST_STEPS)
-    while long - short > NEAR:
-        middle = (short + long) / 2
-        short, long = (middle, long) if estimate(with_further(round(2**middle)), delta) <= epsilon else (short, middle)
-    enough, over = 1, MOST_STEPS
-    guess, stride = round(2**short), max(1, round(2**short * NEAR / 2))
-    while over - enough > 1:
-        guess = min(max(guess, enough + 1), over - 1)
+    if estimate_epsilon(with_further(MAX_STEPS), delta) <= epsilon and fits(MAX_STEPS):
+        return MAX_STEPS
+    # 1. bisect log2 of the number by the quick estimate
+    log2_low, log2_high = 0.0, math.log2(MAX_STEPS)
+    while log2_high - log2_low > LOG2_STEPS_TOLERANCE:
+        middle = (log2_low + log2_high) / 2
+        log2_low, log2_high = (
+            (middle, log2_high) if estimate_epsilon(with_further(round(2**middle)), delta) <= epsilon else (log2_low, middle)
+        )
+    # 2. from there gallop by the proved epsilon until both ends are known; 3. bisect between them
+    low, high = 1, MAX_STEPS
+    guess, stride = round(2**log2_low), max(1, round(2**log2_low * LOG2_STEPS_TOLERANCE / 2))
+    while high - low > 1:
+        guess = min(max(guess, low + 1), high - 1)
         if fits(guess):
-            enough = guess
+            low = guess
         else:
-            over = guess
-        near = enough > 1 and over < MOST_STEPS
-        guess = (enough + over) // 2 if near else enough + stride if enough > 1 else over - stride
-        stride = stride if near else 2 * stride
-    return enough
+            high = guess
+        bracketed = low > 1 and high < MAX_STEPS
+        guess = (low + high) // 2 if bracketed else low + stride if low > 1 else high - stride
+        stride = stride if bracketed else 2 * stride
+    return low
 
 
-def grid(
+def plan_grid(
     *,
-    records: int,
-    batches: Sequence[int],
+    num_records: int,
+    batch_sizes: Sequence[int],
     steps: Sequence[int],
     delta: float,
     noise_multiplier: float | None = None,
@@ -104,8 +108,8 @@ def grid(
     """Epsilon for a noise multiplier, or the noise multiplier for an epsilon, over batches and steps.
 
     Args:
-        records: n.
-        batches: Expected batch sizes, each at most ``records``.
+        num_records: Of the data.
+        batch_sizes: Expected batch sizes, each at most ``num_records``.
         steps: Numbers of steps.
         delta: In (0, 1).
         noise_multiplier, epsilon: One of them.
@@ -115,54 +119,59 @@ def grid(
     """
     if (noise_multiplier is None) == (epsilon is None):
         raise SettingError("got both or neither of noise_multiplier and epsilon; expected exactly one")
-    _check_batches(batches, records)
+    _check_batches(batch_sizes, num_records)
 
     def sigma(batch: int, count: int) -> float:
-        return noise_for(epsilon, delta, batch / records, count) if epsilon is not None else float(noise_multiplier or 0)
+        return (
+            calibrate_noise_multiplier(epsilon, delta, batch / num_records, count) if epsilon is not None else float(noise_multiplier or 0)
+        )
 
-    noise = tuple(tuple(sigma(batch, count) for count in steps) for batch in batches)
+    noise = tuple(tuple(sigma(batch, count) for count in steps) for batch in batch_sizes)
     costs = tuple(
-        tuple(composed_epsilon([(one, batch / records, count)], delta) for one, count in zip(row, steps, strict=True))
-        for batch, row in zip(batches, noise, strict=True)
+        tuple(composed_epsilon([(one, batch / num_records, count)], delta) for one, count in zip(row, steps, strict=True))
+        for batch, row in zip(batch_sizes, noise, strict=True)
     )
-    return PlanGrid(tuple(batches), tuple(steps), costs, noise, delta, records)
+    return PlanGrid(tuple(batch_sizes), tuple(steps), costs, noise, delta, num_records)
 
 
-def best(
-    *, epsilon: float, delta: float, records: int, batches: Sequence[int], steps: Sequence[int], most_examples: float = math.inf
-) -> Choice:
-    r"""The setting of those offered that promises the best model for a budget: a heuristic, to be checked by training.
+def best_candidate(
+    *, epsilon: float, delta: float, num_records: int, batch_sizes: Sequence[int], steps: Sequence[int], max_examples: float = math.inf
+) -> PlanCandidate:
+    r"""The most promising batch size and number of steps for a budget: a heuristic, to be checked by training.
 
     .. math:: \mathrm{signal} = \frac{b \sqrt{T}}{\sigma(b, T)}
 
-    the length of T aligned clipped gradients of one direction over the length of their noise in it. At a fixed epsilon, that grows with
-    the batch as long as noise, not the number of steps, is what holds training back; larger batches cost more work.
+    the length of T aligned clipped gradients over that of their noise in the same direction. At a fixed
+    epsilon it grows with the batch as long as noise, not the number of steps, limits training; larger batches
+    cost more work.
 
     Args:
         epsilon, delta: The budget.
-        records: n.
-        batches, steps: What to choose from.
-        most_examples: Examples that training may process, batch times steps.
+        num_records: Of the data.
+        batch_sizes, steps: The candidates.
+        max_examples: Examples that training may process, batch times steps.
 
     Raises:
-        SettingError: If nothing is offered that keeps within ``most_examples``, or a number is out of its range.
+        SettingError: If nothing is offered that keeps within ``max_examples``, or a number is out of its
+            range.
 
-    Source: Ponomareva et al., 2023, arXiv:2303.00654, section 5; De et al., 2022, arXiv:2204.13650 (noise per batch, large batches).
+    Source: Ponomareva et al., 2023, arXiv:2303.00654, section 5; De et al., 2022, arXiv:2204.13650 (noise per
+    batch, large batches).
     """
-    _check_batches(batches, records)
-    offered = [(batch, count) for batch in batches for count in steps if batch * count <= most_examples]
+    _check_batches(batch_sizes, num_records)
+    offered = [(batch, count) for batch in batch_sizes for count in steps if batch * count <= max_examples]
     if not offered:
         raise SettingError(
-            f"got no batch and steps of at most {most_examples:g} examples; expected smaller ones, or a larger budget of work"
+            f"got no batch and steps of at most {max_examples:g} examples; expected smaller ones, or a larger budget of work"
         )
-    choices = []
+    candidates = []
     for batch, count in offered:
-        sigma = noise_for(epsilon, delta, batch / records, count)
-        choices.append(Choice(batch, count, sigma, batch * math.sqrt(count) / sigma))
-    return max(choices, key=lambda choice: choice.signal)
+        sigma = calibrate_noise_multiplier(epsilon, delta, batch / num_records, count)
+        candidates.append(PlanCandidate(batch, count, sigma, batch * math.sqrt(count) / sigma))
+    return max(candidates, key=lambda candidate: candidate.signal_to_noise)
 
 
-def _check_batches(batches: Sequence[int], records: int) -> None:
-    for batch in batches:
-        if not 1 <= batch <= records:
-            raise SettingError(f"got an expected batch of {batch} out of {records} records; expected 1 to {records}")
+def _check_batches(batch_sizes: Sequence[int], num_records: int) -> None:
+    for batch in batch_sizes:
+        if not 1 <= batch <= num_records:
+            raise SettingError(f"got an expected batch of {batch} out of {num_records} records; expected 1 to {num_records}")

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, Ra
 
 from quintain.core.errors import DataError, PrivacyError, SettingError
 from quintain.dp.accounting.guarantee import Sampling
-from quintain.dp.accounting.ledger import Place
+from quintain.dp.accounting.release import EpochPosition
 from quintain.dp.draws.batches import Fetched, Source, of_loader
 from quintain.dp.draws.distributed import ALONE, Ranks
 from quintain.dp.draws.handed import Handed
@@ -168,7 +168,7 @@ class SamplingLoader(Fixed):
         """Unit of each row in the user's hands (see ``Piece``)."""
         return self.piece.owners
 
-    def place(self, batch: int) -> Place | None:  # noqa: ARG002
+    def place(self, batch: int) -> EpochPosition | None:  # noqa: ARG002
         """Where a batch is in passes that hold each unit once; None if batches are drawn independently."""
         return None
 

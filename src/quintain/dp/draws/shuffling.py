@@ -9,7 +9,7 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from quintain.core.errors import SettingError
-from quintain.dp.accounting.ledger import Place
+from quintain.dp.accounting.release import EpochPosition
 from quintain.dp.draws.distributed import Ranks
 from quintain.dp.draws.pieces import Indices
 from quintain.dp.draws.sampling import PoissonLoader, SamplingLoader
@@ -29,8 +29,8 @@ class _Passes(SamplingLoader):
         self._pass: tuple[int, Indices] | None = None
         self._order = self.stream.child("order", self.sampling, self.records, self.steps_per_epoch).words(2).tobytes().hex()
 
-    def place(self, batch: int) -> Place:
-        return Place(self._order, (batch - 1) // self.steps_per_epoch, batch)
+    def place(self, batch: int) -> EpochPosition:
+        return EpochPosition(self._order, (batch - 1) // self.steps_per_epoch, batch)
 
     def _chosen(self, turn: int) -> Indices:
         number, step = divmod(turn, self.steps_per_epoch)

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from quintain.core.errors import DataError, SettingError
-from quintain.dp.accounting.guarantee import Unit
+from quintain.dp.accounting.guarantee import PrivacyUnit
 from quintain.dp.draws.distributed import Ranks
 from quintain.dp.draws.pieces import Indices, Shares
 from quintain.dp.step.noise import Stream
@@ -43,12 +43,14 @@ class Units:
         DataError: If a record has no key, or one that is equal to itself alone (it holds NaN, say), which would make a unit of each record.
     """
 
-    def __init__(self, keys: Iterable[Hashable], *, name: Unit = "patient", at_most: int | None = None, average: bool = False) -> None:
+    def __init__(
+        self, keys: Iterable[Hashable], *, name: PrivacyUnit = "patient", at_most: int | None = None, average: bool = False
+    ) -> None:
         if at_most is not None and at_most < 1:
             raise SettingError(f"got at most {at_most} records a unit; expected at least 1")
-        if name not in get_args(Unit):
+        if name not in get_args(PrivacyUnit):
             raise SettingError(
-                f"got units called {name!r}; expected one of {', '.join(get_args(Unit))}: the ledger and reports speak of these"
+                f"got units called {name!r}; expected one of {', '.join(get_args(PrivacyUnit))}: the ledger and reports speak of these"
             )
         listed = [_key(key, at) for at, key in enumerate(_listed(keys))]
         number: dict[Hashable, int] = {}

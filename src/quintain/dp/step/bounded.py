@@ -71,13 +71,13 @@ class Bounded:
     @property
     def choice(self) -> int:
         """The number of the choice that the noise is of; a new one if the ledger came to hold another run's releases meanwhile."""
-        if self._choice[1] != self.ledger.origin:
+        if self._choice[1] != self.ledger.run_id:
             self._choose()
         return self._choice[0]
 
     def _choose(self) -> None:
         """The noise is set by the user, now."""
-        self._choice = self.ledger.choose(), self.ledger.origin
+        self._choice = self.ledger.next_choice(), self.ledger.run_id
 
     def _check_asked(self, noise_multiplier: float, max_grad_norm: float) -> None:
         """Raise if a state is of a run that other numbers were asked for: neither those nor these are overridden in silence."""

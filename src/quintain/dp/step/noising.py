@@ -6,7 +6,8 @@ from fractions import Fraction
 
 from torch import nn
 
-from quintain.dp.accounting.ledger import Ledger, Release
+from quintain.dp.accounting.ledger import Ledger
+from quintain.dp.accounting.release import Release
 from quintain.dp.draws.sampling import SamplingLoader
 from quintain.dp.step.adaptive import Adaptive
 from quintain.dp.step.clipping import Clip
@@ -48,7 +49,7 @@ def release_of(loader: SamplingLoader | Unsampled, ledger: Ledger, noise_multipl
         sampling=loader.sampling,
         mechanism="discrete gaussian" if secure else "gaussian",
         unit="record" if loader.units is None else loader.units.name,
-        epoch=ledger.pass_at(place),
+        epoch=ledger.epoch_at(place),
         steps_per_epoch=loader.steps_per_epoch if place else 0,
         reproducible=loader.reproducible,
         choice=choice,

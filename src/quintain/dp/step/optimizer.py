@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from quintain.core.errors import BudgetSpent, PrivacyError
-from quintain.dp.accounting.budget import Budget
-from quintain.dp.accounting.ledger import Ledger, Release
+from quintain.dp.accounting.budget import PrivacyBudget
+from quintain.dp.accounting.ledger import Ledger
+from quintain.dp.accounting.release import Release
 from quintain.dp.draws.pieces import NOTHING, Piece
 from quintain.dp.draws.sampling import SamplingLoader
 from quintain.dp.gradients.capture import Capture
@@ -87,7 +88,7 @@ class DPOptimizer(Fixed, Saved, Standing):
         ledger: Ledger | None = None,
         stream: Stream | None = None,
         kept_key: bool = False,
-        budget: Budget | None = None,
+        budget: PrivacyBudget | None = None,
     ) -> None:
         guards.check_inner(optimizer)
         self.inner = optimizer
@@ -253,7 +254,7 @@ class DPOptimizer(Fixed, Saved, Standing):
         passed = range(self.loader.spent + 1, self.loader.passed + 1)
         for batch in passed:
             place = self.loader.place(batch)
-            ledger.step(replace(self.release, epoch=ledger.pass_at(place)), place)
+            ledger.step(replace(self.release, epoch=ledger.epoch_at(place)), place)
         return len(passed)
 
     @property
@@ -263,7 +264,7 @@ class DPOptimizer(Fixed, Saved, Standing):
         return limit is not None and not limit.affords(self.ledger, self.release)
 
     @property
-    def limit(self) -> Budget | None:
+    def limit(self) -> PrivacyBudget | None:
         """The budget that its steps keep to: its own, else the latest of its engine."""
         return self.budget or self.ledger.budget
 

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from quintain.core.errors import PrivacyError
-from quintain.dp.accounting.ledger import Release
-from quintain.dp.accounting.sealed import opened, sealed
+from quintain.dp.accounting.checksum import add_checksum, verified_content
+from quintain.dp.accounting.release import Release
 from quintain.dp.draws.sampling import SamplingLoader
 from quintain.dp.gradients.capture import Capture
 from quintain.dp.step import generators
@@ -39,7 +39,7 @@ class Saved(Bounded):
     def _drawn_as(self) -> list[Any]:
         """How batches are drawn, and what kind of noise they get."""
         it = self.release
-        return [it.sampling, it.expected_batch_size, it.records, it.steps_per_epoch, it.mechanism]
+        return [it.sampling, it.expected_batch_size, it.num_units, it.steps_per_epoch, it.mechanism]
 
     def state_dict(self) -> dict[str, Any]:
         """The inner optimiser's state, and under ``"privacy"`` the ledger, the places in the random streams (never their keys), and the
@@ -59,7 +59,7 @@ class Saved(Bounded):
             "gathered": digest_of_state(inner.get("state")),
         }
         states = generators.states({parameter.device for parameter in self.params})
-        return {**inner, "privacy": {**sealed(privacy), "generators": states}}
+        return {**inner, "privacy": {**add_checksum(privacy), "generators": states}}
 
     def check_loaded(self) -> None:
         """Raise if a state was loaded after the latest step, and the module's weights are not those that it was saved with."""
@@ -82,7 +82,7 @@ class Saved(Bounded):
         states = told.get("generators", {}) if isinstance(told, Mapping) else {}
         if not (isinstance(told, Mapping) and isinstance(states, Mapping) and {"state", "param_groups"} <= inner.keys()):
             raise PrivacyError(f"got a state of {', '.join(map(repr, state_dict))} that is damaged; expected all of what state_dict() gave")
-        privacy = opened({key: value for key, value in told.items() if key != "generators"}, "a private optimiser")
+        privacy = verified_content({key: value for key, value in told.items() if key != "generators"}, "a private optimiser")
         if privacy.get("gathered") != digest_of_state(inner["state"]):
             raise PrivacyError(
                 f"got what {type(self.inner).__name__} has gathered (momentum, moments) at another moment than the ledger beside it was "
@@ -101,7 +101,7 @@ class Saved(Bounded):
             raise PrivacyError(
                 f"got a state of {privacy['steps']} steps with a ledger of {self.ledger.steps}; expected a ledger that holds them all"
             )
-        self._choice = privacy["choice"], self.ledger.origin
+        self._choice = privacy["choice"], self.ledger.run_id
         self._steps = privacy["steps"]
         self.loader.use_up(privacy["draws"])
         self._weights.expect(privacy.get("weights", []))

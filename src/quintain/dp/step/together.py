@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from quintain.dp.accounting.ledger import Release
+from quintain.dp.accounting.release import Release
 from quintain.dp.draws.sampling import SamplingLoader
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError
 from quintain.core.progress import Progress, silent
-from quintain.dp.accounting.ledger import Release
+from quintain.dp.accounting.release import Release
 from quintain.dp.draws.memory import halving
 from quintain.dp.draws.sampling import SamplingLoader
 from quintain.dp.draws.units import augmented

@@ -74,7 +74,7 @@ class PrivatePlan:
     ) -> "PrivatePlan":
         """The plan with the least noise that costs at most ``epsilon`` at ``delta`` on ``n`` records."""
         batch = min(expected_batch_size, n)
-        sigma = accounting.noise_for(epsilon, delta, batch / n, steps)
+        sigma = accounting.calibrate_noise_multiplier(epsilon, delta, batch / n, steps)
         return cls(sigma, max_grad_norm, batch, steps, rate, momentum, delta)
 
     def sample_rate(self, n: int) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 from quintain.core.errors import PrivacyError, SettingError
-from quintain.dp.accounting.sealed import opened, sealed
+from quintain.dp.accounting.checksum import add_checksum, verified_content
 from quintain.dp.step.optimizer import DPOptimizer
 
 AHEAD = 10_000
@@ -78,7 +78,7 @@ class Scheduler:
     def state_dict(self) -> dict[str, Any]:
         """Epoch, first value, its place among private steps, whether it was made before the first of them, and a hash of its plan; numbers
         and texts with a checksum."""
-        return sealed(
+        return add_checksum(
             {
                 "last_epoch": self._epoch,
                 "base": self._base,
@@ -96,7 +96,7 @@ class Scheduler:
         Raises:
             PrivacyError: If it is not what ``state_dict`` gave.
         """
-        state = opened(state_dict, f"a {type(self).__name__}")
+        state = verified_content(state_dict, f"a {type(self).__name__}")
         self._epoch, self._base, self._first, self._at, self._pace = (state[name] for name in ("last_epoch", "base", "first", "at", "pace"))
         self._plan = [self._asked(epoch) for epoch in range(self._first, self._epoch + 1 + AHEAD)]
         value = self._base * self.factor(self._epoch)

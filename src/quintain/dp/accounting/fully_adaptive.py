@@ -1,4 +1,4 @@
-"""Epsilon where settings were chosen after seeing releases, by a bound that holds for such choices too."""
+"""Epsilon where settings were chosen after seeing releases (fully adaptive composition)."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -8,19 +8,19 @@ import numpy as np
 from quintain.dp.accounting import rdp
 
 if TYPE_CHECKING:
-    from quintain.dp.accounting.ledger import Release
+    from quintain.dp.accounting.release import Release
 
 ORDERS = (2, 3, 4, 6, 8, 12, 16, 24, 48, 128)
 """Orders of the divergences, fixed before any release; delta is divided in proportion to 1 / order."""
 
 
-def fixed_beforehand(releases: "Sequence[Release]") -> bool:
+def all_fixed_beforehand(releases: "Sequence[Release]") -> bool:
     """Whether all settings, schedules among them, were fixed before the first release."""
     return all(release.choice == 0 for release in releases)
 
 
-def to_epsilon(divergences: rdp.Floats, delta: float) -> float:
-    r"""Epsilon from divergences at ``rdp.ORDERS``, summed over releases that may depend on earlier ones.
+def adaptive_epsilon_from_rdp(divergences: rdp.Floats, delta: float) -> float:
+    r"""Epsilon from Renyi divergences at ``rdp.ORDERS``, summed over releases whose settings were adaptive.
 
     .. math:: \varepsilon_T = \min_{\alpha} \sum_{t \le T} R_t(\alpha) + \log(1 - 1/\alpha)
         - \frac{\log(w_\alpha \delta\, \alpha)}{\alpha - 1}, \qquad \sum_\alpha w_\alpha = 1
@@ -47,5 +47,5 @@ def to_epsilon(divergences: rdp.Floats, delta: float) -> float:
     """
     orders = np.array(ORDERS)
     weights = (1 / orders) / (1 / orders).sum()
-    at = divergences[np.searchsorted(rdp.ORDERS, orders)]
-    return max(0.0, float((at + np.log1p(-1 / orders) - np.log(weights * delta * orders) / (orders - 1)).min()))
+    rdp_at_orders = divergences[np.searchsorted(rdp.ORDERS, orders)]
+    return max(0.0, float((rdp_at_orders + np.log1p(-1 / orders) - np.log(weights * delta * orders) / (orders - 1)).min()))
