@@ -113,7 +113,7 @@ def test_a_state_survives_json() -> None:
 
 def test_a_state_of_plain_numbers_is_read_as_poisson() -> None:
     ledger = Ledger()
-    plain = {"noise_multiplier": 2.0, "expected_batch_size": 10, "records": 100, "steps": 3}
+    plain = {"noise_multiplier": 2.0, "expected_batch_size": 10, "num_units": 100, "steps": 3}
     ledger.load_state_dict(add_checksum({"releases": [plain], "steps": 3, "passes": [], "parts": []}))
     assert ledger.releases == (Release(2.0, 10, 100, 3),)
     assert all(type(value) in (int, float, str, bool) for value in ledger.state_dict()["releases"][0].values())
@@ -216,6 +216,6 @@ def test_unknown_names_and_passes_without_bins_are_refused() -> None:
         Release(1.0, 1, 10, sampling="shuffled")  # type: ignore[arg-type]
     with pytest.raises(SettingError, match="bins"):
         Release(1.0, 1, 10, sampling="balls-in-bins")
-    unknown = {"noise_multiplier": 1, "expected_batch_size": 1, "records": 2, "mechanism": "laplace"}
+    unknown = {"noise_multiplier": 1, "expected_batch_size": 1, "num_units": 2, "mechanism": "laplace"}
     with pytest.raises(PrivacyError, match="readable"):
         Ledger().load_state_dict(add_checksum({"releases": [unknown], "steps": 1, "passes": [], "parts": []}))
