@@ -165,10 +165,10 @@ def test_passes_over_shuffled_data_do_not_get_longer(private) -> None:
     assert optimizer.release.steps_per_epoch == 5
 
 
-@pytest.mark.parametrize("change", [{"steps": -3}, {"noise_multiplier": -1.0}, {"records": 0}, {"expected_batch_size": 41}])
+@pytest.mark.parametrize("change", [{"steps": -3}, {"noise_multiplier": -1.0}, {"num_units": 0}, {"expected_batch_size": 41}])
 def test_a_release_that_cannot_be_is_not_recorded(change: dict[str, float]) -> None:
     with pytest.raises(QuintainError, match="got"):
-        Release(**{"noise_multiplier": 1.0, "expected_batch_size": 8, "records": 40, **change})
+        Release(**{"noise_multiplier": 1.0, "expected_batch_size": 8, "num_units": 40, **change})
 
 
 def test_an_error_within_a_step_leaves_it_counted_and_the_batch_used(private, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,7 +84,7 @@ def test_a_ledger_that_parted_from_this_one_does_not_come_back_to_it() -> None:
     assert ledger.steps == 13
 
 
-@pytest.mark.parametrize("change", ["steps", "noise_multiplier", "records", "cut", "epoch", "seal"])
+@pytest.mark.parametrize("change", ["steps", "noise_multiplier", "num_units", "cut", "epoch", "seal"])
 def test_a_ledger_that_was_edited_is_refused(change: str) -> None:
     state = Ledger([Release(2.0, 10, 100, 4), shuffled(0)]).state_dict()
     if change == "cut":
