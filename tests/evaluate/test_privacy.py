@@ -362,8 +362,8 @@ def test_mutant_of_an_accountant_that_takes_the_noise_for_larger_is_told_by_anot
     from quintain.dp.accounting import pld
 
     real = pld._single_step_pld
-    monkeypatch.setattr(pld, "_composed", lru_cache(pld._composed_pld.__wrapped__))
-    monkeypatch.setattr(pld, "_step", lambda sigma, rate, interval: real(1.5 * sigma, rate, interval))
+    monkeypatch.setattr(pld, "_composed_pld", lru_cache(pld._composed_pld.__wrapped__))
+    monkeypatch.setattr(pld, "_single_step_pld", lambda sigma, rate, interval: real(1.5 * sigma, rate, interval))
     outcome = audit(replace(BUDGET, epsilon=2.5))
     assert failed(outcome) == {"accountant"}
 
