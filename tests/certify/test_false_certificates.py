@@ -26,7 +26,7 @@ from quintain.certify.interval import certifier, graph
 from quintain.certify.interval.domain import Interval
 from quintain.certify.interval.layers import bound_layer
 from quintain.certify.rounding import rounding_model
-from quintain.core.errors import Contradiction, DataError, ModelError, SettingError
+from quintain.core.errors import ContradictionError, DataError, ModelError, SettingError
 from quintain.models import Classifier, Normalise
 from quintain.threats import L2, Linf
 from tests.certify.random_nets import dense
@@ -747,7 +747,7 @@ def test_a_layer_whose_class_was_given_another_forward_sounds_the_alarm(monkeypa
     """Class 0 leads by more than its bound at each input, so that the wrong values are seen between the layers alone."""
     net = nn.Sequential(nn.ReLU(), dense([[1.0, 0.0], [0.0, 0.0]], [2.0, 0.0]))
     monkeypatch.setattr(nn.ReLU, "forward", lambda self, x: x * 2.0)
-    with pytest.raises(Contradiction, match="operation '0' returns 1"):
+    with pytest.raises(ContradictionError, match="operation '0' returns 1"):
         certify(net, 1, 2)
 
 
@@ -762,7 +762,7 @@ def test_a_linear_layer_whose_class_was_given_another_forward_sounds_the_alarm_w
     net = nn.Sequential(nn.Flatten(), dense([[-0.1] * 16, [0.1] * 16], [2.0, 0.0]), *behind)
     assert certify(net, 2, 1, 4, 4, eps=0.15).margin.isfinite().all()
     monkeypatch.setattr(nn.Linear, "forward", rising)
-    with pytest.raises(Contradiction, match="operation '1' returns"):
+    with pytest.raises(ContradictionError, match="operation '1' returns"):
         certify(net, 2, 1, 4, 4, eps=0.15)
 
 
@@ -770,7 +770,7 @@ def test_a_head_of_one_logit_whose_class_was_given_another_forward_sounds_the_al
     net = nn.Sequential(nn.Flatten(), dense([[0.1] * 16], [-2.0]))
     assert certify(net, 2, 1, 4, 4, eps=0.15).certified.all()
     monkeypatch.setattr(nn.Linear, "forward", lambda self, x: F.linear(x + 10 * F.relu(x - 0.6), self.weight, self.bias))
-    with pytest.raises(Contradiction, match="operation '1' returns"):
+    with pytest.raises(ContradictionError, match="operation '1' returns"):
         certify(net, 2, 1, 4, 4, eps=0.15)
 
 
@@ -783,7 +783,7 @@ def test_margins_that_forget_the_radius_sound_the_alarm(monkeypatch, logits):
     monkeypatch.setattr(
         graph, "_margins_through_head", lambda head, span, *rest: merged(head, Interval(span.center, span.radius * 0), *rest)
     )
-    with pytest.raises(Contradiction, match="prove a margin of at least"):
+    with pytest.raises(ContradictionError, match="prove a margin of at least"):
         certify(net, 2, 1, 4, 4, eps=0.2)
 
 
@@ -794,7 +794,7 @@ def test_margins_without_a_merged_head_are_held_against_the_answers_too(monkeypa
         "margin_bounds",
         lambda self, *args, of=graph.TracedNetwork.margin_bounds, **named: of(self, *args, **named) + 0.05,
     )
-    with pytest.raises(Contradiction, match="prove a margin of at least"):
+    with pytest.raises(ContradictionError, match="prove a margin of at least"):
         certify(net, 1, 1)
 
 
@@ -802,7 +802,7 @@ def test_margins_without_a_merged_head_are_held_against_the_answers_too(monkeypa
 def test_a_layer_that_returns_no_number_inside_the_ball_sounds_the_alarm(monkeypatch, behind):
     net = nn.Sequential(dense([[1.0], [0.0]], [1.0, 0.0]), *behind)
     monkeypatch.setattr(nn.Linear, "forward", lambda self, x: F.linear(x, self.weight, self.bias) / (x < 0.55) * (x < 0.55))
-    with pytest.raises(Contradiction, match="operation '0' returns nan"):
+    with pytest.raises(ContradictionError, match="operation '0' returns nan"):
         certify(net, 1, 1)
 
 

@@ -13,7 +13,7 @@ from quintain.certify import IntervalBounds, SmoothedClassifier, TracedNetwork, 
 from quintain.certify.interval.domain import Interval, input_interval
 from quintain.certify.interval.layers import bound_layer
 from quintain.certify.rounding import NO_ROUNDING, rounding_model
-from quintain.core.errors import Contradiction, DataError, ModelError, SettingError
+from quintain.core.errors import ContradictionError, DataError, ModelError, SettingError
 from quintain.losses import margin
 from quintain.models import Classifier
 from quintain.threats import L2, Linf
@@ -323,7 +323,7 @@ def test_a_layer_with_another_forward_than_its_type_is_refused(layer):
 def test_bounds_of_another_function_than_the_one_that_runs_are_noticed(monkeypatch):
     net = nn.Sequential(dense([[1.0], [0.0]], [1.0, 0.0])).eval()
     monkeypatch.setattr(nn.Linear, "forward", lambda layer, x: F.linear(x, -layer.weight, -layer.bias))
-    with pytest.raises(Contradiction, match="not of the function that runs"):
+    with pytest.raises(ContradictionError, match="not of the function that runs"):
         IntervalBounds()(Classifier(net), torch.tensor([[0.5]]), torch.tensor([0]), Linf(0.1))
 
 

@@ -337,7 +337,7 @@ def test_what_can_never_be_certified_is_refused():
 
 def test_progress_is_told_of_every_example():
     class Heard:
-        def loop(self, label, total):
+        def bar(self, label, total):
             from contextlib import nullcontext
 
             self.total = total

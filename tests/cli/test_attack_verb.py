@@ -35,20 +35,20 @@ def timeless(record):
 
 def test_without_a_name_the_attacks_are_those_that_suit_the_model(call, words):
     code, out, _ = call(*words, "--limit", 8, "--out", "r")
-    assert code == ExitCode.HOLDS
+    assert code == ExitCode.OK
     assert list(dict.fromkeys(row.attack for row in result().result.models[0].rows)) == list(chosen("gradients", "linf"))
     assert "broken by: " in out
     assert "trust: " in out
 
 
 def test_a_budget_is_kept_example_by_example(call, words):
-    assert call(*words, "--attack", "pgd", "--queries", 4, "--out", "r")[0] == ExitCode.HOLDS
+    assert call(*words, "--attack", "pgd", "--queries", 4, "--out", "r")[0] == ExitCode.OK
     assert max(result().result.models[0].break_log.forwards) <= 4
 
 
 def test_a_class_that_is_aimed_at_is_left_out_and_counted(call, words):
     code, out, _ = call(*words, "--attack", "pgd", "--target", 1, "--out", "r")
-    assert code == ExitCode.HOLDS
+    assert code == ExitCode.OK
     record = result()
     found = record.result.models[0]
     assert found.target_class == 1
@@ -60,9 +60,9 @@ def test_a_class_that_is_aimed_at_is_left_out_and_counted(call, words):
 @pytest.mark.parametrize("token", ["l2:0.5", "spatial:rotate=10,shift=1", "color:brightness=0.1", "negative"])
 def test_any_threat_that_an_attack_serves_is_attacked_and_reported(call, words, token):
     code, _, err = call(*words, "--threat", token, "--limit", 4, "--out", "r")
-    assert code == ExitCode.HOLDS, err
+    assert code == ExitCode.OK, err
     assert [claim.bracket.quantity.threat for claim in result().claims] == ["", token]
-    assert call("report", "r")[0] == ExitCode.HOLDS
+    assert call("report", "r")[0] == ExitCode.OK
 
 
 class Cut(PGD):
@@ -80,7 +80,7 @@ class Cut(PGD):
 
 
 def test_the_same_command_goes_on_after_ctrl_c_and_comes_to_the_same(call, words, monkeypatch):
-    assert call(*words, *SIZES, "--attack", "pgd", "--out", "whole")[0] == ExitCode.HOLDS
+    assert call(*words, *SIZES, "--attack", "pgd", "--out", "whole")[0] == ExitCode.OK
     with monkeypatch.context() as patch:
         patch.setattr("quintain.attacks.gradient.pgd.PGD", Cut)
         code, _, err = call(*words, *SIZES, "--attack", "pgd", "--out", "r")
@@ -90,7 +90,7 @@ def test_the_same_command_goes_on_after_ctrl_c_and_comes_to_the_same(call, words
     code, _, err = call(*words, *SIZES, "--attack", "pgd", "--seed", 1, "--out", "r")
     assert code == ExitCode.USAGE
     assert "seed = 0, now 1" in " ".join(err.split())
-    assert call(*words, *SIZES, "--attack", "pgd", "--out", "r")[0] == ExitCode.HOLDS
+    assert call(*words, *SIZES, "--attack", "pgd", "--out", "r")[0] == ExitCode.OK
     assert timeless(result()) == timeless(result("whole"))
     assert not Path("r/unfinished").exists()
     assert call(*words, *SIZES, "--attack", "pgd", "--out", "r")[0] == ExitCode.USAGE
@@ -117,14 +117,14 @@ def test_a_model_that_dies_half_way_leaves_a_result_and_says_how_to_go_on(call, 
         patch.setenv("DIES", "yes")
         code, out, err = call(*arguments)
     told = " ".join(err.split())
-    assert code == ExitCode.TARGET
+    assert code == ExitCode.EXECUTION
     assert "gone" in told
     assert "this goes on: quintain" in told
     partial = result().result.models[0]
     assert "gone" in partial.stop_reason
     assert "broke off" in out
     assert "broke off" in Path(call("report", "r")[1].strip()).read_text()
-    assert call(*arguments)[0] == ExitCode.HOLDS
+    assert call(*arguments)[0] == ExitCode.OK
     assert result().result.models[0].stop_reason == ""
 
 
@@ -161,7 +161,7 @@ def test_two_processes_come_to_what_one_does(call, words, tmp_path, monkeypatch,
     two = start(2, "program.py", *arguments, "--out", "two", home=tmp_path)
     monkeypatch.setattr(alone, "attack_models", partial(alone.attack_models, size=7))
     code, one, err = call(*words, *SIZES, "--attack", "fgsm", "--attack", "pgd", "--out", "one")
-    assert code == ExitCode.HOLDS, err
+    assert code == ExitCode.OK, err
     assert timeless(result("two")) == timeless(result("one"))
     assert two.count("trust: ") == one.count("trust: ") == 1
     assert not Path("two/unfinished").exists()

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from quintain.cli.progress import Bars
+from quintain.cli.progress import ProgressBars
 from quintain.core.errors import ExitCode
-from quintain.core.store import sha256_file
+from quintain.core.files import sha256_file
 from quintain.data import load_data
 from quintain.dp.accounting import ledger
 from quintain.evaluate import privatizing
@@ -54,7 +54,7 @@ def weights(folder):
 def test_it_states_the_cost_in_accuracy_and_what_epsilon_rests_on(private, monkeypatch):
     monkeypatch.setattr(privatizing, "EPSILONS", (1.0, 3.0))
     code, out, _ = private("--curve", "--batches", "20,50", "--out", "p")
-    assert code == ExitCode.HOLDS
+    assert code == ExitCode.OK
     assert "of accuracy against the plain run of the same net (2 to 10 points are usual)" in out or "costs no accuracy" in out
     body = result("p").result
     assert [round(one.plan.epsilon, 1) for one in body.epsilon_sweep] == [1.0, 3.0]
@@ -92,14 +92,14 @@ def pair(): return Form(lambda z: (z, 0), 2)
 def test_a_net_is_trained_privately_and_audited_whatever_it_returns(call, small, tmp_path, form):
     (tmp_path / "forms.py").write_text(FORMS)
     words = ("--data", small, "--model", f"forms.py:{form}", "--batch", 50, "--steps", 4)
-    assert call("privatize", *words, "--out", "p")[0] == ExitCode.HOLDS
+    assert call("privatize", *words, "--out", "p")[0] == ExitCode.OK
     assert result("p").result.plan.epsilon <= 3
-    assert call("audit", *words, "--canaries", 20, "--out", "a")[0] == ExitCode.HOLDS
+    assert call("audit", *words, "--canaries", 20, "--out", "a")[0] == ExitCode.OK
 
 
 def test_a_delta_of_one_over_the_records_is_warned_of_in_the_result(private):
     code, out, _ = private("--delta", 0.01, "--out", "p")
-    assert code == ExitCode.HOLDS
+    assert code == ExitCode.OK
     assert "delta = 0.01 is not below 1/200" in " ".join(out.split())
     assert result("p").result.statement.warnings
 
@@ -107,7 +107,7 @@ def test_a_delta_of_one_over_the_records_is_warned_of_in_the_result(private):
 def test_a_plan_trains_nothing(private, monkeypatch):
     monkeypatch.setattr(privatizing, "fit", lambda *_args, **_words: pytest.fail("trained"))
     code, out, _ = private("--plan", "--out", "p")
-    assert code == ExitCode.HOLDS
+    assert code == ExitCode.OK
     body = result("p").result
     assert body.steps_within_budget >= 6
     assert body.noise_grid[body.batch_sizes.index(50)][body.step_counts.index(6)] == body.plan.noise_multiplier
@@ -117,7 +117,7 @@ def test_a_plan_trains_nothing(private, monkeypatch):
 
 
 def test_a_plan_asks_about_other_noise_and_batches(private):
-    assert private("--plan", "--noise-multiplier", 2, "--batches", "20,100", "--out", "p")[0] == ExitCode.HOLDS
+    assert private("--plan", "--noise-multiplier", 2, "--batches", "20,100", "--out", "p")[0] == ExitCode.OK
     body = result("p").result
     assert body.batch_sizes == (20, 50, 100)
     assert body.plan.noise_multiplier == 2
@@ -196,7 +196,7 @@ def test_ctrl_c_leaves_a_marked_partial_result_and_the_command_that_goes_on(priv
     assert partial.notes[0] == "PARTIAL: interrupted after 3 of 6 steps"
     assert 0 < partial.result.plan.epsilon < 3
     monkeypatch.setattr(ledger.Ledger, "record", real)
-    assert private("--out", "p")[0] == ExitCode.HOLDS
+    assert private("--out", "p")[0] == ExitCode.OK
     whole = result("p").result
     assert (whole.stop_reason, whole.plan.steps) == ("", 6)
     assert not Path("p/unfinished").exists()
@@ -215,7 +215,7 @@ def test_nothing_in_a_run_folder_can_be_worked_out_of_the_records_by_those_who_h
     assert Path("p/unfinished/salt").stat().st_mode & 0o777 == 0o600
     partly = name_of_records("p")
     monkeypatch.setattr(ledger.Ledger, "record", real)
-    assert private("--out", "p")[0] == private("--out", "q")[0] == ExitCode.HOLDS
+    assert private("--out", "p")[0] == private("--out", "q")[0] == ExitCode.OK
     assert name_of_records("p") == partly != name_of_records("q")
     hashed = load_data(str(small)).split("train").hash[:16].encode()
     kept = [path for path in Path("p").rglob("*") if path.is_file()]
@@ -236,7 +236,7 @@ def test_a_class_that_a_few_records_show_to_exist_is_told_to_their_owner_alone(p
     words = ("--data", "rare.npz", "--model", "wide.py:make", "--batch", 50, "--steps", 2)
     for verb, more in (("privatize", ()), ("audit", ("--canaries", 20))):
         code, out, _ = call(verb, *words, *more, "--out", verb)
-        assert code == ExitCode.HOLDS
+        assert code == ExitCode.OK
         assert ("class 2 has 1 of 200 records" in out) == (rare == 1 and not named)
         assert "class 2 has" not in (Path(verb) / "result.json").read_text()
     assert "the number of classes" in " ".join(result("privatize").result.statement.assumptions)
@@ -284,18 +284,18 @@ def test_a_run_killed_in_the_curve_goes_on_with_the_noise_that_it_would_have_had
 
     killed(3)
     shutil.copytree("p", "q")
-    assert private("--batches", 20, "--out", "q")[0] == ExitCode.HOLDS
+    assert private("--batches", 20, "--out", "q")[0] == ExitCode.OK
     killed(8)
     assert not Path("p/unfinished/main/key").exists()
     assert Path("p/unfinished/batch-20/key").exists()
-    assert private("--batches", 20, "--out", "p")[0] == ExitCode.HOLDS
+    assert private("--batches", 20, "--out", "p")[0] == ExitCode.OK
     assert weights("p") == weights("q")
     assert result("p").result.plan == result("q").result.plan
     assert not Path("p/unfinished").exists()
 
 
 def test_a_finished_folder_is_not_trained_again(private):
-    assert private("--out", "p")[0] == ExitCode.HOLDS
+    assert private("--out", "p")[0] == ExitCode.OK
     code, _, err = private("--out", "p")
     assert code == ExitCode.USAGE
     assert "not an empty folder" in err
@@ -326,8 +326,8 @@ def test_another_verb_does_not_go_on_in_the_folder_of_an_unfinished_run(private,
 @pytest.mark.parametrize("width", [80, 120])
 def test_epsilon_and_accuracy_stand_beside_the_bar(width):
     drawn = StringIO()
-    bars = Bars(Console(file=drawn, force_terminal=True, width=width, color_system=None))
-    with bars.loop("private training", 276) as advance:
+    bars = ProgressBars(Console(file=drawn, force_terminal=True, width=width, color_system=None))
+    with bars.bar("private training", 276) as advance:
         advance(120)
-        bars.tell("epsilon 1.23, accuracy 81.2 %")
+        bars.set_status("epsilon 1.23, accuracy 81.2 %")
     assert "epsilon 1.23, accuracy 81.2 %" in drawn.getvalue()

@@ -10,7 +10,7 @@ import torch
 
 from quintain.core.errors import ExitCode
 
-USAGE, TARGET = ExitCode.USAGE, ExitCode.TARGET
+USAGE, TARGET = ExitCode.USAGE, ExitCode.EXECUTION
 
 
 def npz(path, images, labels):
@@ -169,7 +169,7 @@ def test_batchnorm_under_differential_privacy_is_refused_with_the_cure(call, tmp
 
 def test_a_folder_that_holds_a_result_is_not_overwritten(call, weights, small):
     arguments = ("attack", "--data", small, "--weights", weights, "--attack", "fgsm", "--out", "r")
-    assert call(*arguments)[0] == ExitCode.HOLDS
+    assert call(*arguments)[0] == ExitCode.OK
     code, _, err = call(*arguments)
     assert code == USAGE
     assert "not an empty folder" in err
@@ -326,7 +326,7 @@ def test_a_reader_that_leaves_early_changes_no_exit_code(tmp_path):
     told.stdin.close()
     complaint = told.stderr.read()
     told.stderr.close()
-    assert told.wait() == ExitCode.HOLDS
+    assert told.wait() == ExitCode.OK
     assert complaint == b""
 
 

@@ -11,7 +11,7 @@ import quintain as q
 from quintain.cli.verbs import ALL
 from quintain.core.errors import ExitCode
 from quintain.core.registry import CATALOGUES, Entry, entries
-from quintain.core.tokens import kind_of
+from quintain.core.threat_specs import threat_name
 from quintain.evaluate import probes, trust
 from quintain.models import preprocessing
 from quintain.threats import parse
@@ -45,7 +45,7 @@ def test_every_verb_and_exit_code_is_named():
 
 def test_the_table_names_the_parts_that_have_something_registered():
     table = README.split("## What is inside")[1]
-    parts = {CATALOGUES[kind].split(".")[1] for kind in ("attack", "certifier", "defense", "private", "audit", "aggregation")}
+    parts = {CATALOGUES[kind].split(".")[1] for kind in ("attack", "certifier", "defense", "mechanism", "privacy_attack", "aggregation")}
     assert all(f"`{part}`" in table for part in parts)
     assert all(entries(kind) for kind in CATALOGUES)
 
@@ -80,7 +80,7 @@ def test_the_version_is_one_version():
     assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
 
 
-OWN = [entry for entry in entries("attack").values() if entry.target.startswith("quintain.")]
+OWN = [entry for entry in entries("attack").values() if entry.import_path.startswith("quintain.")]
 
 
 def beginning(entry: Entry) -> str:
@@ -127,7 +127,7 @@ def test_the_cost_is_told_in_settings_with_their_defaults():
 
 def test_the_tokens_are_those_of_the_registered_threats():
     tokens = [token for row in section(ATTACKS, "What may be changed") for token in QUOTED.findall(row[0])]
-    assert {kind_of(token) for token in tokens} == set(entries("threat"))
+    assert {threat_name(token) for token in tokens} == set(entries("threat"))
     assert [token for token in tokens if parse(parse(token).spec) != parse(token)] == []
 
 

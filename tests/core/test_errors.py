@@ -17,7 +17,7 @@ def test_each_error_has_one_of_the_documented_exit_codes():
     assert {kind.exit_code for kind in every(errors.QuintainError)} == {
         errors.ExitCode.USAGE,
         errors.ExitCode.ALARM,
-        errors.ExitCode.TARGET,
+        errors.ExitCode.EXECUTION,
     }
 
 
@@ -31,8 +31,8 @@ def test_the_tree_in_the_docstring_names_every_error():
 
 @pytest.mark.parametrize(("typed", "meant"), [("pdg", "pgd"), ("fgms", "fgsm")])
 def test_an_unknown_name_suggests_the_nearest(typed, meant):
-    assert f"Did you mean {meant}?" in str(errors.UnknownName("attack", typed, ["fgsm", "pgd", "square"]))
+    assert f"Did you mean {meant}?" in str(errors.UnknownNameError("attack", typed, ["fgsm", "pgd", "square"]))
 
 
 def test_an_unknown_name_far_from_all_lists_them():
-    assert "Known: fgsm, pgd." in str(errors.UnknownName("attack", "zzzzzzzz", ["pgd", "fgsm"]))
+    assert "Known: fgsm, pgd." in str(errors.UnknownNameError("attack", "zzzzzzzz", ["pgd", "fgsm"]))

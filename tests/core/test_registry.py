@@ -5,8 +5,8 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from quintain.core import registry
-from quintain.core.errors import TargetError, UnknownName
-from quintain.core.registry import CATALOGUES, Entry, entries, find
+from quintain.core.errors import ExecutionError, UnknownNameError
+from quintain.core.registry import CATALOGUES, Entry, entries, get_entry
 
 EVERYTHING = [entry for kind in CATALOGUES for entry in entries(kind).values()]
 
@@ -19,7 +19,7 @@ def test_everything_registered_imports_and_says_what_it_is(entry):
 
 
 def test_the_exceptions_to_the_laws_are_these():
-    assert [(entry.name, law) for entry in EVERYTHING for law, _ in entry.exceptions] == [
+    assert [(entry.name, law) for entry in EVERYTHING for law, _ in entry.exemptions] == [
         ("pgd", "better than random in spatial"),
         ("pgd", "better than random in color"),
         ("hopskipjump", "the smallest change in a wide ball"),
@@ -29,8 +29,8 @@ def test_the_exceptions_to_the_laws_are_these():
 
 
 def test_an_unknown_name_is_refused_with_the_nearest():
-    with pytest.raises(UnknownName, match="Did you mean pgd"):
-        find("attack", "pgdd")
+    with pytest.raises(UnknownNameError, match="Did you mean pgd"):
+        get_entry("attack", "pgdd")
 
 
 def test_other_packages_add_by_entry_points_but_do_not_replace(monkeypatch):
@@ -41,12 +41,12 @@ def test_other_packages_add_by_entry_points_but_do_not_replace(monkeypatch):
     monkeypatch.setattr(registry, "entry_points", lambda group: points if group == "quintain.attack" else [])
     entries.cache_clear()
     try:
-        assert find("attack", "mine").load().__name__ == "dumps"
-        assert find("attack", "pgd").target.startswith("quintain.")
+        assert get_entry("attack", "mine").load().__name__ == "dumps"
+        assert get_entry("attack", "pgd").import_path.startswith("quintain.")
     finally:
         entries.cache_clear()
 
 
 def test_an_entry_that_does_not_import_is_told_by_name():
-    with pytest.raises(TargetError, match=r"'ghost' is registered as 'no.such:thing'"):
+    with pytest.raises(ExecutionError, match=r"'ghost' is registered as 'no.such:thing'"):
         Entry("attack", "ghost", "no.such:thing", "nothing").load()

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from quintain.core.errors import DataError, TargetError, UnknownName
+from quintain.core.errors import DataError, ExecutionError, UnknownNameError
 from quintain.core.registry import Entry, entries
 from quintain.data import Splits, from_arrays, load_data
 from quintain.data import loading as module
@@ -50,7 +50,7 @@ def test_parts_are_asked_for_by_name():
 
 
 def test_an_unknown_name_suggests_the_nearest():
-    with pytest.raises(UnknownName, match="Did you mean xrays"):
+    with pytest.raises(UnknownNameError, match="Did you mean xrays"):
         load_data("xray")
 
 
@@ -69,5 +69,5 @@ def test_a_file_of_another_kind_says_what_is_accepted(tmp_path):
 def test_a_registered_data_set_that_returns_something_else_is_refused(monkeypatch):
     monkeypatch.setattr(module, "entries", lambda kind: {"odd": None})
     monkeypatch.setattr(module, "find", lambda kind, name: Entry("data", "odd", "builtins:dict", ""))
-    with pytest.raises(TargetError, match="returns dict; expected Splits"):
+    with pytest.raises(ExecutionError, match="returns dict; expected Splits"):
         load_data("odd")

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from torch.utils.data import DataLoader
 
-from quintain.core.errors import PrivacyError, SettingError, UnknownName
+from quintain.core.errors import PrivacyError, SettingError, UnknownNameError
 from quintain.dp.accounting import accountants, epsilon
 from quintain.dp.accounting.accountants import create_accountant, get_noise_multiplier, register_accountant
 
@@ -97,7 +97,7 @@ def test_names_are_registered_once(monkeypatch: pytest.MonkeyPatch) -> None:
         register_accountant("mine", accountants.PRVAccountant)
     register_accountant("mine", accountants.PRVAccountant, force=True)
     assert isinstance(create_accountant("mine"), accountants.PRVAccountant)
-    with pytest.raises(UnknownName, match="rdp"):
+    with pytest.raises(UnknownNameError, match="rdp"):
         create_accountant("rpd")
 
 

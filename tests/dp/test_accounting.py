@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import ndtr
 
-from quintain.core.errors import Contradiction, SettingError
+from quintain.core.errors import ContradictionError, SettingError
 from quintain.dp import Ledger, Release, calibrate_noise_multiplier, delta_curve, epsilon
 from quintain.dp.accounting import composed_epsilon, epsilon_bounds, pld, prv, rdp
 from quintain.dp.accounting.pld import MIN_NOISE_MULTIPLIER
@@ -161,7 +161,7 @@ def test_a_bracket_holds_the_truth() -> None:
 
 def test_a_bracket_that_crosses_is_an_alarm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("quintain.dp.accounting.composition.composed_epsilon", lambda history, delta: 0.5)
-    with pytest.raises(Contradiction, match="above the upper one"):
+    with pytest.raises(ContradictionError, match="above the upper one"):
         epsilon_bounds([(2.0, 0.1, 300)], 1e-5)
 
 

@@ -14,7 +14,7 @@ from scipy.stats import norm
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from quintain.core.errors import BudgetSpent, PrivacyError
+from quintain.core.errors import BudgetExceededError, PrivacyError
 from quintain.dp import Ledger, PrivacyEngine, Release, epsilon
 from quintain.dp.accounting.composition import epsilon_if_adaptive, epsilon_if_fixed_beforehand
 from quintain.dp.training.schedulers import ExponentialGradClip, ExponentialNoise, LambdaNoise
@@ -278,7 +278,7 @@ def test_a_budget_holds_for_runs_that_are_chosen_one_after_another() -> None:
         made = private(engine, sigma, stop_at_epsilon=(1.5, DELTA))
         try:
             train(*made)
-        except BudgetSpent:
+        except BudgetExceededError:
             break
         sigma += 0.5
     found = engine.ledger.guarantee(DELTA)

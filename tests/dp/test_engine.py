@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from quintain.core.errors import BudgetSpent, PrivacyError, SettingError
+from quintain.core.errors import BudgetExceededError, PrivacyError, SettingError
 from quintain.dp import PoissonLoader, PrivacyEngine, epsilon
 from tests.dp.loops import full, refused, step
 
@@ -330,7 +330,7 @@ def test_training_ends_before_the_budget_breaks(private) -> None:
     assert engine.get_epsilon(1e-2) <= budget[0] < epsilon(1.5, 0.2, steps + 1, 1e-2)
     loader.ended = lambda: False
     rows, labels = next(iter(loader))
-    with pytest.raises(BudgetSpent, match=r"would cost more than epsilon = 4\.0"):
+    with pytest.raises(BudgetExceededError, match=r"would cost more than epsilon = 4\.0"):
         step(net, optimizer, rows, labels)
     assert torch.equal(net[0].weight, last)
     assert engine.ledger.steps == steps

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from quintain.core.errors import BudgetSpent
+from quintain.core.errors import BudgetExceededError
 from quintain.dp import BallsInBinsLoader, PrivacyEngine
 from quintain.dp.draws.sampling import SamplingLoader
 from quintain.dp.step.optimizer import DPOptimizer
@@ -95,7 +95,7 @@ def test_a_budget_counts_the_passes_of_all_runs(kind: str) -> None:
     target = gaussian_epsilon(SIGMA / math.sqrt(3.5), DELTA)
     for _ in range(5):
         made = private(engine, kind, stop_at_epsilon=(target, DELTA))
-        with suppress(BudgetSpent):
+        with suppress(BudgetExceededError):
             uses.train(*made)
     assert uses.of.total() > RECORDS
     uses.check(engine)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from quintain.core.errors import BudgetSpent
+from quintain.core.errors import BudgetExceededError
 from quintain.dp import PrivacyEngine
 from quintain.dp.training.schedulers import ExponentialNoise
 from tests.dp.loops import refused, step
@@ -259,7 +259,7 @@ def test_a_target_holds_for_all_runs_and_epochs_of_its_engine(accountant: str) -
     train(*made[1], epochs=2)
     assert 1.9 < engine.get_epsilon(1e-3) <= 2.0
     made[0][2].ended = lambda: False
-    with pytest.raises(BudgetSpent, match="would cost more than epsilon = 2"):
+    with pytest.raises(BudgetExceededError, match="would cost more than epsilon = 2"):
         train(*made[0], epochs=1)
 
 

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from quintain.core.errors import Contradiction, ExitCode, RunFolderError, SettingError, SpecificationFailure
+from quintain.core.errors import ContradictionError, ExitCode, MechanismError, RunFolderError, SettingError
 from quintain.drill import Settings, drill, pipeline
 from quintain.drill.pipeline import STEPS
 from quintain.drill.steps.audit import COMPARISONS
@@ -33,7 +33,7 @@ def copied(finished, tmp_path):
 
 def test_it_ends_with_a_record_a_step_and_a_page(finished):
     folder, code, page = finished
-    assert code in (ExitCode.HOLDS, ExitCode.BROKEN, ExitCode.UNDECIDED)
+    assert code in (ExitCode.OK, ExitCode.FAILED, ExitCode.UNDECIDED)
     names = [path.name for path in sorted(folder.glob("*-*.json"))]
     assert names == [f"{number:02d}-{name}.json" for number, name in enumerate((*STEPS, "drill"), 1)]
     assert page == folder / "report.html"
@@ -112,7 +112,7 @@ def test_requirements_are_judged_anew_on_a_finished_folder(finished, tmp_path):
     body = load(folder / "10-drill.json").result
     assert isinstance(body, DrillResult)
     assert [str(one.verdict.decision) for one in body.requirements] == ["FAIL", "PASS", "UNDECIDED"]
-    assert code == ExitCode.BROKEN
+    assert code == ExitCode.FAILED
 
 
 def test_a_requirement_that_cannot_be_read_stops_before_any_work(tmp_path):
@@ -172,7 +172,7 @@ def test_mutant_a_certifier_that_claims_everything_contradicts_and_is_stored_fir
         return replace(both, certified_radius=tuple(1.0 for _ in both.certified_radius))
 
     monkeypatch.setattr(brackets, "_together", boasting)
-    with pytest.raises(Contradiction, match="both proved and broken"):
+    with pytest.raises(ContradictionError, match="both proved and broken"):
         drill(folder, settings())
     claims = load(folder / "05-certify.json").claims
     assert Consistency.CONTRADICTION in {claim.bracket.consistency for claim in claims}
@@ -187,7 +187,7 @@ def test_mutant_a_failed_specification_is_an_alarm(finished, tmp_path):
     record = load(path)
     failed = replace(record.result.mechanism_tests[0], passed=False)
     save(replace(record, result=replace(record.result, mechanism_tests=(failed,))), path)
-    with pytest.raises(SpecificationFailure, match="void"):
+    with pytest.raises(MechanismError, match="void"):
         drill(folder, settings())
 
 

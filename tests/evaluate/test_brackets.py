@@ -12,7 +12,7 @@ from torch import nn
 from quintain.attacks import FGSM, PGD
 from quintain.certify import IntervalBounds
 from quintain.core.errors import SettingError
-from quintain.core.store import sha256_file
+from quintain.core.files import sha256_file
 from quintain.data.dataset import from_arrays
 from quintain.evaluate.attacked import attack_models
 from quintain.evaluate.brackets import both_sides, bracket_claims, clean_claim, robustness

@@ -14,7 +14,7 @@ import quintain
 from quintain.attacks import FAB, FGSM, PGD
 from quintain.attacks.outcome import AttackOutcome
 from quintain.certify import IntervalBounds
-from quintain.core.errors import DataError, ModelError, RunFolderError, SettingError, StorageError, UnknownName
+from quintain.core.errors import DataError, ModelError, RunFolderError, SettingError, StorageError, UnknownNameError
 from quintain.core.registry import entries
 from quintain.data.dataset import from_arrays
 from quintain.evaluate.alone import UNFINISHED, attacked_outcome
@@ -405,5 +405,5 @@ def test_one_call_attacks_with_the_quick_ensemble(monkeypatch):
     assert asked == [("attack", "quick")]
     assert torch.equal(outcome.adversarial, PGD()(subject().model, x, y, Linf(0.1), seed=2).adversarial)
     assert torch.equal(attack(subject().model, x, y, Linf(0.1), seed=2).success, outcome.success)
-    with pytest.raises(UnknownName):
+    with pytest.raises(UnknownNameError):
         quintain.attack(subject().model, x, y, "lonf:0.1")

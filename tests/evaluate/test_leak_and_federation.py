@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from quintain.core.errors import DataError
-from quintain.core.seeds import derive
+from quintain.core.seeds import derive_seed
 from quintain.data import load_data
 from quintain.data.dataset import from_arrays
 from quintain.evaluate import leak
@@ -43,7 +43,7 @@ def test_the_pictures_are_files_of_the_run_folder(leaked):
     folder, outcome = leaked
     body = outcome.result
     pictures = [body.original, body.mean_image.picture, body.nearest_image.picture, *(one.picture for one in body.reconstructions)]
-    from quintain.core.store import sha256_file
+    from quintain.core.files import sha256_file
 
     assert all(sha256_file(folder / picture.path) == picture.sha256 for picture in pictures)
 
@@ -53,7 +53,7 @@ def rebuilt(train, tmp_path, monkeypatch):
     """The outcome where the attack on the sum finds the pictures given, one for each try, and the others find nothing."""
 
     def run(make, show=False, data=train, net=None):
-        rows = np.random.default_rng(derive(1, "victims")).permutation(len(data))
+        rows = np.random.default_rng(derive_seed(1, "victims")).permutation(len(data))
         originals, public = data.batch(rows[:5])[0], data.batch(np.sort(rows[5:]))
         answers = [torch.rand(data.shape), *make(originals, *public), *torch.rand(3, *data.shape)]
         tries = iter(answers)
@@ -95,7 +95,7 @@ def test_what_is_known_without_the_update_is_no_leak(rebuilt):
 
 
 def test_a_private_update_that_leaks_is_said_to(train, tmp_path, monkeypatch):
-    rows = np.random.default_rng(derive(1, "victims")).permutation(len(train))
+    rows = np.random.default_rng(derive_seed(1, "victims")).permutation(len(train))
     first = train.batch(rows[:1])[0][0]
     monkeypatch.setattr(leak, "invert_gradient", lambda *_given, **_words: InversionResult(noisy(first), 0, 0.0, "gradient"))
     outcome = leaked_outcome(xray_cnn().eval(), train, seed=1, folder=tmp_path, show=False)
@@ -120,7 +120,7 @@ def test_a_picture_of_one_color_is_known_without_an_update_and_few_public_pictur
 
 
 def test_a_private_update_that_is_nearer_than_few_public_pictures_says_little(monkeypatch, tmp_path):
-    rows = np.random.default_rng(derive(1, "victims")).permutation(6)
+    rows = np.random.default_rng(derive_seed(1, "victims")).permutation(6)
     first = few().batch(rows[:1])[0][0]
     monkeypatch.setattr(leak, "invert_gradient", lambda *_given, **_words: InversionResult(first, 0, 0.0, "gradient"))
     notes = leaked_outcome(certain(), few(), seed=1, folder=tmp_path, show=False).notes
@@ -139,7 +139,7 @@ def certain():
 
 @pytest.mark.parametrize("others", [0, 1], ids=["no site", "the other sites"])
 def test_an_update_with_nothing_in_it_is_said_to_be_and_the_others_go_on(others, tmp_path):
-    rows, labels = np.random.default_rng(derive(0, "victims")).permutation(6), [others] * 6
+    rows, labels = np.random.default_rng(derive_seed(0, "victims")).permutation(6), [others] * 6
     labels[rows[0]] = 0
     outcome = leaked_outcome(certain(), few(labels), steps=2, folder=tmp_path, show=True)
     plain, summed, private = outcome.result.reconstructions

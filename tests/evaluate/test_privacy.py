@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from quintain.core.errors import Contradiction, ExitCode, SettingError, SpecificationFailure
+from quintain.core.errors import ContradictionError, ExitCode, MechanismError, SettingError
 from quintain.data.dataset import from_arrays
 from quintain.evaluate.outcome import Outcome, recorded, require_consistent
 from quintain.evaluate.privacy import audited_outcome
@@ -146,7 +146,7 @@ def test_mutant_halved_noise_is_a_specification_failure(monkeypatch, run_alone):
         real(self, *args, noise_multiplier=noise_multiplier / 2, **words)
 
     monkeypatch.setattr(optimizer.PrivateOptimizer, "__init__", halved)
-    with pytest.raises(SpecificationFailure, match="noise"):
+    with pytest.raises(MechanismError, match="noise"):
         alarm(audit(QUICK))
 
 
@@ -161,7 +161,7 @@ def test_mutant_of_a_ledger_that_counts_every_other_step(monkeypatch, run_alone)
             real(self, release)
 
     monkeypatch.setattr(ledger.Ledger, "record", every_other)
-    with pytest.raises(SpecificationFailure, match=r"ledger: 10 steps.*20 released"):
+    with pytest.raises(MechanismError, match=r"ledger: 10 steps.*20 released"):
         alarm(audit(QUICK))
 
 
@@ -213,7 +213,7 @@ def test_crossings_are_repeated_with_fresh_coins_until_they_contradict(monkeypat
     assert run.lower.at_confidence(1 - 1e-6) == min(run.lower.value, *run.repeated_epsilons) > claim.bracket.upper.value
     assert run.lower.at_confidence(0.95) == run.lower.value
     assert any("probability at most 3.1e-07" in note for note in outcome.notes)
-    with pytest.raises(Contradiction, match=r"audited:epsilon: \d\.\d+ > \d.*the audit shows more than the accountant allows"):
+    with pytest.raises(ContradictionError, match=r"audited:epsilon: \d\.\d+ > \d.*the audit shows more than the accountant allows"):
         alarm(outcome)
 
 
@@ -241,7 +241,7 @@ def test_a_crossing_that_does_not_come_back_stays_suspect(monkeypatch):
     assert exit_code((), outcome.claims) == ExitCode.UNDECIDED
     asked = decide(Requirement.parse("epsilon <= 3"), outcome.claims)
     assert asked.verdict.decision is Decision.FAIL
-    assert exit_code((asked,), outcome.claims) == ExitCode.BROKEN
+    assert exit_code((asked,), outcome.claims) == ExitCode.FAILED
     assert decide(Requirement.parse("epsilon <= 30"), outcome.claims).verdict.decision is Decision.UNDECIDED
 
 
@@ -444,7 +444,7 @@ TOO_EXACT = {
 def test_mutant_noise_that_comes_out_too_exactly(fault, monkeypatch, noise_alone):
     change, expected = TOO_EXACT[fault]
     exactly(monkeypatch, change)
-    with pytest.raises(SpecificationFailure):
+    with pytest.raises(MechanismError):
         alarm(outcome := audit(QUICK))
     assert failed(outcome) >= expected
 

@@ -26,10 +26,10 @@ class Watched:
         self.stop = stop
 
     @contextmanager
-    def loop(self, label, total):
+    def bar(self, label, total):
         yield lambda _done: None
 
-    def tell(self, text):
+    def set_status(self, text):
         self.told.append(text)
         if len(self.told) == self.stop:
             raise KeyboardInterrupt

@@ -60,9 +60,9 @@ def test_certified_below_exact_below_attacked_on_a_half_space():
 
 
 def _seed():
-    from quintain.core.seeds import derive
+    from quintain.core.seeds import derive_seed
 
-    return derive(4, "examples")
+    return derive_seed(4, "examples")
 
 
 def test_the_same_seed_gives_the_same_bracket():

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import quintain as q
 from quintain.attacks.outcome import Model
 from quintain.attacks.perturbation import content_hashes
-from quintain.core.progress import Progress, silent
+from quintain.core.progress import Progress, no_progress
 from quintain.data import from_arrays
 from quintain.data.dataset import Dataset
 from quintain.evaluate.stickers import stuck
@@ -45,7 +45,7 @@ class Fit:
     target: int | None = 0
     area: float = 1 / 64
 
-    def fit(self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = silent) -> Corner:
+    def fit(self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = no_progress) -> Corner:
         return Corner(content_hashes(data))
 
 

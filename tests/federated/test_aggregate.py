@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from quintain.core.errors import DataError, ProtocolError, SettingError, UnknownName
-from quintain.core.registry import find
+from quintain.core.errors import DataError, ProtocolError, SettingError, UnknownNameError
+from quintain.core.registry import get_entry
 from quintain.federated import Stage, recover, secure_sum, verify_hidden
 from quintain.federated.secagg.keys import Identity, Roster
 
@@ -74,7 +74,7 @@ def test_abandoned_rounds_say_why():
     ("settings", "error", "match"),
     [
         ({"drop": {"site-9": "masked"}}, SettingError, "site-9 unknown or missing"),
-        ({"drop": {"site-1": "maskd"}}, UnknownName, "Did you mean masked"),
+        ({"drop": {"site-1": "maskd"}}, UnknownNameError, "Did you mean masked"),
         ({"weights": {"site-0": 1}}, SettingError, "weights does not fit"),
         (
             {"weights": {"site-0": 2.5, "site-1": 3, "site-2": 1, "site-3": 1}},
@@ -137,12 +137,12 @@ def test_vectors_of_a_wrong_type_are_refused_by_name():
     for odd in ("abc", [[1.0], [1.0, 2.0]], [None] * 6, np.ones(6) * 1j, {"a": 1}):
         with pytest.raises(DataError, match=r"expected|flatten"):
             secure_sum({**vectors(), "site-1": odd})
-    with pytest.raises(UnknownName, match="no stage is called '3'"):
+    with pytest.raises(UnknownNameError, match="no stage is called '3'"):
         secure_sum(vectors(), drop={"site-1": 3})
 
 
 def test_it_is_registered_and_runs_without_torch():
-    assert find("aggregation", "secagg").load() is secure_sum
+    assert get_entry("aggregation", "secagg").load() is secure_sum
     program = "import sys; from quintain.federated import secure_sum, recover; from quintain.federated.secagg import client, server; "
     program += "assert secure_sum({'a': [0.5], 'b': [0.25], 'c': [0]}).exact; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from quintain.core.errors import ModelError, ProtocolError, SabotageError, SettingError, SpecificationFailure, StorageError
+from quintain.core.errors import MechanismError, ModelError, ProtocolError, SabotageError, SettingError, StorageError
 from quintain.data.dataset import from_arrays
 from quintain.federated import FederatedPlan, RoundAbandonedError, loop, split, train
 from quintain.federated.differencing import cosine
@@ -195,7 +195,7 @@ def test_whatever_ends_the_training_of_one_site_is_its_dropout(error, monkeypatc
     assert result.rounds[0].simulated.left["hospital-3"]
 
 
-@pytest.mark.parametrize("error", [SettingError("no such rate"), SpecificationFailure("noise")])
+@pytest.mark.parametrize("error", [SettingError("no such rate"), MechanismError("noise")])
 def test_an_alarm_or_a_wrong_setting_is_no_dropout(error, monkeypatch):
     def failing(net, data, *args, **kwargs):
         raise error

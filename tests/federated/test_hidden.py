@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from quintain.core.errors import SettingError, SpecificationFailure
+from quintain.core.errors import MechanismError, SettingError
 from quintain.core.statistics import binomial_tail
 from quintain.federated import FederatedPlan, hidden, secure_sum, split, train, verify_hidden
 from quintain.federated.secagg import client, masks
@@ -84,7 +84,7 @@ def test_sound_masks_raise_no_alarm(drop):
 @pytest.mark.parametrize("leak", list(LEAKS))
 def test_each_planted_leak_stops_the_training_that_users_run(leak, drop, monkeypatch):
     plant(monkeypatch, LEAKS[leak])
-    with pytest.raises(SpecificationFailure, match="gives away the vector of 'hospital-"):
+    with pytest.raises(MechanismError, match="gives away the vector of 'hospital-"):
         run(linear(), **drop)
 
 
@@ -102,7 +102,7 @@ def test_a_self_mask_whose_seed_is_the_mask_key_stops_the_training_that_users_ru
     keys.clear()
     masks_of = (bytes(keys[k].peek()) for k in range(1, 10, 2))  # in the order of sites, each of which draws channel, then mask
     monkeypatch.setattr(client, "draw", lambda *_: next(masks_of))
-    with pytest.raises(SpecificationFailure, match="words come out right"):
+    with pytest.raises(MechanismError, match="words come out right"):
         run(linear(), **drop)
 
 
@@ -125,7 +125,7 @@ def test_a_mask_key_that_an_earlier_round_revealed_stops_the_training_that_users
         train(sites, linear(), plan, drop={0: ("hospital-2", "masked")}, on_round=lambda facts, _: rounds.append(facts))
 
     if reused:
-        with pytest.raises(SpecificationFailure, match="gives away the vector of 'hospital-2'"):
+        with pytest.raises(MechanismError, match="gives away the vector of 'hospital-2'"):
             trained()
         assert len(rounds) == 1
     else:
@@ -141,13 +141,13 @@ def test_a_stream_that_starts_again_shows_in_a_vector_that_is_longer(monkeypatch
 
     assert run(wide()) == [True]
     plant(monkeypatch, again)
-    with pytest.raises(SpecificationFailure, match="words of what is left repeat another"):
+    with pytest.raises(MechanismError, match="words of what is left repeat another"):
         run(wide())
 
 
 def test_an_abandoned_round_is_attacked_as_well(monkeypatch):
     plant(monkeypatch, LEAKS["no mask at all"])
-    with pytest.raises(SpecificationFailure, match="come out right"):
+    with pytest.raises(MechanismError, match="come out right"):
         train(
             split(blobs(), 3, least=10, least_per_class=1).sites,
             linear(),

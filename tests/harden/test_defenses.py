@@ -158,7 +158,7 @@ def test_a_run_that_was_cut_off_ends_as_if_it_was_not(plan, tmp_path):
         pass
 
     class Cutting:
-        def loop(self, label, total):
+        def bar(self, label, total):
             from contextlib import nullcontext
 
             done = []

@@ -62,7 +62,7 @@ def gap_of(attack_name: str, ball_name: str) -> float:
 
 def exempt(attack_name: str, law: str) -> bool:
     """Whether the entry gives a reason why a law cannot hold."""
-    return law in dict(entries("attack")[attack_name].exceptions)
+    return law in dict(entries("attack")[attack_name].exemptions)
 
 
 PAIRS = [

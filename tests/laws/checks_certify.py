@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from quintain.certify import largest_certified_radius
-from quintain.core.errors import Contradiction
-from quintain.core.registry import find
+from quintain.core.errors import ContradictionError
+from quintain.core.registry import get_entry
 from quintain.models import Classifier
 from quintain.threats import L2
 
@@ -31,7 +31,7 @@ def halfspace(copies: int = 1) -> tuple[Classifier, Tensor, Tensor, Tensor]:
 
 def radii(name: str, model: Classifier, x: Tensor, y: Tensor, **settings: float) -> Tensor:
     """What a registered certifier proves in L2, through its public entry: of the model, or of the smoothed model that it makes."""
-    entry = find("certifier", name)
+    entry = get_entry("certifier", name)
     if entry.fact("subject") == "smoothed classifier":
         outcome = entry.load()(model, **{"sigma": 0.2, "noise_samples": 2000, **settings}).certify(x, y, seed=3)
     else:
@@ -44,10 +44,10 @@ def require_at_most_exact(prove: Callable[[Classifier, Tensor, Tensor], Tensor],
     """A certified radius lies at or below the exact one: always, or, where it may be false with chance alpha, as rarely as that.
 
     Raises:
-        Contradiction: If it lies above more often than alpha allows (three standard deviations).
+        ContradictionError: If it lies above more often than alpha allows (three standard deviations).
     """
     model, x, y, exact = halfspace(copies)
     false = int((prove(model, x, y) > exact).sum())
     allowed = alpha * len(x) + 3 * math.sqrt(alpha * (1 - alpha) * len(x))
     if false > allowed:
-        raise Contradiction(f"{false} of {len(x)} certified radii lie above the exact distance; at most {allowed:.1f} may")
+        raise ContradictionError(f"{false} of {len(x)} certified radii lie above the exact distance; at most {allowed:.1f} may")

@@ -75,4 +75,4 @@ def test_the_global_generator_is_left_alone(name):
 
 
 def test_the_exemptions_are_these():
-    assert {name: entry.exceptions for name, entry in entries("certifier").items() if entry.exceptions} == {}
+    assert {name: entry.exemptions for name, entry in entries("certifier").items() if entry.exemptions} == {}

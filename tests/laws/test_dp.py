@@ -179,9 +179,9 @@ def test_the_engine_does_what_the_usual_plan_states_from_fresh_entropy() -> None
     assert all(test.p_value >= 1e-6 for test in measured.tests)
 
 
-@pytest.mark.parametrize("name", entries("private"))
+@pytest.mark.parametrize("name", entries("mechanism"))
 def test_everything_registered_trains_in_place_and_says_what_it_spent(name: str) -> None:
-    train = entries("private")[name].load()
+    train = entries("mechanism")[name].load()
     data = from_arrays(np.zeros((60, 4, 4), dtype=np.float32), np.arange(60) % 2, name="zeros")
     net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
     before = net[1].weight.detach().clone()

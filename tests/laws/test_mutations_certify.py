@@ -9,7 +9,7 @@ from quintain.certify import smoothing
 from quintain.certify.interval import certifier, domain, graph
 from quintain.certify.rounding import NO_ROUNDING
 from quintain.core import statistics
-from quintain.core.errors import Contradiction
+from quintain.core.errors import ContradictionError
 from quintain.models import Classifier
 from quintain.threats import Linf
 from tests.laws.checks_certify import radii, require_at_most_exact
@@ -33,7 +33,7 @@ def test_interval_bounds_that_reach_2_percent_too_far_contradict_the_exact_dista
     monkeypatch.setattr(
         certifier, "input_interval", lambda x, threat, eps=None: original(x, threat, (threat.eps if eps is None else eps) / 1.02)
     )
-    with pytest.raises(Contradiction, match="above the exact distance"):
+    with pytest.raises(ContradictionError, match="above the exact distance"):
         require_at_most_exact(by_intervals)
 
 
@@ -45,7 +45,7 @@ def test_an_l2_bound_by_the_wrong_norm_contradicts_the_exact_distance(monkeypatc
         return replace(box, ellipsoid=replace(box.ellipsoid, semi_axes=box.ellipsoid.semi_axes / x[0].numel() ** 0.5))
 
     monkeypatch.setattr(certifier, "input_interval", shrunk)
-    with pytest.raises(Contradiction, match="above the exact distance"):
+    with pytest.raises(ContradictionError, match="above the exact distance"):
         require_at_most_exact(by_intervals)
 
 
@@ -53,7 +53,7 @@ def test_a_smoothed_radius_that_is_2_percent_too_large_contradicts_the_exact_dis
     require_at_most_exact(by_votes, alpha=0.05, copies=20)
     radius = smoothing.SmoothedClassifier._certified_radius
     monkeypatch.setattr(smoothing.SmoothedClassifier, "_certified_radius", lambda self, probability: 1.02 * radius(self, probability))
-    with pytest.raises(Contradiction, match="above the exact distance"):
+    with pytest.raises(ContradictionError, match="above the exact distance"):
         require_at_most_exact(by_votes, alpha=0.05, copies=20)
 
 
@@ -62,20 +62,20 @@ def test_a_limit_at_twice_alpha_contradicts_the_exact_distance(monkeypatch):
     monkeypatch.setattr(
         smoothing, "binomial_lower", lambda hits, trials, confidence: statistics.binomial_lower(hits, trials, 1 - 2 * (1 - confidence))
     )
-    with pytest.raises(Contradiction, match="above the exact distance"):
+    with pytest.raises(ContradictionError, match="above the exact distance"):
         require_at_most_exact(by_few_votes, alpha=0.05, copies=200)
 
 
 def test_the_share_of_votes_without_a_limit_contradicts_the_exact_distance(monkeypatch):
     monkeypatch.setattr(smoothing, "binomial_lower", lambda hits, trials, confidence: hits / trials)
-    with pytest.raises(Contradiction, match="above the exact distance"):
+    with pytest.raises(ContradictionError, match="above the exact distance"):
         require_at_most_exact(by_votes, alpha=0.05, copies=20)
 
 
 def test_noise_of_another_size_than_sigma_contradicts_the_exact_distance(monkeypatch):
     noise = smoothing.SmoothedClassifier._noise_batches
     monkeypatch.setattr(smoothing.SmoothedClassifier, "_noise_batches", staticmethod(lambda *args: (block / 2 for block in noise(*args))))
-    with pytest.raises(Contradiction, match="above the exact distance"):
+    with pytest.raises(ContradictionError, match="above the exact distance"):
         require_at_most_exact(by_votes, alpha=0.05, copies=4)
 
 
@@ -85,7 +85,7 @@ def test_bounds_above_what_the_model_answers_are_noticed_by_the_certifier_itself
     assert certifier.IntervalBounds()(model, x, y, Linf(0.0)).margin.isfinite().all()
     margins = graph.TracedNetwork.margin_bounds
     monkeypatch.setattr(graph.TracedNetwork, "margin_bounds", lambda self, *args, **named: margins(self, *args, **named) + 0.01)
-    with pytest.raises(Contradiction, match="not of the function that runs"):
+    with pytest.raises(ContradictionError, match="not of the function that runs"):
         certifier.IntervalBounds()(model, x, y, Linf(0.0))
 
 
@@ -98,7 +98,7 @@ def test_bounds_without_the_models_own_rounding_cross_it(monkeypatch):
     model, x, y = Classifier(net), torch.tensor([[0.9]]), torch.tensor([1])
     assert not certifier.IntervalBounds()(model, x, y, Linf(0.0)).certified
     monkeypatch.setattr(certifier, "rounding_model", lambda _dtype: NO_ROUNDING)
-    with pytest.raises(Contradiction, match="not of the function that runs"):
+    with pytest.raises(ContradictionError, match="not of the function that runs"):
         certifier.IntervalBounds()(model, x, y, Linf(0.0))
 
 

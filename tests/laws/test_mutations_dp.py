@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from quintain.core.errors import PrivacyError, SpecificationFailure
+from quintain.core.errors import MechanismError, PrivacyError
 from quintain.dp import PoissonLoader, PrivacyEngine, PrivatePlan, measure, specification
 from quintain.dp.gradients import forms
 from quintain.dp.step import clipping, noise
@@ -221,7 +221,7 @@ def test_a_broken_engine_fails_its_specification(name: str, monkeypatch: pytest.
     monkeypatch.setattr(specification, "WAYS", {way: specification.WAYS[way]})
     measured_alone(monkeypatch, next(part for part, words in TOLD.items() if message in words))
     monkeypatch.setattr(target, as_method(mutant))
-    with pytest.raises(SpecificationFailure, match=message):
+    with pytest.raises(MechanismError, match=message):
         measure(PLAN, 400, seed=0).require()
 
 
@@ -231,7 +231,7 @@ def test_empty_batches_drawn_again_fail_the_specification(monkeypatch: pytest.Mo
     measured_alone(monkeypatch, "_inclusion")
     assert measure(plan, 50, seed=0).require().passed
     monkeypatch.setattr("quintain.dp.step.noise.Stream.chosen", never_empty)
-    with pytest.raises(SpecificationFailure, match="mean size"):
+    with pytest.raises(MechanismError, match="mean size"):
         measure(plan, 50, seed=0).require()
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
-from quintain.core.errors import ProtocolError, SettingError, SpecificationFailure
+from quintain.core.errors import MechanismError, ProtocolError, SettingError
 from quintain.federated import InProcess, recover, run_round, secure_sum, verify_hidden
 from quintain.federated.secagg import client, masks, policy, server
 from quintain.federated.secagg.encoding import WORD, Encoding
@@ -47,7 +47,7 @@ def attacked(drop, *, earlier=(), seed=0):
 def test_without_the_self_mask_a_late_vector_is_laid_open(monkeypatch):
     attacked({"site-1": "late"})
     monkeypatch.setattr(masks, "add_self_mask", lambda *args, **kwargs: None)
-    with pytest.raises(SpecificationFailure, match="vector of 'site-1': 40 of 40 words come out right"):
+    with pytest.raises(MechanismError, match="vector of 'site-1': 40 of 40 words come out right"):
         attacked({"site-1": "late"})
     attacked({})  # the sum of those in time is still exact and still hides them: only the attack on the late one tells
 
@@ -59,7 +59,7 @@ def test_mask_keys_that_serve_twice_lay_the_next_round_open(monkeypatch):
     stored = itertools.cycle([random.Random(k).randbytes(32) for k in range(2 * len(NAMES))])
     monkeypatch.setattr(client, "fresh_key", lambda entropy: Secret(next(stored)))
     earlier = attacked({"site-1": "masked"}).seen
-    with pytest.raises(SpecificationFailure, match="vector of 'site-1': 40 of 40 words come out right"):
+    with pytest.raises(MechanismError, match="vector of 'site-1': 40 of 40 words come out right"):
         attacked({}, earlier=[earlier], seed=1)
 
 

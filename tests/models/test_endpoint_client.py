@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from quintain.attacks import PGD, RayS
-from quintain.core.errors import ModelError, SettingError, TargetError
+from quintain.core.errors import ExecutionError, ModelError, SettingError
 from quintain.models import Endpoint, connect, load_model
 from quintain.threats import Linf
 from tests.models.endpoint_server import scores_of, serving
@@ -114,7 +114,7 @@ def test_an_attack_on_an_endpoint_that_dies_half_way_is_resumed_without_asking_t
     server.trouble = [None] * 10 + [(503, {})] * 6
     settings = {"cache": tmp_path / "answers.sqlite"}
     with pytest.raises(
-        TargetError, match=r"gives no answer after 6 tries \(HTTP 503 .*after \d+ answers; all \d+ are kept in .*goes on from there"
+        ExecutionError, match=r"gives no answer after 6 tries \(HTTP 503 .*after \d+ answers; all \d+ are kept in .*goes on from there"
     ):
         RayS(queries=60)(line(server, **settings), x, y, Linf(0.5))
     assert 0 < len(server.seen) < paid
@@ -145,7 +145,7 @@ def test_retry_after_is_respected_in_seconds_and_as_a_date(server):
 def test_a_pause_of_hours_ends_the_run(server):
     clock = Clock()
     server.trouble = [(429, {"Retry-After": "7200"})]
-    with pytest.raises(TargetError, match=r"asks for a pause of 7200 s .*which are lost with this run; give cache=FILE"):
+    with pytest.raises(ExecutionError, match=r"asks for a pause of 7200 s .*which are lost with this run; give cache=FILE"):
         line(server, clock)(images(1))
     assert clock.naps == []
 
@@ -153,7 +153,7 @@ def test_a_pause_of_hours_ends_the_run(server):
 def test_a_connection_that_breaks_is_tried_again_and_then_told(server):
     clock = Clock()
     server.dead = True
-    with pytest.raises(TargetError, match=r"gives no answer after 3 tries \(RemoteProtocolError"):
+    with pytest.raises(ExecutionError, match=r"gives no answer after 3 tries \(RemoteProtocolError"):
         line(server, clock, retries=2)(images(1))
     assert len(server.requests) == 3
     server.dead = False
@@ -164,14 +164,14 @@ def test_nobody_at_the_address():
     clock = Clock()
     with serving() as gone:
         url = gone.url
-    with pytest.raises(TargetError, match=r"after one try \(ConnectError"):
+    with pytest.raises(ExecutionError, match=r"after one try \(ConnectError"):
         connect(Endpoint(url, retries=0), sleep=clock.sleep, clock=clock)(images(1))
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 404, 422])
 def test_a_refusal_is_not_tried_again(server, status):
     server.trouble = [(status, {})]
-    with pytest.raises(TargetError, match=rf"refuses the request: HTTP {status} .*see its url, headers and body"):
+    with pytest.raises(ExecutionError, match=rf"refuses the request: HTTP {status} .*see its url, headers and body"):
         line(server)(images(1))
     assert len(server.requests) == 1
 
@@ -185,7 +185,7 @@ def test_the_rate_is_kept_by_requests_and_retries(server):
 
 def test_the_budget_counts_what_is_asked_and_not_what_is_known(server, tmp_path):
     x, cache = images(8), tmp_path / "answers.sqlite"
-    with pytest.raises(TargetError, match=r"the budget of 5 queries is spent, after 5 answers; all 5 are kept"):
+    with pytest.raises(ExecutionError, match=r"the budget of 5 queries is spent, after 5 answers; all 5 are kept"):
         line(server, query_budget=5, cache=cache)(x)
     assert len(server.seen) == 5
     assert line(server, query_budget=5, cache=cache)(x).shape == (8, 2)

@@ -6,7 +6,7 @@ import textwrap
 import pytest
 import torch
 
-from quintain.core.errors import ModelError, UnknownName
+from quintain.core.errors import ModelError, UnknownNameError
 from quintain.core.registry import Entry
 from quintain.models import load_model, mlp, save_weights
 from quintain.models import loading as module
@@ -144,7 +144,7 @@ def test_a_file_without_a_factory_or_that_is_not_there(file):
 
 
 def test_an_unknown_name_suggests_the_nearest():
-    with pytest.raises(UnknownName, match="Did you mean xray-cnn"):
+    with pytest.raises(UnknownNameError, match="Did you mean xray-cnn"):
         load_model("xray_cnn")
 
 

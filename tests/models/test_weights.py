@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from quintain.core.errors import ModelError, StorageError
-from quintain.core.store import sha256_file
+from quintain.core.files import sha256_file
 from quintain.models import load_weights, mlp, save_weights
 
 

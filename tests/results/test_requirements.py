@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from quintain.core.errors import ExitCode, SettingError, UnknownName
+from quintain.core.errors import ExitCode, SettingError, UnknownNameError
 from quintain.results import Basis, Bound, Bracket, CountEvidence, Quantity, Requirement, Side, decide
 from quintain.results.gate import exit_code, same_threat
 from quintain.results.quantity import Metric
@@ -77,18 +77,18 @@ def test_what_cannot_be_read_is_refused_with_an_example(text, told):
     "text", ["robust_acuracy(linf:4/255) >= 0.7", "epsilon(dleta=1e-5) <= 3", "robust_accuracy(l0:5, modle=plain) >= 0.7"]
 )
 def test_unknown_words_suggest_the_nearest(text):
-    with pytest.raises(UnknownName, match="Did you mean"):
+    with pytest.raises(UnknownNameError, match="Did you mean"):
         Requirement.parse(text)
 
 
 @pytest.mark.parametrize(
     ("text", "answer", "code"),
     [
-        ("robust_accuracy(linf:4/255) >= 0.75", Decision.PASS, ExitCode.HOLDS),
+        ("robust_accuracy(linf:4/255) >= 0.75", Decision.PASS, ExitCode.OK),
         ("robust_accuracy(linf:4/255) >= 0.80", Decision.UNDECIDED, ExitCode.UNDECIDED),
-        ("robust_accuracy(linf:4/255, scope=sample) >= 0.80", Decision.PASS, ExitCode.HOLDS),
-        ("robust_accuracy(linf:4/255) >= 0.90", Decision.FAIL, ExitCode.BROKEN),
-        ("robust_accuracy(linf:4/255, model=plain) >= 0.70", Decision.FAIL, ExitCode.BROKEN),
+        ("robust_accuracy(linf:4/255, scope=sample) >= 0.80", Decision.PASS, ExitCode.OK),
+        ("robust_accuracy(linf:4/255) >= 0.90", Decision.FAIL, ExitCode.FAILED),
+        ("robust_accuracy(linf:4/255, model=plain) >= 0.70", Decision.FAIL, ExitCode.FAILED),
         ("robust_accuracy(linf:8/255) >= 0.10", Decision.UNDECIDED, ExitCode.UNDECIDED),
         ("epsilon <= 3", Decision.UNDECIDED, ExitCode.UNDECIDED),
     ],

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from quintain.core.errors import DataError, SettingError, UnknownName
+from quintain.core.errors import DataError, SettingError, UnknownNameError
 from quintain.threats import ExampleRNG, Linf, Mask, contains, parse
 from quintain.threats.shapes import SHAPES, shape_mask
 from tests.laws.checks_attacks import inputs
@@ -111,9 +111,9 @@ def test_tokens_keep_shape_path_and_box(corner: str) -> None:
 
 
 def test_what_is_no_shape_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnknownName, match="Did you mean eyeglasses"):
+    with pytest.raises(UnknownNameError, match="Did you mean eyeglasses"):
         parse("mask:eyeglases:0.5")
-    with pytest.raises(UnknownName, match=r"path/to/mask\.png"):
+    with pytest.raises(UnknownNameError, match=r"path/to/mask\.png"):
         Mask("qqq", 0.5)
     with pytest.raises(SettingError, match="there is no mask file"):
         Mask(str(tmp_path / "gone.png"), 0.5)

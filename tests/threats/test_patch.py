@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from quintain.core.errors import DataError, SettingError, UnknownName
+from quintain.core.errors import DataError, SettingError, UnknownNameError
 from quintain.threats import ExampleRNG, Patch, parse
 from quintain.threats.patch import PatchParams
 from quintain.threats.shapes import shape_mask
@@ -104,7 +104,7 @@ def test_wrong_tokens_are_refused(token: str, message: str) -> None:
 
 
 def test_an_unknown_shape_is_refused_by_name() -> None:
-    with pytest.raises(UnknownName, match="eyeglasses"):
+    with pytest.raises(UnknownNameError, match="eyeglasses"):
         parse("patch:shape=eyeglases")
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from quintain.core.errors import SettingError, UnknownName
+from quintain.core.errors import SettingError, UnknownNameError
 from quintain.threats import L2, Linf, parse
 
 
@@ -39,7 +39,7 @@ def test_tokens_are_written(threat: Linf | L2, token: str) -> None:
 
 
 def test_a_misspelt_name_gets_a_suggestion() -> None:
-    with pytest.raises(UnknownName, match="Did you mean linf"):
+    with pytest.raises(UnknownNameError, match="Did you mean linf"):
         parse("lnf:8/255")
 
 

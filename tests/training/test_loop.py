@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from quintain.core.errors import ModelError, RunFolderError, SettingError
-from quintain.core.progress import silent
+from quintain.core.progress import no_progress
 from quintain.data.dataset import from_arrays
 from quintain.training import CleanCrossEntropy, Recipe, fit
 
@@ -44,7 +44,7 @@ class CutOff:
         self.left = steps
 
     @contextmanager
-    def loop(self, label, total):
+    def bar(self, label, total):
         def advance(done):
             self.left -= done
             if self.left < 0:
@@ -189,7 +189,7 @@ def test_an_objective_sees_where_it_stands():
             seen.append((context.step, context.total_steps, context.epoch, context.total_epochs, context.seed, len(context.ids)))
             return nn.functional.cross_entropy(net(x), y)
 
-    fit(net(), blobs(), Recipe(2, batch_size=40), objective=Watching(), progress=silent)
+    fit(net(), blobs(), Recipe(2, batch_size=40), objective=Watching(), progress=no_progress)
     assert [(step, steps, epoch, epochs) for step, steps, epoch, epochs, _, _ in seen] == [(i, 6, i // 3, 2) for i in range(6)]
     assert len({seed for *_, seed, _ in seen}) == 6
     assert [size for *_, size in seen] == [40, 40, 10] * 2

@@ -11,7 +11,7 @@ from quintain.attacks.outcome import AttackOutcome, Model
 from quintain.attacks.search import Search
 from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.core.registry import entries
-from quintain.core.tokens import kind_of
+from quintain.core.threat_specs import threat_name
 from quintain.models.protocol import Access
 from quintain.threats.rng import example_rng
 from quintain.threats.threat import Threat, check_in_box, check_types
@@ -116,7 +116,7 @@ class Attack(ABC):
         Raises:
             SettingError: If so; the message names attacks that can.
         """
-        kind = kind_of(threat.spec)
+        kind = threat_name(threat.spec)
         if kind not in self.supports:
             raise SettingError(
                 f"{self.name} does not support the threat {threat.spec}; it supports {', '.join(self.supports)}. "

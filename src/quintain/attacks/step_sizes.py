@@ -5,7 +5,7 @@ import math
 from torch import Tensor
 
 from quintain.core.errors import SettingError
-from quintain.core.limits import at_least
+from quintain.core.limits import require_at_least
 from quintain.threats.threat import ProjectionCache, Threat
 
 
@@ -32,7 +32,7 @@ def check_steps(steps: int, rel_step_size: float) -> None:
     Raises:
         SettingError: If there is no step, or ``rel_step_size`` is not positive and finite.
     """
-    at_least(1, steps=steps)
+    require_at_least(1, steps=steps)
     if not 0 < rel_step_size < math.inf:
         raise SettingError(f"rel_step_size = {rel_step_size}; expected a positive share of eps, such as 2")
 

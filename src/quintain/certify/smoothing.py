@@ -12,8 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from quintain.certify.conditions import unchanged
 from quintain.certify.outcome import CertificateOutcome, require_labels
 from quintain.core.errors import DataError, ModelError, SettingError
-from quintain.core.progress import Progress, silent
-from quintain.core.seeds import derive
+from quintain.core.progress import Progress, no_progress
+from quintain.core.seeds import derive_seed
 from quintain.core.statistics import binomial_lower, binomial_tail
 from quintain.models.classifier import Classifier
 from quintain.models.modules import all_modules, any_training
@@ -147,7 +147,7 @@ class SmoothedClassifier:
         x = x.to(self._sampled_in(x))
         # log mean softmax = logsumexp over copies of log_softmax, minus log k (Salman et al., 2019): in logs, so that
         # nothing underflows.
-        generator = torch.Generator().manual_seed(derive(self.surrogate_seed, "surrogate"))
+        generator = torch.Generator().manual_seed(derive_seed(self.surrogate_seed, "surrogate"))
         noise = torch.empty(self.surrogate_samples, *x.shape[1:], dtype=torch.float32).normal_(generator=generator).to(x) * self.sigma
         chunks = []
         for block in noise.split(max(1, BATCH_ELEMENTS // max(1, x.numel()))):
@@ -156,7 +156,7 @@ class SmoothedClassifier:
         return torch.cat(chunks, 1).logsumexp(1) - math.log(self.surrogate_samples)
 
     def certify(
-        self, x: Tensor, y: Tensor, threat: L2 | None = None, *, seed: int = 0, ids: Tensor | None = None, progress: Progress = silent
+        self, x: Tensor, y: Tensor, threat: L2 | None = None, *, seed: int = 0, ids: Tensor | None = None, progress: Progress = no_progress
     ) -> CertificateOutcome:
         r"""Certify radii within which the smoothed classifier predicts ``y``.
 
@@ -216,14 +216,14 @@ class SmoothedClassifier:
         memory_format = self._memory_format(x)
         signed_radius, forwards = torch.full((len(x),), -torch.inf, dtype=torch.float64), torch.zeros(len(x), dtype=torch.long)
         failed = torch.zeros(len(x), dtype=torch.bool)
-        with progress.loop("smoothing", len(x)) as advance:
+        with progress.bar("smoothing", len(x)) as advance:
             for row, (label, number) in enumerate(zip(y.tolist(), ids.tolist(), strict=True)):
                 # CERTIFY of Cohen et al.: the selection chooses the class, and fresh samples bound its probability;
                 # using the same ones for both would invalidate the bound.
-                counts = self._count_classes(x[row], self.selection_samples, derive(seed, "selection", number), memory_format)
+                counts = self._count_classes(x[row], self.selection_samples, derive_seed(seed, "selection", number), memory_format)
                 forwards[row] += self.selection_samples
                 if counts is not None and int(counts.argmax()) == label:
-                    counts = self._count_classes(x[row], self.noise_samples, derive(seed, "count", number), memory_format)
+                    counts = self._count_classes(x[row], self.noise_samples, derive_seed(seed, "count", number), memory_format)
                     forwards[row] += self.noise_samples
                     if counts is not None:
                         signed_radius[row] = self._certified_radius(binomial_lower(int(counts[label]), self.noise_samples, 1 - self.alpha))
@@ -274,7 +274,7 @@ class SmoothedClassifier:
         ids, memory_format = example_rng(x, seed, ids).ids, self._memory_format(x)
         predictions = []
         for example, number in zip(x, ids.tolist(), strict=True):
-            counts = self._count_classes(example, noise_samples, derive(seed, "predict", number), memory_format)
+            counts = self._count_classes(example, noise_samples, derive_seed(seed, "predict", number), memory_format)
             if counts is None:
                 predictions.append(-1)
                 continue
@@ -365,7 +365,7 @@ class SmoothedClassifier:
         if not x.numel() or x.ndim < 2:
             return
         x = x.to(self._sampled_in(x))
-        noisy = x + self.sigma * next(self._noise_batches(x[0], 1, derive(self.surrogate_seed, "alone")))
+        noisy = x + self.sigma * next(self._noise_batches(x[0], 1, derive_seed(self.surrogate_seed, "alone")))
         alone, together = self.base_classifier(x).double(), self.base_classifier(torch.cat([x, noisy]))[:1].double()
         gap = (alone - together).nan_to_num(0.0, 0.0, 0.0).abs().max()
         if gap > BATCH_TOLERANCE * max(1.0, float(alone.nan_to_num(0.0, 0.0, 0.0).abs().max())):

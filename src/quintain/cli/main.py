@@ -61,13 +61,13 @@ def _attempt(work: Callable[[], int], interrupted: str) -> int:
     except KeyboardInterrupt:
         return _failed("interrupted", interrupted, ExitCode.INTERRUPTED)
     except MemoryError:
-        return _failed("out of memory", "give fewer examples with --limit", ExitCode.TARGET)
+        return _failed("out of memory", "give fewer examples with --limit", ExitCode.EXECUTION)
     except OSError as error:
-        return _failed("the system refused", f"{error.filename or ''} {error.strerror or error}".strip(), ExitCode.TARGET)
+        return _failed("the system refused", f"{error.filename or ''} {error.strerror or error}".strip(), ExitCode.EXECUTION)
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         text = f"{type(error).__name__}: {error} ({where.filename}, line {where.lineno}); 'quintain check' looks at model and data"
-        return _failed("not foreseen", f"{text}. If they are in order, please report this message and the command", ExitCode.TARGET)
+        return _failed("not foreseen", f"{text}. If they are in order, please report this message and the command", ExitCode.EXECUTION)
 
 
 def _failed(kind: str, message: str, code: ExitCode) -> ExitCode:

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
-class Bars:
+class ProgressBars:
     """Draws one bar a loop, and removes it when the loop is done.
 
     Args:
@@ -20,7 +20,7 @@ class Bars:
         self._tell: Callable[[str], None] = lambda _text: None
 
     @contextmanager
-    def loop(self, label: str, total: int) -> Iterator[Callable[[int], None]]:
+    def bar(self, label: str, total: int) -> Iterator[Callable[[int], None]]:
         """A live bar for ``total`` units of ``label``."""
         columns = (
             SpinnerColumn(),
@@ -36,6 +36,6 @@ class Bars:
             self._tell = lambda text: progress.update(task, told=escape(text))
             yield lambda done: progress.advance(task, done)
 
-    def tell(self, text: str) -> None:
+    def set_status(self, text: str) -> None:
         """A few words at the end of the bar."""
         self._tell(text)

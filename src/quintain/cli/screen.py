@@ -95,13 +95,13 @@ def show_entries(console: Console, entries: "Sequence[Entry]") -> None:
     console.print(table)
 
 
-def show_exceptions(console: Console, entries: "Sequence[Entry]") -> None:
+def show_exemptions(console: Console, entries: "Sequence[Entry]") -> None:
     """What is exempt from a law, and why."""
-    found = [(entry, law, reason) for entry in entries for law, reason in entry.exceptions]
+    found = [(entry, law, reason) for entry in entries for law, reason in entry.exemptions]
     for entry, law, reason in found:
-        console.print(f"{entry.kind} {escape(entry.name)}: exempt from {escape(law)}: {escape(reason)}", soft_wrap=True)
+        console.print(f'{entry.kind} {escape(entry.name)}: not held to "{escape(law)}", because {escape(reason)}', soft_wrap=True)
     if not found:
-        console.print("no exceptions: every law holds for everything registered")
+        console.print("no exemptions: every law holds for everything registered")
 
 
 def _tables(body: StepResult) -> "tuple[Grid, ...]":

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from quintain.cli.progress import Bars
+from quintain.cli.progress import ProgressBars
 from quintain.cli.terminal import Terminal
 from quintain.core.errors import DataError, ModelError, RunFolderError, SettingError, StorageError
-from quintain.core.registry import find
-from quintain.core.seeds import derive
+from quintain.core.registry import get_entry
+from quintain.core.seeds import derive_seed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -74,9 +74,9 @@ class Session:
         return Terminal()
 
     @cached_property
-    def progress(self) -> Bars:
+    def progress(self) -> ProgressBars:
         """Bars on standard error, so that standard output can be piped."""
-        return Bars(Console(stderr=True, emoji=False))
+        return ProgressBars(Console(stderr=True, emoji=False))
 
     @cached_property
     def requirements(self) -> tuple["Requirement", ...]:
@@ -97,7 +97,7 @@ class Session:
         """The examples that were asked for, of every class."""
         parts = self.splits.as_dict()
         part = self.splits.split(self.split) if self.split else parts.get("test", next(iter(parts.values())))
-        return part.sample(self.limit, seed=derive(self.seed, "limit"))
+        return part.sample(self.limit, seed=derive_seed(self.seed, "limit"))
 
     @cached_property
     def examples(self) -> "Dataset":
@@ -132,12 +132,12 @@ class Session:
         from quintain.models.loading import is_black_box, load_model
 
         if self.weights is None and ".py" not in self.model and not is_black_box(self.model):
-            find("model", self.model)
+            get_entry("model", self.model)
             raise SettingError(
                 f"--model {self.model} without --weights is an untrained net; give --weights FILE.safetensors "
                 "(quintain harden writes one), or --model path/to/file.py:factory that loads its own"
             )
-        model = load_model(self.model, self.weights, **self._shape, seed=derive(self.seed, "net"))
+        model = load_model(self.model, self.weights, **self._shape, seed=derive_seed(self.seed, "net"))
         return described(model, "model", self.weights.stem if self.weights else self.model, digest="")
 
     @cached_property
@@ -169,7 +169,7 @@ class Session:
 
         from quintain.models import load_classifier
 
-        model = load_classifier(self.model, self.weights, **self._shape, seed=derive(self.seed, "net"))
+        model = load_classifier(self.model, self.weights, **self._shape, seed=derive_seed(self.seed, "net"))
         model.predict(self.examples.batch([0])[0])
         for name, parameter in model.net.named_parameters():
             if parameter.requires_grad and parameter.dtype != torch.float32:
@@ -233,7 +233,7 @@ class Session:
     @contextmanager
     def _marked(self, folder: Path) -> Iterator[None]:
         """What is unfinished says whose it is before it is there."""
-        from quintain.core.store import write_atomically
+        from quintain.core.files import write_atomically
 
         if not self.goes_on:
             yield
@@ -320,13 +320,13 @@ def threats(tokens: Sequence[str]) -> list["Threat"]:
     Raises:
         SettingError: If they are of several kinds, or several of a family.
     """
-    from quintain.core.tokens import ball_of
+    from quintain.core.threat_specs import threat_type
     from quintain.evaluate.examples import rising
     from quintain.threats import parse
     from quintain.threats.threat import Threat
 
     found = [threat for token in dict.fromkeys(tokens) if isinstance(threat := parse(token), Threat)]
-    if len({ball_of(threat.spec) for threat in found}) != 1:
+    if len({threat_type(threat.spec) for threat in found}) != 1:
         raise SettingError(f"threats {', '.join(tokens)}; expected sizes of one ball, such as --threat linf:2/255 --threat linf:4/255")
     return rising(found)
 
@@ -337,12 +337,12 @@ def balls(tokens: Sequence[str]) -> list["Threat"]:
     Raises:
         SettingError: If one is of another kind: nothing is proved of it.
     """
-    from quintain.core.tokens import kind_of
+    from quintain.core.threat_specs import threat_name
 
     found = threats(tokens)
     for threat in found:
-        if kind_of(threat.spec) not in PROVED:
+        if threat_name(threat.spec) not in PROVED:
             raise SettingError(
-                f"{threat.spec}: nothing is proved of {kind_of(threat.spec)}; give a size of {' or '.join(PROVED)}, or attack it"
+                f"{threat.spec}: nothing is proved of {threat_name(threat.spec)}; give a size of {' or '.join(PROVED)}, or attack it"
             )
     return found

@@ -3,16 +3,16 @@
 ::
 
     QuintainError
-    ├── UsageError                 exit 2   what was asked for cannot be
+    ├── UsageError                 exit 2   the command cannot do what was asked
     │   ├── SettingError                    a setting out of its range
-    │   ├── UnknownName                     no such attack, model, data set ...
+    │   ├── UnknownNameError                no such attack, model, data set ...
     │   └── RunFolderError                  a run folder of other settings, a damaged result file
-    ├── TargetError                exit 5   the model, the data or the machine
+    ├── ExecutionError             exit 5   the model, the data or the machine
     │   ├── ModelError                      wrong shape, NaN, training mode, weights that do not fit
     │   ├── DataError                       outside [0, 1], labels out of range, empty
     │   ├── PrivacyError                    a layer or a loop that cannot be private
     │   │   ├── PeerRefusedError                (``dp.draws.distributed``) another process of the run has refused
-    │   │   ├── BudgetSpent                 one more step would cost more than was allowed
+    │   │   ├── BudgetExceededError         one more step would cost more than was allowed
     │   │   └── UnsupportedError            (``dp.validator``) what scripts of private training catch
     │   │       └── UnsupportedModuleError
     │   │           ├── ShouldReplaceModuleError         a layer that has a private form
@@ -23,9 +23,9 @@
     │   │   ├── SabotageError                   a site that is proven to break it
     │   │   └── RoundAbandonedError             (``federated.aggregate``) a round without a sum
     │   └── StorageError                    full disk, no permission
-    └── Alarm                      exit 4   some code is wrong
-        ├── Contradiction                   two bounds on one quantity cross
-        └── SpecificationFailure            noise, sampling or sensitivity differ from the claim
+    └── SoundnessError             exit 4   some code is wrong
+        ├── ContradictionError              two bounds on one quantity cross
+        └── MechanismError                  noise, sampling or sensitivity differ from the claim
 
 A message says what was got, what was expected and what to do.
 """
@@ -38,23 +38,23 @@ from enum import IntEnum
 class ExitCode(IntEnum):
     """What the ``quintain`` command returns."""
 
-    HOLDS = 0
-    BROKEN = 1
+    OK = 0
+    FAILED = 1
     USAGE = 2
     UNDECIDED = 3
     ALARM = 4
-    TARGET = 5
+    EXECUTION = 5
     INTERRUPTED = 130
 
 
 class QuintainError(Exception):
     """Anything that Quintain refuses or finds wrong; shown to users as its message alone."""
 
-    exit_code = ExitCode.TARGET
+    exit_code = ExitCode.EXECUTION
 
 
 class UsageError(QuintainError):
-    """What was asked for cannot be."""
+    """The command cannot do what was asked."""
 
     exit_code = ExitCode.USAGE
 
@@ -63,7 +63,7 @@ class SettingError(UsageError):
     """A setting out of its range."""
 
 
-class UnknownName(UsageError):
+class UnknownNameError(UsageError):
     """A name that nothing is registered under; the nearest ones are suggested."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
@@ -77,27 +77,27 @@ class RunFolderError(UsageError):
     """A run folder made with other settings, or a result file that cannot be read."""
 
 
-class TargetError(QuintainError):
-    """The model, the data or the machine is not fit for what was asked."""
+class ExecutionError(QuintainError):
+    """The model, the data or the machine fails while the work is done."""
 
 
-class ModelError(TargetError):
+class ModelError(ExecutionError):
     """A model of the wrong shape or mode, with NaN outputs, or weights that do not fit."""
 
 
-class DataError(TargetError):
+class DataError(ExecutionError):
     """Data outside its box, labels out of range, or nothing at all."""
 
 
-class PrivacyError(TargetError):
+class PrivacyError(ExecutionError):
     """A layer, a loss, a loop or a saved state with which training would not be private as claimed."""
 
 
-class BudgetSpent(PrivacyError):
+class BudgetExceededError(PrivacyError):
     """One more step would cost more than ``stop_at_epsilon``; the weights are those of the last step within it."""
 
 
-class ProtocolError(TargetError):
+class ProtocolError(ExecutionError):
     """A peer or a message that breaks the rules of secure aggregation."""
 
 
@@ -109,19 +109,19 @@ class SabotageError(ProtocolError):
         self.accused = accused
 
 
-class StorageError(TargetError):
+class StorageError(ExecutionError):
     """A file that could not be written or read."""
 
 
-class Alarm(QuintainError):
-    """Two sides of a claim disagree: some code is wrong."""
+class SoundnessError(QuintainError):
+    """A proof or a mechanism is not what it claims to be, so some code is wrong."""
 
     exit_code = ExitCode.ALARM
 
 
-class Contradiction(Alarm):
+class ContradictionError(SoundnessError):
     """A lower bound lies above an upper bound on the same quantity."""
 
 
-class SpecificationFailure(Alarm):
+class MechanismError(SoundnessError):
     """Noise, sampling or sensitivity measured to differ from what was claimed."""

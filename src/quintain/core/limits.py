@@ -1,11 +1,11 @@
-"""Settings that must not be too small."""
+"""Refuse settings that are too small."""
 
 from numbers import Integral
 
 from quintain.core.errors import SettingError
 
 
-def at_least(least: int, **settings: int) -> None:
+def require_at_least(minimum: int, **settings: int) -> None:
     """Refuse whole-number settings below a limit.
 
     Raises:
@@ -14,6 +14,6 @@ def at_least(least: int, **settings: int) -> None:
     for name, value in settings.items():
         given: object = value
         if not isinstance(given, Integral):
-            raise SettingError(f"{name} = {value!r}; expected a whole number, at least {least}")
-        if value < least:
-            raise SettingError(f"{name} = {value}; expected at least {least}")
+            raise SettingError(f"{name} = {value!r}; expected a whole number, at least {minimum}")
+        if value < minimum:
+            raise SettingError(f"{name} = {value}; expected at least {minimum}")

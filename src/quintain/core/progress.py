@@ -1,4 +1,4 @@
-"""How long loops report on themselves: a protocol that is passed in, so that the library never prints."""
+"""The protocol by which long loops report their progress; it is passed in, so that the library never prints."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -6,25 +6,25 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Something that can show how far a loop is."""
+    """Something that shows how far a loop is."""
 
-    def loop(self, label: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+    def bar(self, label: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
         """Open a bar for ``total`` units of ``label``; call what it yields with the number of units just done."""
 
-    def tell(self, text: str) -> None:
-        """Show a few words beside the open bar, until the next ones."""
+    def set_status(self, text: str) -> None:
+        """Show a few words beside the open bar, in place of those before."""
 
 
-class Silent:
-    """Shows nothing."""
+class NoProgress:
+    """A progress display that shows nothing."""
 
     @contextmanager
-    def loop(self, label: str, total: int) -> Iterator[Callable[[int], None]]:  # noqa: ARG002
-        """A bar that nobody sees."""
+    def bar(self, label: str, total: int) -> Iterator[Callable[[int], None]]:  # noqa: ARG002
+        """Open a bar that is not shown."""
         yield lambda _done: None
 
-    def tell(self, text: str) -> None:
-        """Words that nobody sees."""
+    def set_status(self, text: str) -> None:
+        """Show nothing."""
 
 
-silent: Progress = Silent()
+no_progress: Progress = NoProgress()

@@ -1,4 +1,4 @@
-"""Names to module paths: what is registered is known without importing any of it.
+"""The registry maps names to module paths, so that what is registered is known without importing any of it.
 
 Each part lists what it offers in its ``catalogue.py``, a module of strings; other packages add theirs through entry points of the
 groups ``quintain.attack``, ``quintain.certifier``, ``quintain.defense``, ``quintain.model`` and so on, named like the kinds below.
@@ -10,17 +10,17 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
-from quintain.core.errors import TargetError, UnknownName
+from quintain.core.errors import ExecutionError, UnknownNameError
 
 CATALOGUES = {
     "threat": "quintain.threats.catalogue",
     "model": "quintain.models.catalogue",
-    "data": "quintain.data.catalogue",
+    "dataset": "quintain.data.catalogue",
     "attack": "quintain.attacks.catalogue",
     "certifier": "quintain.certify.catalogue",
     "defense": "quintain.harden.catalogue",
-    "private": "quintain.dp.catalogue",
-    "audit": "quintain.leakage.catalogue",
+    "mechanism": "quintain.dp.catalogue",
+    "privacy_attack": "quintain.leakage.catalogue",
     "aggregation": "quintain.federated.catalogue",
 }
 
@@ -32,28 +32,30 @@ class Entry:
     Args:
         kind: What it is: a key of ``CATALOGUES``.
         name: What users type.
-        target: Where it is: ``package.module:attribute``.
+        import_path: Where it is: ``package.module:attribute``.
         summary: One line for ``quintain list``.
         guarantee: What its result may be taken for, and under what assumption; empty where nothing is guaranteed.
         facts: What the laws need to know, such as ``(("gap", "0.05"),)``.
-        exceptions: Laws that it is exempt from, each with its reason.
+        exemptions: Laws (``tests/laws``) that it is exempt from, each with its reason.
     """
 
     kind: str
     name: str
-    target: str
+    import_path: str
     summary: str
     guarantee: str = ""
     facts: tuple[tuple[str, str], ...] = ()
-    exceptions: tuple[tuple[str, str], ...] = ()
+    exemptions: tuple[tuple[str, str], ...] = ()
 
     def load(self) -> Any:
         """Import what the entry names."""
-        module, _, attribute = self.target.partition(":")
+        module, _, attribute = self.import_path.partition(":")
         try:
             return getattr(import_module(module), attribute)
         except (ImportError, AttributeError) as error:
-            raise TargetError(f"{self.kind} {self.name!r} is registered as {self.target!r}, which does not import: {error}") from error
+            raise ExecutionError(
+                f"{self.kind} {self.name!r} is registered as {self.import_path!r}, which does not import: {error}"
+            ) from error
 
     def fact(self, key: str, default: str = "") -> str:
         """One of the facts."""
@@ -71,13 +73,13 @@ def entries(kind: str) -> dict[str, Entry]:
     return found
 
 
-def find(kind: str, name: str) -> Entry:
-    """The entry of a name.
+def get_entry(kind: str, name: str) -> Entry:
+    """Return the entry that is registered under a name.
 
     Raises:
-        UnknownName: If there is none; the message suggests the nearest names.
+        UnknownNameError: If there is none; the message suggests the nearest names.
     """
     known = entries(kind)
     if name not in known:
-        raise UnknownName(kind, name, known)
+        raise UnknownNameError(kind, name, known)
     return known[name]

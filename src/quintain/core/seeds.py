@@ -3,8 +3,8 @@
 import hashlib
 
 
-def derive(seed: int, *path: str | int) -> int:
-    """A 63-bit seed from ``seed`` and the place of use; equal places get equal seeds, others independent ones.
+def derive_seed(seed: int, *path: str | int) -> int:
+    """Derive a 63-bit seed from ``seed`` and the place of use; equal places get equal seeds, others independent ones.
 
     Args:
         seed: The seed of the run.

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from quintain.core.errors import DataError
-from quintain.core.store import read_bytes
+from quintain.core.files import read_bytes
 from quintain.data.splits import Splits, splits_from_arrays
 
 IDX_PREFIXES = {"train": "train", "test": "t10k"}

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from quintain.core.errors import DataError, TargetError, UnknownName
-from quintain.core.registry import entries, find
+from quintain.core.errors import DataError, ExecutionError, UnknownNameError
+from quintain.core.registry import entries, get_entry
 from quintain.data.splits import Splits
 
 ACCEPTED = "an .npz file, a folder with MNIST's IDX files, or a folder of images by class"
@@ -18,13 +18,15 @@ def load_data(spec: str | Path) -> Splits:
             registered name wins over a file of that name.
 
     Raises:
-        UnknownName: If it is neither a registered name nor a path.
+        UnknownNameError: If it is neither a registered name nor a path.
         DataError: If there is no such file, or its content does not fit.
     """
-    if str(spec) in entries("data"):
-        splits = find("data", str(spec)).load()()
+    if str(spec) in entries("dataset"):
+        splits = get_entry("dataset", str(spec)).load()()
         if not isinstance(splits, Splits):
-            raise TargetError(f"the data set {spec!r} is registered with something that returns {type(splits).__name__}; expected Splits")
+            raise ExecutionError(
+                f"the data set {spec!r} is registered with something that returns {type(splits).__name__}; expected Splits"
+            )
         return splits
     path = Path(spec).expanduser()
     if path.is_dir():
@@ -40,4 +42,4 @@ def load_data(spec: str | Path) -> Splits:
         raise DataError(f"{path} is not a data set that is known here; expected {ACCEPTED}")
     if isinstance(spec, Path) or path.suffix or len(path.parts) > 1:
         raise DataError(f"there is no {path}; expected {ACCEPTED}, or one of the names {', '.join(sorted(entries('data')))}")
-    raise UnknownName("data set", spec, entries("data"))
+    raise UnknownNameError("data set", spec, entries("dataset"))

@@ -4,7 +4,7 @@ from quintain.core.registry import Entry
 
 CATALOGUE: tuple[Entry, ...] = (
     Entry(
-        "private",
+        "mechanism",
         "dp-sgd",
         "quintain.dp.training.fitting:fit",
         "per-example clipping, Gaussian noise and Poisson sampling (Abadi et al. 2016)",

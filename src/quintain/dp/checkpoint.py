@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from quintain.core.errors import PrivacyError, SettingError
-from quintain.core.store import read_bytes, write_atomically
+from quintain.core.files import read_bytes, write_atomically
 from quintain.dp.accounting.checksum import CHECKSUM_KEY, add_checksum, verified_content
 from quintain.dp.accounting.ledger import Ledger
 from quintain.dp.step.weights import digest

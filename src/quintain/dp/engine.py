@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from quintain.core.errors import PrivacyError, SettingError
-from quintain.core.limits import at_least
+from quintain.core.limits import require_at_least
 from quintain.dp.accounting.budget import PrivacyBudget
 from quintain.dp.accounting.fully_adaptive import all_fixed_beforehand
 from quintain.dp.accounting.ledger import Ledger
@@ -164,8 +164,8 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
             allow_no_privacy: Whether a noise multiplier of 0 is meant; epsilon is then infinite.
             max_physical_batch: Rows that the loader yields at once; larger batches come in pieces, and ``step()`` acts at the last.
             units: Who the records belong to, if each person has several: these are then hidden together. One key a record will do.
-            stop_at_epsilon: (epsilon, delta): the loader ends, and ``step()`` raises ``BudgetSpent``, before more is spent. Runs of this
-                engine that are given none keep to the one that was given last. One that affords no first step is refused.
+            stop_at_epsilon: (epsilon, delta): the loader ends, and ``step()`` raises ``BudgetExceededError``, before more is spent.
+                Runs of this engine that are given none keep to the one that was given last. One that affords no first step is refused.
 
         Raises:
             PrivacyError: If a layer cannot be private, or module and optimiser do not fit together.
@@ -222,7 +222,7 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
         Raises:
             SettingError: If something was already spent, or a number is out of its range; ``epochs`` is a whole one.
         """
-        at_least(1, epochs=epochs)
+        require_at_least(1, epochs=epochs)
         PrivacyBudget.of((target_epsilon, target_delta), "(target_epsilon, target_delta)")
         if self.ledger.steps:
             raise SettingError(f"{self.ledger.steps} steps are already spent; expected a fresh engine to plan a whole budget")

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from quintain.core.errors import SpecificationFailure
+from quintain.core.errors import MechanismError
 from quintain.core.laws import cosine_p, crowded_p, shape_p, sizes, spread_p, tails_p
-from quintain.core.seeds import derive
+from quintain.core.seeds import derive_seed
 from quintain.dp.noise_laws import exact, repeated
 from quintain.dp.replay import weights_measurement
 from quintain.dp.specimens import EveryLayer, hostile_records, layers_without_gradient, records_without_gradient
@@ -51,11 +51,11 @@ class Measured:
         """Itself, if all passed.
 
         Raises:
-            SpecificationFailure: With every test that failed.
+            MechanismError: With every test that failed.
         """
         failed = [test.message for test in self.tests if not test.passed]
         if failed:
-            raise SpecificationFailure("; ".join(failed) + "; the epsilon of this code is void: expected what the plan states")
+            raise MechanismError("; ".join(failed) + "; the epsilon of this code is void: expected what the plan states")
         return self
 
 
@@ -96,8 +96,8 @@ def measurements(plan: PrivatePlan, n: int, *, seed: int | None = None, ways: Se
     found: list[Measurement] = []
     for name in ways or WAYS:
         way = WAYS[name]
-        here = None if seed is None else derive(seed, "specification", name)
-        measured = (*_noise(plan, way, here), *_inclusion(plan, n, way, here), _sensitivity(plan, way, derive(seed or 0, "net")))
+        here = None if seed is None else derive_seed(seed, "specification", name)
+        measured = (*_noise(plan, way, here), *_inclusion(plan, n, way, here), _sensitivity(plan, way, derive_seed(seed or 0, "net")))
         found += [replace(one, name=f"{one.name}, {name}") for one in measured]
     return tuple(found)
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from quintain.core.progress import Progress, silent
+from quintain.core.progress import Progress, no_progress
 from quintain.dp.engine import PrivacyEngine
 from quintain.dp.replay import Drift, Replay
 from quintain.dp.training.features import Features, Records
@@ -48,7 +48,7 @@ def fit_kept(
     plan: PrivatePlan,
     *,
     seed: int | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     on_step: Callable[[int, Tensor], None] | None = None,
 ) -> PrivateFit:
     """``fit`` as ``quintain privatize`` calls it: with its state kept, here in a folder that is gone afterwards.

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from quintain.core.errors import ExitCode
-from quintain.core.progress import Progress, silent
+from quintain.core.progress import Progress, no_progress
 from quintain.drill.run import RunFolder
 from quintain.drill.settings import FULL, QUICK, Settings
 from quintain.drill.stage import Stage
@@ -36,7 +36,7 @@ def drill(
     settings: Settings,
     *,
     command: str = "quintain drill",
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     told: Callable[[str, Record], None] = lambda _step, _record: None,
 ) -> tuple[ExitCode, Path]:
     """Run the whole defence on the bundled X-rays.
@@ -52,7 +52,7 @@ def drill(
         The exit code and the path of the report.
 
     Raises:
-        Contradiction: If two sides of a claim cross; the report is written first.
+        ContradictionError: If two sides of a claim cross; the report is written first.
     """
     requirements = [Requirement.parse(text) for text in settings.require]
     run = RunFolder(out, settings, (*STEPS, "drill"))

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from quintain.core.errors import RunFolderError, StorageError
-from quintain.core.store import read_bytes, write_atomically
+from quintain.core.files import read_bytes, write_atomically
 from quintain.drill.settings import Settings
 from quintain.results.codec import load, save
 from quintain.results.records import Record

@@ -8,9 +8,9 @@ from typing import TypeVar
 import torch
 
 from quintain.core.errors import RunFolderError
+from quintain.core.files import sha256_file
 from quintain.core.progress import Progress
-from quintain.core.seeds import derive
-from quintain.core.store import sha256_file
+from quintain.core.seeds import derive_seed
 from quintain.data import load_data
 from quintain.data.dataset import Dataset
 from quintain.data.splits import Splits
@@ -61,7 +61,7 @@ class Stage:
     @cached_property
     def test(self) -> Dataset:
         """X-rays that every claim is about: all, or a fixed draw of them in the short form."""
-        return self.splits.split("test").sample(self.scale.test, seed=derive(0, "short test"))
+        return self.splits.split("test").sample(self.scale.test, seed=derive_seed(0, "short test"))
 
     @property
     def folder(self) -> Path:
@@ -75,7 +75,7 @@ class Stage:
 
     def seed(self, *place: str) -> int:
         """The seed of one place in the drill."""
-        return derive(self.settings.seed, "drill", *place)
+        return derive_seed(self.settings.seed, "drill", *place)
 
     def net(self, *place: str) -> torch.nn.Module:
         """A fresh small net; its first weights follow from the seed and the place."""

@@ -7,8 +7,8 @@ import numpy as np
 
 from quintain.certify.smoothing import SmoothedClassifier
 from quintain.core.errors import SettingError
-from quintain.core.progress import Progress, silent
-from quintain.core.registry import find
+from quintain.core.progress import Progress, no_progress
+from quintain.core.registry import get_entry
 from quintain.data.dataset import Dataset
 from quintain.evaluate.attacked import attack_models
 from quintain.evaluate.brackets import bracket_claims, clean_claim
@@ -39,7 +39,7 @@ def attacked_outcome(
     target: int | None = None,
     left_out: int = 0,
     team: Team = ALONE,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> Outcome:
     """Attack a model; nothing is proved of it.
 
@@ -84,7 +84,7 @@ def certified_outcome(
     sigma: float = 0.25,
     noise_samples: int = 10_000,
     seed: int = 0,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> Outcome:
     """Prove what can be proved; the upper side is what unchanged examples show, or for a smoothed model, attacks on it.
 
@@ -102,6 +102,6 @@ def certified_outcome(
             subject, data, balls, Smoothing(sigma, noise_samples, examples=0), seed=seed, delivered=True, progress=progress
         )
     else:
-        proved = prove(subject, data, threats, find("certifier", certifier).load()(), method=certifier, progress=progress)
+        proved = prove(subject, data, threats, get_entry("certifier", certifier).load()(), method=certifier, progress=progress)
         both, claims = bracket_claims(subject, data, threats, proved=proved, delivered=True)
     return Outcome(CertifyResult((both,)), (clean_claim(subject, data, delivered=True), *claims))

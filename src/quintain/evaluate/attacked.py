@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from quintain.core.errors import DataError
-from quintain.core.progress import Progress, silent
+from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
 from quintain.evaluate.books import breaks_of, kept_books, rows_of
 from quintain.evaluate.campaign import AttackFn, Orders, carried_out, together
@@ -42,7 +42,7 @@ def attack_models(
     probes: int = EXAMPLES,
     pieces: Path | None = None,
     team: Team = ALONE,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> AttackedModel:
     """Run every attack at every size on a model.
 

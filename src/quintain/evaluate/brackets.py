@@ -7,7 +7,7 @@ import numpy as np
 
 from quintain.certify.outcome import Certifier
 from quintain.core.errors import SettingError
-from quintain.core.progress import Progress, silent
+from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
 from quintain.evaluate.attacked import attack_models
 from quintain.evaluate.campaign import AttackFn
@@ -81,7 +81,7 @@ def both_sides(
     certifiers: Mapping[str, Certifier],
     seed: int = 0,
     delivered: bool = True,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> tuple[AttackedModel, CertifiedModel, tuple[Claim, ...]]:
     """Attack a model by every attack and prove it by every certifier, at every size, and put both sides together."""
     attacked = attack_models(subject, data, threats, attacks, seed=seed, progress=progress)
@@ -98,7 +98,7 @@ def robustness(
     attacks: Sequence[AttackFn],
     certifiers: Sequence[Certifier],
     seed: int = 0,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> Bracket:
     r"""The robust accuracy of a model on some examples, from both sides.
 

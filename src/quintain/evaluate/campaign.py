@@ -11,8 +11,8 @@ from torch import Tensor
 
 from quintain.attacks.base import Attack
 from quintain.attacks.outcome import AttackOutcome
-from quintain.core.errors import StorageError, TargetError
-from quintain.core.progress import Progress, silent
+from quintain.core.errors import ExecutionError, StorageError
+from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
 from quintain.evaluate.pieces import Piece, Pieces, Place
 from quintain.evaluate.shrink import shrunk
@@ -101,7 +101,7 @@ def carried_out(
     *,
     store: Pieces | None = None,
     team: Team = ALONE,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     label: str = "attack",
 ) -> Findings:
     """This process' share of the run; a model that dies half way ends it, and what was finished stays.
@@ -118,13 +118,13 @@ def carried_out(
         label: Of the bar.
 
     Raises:
-        TargetError: If the model failed before anything was found.
+        ExecutionError: If the model failed before anything was found.
     """
     found, seen = Findings(), set[int]()
     starts = [start for number, start in enumerate(range(0, len(data), orders.batch)) if team.takes(number)]
     runs = sum(len(orders.asked(attack)) for attack in orders.attacks.values())
     total = runs * sum(min(start + orders.batch, len(data)) - start for start in starts)
-    with progress.loop(label, total) as advance:
+    with progress.bar(label, total) as advance:
         try:
             for start in starts:
                 rows = np.arange(start, min(start + orders.batch, len(data)))
@@ -135,7 +135,7 @@ def carried_out(
                 found.whole.add(number)
         except StorageError:
             raise
-        except TargetError as error:
+        except ExecutionError as error:
             if not found.pieces and team.size == 1:
                 raise
             found.halted = str(error)
@@ -146,7 +146,7 @@ def together(team: Team, own: Findings) -> Findings:
     """What all processes found.
 
     Raises:
-        TargetError: If the model failed before anything was found.
+        ExecutionError: If the model failed before anything was found.
     """
     every = Findings()
     for block in team.gathered(_packed(own)):
@@ -155,7 +155,7 @@ def together(team: Team, own: Findings) -> Findings:
         every.whole |= one.whole
         every.halted = every.halted or one.halted
     if every.halted and not every.pieces:
-        raise TargetError(every.halted)
+        raise ExecutionError(every.halted)
     return every
 
 

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from quintain.attacks.outcome import AttackOutcome, Model
-from quintain.core.registry import find
+from quintain.core.registry import get_entry
 from quintain.threats import parse
 from quintain.threats.threat import Threat
 
@@ -23,5 +23,5 @@ def attack(model: Model, x: Tensor, y: Tensor, threat: Threat | str, *, seed: in
         What it calls broken is inside the threat and was answered wrongly twice; what it does not break may still be breakable.
     """
     ball = parse(threat) if isinstance(threat, str) else threat
-    outcome: AttackOutcome = find("attack", "quick").load()()(model, x, y, ball, seed=seed, ids=ids)
+    outcome: AttackOutcome = get_entry("attack", "quick").load()()(model, x, y, ball, seed=seed, ids=ids)
     return outcome

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from quintain.certify.smoothing import BATCH_ELEMENTS, SmoothedClassifier
-from quintain.core.seeds import derive
+from quintain.core.seeds import derive_seed
 
 PAIRS = 128
 """Pairs of opposite noise for one gradient: twice as many answers."""
@@ -31,7 +31,7 @@ def estimated(smooth: SmoothedClassifier, seed: int) -> Callable[[Tensor], Tenso
     Source: Stein, 1981 (Annals of Statistics 9); for smoothed classifiers, Salman et al., 2019, arXiv:1906.04584, lemma 1.
     """
     calls = count()
-    return lambda x: _Estimated.apply(x, smooth, derive(seed, "estimate", next(calls)))
+    return lambda x: _Estimated.apply(x, smooth, derive_seed(seed, "estimate", next(calls)))
 
 
 class _Estimated(torch.autograd.Function):

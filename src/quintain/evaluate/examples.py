@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from quintain.core import tokens
+from quintain.core import threat_specs
 from quintain.core.errors import SettingError
 from quintain.data.dataset import Dataset
 from quintain.results.per_example import PerExample
@@ -14,7 +14,7 @@ from quintain.threats.threat import Threat
 
 def ball_of(threats: Sequence[Threat]) -> str:
     """What the sizes are sizes of: ``linf`` of ``linf:4/255``."""
-    return tokens.ball_of(threats[0].spec)
+    return threat_specs.threat_type(threats[0].spec)
 
 
 def rising(threats: Sequence[Threat]) -> list[Threat]:
@@ -23,7 +23,7 @@ def rising(threats: Sequence[Threat]) -> list[Threat]:
     Raises:
         SettingError: If they are not, or there are none.
     """
-    if len({tokens.ball_of(threat.spec) for threat in threats}) != 1:
+    if len({threat_specs.threat_type(threat.spec) for threat in threats}) != 1:
         raise SettingError(f"threats {[threat.spec for threat in threats]}; expected at least one, all of one kind")
     if len(threats) > 1 and isinstance(threats[0], ParametricThreat):
         raise SettingError(f"threats {[threat.spec for threat in threats]}; such changes have no order of size: give one at a time")

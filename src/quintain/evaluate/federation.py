@@ -6,8 +6,8 @@ from pathlib import Path
 
 from torch import nn
 
-from quintain.core.progress import Progress, silent
-from quintain.core.seeds import derive
+from quintain.core.progress import Progress, no_progress
+from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.evaluate.brackets import clean_claim
 from quintain.evaluate.outcome import Outcome
@@ -34,7 +34,7 @@ def federated_outcome(
     epochs: int = 2,
     seed: int = 0,
     folder: Path,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> Outcome:
     """Split the data over sites, train by secure aggregation, and compare. One site falls silent in the middle round,
     where the threshold leaves room for that.
@@ -54,13 +54,13 @@ def federated_outcome(
         folder: Run folder for the weights.
         progress: Shows bars.
     """
-    parts = split(data, sites, alpha=ALPHA, seed=derive(seed, "split"))
+    parts = split(data, sites, alpha=ALPHA, seed=derive_seed(seed, "split"))
     local = Recipe(epochs=epochs, batch_size=32, learning_rate=3e-3, schedule="constant")
     as_long = replace(local, epochs=rounds * epochs)
 
     def reached(recipe: Recipe, examples: Dataset, label: str) -> ClassCounts:
         twin = copy.deepcopy(net)
-        fit(twin, examples, recipe, seed=derive(seed, label), progress=progress, progress_label=label)
+        fit(twin, examples, recipe, seed=derive_seed(seed, label), progress=progress, progress_label=label)
         return clean_tally(Classifier(twin, classes=test.classes), test)
 
     alone = {name: reached(as_long, part, f"{name} alone") for name, part in parts.sites.items()}
@@ -79,7 +79,7 @@ def federated_outcome(
         parts.sites,
         net,
         replace(plan, weights=weights),
-        seed=derive(seed, "federate"),
+        seed=derive_seed(seed, "federate"),
         drop={rounds // 2: (quiet, "masked")} if spare else {},
         progress=progress,
         on_round=on_round,

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from quintain.core.tokens import kind_of
+from quintain.core.threat_specs import threat_name
 from quintain.data.dataset import Dataset
 from quintain.evaluate.pictures import drawable, store_picture
 from quintain.evaluate.subject import Subject
@@ -39,7 +39,7 @@ def gallery(folder: Path, subject: Subject, data: Dataset, fooled: list[Fooled],
     rows = []
     for one in fooled:
         clean, _ = data.batch([one.id])
-        ball = kind_of(threat.spec)
+        ball = threat_name(threat.spec)
         stem = f"{subject.name}-{ball}-{one.id}"
         change = 0.5 + MAGNIFIED * (one.adversarial - clean[0])
         rows.append(

@@ -11,8 +11,8 @@ from quintain.certify import IntervalBounds
 from quintain.certify.outcome import Certifier
 from quintain.certify.smoothing import SmoothedClassifier
 from quintain.core.errors import ModelError
-from quintain.core.progress import Progress, silent
-from quintain.core.registry import find
+from quintain.core.progress import Progress, no_progress
+from quintain.core.registry import get_entry
 from quintain.data.dataset import Dataset
 from quintain.evaluate.brackets import both_sides, clean_claim
 from quintain.evaluate.campaign import AttackFn
@@ -37,7 +37,7 @@ def build_defense(name: str, *, threat: Threat, sigma: float, epochs: int = 0) -
         sigma: Standard deviation of the noise, for a defense that takes noise.
         epochs: Instead of the defense's own number; 0 keeps that.
     """
-    kind = find("defense", name).load()
+    kind = get_entry("defense", name).load()
     offered = {"threat": threat, "sigma": sigma}
     defense: Defense = kind(**{field.name: offered[field.name] for field in fields(kind) if field.name in offered})
     return with_epochs(defense, epochs) if epochs else defense
@@ -60,7 +60,7 @@ def harden(
     seed: int = 0,
     folder: Path,
     checkpoint: Path | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> tuple[Subject, TrainingRun]:
     """Train a net with a defense, store it and test it."""
 
@@ -82,7 +82,7 @@ def hardened_outcome(
     epochs: int = 0,
     seed: int = 0,
     folder: Path,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> Outcome:
     """Train a net to resist; then attack it, and prove what can be proved: of the smoothed model where it was trained under noise."""
     defense = build_defense(defense_name, threat=threat, sigma=sigma, epochs=epochs)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from quintain.core.errors import DataError, PrivacyError
-from quintain.core.progress import Progress, silent
-from quintain.core.seeds import derive
+from quintain.core.progress import Progress, no_progress
+from quintain.core.seeds import derive_seed
 from quintain.core.statistics import psnr
 from quintain.data.dataset import Dataset
 from quintain.dp import PrivatePlan, fit
@@ -47,7 +47,7 @@ def leaked_outcome(
     seed: int = 0,
     folder: Path,
     show: bool,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> Outcome:
     """Five sites send the gradient of one image each: the first one's alone, their sum, and the first one's with noise are attacked.
 
@@ -70,7 +70,7 @@ def leaked_outcome(
     if not drawable(data.shape) or len(data) <= SITES:
         raise DataError(f"{data!r}; expected more than {SITES} grey or RGB pictures to rebuild one")
     net = copy.deepcopy(net).requires_grad_(True)
-    rows = np.random.default_rng(derive(seed, "victims")).permutation(len(data))
+    rows = np.random.default_rng(derive_seed(seed, "victims")).permutation(len(data))
     x, y = data.batch(rows[:SITES])
     updates = [_gradient(net, x[site : site + 1], y[site : site + 1]) for site in range(SITES)]
     bound = float(max(update.abs().max() for update in updates)) or 1.0
@@ -91,7 +91,9 @@ def leaked_outcome(
             attempts.append(Reconstruction(setting, None, None, False, 1, floors[0], failure_reason=missing))
             continue
         tries = [
-            invert_gradient(net, update, data.shape, steps=steps, tv_weight=tv_weight, seed=derive(seed, "invert"), progress=progress).image
+            invert_gradient(
+                net, update, data.shape, steps=steps, tv_weight=tv_weight, seed=derive_seed(seed, "invert"), progress=progress
+            ).image
             for tv_weight in (TV_WEIGHTS if number else TV_WEIGHTS[:1])
         ]
         attempts.append(_attempt(number, setting, tries, originals, floors, album))

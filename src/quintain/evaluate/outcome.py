@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from quintain.core.errors import Contradiction, SpecificationFailure
+from quintain.core.errors import ContradictionError, MechanismError
 from quintain.results.gate import contradictions
 from quintain.results.privacy_records import AuditResult
 from quintain.results.quantity import Metric
@@ -65,17 +65,17 @@ def require_consistent(record: Record, comparisons: int | None = None) -> None:
         comparisons: How many brackets the run has, where it is more than this record's.
 
     Raises:
-        SpecificationFailure: If noise, sampling or sensitivity were measured to differ from the plan.
-        Contradiction: If chance cannot explain a crossing.
+        MechanismError: If noise, sampling or sensitivity were measured to differ from the plan.
+        ContradictionError: If chance cannot explain a crossing.
     """
     failed = [test.message for test in record.result.mechanism_tests if not test.passed] if isinstance(record.result, AuditResult) else []
     crossed = contradictions(record.claims, comparisons=comparisons or len(record.claims))
     told = "; ".join(map(_crossing, crossed))
     if failed:
         also = f" The two sides of the claim cross as well: {told}." if crossed else ""
-        raise SpecificationFailure("; ".join(failed) + f"; the accounted epsilon is void until this is found.{also}")
+        raise MechanismError("; ".join(failed) + f"; the accounted epsilon is void until this is found.{also}")
     if crossed:
-        raise Contradiction(
+        raise ContradictionError(
             f"proved from below and refuted from above at once: {told}. "
             "One of the two methods is wrong: the evidence is in the run folder, please report it"
         )

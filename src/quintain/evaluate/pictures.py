@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from quintain.core.store import sha256, write_atomically
+from quintain.core.files import sha256, write_atomically
 from quintain.results.artifacts import Picture
 
 Mark = Literal["", "good", "bad", "reference"]

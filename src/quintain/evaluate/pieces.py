@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from quintain.core.errors import RunFolderError
-from quintain.core.store import read_bytes, sha256, write_atomically
+from quintain.core.files import read_bytes, sha256, write_atomically
 
 SETTINGS = "settings.json"
 

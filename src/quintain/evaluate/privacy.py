@@ -11,8 +11,8 @@ from torch import nn
 
 from quintain.core import rounding
 from quintain.core.errors import SettingError
-from quintain.core.progress import Progress, silent
-from quintain.core.seeds import derive
+from quintain.core.progress import Progress, no_progress
+from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.dp import PrivateFit, PrivatePlan
 from quintain.dp.accounting import prv
@@ -50,7 +50,7 @@ def audited_outcome(
     confidence: float = 0.95,
     comparisons: int = 1,
     seed: int = 0,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> Outcome:
     """Run the plan on a net and data with canaries, with and without noise, and measure noise, sampling and clipping on that very run.
 
@@ -84,7 +84,7 @@ def audited_outcome(
     claimed = accounted(plan, records, plan.epsilon(len(train)))
 
     def audited(what: PrivatePlan, repetition: int) -> tuple["_Observed", OneRunAudit]:
-        coins, ties = (derive(seed, place, *([repetition] if repetition else [])) for place in ("audit", "ties"))
+        coins, ties = (derive_seed(seed, place, *([repetition] if repetition else [])) for place in ("audit", "ties"))
         run = _observed(net, train, what, canaries, coins, progress)
         of = quantity(what, records)
         return run, audit_one_run(

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from quintain.core import rounding
-from quintain.core.progress import Progress, silent
+from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
 from quintain.dp import Ledger, PrivateFit, PrivatePlan, Release, accounting, fit
 from quintain.dp.record import ASSUMED
@@ -51,7 +51,7 @@ def privatized_outcome(
     batches: Sequence[int] = (),
     held_out: Dataset | None = None,
     unfinished: Path | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> Outcome:
     """Train a net with DP-SGD, and say what that costs in epsilon and in accuracy.
 
@@ -172,7 +172,7 @@ def _fitted(
     def look(_step: int, spent: float) -> None:
         twin.load_state_dict(net.state_dict())
         accuracy = clean_tally(Classifier(twin.eval(), classes=held_out.classes), held_out).accuracy
-        progress.tell(f"epsilon {rounding.epsilon(spent)}, accuracy {100 * accuracy:.1f} %")
+        progress.set_status(f"epsilon {rounding.epsilon(spent)}, accuracy {100 * accuracy:.1f} %")
 
     state = Unfinished(unfinished / name, every=max(1, plan.steps // LOOKS))
     return fit(net, train, plan, progress=progress, resume=state, on_checkpoint=look)

@@ -15,7 +15,7 @@ from quintain.attacks.gradient.pgd import PGD
 from quintain.attacks.outcome import AttackOutcome, Model
 from quintain.attacks.step_sizes import ascent_step, cosine_step_sizes
 from quintain.core.errors import ModelError, SettingError
-from quintain.core.tokens import kind_of
+from quintain.core.threat_specs import threat_name
 from quintain.losses.margin import margin
 from quintain.models.protocol import Access
 from quintain.results.robustness_records import Indicator
@@ -76,7 +76,7 @@ def asked(sample: Sample, target: int | None = None) -> Iterator[Indicator]:
     left = sample.left()
     if len(left.x) and target is None:
         yield _random(sample, left)
-    climbable = kind_of(sample.threat.spec) in PGD.supports or not isinstance(sample.threat, ParametricThreat)
+    climbable = threat_name(sample.threat.spec) in PGD.supports or not isinstance(sample.threat, ParametricThreat)
     if sample.access == "gradients" and climbable and sample.threat.eps:
         yield from _gradients(sample)
         if target is None:
@@ -180,7 +180,7 @@ def _climbed(sample: Sample) -> tuple[Tensor, Tensor]:
 
 def _attempts(sample: Sample, left: Sample) -> Iterator[Indicator]:
     """One step, another start, and a change without limit."""
-    count, kind = len(sample.x), kind_of(sample.threat.spec)
+    count, kind = len(sample.x), threat_name(sample.threat.spec)
     single: Attack | None = next((one() for one in (FGSM, FGM) if kind in one.supports), None)
     if len(left.x) and single is not None:
         many = int(_tried(single, left, left.threat, "one step").success.sum())

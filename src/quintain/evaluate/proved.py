@@ -9,7 +9,7 @@ import numpy as np
 
 from quintain.certify.outcome import Certifier
 from quintain.certify.radius_search import largest_certified_radius
-from quintain.core.progress import Progress, silent
+from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
 from quintain.evaluate.examples import examples, rising
 from quintain.evaluate.subject import Subject, answers
@@ -46,7 +46,7 @@ def prove(
     *,
     method: str,
     size: int = BATCH,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> Proved:
     """The largest size of change proved harmless for each example.
 
@@ -67,7 +67,7 @@ def prove(
     radius, failed = np.zeros(len(data)), predicted < 0
     assumes: tuple[str, ...] = ()
     clock = time.perf_counter()
-    with progress.loop(f"certify {subject.name}", len(data)) as advance:
+    with progress.bar(f"certify {subject.name}", len(data)) as advance:
         for x, y, ids in data.batches(size):
             rows = ids.numpy()
             outcome = largest_certified_radius(certifier, subject.model, x, y, sizes[-1], radii=[threat.eps for threat in sizes])

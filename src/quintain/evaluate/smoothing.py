@@ -10,8 +10,8 @@ import torch
 
 from quintain.attacks.inner_maximization import maximize_loss
 from quintain.certify.smoothing import SmoothedClassifier
-from quintain.core.progress import Progress, silent
-from quintain.core.seeds import derive
+from quintain.core.progress import Progress, no_progress
+from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.evaluate.brackets import bracket_claims
 from quintain.evaluate.estimated import PAIRS, estimated
@@ -55,7 +55,7 @@ def smoothed_bracket(
     *,
     seed: int = 0,
     delivered: bool = False,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> tuple[AttackedModel, CertifiedModel, tuple[Claim, ...]]:
     """Certify and attack the smoothed form of a model.
 
@@ -74,15 +74,15 @@ def smoothed_bracket(
         delivered: Whether requirements that name no model mean this one.
         progress: Shows bars.
     """
-    some = data.sample(plan.examples, seed=derive(seed, "examples"))
-    smooth = SmoothedClassifier(base.model, plan.sigma, noise_samples=plan.noise_samples, surrogate_seed=derive(seed, "surrogate"))
+    some = data.sample(plan.examples, seed=derive_seed(seed, "examples"))
+    smooth = SmoothedClassifier(base.model, plan.sigma, noise_samples=plan.noise_samples, surrogate_seed=derive_seed(seed, "surrogate"))
     x, y = some.batch(torch.arange(len(some)))
     clock = time.perf_counter()
-    certificate = smooth.certify(x, y, seed=derive(seed, "certify"), progress=progress)
+    certificate = smooth.certify(x, y, seed=derive_seed(seed, "certify"), progress=progress)
     seconds = time.perf_counter() - clock
     radius, labels = certificate.radius, some.labels
     assert radius is not None
-    votes = smooth.predict(x, seed=derive(seed, "clean"), noise_samples=plan.judged).numpy()
+    votes = smooth.predict(x, seed=derive_seed(seed, "clean"), noise_samples=plan.judged).numpy()
     wrong = (votes >= 0) & (votes != labels)
     answered = np.where(wrong, votes, labels)
     attacked, broken = _attack(smooth, some, threats, plan, wrong, seed, progress)
@@ -116,16 +116,16 @@ def _attack(
     sizes = rising(threats)
     asked = smooth.access != "gradients"
     name = "pgd on the vote, by gradients estimated from answers" if asked else "pgd on the vote"
-    with progress.loop("attack smoothed", len(sizes)) as advance:
+    with progress.bar("attack smoothed", len(sizes)) as advance:
         for threat in sizes:
             standing = torch.from_numpy(np.flatnonzero(np.isinf(radius)))
             clock = time.perf_counter()
             origin, labels = x[standing], y[standing]
-            target = estimated(smooth, derive(seed, "estimated", threat.spec)) if asked else smooth
+            target = estimated(smooth, derive_seed(seed, "estimated", threat.spec)) if asked else smooth
             pushed = maximize_loss(
-                target, origin, labels, threat, steps=plan.steps, rel_step_size=RATE, seed=derive(seed, "ascend"), ids=standing
+                target, origin, labels, threat, steps=plan.steps, rel_step_size=RATE, seed=derive_seed(seed, "ascend"), ids=standing
             )
-            votes = smooth.predict(pushed, seed=derive(seed, "judge", threat.spec), ids=standing, noise_samples=plan.judged)
+            votes = smooth.predict(pushed, seed=derive_seed(seed, "judge", threat.spec), ids=standing, noise_samples=plan.judged)
             fallen = (votes >= 0) & (votes != labels) & contains(threat, pushed, origin)
             radius[standing[fallen].numpy()] = threat.measure(pushed, origin)[fallen].numpy()
             kept = tally(radius > threat.eps, data.labels, data.classes)

@@ -7,8 +7,8 @@ import torch
 
 from quintain.attacks.outcome import Model
 from quintain.attacks.perturbation import Perturbation, held_out, success_rate
-from quintain.core.progress import Progress, silent
-from quintain.core.seeds import derive
+from quintain.core.progress import Progress, no_progress
+from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.evaluate.gallery import answered
 from quintain.evaluate.pictures import drawable
@@ -28,7 +28,7 @@ class Fit(Protocol):
     def area(self) -> float:
         """The largest share of the picture that it covers."""
 
-    def fit(self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = silent) -> Perturbation:
+    def fit(self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = no_progress) -> Perturbation:
         """The sticker for some pictures."""
 
 
@@ -42,7 +42,7 @@ def stuck(
     seed: int = 0,
     folder: Path | None = None,
     pictures: int = 3,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> StickerResult:
     """Fit a sticker on ``train`` and score it on the pictures of ``test`` that it has not seen, in views that it has not seen.
 
@@ -56,9 +56,9 @@ def stuck(
         pictures: How many examples that it turned are kept.
         progress: Shows a bar of steps.
     """
-    fitted = sticker.fit(subject.model, train, seed=derive(seed, "fit"), progress=progress)
-    control = fitted.random_control(derive(seed, "control"))
-    unseen, views = held_out(test, fitted), derive(seed, "views")
+    fitted = sticker.fit(subject.model, train, seed=derive_seed(seed, "fit"), progress=progress)
+    control = fitted.random_control(derive_seed(seed, "control"))
+    unseen, views = held_out(test, fitted), derive_seed(seed, "views")
     found = success_rate(subject.model, unseen, fitted, seed=views, target=sticker.target)
     chance = success_rate(subject.model, unseen, control, seed=views, target=sticker.target)
     target = "any wrong class" if sticker.target is None else test.class_names[sticker.target]

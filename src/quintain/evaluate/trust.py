@@ -11,10 +11,10 @@ from quintain.attacks.base import access_of
 from quintain.attacks.counted_model import CountedModel
 from quintain.attacks.gradient.pgd import PGD
 from quintain.attacks.outcome import Model
-from quintain.core.errors import TargetError
+from quintain.core.errors import ExecutionError
 from quintain.core.registry import entries
-from quintain.core.seeds import derive
-from quintain.core.tokens import kind_of
+from quintain.core.seeds import derive_seed
+from quintain.core.threat_specs import threat_name
 from quintain.data.dataset import Dataset
 from quintain.evaluate.books import Books
 from quintain.evaluate.campaign import Orders
@@ -29,7 +29,7 @@ EXAMPLES = 50
 def probed(right: np.ndarray, seed: int, examples: int = EXAMPLES) -> np.ndarray:
     """The rows that are probed: so many of those answered rightly, drawn by the seed, rising."""
     rows = np.flatnonzero(right)
-    return np.sort(np.random.default_rng(derive(seed, "probed")).permutation(rows)[:examples])
+    return np.sort(np.random.default_rng(derive_seed(seed, "probed")).permutation(rows)[:examples])
 
 
 def trust_of(
@@ -52,7 +52,7 @@ def trust_of(
     signs: list[Indicator] = list(_from_rows(books, right, transferred))
     if not len(rows) or orders.queries is not None:
         return AttackDiagnostics(tuple(signs), 0)
-    with torch.inference_mode(False), suppress(TargetError):  # a model that has stopped answering leaves what was seen before
+    with torch.inference_mode(False), suppress(ExecutionError):  # a model that has stopped answering leaves what was seen before
         x, y = data.batch(rows)
         sample = Sample(model, x, y, torch.from_numpy(rows), orders.sizes[-1], torch.from_numpy(np.isinf(books.radius[rows])), orders.seed)
         for one in (asked(sample, orders.target), _by_access(orders, books, right, sample, data), _near_ties(books, rows, sample, orders)):
@@ -81,7 +81,7 @@ def _by_access(orders: Orders, books: Books, right: np.ndarray, sample: Sample, 
         by_slope = np.array([_access(member or name, name) == "gradients" for member in column.by])
         sloped |= hit & by_slope
         blind |= hit & ~by_slope
-    if sample.access != "gradients" or not blind.any() or kind_of(sample.threat.spec) not in PGD.supports:
+    if sample.access != "gradients" or not blind.any() or threat_name(sample.threat.spec) not in PGD.supports:
         return
     rows = np.flatnonzero(blind & ~sloped & right & ~books.failed)[:EXAMPLES]
     many = 0

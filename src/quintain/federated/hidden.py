@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from quintain.core.errors import SettingError, SpecificationFailure
+from quintain.core.errors import MechanismError, SettingError
 from quintain.core.statistics import binomial_tail
 from quintain.federated.recovery import Attacker
 from quintain.federated.secagg.encoding import Words, check_types
@@ -28,7 +28,7 @@ def verify_hidden(view: ServerView, truth: Mapping[str, Words], *, earlier: Sequ
         earlier: Rounds before it, with or without their vectors.
 
     Raises:
-        SpecificationFailure: If a sign is rarer than chance allows.
+        MechanismError: If a sign is rarer than chance allows.
         SettingError: If the truth lacks a site that sent a masked vector.
 
     Guarantee: a false alarm in one call with probability at most 1e-9, by a union over sites and signs, half of it for words that come
@@ -49,7 +49,7 @@ def verify_hidden(view: ServerView, truth: Mapping[str, Words], *, earlier: Sequ
         left = attacker.recover(site).words - truth[site]
         for sign, chance, share in _signs(left):
             if chance < FALSE_ALARM * share / len(suspects):
-                raise SpecificationFailure(
+                raise MechanismError(
                     f"the server's view gives away the vector of {site!r}: {sign} (chance {chance:.1g}); expected noise: "
                     "a mask is missing, too narrow or serves twice, do not run this build"
                 )

@@ -8,9 +8,9 @@ from numbers import Integral
 import torch
 from torch import Tensor, nn
 
-from quintain.core.errors import Alarm, ProtocolError, SabotageError, SettingError, UsageError
-from quintain.core.progress import Progress, silent
-from quintain.core.seeds import derive
+from quintain.core.errors import ProtocolError, SabotageError, SettingError, SoundnessError, UsageError
+from quintain.core.progress import Progress, no_progress
+from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.federated.aggregate import RoundAbandonedError, SecureSum, sum_words
 from quintain.federated.differencing import Opened, exposure
@@ -39,7 +39,7 @@ def train(
     seed: int = 0,
     objective: Objective = PLAIN,
     drop: Mapping[int, tuple[str, Stage | str]] | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     on_round: Callable[[Round, SecureSum | None], None] | None = None,
 ) -> Federated:
     r"""Train ``net`` in place on the data of sites that keep it.
@@ -70,7 +70,7 @@ def train(
             changes a buffer, such as BatchNorm's statistics, which must not be averaged, or ends in NaN; likewise whatever else the first
             site's failure is.
         SettingError: If settings cannot hold.
-        SpecificationFailure: If the server's view of a round gives a site's update away.
+        MechanismError: If the server's view of a round gives a site's update away.
 
     Guarantee: that of ``secagg.client.step`` on each round's sum, and over one model sums of one set of survivors only. What is left:
     a sum may tell of a site's data by itself, and sums over different models may tell together. If one site is in only one of two
@@ -91,10 +91,10 @@ def train(
     earlier: list[ServerView] = []
     last: Opened | None = None
     cheats: dict[str, str] = {}
-    with progress.loop("federate", plan.rounds * len(sites)) as advance:
+    with progress.bar("federate", plan.rounds * len(sites)) as advance:
         for index in range(plan.rounds):
             policy = federation.policy(index, net)
-            seeds = {name: derive(seed, "federated", index, name) for name in sites}
+            seeds = {name: derive_seed(seed, "federated", index, name) for name in sites}
             honest = {name: data for name, data in sites.items() if name not in cheats}
             updates, left = _train_sites(federation, honest, net, objective, seeds, advance)
             advance(len(cheats))
@@ -224,7 +224,7 @@ def _train_sites(
     for name, data in sites.items():
         try:
             updates[name] = local_update(net, data, recipe, objective, encoding, federation.part(name), seed=seeds[name])
-        except (Alarm, UsageError):
+        except (SoundnessError, UsageError):
             raise
         except Exception as error:
             failures[name] = error

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quintain.core.errors import SettingError
-from quintain.core.seeds import derive
+from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.federated.secagg.encoding import check_types
 
@@ -75,7 +75,7 @@ def split(
     if sites * least > len(data):
         raise SettingError(f"{len(data)} examples for {sites} sites of at least {least}; give more data or fewer sites")
     for draw in range(DRAWS):
-        rng = np.random.default_rng(derive(seed, "sites", draw))
+        rng = np.random.default_rng(derive_seed(seed, "sites", draw))
         parts = _draw(data.labels, data.classes, sites, alpha, rng)
         counts = np.array([np.bincount(data.labels[part], minlength=data.classes) for part in parts])
         if counts.sum(1).min() >= least and counts.min() >= least_per_class:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Protocol
 
-from quintain.core.errors import ProtocolError, StorageError, UnknownName
+from quintain.core.errors import ProtocolError, StorageError, UnknownNameError
 from quintain.federated.secagg import client
 from quintain.federated.secagg.messages import Kind, kind_of
 from quintain.federated.secagg.policy import Policy
@@ -33,10 +33,10 @@ class Stage(StrEnum):
         """The stage of a name.
 
         Raises:
-            UnknownName: If there is none.
+            UnknownNameError: If there is none.
         """
         if not isinstance(name, str) or name not in set(cls):
-            raise UnknownName("stage", str(name), cls)
+            raise UnknownNameError("stage", str(name), cls)
         return cls(name)
 
     @property

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 from torch import nn
 
 from quintain import training
-from quintain.core.progress import Progress, silent
+from quintain.core.progress import Progress, no_progress
 from quintain.training.objective import Objective
 from quintain.training.recipe import Recipe
 
@@ -32,7 +32,7 @@ def fit(
     *,
     seed: int = 0,
     checkpoint: Path | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> training.FitResult:
     """Train ``net`` in place with ``defense``, and leave it in evaluation mode.
 

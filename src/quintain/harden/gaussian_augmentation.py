@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from quintain.core.errors import SettingError
-from quintain.core.seeds import derive
+from quintain.core.seeds import derive_seed
 from quintain.harden.forward import forward_logits
 from quintain.training.objective import StepContext
 from quintain.training.recipe import Recipe
@@ -57,6 +57,6 @@ class GaussianAugmentationLoss:
 
     def __call__(self, net: nn.Module, x: Tensor, y: Tensor, context: StepContext) -> Tensor:
         """Return the scalar loss of a batch."""
-        generator = torch.Generator().manual_seed(derive(context.seed, "noise"))
+        generator = torch.Generator().manual_seed(derive_seed(context.seed, "noise"))
         noise = torch.empty(x.shape, dtype=torch.float32).normal_(generator=generator).to(x)
         return F.cross_entropy(forward_logits(net, x + self.sigma * noise), y)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from quintain.core.errors import ModelError, SettingError
-from quintain.core.seeds import derive
+from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.models.adapters import adapt
 
@@ -196,7 +196,7 @@ def train_with_canaries(train: Train, net: nn.Module, data: Dataset, *, canaries
 
 def draw_inclusion(count: int, *, seed: int) -> NDArray[np.bool_]:
     """Draw one independent fair coin for each canary."""
-    return np.random.default_rng(derive(seed, "canaries", "coins")).random(count) < 0.5
+    return np.random.default_rng(derive_seed(seed, "canaries", "coins")).random(count) < 0.5
 
 
 def insert_canaries(data: Dataset, included: NDArray[np.bool_]) -> Dataset:

@@ -4,14 +4,14 @@ from quintain.core.registry import Entry
 
 CATALOGUE = (
     Entry(
-        "audit",
+        "privacy_attack",
         "one-run",
         "quintain.leakage.one_run:audit_one_run",
         "a lower bound on epsilon from the canaries of one training run",
         guarantee="exceeds the true epsilon with probability at most 1 - confidence, if the inclusion coins are fair and independent",
     ),
     Entry(
-        "audit",
+        "privacy_attack",
         "gradient-inversion",
         "quintain.leakage.gradient_inversion:invert_gradient",
         "the image behind one update, from its first linear layer and by gradient matching",

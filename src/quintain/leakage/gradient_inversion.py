@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from quintain.core.errors import DataError, ModelError, SettingError
-from quintain.core.progress import Progress, silent
-from quintain.core.seeds import derive
+from quintain.core.progress import Progress, no_progress
+from quintain.core.seeds import derive_seed
 
 SOLVED_LOSS = 1e-4
 """A start that ends below this loss is returned, and no other is tried."""
@@ -53,7 +53,7 @@ def invert_gradient(
     restarts: int = 1,
     tv_weight: float = 1e-4,
     seed: int = 0,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> InversionResult:
     r"""Reconstruct the example behind a gradient of cross-entropy.
 
@@ -99,9 +99,9 @@ def invert_gradient(
     if not methods:
         raise SettingError("restarts = 0, and no Linear layer with bias; expected at least one restart")
     reference, best = target_gradient[0], None
-    with progress.loop("invert", steps * len(methods)) as advance:
+    with progress.bar("invert", steps * len(methods)) as advance:
         for number, (method, objective) in enumerate(methods):
-            generator = torch.Generator().manual_seed(derive(seed, "inversion", number))
+            generator = torch.Generator().manual_seed(derive_seed(seed, "inversion", number))
             start = torch.rand(1, *shape, generator=generator).to(reference)
             image = signed_adam(objective, start, steps, tv_weight, advance)
             # The cosine may exceed 1 by rounding; NaN never wins.

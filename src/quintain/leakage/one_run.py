@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import betainc
 
 from quintain.core.errors import DataError, SettingError
-from quintain.core.seeds import derive
+from quintain.core.seeds import derive_seed
 from quintain.core.statistics import binomial_interval, check_confidence
 from quintain.results.bounds import Bound
 from quintain.results.evidence import ConfidenceLevels
@@ -249,7 +249,7 @@ def _error_split(tests: int) -> tuple[float, ...]:
 
 def _tie_breakers(canaries: int, seed: int) -> NDArray[np.float64]:
     """Draw noise that orders equal scores, independent of inclusion as long as the canaries' order is."""
-    return np.random.default_rng(derive(seed, "one-run", "ties")).random(canaries)
+    return np.random.default_rng(derive_seed(seed, "one-run", "ties")).random(canaries)
 
 
 def _two_gaussian_split(ordered: NDArray[np.float64]) -> int:

@@ -14,8 +14,8 @@ from typing import Any, Literal
 import numpy as np
 
 from quintain.core.errors import ModelError, SettingError
-from quintain.core.limits import at_least
-from quintain.core.store import read_bytes, sha256
+from quintain.core.files import read_bytes, sha256
+from quintain.core.limits import require_at_least
 
 PLACEHOLDERS = ("{x}", "{xs}", "{png}")
 
@@ -82,8 +82,8 @@ class Endpoint:
             raise SettingError(f"body = {text}; expected exactly one of {', '.join(PLACEHOLDERS)}, where the inputs go")
         if self.access not in ("labels", "scores"):
             raise SettingError(f"access = {self.access!r}; expected 'labels' or 'scores'")
-        at_least(1, batch_size=self.batch_size, query_budget=1 if self.query_budget is None else self.query_budget)
-        at_least(0, retries=self.retries)
+        require_at_least(1, batch_size=self.batch_size, query_budget=1 if self.query_budget is None else self.query_budget)
+        require_at_least(0, retries=self.retries)
         for name, amount in (("requests_per_second", self.requests_per_second), ("timeout", self.timeout)):
             if amount is not None and not amount > 0:
                 raise SettingError(f"{name} = {amount}; expected a positive number")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from quintain.core.errors import ModelError, TargetError
+from quintain.core.errors import ExecutionError, ModelError
 from quintain.models.blackbox import BlackBox
 from quintain.models.endpoint import Endpoint, expand_environment
 from quintain.models.query_cache import QueryCache
@@ -43,7 +43,7 @@ def connect(
 
     Raises:
         ModelError: If httpx is not installed; when called, if an answer cannot be read.
-        TargetError: When called, if the endpoint refuses, gives no answer after all retries, or the query
+        ExecutionError: When called, if the endpoint refuses, gives no answer after all retries, or the query
             budget is spent: the answers so far are stored.
         SettingError: If a header needs an environment variable that is not set.
     """
@@ -103,7 +103,7 @@ class EndpointClient:
         if budget is None:
             return self.endpoint.inputs_per_request
         if self.queries_sent >= budget:
-            raise TargetError(f"{self.endpoint.url}: the budget of {budget} queries is spent, {self._progress_note()}")
+            raise ExecutionError(f"{self.endpoint.url}: the budget of {budget} queries is spent, {self._progress_note()}")
         return min(self.endpoint.inputs_per_request, budget - self.queries_sent)
 
     def _post(self, request_body: Any) -> Any:
@@ -122,14 +122,14 @@ class EndpointClient:
                     return self._decoded(response)
                 trouble = f"HTTP {response.status_code} {response.text[:200].strip()}".strip()
                 if response.status_code != 429 and response.status_code < 500:
-                    raise TargetError(f"{self.endpoint.url} refuses the request: {trouble}; see its url, headers and body")
+                    raise ExecutionError(f"{self.endpoint.url} refuses the request: {trouble}; see its url, headers and body")
                 pause = max(pause, _retry_after(response.headers.get("Retry-After", "")))
             if pause > MAX_RETRY_WAIT:
-                raise TargetError(f"{self.endpoint.url} asks for a pause of {pause:.0f} s ({trouble}), {self._progress_note()}")
+                raise ExecutionError(f"{self.endpoint.url} asks for a pause of {pause:.0f} s ({trouble}), {self._progress_note()}")
             if attempt < self.endpoint.retries:
                 self.sleep(pause)
         tries = f"{self.endpoint.retries + 1} tries" if self.endpoint.retries else "one try"
-        raise TargetError(f"{self.endpoint.url} gives no answer after {tries} ({trouble}), {self._progress_note()}")
+        raise ExecutionError(f"{self.endpoint.url} gives no answer after {tries} ({trouble}), {self._progress_note()}")
 
     def _decoded(self, response: "httpx.Response") -> Any:
         try:

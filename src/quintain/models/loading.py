@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from quintain.core.errors import ModelError, QuintainError, SettingError
-from quintain.core.registry import find
-from quintain.core.store import sha256, sha256_file
+from quintain.core.files import sha256, sha256_file
+from quintain.core.registry import get_entry
 from quintain.models.blackbox import BlackBox
 from quintain.models.classifier import Classifier
 from quintain.models.protocol import ClassifierLike
@@ -59,7 +59,7 @@ def load_model(
         classes: Of the data; a function of labels needs it.
 
     Raises:
-        UnknownName: If no model has that name.
+        UnknownNameError: If no model has that name.
         SettingError: If weights are given for a black-box model.
         ModelError: If the file cannot be run or read, or the weights do not fit.
     """
@@ -102,7 +102,7 @@ def load_classifier(
             the user's file runs.
 
     Raises:
-        UnknownName: If no model has that name.
+        UnknownNameError: If no model has that name.
         ModelError: If it is a black box, the file cannot be run, has no such factory, or the weights do not
             match.
     """
@@ -119,7 +119,7 @@ def load_classifier(
         raise ModelError(f"{spec} names no factory; expected {spec}:make, where make() returns a torch.nn.Module")
     else:
         with _one_line_errors(spec):
-            net = _build(find("model", spec).load(), spec, factory_arguments)
+            net = _build(get_entry("model", spec).load(), spec, factory_arguments)
     if weights is not None:
         load_weights(net, Path(weights).expanduser())
     return Classifier(net.eval(), classes=classes, name=spec)

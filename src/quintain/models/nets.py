@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from quintain.core.errors import SettingError
-from quintain.core.seeds import derive
+from quintain.core.seeds import derive_seed
 
 
 class Normalise(nn.Module):
@@ -95,7 +95,7 @@ def initialize(net: nn.Sequential, seed: int) -> nn.Sequential:
         if isinstance(layer, nn.Linear | nn.Conv2d):
             bound = 1 / math.sqrt(layer.weight[0].numel())
             for kind, tensor in layer.named_parameters():
-                generator = torch.Generator().manual_seed(derive(seed, "initialise", name, kind))
+                generator = torch.Generator().manual_seed(derive_seed(seed, "initialise", name, kind))
                 with torch.no_grad():
                     tensor.copy_(torch.empty_like(tensor, device="cpu").uniform_(-bound, bound, generator=generator))
     return net

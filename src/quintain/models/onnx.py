@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from quintain.core.errors import ModelError
-from quintain.core.store import sha256, sha256_file
+from quintain.core.files import sha256, sha256_file
 from quintain.models.blackbox import BlackBox
 
 FLOATS = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from quintain.core.errors import StorageError
-from quintain.core.store import sha256
+from quintain.core.files import sha256
 
 
 class QueryCache:

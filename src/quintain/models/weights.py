@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from quintain.core.errors import ModelError
-from quintain.core.store import read_bytes, sha256, write_atomically
+from quintain.core.files import read_bytes, sha256, write_atomically
 
 Net = TypeVar("Net", bound=nn.Module)
 

@@ -3,7 +3,7 @@
 import math
 from datetime import datetime
 
-from quintain.core import rounding, tokens
+from quintain.core import rounding, threat_specs
 from quintain.results.quantity import Metric, Side
 
 NOTHING = "–"
@@ -75,7 +75,7 @@ def size(eps: float) -> str:
 def size_of(token: str) -> float:
     """The size that a threat's token names, NaN where it names none: ``linf:4/255`` is 4/255."""
     try:
-        return tokens.number(tokens.size_of(token))
+        return threat_specs.parse_number(threat_specs.size_text(token))
     except ValueError:
         return math.nan
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from quintain.core.errors import UsageError
-from quintain.core.tokens import size_of
+from quintain.core.threat_specs import size_text
 from quintain.report import format as fmt
 from quintain.report import summary
 from quintain.report.bar import PERCENT, Scale, bracket_bar, scale_to
@@ -276,7 +276,7 @@ def _cost(run: Run) -> Table | None:
             row += _both(robust.get(name), constant)
         rows.append((*row, Cell(fmt.epsilon(spent[name]) if name in spent else "none")))
     still = [Cell("constant answer", "soft"), *([Cell(fmt.percent(constant), "soft")] * (3 if threat else 1)), Cell("0.00", "soft")]
-    size = size_of(threat)
+    size = size_text(threat)
     head = ("model", "clean", *((f"attacked {size}", f"proved {size}") if threat else ()), "epsilon")
     return Table(head, (*rows, tuple(still)))
 

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from quintain.core.errors import RunFolderError
-from quintain.core.store import write_atomically
+from quintain.core.files import write_atomically
 from quintain.report.front import front
 from quintain.report.run import Run
 from quintain.report.sections import sections

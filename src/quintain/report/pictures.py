@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quintain.core.errors import StorageError
-from quintain.core.store import read_bytes, sha256
+from quintain.core.files import read_bytes, sha256
 from quintain.results.artifacts import Picture
 
 _PNG = b"\x89PNG\r\n\x1a\n"

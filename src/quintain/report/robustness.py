@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from quintain.core.tokens import ball_of
+from quintain.core.threat_specs import threat_type
 from quintain.report import format as fmt
 from quintain.report.bar import strip
 from quintain.report.blocks import Block, Drawing, Drawings, Fold, Grid, Heading, Pictures, Section, Text
@@ -135,7 +135,7 @@ def _claimed(run: Run, one: AttackedModel, sizes: Sequence[float]) -> list[float
     bounds = [
         claim.bracket.lower
         for claim in run.claims
-        if claim.model == one.model and ball_of(claim.bracket.quantity.threat) == one.threat_type
+        if claim.model == one.model and threat_type(claim.bracket.quantity.threat) == one.threat_type
     ]
     proofs = [(fmt.size_of(bound.quantity.threat), bound.value) for bound in bounds if bound.basis is not Basis.TRIVIAL]
     return [max((value for at, value in proofs if at >= size), default=0.0) for size in sizes] if proofs else None
@@ -265,7 +265,7 @@ def _claim(run: Run, one: CertifiedModel, size: float) -> Claim | None:
 
 
 def _same_size(token: str, ball: str, size: float) -> bool:
-    return ball_of(token) == ball and abs(fmt.size_of(token) - size) <= 1e-9
+    return threat_type(token) == ball and abs(fmt.size_of(token) - size) <= 1e-9
 
 
 def _sizes(attacks: Sequence[AttackedModel]) -> list[tuple[str, float]]:

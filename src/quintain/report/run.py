@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from quintain.core.tokens import ball_of
+from quintain.core.threat_specs import threat_type
 from quintain.report import format as fmt
 from quintain.results.artifacts import ModelFile
 from quintain.results.bounds import Consistency
@@ -151,8 +151,8 @@ class Run:
     def _headline_threats(claims: Sequence[Claim], asked: set[str]) -> set[str]:
         chosen: set[str] = set()
         robust = [claim for claim in claims if claim.bracket.quantity.threat]
-        for ball in {ball_of(claim.bracket.quantity.threat) for claim in robust}:
-            tokens = sorted({c.bracket.quantity.threat for c in robust if ball_of(c.bracket.quantity.threat) == ball}, key=fmt.size_of)
+        for ball in {threat_type(claim.bracket.quantity.threat) for claim in robust}:
+            tokens = sorted({c.bracket.quantity.threat for c in robust if threat_type(c.bracket.quantity.threat) == ball}, key=fmt.size_of)
             wanted = [c.bracket.quantity.threat for c in robust if c.name in asked and c.bracket.quantity.threat in tokens]
             usual = [token for token in tokens if token == "linf:4/255"]
             chosen.add((wanted or usual or [tokens[(len(tokens) - 1) // 2]])[0])

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json, to_jsonable_python
 
 from quintain.core.errors import RunFolderError, SettingError
-from quintain.core.store import read_bytes, write_atomically
+from quintain.core.files import read_bytes, write_atomically
 from quintain.results.keys import unknown_keys
 from quintain.results.records import SCHEMA, Record
 from quintain.results.upgrade import from_schema_1

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from quintain.core.errors import ExitCode
-from quintain.core.tokens import ball_of, current_spec, number, size_of
+from quintain.core.threat_specs import current_spec, parse_number, size_text, threat_type
 from quintain.results.bounds import Consistency
 from quintain.results.records import Claim, RequirementResult
 from quintain.results.requirements import Requirement
@@ -41,9 +41,9 @@ def exit_code(requirements: Iterable[RequirementResult], claims: Sequence[Claim]
         return ExitCode.ALARM
     decisions = {one.verdict.decision for one in requirements}
     if Decision.FAIL in decisions:
-        return ExitCode.BROKEN
+        return ExitCode.FAILED
     suspect = any(claim.bracket.consistency_among(len(claims)) is Consistency.SUSPECT for claim in claims)
-    return ExitCode.UNDECIDED if suspect or Decision.UNDECIDED in decisions else ExitCode.HOLDS
+    return ExitCode.UNDECIDED if suspect or Decision.UNDECIDED in decisions else ExitCode.OK
 
 
 def contradictions(claims: Iterable[Claim], *, comparisons: int) -> tuple[Claim, ...]:
@@ -74,6 +74,6 @@ def same_threat(a: str, b: str) -> bool:
 
 def _parsed(spec: str) -> tuple[str, float] | None:
     try:
-        return ball_of(spec), number(size_of(spec))
+        return threat_type(spec), parse_number(size_text(spec))
     except ValueError:
         return None

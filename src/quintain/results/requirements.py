@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from quintain.core.errors import SettingError, UnknownName
+from quintain.core.errors import SettingError, UnknownNameError
 from quintain.results.quantity import Metric
 
 _FORM = re.compile(r"\s*(?P<kind>\w+)\s*(?:\((?P<inside>[^()]*)\))?\s*(?P<relation>>=|<=)\s*(?P<value>[0-9.eE+-]+)\s*(?P<percent>%?)\s*")
@@ -42,7 +42,7 @@ class Requirement:
 
         Raises:
             SettingError: If it does not have the form ``quantity(threat, word=value) >= number``.
-            UnknownName: If there is no such quantity.
+            UnknownNameError: If there is no such quantity.
         """
         match = _FORM.fullmatch(text)
         if not match:
@@ -51,7 +51,7 @@ class Requirement:
                 "expected a form like 'robust_accuracy(linf:4/255) >= 0.70' or 'epsilon(delta=1e-5) <= 3'"
             )
         if match["kind"] not in list(Metric):
-            raise UnknownName("quantity", match["kind"], list(Metric))
+            raise UnknownNameError("quantity", match["kind"], list(Metric))
         kind = Metric(match["kind"])
         plain, words = _arguments(match["inside"] or "")
         wants = {Metric.ROBUST_ACCURACY: 1}.get(kind, 0)
@@ -92,7 +92,7 @@ def _arguments(inside: str) -> tuple[list[str], dict[str, str]]:
         elif name in _WORDS:
             words[name] = value
         else:
-            raise UnknownName("word of a requirement", name, _WORDS)
+            raise UnknownNameError("word of a requirement", name, _WORDS)
     return plain, words
 
 

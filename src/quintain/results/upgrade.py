@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from quintain.core.errors import RunFolderError
-from quintain.core.tokens import number, size_of
+from quintain.core.threat_specs import parse_number, size_text
 
 Json = dict[str, Any]
 
@@ -44,7 +44,7 @@ def _pair(*keys: str) -> Callable[[Any], Any]:
 def _with_eps(row: Json) -> Json:
     """A row of an attack with its size: the first records named it in the threat alone."""
     try:
-        return {"eps": number(size_of(row["threat"])), **row}
+        return {"eps": parse_number(size_text(row["threat"])), **row}
     except (KeyError, AttributeError, ValueError):
         return row
 

@@ -27,7 +27,7 @@ class Mask:
         low, high: The data box.
 
     Raises:
-        UnknownName: For a name that no shape has.
+        UnknownNameError: For a name that no shape has.
         SettingError: If a mask file is not there, or ``eps`` is negative, not finite, or wider than the box.
     """
 

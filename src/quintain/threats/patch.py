@@ -50,7 +50,7 @@ class Patch(ParametricBase):
     Raises:
         SettingError: If the area is 0 or above 1, the place is outside the picture, or not exactly one of
             area and shape is given.
-        UnknownName: For a name that no shape has.
+        UnknownNameError: For a name that no shape has.
 
     Source: Brown et al., 2017, arXiv:1712.09665.
     """

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from quintain.core.errors import DataError
-from quintain.core.seeds import derive
+from quintain.core.seeds import derive_seed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,7 +28,7 @@ class ExampleRNG:
 
     def fold_in(self, *path: str | int) -> "ExampleRNG":
         """The independent streams of another place of use, such as ``("pgd", restart)``."""
-        return ExampleRNG(derive(self.seed, *path), self.ids)
+        return ExampleRNG(derive_seed(self.seed, *path), self.ids)
 
     def select(self, rows: Tensor) -> "ExampleRNG":
         """The streams of some of the examples: an index or a mask (B,)."""
@@ -53,7 +53,7 @@ class ExampleRNG:
         if self.ids.shape != like.shape[:1]:
             raise DataError(f"ids of shape {tuple(self.ids.shape)} for {len(like)} examples; give one integer per example")
         block = torch.empty(like.shape, dtype=torch.float64 if like.dtype == torch.float64 else torch.float32)
-        base, generator = derive(self.seed, distribution), torch.Generator()
+        base, generator = derive_seed(self.seed, distribution), torch.Generator()
         return block, ((row, generator.manual_seed((base + name) % 2**32)) for row, name in zip(block, self.ids.tolist(), strict=True))
 
 

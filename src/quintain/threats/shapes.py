@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from quintain.core.errors import DataError, SettingError, UnknownName
+from quintain.core.errors import DataError, SettingError, UnknownNameError
 
 
 def eyeglasses(across: Tensor, down: Tensor, pixel: float) -> Tensor:
@@ -41,13 +41,13 @@ def check_shape(name: str) -> None:
     """Refuse what is neither a named shape nor a mask file that is there.
 
     Raises:
-        UnknownName: For a name that no shape has.
+        UnknownNameError: For a name that no shape has.
         SettingError: For a file that is not there.
     """
     if name in SHAPES:
         return
     if not name.lower().endswith(FILES):
-        raise UnknownName("shape", name, [*SHAPES, *(f"path/to/mask{end}" for end in FILES)])
+        raise UnknownNameError("shape", name, [*SHAPES, *(f"path/to/mask{end}" for end in FILES)])
     if not Path(name).is_file():
         raise SettingError(f"there is no mask file {name!r}; give the path to a .png or .npy file, or one of {', '.join(SHAPES)}")
 
@@ -61,7 +61,7 @@ def shape_mask(name: str, height: int, width: int) -> Tensor:
         height, width: Size of the images, in pixels.
 
     Raises:
-        UnknownName, SettingError: See ``require_shape``.
+        UnknownNameError, SettingError: See ``require_shape``.
         DataError: If the file holds no picture of this size, or nothing belongs to it.
     """
     return _cached_mask(name, height, width, _modified_at(name), torch.device("cpu"))

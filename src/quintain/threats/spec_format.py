@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from numbers import Real
 
-from quintain.core import tokens
+from quintain.core import threat_specs
 from quintain.core.errors import SettingError
 
 _TOKEN = re.compile(r"(?P<eps>[^\[\]]+)(\[(?P<low>[^,\[\]]+),(?P<high>[^,\[\]]+)\])?")
@@ -66,7 +66,7 @@ def number(text: str) -> float:
         SettingError: If it is neither.
     """
     try:
-        return tokens.number(text)
+        return threat_specs.parse_number(text)
     except ValueError as error:
         raise SettingError(f"{text.strip()!r} is not a number; expected a decimal or a fraction, such as 0.5 or 8/255") from error
 

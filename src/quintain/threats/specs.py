@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from quintain.core.errors import SettingError
-from quintain.core.registry import find
-from quintain.core.tokens import current_spec
+from quintain.core.registry import get_entry
+from quintain.core.threat_specs import current_spec
 
 if TYPE_CHECKING:
     from quintain.threats.threat import Threat
@@ -18,11 +18,11 @@ def parse(spec: str) -> "Threat":
             ``linf:0.1[-1.0,1.0]``; ``negative`` has none.
 
     Raises:
-        UnknownName: If no threat has this name.
+        UnknownNameError: If no threat has this name.
         SettingError: If the size is missing, is not a number, or is one that the threat refuses.
     """
     name, _, text = current_spec(spec).partition(":")
-    entry = find("threat", name.strip().lower())
+    entry = get_entry("threat", name.strip().lower())
     if not text.strip() and entry.fact("size") != "none":
         raise SettingError(f"the threat {spec.strip()!r} has no size; write it after a colon, such as linf:8/255 or l2:0.5")
     threat: Threat = entry.load().from_spec(text)

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from quintain.core.errors import RunFolderError
-from quintain.core.store import write_atomically
+from quintain.core.files import write_atomically
 
 SEAL = "seal"
 

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from quintain.core.errors import ModelError
-from quintain.core.progress import Progress, silent
-from quintain.core.seeds import derive
+from quintain.core.progress import Progress, no_progress
+from quintain.core.seeds import derive_seed
 from quintain.training.checkpoint import load_checkpoint, save_checkpoint
 from quintain.training.objective import CleanCrossEntropy, Objective, StepContext
 from quintain.training.recipe import Recipe
@@ -47,7 +47,7 @@ def fit(
     objective: Objective = CLEAN_CROSS_ENTROPY,
     seed: int = 0,
     checkpoint: Path | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     progress_label: str = "train",
 ) -> FitResult:
     """Train ``net`` in place and leave it in evaluation mode.
@@ -83,16 +83,16 @@ def fit(
     finished_epochs, losses = 0, list[float]()
     if checkpoint is not None and checkpoint.exists():
         finished_epochs, losses = load_checkpoint(checkpoint, net, optimizer, fingerprint=fingerprint)
-    with progress.loop(progress_label, total) as advance, isolated_rng(device):
+    with progress.bar(progress_label, total) as advance, isolated_rng(device):
         advance(finished_epochs * per_epoch)
         # Order and step seeds follow from (seed, epoch, step): a resumed run repeats them without stored generator states.
         for epoch in range(finished_epochs, recipe.epochs):
-            order = np.random.default_rng(derive(seed, "order", epoch)).permutation(len(data))
+            order = np.random.default_rng(derive_seed(seed, "order", epoch)).permutation(len(data))
             running = 0.0
             for index in range(per_epoch):
                 ids = order[index * recipe.batch_size : (index + 1) * recipe.batch_size]
                 step = epoch * per_epoch + index
-                context = StepContext(step, total, epoch, recipe.epochs, derive(seed, "step", step), torch.from_numpy(ids))
+                context = StepContext(step, total, epoch, recipe.epochs, derive_seed(seed, "step", step), torch.from_numpy(ids))
                 x, y = data.batch(ids)
                 running += _step(net, optimizer, objective, x.to(device), y.to(device), context, recipe) * len(ids)
                 advance(1)

@@ -5,7 +5,7 @@ from quintain.attacks.perturbation import success_rate
 from quintain.attacks.universal.eyeglasses import Eyeglasses
 from quintain.attacks.universal.printing import gamut, palette, total_variation
 from quintain.attacks.universal.view import FIXED_VIEW
-from quintain.core.errors import SettingError, UnknownName
+from quintain.core.errors import SettingError, UnknownNameError
 from quintain.threats.shapes import shape_mask
 from tests.attacks.universal.physical_scenes import by_colour, by_half, colours, halves
 
@@ -46,7 +46,7 @@ def test_smooth_frames_cost_less_variation() -> None:
 
 
 def test_bad_settings_are_refused() -> None:
-    with pytest.raises(UnknownName, match="eyeglasses"):
+    with pytest.raises(UnknownNameError, match="eyeglasses"):
         Eyeglasses(1, shape="eyeglases")
     for wrong in ({"nps_weight": -1.0}, {"tv_weight": -1.0}, {"steps": 0}):
         with pytest.raises(SettingError, match=next(iter(wrong))):

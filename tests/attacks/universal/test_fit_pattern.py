@@ -11,7 +11,7 @@ from quintain.attacks.universal.fitting import FitSettings, fit_pattern, goal_lo
 from quintain.attacks.universal.printing import Printing, non_printability, palette
 from quintain.attacks.universal.view import View
 from quintain.core.errors import DataError, ModelError, SettingError
-from quintain.core.progress import silent
+from quintain.core.progress import no_progress
 from quintain.data.dataset import from_arrays
 from quintain.models import Classifier
 from quintain.models.blackbox import BlackBox
@@ -58,7 +58,7 @@ def test_the_views_of_fitting_and_of_scoring_are_never_the_same() -> None:
     black = from_arrays(np.zeros((8, 3, 24, 24), dtype=np.float32), np.zeros(8, dtype=int), name="black", classes=3)
     fit_pattern(
         Classifier(Watched().eval(), classes=3), black, blank.pattern, blank.apply_pattern,
-        name="views", target=1, settings=FitSettings(5, 8, 0.01), seed=0, progress=silent,
+        name="views", target=1, settings=FitSettings(5, 8, 0.01), seed=0, progress=no_progress,
     )  # fmt: skip
     masks = {tuple((one > 0).flatten().tolist()) for one in torch.cat(seen)}
     assert len(masks) == 40

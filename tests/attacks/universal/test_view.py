@@ -5,7 +5,7 @@ import torch
 
 from quintain.attacks.universal.fitted_patch import FittedPatch, cut_alpha, side_for_area
 from quintain.attacks.universal.view import FIXED_VIEW, View
-from quintain.core.errors import DataError, SettingError, UnknownName
+from quintain.core.errors import DataError, SettingError, UnknownNameError
 from quintain.threats.rng import ExampleRNG
 
 PLAIN = View(None, 0.0, 0.0, (1.0, 1.0), 0.0, 0.0, 0.0)
@@ -115,7 +115,7 @@ def test_a_view_that_cannot_be_is_refused(wrong: dict[str, object]) -> None:
 
 
 def test_cuts_and_areas_that_cannot_be_are_refused() -> None:
-    with pytest.raises(UnknownName, match="Did you mean disc"):
+    with pytest.raises(UnknownNameError, match="Did you mean disc"):
         cut_alpha("dics", 5)
     with pytest.raises(SettingError, match="larger than the picture"):
         side_for_area("disc", 0.9, 20, 20)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from quintain.attacks.counted_model import check_eval_mode
 from quintain.attacks.outcome import Model
-from quintain.core.limits import at_least
+from quintain.core.limits import require_at_least
 
 
 class EOT:
@@ -30,7 +30,7 @@ class EOT:
 
     def __init__(self, model: Model, samples: int = 20) -> None:
         check_eval_mode(model)
-        at_least(1, samples=samples)
+        require_at_least(1, samples=samples)
         self.model, self.samples = model, samples
         self.access = getattr(model, "access", "gradients")
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from quintain.attacks.outcome import Model
-from quintain.core.limits import at_least
+from quintain.core.limits import require_at_least
 from quintain.core.statistics import binomial_interval
 
 
@@ -45,7 +45,7 @@ def majority_vote(model: Model, z: Tensor, y: Tensor, *, samples: int = 100, bat
     Raises:
         SettingError: If there are no draws.
     """
-    at_least(1, samples=samples)
+    require_at_least(1, samples=samples)
     repeated = torch.arange(len(z), device=z.device).repeat_interleave(samples)
     wrong = torch.zeros(len(z), dtype=torch.long, device=z.device)
     for rows in repeated.split(batch_size):

@@ -23,7 +23,7 @@ CATALOGUE: tuple[Entry, ...] = (
             ("optimality_gap:linf", "0.08"),
             ("test_settings", "queries=300 init_tries=20"),
         ),
-        exceptions=(UNSEEN,),
+        exemptions=(UNSEEN,),
     ),
     Entry(
         "attack",
@@ -38,7 +38,7 @@ CATALOGUE: tuple[Entry, ...] = (
             ("optimality_gap", "0.01"),
             ("test_settings", "queries=300 init_tries=20"),
         ),
-        exceptions=(UNSEEN,),
+        exemptions=(UNSEEN,),
     ),
     Entry(
         "attack",
@@ -53,6 +53,6 @@ CATALOGUE: tuple[Entry, ...] = (
             ("optimality_gap", "0.01"),
             ("test_settings", "queries=200"),
         ),
-        exceptions=(UNSEEN,),
+        exemptions=(UNSEEN,),
     ),
 )

@@ -10,7 +10,7 @@ from torch import Tensor
 from quintain.attacks.base import Attack
 from quintain.attacks.decision_based.decision_boundary import DecisionBoundary, Path, check_queries, segment_path
 from quintain.attacks.search import Search
-from quintain.core.limits import at_least
+from quintain.core.limits import require_at_least
 from quintain.models.protocol import Access
 from quintain.threats.broadcast import expand_rows
 from quintain.threats.rng import ExampleRNG
@@ -57,7 +57,7 @@ class CGBA(Attack):
 
     def __post_init__(self) -> None:
         check_queries(self.queries)
-        at_least(1, initial_probes=self.initial_probes, init_tries=self.init_tries)
+        require_at_least(1, initial_probes=self.initial_probes, init_tries=self.init_tries)
 
     def run(self, search: Search) -> None:
         """Circle until the questions are spent."""

@@ -10,8 +10,8 @@ from torch import Tensor
 from quintain.attacks.base import Attack
 from quintain.attacks.decision_based.decision_boundary import DecisionBoundary, Path, check_queries, segment_path
 from quintain.attacks.search import Search
-from quintain.core.limits import at_least
-from quintain.core.tokens import kind_of
+from quintain.core.limits import require_at_least
+from quintain.core.threat_specs import threat_name
 from quintain.models.protocol import Access
 from quintain.threats.broadcast import expand_rows, rows_differ
 from quintain.threats.rng import ExampleRNG
@@ -56,14 +56,14 @@ class HopSkipJump(Attack):
 
     def __post_init__(self) -> None:
         check_queries(self.queries)
-        at_least(1, initial_probes=self.initial_probes, init_tries=self.init_tries)
+        require_at_least(1, initial_probes=self.initial_probes, init_tries=self.init_tries)
 
     def run(self, search: Search) -> None:
         """Walk until the questions are spent."""
         if not len(search.active_rows):
             return
         boundary, threat = DecisionBoundary(search, self.queries, self.early_stop), search.threat
-        features, is_linf = search.x[0].numel(), kind_of(threat.spec) == "linf"
+        features, is_linf = search.x[0].numel(), threat_name(threat.spec) == "linf"
         tolerance = features ** (-2.0 if is_linf else -1.5)
         min_radius = 8 * torch.finfo(search.x.dtype).eps * max(abs(threat.low), abs(threat.high)) * math.sqrt(features)
         rows, z = boundary.initial_points(search.active_rows, self.init_tries)

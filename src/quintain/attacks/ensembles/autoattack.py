@@ -12,7 +12,7 @@ from quintain.attacks.minimum_norm.fab import FAB
 from quintain.attacks.outcome import Model
 from quintain.attacks.score_based.square import Square
 from quintain.core.errors import SettingError
-from quintain.core.tokens import kind_of
+from quintain.core.threat_specs import threat_name
 from quintain.threats.threat import Threat
 
 VERSIONS = ("standard", "plus", "rand")
@@ -79,7 +79,7 @@ class AutoAttack(EnsembleBase):
 
     def plan(self, threat: Threat, classes: int) -> tuple[Attack, ...]:
         """The published attacks and budgets for the threat's norm."""
-        kind = kind_of(threat.spec)
+        kind = threat_name(threat.spec)
         target_classes = min(self.target_classes, classes - 1)
         restarts = RESTARTS if self.version == "plus" or kind == "l1" else 1
         apgd_ce = self._apgd("ce", restarts=restarts)

@@ -9,7 +9,7 @@ from quintain.attacks.ensembles.ensemble import EnsembleBase
 from quintain.attacks.gradient.apgd import APGD
 from quintain.attacks.minimum_norm.fab import FAB
 from quintain.attacks.score_based.square import Square
-from quintain.core.tokens import kind_of
+from quintain.core.threat_specs import threat_name
 from quintain.threats.threat import Threat
 
 TARGET_CLASSES = 2
@@ -57,7 +57,7 @@ class Quick(EnsembleBase):
             Square(self.queries, patience=self.patience / SQUARE_PATIENCE_DIVISOR),
             FAB(self.steps, target_classes, early_stop=True),
         )
-        search = square if kind_of(threat.spec) in Square.supports else walks
+        search = square if threat_name(threat.spec) in Square.supports else walks
         if classes == 2:
             return (
                 APGD(self.steps, 1, "margin", patience=self.patience),

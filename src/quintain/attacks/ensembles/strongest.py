@@ -14,7 +14,7 @@ from quintain.attacks.gradient.minimum_margin import MinimumMargin
 from quintain.attacks.gradient.pma import PMA
 from quintain.attacks.minimum_norm.fmn import FMN
 from quintain.attacks.score_based.square import Square
-from quintain.core.tokens import kind_of
+from quintain.core.threat_specs import threat_name
 from quintain.threats.threat import Threat
 
 SQUARE_RESTARTS = 2
@@ -50,7 +50,7 @@ class Strongest(EnsembleBase):
 
     def plan(self, threat: Threat, classes: int) -> tuple[Attack, ...]:
         """The attacks of all that serve the threat."""
-        kind = kind_of(threat.spec)
+        kind = threat_name(threat.spec)
         others: tuple[Attack, ...] = (
             APGD(self.steps, loss="margin", restarts=2),
             PMA(self.steps),

@@ -11,7 +11,7 @@ from quintain.attacks.base import Attack
 from quintain.attacks.patience import can_still_succeed, check_patience
 from quintain.attacks.search import Evaluation, Search
 from quintain.attacks.step_sizes import ascent_step, check_steps, cosine_step_sizes
-from quintain.core.limits import at_least
+from quintain.core.limits import require_at_least
 from quintain.threats.rng import ExampleRNG
 from quintain.threats.threat import ProjectionCache
 
@@ -57,7 +57,7 @@ class A3(Attack):
     def __post_init__(self) -> None:
         check_steps(self.steps, 1.0)
         check_patience(self.patience)
-        at_least(1, rounds=self.rounds)
+        require_at_least(1, rounds=self.rounds)
 
     def run(self, search: Search) -> None:
         """Climb in rounds."""

@@ -16,8 +16,8 @@ from quintain.attacks.gradient.apgd_step_size import StepSizeState, checkpoints,
 from quintain.attacks.patience import can_still_succeed, check_patience
 from quintain.attacks.search import Evaluation, Search
 from quintain.core.errors import SettingError
-from quintain.core.limits import at_least
-from quintain.core.tokens import kind_of
+from quintain.core.limits import require_at_least
+from quintain.core.threat_specs import threat_name
 from quintain.threats.broadcast import expand_rows, where_rows
 from quintain.threats.parametric import ParametricThreat
 from quintain.threats.rng import ExampleRNG
@@ -93,8 +93,8 @@ class APGD(Attack):
     patience: float = math.inf
 
     def __post_init__(self) -> None:
-        at_least(1, steps=self.steps, restarts=self.restarts)
-        at_least(0, target_classes=self.target_classes)
+        require_at_least(1, steps=self.steps, restarts=self.restarts)
+        require_at_least(0, target_classes=self.target_classes)
         check_patience(self.patience)
         if self.target_classes and self.loss not in ("margin", "dlr"):
             raise SettingError(f"loss = {self.loss!r} with targets; expected margin or dlr, which are defined between two classes")
@@ -136,7 +136,7 @@ class APGD(Attack):
 
         for restart in range(self.restarts):
             for index, loss in losses_by_target_class(search, self.loss, self.target_classes):
-                if kind_of(search.threat.spec) == "l1":
+                if threat_name(search.threat.spec) == "l1":
                     apgd_l1(search, search.rng.fold_in(restart, index), self.steps, loss)
                 else:
                     gradient_ascent(

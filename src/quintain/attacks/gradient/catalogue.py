@@ -89,7 +89,7 @@ CATALOGUE = (
             ("optimality_gap:l1", "0.03"),
             ("test_settings", "steps=20"),
         ),
-        exceptions=(
+        exemptions=(
             ("better than random in spatial", "a few parameters over many hills: points spread over all of them beat one climb"),
             ("better than random in color", "two parameters: points spread over the square come as near to its best corner as a climb"),
         ),

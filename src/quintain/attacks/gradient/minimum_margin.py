@@ -10,7 +10,7 @@ from quintain.attacks.base import Attack
 from quintain.attacks.gradient.apgd import losses_by_target_class
 from quintain.attacks.search import Evaluation, Search
 from quintain.attacks.step_sizes import ascent_step, check_steps, cosine_step_sizes
-from quintain.core.limits import at_least
+from quintain.core.limits import require_at_least
 from quintain.threats.rng import ExampleRNG
 from quintain.threats.threat import ProjectionCache
 
@@ -48,7 +48,7 @@ class MinimumMargin(Attack):
 
     def __post_init__(self) -> None:
         check_steps(self.steps, REL_STEP_SIZE)
-        at_least(1, target_classes=self.target_classes)
+        require_at_least(1, target_classes=self.target_classes)
 
     def run(self, search: Search) -> None:
         """Climb towards each rival."""

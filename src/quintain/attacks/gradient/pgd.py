@@ -12,7 +12,7 @@ from quintain.attacks.gradient.sparse_l1 import sparse_ascent_step
 from quintain.attacks.search import Evaluation, Search
 from quintain.attacks.step_sizes import ascent_step, check_steps, cosine_step_sizes
 from quintain.core.errors import SettingError
-from quintain.core.limits import at_least
+from quintain.core.limits import require_at_least
 from quintain.threats.l1 import L1
 from quintain.threats.l2 import L2
 from quintain.threats.rng import ExampleRNG
@@ -62,7 +62,7 @@ class PGD(Attack):
 
     def __post_init__(self) -> None:
         check_steps(self.steps, self.rel_step_size)
-        at_least(1, restarts=self.restarts)
+        require_at_least(1, restarts=self.restarts)
         if self.loss not in LOSSES:
             raise SettingError(f"loss = {self.loss!r}; expected one of {', '.join(LOSSES)}")
 

@@ -16,7 +16,7 @@ from quintain.attacks.minimum_norm.refinement import find_initial_adversarial, r
 from quintain.attacks.search import Search
 from quintain.attacks.step_sizes import cosine_decay
 from quintain.core.errors import SettingError
-from quintain.core.tokens import kind_of
+from quintain.core.threat_specs import threat_name
 from quintain.threats.broadcast import expand_rows
 from quintain.threats.rounding import representable_box
 
@@ -73,7 +73,7 @@ class CarliniWagner(Attack):
     def run(self, search: Search) -> None:
         """Bisect, then refine."""
         find_initial_adversarial(search, search.active_rows)
-        (self._run_l2 if kind_of(search.threat.spec) == "l2" else self._run_linf)(search)
+        (self._run_l2 if threat_name(search.threat.spec) == "l2" else self._run_linf)(search)
         refine(search, search.active_rows)
 
     def _run_l2(self, search: Search) -> None:

@@ -12,7 +12,7 @@ from quintain.attacks.base import Attack
 from quintain.attacks.minimum_norm.refinement import bisect_to_boundary
 from quintain.attacks.search import Evaluation, Search
 from quintain.core.errors import SettingError
-from quintain.core.limits import at_least
+from quintain.core.limits import require_at_least
 from quintain.threats.broadcast import expand_rows
 from quintain.threats.piecewise_linear import solve_capped_sum
 from quintain.threats.rng import ExampleRNG
@@ -63,7 +63,7 @@ class DDN(Attack):
     gamma: float = 0.05
 
     def __post_init__(self) -> None:
-        at_least(1, steps=self.steps)
+        require_at_least(1, steps=self.steps)
         if not 0 < self.gamma < 1:
             raise SettingError(f"gamma = {self.gamma}; expected a share between 0 and 1, such as 0.05")
 

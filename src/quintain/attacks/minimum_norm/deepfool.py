@@ -12,8 +12,8 @@ from quintain.attacks.minimum_norm.hyperplane import ORDER, Norm, project_onto_h
 from quintain.attacks.minimum_norm.refinement import bisect_to_boundary
 from quintain.attacks.search import Evaluation, Search
 from quintain.core.errors import SettingError
-from quintain.core.limits import at_least
-from quintain.core.tokens import kind_of
+from quintain.core.limits import require_at_least
+from quintain.core.threat_specs import threat_name
 from quintain.threats.rounding import representable_box
 
 
@@ -76,7 +76,7 @@ def check_deepfool(steps: int, candidates: int, overshoot: float) -> None:
     Raises:
         SettingError: If a count is not positive, or the overshoot is negative or not finite.
     """
-    at_least(1, steps=steps, candidates=candidates)
+    require_at_least(1, steps=steps, candidates=candidates)
     if not 0 <= overshoot < torch.inf:
         raise SettingError(f"overshoot = {overshoot}; expected a share of the change, such as 2e-4")
 
@@ -116,7 +116,7 @@ def _other_candidates(search: Search, rows: Tensor, out: Evaluation, candidates:
 
 def _step_to_boundary(search: Search, z: Tensor, out: Evaluation) -> tuple[Tensor, Tensor]:
     """The smallest change (n, F) of z onto a linearised boundary, and its size (n,): infinite where the box ends before it."""
-    norm = cast(Norm, kind_of(search.threat.spec))
+    norm = cast(Norm, threat_name(search.threat.spec))
     gradient = out.gradient.flatten(1).nan_to_num(0.0, 0.0, 0.0)
     change = project_onto_hyperplane(norm, z, gradient, -out.loss_values, search.threat.low, search.threat.high)
     there = (change * gradient).sum(1) >= -out.loss_values * (1 - 1e-3)

@@ -12,8 +12,8 @@ from quintain.attacks.goal import Loss
 from quintain.attacks.minimum_norm.hyperplane import ORDER, Norm, project_onto_hyperplane
 from quintain.attacks.minimum_norm.refinement import bisect_to_boundary
 from quintain.attacks.search import Evaluation, Search
-from quintain.core.limits import at_least
-from quintain.core.tokens import kind_of
+from quintain.core.limits import require_at_least
+from quintain.core.threat_specs import threat_name
 from quintain.threats.rng import ExampleRNG
 from quintain.threats.rounding import representable_box
 
@@ -71,7 +71,7 @@ class FAB(Attack):
     early_stop: bool = False
 
     def __post_init__(self) -> None:
-        at_least(1, steps=self.steps, target_classes=self.target_classes, restarts=self.restarts)
+        require_at_least(1, steps=self.steps, target_classes=self.target_classes, restarts=self.restarts)
 
     def run(self, search: Search) -> None:
         """Follow every guide, then bisect."""
@@ -129,7 +129,7 @@ def _random_start(search: Search, rows: Tensor, rng: ExampleRNG) -> Tensor:
 def _step(search: Search, z: Tensor, clean: Tensor, out: Evaluation, adversarial: Tensor) -> Tensor:
     """The next points, from what the model says at ``z`` (n, *S)."""
     threat = search.threat
-    norm = cast(Norm, kind_of(threat.spec))
+    norm = cast(Norm, threat_name(threat.spec))
     here, origin, gradient = z.flatten(1), clean.flatten(1), out.gradient.flatten(1).nan_to_num(0.0, 0.0, 0.0)
     base = torch.where(adversarial.unsqueeze(1), torch.lerp(origin, here, BETA), here)
     ends = torch.cat((base, origin))

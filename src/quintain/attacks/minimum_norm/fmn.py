@@ -12,8 +12,8 @@ from quintain.attacks.minimum_norm.refinement import find_initial_adversarial, r
 from quintain.attacks.search import Search
 from quintain.attacks.step_sizes import cosine_decay
 from quintain.core.errors import SettingError
-from quintain.core.limits import at_least
-from quintain.core.tokens import kind_of
+from quintain.core.limits import require_at_least
+from quintain.core.threat_specs import threat_name
 from quintain.threats.broadcast import expand_rows
 
 
@@ -58,7 +58,7 @@ class FMN(Attack):
     gamma: float = 0.05
 
     def __post_init__(self) -> None:
-        at_least(1, steps=self.steps)
+        require_at_least(1, steps=self.steps)
         if not 0 < self.step_size < math.inf:
             raise SettingError(f"step_size = {self.step_size}; expected a positive share of the box's width, such as 2")
         if not 0 < self.gamma < 1:
@@ -67,7 +67,7 @@ class FMN(Attack):
     def run(self, search: Search) -> None:
         """Follow the boundary, then refine."""
         threat = search.threat
-        is_l0 = kind_of(threat.spec) == "l0"
+        is_l0 = threat_name(threat.spec) == "l0"
         find_initial_adversarial(search, search.active_rows)
         rows = search.active_rows
         clean, z, radius = search.x[rows], search.best[rows], search.best_size[rows].to(search.x.dtype)

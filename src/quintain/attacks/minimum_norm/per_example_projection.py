@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from quintain.attacks.minimum_norm.refinement import sum_channels
-from quintain.core.tokens import kind_of
+from quintain.core.threat_specs import threat_name
 from quintain.threats.broadcast import expand_pixels, expand_rows, top_k_mask
 from quintain.threats.piecewise_linear import l1_threshold, l2_scale
 from quintain.threats.rounding import representable_box
@@ -33,13 +33,13 @@ def project_to_radius(threat: Threat, z: Tensor, x: Tensor, radius: Tensor) -> T
     change = z - x
     low, high = representable_box(threat.low, threat.high, x.dtype)
     cap = torch.where(change > 0, high - x, x - low)
-    size = PROJECTIONS[kind_of(threat.spec)](change.abs(), cap, radius.to(x.dtype))
+    size = PROJECTIONS[threat_name(threat.spec)](change.abs(), cap, radius.to(x.dtype))
     return (x + change.sign() * size).clamp(low, high)
 
 
 def change_norm(threat: Threat, change: Tensor) -> Tensor:
     """The size of each change (n, *S), in the threat's norm: (n,)."""
-    kind, flat = kind_of(threat.spec), change.flatten(1)
+    kind, flat = threat_name(threat.spec), change.flatten(1)
     if kind == "l0":
         return (sum_channels(change.abs()) > 0).sum(1).to(change.dtype)
     return torch.linalg.vector_norm(flat, ord={"linf": torch.inf, "l2": 2.0, "l1": 1.0}[kind], dim=1)
@@ -47,7 +47,7 @@ def change_norm(threat: Threat, change: Tensor) -> Tensor:
 
 def dual_norm(threat: Threat, gradient: Tensor) -> Tensor:
     """The most that a linear function rises per unit of change, without the box: the dual norm of its gradient (n,)."""
-    return torch.linalg.vector_norm(gradient.flatten(1), ord={"linf": 1.0, "l2": 2.0, "l1": torch.inf}[kind_of(threat.spec)], dim=1)
+    return torch.linalg.vector_norm(gradient.flatten(1), ord={"linf": 1.0, "l2": 2.0, "l1": torch.inf}[threat_name(threat.spec)], dim=1)
 
 
 def _linf(size: Tensor, cap: Tensor, radius: Tensor) -> Tensor:

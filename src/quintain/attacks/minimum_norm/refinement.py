@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from quintain.attacks.search import Search
-from quintain.core.tokens import kind_of
+from quintain.core.threat_specs import threat_name
 from quintain.threats.broadcast import channels_by_pixel, expand_pixels, expand_rows, rows_differ, top_k_mask
 from quintain.threats.rounding import representable_box
 
@@ -37,7 +37,7 @@ def find_initial_adversarial(search: Search, rows: Tensor, steps: int = 20, step
 
 def refine(search: Search, rows: Tensor, rounds: int = 3) -> None:
     """Give back needless pixels where each counts by itself (L0, L1), and bisect towards the clean point where the way there counts."""
-    kind = kind_of(search.threat.spec)
+    kind = threat_name(search.threat.spec)
     if kind in {"l0", "l1"}:
         drop_unneeded_pixels(search, rows, rounds)
     if kind != "l0":
@@ -111,7 +111,7 @@ def drop_unneeded_pixels(search: Search, rows: Tensor, rounds: int = 3) -> None:
         gradient = search.value_and_grad(start, rows, search.goal.margin).gradient.nan_to_num(0.0, 0.0, 0.0)
         used = sum_channels((start != clean).to(clean.dtype)) > 0
         changes = [start - clean]
-        if kind_of(threat.spec) == "l0":
+        if threat_name(threat.spec) == "l0":
             changes.append(change_to_corners(gradient, clean, *box) * expand_pixels(used, clean))
         for change in changes:
             _bisect_pixel_count(search, rows, change, sum_channels(gradient * change).masked_fill(~used, -torch.inf), used.sum(1), box)

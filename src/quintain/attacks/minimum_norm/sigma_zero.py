@@ -13,7 +13,7 @@ from quintain.attacks.minimum_norm.refinement import find_initial_adversarial, r
 from quintain.attacks.search import Search
 from quintain.attacks.step_sizes import cosine_decay
 from quintain.core.errors import SettingError
-from quintain.core.limits import at_least
+from quintain.core.limits import require_at_least
 from quintain.threats.broadcast import expand_pixels, expand_rows
 from quintain.threats.rounding import representable_box
 
@@ -59,7 +59,7 @@ class SigmaZero(Attack):
     threshold_factor: float = 0.01
 
     def __post_init__(self) -> None:
-        at_least(1, steps=self.steps)
+        require_at_least(1, steps=self.steps)
         for name, value in (("step_size", self.step_size), ("sigma", self.sigma), ("threshold_factor", self.threshold_factor)):
             if not 0 < value < math.inf:
                 raise SettingError(f"{name} = {value}; expected a positive number")

@@ -10,7 +10,7 @@ from torch import Tensor
 from quintain.attacks.base import Attack
 from quintain.attacks.search import Search
 from quintain.core.errors import SettingError
-from quintain.core.limits import at_least
+from quintain.core.limits import require_at_least
 from quintain.models.protocol import Access
 from quintain.threats.l2 import L2
 
@@ -48,7 +48,7 @@ class SimBA(Attack):
     rel_step_size: float = 0.2
 
     def __post_init__(self) -> None:
-        at_least(1, queries=self.queries)
+        require_at_least(1, queries=self.queries)
         if not 0 < self.rel_step_size < math.inf:
             raise SettingError(f"rel_step_size = {self.rel_step_size}; expected a positive share of eps, such as 0.2")
 

@@ -7,7 +7,7 @@ from quintain.attacks.base import Attack
 from quintain.attacks.score_based._sparse_rs_areas import search_mask, search_patch
 from quintain.attacks.score_based._sparse_rs_pixels import search_pixels
 from quintain.attacks.search import Search
-from quintain.core.limits import at_least
+from quintain.core.limits import require_at_least
 from quintain.models.protocol import Access
 from quintain.threats.mask import Mask
 from quintain.threats.patch import Patch
@@ -44,7 +44,7 @@ class SparseRS(Attack):
     queries: int = 5000
 
     def __post_init__(self) -> None:
-        at_least(1, queries=self.queries)
+        require_at_least(1, queries=self.queries)
 
     def run(self, search: Search) -> None:
         """Search from one random start."""

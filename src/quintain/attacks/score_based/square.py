@@ -13,7 +13,7 @@ from quintain.attacks.score_based.random_search_loop import random_search_loop
 from quintain.attacks.score_based.windows import image_dims, random_extremes, square_schedule, stripes, window_pixels, window_shape
 from quintain.attacks.search import Search
 from quintain.core.errors import SettingError
-from quintain.core.limits import at_least
+from quintain.core.limits import require_at_least
 from quintain.models.protocol import Access
 from quintain.threats.l2 import L2
 from quintain.threats.rng import ExampleRNG
@@ -65,7 +65,7 @@ class Square(Attack):
     patience: float = math.inf
 
     def __post_init__(self) -> None:
-        at_least(1, queries=self.queries, restarts=self.restarts)
+        require_at_least(1, queries=self.queries, restarts=self.restarts)
         check_patience(self.patience)
         if not 0 < self.p_init <= 1:
             raise SettingError(f"p_init = {self.p_init}; expected a share of the image in (0, 1], such as 0.8")

@@ -13,7 +13,7 @@ from quintain.attacks.universal.fitting import FitSettings, fit_pattern, image_s
 from quintain.attacks.universal.printing import Printing, non_printability, palette
 from quintain.attacks.universal.view import View
 from quintain.core.errors import SettingError
-from quintain.core.progress import Progress, silent
+from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
 
 
@@ -35,7 +35,7 @@ class AdversarialPatch:
 
     Raises:
         SettingError: If a number is out of its range.
-        UnknownName: For a cut that there is none.
+        UnknownNameError: For a cut that there is none.
 
     Guarantee:
         It covers at most ``area`` in each view. How often it succeeds is an estimate, from the pictures and
@@ -64,7 +64,7 @@ class AdversarialPatch:
         if not (math.isfinite(self.nps_weight) and self.nps_weight >= 0):
             raise SettingError(f"nps_weight = {self.nps_weight}; expected a weight of at least 0")
 
-    def fit(self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = silent) -> FittedPatch:
+    def fit(self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = no_progress) -> FittedPatch:
         """The sticker for some pictures, to be scored on others.
 
         Args:

@@ -14,7 +14,7 @@ from torch.nn import functional
 from quintain.attacks.universal.fitted_patch import FittedPatch
 from quintain.attacks.universal.printing import non_printability, palette
 from quintain.core.errors import SettingError
-from quintain.core.store import write_atomically
+from quintain.core.files import write_atomically
 from quintain.threats.warp import resample
 
 PER_CENTIMETRE = 120

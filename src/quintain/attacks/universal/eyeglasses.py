@@ -13,8 +13,8 @@ from quintain.attacks.universal.fitting import FitSettings, fit_pattern, goal_lo
 from quintain.attacks.universal.printing import Printing, non_printability, palette, total_variation
 from quintain.attacks.universal.view import View
 from quintain.core.errors import SettingError
-from quintain.core.progress import Progress, silent
-from quintain.core.seeds import derive
+from quintain.core.progress import Progress, no_progress
+from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.threats import shapes
 from quintain.threats.rng import ExampleRNG
@@ -47,7 +47,7 @@ class Eyeglasses:
 
     Raises:
         SettingError: If a number is out of its range.
-        UnknownName: For a shape that there is none.
+        UnknownNameError: For a shape that there is none.
 
     Source: Sharif et al., 2016, Accessorize to a Crime (CCS).
     """
@@ -69,7 +69,7 @@ class Eyeglasses:
             if not (math.isfinite(amount) and amount >= 0):
                 raise SettingError(f"{name} = {amount}; expected a weight of at least 0")
 
-    def fit(self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = silent) -> FittedPatch:
+    def fit(self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = no_progress) -> FittedPatch:
         """The frame for some photos of its wearers, to be scored on others.
 
         Args:
@@ -108,7 +108,7 @@ class Eyeglasses:
         """The pattern (C, H, W) of the one printable colour that does best on a few photos."""
         ids = torch.arange(min(TRIED, len(data)))
         x, y = data.batch(ids)
-        rng = ExampleRNG(derive(seed, "eyeglasses", "colour"), ids)
+        rng = ExampleRNG(derive_seed(seed, "eyeglasses", "colour"), ids)
         with torch.no_grad():
             plain = [colour.view(-1, 1, 1).expand_as(blank.pattern) for colour in colours]
             log_probabilities = [

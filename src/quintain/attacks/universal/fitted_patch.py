@@ -9,7 +9,7 @@ from torch import Tensor
 
 from quintain.attacks.universal.printing import Printing
 from quintain.attacks.universal.view import View
-from quintain.core.errors import DataError, SettingError, UnknownName
+from quintain.core.errors import DataError, SettingError, UnknownNameError
 from quintain.threats.rng import ExampleRNG, example_rng
 from quintain.threats.warp import composite
 
@@ -112,11 +112,11 @@ def cut_alpha(shape: str, side: int) -> Tensor:
         side: Pixels.
 
     Raises:
-        UnknownName: For another shape.
+        UnknownNameError: For another shape.
         SettingError: If the side is below 1.
     """
     if shape not in CUT_SHAPES:
-        raise UnknownName("cut", shape, CUT_SHAPES)
+        raise UnknownNameError("cut", shape, CUT_SHAPES)
     if side < 1:
         raise SettingError(f"side = {side} pixels; expected at least 1")
     at = torch.arange(side) + 0.5
@@ -143,11 +143,11 @@ def side_for_area(shape: str, area: float, height: int, width: int) -> float:
     """The side in pixels of a cut that covers a share of a picture.
 
     Raises:
-        UnknownName: For another shape.
+        UnknownNameError: For another shape.
         SettingError: If the area is not in (0, 1], or does not fit into the picture.
     """
     if shape not in CUT_SHAPES:
-        raise UnknownName("cut", shape, CUT_SHAPES)
+        raise UnknownNameError("cut", shape, CUT_SHAPES)
     if not 0 < area <= 1:
         raise SettingError(f"area = {area}; expected a share of the picture above 0, at most 1, such as 0.05")
     side = math.sqrt(area * height * width / AREA_RATIO[shape])

@@ -14,7 +14,7 @@ from quintain.attacks.outcome import Model
 from quintain.attacks.perturbation import check_target
 from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.core.progress import Progress
-from quintain.core.seeds import derive
+from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.data.values import Labels
 from quintain.losses.cross_entropy import log_odds
@@ -97,8 +97,8 @@ def fit_pattern(
     pattern = init.detach().clone().requires_grad_()
     adam = torch.optim.Adam([pattern], lr=settings.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, settings.steps)
-    views, order = derive(seed, name, "views"), shuffled_batches(pool, settings.batch_size, derive(seed, name, "pictures"))
-    with progress.loop(name, settings.steps) as done:
+    views, order = derive_seed(seed, name, "views"), shuffled_batches(pool, settings.batch_size, derive_seed(seed, name, "pictures"))
+    with progress.bar(name, settings.steps) as done:
         for step in range(settings.steps):
             x, y = (tensor.to(init.device) for tensor in data.batch(next(order)))
             rng = ExampleRNG(views, step * settings.batch_size + torch.arange(settings.batch_size))

@@ -13,7 +13,7 @@ from quintain.attacks.universal.fitted_patch import cut_alpha, pad_to_centre
 from quintain.attacks.universal.fitting import FitSettings, fit_pattern, image_shape
 from quintain.attacks.universal.view import View
 from quintain.core.errors import DataError, SettingError
-from quintain.core.progress import Progress, silent
+from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
 from quintain.threats.light import ProjectedLight
 from quintain.threats.rng import ExampleRNG, example_rng
@@ -150,7 +150,7 @@ class Phantom:
         if not (math.isfinite(self.energy_weight) and self.energy_weight >= 0):
             raise SettingError(f"energy_weight = {self.energy_weight}; expected a weight of at least 0")
 
-    def fit(self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = silent) -> FittedLight:
+    def fit(self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = no_progress) -> FittedLight:
         """The light for some photos, to be scored on others.
 
         Args:

@@ -14,7 +14,7 @@ from quintain.attacks.universal.fitting import FitSettings, fit_pattern, image_s
 from quintain.attacks.universal.printing import Printing, non_printability, palette
 from quintain.attacks.universal.view import View
 from quintain.core.errors import DataError, SettingError
-from quintain.core.progress import Progress, silent
+from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
 from quintain.threats.rng import ExampleRNG
 from quintain.threats.warp import composite
@@ -79,7 +79,7 @@ class SignStickers:
                 "expected a sign's diameter up to 1 and stickers on at most half of its square"
             )
 
-    def fit(self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = silent) -> FittedPatch:
+    def fit(self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = no_progress) -> FittedPatch:
         """The stickers for photos of a sign, to be scored on others.
 
         Args:
@@ -114,7 +114,7 @@ class SignStickers:
         )
         return replace(blank, pattern=pattern, fitted_on=content_hashes(data))
 
-    def importance(self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = silent) -> Tensor:
+    def importance(self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = no_progress) -> Tensor:
         r"""How much each pixel (H, W) of the sign is used by a sparse change of all of it, :math:`\sum_c |\delta^*_c|`; 0 off the sign."""
         channels, height, width = image_shape(data)
         sign = pad_to_centre(cut_alpha("disc", max(1, round(self.sign_diameter * min(height, width)))), height, width)

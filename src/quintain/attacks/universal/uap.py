@@ -12,10 +12,10 @@ from quintain.attacks.perturbation import content_hashes
 from quintain.attacks.step_sizes import check_steps, cosine_step_sizes
 from quintain.attacks.universal.fitting import ApplyPattern, pattern_gradient, rows_to_fit, shuffled_batches
 from quintain.core.errors import DataError, SettingError
-from quintain.core.limits import at_least
-from quintain.core.progress import Progress, silent
-from quintain.core.seeds import derive
-from quintain.core.tokens import kind_of
+from quintain.core.limits import require_at_least
+from quintain.core.progress import Progress, no_progress
+from quintain.core.seeds import derive_seed
+from quintain.core.threat_specs import threat_name
 from quintain.data.dataset import Dataset
 from quintain.threats.rng import ExampleRNG
 from quintain.threats.threat import Threat
@@ -49,7 +49,7 @@ class UniversalPerturbation:
 
     def random_control(self, seed: int = 0) -> Self:
         """The control of the same size: in Linf, ``eps`` up or down at each coordinate; in L2, a random direction."""
-        noise = ExampleRNG(derive(seed, "random change"), torch.zeros(1, dtype=torch.long)).normal(self.perturbation[None])
+        noise = ExampleRNG(derive_seed(seed, "random change"), torch.zeros(1, dtype=torch.long)).normal(self.perturbation[None])
         return replace(self, perturbation=self.threat.steepest_step(noise, self.threat.eps)[0], fitted_on=frozenset())
 
 
@@ -88,12 +88,12 @@ class UAP:
 
     def __post_init__(self) -> None:
         check_steps(self.steps, self.rel_step_size)
-        at_least(1, batch_size=self.batch_size)
+        require_at_least(1, batch_size=self.batch_size)
 
     @torch.inference_mode(False)
     @torch.no_grad()
     def fit(
-        self, model: Model, data: Dataset, threat: Threat, *, seed: int = 0, target: int | None = None, progress: Progress = silent
+        self, model: Model, data: Dataset, threat: Threat, *, seed: int = 0, target: int | None = None, progress: Progress = no_progress
     ) -> UniversalPerturbation:
         """The change for some pictures, to be scored on others.
 
@@ -110,16 +110,16 @@ class UAP:
             ModelError: If the model gives no finite gradients.
             DataError: If all pictures are of the target class.
         """
-        kind = kind_of(threat.spec)
+        kind = threat_name(threat.spec)
         if kind not in self.supports:
             raise SettingError(
                 f"{self.name} does not support the threat {threat.spec}; it supports {', '.join(self.supports)}. "
                 f"Attacks on single images that support it: {attacks_supporting(kind)}"
             )
         check_access(self.name, "gradients", model)
-        order = shuffled_batches(rows_to_fit(data, target, self.name), self.batch_size, derive(seed, self.name))
+        order = shuffled_batches(rows_to_fit(data, target, self.name), self.batch_size, derive_seed(seed, self.name))
         perturbation = torch.zeros(data.shape)
-        with progress.loop(self.name, self.steps) as done:
+        with progress.bar(self.name, self.steps) as done:
             for step_size in cosine_step_sizes(threat.eps, self.steps, self.rel_step_size):
                 x, y = data.batch(next(order))
                 gradient = pattern_gradient(

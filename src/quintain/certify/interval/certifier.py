@@ -15,7 +15,7 @@ from quintain.certify.interval.graph import TracedNetwork
 from quintain.certify.interval.observed import require_margins_kept
 from quintain.certify.outcome import CertificateOutcome, require_labels
 from quintain.certify.rounding import NO_ROUNDING, RoundingModel, rounding_model
-from quintain.core.errors import Contradiction, ModelError, SettingError
+from quintain.core.errors import ContradictionError, ModelError, SettingError
 from quintain.losses.margin import margin
 from quintain.models.classifier import Classifier
 from quintain.models.protocol import ClassifierLike
@@ -75,7 +75,7 @@ class IntervalBounds:
         DataError: For inputs outside the data box, or labels that are no classes.
         SettingError: For a threat that is not ``Linf`` or ``L2``, or radii ``eps`` that are negative or not
             one for each input.
-        Contradiction: If the model's answer at ``x`` itself lies outside its bounds, so that the bounds are
+        ContradictionError: If the model's answer at ``x`` itself lies outside its bounds, so that the bounds are
             of another function; or if what an operation, the last one included, returns at the first two
             inputs, or at two points of the ball round each, lies outside that operation's bounds, or the
             margins there lie below those that are proven.
@@ -157,7 +157,7 @@ class TracedBounds:
         crossed = ~failed & (lower > clean_margin)
         if crossed.any():
             row = int(crossed.nonzero()[0])
-            raise Contradiction(
+            raise ContradictionError(
                 f"interval bounds prove a margin of at least {lower[row]:g} for example {row}, but the model's "
                 f"own is {clean_margin[row]:g}: the bounds are not of the function that runs. Look for hooks, or "
                 "layers that compute something else than their type says"
@@ -173,7 +173,7 @@ class TracedBounds:
             ModelError: If it does: a forward may branch on what an input is, and so do one thing when read
                 and another when run. The first time for a shape it is also run with gradients, and on inputs
                 without values.
-            Contradiction: If an operation returns what its bounds exclude, or the model answers with a
+            ContradictionError: If an operation returns what its bounds exclude, or the model answers with a
                 smaller margin than is proven.
         """
         model, traced = self.model, self.traced

@@ -9,7 +9,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from quintain.certify.interval.domain import Interval
-from quintain.core.errors import Contradiction, ModelError
+from quintain.core.errors import ContradictionError, ModelError
 
 VIEW_OPERATIONS = {"aten.alias.default", "aten.detach.default", "aten.view.default"}
 """Operations that return their input, which a custom autograd function adds where a result is its own input."""
@@ -118,7 +118,7 @@ def require_inside_bounds(node: fx.Node, interval: Interval, observed: Tensor) -
         seen: What it returned for several points of each input in turn, (P * B, *S).
 
     Raises:
-        Contradiction: If there is such a value, or none at all (NaN) where bounds are finite; bounds that are
+        ContradictionError: If there is such a value, or none at all (NaN) where bounds are finite; bounds that are
             no numbers exclude none.
     """
     values = observed.to(interval.center.device).reshape(-1, *interval.center.shape)
@@ -127,7 +127,7 @@ def require_inside_bounds(node: fx.Node, interval: Interval, observed: Tensor) -
     )
     if bool(outside.any()):
         name = str(node.target).removeprefix("0.") if node.op == "call_module" else node.name
-        raise Contradiction(
+        raise ContradictionError(
             f"operation {name!r} returns {float(values[outside][0]):g}, which its interval bounds exclude: the bounds are not of the "
             "function that runs. Look for methods of torch that something has replaced, and for what writes into its input"
         )
@@ -142,7 +142,7 @@ def require_margins_kept(bounds: Tensor, logits: Tensor, y: Tensor) -> None:
         y: True classes (B,).
 
     Raises:
-        Contradiction: If there is such an answer, or none at all (NaN) where the bound is finite.
+        ContradictionError: If there is such an answer, or none at all (NaN) where the bound is finite.
     """
     values = logits.double().to(bounds.device).reshape(-1, *bounds.shape)
     true = y[:, None].expand(len(values), -1, 1)
@@ -150,7 +150,7 @@ def require_margins_kept(bounds: Tensor, logits: Tensor, y: Tensor) -> None:
     broken = ((margins < bounds) | (margins.isnan() & bounds.isfinite())).scatter(2, true, value=False)
     if bool(broken.any()):
         _point, row, other = broken.nonzero()[0].tolist()
-        raise Contradiction(
+        raise ContradictionError(
             f"interval bounds prove a margin of at least {float(bounds[row, other]):g} against class {other} all over the ball of example "
             f"{row}, but the model answers a point of it with {float(margins[broken][0]):g}: the bounds are not of the function that "
             "runs. Look for methods of torch that something has replaced"

@@ -34,10 +34,10 @@ def run(
 ) -> int:
     from quintain.attacks.base import access_of
     from quintain.cli.session import Session, command_line, threats
-    from quintain.core.errors import ExitCode, TargetError
-    from quintain.core.progress import silent
-    from quintain.core.registry import find
-    from quintain.core.tokens import kind_of
+    from quintain.core.errors import ExecutionError, ExitCode
+    from quintain.core.progress import no_progress
+    from quintain.core.registry import get_entry
+    from quintain.core.threat_specs import threat_name
     from quintain.evaluate.alone import UNFINISHED, attacked_outcome
     from quintain.evaluate.choice import chosen
     from quintain.evaluate.pieces import forget
@@ -47,14 +47,14 @@ def run(
     team = joined()
     session = Session("attack", data, model, weights, seed, out, tuple(require or ()), split, limit, target, UNFINISHED)
     sizes = threats(threat or ["linf:4/255"])
-    named = {name: find("attack", name) for name in attack or ()}
+    named = {name: get_entry("attack", name) for name in attack or ()}
     folder = Path(team.heard(str(session.folder) if team.rank == 0 else ""))
 
     done: list[Outcome] = []
 
     def work() -> "Outcome":
         subject = session.subject
-        entries = named or {name: find("attack", name) for name in chosen(access_of(subject.model.access), kind_of(sizes[0].spec))}
+        entries = named or {name: get_entry("attack", name) for name in chosen(access_of(subject.model.access), threat_name(sizes[0].spec))}
         outcome = attacked_outcome(
             subject,
             session.examples,
@@ -67,21 +67,21 @@ def run(
             target=target,
             left_out=len(session.drawn) - len(session.examples),
             team=team,
-            progress=session.progress if team.rank == 0 else silent,
+            progress=session.progress if team.rank == 0 else no_progress,
         )
         done.append(outcome)
         return outcome
 
     if team.rank:
         work()
-        return ExitCode.HOLDS
+        return ExitCode.OK
     again = command_line() if out else f"{command_line()} --out {shlex.quote(str(folder))}"
     session.console.print(f"run folder {folder}; if it is cut off, this goes on: {again}", style="dim", markup=False, soft_wrap=True)
     code = session.finish(work)
     body = done[0].result
     halted = body.models[0].stop_reason if isinstance(body, AttackResult) else ""
     if halted:
-        raise TargetError(f"{halted}. What was found so far is in {folder}; once the model answers again, this goes on: {again}")
+        raise ExecutionError(f"{halted}. What was found so far is in {folder}; once the model answers again, this goes on: {again}")
     forget(folder / UNFINISHED)
     session.unmark(folder)
     return code

@@ -25,7 +25,7 @@ def run(
 
     code = session.finish(work)
     wrong = any(finding.level == "error" for finding in getattr(found[0].result, "findings", ()))
-    return ExitCode.TARGET if wrong and code == ExitCode.HOLDS else code
+    return ExitCode.EXECUTION if wrong and code == ExitCode.OK else code
 
 
 VERB = Verb(

@@ -18,7 +18,7 @@ def run(
     from quintain.report import compare, read
 
     show_changes(Terminal(), compare(read(before), read(after)))
-    return ExitCode.HOLDS
+    return ExitCode.OK
 
 
 VERB = Verb(

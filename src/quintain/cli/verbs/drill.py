@@ -21,7 +21,7 @@ def run(
 ) -> int:
     from quintain.cli.screen import show_drill, show_step
     from quintain.cli.session import Session, command_line
-    from quintain.core.errors import Alarm
+    from quintain.core.errors import SoundnessError
     from quintain.drill import Settings, drill
     from quintain.drill.settings import ASKED
 
@@ -36,7 +36,7 @@ def run(
 
     try:
         code, page = drill(folder, Settings(seed, quick, asked), command=command_line(), progress=session.progress, told=told)
-    except Alarm:
+    except SoundnessError:
         show_drill(session.console, folder)
         raise
     show_drill(session.console, folder)

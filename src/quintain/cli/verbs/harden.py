@@ -21,7 +21,7 @@ def run(
 ) -> int:
     from quintain.attacks import PGD
     from quintain.cli.session import Session, balls
-    from quintain.core.registry import find
+    from quintain.core.registry import get_entry
     from quintain.evaluate.hardening import hardened_outcome
     from quintain.evaluate.outcome import Outcome
     from quintain.harden.catalogue import OLD_NAMES
@@ -29,7 +29,7 @@ def run(
     session = Session("harden", data, model, None, seed, out, tuple(require or ()))
     (ball,) = balls([threat])
     name = OLD_NAMES.get(defense, defense)
-    find("defense", name)
+    get_entry("defense", name)
 
     def work() -> Outcome:
         return hardened_outcome(

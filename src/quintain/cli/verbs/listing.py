@@ -6,23 +6,27 @@ import typer
 
 from quintain.cli.verbs.verb import Verb
 
+OLD_KINDS = {"defence": "defense", "data": "dataset", "private": "mechanism", "audit": "privacy_attack"}
+"""Kinds as earlier versions called them; still taken."""
+
 
 def run(
-    kind: Annotated[str, typer.Argument(help="threat, model, data, attack, certifier, defense ...; all if not given.")] = "",
-    exceptions: Annotated[bool, typer.Option("--exceptions", help="Show which laws something is exempt from, and why.")] = False,
+    kind: Annotated[str, typer.Argument(help="threat, model, dataset, attack, certifier, defense, mechanism ...; all if not given.")] = "",
+    exemptions: Annotated[bool, typer.Option("--exemptions", help="Show which laws something is exempt from, and why.")] = False,
+    exceptions: Annotated[bool, typer.Option("--exceptions", hidden=True, help="The earlier word for --exemptions.")] = False,
 ) -> int:
-    from quintain.cli.screen import show_entries, show_exceptions
+    from quintain.cli.screen import show_entries, show_exemptions
     from quintain.cli.terminal import Terminal
-    from quintain.core.errors import ExitCode, UnknownName
+    from quintain.core.errors import ExitCode, UnknownNameError
     from quintain.core.registry import CATALOGUES, entries
 
-    kind = {"defence": "defense"}.get(kind, kind)  # as earlier versions spelled it
+    kind = OLD_KINDS.get(kind, kind)
     if kind and kind not in CATALOGUES:
-        raise UnknownName("kind", kind, CATALOGUES)
+        raise UnknownNameError("kind", kind, CATALOGUES)
     found = [entry for one in ([kind] if kind else CATALOGUES) for entry in entries(one).values()]
-    show = show_exceptions if exceptions else show_entries
+    show = show_exemptions if exemptions or exceptions else show_entries
     show(Terminal(), found)
-    return ExitCode.HOLDS
+    return ExitCode.OK
 
 
-VERB = Verb("list", run, "Everything that is registered, by kind, with its guarantee.", ("attack", "--exceptions"))
+VERB = Verb("list", run, "Everything that is registered, by kind, with its guarantee.", ("attack", "--exemptions"))

@@ -14,7 +14,7 @@ def run(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> int:
     from quintain.report import write
 
     Terminal().print(str(write(folder)), markup=False, soft_wrap=True)
-    return ExitCode.HOLDS
+    return ExitCode.OK
 
 
 VERB = Verb(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
-from quintain.core.errors import PrivacyError, SettingError, UnknownName
+from quintain.core.errors import PrivacyError, SettingError, UnknownNameError
 from quintain.dp.accounting import prv
 from quintain.dp.accounting.calibration import calibrate_noise_multiplier
 from quintain.dp.accounting.pld import check_delta, composed_epsilon, validated_history
@@ -174,10 +174,10 @@ def create_accountant(mechanism: str) -> IAccountant:
     """A fresh accountant: "pld", "prv", "rdp" or "gdp".
 
     Raises:
-        UnknownName: If there is none of the name.
+        UnknownNameError: If there is none of the name.
     """
     if mechanism not in _ACCOUNTANTS:
-        raise UnknownName("accountant", mechanism, _ACCOUNTANTS)
+        raise UnknownNameError("accountant", mechanism, _ACCOUNTANTS)
     return _ACCOUNTANTS[mechanism]()
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from quintain.core.errors import Contradiction
+from quintain.core.errors import ContradictionError
 from quintain.dp.accounting import fully_adaptive, prv, rdp
 from quintain.dp.accounting.guarantee import EpsilonBounds, Guarantee
 from quintain.dp.accounting.pld import MIN_NOISE_MULTIPLIER, all_noisy, check_delta, composed_epsilon, validated_history
@@ -31,14 +31,14 @@ def epsilon_bounds(history: History, delta: float) -> EpsilonBounds:
 
     Raises:
         SettingError: If an argument is out of its range.
-        Contradiction: If the two accountants cross.
+        ContradictionError: If the two accountants cross.
     """
     upper = composed_epsilon(history, delta)
     if any(0 < sigma < MIN_NOISE_MULTIPLIER for sigma, _, _ in history):
         return EpsilonBounds(0.0, upper)
     lower = prv.prv_bounds(history, delta).lower
     if lower > upper:
-        raise Contradiction(
+        raise ContradictionError(
             f"the lower bound on epsilon, {lower:.6g} by PRV, is above the upper one, {upper:.6g} by PLD, "
             f"for {list(history)}; expected it below: one of the accountants is wrong, so claim neither"
         )

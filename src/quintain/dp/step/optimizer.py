@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from quintain.core.errors import BudgetSpent, PrivacyError
+from quintain.core.errors import BudgetExceededError, PrivacyError
 from quintain.dp.accounting.budget import PrivacyBudget
 from quintain.dp.accounting.ledger import Ledger
 from quintain.dp.accounting.release import Release
@@ -170,7 +170,7 @@ class DPOptimizer(Fixed, Saved, Standing):
 
         Raises:
             PrivacyError: If no gradients were captured since the last step, or some that cannot be bounded are there.
-            BudgetSpent: If the step would cost more than the budget; nothing has changed.
+            BudgetExceededError: If the step would cost more than the budget; nothing has changed.
         """
         loss = None
         if closure is not None:
@@ -230,7 +230,7 @@ class DPOptimizer(Fixed, Saved, Standing):
         self.gathered.check(self.loader)
         self.probe.stepped()
         if self.broke and (limit := self.limit) is not None:
-            raise BudgetSpent(
+            raise BudgetExceededError(
                 f"one more step would cost more than epsilon = {limit.epsilon} at delta = {limit.delta} "
                 f"({self.ledger.steps} steps are spent); expected training to end here, with the weights of the last step"
             )

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError
-from quintain.core.progress import Progress, silent
+from quintain.core.progress import Progress, no_progress
 from quintain.dp.accounting.release import Release
 from quintain.dp.draws.memory import halving
 from quintain.dp.draws.sampling import SamplingLoader
@@ -60,7 +60,7 @@ def fit(
     plan: PrivatePlan,
     *,
     seed: int | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     on_step: Callable[[int, Tensor], None] | None = None,
     resume: Unfinished | None = None,
     on_checkpoint: Callable[[int, float], None] | None = None,
@@ -120,7 +120,7 @@ def fit(
     try:
         if resume is not None:
             resume.restore(net, optimizer, average)
-        with progress.loop("private training", plan.steps) as advance, isolated_rng(device):
+        with progress.bar("private training", plan.steps) as advance, isolated_rng(device):
             advance(done)
             for batch in loader if plan.steps > done else ():
                 if not attempt(batch):

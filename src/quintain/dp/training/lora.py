@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from quintain.core.errors import SettingError
-from quintain.core.seeds import derive
+from quintain.core.seeds import derive_seed
 from quintain.models.nets import initialize
 
 M = TypeVar("M", bound=nn.Module)
@@ -103,7 +103,7 @@ def lora(
         )
     module.requires_grad_(False)
     for name in chosen:
-        module.set_submodule(name, LowRank(able[name], rank=rank, alpha=alpha, seed=derive(seed, "lora", name)))
+        module.set_submodule(name, LowRank(able[name], rank=rank, alpha=alpha, seed=derive_seed(seed, "lora", name)))
     return chosen
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from quintain.core.errors import RunFolderError, StorageError
-from quintain.core.store import read_bytes, write_atomically
+from quintain.core.files import read_bytes, write_atomically
 from quintain.dp.step.optimizer import DPOptimizer
 from quintain.dp.training.ema import EMA
 from quintain.dp.training.features import Records

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from quintain.core.errors import StorageError
-from quintain.core.store import read_bytes, sha256, sha256_file, write_atomically
+from quintain.core.files import read_bytes, sha256, sha256_file, write_atomically
 
 
 def test_what_is_written_is_read(tmp_path):

@@ -9,12 +9,12 @@ from quintain.core.errors import StorageError
 
 
 def sha256(data: bytes) -> str:
-    """Hex digest of bytes."""
+    """Return the hex digest of bytes."""
     return hashlib.sha256(data).hexdigest()
 
 
 def sha256_file(path: Path) -> str:
-    """Hex digest of a file, read in pieces."""
+    """Return the hex digest of a file, which is read block by block."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -23,7 +23,7 @@ def sha256_file(path: Path) -> str:
 
 
 def read_bytes(path: Path) -> bytes:
-    """A file's content.
+    """Return a file's content.
 
     Raises:
         StorageError: If it cannot be read.
