@@ -88,7 +88,7 @@ def beginning(entry: Entry) -> str:
     finds = "the smallest change" if entry.fact("finds") == "minimum-norm" else "a break"
     aims = "; no targets" if entry.fact("targets") == "no" else ""
     serves = ", ".join(entry.fact("supports").split())
-    return f"| `{entry.name}` | `{entry.target.partition(':')[2]}` | {entry.fact('access')} | {serves} | {finds}{aims} |"
+    return f"| `{entry.name}` | `{entry.import_path.partition(':')[2]}` | {entry.fact('access')} | {serves} | {finds}{aims} |"
 
 
 def sources(entry: Entry) -> list[str]:
