@@ -12,7 +12,7 @@ import quintain as q
 
 
 def make() -> nn.Module:
-    """Your net: inputs are in [0, 1], so that any normalisation is its first layer."""
+    """Your net: inputs are in [0, 1], so that any normalization is its first layer."""
     return nn.Sequential(nn.Flatten(), nn.Linear(784, 16), nn.ReLU(), nn.Linear(16, 2))
 
 

@@ -63,7 +63,7 @@ def x_rays() -> tuple[q.Classifier, Dataset, Dataset]:
 
 
 def main() -> None:
-    """Fit, score beside a random and a grey sticker, and write the page to print."""
+    """Fit, score beside a random and a gray sticker, and write the page to print."""
     ask = argparse.ArgumentParser(description="A sticker that turns a jet into a toaster.")
     ask.add_argument("--pictures", type=Path, help="a folder of pictures; the bundled X-rays if not given")
     ask.add_argument("--model", default="squeezenet1_1", help="a torchvision classifier (pip install torchvision)")
@@ -84,7 +84,7 @@ def main() -> None:
     target = given.target if given.target is not None else (1 if given.pictures is None else 859)
     sticker = q.attacks.AdversarialPatch(target, given.area, steps=given.steps, printing=Printing() if given.printed else None)
     fitted = sticker.fit(model, fitting)
-    for name, one in (("the sticker", fitted), ("a random one", fitted.random_control()), ("a grey one", fitted.grey_control())):
+    for name, one in (("the sticker", fitted), ("a random one", fitted.random_control()), ("a gray one", fitted.gray_control())):
         told = success_rate(model, others, one, seed=1, target=target, batch_size=32)
         print(f"{name}: {told.successes} of {told.eligible} other pictures are read as class {target}, {told.rate:.1%}")
     with tempfile.TemporaryDirectory() as scratch:

@@ -59,7 +59,7 @@ def main() -> None:
     plain, _ = others.batch(torch.arange(len(others)))
     brighter = float((light.apply(plain) - plain).mean())
     print(f"light of at most {given.gain:g} makes the pictures {brighter:.3f} brighter")
-    random, white = light.random_control(), light.grey_control()
+    random, white = light.random_control(), light.gray_control()
     for name, one in (("the phantom", light), ("random light of its energy", random), ("white light of its energy", white)):
         told = success_rate(model, others, one, seed=1, target=given.limit)
         print(f"{name}: {told.successes} of {told.eligible} other stop signs are read as class {given.limit}, {told.rate:.1%}")

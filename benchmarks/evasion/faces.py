@@ -62,7 +62,7 @@ def run() -> Iterator[Told]:
     model = face_net(train)
     x, y = data.batch(np.flatnonzero(turn >= LEARNT + FITTED))
     right = model.predict(x) == y
-    yield Told("faces", f"{float(right.float().mean()):.0%} of {len(y)} photos held out are recognised")
+    yield Told("faces", f"{float(right.float().mean()):.0%} of {len(y)} photos held out are recognized")
     wearers = [person for person in range(0, PEOPLE, 2) if right[y == person].any()]
     alike = nearest(model, train)
     aims: dict[str, Callable[[int], int | None]] = {

@@ -17,9 +17,9 @@ from pathlib import Path
 import quintain as q
 from quintain.evaluate.attacked import attack_models
 from quintain.evaluate.subject import described
-from quintain.models import initialise, xray_cnn
+from quintain.models import initialize, xray_cnn
 net = xray_cnn(classes=10, channels=3, size=32)
-initialise(net, seed=0)
+initialize(net, seed=0)
 data = q.load_data(sys.argv[1]).split("test")
 peak, over = [0], threading.Event()
 

@@ -64,7 +64,7 @@ def run() -> Iterator[Told]:
     }
     for name, attack in attacks.items():
         fitted = attack.fit(model, fitting)
-        rates = [success_rate(model, test, one, seed=1, target=LIMIT) for one in (fitted, fitted.random_control(), fitted.grey_control())]
+        rates = [success_rate(model, test, one, seed=1, target=LIMIT) for one in (fitted, fitted.random_control(), fitted.gray_control())]
         wrong = ", ".join(
             f"{kind} {one.rate:.0%} ({one.fooled / one.eligible:.0%} any wrong)"
             for kind, one in zip(("fitted", "random", "plain"), rates, strict=True)

@@ -62,7 +62,7 @@ def run() -> Iterator[Told]:
         for percent in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11):
             decal = seen_at(fitted, percent / 100, printing)
             yield Told(f"sticker, {percent} % of the area, {name}, {len(test)} pictures held out", f"read as a toaster {rate(decal)}")
-        controls = {"random": decal.random_control(), "grey": decal.grey_control(), "a crop of a toaster": decal.crop_control(toaster)}
+        controls = {"random": decal.random_control(), "gray": decal.gray_control(), "a crop of a toaster": decal.crop_control(toaster)}
         yield Told(f"controls, 11 % of the area, {name}", ", ".join(f"{what} {rate(one)}" for what, one in controls.items()))
         if printing is None:
             after = rate(seen_at(fitted, LARGEST, Printing()))

@@ -96,7 +96,7 @@ def check_ascend_steepest(ball: Threat, gradient: Tensor, step: float) -> None:
 
 
 def invariant_net(features: int, classes: int, *, seed: int = 0, lead: float = 0.0) -> Callable[[Tensor], Tensor]:
-    """A float64 net whose answer for a row does not depend on the other rows, bit for bit; ``lead`` favours class 0."""
+    """A float64 net whose answer for a row does not depend on the other rows, bit for bit; ``lead`` favors class 0."""
     generator = torch.Generator().manual_seed(seed)
     hidden = torch.randn(7, features, generator=generator, dtype=torch.float64) / features**0.5 * 3
     out = torch.randn(classes, 7, generator=generator, dtype=torch.float64)

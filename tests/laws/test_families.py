@@ -23,8 +23,8 @@ MORE = (
     "compose:patch:area=10%+patch:area=20%",
 )
 TOKENS = sorted({entry.fact("example") for entry in entries("threat").values() if entry.fact("kind") == "parametric"} | set(MORE))
-COLOURED = ("color:hue=0.5", "color:brightness=0.2,contrast=0.3,hue=0.1", "compose:color:hue=0.1+patch:area=5%")
-CASES = [(token, (1, 4, 4)) for token in TOKENS] + [(token, (3, 5, 2)) for token in (*TOKENS, *COLOURED)] + [(t, (1, 2, 3)) for t in TOKENS]
+COLORED = ("color:hue=0.5", "color:brightness=0.2,contrast=0.3,hue=0.1", "compose:color:hue=0.1+patch:area=5%")
+CASES = [(token, (1, 4, 4)) for token in TOKENS] + [(token, (3, 5, 2)) for token in (*TOKENS, *COLORED)] + [(t, (1, 2, 3)) for t in TOKENS]
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 every_case = pytest.mark.parametrize(("token", "shape"), CASES)
@@ -132,7 +132,7 @@ def test_a_step_has_the_size_asked_for(token: str, shape: tuple[int, ...]) -> No
     assert threat.eps == 1
 
 
-@pytest.mark.parametrize("token", [*TOKENS, *COLOURED])
+@pytest.mark.parametrize("token", [*TOKENS, *COLORED])
 def test_tokens_are_exact(token: str) -> None:
     threat = parse(token)
     again = parse(threat.spec)
@@ -161,7 +161,7 @@ def test_an_empty_batch_stays_empty(token: str, shape: tuple[int, ...]) -> None:
     assert is_allowed(threat, params, x).shape == threat.measure(params, x).shape == (0,)
 
 
-@pytest.mark.parametrize("token", [*TOKENS, *COLOURED])
+@pytest.mark.parametrize("token", [*TOKENS, *COLORED])
 def test_what_is_no_picture_is_refused(token: str) -> None:
     threat = family_of(token)
     with pytest.raises(DataError, match=r"expected pictures \(B, C, H, W\)"):

@@ -77,7 +77,7 @@ def test_a_step_takes_the_steepest_pixels_across_the_box() -> None:
     assert L0(9).measure(L0(9).steepest_step(gradient, 0.3), torch.zeros_like(gradient)).tolist() == [1.0]
 
 
-def test_samples_change_so_many_pixels_anywhere_in_any_colour() -> None:
+def test_samples_change_so_many_pixels_anywhere_in_any_color() -> None:
     x = torch.full((3000, 3, 2, 3), 0.5, dtype=torch.float64)
     z = L0(2).sample(x, ExampleRNG(0, torch.arange(3000)))
     changed = (z != x).any(1).flatten(1).double()

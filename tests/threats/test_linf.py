@@ -12,7 +12,7 @@ from quintain.threats import ExampleRNG, Linf, contains
 
 
 @pytest.mark.parametrize("eps", [8, 8.0, np.int64(8)])
-def test_levels_instead_of_units_are_recognised(eps: float) -> None:
+def test_levels_instead_of_units_are_recognized(eps: float) -> None:
     with pytest.raises(SettingError) as error:
         Linf(eps)
     assert str(error.value) == "eps = 8 is wider than the data box [0, 1]; images here are in [0, 1]. Did you mean 8/255?"

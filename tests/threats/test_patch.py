@@ -57,7 +57,7 @@ def test_a_fixed_place_cannot_be_moved() -> None:
     assert torch.equal(threat.unpack(moved, SCENE).position, torch.tensor([[0.25, 0.75]] * 2))
 
 
-def test_colours_are_shares_of_the_box() -> None:
+def test_colors_are_shares_of_the_box() -> None:
     threat = Patch(1, low=-1, high=3)
     assert (stuck(threat, torch.zeros(1, 1, 4, 4), (0, 0), 0.75) == 2).all()
 

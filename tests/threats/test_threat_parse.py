@@ -55,6 +55,6 @@ def test_a_size_that_is_no_number_is_refused(text: str) -> None:
         parse(text)
 
 
-def test_levels_instead_of_units_are_recognised_in_a_token() -> None:
+def test_levels_instead_of_units_are_recognized_in_a_token() -> None:
     with pytest.raises(SettingError, match="Did you mean 8/255"):
         parse("linf:8")

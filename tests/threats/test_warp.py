@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from quintain.threats.warp import centred_grid, composite, homography, resample, similarity
+from quintain.threats.warp import centered_grid, composite, homography, resample, similarity
 
 SCENE = torch.rand(2, 3, 11, 13, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 STICKER = torch.rand(2, 3, 5, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -86,6 +86,6 @@ def test_gradients_reach_sticker_alpha_and_place() -> None:
 
 
 def test_pixels_are_counted_from_the_middle() -> None:
-    rows, columns = centred_grid(2, 3, torch.empty(0))
+    rows, columns = centered_grid(2, 3, torch.empty(0))
     assert rows.flatten().tolist() == [-0.5, 0.5]
     assert columns.flatten().tolist() == [-1.0, 0.0, 1.0]

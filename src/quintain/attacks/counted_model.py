@@ -98,5 +98,5 @@ def check_eval_mode(model: Model) -> None:
     if isinstance(model, nn.Module) and any_training(all_modules(model)):
         raise ModelError(
             "the model is in training mode; expected evaluation mode: call model.eval(), "
-            "or wrap it in Classifier(net, allow_train_mode=True) where dropout is the defence"
+            "or wrap it in Classifier(net, allow_train_mode=True) where dropout is the defense"
         )

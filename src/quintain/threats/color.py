@@ -20,12 +20,12 @@ class Color(ParametricBase):
     .. math:: x' = clip\big(m + (1 + c)(H_\theta x - m) + b\,(high - low)\big), \quad |b| \le brightness,\; |c| \le contrast,\;
         |\theta| \le 2 \pi\, hue
 
-    with :math:`m` the middle of the box and :math:`H_\theta` the turn of the colours about grey.
+    with :math:`m` the middle of the box and :math:`H_\theta` the turn of the colors about gray.
 
     Args:
         brightness: Share of the box, at most 1.
         contrast: Share by which differences may grow or shrink, at most 1.
-        hue: Share of the circle of colours to either side, at most 0.5; for pictures of three channels.
+        hue: Share of the circle of colors to either side, at most 0.5; for pictures of three channels.
         low, high: The data box.
 
     The parameters are shares in [-1, 1] of what is allowed, in the order above; what is not allowed has none.
@@ -92,7 +92,7 @@ class Color(ParametricBase):
 
 
 def _rotate_hue(image: Tensor, angle: Tensor) -> Tensor:
-    """Colours (B, 3, H, W) turned about the grey line by an angle (B, 1, 1, 1): red, green, blue, red at thirds of a circle."""
+    """Colors (B, 3, H, W) turned about the gray line by an angle (B, 1, 1, 1): red, green, blue, red at thirds of a circle."""
     red, green, blue = image.unbind(1)
     sideways = torch.stack((blue - green, red - blue, green - red), 1) / math.sqrt(3)
     inwards = ((red + green + blue) / 3)[:, None] - image

@@ -76,9 +76,9 @@ class L0(NormBall):
         return channels_by_pixel(z != x).any(1).sum(1).double()
 
     def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
-        """``eps`` pixels drawn without replacement, each of a uniform colour of the box; one point per example."""
+        """``eps`` pixels drawn without replacement, each of a uniform color of the box; one point per example."""
         order = rng.fold_in("place").uniform(channels_by_pixel(x)[:, 0].double())
-        colour = self.low + (self.high - self.low) * rng.fold_in("colour").uniform(x)
+        color = self.low + (self.high - self.low) * rng.fold_in("colour").uniform(x)
         return torch.where(
-            expand_pixels(top_k_mask(order, int(self.eps)), x), colour.clamp_(*representable_box(self.low, self.high, x.dtype)), x
+            expand_pixels(top_k_mask(order, int(self.eps)), x), color.clamp_(*representable_box(self.low, self.high, x.dtype)), x
         )

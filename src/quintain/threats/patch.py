@@ -19,7 +19,7 @@ class PatchParams(NamedTuple):
     """The parameters of stickers, apart.
 
     Args:
-        pixels: Their colours (B, C, h, w), as shares of the box: 0 is ``low``, 1 is ``high``.
+        pixels: Their colors (B, C, h, w), as shares of the box: 0 is ``low``, 1 is ``high``.
         position: Where they are (B, 2): 0 is the top or left edge, 1 the bottom or right one.
         present: 1 where there is a sticker, 0 where there is none (B, 1).
     """
@@ -31,7 +31,7 @@ class PatchParams(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Patch(ParametricBase):
-    r"""A sticker with any colours in the data box: a square of ``area``, at a given place or anywhere; or a ``shape`` of its own.
+    r"""A sticker with any colors in the data box: a square of ``area``, at a given place or anywhere; or a ``shape`` of its own.
 
     .. math:: x'_{ij} = s_{i - top,\, j - left} \text{ under the sticker}, \quad x'_{ij} = x_{ij} \text{ elsewhere}
 
@@ -146,7 +146,7 @@ class Patch(ParametricBase):
         return self._canonical(x.new_zeros(len(x), self.num_params(x)))
 
     def project(self, z: Tensor, x: Tensor, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
-        """The nearest allowed parameters: colours and place in their box, a sticker or none."""
+        """The nearest allowed parameters: colors and place in their box, a sticker or none."""
         return self._canonical(z.clamp(0, 1))
 
     def _canonical(self, params: Tensor) -> Tensor:
@@ -160,7 +160,7 @@ class Patch(ParametricBase):
         return z[:, -1].double()
 
     def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
-        """A sticker of uniform colours, at a uniform place."""
+        """A sticker of uniform colors, at a uniform place."""
         params = rng.uniform(x.new_empty(len(x), self.num_params(x)))
         params[:, -1] = 1
         return self._canonical(params)
@@ -168,7 +168,7 @@ class Patch(ParametricBase):
     def render(self, x: Tensor, params: Tensor) -> Tensor:
         """The pictures with their stickers on."""
         pixels, position, present = self.unpack(params, x)
-        colours = (self.low + (self.high - self.low) * pixels).clamp(*representable_box(self.low, self.high, x.dtype))
+        colors = (self.low + (self.high - self.low) * pixels).clamp(*representable_box(self.low, self.high, x.dtype))
         height, width = self.patch_size(x)
         top_left = self.top_left(position.detach(), x)
         row = (top_left[:, :1] + torch.arange(height, device=x.device))[:, None, :, None]
@@ -179,4 +179,4 @@ class Patch(ParametricBase):
         stuck = present[..., None, None] > 0.5
         if self.shape:
             stuck = stuck & shapes.shape_mask_like(self.shape, x)
-        return x.index_put(under, torch.where(stuck, colours, x[under]))
+        return x.index_put(under, torch.where(stuck, colors, x[under]))

@@ -9,7 +9,7 @@ _BITS = {torch.float16: torch.int16, torch.bfloat16: torch.int16, torch.float32:
 
 
 def next_float(x: Tensor, side: int) -> Tensor:
-    """The next number above (``side`` = 1) or below (-1), in the dtype of ``x``; like ``nextafter``, but vectorised."""
+    """The next number above (``side`` = 1) or below (-1), in the dtype of ``x``; like ``nextafter``, but vectorized."""
     bits = x.contiguous().view(_BITS[x.dtype])
     limit = torch.iinfo(bits.dtype)
     ordered = bits ^ ((bits >> (limit.bits - 1)) & limit.max)

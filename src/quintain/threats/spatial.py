@@ -11,7 +11,7 @@ from quintain.core.errors import SettingError
 from quintain.threats import spec_format
 from quintain.threats.parametric import ParametricBase
 from quintain.threats.rounding import representable_box
-from quintain.threats.warp import centred_grid, resample, rotation_terms
+from quintain.threats.warp import centered_grid, resample, rotation_terms
 
 Fill = Literal["black", "border"]
 
@@ -121,7 +121,7 @@ class Spatial(ParametricBase):
         along, across = rotation_terms(math.radians(self.rotate) * motion.rotate, 1 + self.scale * motion.scale)
         along, across = along[:, None, None], across[:, None, None]
         down, right = (self.shift * part[:, None, None] for part in (motion.down, motion.right))
-        row, column = centred_grid(height, width, params.to(kind))
+        row, column = centered_grid(height, width, params.to(kind))
         rows = (row + (height - 1) / 2) - down + (along * (row - down) + across * (column - right))
         columns = (column + (width - 1) / 2) - right + (along * (column - right) - across * (row - down))
         if motion.flow is not None:

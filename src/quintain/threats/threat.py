@@ -108,5 +108,5 @@ def check_in_box(threat: Threat, x: Tensor) -> None:
     if not (least >= threat.low and greatest <= threat.high):
         raise DataError(
             f"inputs reach from {least:g} to {greatest:g}; expected [{threat.low:g}, {threat.high:g}]. "
-            "Give unnormalised data (put the normalisation inside the model) without NaN, or set the threat's box"
+            "Give unnormalized data (put the normalization inside the model) without NaN, or set the threat's box"
         )

@@ -41,7 +41,7 @@ def rotation_terms(angle: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
     return angle.cos() / size - 1, angle.sin() / size
 
 
-def centred_grid(rows: int, columns: int, like: Tensor) -> tuple[Tensor, Tensor]:
+def centered_grid(rows: int, columns: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """The rows (h, 1) and columns (1, w) of a picture, in pixels from its middle."""
     down = torch.arange(rows, dtype=like.dtype, device=like.device) - (rows - 1) / 2
     right = torch.arange(columns, dtype=like.dtype, device=like.device) - (columns - 1) / 2
@@ -97,7 +97,7 @@ def composite(scene: Tensor, layer: Tensor, alpha: Tensor, matrix: Tensor, *, su
             smaller.
     """
     height, width = scene.shape[2:]
-    down, right = (part / supersample for part in centred_grid(height * supersample, width * supersample, matrix))
+    down, right = (part / supersample for part in centered_grid(height * supersample, width * supersample, matrix))
     back = torch.linalg.inv(matrix)
     row, column, depth = (
         back[:, axis, 0, None, None] * down + back[:, axis, 1, None, None] * right + back[:, axis, 2, None, None] for axis in range(3)

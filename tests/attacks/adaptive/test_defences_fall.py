@@ -1,4 +1,4 @@
-"""Every classic defence stands against an attack that does not know of it, and falls to one that does."""
+"""Every classic defense stands against an attack that does not know of it, and falls to one that does."""
 
 import pytest
 import torch
@@ -14,12 +14,12 @@ SIDES = torch.cat([-torch.ones(16, 8), torch.ones(16, 8)], 1)
 SPECKLE = torch.randn(16, 16, generator=torch.Generator().manual_seed(0)).sign()
 
 
-def pictures(count: int, *, seed: int, grey: float = 0.5) -> tuple[Tensor, Tensor]:
-    """Grey squares, one half a little brighter than the other: which one is the class."""
+def pictures(count: int, *, seed: int, gray: float = 0.5) -> tuple[Tensor, Tensor]:
+    """Gray squares, one half a little brighter than the other: which one is the class."""
     generator = torch.Generator().manual_seed(seed)
     y = torch.randint(0, 2, (count,), generator=generator)
     noise = 0.04 * torch.rand(count, 1, 16, 16, generator=generator) - 0.02
-    return grey + 0.1 * (2 * y - 1)[:, None, None, None] * SIDES + noise, y
+    return gray + 0.1 * (2 * y - 1)[:, None, None, None] * SIDES + noise, y
 
 
 @pytest.fixture
@@ -38,25 +38,25 @@ def left(model: object, x: Tensor, y: Tensor) -> float:
 
 
 @pytest.mark.parametrize(
-    "defence",
+    "defense",
     [MedianFilter(3), GaussianFilter(1.0), MeanFilter(3)],
-    ids=lambda defence: type(defence).__name__,
+    ids=lambda defense: type(defense).__name__,
 )
-def test_a_filter_stands_against_who_does_not_know_of_it_and_falls_to_who_does(net: nn.Module, defence: nn.Module) -> None:
+def test_a_filter_stands_against_who_does_not_know_of_it_and_falls_to_who_does(net: nn.Module, defense: nn.Module) -> None:
     x, y = pictures(60, seed=3)
-    defended = q.Classifier(nn.Sequential(defence, net).eval())
+    defended = q.Classifier(nn.Sequential(defense, net).eval())
     assert left(defended, x, y) == 1
     unaware = PGD(steps=20)(q.Classifier(net), x, y, THREAT)
     assert unaware.success.all()
     assert left(defended, unaware.adversarial, y) > 0.9
 
-    through = BPDA(defence, substitute=MeanFilter(3)) if isinstance(defence, MedianFilter) else defence
+    through = BPDA(defense, substitute=MeanFilter(3)) if isinstance(defense, MedianFilter) else defense
     aware = PGD(steps=20)(q.Classifier(nn.Sequential(through, net).eval()), x, y, THREAT)
     assert left(defended, aware.adversarial, y) < 0.1
 
 
 def test_random_resizing_stands_against_who_does_not_know_of_it_and_falls_to_the_mean_of_its_draws(net: nn.Module) -> None:
-    x, y = pictures(60, seed=3, grey=0.2)
+    x, y = pictures(60, seed=3, gray=0.2)
     threat = q.Linf(0.13)
     defended = q.Classifier(nn.Sequential(RandomResize(0.7, seed=2), net).eval())
     assert left(defended, x, y) > 0.9
@@ -68,23 +68,23 @@ def test_random_resizing_stands_against_who_does_not_know_of_it_and_falls_to_the
     assert sum(vote.misclassified for vote in votes) > 0.6 * len(votes)
 
 
-@pytest.mark.parametrize(("defence", "stand_in"), [(BitSqueeze(2), None), (JPEG(10), MeanFilter(3))], ids=["bits", "jpeg"])
+@pytest.mark.parametrize(("defense", "stand_in"), [(BitSqueeze(2), None), (JPEG(10), MeanFilter(3))], ids=["bits", "jpeg"])
 def test_rounding_stands_against_its_own_gradient_and_falls_to_a_stand_in(
-    net: nn.Module, defence: nn.Module, stand_in: nn.Module | None
+    net: nn.Module, defense: nn.Module, stand_in: nn.Module | None
 ) -> None:
     x, y = pictures(60, seed=4)
-    defended = q.Classifier(nn.Sequential(defence, net).eval())
+    defended = q.Classifier(nn.Sequential(defense, net).eval())
     assert left(defended, x, y) == 1
     blind = PGD(steps=20)(defended, x, y, THREAT)
     assert left(defended, blind.adversarial, y) > 0.9
-    seeing = PGD(steps=20)(q.Classifier(nn.Sequential(BPDA(defence, stand_in), net).eval()), x, y, THREAT)
+    seeing = PGD(steps=20)(q.Classifier(nn.Sequential(BPDA(defense, stand_in), net).eval()), x, y, THREAT)
     assert left(defended, seeing.adversarial, y) < 0.1
 
 
-def test_answers_through_a_stand_in_are_the_defences_own() -> None:
+def test_answers_through_a_stand_in_are_the_defenses_own() -> None:
     x = torch.rand(4, 1, 8, 8).requires_grad_()
-    defence, wrapped = BitSqueeze(2), BPDA(BitSqueeze(2))
-    assert torch.equal(wrapped(x), defence(x))
+    defense, wrapped = BitSqueeze(2), BPDA(BitSqueeze(2))
+    assert torch.equal(wrapped(x), defense(x))
     (gradient,) = torch.autograd.grad((3 * wrapped(x)).sum(), x)
     assert torch.equal(gradient, torch.full_like(x, 3))
 

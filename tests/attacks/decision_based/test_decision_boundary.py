@@ -76,7 +76,7 @@ def test_where_all_votes_agree_the_mean_direction_decides(bias, sign):
     assert torch.allclose(votes(boundary, x, 50), sign * mean, atol=1e-9)
 
 
-def test_every_example_is_normalised_by_itself():
+def test_every_example_is_normalized_by_itself():
     w = torch.randn(8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     x = torch.rand(4, 8, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     radius = torch.tensor([1e-6, 1e-3, 0.1, 10.0], dtype=torch.float64)

@@ -41,7 +41,7 @@ def test_light_by_albedo_is_thrown_where_it_pays() -> None:
     assert torch.allclose(found, best, rtol=1e-3)
 
 
-def test_the_best_colours_of_a_sticker_are_found() -> None:
+def test_the_best_colors_of_a_sticker_are_found() -> None:
     outcome = PGD()(linear, X, Y, Patch(0.25, (0.5, 0.5)))
     under = torch.zeros(6, 6, dtype=torch.bool)
     under[2:5, 2:5] = True
@@ -51,19 +51,19 @@ def test_the_best_colours_of_a_sticker_are_found() -> None:
 
 
 def test_the_better_side_of_brightness_is_found() -> None:
-    grey = X * 0.5 + 0.25
-    found = (PGD()(linear, grey, Y, Color(brightness=0.2)).adversarial - grey).flatten(1) @ W
+    gray = X * 0.5 + 0.25
+    found = (PGD()(linear, gray, Y, Color(brightness=0.2)).adversarial - gray).flatten(1) @ W
     assert torch.allclose(found, (0.2 * W.sum()).abs().expand(8), rtol=1e-6)
 
 
 def test_the_parts_of_a_composition_are_climbed_together() -> None:
-    grey = X * 0.5 + 0.25
+    gray = X * 0.5 + 0.25
     threat = Compose(Color(brightness=0.2), Patch(0.25, (0.5, 0.5)))
-    found = (PGD()(linear, grey, Y, threat).adversarial - grey).flatten(1) @ W
+    found = (PGD()(linear, gray, Y, threat).adversarial - gray).flatten(1) @ W
     under = torch.zeros(6, 6, dtype=torch.bool)
     under[2:5, 2:5] = True
     outside = W * (~under).flatten()
-    best = torch.where(under.flatten(), (W > 0).to(X.dtype) - grey.flatten(1), 0) @ W + (0.2 * outside.sum()).abs()
+    best = torch.where(under.flatten(), (W > 0).to(X.dtype) - gray.flatten(1), 0) @ W + (0.2 * outside.sum()).abs()
     assert torch.allclose(found, best, rtol=1e-3)
 
 

@@ -40,12 +40,12 @@ def test_they_break_about_what_apgd_breaks(classes: int) -> None:
             assert ours.success.sum() >= theirs.success.sum() - 2, attack
 
 
-def test_start_directions_lower_the_true_class_and_keep_what_is_favoured() -> None:
+def test_start_directions_lower_the_true_class_and_keep_what_is_favored() -> None:
     logits = torch.zeros(5, 4)
-    y, favoured = torch.tensor([0, 1, 2, 3, 0]), torch.tensor([-1, -1, 0, 1, 2])
-    weights = output_directions(ExampleRNG(0, torch.arange(5)), logits, y, favoured)
+    y, favored = torch.tensor([0, 1, 2, 3, 0]), torch.tensor([-1, -1, 0, 1, 2])
+    weights = output_directions(ExampleRNG(0, torch.arange(5)), logits, y, favored)
     assert (weights.gather(1, y[:, None]) <= 0).all()
-    assert weights[torch.arange(2, 5), favoured[2:]].tolist() == [1, 1, 1]
+    assert weights[torch.arange(2, 5), favored[2:]].tolist() == [1, 1, 1]
     assert (weights.abs() <= 1).all()
 
 

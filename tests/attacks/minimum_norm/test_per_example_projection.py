@@ -15,7 +15,7 @@ every_ball = pytest.mark.parametrize("ball", BALLS, ids=lambda ball: ball.spec)
 
 
 def points(count: int = 16) -> tuple[Tensor, Tensor]:
-    """Clean colour images, half of their values on the faces, and points around them, many outside the box."""
+    """Clean color images, half of their values on the faces, and points around them, many outside the box."""
     x = inputs(count, 3, 4, 5)
     return x, x + 0.4 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 

@@ -13,7 +13,7 @@ from tests.laws.checks_attacks import inputs, invariant_net
 
 
 def changed_once(image: Tensor) -> Tensor:
-    """Every image that differs in one pixel, which is at a corner of the colour cube."""
+    """Every image that differs in one pixel, which is at a corner of the color cube."""
     channels, height, width = image.shape
     images = []
     for i, j, *corner in product(range(height), range(width), *([(0.0, 1.0)] * channels)):
@@ -64,10 +64,10 @@ def test_the_parents_of_a_candidate_are_three_and_every_triple_occurs() -> None:
     assert len({*zip(*(part.flatten().tolist() for part in (one, two, three)), strict=True)}) == 24
 
 
-def test_evolution_is_used_where_it_asks_less_and_finds_an_extreme_colour_in_between() -> None:
+def test_evolution_is_used_where_it_asks_less_and_finds_an_extreme_color_in_between() -> None:
     def hidden(z: Tensor) -> Tensor:
-        grey = (z.flatten(1) - 0.4).abs().amin(1)
-        return torch.stack((torch.zeros_like(grey), 0.02 - grey), 1)
+        gray = (z.flatten(1) - 0.4).abs().amin(1)
+        return torch.stack((torch.zeros_like(gray), 0.02 - gray), 1)
 
     x = torch.ones(4, 1, 6, 6)
     assert not OnePixel()(hidden, x, zeros(4), L0(1.0)).success.any()

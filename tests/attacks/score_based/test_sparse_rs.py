@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from quintain.attacks import SparseRS
-from quintain.attacks.score_based._sparse_rs_areas import propose_colours, propose_position
+from quintain.attacks.score_based._sparse_rs_areas import propose_colors, propose_position
 from quintain.attacks.score_based._sparse_rs_pixels import pick_distinct, swap_entries
 from quintain.attacks.score_based.windows import sparse_rs_schedule
 from quintain.core.errors import SettingError
@@ -35,15 +35,15 @@ def test_an_exchange_keeps_every_pixel() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_every_question_changes_as_many_pixels_each_to_a_corner_and_to_another_colour(channels: int) -> None:
+def test_every_question_changes_as_many_pixels_each_to_a_corner_and_to_another_color(channels: int) -> None:
     model, x = Recorder(), inputs(4, channels, 5, 6, dtype=torch.float32)
     outcome = SparseRS(queries=60)(model, x, zeros(4), L0(7.0))
     assert outcome.forwards.tolist() == [61] * 4
     asked = torch.stack(model.asked[1:])
     changed = (asked != x).any(2)
     assert (changed.flatten(2).sum(2) == 7).all()
-    colours = asked.movedim(2, -1)[changed]
-    assert ((colours == 0) | (colours == 1)).all()
+    colors = asked.movedim(2, -1)[changed]
+    assert ((colors == 0) | (colors == 1)).all()
     exchanges = (changed[1:] & ~changed[0]).flatten(2).sum(2)
     assert (exchanges[-1] == 1).all()
     assert not torch.equal(changed[0, 0], changed[0, 1])
@@ -90,7 +90,7 @@ def params_of(threat: Patch, model: Recorder, x: Tensor) -> tuple[Tensor, Tensor
     return (asked != x).any(2)[:, 0], asked[:, 0]
 
 
-def test_a_sticker_moves_every_fourth_question_and_is_recoloured_at_the_others() -> None:
+def test_a_sticker_moves_every_fourth_question_and_is_recolored_at_the_others() -> None:
     threat, model, x = Patch(area=0.1), Recorder(), torch.full((1, 3, 12, 12), 0.5)
     SparseRS(queries=41)(model, x, zeros(1), threat)
     changed, shown = params_of(threat, model, x)
@@ -100,8 +100,8 @@ def test_a_sticker_moves_every_fourth_question_and_is_recoloured_at_the_others()
         assert not moved or question % 4 == 0
         assert moved or question % 4 != 0 or torch.equal(shown[question], shown[0])
         assert question % 4 == 0 or not torch.equal(shown[question], shown[0])
-    colours = shown.movedim(1, -1)[changed]
-    assert ((colours == 0) | (colours == 1)).all()
+    colors = shown.movedim(1, -1)[changed]
+    assert ((colors == 0) | (colors == 1)).all()
 
 
 def test_a_fixed_sticker_stays_where_it_is() -> None:
@@ -114,7 +114,7 @@ def test_a_fixed_sticker_stays_where_it_is() -> None:
 def test_at_the_end_single_values_are_turned_round() -> None:
     old = torch.randint(0, 2, (50, 3, 4, 4), generator=torch.Generator().manual_seed(0)).float()
     numbers = torch.rand(50, 7, generator=torch.Generator().manual_seed(1))
-    new = propose_colours(old, torch.zeros(4, 4), torch.ones(4, 4), 0.01, torch.arange(16), numbers)
+    new = propose_colors(old, torch.zeros(4, 4), torch.ones(4, 4), 0.01, torch.arange(16), numbers)
     assert ((new != old).flatten(1).sum(1) == 1).all()
     assert len((new != old).nonzero()[:, 1:].unique(dim=0)) > 20
 
@@ -126,7 +126,7 @@ def test_a_window_holds_a_spot_and_touches_nothing_that_cannot_move() -> None:
     z = low.clone()
     for turn, share in enumerate((0.5, 0.1, 0.01)):
         numbers = torch.rand(200, 5, generator=torch.Generator().manual_seed(turn))
-        new = propose_colours(z, low, high, share, there.flatten().nonzero().squeeze(1), numbers)
+        new = propose_colors(z, low, high, share, there.flatten().nonzero().squeeze(1), numbers)
         assert (new != z).flatten(1).any(1).all()
         assert torch.equal(new[:, :, ~there], x[:, :, ~there])
         assert (new != z).any(0)[0][there].all()

@@ -35,7 +35,7 @@ def test_the_first_step_follows_the_smoothed_sign() -> None:
     assert torch.allclose(model.asked[2], (x + 0.01 * step).clamp(0, 1))
 
 
-def test_only_pictures_have_neighbours() -> None:
+def test_only_pictures_have_neighbors() -> None:
     with pytest.raises(DataError, match=r"ti-fgsm; expected pictures"):
         TIFGSM()(*scene(9), Linf(0.1))
     with pytest.raises(SettingError, match=r"kernel_size = 4; expected an odd number"):

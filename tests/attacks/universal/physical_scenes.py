@@ -7,8 +7,8 @@ from quintain.data.dataset import Dataset, from_arrays
 from quintain.models import Classifier
 
 
-class BrightestColour(nn.Module):
-    """Answers with the channel of the largest mean: red, green or blue. The best sticker is that colour, pure."""
+class BrightestColor(nn.Module):
+    """Answers with the channel of the largest mean: red, green or blue. The best sticker is that color, pure."""
 
     def forward(self, x: Tensor) -> Tensor:
         return 30 * x.mean((2, 3))
@@ -22,17 +22,17 @@ class BrightestHalf(nn.Module):
         return 30 * torch.stack((x[..., :half].mean((1, 2, 3)), x[..., half:].mean((1, 2, 3))), 1)
 
 
-def colours(count: int = 30, side: int = 24, gap: float = 0.1) -> Dataset:
+def colors(count: int = 30, side: int = 24, gap: float = 0.1) -> Dataset:
     """Noisy pictures, each a little brighter in the channel that is its class."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(count) % 3
     images = 0.4 + 0.2 * torch.rand(count, 3, side, side, generator=generator)
     images[torch.arange(count), labels] += gap
-    return from_arrays(images.numpy(), labels.numpy(), name="colours", classes=3)
+    return from_arrays(images.numpy(), labels.numpy(), name="colors", classes=3)
 
 
 def halves(count: int = 20, side: int = 24) -> Dataset:
-    """Noisy grey pictures, each a little brighter in the half that is its class."""
+    """Noisy gray pictures, each a little brighter in the half that is its class."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(count) % 2
     images = 0.4 + 0.2 * torch.rand(count, 1, side, side, generator=generator)
@@ -41,8 +41,8 @@ def halves(count: int = 20, side: int = 24) -> Dataset:
     return from_arrays(images.numpy(), labels.numpy(), name="halves", classes=2)
 
 
-def by_colour() -> Classifier:
-    return Classifier(BrightestColour().eval(), classes=3)
+def by_color() -> Classifier:
+    return Classifier(BrightestColor().eval(), classes=3)
 
 
 def by_half() -> Classifier:

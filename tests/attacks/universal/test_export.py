@@ -66,7 +66,7 @@ def test_a_rectangle_needs_no_line(tmp_path: Path) -> None:
     assert (page[:60] == 255).all()
 
 
-def test_printable_colours_score_nothing(tmp_path: Path) -> None:
+def test_printable_colors_score_nothing(tmp_path: Path) -> None:
     plain = palette(3)[40].view(3, 1, 1).expand(3, 10, 10)
     told = export_patch(FittedPatch(plain, cut_alpha("disc", 10), 0.3, View()), tmp_path / "plain.png", centimetres=2)
     assert told.non_printability < 1e-5

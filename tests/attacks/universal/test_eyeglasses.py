@@ -7,14 +7,14 @@ from quintain.attacks.universal.printing import gamut, palette, total_variation
 from quintain.attacks.universal.view import FIXED_VIEW
 from quintain.core.errors import SettingError, UnknownNameError
 from quintain.threats.shapes import shape_mask
-from tests.attacks.universal.physical_scenes import by_colour, by_half, colours, halves
+from tests.attacks.universal.physical_scenes import by_color, by_half, colors, halves
 
 QUICK = {"steps": 30, "batch_size": 6, "learning_rate": 0.1}
 
 
 @pytest.mark.parametrize("target", [None, 1])
 def test_a_wearer_hides_or_becomes_another_and_a_random_frame_does_neither(target: int | None) -> None:
-    model, data = by_colour(), colours(60, 40, 0.03)
+    model, data = by_color(), colors(60, 40, 0.03)
     wearer = data.subset(range(0, 60, 3))
     fitted = Eyeglasses(target, **QUICK, nps_weight=0.0, tv_weight=0.0).fit(model, wearer.subset(range(10)))
     assert success_rate(model, wearer.subset(range(10, 20)), fitted, target=target).rate == 1
@@ -22,21 +22,21 @@ def test_a_wearer_hides_or_becomes_another_and_a_random_frame_does_neither(targe
 
 
 def test_only_the_frame_changes() -> None:
-    data = colours(6, 40)
-    fitted = Eyeglasses(1, **QUICK, view=FIXED_VIEW).fit(by_colour(), data)
+    data = colors(6, 40)
+    fitted = Eyeglasses(1, **QUICK, view=FIXED_VIEW).fit(by_color(), data)
     x, _ = data.batch(torch.arange(6))
     off = ~shape_mask("eyeglasses", 40, 40)
     assert torch.equal(fitted.apply(x)[..., off], x[..., off])
     assert 0.04 < float((~off).float().mean()) < 0.09
 
 
-def test_it_starts_from_the_one_printable_colour_that_does_best() -> None:
-    attack, data, greys = Eyeglasses(1, **QUICK), halves(8, 40), palette(1)
-    fitted = Eyeglasses(1, steps=1, batch_size=2, learning_rate=1e-9).fit(by_colour(), colours(9, 40))
+def test_it_starts_from_the_one_printable_color_that_does_best() -> None:
+    attack, data, grays = Eyeglasses(1, **QUICK), halves(8, 40), palette(1)
+    fitted = Eyeglasses(1, steps=1, batch_size=2, learning_rate=1e-9).fit(by_color(), colors(9, 40))
     first = fitted.pattern[:, 0, 0]
     assert torch.allclose(first, gamut(torch.tensor([0.0, 1.0, 0.0]).view(3, 1, 1)).flatten())
     assert torch.allclose(fitted.pattern, first.view(3, 1, 1).expand_as(fitted.pattern), atol=1e-6)
-    start = attack.best_colour(by_half(), data, Eyeglasses(1, steps=1, batch_size=1).fit(by_half(), data), greys, 0)
+    start = attack.best_color(by_half(), data, Eyeglasses(1, steps=1, batch_size=1).fit(by_half(), data), grays, 0)
     assert start.unique().numel() == 1
 
 

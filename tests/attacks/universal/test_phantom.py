@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from quintain.attacks.perturbation import success_rate
-from quintain.attacks.universal.fitted_patch import cut_alpha, pad_to_centre
+from quintain.attacks.universal.fitted_patch import cut_alpha, pad_to_center
 from quintain.attacks.universal.phantom import FittedLight, Phantom, from_a_projector
 from quintain.core.errors import DataError, SettingError
 from quintain.threats.light import ProjectedLight
-from tests.attacks.universal.physical_scenes import by_colour, by_half, colours, halves
+from tests.attacks.universal.physical_scenes import by_color, by_half, colors, halves
 
 SCENES = torch.rand(12, 3, 20, 26, generator=torch.Generator().manual_seed(0))
-BEAM = pad_to_centre(cut_alpha("disc", 12), 20, 26)
+BEAM = pad_to_center(cut_alpha("disc", 12), 20, 26)
 FORMS = [ProjectedLight(0.5), ProjectedLight(0.5, "albedo")]
 
 
@@ -24,7 +24,7 @@ def test_light_is_only_added_and_only_in_its_beam(projection: ProjectedLight) ->
     lit = light(projection).apply(SCENES)
     assert (lit >= SCENES).all()
     assert (lit <= 1).all()
-    far = pad_to_centre(torch.ones(1, 16, 16), 20, 26)[0] == 0
+    far = pad_to_center(torch.ones(1, 16, 16), 20, 26)[0] == 0
     assert torch.equal(lit[..., far], SCENES[..., far])
     assert (lit > SCENES)[..., 10, 13].all()
 
@@ -59,7 +59,7 @@ def test_daylight_leaves_its_share() -> None:
 def test_the_controls_have_the_same_beam_and_energy() -> None:
     pattern = torch.rand(3, 20, 26, generator=torch.Generator().manual_seed(1)) ** 3
     fitted = light(FORMS[0]).with_pattern(pattern)
-    for control in (fitted.random_control(2), fitted.grey_control()):
+    for control in (fitted.random_control(2), fitted.gray_control()):
         assert control.energy == pytest.approx(fitted.energy, rel=1e-3)
         assert torch.equal(control.beam, fitted.beam)
     assert torch.equal(fitted.random_control(2).pattern, fitted.random_control(2).pattern)
@@ -72,11 +72,11 @@ def test_an_aim_belongs_to_its_example() -> None:
 
 
 def test_the_light_that_turns_a_sign_is_found() -> None:
-    model, data = by_colour(), colours(60)
+    model, data = by_color(), colors(60)
     fitted = Phantom(2, ProjectedLight(0.5), steps=40, batch_size=8, learning_rate=0.1).fit(model, data.subset(range(30)))
     others = data.subset(range(30, 60))
     assert success_rate(model, others, fitted, target=2).rate == 1
-    assert success_rate(model, others, fitted.grey_control(), target=2).rate == 0
+    assert success_rate(model, others, fitted.gray_control(), target=2).rate == 0
     lit = fitted.pattern[:, BEAM.shape[1] // 2, 12]
     assert lit.tolist() == pytest.approx([0, 0, 1], abs=0.05)
 

@@ -13,23 +13,23 @@ PICTURES = torch.rand(6, 3, 20, 24, generator=torch.Generator().manual_seed(0))
 STREAMS = ExampleRNG(0, torch.arange(6))
 
 
-def test_a_print_is_paper_at_most_and_ink_at_least_and_colours_are_greyed() -> None:
+def test_a_print_is_paper_at_most_and_ink_at_least_and_colors_are_grayed() -> None:
     white, black, red = torch.ones(3, 1, 1), torch.zeros(3, 1, 1), torch.tensor([1.0, 0, 0]).view(3, 1, 1)
     assert gamut(white).flatten().tolist() == pytest.approx([0.92] * 3)
     assert gamut(black).flatten().tolist() == pytest.approx([0.06] * 3)
     assert gamut(red)[0] < 0.92
     assert gamut(red)[1] > 0.06
-    grey = torch.full((1, 1, 1), 0.5)
-    assert gamut(grey).item() == pytest.approx(0.06 + 0.86 / 2)
+    gray = torch.full((1, 1, 1), 0.5)
+    assert gamut(gray).item() == pytest.approx(0.06 + 0.86 / 2)
 
 
 def test_each_example_has_a_printer_of_its_own_whatever_the_batch() -> None:
     printing = Printing()
-    printed, photo = printing.print_colours(PICTURES, STREAMS), printing.photograph(PICTURES, STREAMS)
+    printed, photo = printing.print_colors(PICTURES, STREAMS), printing.photograph(PICTURES, STREAMS)
     rows = torch.tensor([4, 1])
-    torch.testing.assert_close(printing.print_colours(PICTURES[rows], STREAMS.select(rows)), printed[rows], rtol=0, atol=0)
+    torch.testing.assert_close(printing.print_colors(PICTURES[rows], STREAMS.select(rows)), printed[rows], rtol=0, atol=0)
     torch.testing.assert_close(printing.photograph(PICTURES[rows], STREAMS.select(rows)), photo[rows], rtol=0, atol=0.02)
-    assert len({float(one[0, 0, 0]) for one in printing.print_colours(torch.zeros_like(PICTURES), STREAMS)}) == 6
+    assert len({float(one[0, 0, 0]) for one in printing.print_colors(torch.zeros_like(PICTURES), STREAMS)}) == 6
     assert ((photo >= 0) & (photo <= 1)).all()
 
 
@@ -57,27 +57,27 @@ def test_without_a_camera_nothing_changes() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_what_is_printable_scores_nothing(channels: int) -> None:
-    colours = palette(channels)
-    assert ((colours >= 0.06 - 1e-6) & (colours <= 0.92 + 1e-6)).all()
-    picture = colours[:20].T.reshape(channels, 4, 5)
-    assert non_printability(picture, colours) < 1e-6
+    colors = palette(channels)
+    assert ((colors >= 0.06 - 1e-6) & (colors <= 0.92 + 1e-6)).all()
+    picture = colors[:20].T.reshape(channels, 4, 5)
+    assert non_printability(picture, colors) < 1e-6
 
 
-def test_the_score_is_the_mean_distance_to_the_nearest_colour() -> None:
-    colours, picture = palette(3)[::7], PICTURES[0]
-    distances = [min(math.dist(pixel, colour) for colour in colours.tolist()) for pixel in picture.flatten(1).T.tolist()]
-    assert non_printability(picture, colours) == pytest.approx(sum(distances) / len(distances), rel=1e-5)
+def test_the_score_is_the_mean_distance_to_the_nearest_color() -> None:
+    colors, picture = palette(3)[::7], PICTURES[0]
+    distances = [min(math.dist(pixel, color) for color in colors.tolist()) for pixel in picture.flatten(1).T.tolist()]
+    assert non_printability(picture, colors) == pytest.approx(sum(distances) / len(distances), rel=1e-5)
     alpha = torch.zeros(1, 20, 24)
     alpha[:, :3] = 1
-    assert non_printability(picture, colours, alpha) == pytest.approx(sum(distances[: 3 * 24]) / (3 * 24), rel=1e-5)
+    assert non_printability(picture, colors, alpha) == pytest.approx(sum(distances[: 3 * 24]) / (3 * 24), rel=1e-5)
 
 
 def test_the_product_underflows_where_the_minimum_leads_on() -> None:
-    colours = palette(3)
+    colors = palette(3)
     picture = torch.full((3, 4, 4), 0.53, requires_grad=True)
-    (gradient,) = torch.autograd.grad(non_printability(picture, colours), picture)
+    (gradient,) = torch.autograd.grad(non_printability(picture, colors), picture)
     assert gradient.abs().max() > 1e-3
-    product = torch.cdist(picture.flatten(1).T, colours).prod(1).sum()
+    product = torch.cdist(picture.flatten(1).T, colors).prod(1).sum()
     assert torch.autograd.grad(product, picture)[0].abs().max() < 1e-10
 
 
@@ -94,6 +94,6 @@ def test_a_printer_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
         Printing(**wrong)
 
 
-def test_colours_are_known_for_grey_and_rgb_alone() -> None:
+def test_colors_are_known_for_gray_and_rgb_alone() -> None:
     with pytest.raises(SettingError, match="4 channels"):
         palette(4)

@@ -27,9 +27,9 @@ def net() -> nn.Module:
     """The nearest pattern."""
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
     with torch.no_grad():
-        centres = torch.from_numpy(CENTRES)
-        net[1].weight.copy_(8 * centres)
-        net[1].bias.copy_(-4 * centres.square().sum(1))
+        centers = torch.from_numpy(CENTRES)
+        net[1].weight.copy_(8 * centers)
+        net[1].bias.copy_(-4 * centers.square().sum(1))
     return net.eval().requires_grad_(False)
 
 

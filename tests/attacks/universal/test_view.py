@@ -132,7 +132,7 @@ def test_cuts_and_areas_that_cannot_be_are_refused() -> None:
 def test_the_controls_have_the_same_cut_and_views() -> None:
     decal, scenes = white(View(brightness=0.0, contrast=0.0)), BLACK[:4]
     picture = torch.linspace(0, 1, 30 * 50).view(1, 30, 50)
-    for control in (decal.random_control(1), decal.grey_control(), decal.crop_control(picture)):
+    for control in (decal.random_control(1), decal.gray_control(), decal.crop_control(picture)):
         assert torch.equal(control.apply(scenes) > 0, decal.apply(scenes) > 0)
     assert decal.random_control(1).pattern.std() == pytest.approx(12**-0.5, rel=0.1)
     middle = picture[:, :, 10:40].mean()

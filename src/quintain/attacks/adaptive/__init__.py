@@ -1,4 +1,4 @@
-"""Wrappers for defences without a useful gradient, and for random ones: same answers, slopes that lead somewhere."""
+"""Wrappers for defenses without a useful gradient, and for random ones: same answers, slopes that lead somewhere."""
 
 from typing import TYPE_CHECKING
 

@@ -10,7 +10,7 @@ Transform = Callable[[Tensor], Tensor]
 
 
 class BPDA(nn.Module):
-    r"""A defence :math:`g` whose answers are exact and whose gradient is that of a stand-in :math:`h`.
+    r"""A defense :math:`g` whose answers are exact and whose gradient is that of a stand-in :math:`h`.
 
     .. math:: forward: g(x), \qquad backward: \left(\frac{\partial h}{\partial x}\right)^{\!T} v
 
@@ -34,7 +34,7 @@ class BPDA(nn.Module):
         self.substitute = substitute
 
     def forward(self, x: Tensor) -> Tensor:
-        """The defence's own answer."""
+        """The defense's own answer."""
         result: Tensor = _StraightThrough.apply(x, self.defense, self.substitute)
         return result
 

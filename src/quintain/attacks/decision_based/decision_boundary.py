@@ -131,7 +131,7 @@ class DecisionBoundary:
 
         .. math:: g = \sum_i (\phi_i - \bar\phi) u_i, \quad u_i = \frac{clip(z + r\, v_i / \|v_i\|_2) - z}{r}, \quad \phi_i = \pm 1
 
-        with :math:`\pm \sum_i u_i` where all labels agree. Everything is normalised within the example.
+        with :math:`\pm \sum_i u_i` where all labels agree. Everything is normalized within the example.
 
         Args:
             z: Points (n, *S).

@@ -26,7 +26,7 @@ class A3(Attack):
     .. math:: \max_{z} \langle w, f(z) \rangle, \quad w_j \sim U(-1, 1), \; w_y \le 0, \qquad \text{then} \qquad \max_z m(f(z), y)
 
     A round's weights draw their size at random; once one round's climb ended higher than all before it, its
-    favoured class stays favoured. Steps along the direction have length ``eps``, those of the climb fall from
+    favored class stays favored. Steps along the direction have length ``eps``, those of the climb fall from
     ``eps`` to nearly nothing. After each round an example leaves whose margin would stay below 0 even if the
     rounds to come gained ``patience`` times as much each as those so far did on average: it is open, not
     safe.
@@ -102,7 +102,7 @@ class A3(Attack):
 
 
 def output_directions(rng: ExampleRNG, logits: Tensor, y: Tensor, preferred_class: Tensor) -> Tensor:
-    """Weights of the logits (n, K): random, the true class's not positive, and the favoured class's 1 where there is one."""
+    """Weights of the logits (n, K): random, the true class's not positive, and the favored class's 1 where there is one."""
     weights = 2 * rng.uniform(logits) - 1
     own = weights.gather(1, y[:, None])
     weights = weights.scatter(1, y[:, None], -own.abs())

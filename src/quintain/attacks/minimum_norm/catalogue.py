@@ -22,7 +22,7 @@ CATALOGUE: tuple[Entry, ...] = (
         "attack",
         "deepfool",
         "quintain.attacks.minimum_norm.deepfool:DeepFool",
-        "from one linearised boundary to the next until the answer turns: fast, rough",
+        "from one linearized boundary to the next until the answer turns: fast, rough",
         guarantee=MINIMUM_NORM,
         facts=(
             ("supports", "linf l2"),

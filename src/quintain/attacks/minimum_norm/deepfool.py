@@ -1,4 +1,4 @@
-"""DeepFool: from one linearised boundary to the next, until the other side is reached."""
+"""DeepFool: from one linearized boundary to the next, until the other side is reached."""
 
 from dataclasses import dataclass
 from typing import ClassVar, cast
@@ -19,11 +19,11 @@ from quintain.threats.rounding import representable_box
 
 @dataclass(frozen=True, slots=True)
 class DeepFool(Attack):
-    r"""Move onto the nearest of the linearised boundaries, again and again, until the answer is a break; then bisect.
+    r"""Move onto the nearest of the linearized boundaries, again and again, until the answer is a break; then bisect.
 
     .. math:: z' = clip\big(x + (1 + o) (z + d_k(z) - x)\big), \quad k = \arg\min_k \|d_k(z)\|
 
-    with :math:`d_k(z)` the smallest change inside the box that closes the linearised lead of the true class
+    with :math:`d_k(z)` the smallest change inside the box that closes the linearized lead of the true class
     over class k, and :math:`o` the overshoot. Where targets are given, the lead of the target over the best
     other class is the only one.
 
@@ -82,7 +82,7 @@ def check_deepfool(steps: int, candidates: int, overshoot: float) -> None:
 
 
 def step_past_nearest_boundary(search: Search, z: Tensor, rows: Tensor, out: Evaluation, candidates: int, overshoot: float) -> Tensor:
-    """Points just beyond the nearest of the boundaries that are linearised at unbroken ``z`` (n, *S); ``out`` is the margin's there.
+    """Points just beyond the nearest of the boundaries that are linearized at unbroken ``z`` (n, *S); ``out`` is the margin's there.
 
     Where the budget ends, fewer boundaries are looked at, so that one question is left for the move.
     """
@@ -115,7 +115,7 @@ def _other_candidates(search: Search, rows: Tensor, out: Evaluation, candidates:
 
 
 def _step_to_boundary(search: Search, z: Tensor, out: Evaluation) -> tuple[Tensor, Tensor]:
-    """The smallest change (n, F) of z onto a linearised boundary, and its size (n,): infinite where the box ends before it."""
+    """The smallest change (n, F) of z onto a linearized boundary, and its size (n,): infinite where the box ends before it."""
     norm = cast(Norm, threat_name(search.threat.spec))
     gradient = out.gradient.flatten(1).nan_to_num(0.0, 0.0, 0.0)
     change = project_onto_hyperplane(norm, z, gradient, -out.loss_values, search.threat.low, search.threat.high)

@@ -21,7 +21,7 @@ ALPHA_MAX = 0.1
 """The most that an iterate is pulled towards the clean point's own projection."""
 
 ETA = 1.05
-"""How far beyond the linearised boundary a step goes."""
+"""How far beyond the linearized boundary a step goes."""
 
 BETA = 0.9
 """Where, on the segment from the clean point, the search goes on after a break."""
@@ -38,9 +38,9 @@ class FAB(Attack):
         z' = clip\big((1 - a)(z + \eta\, d(z)) + a (x + \eta\, d(x))\big), \quad
         a = \min\Big(\frac{\|d(z)\|}{\|d(z)\| + \|d(x)\|}, 0.1\Big)
 
-    with :math:`d(u)` the smallest change, inside the box, of u onto the hyperplane on which the linearised
+    with :math:`d(u)` the smallest change, inside the box, of u onto the hyperplane on which the linearized
     lead of a rival class over the true one is zero, and :math:`\eta = 1.05`. After a break z is first moved
-    to :math:`x + 0.9 (z - x)`, and its lead is read off the same linearisation: a step costs one answer and
+    to :math:`x + 0.9 (z - x)`, and its lead is read off the same linearization: a step costs one answer and
     one gradient. The first break of each walk is bisected first. The rivals are guides: any wrong class is a
     break. Where targets are given, the lead of the target over the best other class is the only guide.
 
@@ -112,7 +112,7 @@ class FAB(Attack):
 
 
 def _losses_by_target_class(search: Search, target_classes: int) -> list[Loss]:
-    """What the steps linearise: the lead of each rival, or of the target."""
+    """What the steps linearize: the lead of each rival, or of the target."""
     if search.goal.targets is not None:
         return [search.goal.margin]
     classes = search.top_wrong_classes(torch.arange(len(search.x), device=search.x.device), target_classes)

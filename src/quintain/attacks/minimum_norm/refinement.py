@@ -92,7 +92,7 @@ def drop_unneeded_pixels(search: Search, rows: Tensor, rounds: int = 3) -> None:
 
     The changed pixels :math:`i` are ranked by what they add to the margin, :math:`\langle \nabla_i m(z), z_i
     - x_i \rangle`; the fewest of the first ones that still break are found by bisection on their number,
-    first at the colours where they are, then, where only their number counts, at the box's corners that raise
+    first at the colors where they are, then, where only their number counts, at the box's corners that raise
     the margin most. A round that shortens nothing is the last.
 
     Args:

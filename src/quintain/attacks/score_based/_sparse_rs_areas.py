@@ -1,4 +1,4 @@
-"""Sparse-RS over areas: a sticker that changes its colours and its place, and a shape that changes its colours."""
+"""Sparse-RS over areas: a sticker that changes its colors and its place, and a shape that changes its colors."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from quintain.threats.patch import Patch
 from quintain.threats.shapes import shape_mask
 
 PATCH_FRACTION, SHAPE_FRACTION = 0.4, 0.5
-"""Which share of a sticker's or a shape's pixels gets another colour at first."""
+"""Which share of a sticker's or a shape's pixels gets another color at first."""
 
 MAX_SHIFT = 0.75
 """How far a sticker moves at first, as a share of the picture's height and width."""
@@ -23,7 +23,7 @@ MOVE_EVERY = (4, 10)
 
 
 def search_patch(search: Search, threat: Patch, queries: int) -> None:
-    """Random search over the colours of a sticker, and over its place where that is free."""
+    """Random search over the colors of a sticker, and over its place where that is free."""
     rows = search.active_rows
     if not len(rows):
         return
@@ -41,7 +41,7 @@ def search_patch(search: Search, threat: Patch, queries: int) -> None:
                 threat.top_left(params.position, *constants), progress, (height, width), constants[0].shape[2:], uniforms
             )
             return (threat.pack(params._replace(position=threat.position_of(corner, *constants))),)
-        pixels = propose_colours(params.pixels, low, high, sparse_rs_schedule(PATCH_FRACTION, progress), spots, uniforms)
+        pixels = propose_colors(params.pixels, low, high, sparse_rs_schedule(PATCH_FRACTION, progress), spots, uniforms)
         return (threat.pack(params._replace(pixels=pixels)),)
 
     coarse = search.rng.fold_in("colours").select(rows).uniform(torch.empty(len(rows), channels, 4, 4, device=rows.device)) < 0.5
@@ -61,7 +61,7 @@ def search_patch(search: Search, threat: Patch, queries: int) -> None:
 
 
 def search_mask(search: Search, threat: Mask, queries: int) -> None:
-    """Random search over the colours of a shape, at the ends of the range of each of its pixels."""
+    """Random search over the colors of a shape, at the ends of the range of each of its pixels."""
     rows = search.active_rows
     channels, height, width = image_dims(search.x.shape[1:])
     spots = shape_mask(threat.shape, height, width).to(rows.device).flatten().nonzero().squeeze(1)
@@ -70,7 +70,7 @@ def search_mask(search: Search, threat: Mask, queries: int) -> None:
     low, high = threat.bounds(search.x[rows])
 
     def propose(_: int, progress: float, state: tuple[Tensor], constants: tuple[Tensor, Tensor], uniforms: Tensor) -> tuple[Tensor]:
-        return (propose_colours(*state, *constants, sparse_rs_schedule(SHAPE_FRACTION, progress), spots, uniforms),)
+        return (propose_colors(*state, *constants, sparse_rs_schedule(SHAPE_FRACTION, progress), spots, uniforms),)
 
     random_search_loop(
         search,
@@ -85,11 +85,11 @@ def search_mask(search: Search, threat: Mask, queries: int) -> None:
     )
 
 
-def propose_colours(z: Tensor, low: Tensor, high: Tensor, area_fraction: float, spots: Tensor, uniforms: Tensor) -> Tensor:
-    """The next colours (n, *S): a window that holds one of the spots gets another colour, a single pixel in one channel only.
+def propose_colors(z: Tensor, low: Tensor, high: Tensor, area_fraction: float, spots: Tensor, uniforms: Tensor) -> Tensor:
+    """The next colors (n, *S): a window that holds one of the spots gets another color, a single pixel in one channel only.
 
     Args:
-        z: Current colours (n, *S).
+        z: Current colors (n, *S).
         low, high: The ends of their ranges, of a shape that broadcasts to theirs.
         area_fraction: Of the spots, how many the window would hold if they were all the area.
         spots: The pixels where a change shows (k,).

@@ -16,7 +16,7 @@ State = tuple[Tensor, Tensor]
 
 
 def search_pixels(search: Search, queries: int) -> None:
-    """Random search over the colours and places of ``eps`` pixels; all of them if there are no more."""
+    """Random search over the colors and places of ``eps`` pixels; all of them if there are no more."""
     rows = search.active_rows
     clean = search.x[rows]
     channels, height, width = image_dims(clean.shape[1:])
@@ -25,7 +25,7 @@ def search_pixels(search: Search, queries: int) -> None:
         return
     low, high = (clean.new_tensor(end) for end in representable_box(search.threat.low, search.threat.high, clean.dtype))
 
-    def set_random_colours(z: Tensor, x: Tensor, cells: Tensor, uniforms: Tensor) -> Tensor:
+    def set_random_colors(z: Tensor, x: Tensor, cells: Tensor, uniforms: Tensor) -> Tensor:
         """Points with the pixels (n, k) at random corners of the box, other than they are in ``x``."""
         where = cells[:, None].expand(-1, channels, -1)
         old = x.reshape(len(x), channels, -1).gather(2, where)
@@ -37,20 +37,20 @@ def search_pixels(search: Search, queries: int) -> None:
         (x,) = constants
         moved = max(1, int(sparse_rs_schedule(SWAP_FRACTIONS[aimed], progress) * count))
         swapped = min(moved, height * width - count)
-        keys, places, colour_uniforms = uniforms.split((count, count, channels * count), 1)
+        keys, places, color_uniforms = uniforms.split((count, count, channels * count), 1)
         leaving = keys.topk(moved, dim=1).indices
         if swapped:
             z = restore_pixels(z, x, order.gather(1, leaving[:, :swapped]))
             order = swap_entries(order, leaving[:, :swapped], pick_distinct(places[:, :swapped], count, height * width))
-        return set_random_colours(z, x, order.gather(1, leaving), colour_uniforms[:, : channels * moved]), order
+        return set_random_colors(z, x, order.gather(1, leaving), color_uniforms[:, : channels * moved]), order
 
     stream = search.rng.fold_in("start").select(rows)
     order = stream.fold_in("order").uniform(torch.empty(len(rows), height * width, device=rows.device)).argsort(dim=1, stable=True)
-    colour_uniforms = stream.fold_in("colour").uniform(torch.empty(len(rows), channels * count, device=rows.device))
+    color_uniforms = stream.fold_in("colour").uniform(torch.empty(len(rows), channels * count, device=rows.device))
     random_search_loop(
         search,
         rows=rows,
-        state=(set_random_colours(clean, clean, order[:, :count], colour_uniforms), order),
+        state=(set_random_colors(clean, clean, order[:, :count], color_uniforms), order),
         constants=(clean,),
         propose=propose,
         uniforms_per_step=(2 + channels) * count,

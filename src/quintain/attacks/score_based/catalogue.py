@@ -62,7 +62,7 @@ CATALOGUE: tuple[Entry, ...] = (
         "attack",
         "sparse-rs",
         "quintain.attacks.score_based.sparse_rs:SparseRS",
-        "random search over a few pixels, a sticker or a frame, with extreme colours",
+        "random search over a few pixels, a sticker or a frame, with extreme colors",
         guarantee=WITNESS,
         facts=(
             ("supports", "l0 mask patch"),

@@ -29,13 +29,13 @@ Points = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class OnePixel(Attack):
-    r"""A few pixels of any colour, found by differential evolution, or by trying all of them.
+    r"""A few pixels of any color, found by differential evolution, or by trying all of them.
 
     .. math:: c_i' = c_{r_1} + F (c_{r_2} - c_{r_3}), \qquad c_i \leftarrow c_i' \text{ where } m(f(x \oplus c_i')) > m(f(x \oplus c_i))
 
-    where a candidate :math:`c` holds the places and colours of ``eps`` pixels, and :math:`r_1, r_2, r_3` are
+    where a candidate :math:`c` holds the places and colors of ``eps`` pixels, and :math:`r_1, r_2, r_3` are
     chosen by chance. Where it asks no more questions, and the budget pays for it, every pixel is tried at
-    every corner of the colour cube instead, in random order, and the best is kept before the next pixel is
+    every corner of the color cube instead, in random order, and the best is kept before the next pixel is
     sought: for one pixel of a model that is monotone in it nothing is missed.
 
     Args:
@@ -89,8 +89,8 @@ class OnePixel(Attack):
         init_rng = search.rng.fold_in("first").select(rows)
         shape = (len(rows), population, pixels)
         positions = init_rng.uniform(torch.empty(*shape, 2, device=rows.device))
-        colours = (128 + 127 * init_rng.normal(torch.empty(*shape, channels, device=rows.device))) / 255
-        candidates = torch.cat((positions, colours), 3).clamp(0, 1)
+        colors = (128 + 127 * init_rng.normal(torch.empty(*shape, channels, device=rows.device))) / 255
+        candidates = torch.cat((positions, colors), 3).clamp(0, 1)
         margins = self._evaluate(search, rows, candidates)
         for generation in range(self.generations):
             active = search.is_active(rows)
@@ -117,7 +117,7 @@ def paint_pixels(x: Tensor, candidates: Tensor, box: tuple[float, float]) -> Ten
 
     Args:
         x: Images (q, *S).
-        candidates: In [0, 1] (q, k, 2 + C): how far down and how far right each pixel is, and its colour as
+        candidates: In [0, 1] (q, k, 2 + C): how far down and how far right each pixel is, and its color as
             shares of the box.
         box: The data box.
     """
@@ -125,9 +125,9 @@ def paint_pixels(x: Tensor, candidates: Tensor, box: tuple[float, float]) -> Ten
     z, (low, high) = x.reshape(len(x), channels, -1).clone(), box
     down, right = ((candidates[:, :, axis] * side).long().clamp(max=side - 1) for axis, side in ((0, height), (1, width)))
     where = (down * width + right)[:, :, None, None].expand(-1, -1, channels, -1)
-    colours = (low + (high - low) * candidates[..., 2:, None]).to(x.dtype).clamp(*representable_box(low, high, x.dtype))
+    colors = (low + (high - low) * candidates[..., 2:, None]).to(x.dtype).clamp(*representable_box(low, high, x.dtype))
     for pixel in range(candidates.shape[1]):
-        z.scatter_(2, where[:, pixel], colours[:, pixel])
+        z.scatter_(2, where[:, pixel], colors[:, pixel])
     return z.view_as(x)
 
 

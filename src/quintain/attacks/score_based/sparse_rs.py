@@ -1,4 +1,4 @@
-"""Sparse-RS: random search over which pixels to change, with colours at the corners of the box."""
+"""Sparse-RS: random search over which pixels to change, with colors at the corners of the box."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,13 +15,13 @@ from quintain.threats.patch import Patch
 
 @dataclass(frozen=True, slots=True)
 class SparseRS(Attack):
-    r"""Random search over a few pixels, a sticker or a frame, whose colours are corners of the box.
+    r"""Random search over a few pixels, a sticker or a frame, whose colors are corners of the box.
 
     .. math:: z \leftarrow z' \text{ where } \ell(f(z')) > \ell(f(z))
 
     In the ball of the number of changed pixels, ``z'`` gives a share of them back and takes as many others,
-    each with a colour that differs from the picture's. A sticker gets a window of another colour, or another
-    place; a shape gets windows of another colour. Without a target the loss is the margin, towards a target
+    each with a color that differs from the picture's. A sticker gets a window of another color, or another
+    place; a shape gets windows of another color. Without a target the loss is the margin, towards a target
     the log odds. How much is changed at once falls with the share of the questions that are spent.
 
     Args:

@@ -30,7 +30,7 @@ class AdversarialPatch:
         view: How it may be seen.
         printing: The printer and the camera that it must survive; none if not given.
         nps_weight: :math:`\lambda`, the weight of what cannot be printed.
-        low, high: Its darkest and lightest colour.
+        low, high: Its darkest and lightest color.
         steps, batch_size, learning_rate: Steps of Adam; pictures a step; length of the first step.
 
     Raises:
@@ -60,7 +60,7 @@ class AdversarialPatch:
         FitSettings(self.steps, self.batch_size, self.learning_rate).check()
         side_for_area(self.shape, self.area, 1, 1)
         if not 0 <= self.low < self.high <= 1:
-            raise SettingError(f"colours from {self.low} to {self.high}; expected 0 <= low < high <= 1")
+            raise SettingError(f"colors from {self.low} to {self.high}; expected 0 <= low < high <= 1")
         if not (math.isfinite(self.nps_weight) and self.nps_weight >= 0):
             raise SettingError(f"nps_weight = {self.nps_weight}; expected a weight of at least 0")
 
@@ -78,11 +78,11 @@ class AdversarialPatch:
         """
         channels, height, width = image_shape(data)
         blank = self.blank(channels, height, width)
-        colours = palette(channels) if self.nps_weight else None
+        colors = palette(channels) if self.nps_weight else None
 
         def penalty(pattern: Tensor) -> Tensor:
-            assert colours is not None
-            return self.nps_weight * non_printability(pattern, colours, blank.alpha)
+            assert colors is not None
+            return self.nps_weight * non_printability(pattern, colors, blank.alpha)
 
         pattern = fit_pattern(
             model,
@@ -101,7 +101,7 @@ class AdversarialPatch:
         return replace(blank, pattern=pattern, fitted_on=content_hashes(data))
 
     def blank(self, channels: int, height: int, width: int) -> FittedPatch:
-        """The sticker before it is fitted, of one colour, for pictures of a size."""
+        """The sticker before it is fitted, of one color, for pictures of a size."""
         side = side_for_area(self.shape, self.area, height, width) / self.view.magnification[1]
         alpha = cut_alpha(self.shape, max(1, round(side)))
         return FittedPatch(

@@ -36,7 +36,7 @@ class Printout:
         path: Where.
         width, height: Of the sticker, in centimetres.
         page_size: Width and height of the page, in centimetres.
-        non_printability: Mean distance of its colours to the nearest printable one, in the units of the data;
+        non_printability: Mean distance of its colors to the nearest printable one, in the units of the data;
             0 is printable.
     """
 
@@ -54,7 +54,7 @@ def export_patch(patch: FittedPatch, path: str | Path, *, centimetres: float) ->
     page; both carry the non-printability score, as text or as the document's subject.
 
     Args:
-        patch: The sticker; on paper it has the colours that it was fitted with.
+        patch: The sticker; on paper it has the colors that it was fitted with.
         path: Ends in ``.png`` or ``.pdf``; an existing file is replaced.
         centimetres: Height of the sticker. It is rounded to whole pixels, a 120th of a centimetre.
 
@@ -92,9 +92,9 @@ def render_sheet(patch: FittedPatch, centimetres: float) -> tuple[Tensor, tuple[
         for paper, own in zip((rows, columns), patch.pattern.shape[1:], strict=True)
     )
     down, right = down[:, None].expand(1, -1, len(right)), right.expand(1, len(down), -1)
-    colours = resample(patch.pattern[None], down, right)[0]
-    inside = (resample(patch.alpha[None], down, right, 0.0)[0] >= 0.5).to(colours)
-    page = colours * inside + (1 - inside)
+    colors = resample(patch.pattern[None], down, right)[0]
+    inside = (resample(patch.alpha[None], down, right, 0.0)[0] >= 0.5).to(colors)
+    page = colors * inside + (1 - inside)
     if bool((patch.alpha < 0.5).any()):
         around = functional.max_pool2d(inside, 2 * LINE + 1, 1, LINE) - inside
         page = torch.where(around > 0, 0.0, page)

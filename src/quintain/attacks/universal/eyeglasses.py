@@ -20,7 +20,7 @@ from quintain.threats import shapes
 from quintain.threats.rng import ExampleRNG
 
 TRIED = 16
-"""How many photos decide on the colour to start from."""
+"""How many photos decide on the color to start from."""
 
 
 def as_worn() -> View:
@@ -30,12 +30,12 @@ def as_worn() -> View:
 
 @dataclass(frozen=True, slots=True)
 class Eyeglasses:
-    r"""The frame of a pair of glasses, of smooth and printable colours, that one person or several wear.
+    r"""The frame of a pair of glasses, of smooth and printable colors, that one person or several wear.
 
     .. math:: \max_{s} \; E_{x, T} \log p_t\big(f(x (1 - T M) + T(M s))\big) - \lambda\, NPS(s) - \mu\, TV(s)
 
     with a target: impersonation; without one :math:`\log(1 - p_y)`: dodging. It starts from the one printable
-        colour that does best.
+        color that does best.
 
     Args:
         target: Whom to be taken for; anybody else if not given.
@@ -74,7 +74,7 @@ class Eyeglasses:
 
         Args:
             model: Gives logits (B, K), with gradients.
-            data: Photos (C, H, W), upright and centred; those of the target are left out.
+            data: Photos (C, H, W), upright and centered; those of the target are left out.
             seed: Of the photos' order and of how the frame sits.
 
         Raises:
@@ -83,12 +83,12 @@ class Eyeglasses:
         """
         channels, height, width = image_shape(data)
         alpha = shapes.shape_mask(self.shape, height, width)[None].to(torch.float32)
-        colours = palette(channels)
+        colors = palette(channels)
         blank = FittedPatch(torch.full((channels, height, width), 0.5), alpha, 1.0, self.view, self.printing)
-        start = self.best_colour(model, data, blank, colours, seed)
+        start = self.best_color(model, data, blank, colors, seed)
 
         def penalty(pattern: Tensor) -> Tensor:
-            return self.nps_weight * non_printability(pattern, colours, alpha) + self.tv_weight * total_variation(pattern)
+            return self.nps_weight * non_printability(pattern, colors, alpha) + self.tv_weight * total_variation(pattern)
 
         pattern = fit_pattern(
             model,
@@ -104,13 +104,13 @@ class Eyeglasses:
         )
         return replace(blank, pattern=pattern, fitted_on=content_hashes(data))
 
-    def best_colour(self, model: Model, data: Dataset, blank: FittedPatch, colours: Tensor, seed: int) -> Tensor:
-        """The pattern (C, H, W) of the one printable colour that does best on a few photos."""
+    def best_color(self, model: Model, data: Dataset, blank: FittedPatch, colors: Tensor, seed: int) -> Tensor:
+        """The pattern (C, H, W) of the one printable color that does best on a few photos."""
         ids = torch.arange(min(TRIED, len(data)))
         x, y = data.batch(ids)
         rng = ExampleRNG(derive_seed(seed, "eyeglasses", "colour"), ids)
         with torch.no_grad():
-            plain = [colour.view(-1, 1, 1).expand_as(blank.pattern) for colour in colours]
+            plain = [color.view(-1, 1, 1).expand_as(blank.pattern) for color in colors]
             log_probabilities = [
                 goal_log_probability(model(blank.apply_pattern(pattern, x, rng)), y, self.target).mean() for pattern in plain
             ]

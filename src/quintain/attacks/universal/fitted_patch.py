@@ -25,7 +25,7 @@ class FittedPatch:
     Without a printer it is pasted as it is. The edge is anti-aliased.
 
     Args:
-        pattern: Colours :math:`s` (C, h, w) in [0, 1].
+        pattern: Colors :math:`s` (C, h, w) in [0, 1].
         alpha: How much each pixel covers (1, h, w): 1 inside, 0 outside.
         relative_height: Its height as a share of the picture's, at magnification 1.
         view: How it is seen.
@@ -66,7 +66,7 @@ class FittedPatch:
             )
         stickers = pattern.to(x).expand(len(x), *pattern.shape)
         if self.printing is not None:
-            stickers = self.printing.print_colours(stickers, rng)
+            stickers = self.printing.print_colors(stickers, rng)
         sides = (pattern.shape[1], pattern.shape[2])
         scale = self.relative_height * x.shape[2] / sides[0]
         matrices = self.view.matrices(x, sides, scale, rng)
@@ -80,12 +80,12 @@ class FittedPatch:
         return replace(self, pattern=pattern)
 
     def random_control(self, seed: int = 0) -> Self:
-        """The control of the same area: a uniformly random colour at each pixel."""
+        """The control of the same area: a uniformly random color at each pixel."""
         generator = torch.Generator().manual_seed(seed % 2**63)
         return self.with_pattern(torch.rand(self.pattern.shape, generator=generator).to(self.pattern))
 
-    def grey_control(self) -> Self:
-        """The control of the same area: one middling grey."""
+    def gray_control(self) -> Self:
+        """The control of the same area: one middling gray."""
         return self.with_pattern(torch.full_like(self.pattern, 0.5))
 
     def crop_control(self, image: Tensor) -> Self:
@@ -129,7 +129,7 @@ def cut_alpha(shape: str, side: int) -> Tensor:
     return torch.maximum(upright.expand(side, side), foot[:, None].expand(side, side))[None]
 
 
-def pad_to_centre(alpha: Tensor, height: int, width: int) -> Tensor:
+def pad_to_center(alpha: Tensor, height: int, width: int) -> Tensor:
     """An alpha (1, h, w) in the middle of an empty one (1, height, width)."""
     down, right = height - alpha.shape[1], width - alpha.shape[2]
     return torch.nn.functional.pad(alpha, (right // 2, right - right // 2, down // 2, down - down // 2))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from quintain.attacks.outcome import Model
 from quintain.attacks.perturbation import content_hashes
-from quintain.attacks.universal.fitted_patch import cut_alpha, pad_to_centre
+from quintain.attacks.universal.fitted_patch import cut_alpha, pad_to_center
 from quintain.attacks.universal.fitting import FitSettings, fit_pattern, image_shape
 from quintain.attacks.universal.view import View
 from quintain.core.errors import DataError, SettingError
@@ -86,12 +86,12 @@ class FittedLight:
         return replace(self, pattern=pattern)
 
     def random_control(self, seed: int = 0) -> Self:
-        """The control of the same area and energy: random colours at each pixel, scaled to the same sum where they can be."""
+        """The control of the same area and energy: random colors at each pixel, scaled to the same sum where they can be."""
         generator = torch.Generator().manual_seed(seed % 2**63)
         noise = torch.rand(self.pattern.shape, generator=generator).to(self.pattern)
         return self.with_pattern(match_energy(noise, self.energy, self.beam))
 
-    def grey_control(self) -> Self:
+    def gray_control(self) -> Self:
         """The control of the same area and energy: white light."""
         return self.with_pattern(match_energy(torch.ones_like(self.pattern), self.energy, self.beam))
 
@@ -163,7 +163,7 @@ class Phantom:
             DataError: If the data are no pictures, or all are of the target class.
         """
         channels, height, width = image_shape(data)
-        beam = pad_to_centre(cut_alpha("disc", max(1, round(self.beam_diameter * min(height, width)))), height, width)
+        beam = pad_to_center(cut_alpha("disc", max(1, round(self.beam_diameter * min(height, width)))), height, width)
         dark = FittedLight(torch.full((channels, height, width), 0.1), beam, self.projection, self.view, self.min_strength)
         pattern = fit_pattern(
             model,

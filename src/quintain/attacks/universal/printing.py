@@ -15,18 +15,18 @@ QUALITIES = (50, 60, 70, 80, 90)
 """The JPEG qualities that a camera is drawn from."""
 
 LUMA = (0.299, 0.587, 0.114)
-PAPER, INK, GREYED = 0.92, 0.06, 0.10
-"""Of a middling office printer, not of a measured one: the lightest and the darkest print, and how much colours are greyed."""
+PAPER, INK, GRAYED = 0.92, 0.06, 0.10
+"""Of a middling office printer, not of a measured one: the lightest and the darkest print, and how much colors are grayed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Printing:
-    r"""A printer that cannot print every colour, then a camera that blurs, adds noise and compresses; drawn for each example.
+    r"""A printer that cannot print every color, then a camera that blurs, adds noise and compresses; drawn for each example.
 
     .. math:: print(s) = k + (w - k)\big((1 - m) s + m\, luma(s)\big), \qquad
         photo(x) = jpeg_q\big(clamp(G_\sigma * x + n)\big)
 
-    with the darkest and lightest print :math:`k, w`, the share of grey :math:`m` and the quality :math:`q` of
+    with the darkest and lightest print :math:`k, w`, the share of gray :math:`m` and the quality :math:`q` of
     each example.
 
     Args:
@@ -54,7 +54,7 @@ class Printing:
         if self.gamut > INK:
             raise SettingError(f"gamut = {self.gamut:g}; expected at most {INK}: no print is darker than black")
 
-    def print_colours(self, stickers: Tensor, rng: ExampleRNG) -> Tensor:
+    def print_colors(self, stickers: Tensor, rng: ExampleRNG) -> Tensor:
         """Stickers (B, C, h, w) in [0, 1] as they come out of the printer."""
         uniforms = self.gamut * (2 * rng.fold_in("gamut").uniform(stickers.new_empty(len(stickers), 3)) - 1)
         return gamut(stickers, *uniforms.view(-1, 3, 1, 1, 1).unbind(1))
@@ -76,11 +76,11 @@ class Printing:
         return photo + (compressed - photo).detach()
 
 
-def gamut(image: Tensor, ink: Tensor | float = 0.0, paper: Tensor | float = 0.0, greyed: Tensor | float = 0.0) -> Tensor:
-    """The colours (..., C, h, w) that a printer gives for those asked for, by how far it strays from a middling one."""
-    grey = (image * image.new_tensor(LUMA).view(3, 1, 1)).sum(-3, keepdim=True) if image.shape[-3] == 3 else image
-    share, darkest = GREYED + greyed, INK + ink
-    return darkest + (PAPER + paper - darkest) * ((1 - share) * image + share * grey)
+def gamut(image: Tensor, ink: Tensor | float = 0.0, paper: Tensor | float = 0.0, grayed: Tensor | float = 0.0) -> Tensor:
+    """The colors (..., C, h, w) that a printer gives for those asked for, by how far it strays from a middling one."""
+    gray = (image * image.new_tensor(LUMA).view(3, 1, 1)).sum(-3, keepdim=True) if image.shape[-3] == 3 else image
+    share, darkest = GRAYED + grayed, INK + ink
+    return darkest + (PAPER + paper - darkest) * ((1 - share) * image + share * gray)
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor, half_width: int) -> Tensor:
@@ -94,40 +94,40 @@ def gaussian_blur(images: Tensor, sigma: Tensor, half_width: int) -> Tensor:
 
 
 def palette(channels: int, levels: int = 5) -> Tensor:
-    """Colours (n, C) that a middling printer can print: what it makes of a regular grid of colours; of greys for one channel.
+    """Colors (n, C) that a middling printer can print: what it makes of a regular grid of colors; of grays for one channel.
 
     Raises:
         SettingError: If there are neither one nor three channels.
     """
     if channels not in (1, 3):
-        raise SettingError(f"pictures of {channels} channels; what can be printed is known for 1 (grey) or 3 (RGB)")
+        raise SettingError(f"pictures of {channels} channels; what can be printed is known for 1 (gray) or 3 (RGB)")
     line = torch.linspace(0, 1, levels if channels == 3 else levels**2)
     grid = torch.cartesian_prod(*[line] * channels).view(-1, channels, 1, 1)
     return gamut(grid).flatten(1)
 
 
-def non_printability(image: Tensor, colours: Tensor, alpha: Tensor | None = None) -> Tensor:
-    r"""How far a picture is from what can be printed: the mean distance of its pixels to the nearest printable colour, a scalar.
+def non_printability(image: Tensor, colors: Tensor, alpha: Tensor | None = None) -> Tensor:
+    r"""How far a picture is from what can be printed: the mean distance of its pixels to the nearest printable color, a scalar.
 
     .. math:: NPS(s) = \frac{\sum_i \alpha_i \min_{c \in P} \|s_i - c\|_2}{\sum_i \alpha_i}
 
-    The product over colours of the original score underflows for a palette of this size, and its gradient
+    The product over colors of the original score underflows for a palette of this size, and its gradient
     with it.
 
     Args:
-        image: Colours (C, h, w) in [0, 1].
-        colours: The printable ones (n, C), such as ``palette(3)``.
+        image: Colors (C, h, w) in [0, 1].
+        colors: The printable ones (n, C), such as ``palette(3)``.
         alpha: How much each pixel counts (1, h, w) or (h, w); all the same if not given.
 
     Source: Sharif et al., 2016, Accessorize to a Crime (CCS), with a minimum for the product.
     """
-    nearest = torch.cdist(image.flatten(1).T, colours.to(image), compute_mode="donot_use_mm_for_euclid_dist").amin(1)
+    nearest = torch.cdist(image.flatten(1).T, colors.to(image), compute_mode="donot_use_mm_for_euclid_dist").amin(1)
     weight = torch.ones_like(nearest) if alpha is None else alpha.flatten().to(nearest)
     return (weight * nearest).sum() / weight.sum()
 
 
 def total_variation(image: Tensor) -> Tensor:
-    """The mean size of the steps from each pixel to its neighbours below and right, a scalar, of (C, h, w).
+    """The mean size of the steps from each pixel to its neighbors below and right, a scalar, of (C, h, w).
 
     Source: Mahendran and Vedaldi, 2015, arXiv:1412.0035.
     """

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from quintain.attacks.outcome import Model
 from quintain.attacks.perturbation import content_hashes
-from quintain.attacks.universal.fitted_patch import FittedPatch, cut_alpha, pad_to_centre
+from quintain.attacks.universal.fitted_patch import FittedPatch, cut_alpha, pad_to_center
 from quintain.attacks.universal.fitting import FitSettings, fit_pattern, image_shape
 from quintain.attacks.universal.printing import Printing, non_printability, palette
 from quintain.attacks.universal.view import View
@@ -93,12 +93,12 @@ class SignStickers:
                 into the sign.
         """
         channels, height, width = image_shape(data)
-        settings, colours = FitSettings(self.steps, self.batch_size, self.learning_rate), palette(channels)
+        settings, colors = FitSettings(self.steps, self.batch_size, self.learning_rate), palette(channels)
         where = self.place_stickers(self.importance(model, data, seed=seed, progress=progress))
         blank = FittedPatch(torch.full((channels, height, width), 0.5), where, 1.0, self.view, self.printing)
 
         def penalty(pattern: Tensor) -> Tensor:
-            return self.nps_weight * non_printability(pattern, colours, where)
+            return self.nps_weight * non_printability(pattern, colors, where)
 
         pattern = fit_pattern(
             model,
@@ -117,7 +117,7 @@ class SignStickers:
     def importance(self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = no_progress) -> Tensor:
         r"""How much each pixel (H, W) of the sign is used by a sparse change of all of it, :math:`\sum_c |\delta^*_c|`; 0 off the sign."""
         channels, height, width = image_shape(data)
-        sign = pad_to_centre(cut_alpha("disc", max(1, round(self.sign_diameter * min(height, width)))), height, width)
+        sign = pad_to_center(cut_alpha("disc", max(1, round(self.sign_diameter * min(height, width)))), height, width)
 
         def apply_pattern(change: Tensor, x: Tensor, rng: ExampleRNG) -> Tensor:
             matrices = self.view.matrices(x, (height, width), 1.0, rng)
