@@ -1,4 +1,4 @@
-"""Evasion: how far inside a threat a model's answer can be turned; every break is a point that anybody can replay."""
+"""Evasion attacks: search for adversarial examples allowed by a threat model; each success can be replayed."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The loop that every gradient attack shares: ask for a slope, drop who is done, step."""
+"""The loop that all gradient attacks share: forward and backward pass, drop finished examples, update."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,20 +12,20 @@ from quintain.threats.rng import ExampleRNG
 from quintain.threats.threat import ProjectionCache
 
 State = TypeVar("State", bound=tuple[Tensor, ...])
-"""What a rule remembers of each example: tensors whose first axis is the example; the first of them holds the next points."""
+"""The state of an attack: tensors whose first axis is the example; the first of them holds the next points."""
 
 Init = Callable[[Tensor, ExampleRNG, ProjectionCache], State]
-"""The first state for clean inputs (n, *S), from their streams of random numbers and the threat's room."""
+"""Make the first state from clean inputs (n, *S), their random numbers and the projection cache."""
 
 Update = Callable[[int, State, Evaluation, Tensor, ProjectionCache], State]
-"""The next state from (step, state, the model's answer at the state's points, clean inputs, the threat's room)."""
+"""Make the next state from (step, state, evaluation at the state's points, clean inputs, projection cache)."""
 
 
 KeepMask = Callable[[int, State], Tensor | None]
-"""Which examples go on (n,) bool, from (step, state); None where none leaves."""
+"""Make a mask (n,) of the examples to keep from (step, state); None keeps all."""
 
 InputTransform = Callable[[int, State, Tensor], Tensor]
-"""The images (n, *S) that the model is shown instead of the candidates', from (step, state, the candidates' images)."""
+"""Make the images (n, *S) that the model receives from (step, state, the candidates' images)."""
 
 
 def gradient_ascent(
@@ -40,23 +40,21 @@ def gradient_ascent(
     keep: KeepMask[State] | None = None,
     input_transform: InputTransform[State] | None = None,
 ) -> None:
-    """Gradient ascent on the examples still standing.
+    """Run gradient ascent on the active examples.
 
-    Each is asked ``steps`` times with a gradient and once without, until it is done; from then on it costs
-    nothing.
+    Each costs a forward and a backward pass per step and one forward pass at the end; a finished example
+    costs nothing more.
 
     Args:
-        search: Asks, judges and keeps.
-        rng: The streams of random numbers of the whole batch, of this start alone.
-        init: Gives the first state.
-        update: Gives the next state; its points must be allowed.
+        search: Runs the model, checks success and keeps each example's best point.
+        rng: Random numbers of the whole batch, for this run alone.
+        init: Makes the first state.
+        update: Makes the next state; its points must be allowed.
         steps: Gradients per example.
-        loss: What is ascended.
-        rows: The examples to attack (n,); all that stand if not given.
-        keep: Which examples are worth another step, once a state is known; the others leave this climb and
-            cost nothing more.
-        input_transform: What the gradients are taken through, if not at the candidates themselves; see
-            ``Search.slope``.
+        loss: What is maximized.
+        rows: The examples to attack (n,); all active ones if not given.
+        keep: Which examples are worth another step; the others leave this run and cost nothing more.
+        input_transform: What the model receives in place of the candidates; see ``Search.value_and_grad``.
     """
     rows = search.active_rows if rows is None else rows[search.is_active(rows)]
     if not len(rows):
@@ -65,7 +63,9 @@ def gradient_ascent(
     cache = search.threat.projection_cache(clean)
     state = init(clean, rng.select(rows), cache)
     for step in range(steps):
+        # forward and backward pass
         out = search.value_and_grad(state[0], rows, loss, None if input_transform is None else partial(input_transform, step, state))
+        # drop examples that succeeded, erred or are out of budget; all state tensors shrink together
         active = search.is_active(rows)
         if not active.all():
             rows, clean = rows[active], clean[active]
@@ -73,12 +73,14 @@ def gradient_ascent(
             if not len(rows):
                 return
         state = update(step, state, out, clean, cache)
+        # drop examples that the attack gives up
         keeps = None if keep is None else keep(step, state)
         if keeps is not None and not keeps.all():
             rows, clean, state = rows[keeps], clean[keeps], select_rows(state, keeps)
             cache = tuple(part[keeps] for part in cache)
             if not len(rows):
                 return
+    # one forward pass at the last points, which have had no query yet
     search.query(state[0], rows)
 
 
@@ -86,7 +88,7 @@ Tensors = TypeVar("Tensors", bound=tuple[Tensor, ...])
 
 
 def select_rows(state: Tensors, active: Tensor) -> Tensors:
-    """The same tuple of tensors for some of the examples: an index or a mask (n,)."""
+    """Index every tensor of a state by an index or a mask of examples (n,)."""
     parts = [part[active] for part in state]
     kind = type(state)
     return kind(*parts) if hasattr(kind, "_fields") else kind(parts)

@@ -1,4 +1,4 @@
-"""What every attack is made from: it says what it needs and serves, and how it searches; the rest is the same for all."""
+"""The base class of all attacks: an attack says what it needs and supports, and how it searches."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -17,18 +17,19 @@ from quintain.threats.rng import example_rng
 from quintain.threats.threat import Threat, check_in_box, check_types
 
 ACCESS: tuple[Access, ...] = ("labels", "scores", "gradients")
-"""What a model gives, the least first."""
+"""Kinds of access to a model, the least first."""
 
 
 class Attack(ABC):
     """An attack on each example of a batch: a frozen dataclass of its settings that says how to ``run`` a search.
 
     Attributes:
-        name: As it is registered.
-        access: What it needs of the model.
-        supports: The kinds of threats that it can keep to.
-        minimum_norm: Whether it seeks the smallest change, up to the threat's ``eps``, and not only a break.
-        supports_targets: Whether it can be given targets.
+        name: The registered name.
+        access: What it needs of the model: labels, scores or gradients.
+        supports: The kinds of threats that it supports.
+        minimum_norm: Whether it seeks the smallest perturbation, and not only a success within the threat's
+            ``eps``.
+        supports_targets: Whether it can be targeted.
     """
 
     __slots__ = ()
@@ -41,16 +42,16 @@ class Attack(ABC):
 
     @property
     def label(self) -> str:
-        """What its breaks are credited to, within an ensemble."""
+        """The name under which its successes are recorded in an ensemble."""
         return self.name
 
     def wrap_model(self, model: Model) -> Model:
-        """What is asked in place of the model: the model itself, unless an attack is made for another view of it."""
+        """Wrap the model before the attack, such as in EOT; by default it is left as it is."""
         return model
 
     @abstractmethod
     def run(self, search: Search) -> None:
-        """Search; what was asked of ``search`` is judged and kept there."""
+        """Run the attack; the search records every candidate that it is queried with."""
 
     @torch.inference_mode(False)
     @torch.no_grad()
@@ -70,22 +71,21 @@ class Attack(ABC):
         """Attack each example of a batch.
 
         Args:
-            model: Gives logits (B, K); it is asked for values and input gradients only and is left as it was.
+            model: Gives logits (B, K); only its outputs and input gradients are used, and it is left as it
+                was.
             x: Inputs (B, *S) in the threat's box.
             y: True classes (B,) long.
             threat: What may be changed.
             seed: Every random number comes from it, the attack's name, the restart and the example's id.
             ids: The examples' numbers in their data set (B,); 0, 1, 2 ... if not given.
-            targets: Classes to be answered (B,) long, none of them the true one; any wrong class if not
+            targets: Classes that must be predicted (B,) long, none of them the true one; any wrong class if
+                not given.
+            max_queries: Most forward passes for an example, the confirming one included; no limit if not
                 given.
-            max_queries: How often the model may be asked about an example, the final check included; no limit
-                if not given.
-            certified: Examples (B,) bool that no allowed change can break: nothing is asked about them, and
-                they stay as they are.
+            certified: Examples (B,) bool that a certificate covers: they are not attacked and cost nothing.
 
         Raises:
-            SettingError: If the threat is none that this attack serves, it cannot aim, or the budget is below
-                2.
+            SettingError: If the attack does not support the threat or targets, or ``max_queries`` is below 2.
             DataError: If inputs lie outside the box, or labels, targets or ``certified`` do not fit.
             ModelError: If the model does not give what the attack needs.
         """
@@ -111,7 +111,7 @@ class Attack(ABC):
         return search.outcome()
 
     def check_supported(self, threat: Threat, targets: Tensor | None = None, max_queries: int | None = None) -> None:
-        """Refuse what this attack cannot do.
+        """Raise an error for what this attack cannot do.
 
         Raises:
             SettingError: If so; the message names attacks that can.
@@ -125,11 +125,11 @@ class Attack(ABC):
         if targets is not None and not self.supports_targets:
             raise SettingError(f"{self.name} is untargeted only; leave targets out, or use another attack")
         if max_queries is not None and max_queries < 2:
-            raise SettingError(f"max_queries = {max_queries}; expected at least 2, one for the unchanged input and one for the final check")
+            raise SettingError(f"max_queries = {max_queries}; expected at least 2, one for the clean input and one to confirm")
 
 
 def check_access(name: str, needed: Access, model: Model) -> None:
-    """Refuse a model that says that it gives less than an attack needs.
+    """Raise an error for a model that says that it gives less than an attack needs.
 
     Raises:
         ModelError: If so; the message names attacks that can do with what there is.
@@ -141,7 +141,7 @@ def check_access(name: str, needed: Access, model: Model) -> None:
 
 
 def check_class_tensor(what: str, y: Tensor, x: Tensor) -> None:
-    """Refuse classes that are not one integer an input.
+    """Raise an error for classes that are not one integer an input.
 
     Raises:
         DataError: If so, or if they are no tensor.
@@ -153,10 +153,10 @@ def check_class_tensor(what: str, y: Tensor, x: Tensor) -> None:
 
 
 def attacks_supporting(kind: str) -> str:
-    """The registered attacks that serve a kind of threat."""
+    """List the registered attacks that support a kind of threat, as text."""
     return ", ".join(entry.name for entry in entries("attack").values() if kind in entry.fact("supports").split()) or "none yet"
 
 
 def access_of(fact: str) -> Access:
-    """An entry's fact as a kind of access; attacks of other packages that say nothing need gradients."""
+    """Return an entry's fact as a kind of access; attacks of other packages that say nothing need gradients."""
     return next((access for access in ACCESS if access == fact), "gradients")

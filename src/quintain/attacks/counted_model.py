@@ -1,4 +1,4 @@
-"""The only way to a model: it counts what each example costs, keeps to a budget, and refuses answers that are not logits."""
+"""The only way in which attacks call a model: passes are counted, budgets kept, outputs checked."""
 
 import torch
 from torch import Tensor, nn
@@ -9,19 +9,19 @@ from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.models.modules import all_modules, any_training
 
 MAX_BATCH = 256
-"""How many points a model is given at once, at most."""
+"""Most points in one call of the model, where an attack has many per example."""
 
 
 class CountedModel:
-    """A model with a counter for each example of a batch.
+    """A model that counts its forward and backward passes for each example of a batch.
 
     Args:
         model: Gives logits (B, K).
         y: True classes (B,) of the whole batch.
-        max_queries: How often an example may be asked about; without limit if not given.
+        max_queries: Most forward passes for an example; no limit if not given.
 
     Raises:
-        ModelError: If the model is a module in training mode, or answers with anything but (B, K >= 2)
+        ModelError: If the model is a module in training mode, or returns anything but (B, K >= 2)
             floating-point logits.
         DataError: If a label is not one of the model's classes.
     """
@@ -33,20 +33,21 @@ class CountedModel:
         self.queries_per_call = int(getattr(model, "queries_per_call", 1))
         self.forwards = torch.zeros_like(y, dtype=torch.long)
         self.backwards = torch.zeros_like(self.forwards)
+        # checked against the number of classes at the first forward pass
         self._least, self._most = (int(label) for label in torch.aminmax(y)) if len(y) else (0, 0)
 
     def queries_left(self, rows: Tensor) -> Tensor:
-        """How often each of ``rows`` may still be asked about (n,)."""
+        """Return how many calls are left for each of ``rows`` (n,)."""
         most = torch.iinfo(torch.long).max if self.max_queries is None else self.max_queries
         return (most - self.forwards[rows]) // self.queries_per_call
 
     def logits(self, z: Tensor, rows: Tensor) -> Tensor:
-        """Logits (n, K) of images (n, *S) that belong to ``rows`` (n,) of the batch."""
+        """Return logits (n, K) of images (n, *S) that belong to the examples ``rows`` (n,) of the batch."""
         with torch.no_grad():
             return self._ask(z, rows)
 
     def value_and_grad(self, z: Tensor, rows: Tensor, loss: Loss, to_image: Model | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits (n, K), the loss' values (n,) and its gradients (n, ...) at points ``z``; no weight gets a gradient.
+        """Return logits (n, K), loss values (n,) and gradients (n, ...) at points ``z``; no weight gets a gradient.
 
         Args:
             z: Points (n, ...): images, or what ``to_image`` makes images of.
@@ -58,6 +59,8 @@ class CountedModel:
             z = z.detach().requires_grad_()
             logits = self._ask(z if to_image is None else to_image(z), rows)
             values = loss(logits, rows)
+            # Examples do not depend on each other, so one backward pass of the sum gives each its own
+            # gradient.
             total = values.sum()
             if not total.requires_grad:
                 raise ModelError("the model gives no gradient; expected logits that depend on the input by differentiable steps")
@@ -85,12 +88,12 @@ class CountedModel:
                 "the model answers with one logit; expected (B, K) with K >= 2: wrap it in Classifier, which reads it as (0, z)"
             )
         if not (self._least >= 0 and self._most < classes):
-            raise DataError(f"labels reach from {self._least} to {self._most}; expected 0 to {classes - 1}, the model's classes")
+            raise DataError(f"labels range from {self._least} to {self._most}; expected 0 to {classes - 1}, the model's classes")
         return logits
 
 
 def check_eval_mode(model: Model) -> None:
-    """Refuse a module in training mode.
+    """Raise an error for a module in training mode.
 
     Raises:
         ModelError: If it is one.

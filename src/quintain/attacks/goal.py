@@ -1,4 +1,4 @@
-"""What an attack is after: any wrong answer, or one chosen class; and the losses that lead there."""
+"""The goal of an attack, any wrong class or a given one, and the losses that lead there."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,54 +13,57 @@ from quintain.losses.margin import margin
 from quintain.losses.probability import log_probability_margin
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""A value per example (n,) to be raised, from logits (n, K) and the rows (n,) of the batch that they belong to."""
+"""A value per example (n,) to maximize, from logits (n, K) and the rows (n,) of the batch that they belong to."""
 
 LOSSES = ("margin", "ce", "dlr", "probability")
-"""The losses that an attack can be told to ascend."""
+"""The losses that an attack can maximize, by name."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Goal:
-    """The answer that counts as a break.
+    """Which prediction counts as a success.
 
     Args:
         y: True classes (B,) long.
-        targets: The class to be answered instead (B,) long; any wrong class if not given.
+        targets: The class that must be predicted (B,) long; any wrong class if not given.
     """
 
     y: Tensor
     targets: Tensor | None = None
 
     def is_adversarial(self, logits: Tensor, rows: Tensor) -> Tensor:
-        """Whether the answer is one (n,): the first of the largest logits decides; NaN is no answer."""
+        """Whether each prediction is a success (n,): the first of the largest logits decides; NaN is no prediction."""
         prediction = logits.argmax(1)
         hit = prediction != self.y[rows] if self.targets is None else prediction == self.targets[rows]
         return hit & ~logits.isnan().any(1)
 
     def margin(self, logits: Tensor, rows: Tensor) -> Tensor:
-        r"""What decides (n,), positive where the goal is reached: :math:`\max_{j \ne y} z_j - z_y`, or :math:`z_t - \max_{j \ne t} z_j`."""
+        r"""Return the margin (n,), positive where the prediction is adversarial.
+
+        .. math:: \max_{j \ne y} z_j - z_y, \quad \text{with targets } z_t - \max_{j \ne t} z_j
+        """
         return margin(logits, self.y[rows]) if self.targets is None else -margin(logits, self.targets[rows])
 
     def log_odds(self, logits: Tensor, rows: Tensor) -> Tensor:
-        """Log odds against the true class, or for the target (n,): the cross-entropy's direction without its underflow."""
+        """Return log odds against the true class, or for the target (n,): the cross-entropy's direction without its underflow."""
         return log_odds(logits, self.y[rows]) if self.targets is None else -log_odds(logits, self.targets[rows])
 
     def dlr(self, logits: Tensor, rows: Tensor) -> Tensor:
-        """The margin over the spread of the largest logits (n,), which scaling the logits does not change."""
+        """Return the margin divided by a difference of the largest logits (n,); scaling the logits does not change it."""
         return dlr(logits, self.y[rows]) if self.targets is None else self.margin(logits, rows) / targeted_dlr_scale(logits)
 
     def probability(self, logits: Tensor, rows: Tensor) -> Tensor:
-        """The margin of probabilities (n,), best other minus true, or target minus best other; in logarithms, without underflow."""
+        """Return the log of one plus the margin of probabilities (n,), without underflow."""
         own = self.y[rows] if self.targets is None else self.targets[rows]
         other = logits.detach().scatter(1, own[:, None], -torch.inf).argmax(1)
         return log_probability_margin(logits, other, own) if self.targets is None else log_probability_margin(logits, own, other)
 
     def toward_class(self, target_class: Tensor, *, scaled: bool = False) -> Loss:
-        """The lead (n,) of one class an example, ``target_class`` (B,), over the true one: a guide, since any wrong class counts as broken.
+        """Return the loss "logit of one given class minus true logit"; it only steers, any misclassification remains a success.
 
         Args:
             target_class: Classes (B,), none of them the true one.
-            scaled: Divide by the spread of the largest logits, as the targeted DLR does.
+            scaled: Divide by a difference of the largest logits, as the targeted DLR does.
         """
 
         def lead(logits: Tensor, rows: Tensor) -> Tensor:
@@ -72,7 +75,7 @@ class Goal:
         return lead
 
     def loss(self, name: str) -> Loss:
-        """The loss of a name.
+        """Return the loss of a name.
 
         Raises:
             SettingError: If there is none.

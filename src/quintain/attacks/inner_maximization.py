@@ -1,4 +1,4 @@
-"""The inner maximum of adversarial training: every example is pushed to the end, and nothing is counted."""
+"""The inner maximization of adversarial training: all examples take all steps, and nothing is counted."""
 
 import torch
 from torch import Tensor
@@ -15,10 +15,10 @@ from quintain.threats.threat import Threat
 def maximize_loss(
     model: Model, x: Tensor, y: Tensor, threat: Threat, *, steps: int, rel_step_size: float, seed: int, ids: Tensor | None = None
 ) -> Tensor:
-    """Points (B, *S) of the threat where the cross-entropy is about largest: the last iterate of projected gradient ascent.
+    """Return the last iterate (B, *S) of projected gradient ascent on the cross-entropy.
 
-    Unlike ``PGD``, a broken example goes on, since training wants the worst point and not the first break;
-    the model's answer is not judged. No weight gets a gradient, and the model's mode is left as it is.
+    Unlike in ``PGD`` an example goes on after a success, since training needs the largest loss. No weight
+    gets a gradient, and the model's mode is left as it is.
 
     Args:
         model: Gives logits (B, K); usually the net in training.

@@ -1,4 +1,4 @@
-"""What an attack asks, and what it returns."""
+"""What an attack calls, and what it returns."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,23 +11,22 @@ Model = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AttackOutcome:
-    """What was found for each example of a batch; an example is broken, in error, or neither.
+    """The result of an attack on each example of a batch; an example is broken, in error, or neither.
 
     Args:
-        adversarial: The worst allowed image found (B, *S), the clean one included; the breaking one where
-            broken.
-        success: Whether that image, asked again as it is stored, is inside the threat and answered as the
-            attack wants (B,) bool.
-        size: Size of the change (B,) float64, as the threat measures it; 0 where the clean answer is wrong,
-            infinite where unbroken.
-        forwards: How often the model saw the example (B,) long.
-        backwards: How many gradients it was asked for (B,) long.
-        error: Whether the model answered with NaN on the way (B,) bool: no claim is made about such an
-            example.
-        found_by: What broke each example, B names; empty where unbroken, ``unchanged`` where the clean answer
-            is wrong.
-        queries_to_success: ``forwards`` at the first allowed break (B,) long; 0 where unbroken.
-        params: For a family, the parameters (B, P) that ``adversarial`` is rendered from.
+        adversarial: The allowed image of the largest margin found (B, *S), the clean one included; the
+            successful one where there is one.
+        success: Whether that image, as it is stored, is allowed by the threat and was confirmed as
+            adversarial (B,) bool.
+        size: Size of the perturbation (B,) float64, as the threat measures it; 0 where the clean prediction
+            is wrong, infinite without success.
+        forwards: Forward passes (B,) long.
+        backwards: Backward passes (B,) long.
+        error: Whether the model returned NaN on the way (B,) bool: no claim is made about such an example.
+        found_by: The attack that succeeded on each example, B names; empty without success, ``unchanged``
+            where the clean prediction is wrong.
+        queries_to_success: ``forwards`` at the first success (B,) long; 0 without one.
+        params: For a parametric threat, the parameters (B, P) that ``adversarial`` is rendered from.
     """
 
     adversarial: Tensor

@@ -1,4 +1,4 @@
-"""When a search may be given up: what leaves is open, not safe."""
+"""Early stopping of attacks on examples that will hardly be broken any more; a dropped example is not shown to be robust."""
 
 import math
 
@@ -9,30 +9,32 @@ from quintain.core.errors import SettingError
 
 
 def can_still_succeed(best: Tensor, initial_loss: Tensor, steps_done: int, steps_total: int, patience: float) -> Tensor:
-    r"""Which examples may still see a loss of 0 (n,) bool, if they rise ``patience`` times as fast as on average so far.
+    r"""Whether each example would still reach a loss of 0 if it improved ``patience`` times as fast as so far (n,).
 
-    .. math:: best + hope \cdot \frac{best - ground}{made} (total - made) \ge 0
+    .. math:: best + patience \cdot \frac{best - initial}{done} (total - done) \ge 0
 
-    Searches slow down, so that the average pace is more than can be expected of what is left. An infinite
-    ``patience`` gives nothing up.
+    The loss is 0 on the decision boundary. Attacks slow down as they converge, so at ``patience = 1`` an
+    example that is dropped would hardly ever have succeeded. A dropped example counts as not broken; that
+    says nothing about its robustness. ``inf`` never drops any.
 
     Args:
-        best: The largest loss so far (n,).
+        best: Largest loss so far (n,).
         initial_loss: The loss at the start (n,).
-        steps_done: How many steps led from there to here, at least 1.
-        steps_total: How many steps there are.
-        patience: How much faster the rest may be.
+        steps_done: Steps made so far, at least 1.
+        steps_total: Steps in all.
+        patience: Factor on the average improvement per step.
     """
     if patience == math.inf:
         return torch.ones_like(best, dtype=torch.bool)
+    # linear extrapolation of the progress so far, times patience
     return best + patience * (best - initial_loss) * ((steps_total - steps_done) / steps_done) >= 0
 
 
 def check_patience(patience: float) -> None:
-    """Refuse what is no such factor.
+    """Raise an error for what is no such factor.
 
     Raises:
         SettingError: If it is not positive.
     """
     if not patience > 0:
-        raise SettingError(f"patience = {patience}; expected a positive factor, such as 1, or infinity to give nothing up")
+        raise SettingError(f"patience = {patience}; expected a positive factor, such as 1, or inf to never stop early")

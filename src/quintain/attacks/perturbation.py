@@ -1,4 +1,4 @@
-"""One change for all pictures: what it is, and how often it works on pictures that it was not fitted on."""
+"""Universal perturbations, one for all images, and their success rate on images that they were not fitted on."""
 
 import hashlib
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ HASH_BATCH_SIZE = 256
 
 
 class Perturbation(Protocol):
-    """A finished change: a pattern that is added, a sticker, a pair of glasses."""
+    """A fitted universal perturbation: an additive pattern, a patch, a pair of glasses."""
 
     @property
     def fitted_on(self) -> frozenset[str]:
-        """The examples that it was fitted on, as ``content`` names them."""
+        """The examples that it was fitted on, by ``hash_examples``."""
 
     def apply(self, x: Tensor, ids: Tensor | None = None, *, seed: int = 0) -> Tensor:
-        """The changed pictures (B, *S), in the box.
+        """Return the perturbed images (B, *S), in the box.
 
         Args:
             x: Pictures (B, *S).
@@ -34,19 +34,18 @@ class Perturbation(Protocol):
         """
 
     def random_control(self, seed: int = 0) -> Self:
-        """The control: a change of the same size, drawn at random."""
+        """Return the control of the experiment: a random perturbation of the same size."""
 
 
 @dataclass(frozen=True, slots=True)
 class SuccessRate:
-    """How often one change works.
+    """The success rate of a universal perturbation, with its counts.
 
     Args:
-        examples: How many pictures were asked about.
-        eligible: Those of them that could be turned: answered rightly when unchanged and, with a target, not
-            of its class.
-        fooled: Those of the eligible that are answered wrongly when changed.
-        successes: Those of the eligible that are answered with the target; those fooled, without one.
+        examples: Number of images.
+        eligible: Of these, classified correctly when clean and, with a target, not of its class.
+        fooled: Of the eligible, misclassified when perturbed.
+        successes: Of the eligible, classified as the target; without a target, those fooled.
     """
 
     examples: int
@@ -56,11 +55,11 @@ class SuccessRate:
 
     @property
     def rate(self) -> float:
-        """The share of the eligible that is answered as the change wants."""
+        """Successes as a fraction of the eligible images."""
         return self.successes / self.eligible
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        """What the rate may be over all pictures that these were drawn from, by Clopper and Pearson."""
+        """Return the Clopper-Pearson confidence interval of the rate, over the images that these were sampled from."""
         return binomial_interval(self.successes, self.eligible, confidence)
 
 
@@ -69,9 +68,9 @@ class SuccessRate:
 def success_rate(
     model: Model, data: Dataset, perturbation: Perturbation, *, seed: int = 0, target: int | None = None, batch_size: int = 256
 ) -> SuccessRate:
-    """Ask a model about changed pictures, none of which the change was fitted on.
+    """Measure the success rate of a perturbation on images that it was not fitted on.
 
-    A rate says little alone: score ``perturbation.random()`` beside it.
+    Report that of ``perturbation.random_control()`` beside it.
 
     Args:
         model: Gives logits (B, K), or labels as such.
@@ -108,12 +107,12 @@ def success_rate(
         success = wrong if target is None else Goal(y, torch.full_like(y, target)).is_adversarial(logits, rows)
         eligible, fooled, successes = eligible + len(x), fooled + int(wrong.sum()), successes + int(success.sum())
     if not eligible:
-        raise DataError(f"none of the {len(data)} pictures of {data.name} is answered rightly and not the target; nothing can be turned")
+        raise DataError(f"no image of {data.name} is classified correctly (and is not of the target class): a success rate is not defined")
     return SuccessRate(len(data), eligible, fooled, successes)
 
 
 def held_out(data: Dataset, perturbation: Perturbation) -> Dataset:
-    """The pictures that a change was not fitted on, copies of those included.
+    """Return the images that a perturbation was not fitted on, copies of those included.
 
     Raises:
         DataError: If there are none.
@@ -126,17 +125,17 @@ def held_out(data: Dataset, perturbation: Perturbation) -> Dataset:
 
 
 def content_hashes(data: Dataset) -> frozenset[str]:
-    """The names of all examples of a data set, as ``content`` gives them; it takes one pass over the data."""
+    """Return the hashes of all examples of a data set, as ``content`` gives them; it takes one pass over the data."""
     return frozenset(name for x, _, _ in data.batches(HASH_BATCH_SIZE) for name in hash_examples(x))
 
 
 def hash_examples(x: Tensor) -> list[str]:
-    """A name for each example (B, *S) of a data set, by its values alone."""
+    """Hash each example (B, *S) of a batch by its values."""
     return [hashlib.blake2b(canonical_bytes(row), digest_size=16).hexdigest() for row in x]
 
 
 def check_target(data: Dataset, target: int | None) -> None:
-    """Refuse a target that is none of the classes.
+    """Raise an error for a target that is none of the classes.
 
     Raises:
         SettingError: If so.

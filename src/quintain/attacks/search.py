@@ -1,4 +1,4 @@
-"""What every attack shares: the questions asked, who still stands, and the best allowed point of each example."""
+"""State of one attack on one batch: model calls, budgets, success and best points are kept here for all attacks."""
 
 from collections.abc import Callable
 from copy import copy
@@ -15,11 +15,14 @@ from quintain.threats.rng import ExampleRNG
 from quintain.threats.threat import Threat, in_box
 
 RELATIVE_NUDGES = (1e-6, 1e-5, 1e-4, 1e-3)
-"""By how much a smallest change is lengthened where the final check, in another batch, falls on the other side of the boundary."""
+"""Relative amounts by which a minimum-norm result is moved away from the clean input if it fails its confirmation.
+
+Such points lie so close to the boundary that another batch, and so other rounding, changes the class.
+"""
 
 
 class Evaluation(NamedTuple):
-    """What a model says at n points: logits (n, K), the loss' values (n,), its gradients (n, ...)."""
+    """Logits (n, K), values of the loss (n,) and its gradients (n, ...) at n points."""
 
     logits: Tensor
     loss_values: Tensor
@@ -27,22 +30,25 @@ class Evaluation(NamedTuple):
 
 
 class Search:
-    """One attack on one batch: it asks, judges every answer, and keeps what is best.
+    """State of one attack on one batch.
 
-    Points ``z`` are the adversary's: images for a ball, parameters for a family. Points given to ``query``
-    and ``value_and_grad`` must be allowed, unless the smallest change is sought: then any point is judged by
-    its size.
+    It runs the model, counts forward and backward passes per example, checks each output for success and
+    keeps each example's best point. ``z`` is what the adversary controls: the image itself for a norm ball,
+    the parameters (B, P) for a parametric threat. Points passed to ``query`` and ``value_and_grad`` must be
+    allowed by the threat; in a minimum-norm attack any point may be passed, and the smallest successful one
+    is kept.
 
     Args:
         model: Gives logits (B, K).
         x: Clean inputs (B, *S).
-        goal: What counts as broken.
+        goal: What counts as a success.
         threat: What may be changed.
-        rng: The examples' streams of random numbers.
+        rng: Random numbers of each example.
         name: Of the attack.
-        minimum_norm: Go on after a break, and keep the smallest change; else the first break ends an example.
-        max_queries: How often an example may be asked about, the final check included.
-        certified: Examples (B,) bool about which nothing is asked.
+        minimum_norm: Keep the smallest successful perturbation, and go on after a success; otherwise an
+            example ends at its first.
+        max_queries: Most forward passes for an example, the confirming one included.
+        certified: Examples (B,) bool that are not attacked.
     """
 
     def __init__(
@@ -77,35 +83,36 @@ class Search:
 
     @property
     def active_rows(self) -> Tensor:
-        """The examples that still stand (n,)."""
+        """The indices of the examples that are still under attack (n,)."""
         return self.is_active(torch.arange(len(self.x), device=self.x.device)).nonzero().squeeze(1)
 
     def is_active(self, rows: Tensor, queries: int = 1) -> Tensor:
-        """Which of ``rows`` go on (n,) bool: not in error, not done, and able to pay ``queries`` questions beside the final check."""
+        """Whether each of ``rows`` is still under attack and can afford ``queries`` forward passes beside the confirming one (n,)."""
         done = self.certified | self.error | (self.clean_success | self.saw_nan if self.minimum_norm else self.success)
         active = ~done[rows]
         return active if self.model.max_queries is None else active & (self.model.queries_left(rows) > queries)
 
     def probe(self, z: Tensor, rows: Tensor) -> Tensor:
-        """Logits (n, K) at points that are no candidates, such as probes; ``rows`` may repeat."""
+        """Return logits (n, K) at probes, which are not recorded as candidates; ``rows`` may repeat."""
         return self.model.logits(self._to_image(z, rows), rows)
 
     def query(self, z: Tensor, rows: Tensor) -> Tensor:
-        """Logits (n, K) at candidates, one an example, each judged."""
+        """Return logits (n, K) at candidates, one per example, and record each candidate."""
         logits = self.probe(z, rows)
         self.keep_best(z, rows, logits)
         return logits
 
     def value_and_grad(self, z: Tensor, rows: Tensor, loss: Loss, input_transform: Callable[[Tensor], Tensor] | None = None) -> Evaluation:
-        """Logits, values and gradients at candidates, one an example, each judged.
+        """Return logits, loss values and gradients at candidates, one per example, and record each candidate.
 
         Args:
             z: The candidates (n, ...).
             rows: Their examples (n,).
             loss: What is differentiated.
-            input_transform: From the candidates' images to those that the model is shown instead,
-                differentiable. Such an answer is counted, and is judged only where the image shown is the
-                candidate's own, bit for bit.
+            input_transform: Differentiable map from the candidates' images to the images that the model
+                receives (input diversity, EOT). The forward pass is counted for every example. A success is
+                recorded only where the transform returned the candidate's image unchanged, bit for bit,
+                because only there was the candidate itself classified.
         """
         if input_transform is None:
             image = None if self.parametric is None else (lambda point: self._to_image(point, rows))
@@ -126,7 +133,9 @@ class Search:
         return out
 
     def keep_best(self, z: Tensor, rows: Tensor, logits: Tensor) -> None:
-        """Keep what is better; ``rows`` do not repeat."""
+        """Record candidates: successes, better points and NaN outputs; ``rows`` do not repeat."""
+        # A NaN margin is a model error. Otherwise a point is kept if it is adversarial or its margin is a new
+        # best.
         margin = self.goal.margin(logits, rows).to(self.best_margin.dtype)
         adversarial, is_nan = self.goal.is_adversarial(logits, rows), margin.isnan()
         if self.minimum_norm:
@@ -144,7 +153,7 @@ class Search:
             self._note_success(rows[adversarial])
 
     def top_wrong_classes(self, rows: Tensor, count: int) -> Tensor:
-        """The wrong classes with the largest clean logits, best first: (n, min(count, K - 1))."""
+        """Return the wrong classes with the largest clean logits, largest first: (n, min(count, K - 1))."""
         others = self.clean_logits[rows].scatter(1, self.goal.y[rows, None], -torch.inf)
         return others.topk(min(count, others.shape[1] - 1), dim=1).indices
 
@@ -153,9 +162,11 @@ class Search:
 
         Args:
             rng: The examples' streams of random numbers.
-            name: Of the attack that is to pursue it.
-            minimum_norm: Whether that one seeks the smallest change.
+            name: Of the attack that runs on it.
+            minimum_norm: Whether that attack seeks the smallest perturbation.
         """
+        # A branch shares the model and its counters, but has its own best points; what is already decided is
+        # marked so that it is not attacked again.
         child = copy(self)
         child.rng, child.name, child.minimum_norm, child.found_by = rng, name, minimum_norm, {}
         child.best_margin, child.best_size, child.queries_to_success = (
@@ -170,7 +181,9 @@ class Search:
         return child
 
     def merge(self, branch: "Search") -> None:
-        """Take in what a branch found: its breaks, asked again, its errors, and its best points unless it sought the smallest change."""
+        """Take over a branch's confirmed successes and errors, and its best points unless it was a minimum-norm attack."""
+        # Confirm first; then take over new successes always, but best points only of branches that maximize
+        # the margin: a minimum-norm best need not be a point of larger margin.
         decided = branch.clean_success
         branch.confirm()
         new = branch.success & ~decided
@@ -181,12 +194,15 @@ class Search:
         self.found_by.update(dict.fromkeys(new.nonzero().squeeze(1).tolist(), branch.name))
 
     def confirm(self) -> None:
-        """Ask once more at the stored points of what was broken since: what cannot be reproduced is not broken."""
+        """Confirm new successes by a second forward pass on the stored points; what is not reproduced is no success."""
         if self.minimum_norm:
+            # Minimum norm: a success is a best point of size at most eps; older confirmed ones stay.
             self.success = (self.confirmed & self.success) | ((self.best_size <= self.threat.eps) & ~self.error & ~self.confirmed)
             self.best[~self.success] = self.origin[~self.success]
         rows = (self.success & ~self.confirmed).nonzero().squeeze(1)
         if len(rows):
+            # A success that is not reproduced lies on the boundary: move it outwards by 1e-6 ... 1e-3 of its
+            # size, project, and query again while the budget lasts.
             unconfirmed = rows[~self._confirm_rows(rows)]
             for nudge in RELATIVE_NUDGES if self.minimum_norm and self.parametric is None else ():
                 unconfirmed = unconfirmed[self.model.queries_left(unconfirmed) > 0]
@@ -200,7 +216,7 @@ class Search:
         self.confirmed = self.confirmed | self.success
 
     def outcome(self) -> AttackOutcome:
-        """Settle, and say what was found."""
+        """Confirm the successes and return the result."""
         self.confirm()
         size = self.threat.measure(self.best, self.x) if len(self.x) else self.best_size
         found_by = tuple(
@@ -220,7 +236,7 @@ class Search:
         )
 
     def _query_clean(self, rows: Tensor) -> Tensor:
-        """The answers (B, K) to unchanged inputs, 0 for those that are not asked about."""
+        """Return the logits (B, K) of the clean inputs, 0 for those that are certified."""
         if not len(rows):
             return self.x.new_zeros(len(self.x), 2)
         logits = self.query(self.origin[rows], rows)
@@ -243,7 +259,7 @@ class Search:
         self._note_success(rows[less & (size <= self.threat.eps)])
 
     def _note_nan(self, z: Tensor, rows: Tensor, is_nan: Tensor) -> None:
-        """NaN ends a search; an error of this threat it is only at a point that the threat allows."""
+        """End the attack on examples with a NaN output; it is recorded as an error only at points that the threat allows."""
         if is_nan.any():
             z, rows = z[is_nan], rows[is_nan]
             self.saw_nan[rows] = True
@@ -258,12 +274,12 @@ class Search:
 
 
 def is_valid_success(adversarial: Tensor, z: Tensor, x: Tensor, threat: Threat) -> Tensor:
-    """Whether ``z`` breaks the model at ``x`` (B,): the answer is what the attack wants, and the point is allowed, exactly, in float64.
+    """Whether each ``z`` is a success for its ``x`` (B,): adversarial, and allowed exactly, in float64.
 
     Args:
-        adversarial: Whether the answer to ``z``, as it is stored, is what the attack wants (B,), as
-            ``Goal.reached`` says.
-        z: The adversary's points: images (B, *S), or a family's parameters (B, P).
+        adversarial: Whether the model's output at the stored ``z`` is adversarial (B,), as
+            ``Goal.is_adversarial`` says.
+        z: The adversary's points: images (B, *S), or parameters (B, P).
         x: Clean inputs (B, *S).
         threat: What may be changed.
     """

@@ -1,4 +1,4 @@
-"""The step that gradient attacks and adversarial training share."""
+"""Step sizes and the projected step that gradient attacks and adversarial training share."""
 
 import math
 
@@ -10,14 +10,14 @@ from quintain.threats.threat import ProjectionCache, Threat
 
 
 def cosine_step_sizes(eps: float, steps: int, rel_step_size: float) -> tuple[float, ...]:
-    r"""Length of each step, falling to nearly nothing so that the last ones settle on the optimum.
+    r"""Return the size of each step: a cosine down to nearly 0, so that the last steps converge.
 
-    .. math:: \alpha_t = rate \cdot \varepsilon \cdot \tfrac12 (1 + \cos(\pi t / steps)), \quad t = 0 \dots steps - 1
+    .. math:: \alpha_t = r \cdot \varepsilon \cdot \tfrac12 (1 + \cos(\pi t / steps)), \quad t = 0 \dots steps - 1
 
     Args:
         eps: The threat's radius.
-        steps: How many.
-        rel_step_size: Length of the first step, as a share of ``eps``.
+        steps: Number of steps.
+        rel_step_size: Size of the first step as a fraction of ``eps``, r.
 
     Raises:
         SettingError: If there is no step, or ``rel_step_size`` is not positive and finite.
@@ -27,26 +27,26 @@ def cosine_step_sizes(eps: float, steps: int, rel_step_size: float) -> tuple[flo
 
 
 def check_steps(steps: int, rel_step_size: float) -> None:
-    """Refuse what ``lengths`` cannot be made of.
+    """Raise an error for what ``lengths`` cannot be made of.
 
     Raises:
         SettingError: If there is no step, or ``rel_step_size`` is not positive and finite.
     """
     require_at_least(1, steps=steps)
     if not 0 < rel_step_size < math.inf:
-        raise SettingError(f"rel_step_size = {rel_step_size}; expected a positive share of eps, such as 2")
+        raise SettingError(f"rel_step_size = {rel_step_size}; expected a positive fraction of eps, such as 2")
 
 
 def cosine_decay(first: float, final_fraction: float, step: int, steps: int) -> float:
-    r"""A cosine from ``first`` at step 0 down to ``final_fraction`` of it after the last.
+    r"""Return the value at a step of a cosine from ``first`` at step 0 down to ``final_fraction`` of it after the last.
 
-    .. math:: first \cdot \big(share + (1 - share) \tfrac12 (1 + \cos(\pi\, step / steps))\big)
+    .. math:: first \cdot \big(final + (1 - final) \tfrac12 (1 + \cos(\pi\, step / steps))\big)
     """
     return first * (final_fraction + (1 - final_fraction) * (1 + math.cos(math.pi * step / steps)) / 2)
 
 
 def ascent_step(threat: Threat, step_size: float, z: Tensor, gradient: Tensor, x: Tensor, cache: ProjectionCache) -> Tensor:
-    """One steepest step from ``z``, projected; a coordinate without a finite gradient stays.
+    """Make one projected steepest-ascent step from ``z``; a coordinate without a finite gradient stays.
 
     .. math:: z' = \\Pi_x(z + s), \\quad s = \\arg\\max_{\\|s\\| \\le length} \\langle s, g \\rangle
     """

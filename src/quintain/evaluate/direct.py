@@ -20,7 +20,8 @@ def attack(model: Model, x: Tensor, y: Tensor, threat: Threat | str, *, seed: in
         ids: The examples' numbers in their data set (B,); 0, 1, 2 ... if not given.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may still be breakable.
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A failure does not show robustness.
     """
     ball = parse(threat) if isinstance(threat, str) else threat
     outcome: AttackOutcome = get_entry("attack", "quick").load()()(model, x, y, ball, seed=seed, ids=ids)

@@ -63,4 +63,5 @@ def targeted_dlr_scale(logits: Tensor) -> Tensor:
 
 
 def _one_where_tied(distance: Tensor, logits: Tensor) -> Tensor:
+    # ties in the top logits would divide by rounding noise: a denominator of 1 gives the plain margin
     return torch.where(distance < TIE_TOLERANCE * logits.detach().abs().amax(1), 1, distance)

@@ -20,5 +20,6 @@ def log_probability_margin(logits: Tensor, winner: Tensor, loser: Tensor) -> Ten
 
     Source: Xie et al., 2024, arXiv:2411.15210, for the margin of probabilities.
     """
+    # log(1 + p_w - p_l) as a difference of logsumexps: class l is left out of the first, w counted twice
     others = logits.scatter(1, loser[:, None], -torch.inf)
     return torch.cat((others, logits.gather(1, winner[:, None])), 1).logsumexp(1) - logits.logsumexp(1)

@@ -1,4 +1,4 @@
-"""What the adversary may change: frozen values, each with its own geometry, written and read as exact tokens."""
+"""Threat models: what an adversary may change, as frozen values that are written and read as exact text."""
 
 from typing import TYPE_CHECKING
 

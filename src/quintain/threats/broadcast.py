@@ -1,4 +1,4 @@
-"""Values of examples and of pixels, shaped to meet images."""
+"""Helpers that shape values of examples and of pixels to broadcast over images."""
 
 import torch
 from torch import Tensor
@@ -22,6 +22,8 @@ def expand_pixels(pixels: Tensor, like: Tensor) -> Tensor:
 def top_k_mask(values: Tensor, count: int | Tensor) -> Tensor:
     """Where the ``count`` largest values of each row (n, P) are, the first of equals: a mask. The count is one, or one per row (n,)."""
     if isinstance(count, Tensor):
+        # rank of every entry by inverting the argsort; ranks below count are in the top k, of equals the
+        # first
         order = values.argsort(dim=1, descending=True, stable=True)
         ranks = torch.arange(values.shape[1], device=values.device).expand_as(values)
         return torch.empty_like(order).scatter_(1, order, ranks) < count[:, None]
@@ -35,7 +37,7 @@ def top_k_mask(values: Tensor, count: int | Tensor) -> Tensor:
 
 
 def where_rows(mask: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """Rows of ``first`` where the mask (n,) says so, else of ``second``."""
+    """Return the rows of ``first`` where the mask (n,) is True, else of ``second``."""
     return torch.where(expand_rows(mask, first), first, second)
 
 

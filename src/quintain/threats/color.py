@@ -93,6 +93,8 @@ class Color(ParametricBase):
 
 def _rotate_hue(image: Tensor, angle: Tensor) -> Tensor:
     """Colors (B, 3, H, W) turned about the gray line by an angle (B, 1, 1, 1): red, green, blue, red at thirds of a circle."""
+    # Rodrigues' rotation about the gray axis k = (1, 1, 1) / sqrt 3: x + sin(a) k x v + (1 - cos a) (k (k .
+    # v) - v)
     red, green, blue = image.unbind(1)
     sideways = torch.stack((blue - green, red - blue, green - red), 1) / math.sqrt(3)
     inwards = ((red + green + blue) / 3)[:, None] - image

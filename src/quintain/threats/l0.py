@@ -57,6 +57,8 @@ class L0(NormBall):
         z = torch.where(z.isnan(), x, z)
         near = z.clamp(*representable_box(self.low, self.high, z.dtype))
         exact, origin, unclipped = (part if part.dtype == torch.float64 else part.float() for part in (near, x, z))
+        # gain of keeping pixel p: |z_p - x_p|^2 - |z_p - clip z_p|^2, factored to avoid cancellation; keep
+        # the eps largest
         gain = (exact - origin) * ((unclipped - origin) + (unclipped - exact))
         kept = top_k_mask(channels_by_pixel(torch.where(exact == origin, 0.0, gain)).sum(1), int(self.eps))
         projected = torch.where(expand_pixels(kept, x), near, x)

@@ -44,6 +44,7 @@ class L1(NormBall):
         missing = (~contains(self, z, x)).nonzero().squeeze(1)
         if not len(missing):
             return z
+        # aim below eps by the rounding error of a sum of d terms; retry with twice the excess
         near, slack = z.clone(), torch.finfo(x.dtype).eps / 4 * (max(abs(self.low), abs(self.high)) * x[0].numel() ** 0.5 + self.eps)
         radius = x.new_full((len(missing), 1), self.eps - slack, dtype=torch.float64)
         for attempt in range(TRIES):
@@ -61,6 +62,7 @@ class L1(NormBall):
         origin = x if x.dtype == torch.float64 else x.float()
         change = (z.to(origin.dtype) - origin).nan_to_num(0.0)
         cap, size = torch.where(change > 0, self.high - origin, origin - self.low), change.abs()
+        # KKT: u_i = min(max(|c_i| - l, 0), cap_i) with the least l for which sum_i u_i <= radius
         level = l1_threshold(size.flatten(1), cap.flatten(1), radius.clamp(min=0).to(origin.dtype))
         moved = torch.minimum((size - expand_rows(level, x)).clamp_(min=0), cap)
         return torch.addcmul(origin, change.sign(), moved).to(x.dtype).clamp_(*representable_box(self.low, self.high, x.dtype))
@@ -82,6 +84,8 @@ class L1(NormBall):
 
         .. math:: z_i = x_i + \varepsilon s_i E_i / (E_0 + E_1 + \dots + E_d), \quad E \sim Exp(1),\; s_i = \pm 1
         """
+        # Uniform in the L1 ball: exponentials E_0 ... E_d, x_i = eps s_i E_i / sum E; one uniform gives sign
+        # and size.
         signed = 2 * rng.uniform(x.double()) - 1
         exponentials = -signed.abs().clamp(min=2.0**-60).log()
         rest = -rng.fold_in("rest").uniform(signed.new_empty(len(x), 1)).clamp(min=2.0**-60).log()

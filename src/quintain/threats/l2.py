@@ -54,6 +54,8 @@ class L2(NormBall):
         spacing = torch.finfo(x.dtype).eps * max(abs(self.low), abs(self.high), self.eps)
         box = representable_box(self.low, self.high, x.dtype)
         nearest, missing = x, None
+        # Aim a few ulps inside eps; where rounding left the point outside, aim further inside. Last resort:
+        # the clean point.
         for pull in (1, 4, 16, 256):
             radius = change.new_full((len(change), 1), max(0.0, self.eps - pull * spacing))
             scale = l2_scale(change.flatten(1), cap.flatten(1), radius)
@@ -67,6 +69,7 @@ class L2(NormBall):
     def steepest_step(self, gradient: Tensor, size: float) -> Tensor:
         """The change of size ``size`` that raises a linear function most: ``size * gradient / |gradient|_2``, 0 where the gradient is."""
         flat = gradient.flatten(1)
+        # divide by the largest entry first: no overflow or underflow in the norm
         largest = flat.abs().amax(1, keepdim=True)
         unit = flat / torch.where(largest > 0, largest, 1)
         length = torch.linalg.vector_norm(unit, dim=1, keepdim=True).clamp(min=1)

@@ -76,4 +76,5 @@ class ProjectedLight(ParametricBase):
         light = self.gain * params.view_as(x)
         lit = x + (light if self.form == "additive" else (x - self.low) * light)
         brightest = representable_box(self.low, self.high, x.dtype)[1]
+        # clipped at high, but with the gradient of the unclipped light
         return torch.where(lit > brightest, brightest + (lit - lit.detach()), lit)

@@ -45,6 +45,8 @@ class Linf(NormBall):
     def _outermost(self, x: Tensor, side: int) -> Tensor:
         """The farthest number on one side that ``contains`` allows; only float64 can round it inwards as well as outwards."""
         exact = x.double()
+        # x + eps rounded to the dtype may be outside by one ulp: step back. In float64 it may also be one ulp
+        # too far inside: step out.
         near = (exact + side * self.eps).clamp_(self.low, self.high).to(x.dtype)
         farthest = torch.where(self._allows(near, exact), near, next_float(near, -side))
         if x.dtype != torch.float64:

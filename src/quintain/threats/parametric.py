@@ -1,4 +1,4 @@
-"""Changes that are not a distance: a sticker, a turn, a light. What the adversary chooses are parameters, and a picture is made of them."""
+"""Parametric threats: patches, rotations, projected light. The adversary chooses parameters, images are rendered from them."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar, Protocol, runtime_checkable
@@ -12,11 +12,10 @@ from quintain.threats.threat import ProjectionCache, Threat, contains, in_box
 
 @runtime_checkable
 class ParametricThreat(Threat, Protocol):
-    """A threat whose points are parameters p (B, P); what the model is shown is ``render(x, p)``.
+    """A threat whose points are parameters p (B, P); the model sees ``render(x, p)``.
 
-    Everything that a ball is asked about points, a family is asked about parameters: ``project``, ``ascend``,
-        ``measure`` and
-    ``sample`` take and give (B, P), with the images ``x`` (B, *S) beside them.
+    ``project``, ``steepest_step``, ``measure`` and ``sample`` take and return parameters (B, P), with the
+    images ``x`` (B, *S) beside them.
     """
 
     def identity(self, x: Tensor) -> Tensor:
@@ -91,7 +90,7 @@ class ParametricBase(ABC):
         """The changed images (B, C, H, W), in the box."""
 
     def check_images(self, x: Tensor) -> None:
-        """Refuse inputs that are not pictures.
+        """Raise an error for inputs that are not pictures.
 
         Raises:
             DataError: If so.
@@ -100,7 +99,7 @@ class ParametricBase(ABC):
             raise DataError(f"inputs of shape {tuple(x.shape)} for {self.spec}; expected pictures (B, C, H, W): add the missing axes")
 
     def check_params(self, params: Tensor, x: Tensor) -> None:
-        """Refuse parameters that do not belong to the pictures.
+        """Raise an error for parameters that do not belong to the pictures.
 
         Raises:
             DataError: If so.
@@ -114,12 +113,12 @@ class ParametricBase(ABC):
 
 
 def identity(threat: Threat, x: Tensor) -> Tensor:
-    """The adversary's point that changes nothing: the image itself, or a family's parameters."""
+    """Return the adversary's point that changes nothing: the image itself, or parameters."""
     return threat.identity(x) if isinstance(threat, ParametricThreat) else x
 
 
 def to_image(threat: Threat, z: Tensor, x: Tensor) -> Tensor:
-    """The image that the adversary's point ``z`` stands for."""
+    """Return the images of the adversary's points ``z``."""
     return threat.render(x, z) if isinstance(threat, ParametricThreat) else z
 
 

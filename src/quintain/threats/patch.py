@@ -132,10 +132,12 @@ class Patch(ParametricBase):
     def top_left(self, position: Tensor, x: Tensor) -> Tensor:
         """The top left pixel (B, 2) of stickers at a place (B, 2)."""
         free = self._free_pixels(x)
+        # position in [0, 1] -> one of free + 1 equally likely pixels
         return (position.double().nan_to_num() * (free + 1)).long().clamp(min=0).minimum(free)
 
     def position_of(self, top_left: Tensor, x: Tensor) -> Tensor:
         """The place (B, 2) of stickers whose top left pixel is ``top_left`` (B, 2)."""
+        # the middle of that pixel's interval
         return ((top_left + 0.5) / (self._free_pixels(x) + 1)).to(x.dtype)
 
     def _free_pixels(self, x: Tensor) -> Tensor:
@@ -171,6 +173,7 @@ class Patch(ParametricBase):
         colors = (self.low + (self.high - self.low) * pixels).clamp(*representable_box(self.low, self.high, x.dtype))
         height, width = self.patch_size(x)
         top_left = self.top_left(position.detach(), x)
+        # index_put with broadcast indices: (example, channel, row, column) of the patch
         row = (top_left[:, :1] + torch.arange(height, device=x.device))[:, None, :, None]
         column = (top_left[:, 1:] + torch.arange(width, device=x.device))[:, None, None, :]
         example = torch.arange(len(x), device=x.device)[:, None, None, None]

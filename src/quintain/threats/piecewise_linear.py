@@ -1,4 +1,4 @@
-"""Levels of piecewise linear sums, found by Newton's method without a sort: what projections onto a ball and a box come down to."""
+"""Roots of piecewise linear sums by Newton's method without a sort: the core of projections onto ball and box."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ NEWTON_ONLY_TURNS = 16
 
 
 def solve_capped_sum(slope: Tensor, full: Tensor, end: Tensor, need: Tensor) -> Tensor:
-    r"""Where the sum of ramps reaches what is needed: the least l (n, 1) with :math:`\sum_i \min(slope_i\, l,\; full_i) = need`.
+    r"""Solve a sum of capped ramps: return the least l (n, 1) with :math:`\sum_i \min(slope_i\, l,\; full_i) = need`.
 
     The sum is concave, piecewise linear and rising: Newton's method from 0 never overshoots, and ends, after
         a handful of passes, at
@@ -26,6 +26,7 @@ def solve_capped_sum(slope: Tensor, full: Tensor, end: Tensor, need: Tensor) -> 
     nothing, most = slope.new_zeros(()), torch.finfo(slope.dtype).max
     reached = torch.zeros_like(need)
     while True:
+        # Newton from the left for a concave piecewise linear function: monotone and finite
         free = end > reached
         rest = need - torch.where(free, nothing, full).sum(1, keepdim=True)
         steepness = torch.where(free, slope, nothing).sum(1, keepdim=True)
@@ -52,6 +53,8 @@ def l1_threshold(size: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
     level, iteration = left, 0
     while True:
         iteration += 1
+        # safeguarded Newton: bracket [left, right]; bisect where Newton leaves it, and every third turn after
+        # 16
         above = size - level
         full, zero = above >= cap, above <= 0
         slope = (~(full | zero)).sum(1, keepdim=True)

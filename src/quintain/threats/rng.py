@@ -1,4 +1,4 @@
-"""Random numbers that belong to the example: how a batch is cut, ordered or sharded changes none of them."""
+"""Random numbers per example: they do not depend on how a batch is cut, ordered or sharded."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from quintain.core.seeds import derive_seed
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExampleRNG:
-    """A stream of random numbers for each example, from (seed, its id) alone; asking twice gives the same numbers.
+    """Random numbers of each example, from (seed, example id) alone; the same call gives the same numbers.
 
     Args:
-        seed: The seed of the place of use.
+        seed: The seed of the call site.
         ids: One integer per example (B,): its number in the data set.
 
     The numbers are made on the CPU, so that every device gets the same ones. PyTorch seeds its generator with
@@ -27,11 +27,11 @@ class ExampleRNG:
     ids: Tensor
 
     def fold_in(self, *path: str | int) -> "ExampleRNG":
-        """The independent streams of another place of use, such as ``("pgd", restart)``."""
+        """Return independent random numbers for another call site, such as ``("pgd", restart)``."""
         return ExampleRNG(derive_seed(self.seed, *path), self.ids)
 
     def select(self, rows: Tensor) -> "ExampleRNG":
-        """The streams of some of the examples: an index or a mask (B,)."""
+        """Return the random numbers of some of the examples: an index or a mask (B,)."""
         return ExampleRNG(self.seed, self.ids[rows.to(self.ids.device)])
 
     def uniform(self, like: Tensor) -> Tensor:
@@ -52,13 +52,15 @@ class ExampleRNG:
         """An empty block, and each of its rows with the generator of that example."""
         if self.ids.shape != like.shape[:1]:
             raise DataError(f"ids of shape {tuple(self.ids.shape)} for {len(like)} examples; give one integer per example")
+        # One generator per row, seeded by (call site, example id): the numbers do not depend on batch size,
+        # order or sharding. CPU generators make them equal on every device.
         block = torch.empty(like.shape, dtype=torch.float64 if like.dtype == torch.float64 else torch.float32)
         base, generator = derive_seed(self.seed, distribution), torch.Generator()
         return block, ((row, generator.manual_seed((base + name) % 2**32)) for row, name in zip(block, self.ids.tolist(), strict=True))
 
 
 def example_rng(x: Tensor, seed: int, ids: Tensor | None = None) -> ExampleRNG:
-    """The streams of a batch (B, *S); its examples are numbered 0, 1, 2 ... if no ids are given.
+    """Return the random numbers of a batch (B, *S); its examples are numbered 0, 1, 2 ... if no ids are given.
 
     Raises:
         DataError: If there is not one integer id per example.

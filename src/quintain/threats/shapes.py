@@ -38,7 +38,7 @@ FILES = (".png", ".npy")
 
 
 def check_shape(name: str) -> None:
-    """Refuse what is neither a named shape nor a mask file that is there.
+    """Raise an error for what is neither a named shape nor a mask file that is there.
 
     Raises:
         UnknownNameError: For a name that no shape has.

@@ -118,6 +118,8 @@ class Spatial(ParametricBase):
         kind = torch.promote_types(x.dtype, torch.float32)
         motion = self.unpack(params.to(kind), x)
         height, width = x.shape[2:]
+        # source = R^-1 (u - t) / s + flow, written as u + correction: without motion the correction is
+        # exactly 0, so that the image is unchanged bit for bit
         along, across = rotation_terms(math.radians(self.rotate) * motion.rotate, 1 + self.scale * motion.scale)
         along, across = along[:, None, None], across[:, None, None]
         down, right = (self.shift * part[:, None, None] for part in (motion.down, motion.right))

@@ -1,4 +1,4 @@
-"""What every threat, and every ball, can be asked; and the one test of whether a point is allowed."""
+"""The protocol of all threats, and the one test of whether a point is allowed."""
 
 from typing import Protocol, Self, runtime_checkable
 
@@ -9,7 +9,7 @@ from quintain.core.errors import DataError, SettingError
 from quintain.threats.rng import ExampleRNG
 
 ProjectionCache = tuple[Tensor, ...]
-"""What a ball works out once about its origins, for many projections: tensors whose first axis is the example."""
+"""What a threat computes once about ``x`` for many projections: tensors whose first axis is the example."""
 
 
 @runtime_checkable
@@ -41,19 +41,19 @@ class Threat(Protocol):
         """Greatest value of the data."""
 
     def projection_cache(self, x: Tensor) -> ProjectionCache:
-        """What ``project`` needs of ``x``, worked out once where many points are projected; index it to keep some of the examples."""
+        """Compute what ``project`` needs of ``x``, once for many projections; index it to keep some of the examples."""
 
     def project(self, z: Tensor, x: Tensor, cache: ProjectionCache | None = None) -> Tensor:
-        """The allowed point nearest to ``z`` in L2; projecting again changes no bit."""
+        """Return the allowed point nearest to ``z`` in L2; projecting again changes no bit."""
 
     def steepest_step(self, gradient: Tensor, size: float) -> Tensor:
         """The change of size ``size`` that raises a linear function most; nothing where the gradient is zero."""
 
     def measure(self, z: Tensor, x: Tensor) -> Tensor:
-        """Size of the change, per example (B,), in float64."""
+        """Return the size of the change per example (B,), in float64."""
 
     def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:
-        """A random allowed point, one per example."""
+        """Return a random allowed point for each example."""
 
 
 def contains(threat: Threat, z: Tensor, x: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ def in_box(threat: Threat, z: Tensor) -> Tensor:
 
 
 def check_types(threat: Threat, x: Tensor) -> None:
-    """Refuse what is no ball and no tensor.
+    """Raise an error for what is no ball and no tensor.
 
     Args:
         threat: Maybe a number or a text.
@@ -86,7 +86,7 @@ def check_types(threat: Threat, x: Tensor) -> None:
 
 
 def check_in_box(threat: Threat, x: Tensor) -> None:
-    """Refuse inputs that no claim can be made about, and what is no ball.
+    """Raise an error for inputs that no claim can be made about, and what is no ball.
 
     Args:
         threat: The ball whose box the inputs must lie in.

@@ -21,6 +21,8 @@ def resample(image: Tensor, rows: Tensor, columns: Tensor, fill: float | None = 
     ring = 0 if fill is None else 1
     points, padding = [], []
     for coordinates, side in ((columns, image.shape[3]), (rows, image.shape[2])):
+        # grid_sample wants [-1, 1]; for a side that is a power of two the conversion is exact: whole pixels
+        # are hit
         whole = 1 << (side + 2 * ring - 1).bit_length()
         inside = coordinates.to(kind).nan_to_num().clamp(-ring, side - 1 + ring)
         points.append((2 * (inside + ring) + 1) / whole - 1)
@@ -75,6 +77,7 @@ def homography(corners: Tensor, rows: int, columns: int) -> Tensor:
         [[-half_height, -half_width], [-half_height, half_width], [half_height, half_width], [half_height, -half_width]]
     ).expand_as(corners)
     one, zero = corners.new_ones(len(corners), 4, 1), corners.new_zeros(len(corners), 4, 3)
+    # direct linear transform: two equations per corner, h_33 = 1
     point = torch.cat((source, one), 2)
     upper = torch.cat((point, zero, -corners[..., :1] * source), 2)
     lower = torch.cat((zero, point, -corners[..., 1:] * source), 2)
@@ -98,6 +101,8 @@ def composite(scene: Tensor, layer: Tensor, alpha: Tensor, matrix: Tensor, *, su
     """
     height, width = scene.shape[2:]
     down, right = (part / supersample for part in centered_grid(height * supersample, width * supersample, matrix))
+    # Inverse mapping at supersample^2 points per pixel; points behind the camera (depth <= 0) see nothing.
+    # Average, then composite with premultiplied alpha.
     back = torch.linalg.inv(matrix)
     row, column, depth = (
         back[:, axis, 0, None, None] * down + back[:, axis, 1, None, None] * right + back[:, axis, 2, None, None] for axis in range(3)

@@ -1,4 +1,4 @@
-"""Wrappers for defenses without a useful gradient, and for random ones: same answers, slopes that lead somewhere."""
+"""Adaptive-attack wrappers: BPDA (approximate backward pass) and EOT (mean over random forward passes)."""
 
 from typing import TYPE_CHECKING
 

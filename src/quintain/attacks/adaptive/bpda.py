@@ -10,19 +10,19 @@ Transform = Callable[[Tensor], Tensor]
 
 
 class BPDA(nn.Module):
-    r"""A defense :math:`g` whose answers are exact and whose gradient is that of a stand-in :math:`h`.
+    r"""A defense :math:`g` with its exact output and the gradient of a differentiable substitute :math:`h`.
 
     .. math:: forward: g(x), \qquad backward: \left(\frac{\partial h}{\partial x}\right)^{\!T} v
 
-    Without a stand-in it is the identity, which is right only where g(x) is near x: rounding, JPEG, a median.
-        Resizing is not.
+    Without a substitute it is the identity, which is right only where g(x) is near x: rounding, JPEG, a
+        median. Resizing is not.
 
     Args:
         defense: The step in front of the net; any callable on tensors.
         substitute: The stand-in, differentiable, with outputs of the same shape.
 
     Guarantee:
-        The wrapped model gives the same answers, bit for bit, so that a break found through it is a break of
+        The wrapped model has the same outputs, bit for bit, so that a success found through it is one against
         the defended model.
 
     Source: Athalye et al., 2018, arXiv:1802.00420.

@@ -1,4 +1,4 @@
-"""Expectation over the draws of a random model."""
+"""Expectation over transformation: the mean of a randomized model."""
 
 import torch
 from torch import Tensor
@@ -9,17 +9,17 @@ from quintain.core.limits import require_at_least
 
 
 class EOT:
-    r"""A random model, answered by the mean of its log probabilities over fresh draws.
+    r"""A randomized model replaced by the mean of its log probabilities over fresh forward passes.
 
     .. math:: \frac1n \sum_{i=1}^n \log softmax\, f(x; \omega_i)
 
-    Every answer, the final check included, takes ``samples`` fresh ones, and each counts as a question.
-    Whether the random model itself is fooled at a point is for ``majority`` to say, on draws that the attack
-    did not see.
+    Every query, the confirmation included, takes ``samples`` forward passes, and each is counted. Whether the
+    randomized model itself is fooled at a point is measured by ``majority_vote``, on forward passes that the
+    attack did not see.
 
     Args:
         model: Gives logits (B, K), other ones at each call.
-        samples: How many.
+        samples: Forward passes per query.
 
     Raises:
         SettingError: If there is none.
@@ -36,7 +36,7 @@ class EOT:
 
     @property
     def queries_per_call(self) -> int:
-        """What an answer costs."""
+        """Forward passes per query."""
         return self.samples
 
     def __call__(self, x: Tensor) -> Tensor:

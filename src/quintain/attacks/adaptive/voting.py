@@ -1,4 +1,4 @@
-"""The verdict on a random model: what most fresh draws say."""
+"""Majority votes of randomized models over fresh forward passes."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ from quintain.core.statistics import binomial_interval
 
 @dataclass(frozen=True, slots=True)
 class MajorityVote:
-    """Wrong answers to one example.
+    """The result of many forward passes of one example.
 
     Args:
-        wrong: How many of the draws were answered wrongly.
-        samples: How many there were.
-        ci_low, ci_high: 95 % Clopper-Pearson interval of the chance of a wrong answer.
+        wrong: Number of misclassifications.
+        samples: Number of forward passes.
+        ci_low, ci_high: 95 % Clopper-Pearson interval of the probability of misclassification.
     """
 
     wrong: int
@@ -27,23 +27,23 @@ class MajorityVote:
 
     @property
     def misclassified(self) -> bool:
-        """Whether a wrong answer is the likelier one, beyond chance."""
+        """Whether misclassification is more likely than not, at 95 % confidence."""
         return self.ci_low > 0.5
 
 
 @torch.no_grad()
 def majority_vote(model: Model, z: Tensor, y: Tensor, *, samples: int = 100, batch_size: int = 512) -> tuple[MajorityVote, ...]:
-    """Ask a random model about each point many times.
+    """Run a randomized model on each point many times.
 
     Args:
         model: Gives logits (B, K), other ones at each call.
         z: Points (B, *S).
         y: True classes (B,).
-        samples: Fresh draws for each point.
-        batch_size: Questions at a time.
+        samples: Forward passes of each point.
+        batch_size: Points per call.
 
     Raises:
-        SettingError: If there are no draws.
+        SettingError: If ``samples`` is below 1.
     """
     require_at_least(1, samples=samples)
     repeated = torch.arange(len(z), device=z.device).repeat_interleave(samples)

@@ -1,4 +1,4 @@
-"""CGBA: along a half circle from the boundary towards its normal."""
+"""CGBA: binary search along half circles through the boundary point and the input."""
 
 import math
 from dataclasses import dataclass
@@ -23,24 +23,27 @@ class CGBA(Attack):
     .. math:: z(\theta) = clip\big(x + \|\delta\| \cos\theta\, (\cos\theta\, v + \sin\theta\, u)\big), \quad \delta = z_t - x,\;
         v = \delta / \|\delta\|
 
-    with :math:`u` the part of the normal, estimated by :math:`votes \sqrt t` labels, that is orthogonal to
-    :math:`v`: each angle is nearer to ``x`` than the last one, and where the boundary is flat the circle
-    meets it at its nearest point (Thales). Values that lie on the box and want out keep their change, and the
-    circle is drawn in the others: with the box in the way, that is what makes the nearest point the end. With
-    targets, a noise must meet the target class by itself.
+    with :math:`u` the component of the normal, estimated by :math:`initial\_probes \sqrt t` labels,
+    orthogonal to :math:`v`. Points on the half circle with diameter x to z_t come closer to x as the angle
+    grows; by Thales' theorem the circle meets a flat boundary at the foot of the perpendicular from x, the
+    closest boundary point. Coordinates that sit on a face of the box while the normal points outside keep
+    their current change, and the half circle is taken in the remaining coordinates; otherwise clipping would
+    move the end point away from the closest point inside the box. With targets, a random point must be of the
+    target class by chance.
 
     Args:
-        queries: How often an example may be asked about, the unchanged input and the final check included.
+        queries: Most forward passes for an example, for the clean input and the confirmation included.
         initial_probes: Probes of the first round; round t has :math:`\sqrt t` times as many.
-        init_tries: Noises tried for a first broken point; without one an example counts as unbroken.
-        early_stop: Stop at the first change within the threat, and do not seek the smallest.
+        init_tries: Random points tried for the initial adversarial example; without one an example counts as
+            unbroken.
+        early_stop: Stop at the first success within the threat instead of seeking the smallest perturbation.
 
     Raises:
         SettingError: If a setting is out of its range.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
-        still be breakable.
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A failure does not show robustness.
 
     Source: Reza, Rahmati, Wu, Dai, 2023, arXiv:2308.03163; the treatment of the box is ours.
     """
@@ -60,7 +63,7 @@ class CGBA(Attack):
         require_at_least(1, initial_probes=self.initial_probes, init_tries=self.init_tries)
 
     def run(self, search: Search) -> None:
-        """Circle until the questions are spent."""
+        """Iterate until the queries are spent."""
         if not len(search.active_rows):
             return
         boundary, threat = DecisionBoundary(search, self.queries, self.early_stop), search.threat
@@ -95,16 +98,21 @@ def half_circle_path(z: Tensor, x: Tensor, normal: Tensor, box: tuple[float, flo
     change, normal_flat = (z - x).flatten(1), normal.flatten(1)
     flat = z.flatten(1)
     stuck = ((flat <= low) & (normal_flat < 0)) | ((flat >= high) & (normal_flat > 0))
+    # l = <change, n> / |n|^2 over the free coordinates; fix those on a face whose normal points outside,
+    # unless their change exceeds l |n_i|
     level = (change * normal_flat).masked_fill(stuck, 0).sum(1) / normal_flat.square().masked_fill(stuck, 0).sum(1)
     stuck &= change.abs() <= level.nan_to_num(0.0)[:, None] * normal_flat.abs()
     fixed = torch.where(stuck, change, 0)
     free, normal_flat = change - fixed, normal_flat.masked_fill(stuck, 0)
     radius = torch.linalg.vector_norm(free, dim=1, keepdim=True)
+    # v = change / |change|, u = component of the normal orthogonal to v, over the free coordinates
     along = free / radius.clamp(min=torch.finfo(x.dtype).tiny)
     across = normal_flat - (normal_flat * along).sum(1, keepdim=True) * along
     across = across / torch.linalg.vector_norm(across, dim=1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
 
     def path(t: Tensor, index: Tensor) -> Tensor:
+        # theta = t pi / 2; z(theta) = x + |change| cos(theta) (cos(theta) v + sin(theta) u); ends exactly at
+        # z and x
         angle = (t * (math.pi / 2))[:, None]
         turned = angle.cos().to(x.dtype) * along[index] + angle.sin().to(x.dtype) * across[index]
         moved = fixed[index] + angle.cos().to(x.dtype) * radius[index] * turned

@@ -1,4 +1,4 @@
-"""What attacks that see labels alone share: a start, the boundary on a path, and the boundary's normal by votes."""
+"""What decision-based attacks share: an initial adversarial point, binary search on a path, an estimate of the normal."""
 
 import math
 from collections.abc import Callable
@@ -14,7 +14,10 @@ from quintain.threats.rng import ExampleRNG
 from quintain.threats.rounding import representable_box
 
 Path = Callable[[Tensor, Tensor], Tensor]
-"""Points (m, *S) at shares (m,) of the way, for places (m,) among the rows that the path was made for; 0 is broken, 1 is not."""
+"""A path for each example from an adversarial point (t = 0) to its clean input (t = 1).
+
+Called with t (m,) in [0, 1] and example indices (m,); returns the points (m, *S).
+"""
 
 Noise = Callable[[ExampleRNG, Tensor], Tensor]
 """Random numbers of the shape of a tensor (n, k, *S), from the streams of its n examples."""
@@ -25,7 +28,7 @@ MAX_QUERY_NUMEL = 2**24  # numbers of all probes in one question
 
 
 def check_queries(queries: int) -> None:
-    """Refuse a budget that pays nothing.
+    """Raise an error for a budget that pays nothing.
 
     Raises:
         SettingError: If it is below 2.
@@ -41,12 +44,12 @@ def segment_path(z: Tensor, x: Tensor) -> Path:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecisionBoundary:
-    """Labels asked of a search, within a budget: only whether the goal is reached is ever used.
+    """The decision boundary of a model, queried within a budget: only whether a point is adversarial is ever used.
 
     Args:
-        search: Asks, judges and keeps.
-        queries: How often an example may be asked about, the unchanged input and the final check included.
-        early_stop: Whether an example is done once a change within the threat is found.
+        search: Runs the model, checks success and keeps each example's best point.
+        queries: Most forward passes for an example, for the clean input and the confirmation included.
+        early_stop: Stop an example at its first success within the threat.
     """
 
     search: Search
@@ -59,8 +62,9 @@ class DecisionBoundary:
         return representable_box(self.search.threat.low, self.search.threat.high, self.search.x.dtype)
 
     def queries_left(self, rows: Tensor) -> Tensor:
-        """How many questions each of ``rows`` may still ask beside the final check (n,); none where it is done."""
+        """Return the queries left for each of ``rows`` beside the confirmation (n,); 0 where it is done."""
         search = self.search
+        # the smaller of the own budget and the caller's, minus the confirming pass
         own = (self.queries - search.model.forwards[rows]) // search.model.queries_per_call
         active = search.is_active(rows)
         if self.early_stop:
@@ -68,7 +72,12 @@ class DecisionBoundary:
         return torch.where(active, torch.minimum(own, search.model.queries_left(rows)) - 1, 0).clamp(min=0)
 
     def is_adversarial(self, z: Tensor, rows: Tensor) -> Tensor:
-        """Whether each point (n, *S) reaches the goal (n,); NaN counts as an error within the threat alone, since noise is far outside."""
+        """Whether each point (n, *S) is adversarial (n,), at any distance.
+
+        A NaN output is recorded as an error only at points within eps: starting noise lies far outside the
+            threat, and NaN
+        there says nothing about the threat.
+        """
         search = self.search
         logits = search.probe(z, rows)
         adversarial = search.goal.is_adversarial(logits, rows)
@@ -80,7 +89,7 @@ class DecisionBoundary:
         return adversarial
 
     def initial_points(self, rows: Tensor, init_tries: int) -> tuple[Tensor, Tensor]:
-        """The first broken of ``init_tries`` uniform noises of the box: the rows that have one (m,), and it (m, *S).
+        """Return the rows (m,) for which one of ``init_tries`` uniform noises is adversarial, and the first such noise (m, *S).
 
         Every second noise is drawn on a coarser grid of its own, as wide as a power of two: a net that
             answers fine noise always in
@@ -94,6 +103,7 @@ class DecisionBoundary:
             active = active[self.queries_left(rows[active]) > 0]
             if not len(active):
                 break
+            # noise for 16 tries at once; odd tries repeat one value over squares of side 2, 4, 8, ...
             if iteration % NOISE_BLOCK == 0:
                 empty = search.x.new_empty(len(rows), NOISE_BLOCK, *search.x.shape[1:])
                 block = search.rng.fold_in("start", iteration // NOISE_BLOCK).select(rows).uniform(empty)
@@ -104,11 +114,13 @@ class DecisionBoundary:
         return rows[found], points[found]
 
     def binary_search(self, path: Path, rows: Tensor, tolerance: float) -> Tensor:
-        """The last broken point (n, *S) before each path's boundary, by bisection down to ``tolerance`` of the way left.
+        """Return the last adversarial point (n, *S) before each path's boundary, by bisection to a relative tolerance.
 
-        It ends where floating point does: a midpoint equal to one of its ends asks nothing more.
+        It ends where floating point does: a midpoint equal to one of its ends costs no query.
         """
         active = torch.arange(len(rows), device=rows.device)
+        # Bisection in t: near is the last adversarial point, far the last one that is not. It stops where the
+        # midpoint equals an end in floating point, or right - left <= tolerance * (1 - left).
         left = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
         right = torch.ones_like(left)
         near, far = path(left, active), path(right, active)
@@ -127,7 +139,7 @@ class DecisionBoundary:
         return near
 
     def estimate_normal(self, z: Tensor, rows: Tensor, radius: Tensor, probes: int, rng: ExampleRNG, noise: Noise) -> Tensor:
-        r"""Directions (n, *S) towards more breaks at points ``z`` near the boundary, from the labels around them.
+        r"""Estimate directions (n, *S) into the adversarial region at points ``z`` near the boundary, from labels around them.
 
         .. math:: g = \sum_i (\phi_i - \bar\phi) u_i, \quad u_i = \frac{clip(z + r\, v_i / \|v_i\|_2) - z}{r}, \quad \phi_i = \pm 1
 
@@ -141,6 +153,8 @@ class DecisionBoundary:
             rng: Streams of the whole batch, of this call alone.
             noise: The law of the directions.
         """
+        # chunk: probes of one example at a time; slab: examples at a time. Both bound memory and change no
+        # number.
         features = z[0].numel()
         chunk = min(probes, max(1, MAX_PROBE_NUMEL // features))
         slab = max(1, MAX_QUERY_NUMEL // (chunk * features))
@@ -157,10 +171,12 @@ class DecisionBoundary:
         successes = torch.zeros_like(counts)
         for iteration, first in enumerate(range(0, count, chunk)):
             v = noise(rng.fold_in(iteration).select(rows), z.new_empty(len(z), chunk, *z.shape[1:])).flatten(2)
+            # unit directions, clipped to the box: u_i is what is left of the step, divided by the radius
             v = v / torch.linalg.vector_norm(v, dim=2, keepdim=True).clamp(min=torch.finfo(v.dtype).tiny)
             step = expand_rows(radius.to(v.dtype), v)
             here = z.flatten(1)[:, None]
             probes = (here + step * v).clamp(low, high)
+            # examples with fewer queries left use only their first probes
             probed = torch.arange(first, first + chunk, device=z.device) < counts[:, None]
             owner, _ = probed.nonzero(as_tuple=True)
             if not len(owner):
@@ -172,6 +188,9 @@ class DecisionBoundary:
             total += moved.sum(1).view_as(z)
             toward += torch.where(hits[..., None], moved, 0).sum(1).view_as(z)
             successes += hits.sum(1)
+        # sum_i (phi_i - mean phi) u_i = 2 (sum over adversarial u_i - p sum_i u_i), p the share of
+        # adversarial probes; if all labels agree, it is +-sum_i u_i (the direction with baseline of
+        # HopSkipJump)
         success_rate = expand_rows((successes / counts.clamp(min=1)).to(z.dtype), z)
         agreed = (successes == 0) | (successes == counts)
         return torch.where(expand_rows(agreed, z), (2 * success_rate - 1) * total, 2 * (toward - success_rate * total))

@@ -1,4 +1,4 @@
-"""HopSkipJump: back to the boundary, ask around, jump along its normal."""
+"""HopSkipJump: binary search to the boundary, estimate its normal, step along it."""
 
 import math
 from dataclasses import dataclass
@@ -19,28 +19,29 @@ from quintain.threats.rng import ExampleRNG
 
 @dataclass(frozen=True, slots=True)
 class HopSkipJump(Attack):
-    r"""A walk along the decision boundary towards the input, from labels alone.
+    r"""Approach the input along the decision boundary, from labels alone.
 
     .. math:: z_t = \Pi_{[x, \tilde z_t]}(\text{boundary}), \quad \tilde z_{t+1} = clip(z_t + \xi_t\, s(g_t)), \quad
         \xi_t = 2^{-k} \frac{\|z_t - x\|}{\sqrt t}
 
-    with :math:`g_t` the normal by :math:`100 \sqrt t` votes at radius :math:`\|\tilde z_t - x\| / d`,
-    :math:`s` the threat's steepest step, and the smallest :math:`k` that stays broken. In Linf the way back
-    to ``x`` is the shrinking of the largest changes. With targets, a noise must meet the target class by
-    itself: likely with few classes, rare with many.
+    with :math:`g_t` the normal estimated from :math:`100 \sqrt t` labels at radius :math:`\|\tilde z_t - x\|
+    / d`, :math:`s` the threat's steepest step, and the smallest :math:`k` that stays adversarial. In Linf the
+    path back to ``x`` shrinks the largest changes. With targets, a random point must be of the target class
+    by chance: likely with few classes, rare with many.
 
     Args:
-        queries: How often an example may be asked about, the unchanged input and the final check included.
+        queries: Most forward passes for an example, for the clean input and the confirmation included.
         initial_probes: Probes of the first round; round t has :math:`\sqrt t` times as many.
-        init_tries: Noises tried for a first broken point; without one an example counts as unbroken.
-        early_stop: Stop at the first change within the threat, and do not seek the smallest.
+        init_tries: Random points tried for the initial adversarial example; without one an example counts as
+            unbroken.
+        early_stop: Stop at the first success within the threat instead of seeking the smallest perturbation.
 
     Raises:
         SettingError: If a setting is out of its range.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
-        still be breakable.
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A failure does not show robustness.
 
     Source: Chen, Jordan, Wainwright, 2020, arXiv:1904.02144.
     """
@@ -59,11 +60,13 @@ class HopSkipJump(Attack):
         require_at_least(1, initial_probes=self.initial_probes, init_tries=self.init_tries)
 
     def run(self, search: Search) -> None:
-        """Walk until the questions are spent."""
+        """Iterate until the queries are spent."""
         if not len(search.active_rows):
             return
         boundary, threat = DecisionBoundary(search, self.queries, self.early_stop), search.threat
         features, is_linf = search.x[0].numel(), threat_name(threat.spec) == "linf"
+        # theta = d^{-3/2} (L2) or d^{-2} (Linf); the first radius is 0.1 of the box, later ||z - x|| / d;
+        # below min_radius a probe would round back onto z
         tolerance = features ** (-2.0 if is_linf else -1.5)
         min_radius = 8 * torch.finfo(search.x.dtype).eps * max(abs(threat.low), abs(threat.high)) * math.sqrt(features)
         rows, z = boundary.initial_points(search.active_rows, self.init_tries)
@@ -73,12 +76,14 @@ class HopSkipJump(Attack):
             x = search.x[rows]
             if iteration:
                 last_distance = threat.measure(z, x)
+            # binary search to the boundary
             z = boundary.binary_search(linf_path(z, x, threat.measure(z, x)) if is_linf else segment_path(z, x), rows, tolerance)
             active = boundary.queries_left(rows) > 1
             rows, x, z, last_distance = rows[active], x[active], z[active], last_distance[active]
             if not len(rows):
                 return
             iteration += 1
+            # direction from 100 sqrt(t) probes, then a geometric step-size search from ||z - x|| / sqrt(t)
             probes = min(10_000, int(self.initial_probes * math.sqrt(iteration)))
             radius = (last_distance / features).clamp(min=min_radius)
             normal = boundary.estimate_normal(
@@ -92,6 +97,7 @@ def linf_path(z: Tensor, x: Tensor, size: Tensor) -> Path:
 
     def path(t: Tensor, index: Tensor) -> Tensor:
         origin = x[index]
+        # clip the perturbation to (1 - t) times its size instead of scaling it
         most = expand_rows(((1 - t) * size[index]).to(origin.dtype), origin)
         return torch.minimum(torch.maximum(z[index], origin - most), origin + most)
 
@@ -103,7 +109,7 @@ def _uniform(rng: ExampleRNG, like: Tensor) -> Tensor:
 
 
 def _jump(boundary: DecisionBoundary, z: Tensor, rows: Tensor, direction: Tensor, distance: Tensor) -> Tensor:
-    """The first broken point (n, *S) along each direction, its length halved until there is one; ``z`` where there is none."""
+    """Return the first adversarial point (n, *S) along each direction, halving the distance; ``z`` where there is none."""
     landed, active = z.clone(), torch.arange(len(rows), device=rows.device)
     while True:
         proposal = (z[active] + expand_rows(distance[active].to(z.dtype), z) * direction[active]).clamp(*boundary.box)

@@ -1,4 +1,4 @@
-"""RayS: the nearest of the rays to the corners of a cube, by flipping ever smaller blocks of signs."""
+"""RayS: search for the sign direction with the closest boundary, by flipping ever smaller blocks of signs."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,20 +23,20 @@ class RayS(Attack):
     .. math:: \min_{s \in \{-1, 1\}^d} \min\{r : f(clip(x + r s)) \text{ is broken}\}
 
     The signs are flipped block by block: first all of them, then halves, quarters, down to single values,
-        again and again. A flip is
-    looked at only if it is broken just below the best radius so far, which is one question; then its radius
-    is bisected. An example that no single flip improves is done. Nothing is random.
+        again and again. A flip is tested by one query just below the best radius so far; only if that is
+        adversarial its radius is bisected. An example that no single flip improves is done. Nothing is
+        random.
 
     Args:
-        queries: How often an example may be asked about, the unchanged input and the final check included.
-        early_stop: Stop at the first change within the threat, and do not seek the smallest.
+        queries: Most forward passes for an example, for the clean input and the confirmation included.
+        early_stop: Stop at the first success within the threat instead of seeking the smallest perturbation.
 
     Raises:
         SettingError: If a setting is out of its range.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
-        still be breakable.
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A failure does not show robustness.
 
     Source: Chen, Gu, 2020, arXiv:2006.12792.
     """
@@ -68,6 +68,8 @@ class RayS(Attack):
                 rows, signs, radius, improved = rows[active], signs[active], radius[active], improved[active]
                 if not len(rows):
                     return
+                # A flip is tried at (1 - 1e-3) of the best radius, one query; only if it is adversarial there
+                # is its own radius bisected.
                 flipped = signs.clone()
                 flipped[:, first:last] *= -1
                 x, everyone = search.x[rows], torch.arange(len(rows), device=rows.device)
@@ -78,6 +80,8 @@ class RayS(Attack):
                 signs[hit], improved[hit] = flipped[hit], True
                 near = boundary.binary_search(ray_path(boundary, x[hit], flipped[hit], radius_tried[hit]), rows[hit], TOLERANCE)
                 radius[hit] = search.threat.measure(near, x[hit])
+            # blocks: 0 (no flip, for the first radius), 1, 2, 4, ..., d; done after a pass over single
+            # coordinates without gain
             if block_count >= features:
                 rows, signs, radius, improved = rows[improved], signs[improved], radius[improved], improved[improved]
                 improved = torch.zeros_like(improved)

@@ -1,4 +1,4 @@
-"""AutoAttack: four attacks that need no tuning, one after the other."""
+"""AutoAttack: four attacks without tuning, each on the examples that are not yet broken."""
 
 import math
 from dataclasses import dataclass
@@ -16,46 +16,48 @@ from quintain.core.threat_specs import threat_name
 from quintain.threats.threat import Threat
 
 VERSIONS = ("standard", "plus", "rand")
-"""The published plans: for most models, for the last doubt, and for models that answer at random."""
+"""The published versions: for most models, with restarts, and for randomized models."""
 
 RESTARTS = 5
-"""How often a climb on one loss is started in ``plus`` and in L1."""
+"""Restarts of APGD on one loss in ``plus`` and in L1."""
 
 SQUARE_PATIENCE_DIVISOR = 4
-"""How much less hope Square gets than APGD: of the rises of a random search, most come early."""
+"""Square's patience is APGD's divided by this.
+
+Random search makes most of its progress in its first queries, so its average progress overestimates the rest
+by more than gradient ascent's does.
+"""
 
 EOT_SAMPLES = 20
-"""How often a model that answers at random is asked for each answer."""
+"""Forward passes of a randomized model per query (``eot_iter`` of AutoAttack)."""
 
 
 @dataclass(frozen=True, slots=True)
 class AutoAttack(EnsembleBase):
-    r"""APGD on the cross-entropy, then towards each rival class, FAB towards each rival class, and Square, each on what still stands.
+    r"""APGD-CE, APGD-T, FAB-T and Square, each on the examples that are not yet broken.
 
-    ``plus`` adds restarts, and APGD on the difference of logits ratio; ``rand`` is APGD on both losses for a
-    model that answers at random, whose answers are averaged over 20 draws, in gradients and in what is
-    judged.
+    ``plus`` adds restarts and APGD-DLR; ``rand`` is APGD on both losses for a randomized model, whose log
+    probabilities are averaged over 20 forward passes, for gradients and for success.
 
-    The rivals are guides, at most the K - 1 wrong classes that there are: with three or four classes the
-        losses have a form that
-    serves. With two, all losses rise and fall together, and climbs on them differ by their start alone: there
-    the budget of the climbs towards rivals goes to restarts.
+    APGD-T and FAB-T are aimed at the ``target_classes`` wrong classes with the largest clean logits, at most
+    K - 1. A target class only shapes the loss; any misclassification is a success. DLR and targeted DLR are
+    defined for K = 3 and 4 too. For K = 2 every loss is a monotone function of the margin, so runs differ
+    only in their random start: there APGD-T's budget is spent on restarts of APGD on the margin.
 
     Args:
         version: ``standard``, ``plus`` or ``rand``.
-        steps: Gradients of each climb and of each walk.
-        target_classes: How many rivals APGD follows; in L1 at most 5.
-        fab_target_classes: How many of them FAB follows; 9 as published.
-        queries: How often Square asks.
-        patience: When APGD gives a climb up, and, at a quarter of it, Square an example; see there. Infinity
-            is as published.
+        steps: Gradients of each run of APGD and FAB.
+        target_classes: Number of target classes of APGD-T; in L1 at most 5.
+        fab_target_classes: Number of target classes of FAB-T; 9 as published.
+        queries: Square's queries per example.
+        patience: When APGD drops an example, and, at a quarter of it, Square; see there. inf is as published.
 
     Raises:
         SettingError: If there is no such version, or a number is out of range.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
-        still be breakable.
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A failure does not show robustness.
 
     Source: Croce and Hein, 2020, arXiv:2003.01690; for L1, 2021, arXiv:2103.01208.
     """
@@ -78,7 +80,7 @@ class AutoAttack(EnsembleBase):
         Square(self.queries)
 
     def plan(self, threat: Threat, classes: int) -> tuple[Attack, ...]:
-        """The published attacks and budgets for the threat's norm."""
+        """Return the published attacks and budgets for the threat's norm."""
         kind = threat_name(threat.spec)
         target_classes = min(self.target_classes, classes - 1)
         restarts = RESTARTS if self.version == "plus" or kind == "l1" else 1
@@ -98,5 +100,5 @@ class AutoAttack(EnsembleBase):
         return APGD(self.steps, restarts, loss, target_classes, math.inf if self.version == "rand" else self.patience)
 
     def wrap_model(self, model: Model) -> Model:
-        """The mean of many answers, where they are random."""
+        """Average a randomized model over ``EOT_SAMPLES`` forward passes."""
         return EOT(model, EOT_SAMPLES) if self.version == "rand" else model

@@ -1,4 +1,4 @@
-"""Attacks one after the other, each on the examples that still stand."""
+"""Attacks one after the other, each on the examples that are not yet broken."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ from quintain.threats.threat import Threat
 
 
 class EnsembleBase(Attack):
-    """An attack that is a plan: which attacks to run, one after the other, in one search with one budget.
+    """The base class of ensembles: attacks that run one after the other in one search with one budget.
 
-    An example goes on to the next attack only if the last one did not break it; the break of each is credited
-    to the attack that found it, by its ``label``; the clean input is asked about once, and a break is asked
-    about again once.
+    An example goes on to the next attack only if the last one did not break it. Each success is recorded with
+    the ``label`` of the attack that found it. The clean input is queried once, and each success is confirmed
+    once.
     """
 
     __slots__ = ()
 
     @abstractmethod
     def plan(self, threat: Threat, classes: int) -> tuple[Attack, ...]:
-        """The attacks, in order, for a threat and a model with so many classes."""
+        """Return the attacks in order, for a threat and a number of classes."""
 
     def run(self, search: Search) -> None:
-        """Run the plan on what stands; the draws of an attack depend on its place in the plan."""
+        """Run the attacks on the active examples; the random numbers of each depend on its position."""
         if not len(search.active_rows):
             return
         members = self.plan(search.threat, search.clean_logits.shape[1])
@@ -44,17 +44,17 @@ class EnsembleBase(Attack):
 
 @dataclass(frozen=True, slots=True)
 class Ensemble(EnsembleBase):
-    """The attacks that are given, in their order.
+    """Run given attacks in their order.
 
     Args:
-        members: What to run; the cheap ones first.
+        members: The attacks; the cheap ones first.
 
     Raises:
         SettingError: If there are none.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
-        still be breakable.
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A failure does not show robustness.
     """
 
     name: ClassVar[str] = "ensemble"
@@ -71,6 +71,6 @@ class Ensemble(EnsembleBase):
         return self.members
 
     def check_supported(self, threat: Threat, targets: Tensor | None = None, max_queries: int | None = None) -> None:
-        """Refuse what a member cannot do."""
+        """Raise an error for what a member cannot do."""
         for member in self.members:
             member.check_supported(threat, targets, max_queries)

@@ -1,4 +1,4 @@
-"""The attack to begin with: nearly AutoAttack's verdicts, for a small part of its cost."""
+"""The attack to begin with: nearly as strong as AutoAttack, at a small part of its cost."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,28 +13,28 @@ from quintain.core.threat_specs import threat_name
 from quintain.threats.threat import Threat
 
 TARGET_CLASSES = 2
-"""How many rivals are climbed towards."""
+"""Number of target classes of the targeted run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quick(EnsembleBase):
-    r"""A planned budget, the cheap attacks first: APGD on the margin and on the cross-entropy, a short Square, APGD towards two rivals.
+    r"""A small budget, cheap attacks first: APGD on margin and cross-entropy, a short Square, APGD towards two classes.
 
-    Climbs are given up early (see ``APGD``), and Square's schedule is stretched to its questions. With two
-    classes, where all losses are one, restarts take the place of the other losses; in L1, for which Square is
-    not made, FAB takes that of Square.
+    Runs stop early (see ``APGD``), and Square's schedule is stretched to its queries. With two classes, where
+    all losses are one, restarts replace the other losses; in L1, which Square does not support, FAB replaces
+    it.
 
     Args:
-        steps: Gradients of each climb.
-        queries: How often Square asks.
-        patience: When APGD gives a climb up, and, at a quarter of it, Square an example; see there.
+        steps: Gradients of each run of APGD.
+        queries: Square's queries per example.
+        patience: When APGD drops an example, and, at a quarter of it, Square; see there.
 
     Raises:
         SettingError: If a setting is out of range.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
-        still be breakable.
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A failure does not show robustness.
 
     Source: Croce and Hein, 2020, arXiv:2003.01690; Andriushchenko et al., 2020, arXiv:1912.00049.
     """
@@ -51,7 +51,7 @@ class Quick(EnsembleBase):
         Square(self.queries)
 
     def plan(self, threat: Threat, classes: int) -> tuple[Attack, ...]:
-        """Climbs, then a search without gradients, then climbs towards rivals."""
+        """Return untargeted runs, then a search without gradients, then the targeted run."""
         target_classes = min(TARGET_CLASSES, classes - 1)
         square, walks = (
             Square(self.queries, patience=self.patience / SQUARE_PATIENCE_DIVISOR),

@@ -1,4 +1,4 @@
-"""AutoAttack to its end, and attacks that search elsewhere."""
+"""AutoAttack without early stopping, and attacks that find other optima."""
 
 import math
 from dataclasses import dataclass
@@ -18,24 +18,24 @@ from quintain.core.threat_specs import threat_name
 from quintain.threats.threat import Threat
 
 SQUARE_RESTARTS = 2
-"""How many more runs Square gets."""
+"""Further restarts of Square."""
 
 
 @dataclass(frozen=True, slots=True)
 class Strongest(EnsembleBase):
-    r"""AutoAttack without giving up, then the attacks that end in other places: PMA, ACG, A3, minimum margin, FMN, and Square again.
+    r"""AutoAttack without early stopping, then attacks that find other optima: PMA, ACG, A3, minimum margin, FMN, and Square again.
 
     Args:
-        steps: Gradients of each climb and of each walk.
-        target_classes: How many rivals APGD, FAB and the minimum-margin attack follow.
-        queries: How often Square asks, a run.
+        steps: Gradients of each run.
+        target_classes: Number of target classes of APGD-T, FAB-T and the minimum-margin attack.
+        queries: Square's queries per run.
 
     Raises:
         SettingError: If a setting is out of range.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
-        still be breakable.
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A failure does not show robustness.
     """
 
     name: ClassVar[str] = "strongest"
@@ -49,7 +49,7 @@ class Strongest(EnsembleBase):
         self._autoattack()
 
     def plan(self, threat: Threat, classes: int) -> tuple[Attack, ...]:
-        """The attacks of all that serve the threat."""
+        """Return those of the attacks that support the threat."""
         kind = threat_name(threat.spec)
         others: tuple[Attack, ...] = (
             APGD(self.steps, loss="margin", restarts=2),

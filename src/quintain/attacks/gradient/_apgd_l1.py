@@ -1,4 +1,4 @@
-"""Auto-PGD for the ball of the summed change, where the steepest step would move one coordinate at a time."""
+"""Auto-PGD for L1 balls, where the steepest step would move one coordinate at a time."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,13 +16,13 @@ from quintain.threats.rng import ExampleRNG
 from quintain.threats.threat import ProjectionCache, Threat
 
 RADII = ((3.0, 0.3), (2.0, 0.3), (1.0, 0.4))
-"""The radii that are climbed in, in units of ``eps``, each with its share of the steps."""
+"""The radii of the stages in units of ``eps``, each with its fraction of the steps."""
 
 INITIAL_DENSITY = 0.2
-"""The share of the coordinates that the first steps move."""
+"""The fraction of the coordinates that the first steps move."""
 
 CHECK_EVERY = 0.04
-"""How many steps, as a share of all, lie between two looks at how sparse the best change is."""
+"""Steps between two checks of the sparsity, as a fraction of all."""
 
 SPARSITY_DROP, DIVISOR, MIN_STEP = 0.95, 1.5, 0.1
 """Below which share of the last count a change is sparser; what counts and lengths are divided by; the least length over ``eps``."""
@@ -46,14 +46,14 @@ class APGDL1State(NamedTuple):
 
 
 def apgd_l1(search: Search, rng: ExampleRNG, steps: int, loss: Loss) -> None:
-    r"""One run: in balls of three and two times the radius first, then, from the best point projected, in the ball itself.
+    r"""Run APGD for L1: in balls of three and two times the radius first, then from the projected best point in the ball itself.
 
     A step moves, by equal amounts, the coordinates with the largest gradients. After every 4 % of the steps
     their number becomes that of the best change over 1.5; where the change became sparser, steps are as long
     as at first again and go on from the best point, else they shrink by 1.5, to a tenth at least.
 
     Args:
-        search: Asks, judges and keeps; its threat is an ``L1``.
+        search: The search; its threat is an ``L1``.
         rng: The streams of random numbers of this run.
         steps: Gradients per example, the wider balls included.
         loss: What is ascended.
@@ -62,6 +62,8 @@ def apgd_l1(search: Search, rng: ExampleRNG, steps: int, loss: Loss) -> None:
     """
     rows = search.active_rows
     points = search.x.clone()
+    # Three stages in balls of 3, 2 and 1 eps with 30, 30 and 40 % of the steps. The wide stages run in a
+    # minimum-norm branch, since their points are outside the threat.
     wide = search.branch(search.rng, name=search.name, minimum_norm=True)
     for index, (radius, share) in enumerate(RADII):
         ball = scaled_ball(search.threat, radius)
@@ -116,6 +118,9 @@ def l1_update(ball: L1, check_every: int, points: Tensor) -> Callable[[int, APGD
         points[state.row] = best_point
         z, step_size, step_count, last_count = state.z, state.step_size, state.step_count, state.last_count
         if step and step % check_every == 0:
+            # Sparsity adaption: if the best point changes < 95 % of the coordinates that it did at the last
+            # check, restart from it with the full step size; else divide the step size by 1.5 (>= 0.1). Then
+            # k = ||best change||_0 / 1.5.
             count = count_changed(best_point, clean)
             sparser = count < SPARSITY_DROP * last_count
             step_size = torch.where(sparser, 1, (step_size / DIVISOR).clamp(min=MIN_STEP))
@@ -130,6 +135,8 @@ def l1_update(ball: L1, check_every: int, points: Tensor) -> Callable[[int, APGD
 def sparse_sign_step(gradient: Tensor, count: Tensor) -> Tensor:
     """The change of summed size 1 that moves the ``count`` (n,) coordinates of the largest gradients by equal amounts."""
     flat = gradient.flatten(1)
+    # threshold = k-th largest |g|; equal entries all move, so that the count may exceed k; L1 norm of the
+    # step: 1
     threshold = flat.abs().sort(dim=1, descending=True).values.gather(1, count[:, None] - 1)
     signs = torch.where(flat.abs() >= threshold, flat.sign(), 0)
     return (signs / signs.abs().sum(1, keepdim=True).clamp(min=1)).view_as(gradient)

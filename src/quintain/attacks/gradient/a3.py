@@ -1,4 +1,4 @@
-"""Adaptive auto attack: start directions that are learned, and climbs that are not begun where they are hopeless."""
+"""Adaptive auto attack (A3): learned initial directions, and early stopping per example."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,33 +16,33 @@ from quintain.threats.rng import ExampleRNG
 from quintain.threats.threat import ProjectionCache
 
 INIT_STEPS = 8
-"""Steps along the start direction of each round."""
+"""Steps along the initial direction of each round."""
 
 
 @dataclass(frozen=True, slots=True)
 class A3(Attack):
-    r"""Rounds of short climbs on the margin, each after some steps along a random direction of the logits.
+    r"""Rounds of short gradient ascent on the margin, each after some steps along a random direction of the logits.
 
     .. math:: \max_{z} \langle w, f(z) \rangle, \quad w_j \sim U(-1, 1), \; w_y \le 0, \qquad \text{then} \qquad \max_z m(f(z), y)
 
-    A round's weights draw their size at random; once one round's climb ended higher than all before it, its
-    favored class stays favored. Steps along the direction have length ``eps``, those of the climb fall from
-    ``eps`` to nearly nothing. After each round an example leaves whose margin would stay below 0 even if the
-    rounds to come gained ``patience`` times as much each as those so far did on average: it is open, not
-    safe.
+    Each round first takes 8 steps of size eps along a random direction w of the logits (w_j ~ U(-1, 1), w_y
+    <= 0), then ``steps`` ascent steps on the margin with a cosine step size from eps to 0. When a round
+    improves an example's best margin, the class with the largest weight gets weight 1 in the rounds after it
+    (adaptive direction). After each round an example is dropped if ``patience`` times its average gain per
+    round would not bring its margin to 0 in the rounds left.
 
     Args:
-        rounds: How many climbs.
-        steps: Gradients per example and climb, beside 8 along the start direction; a broken example stops
-            paying.
-        patience: How much better the rounds to come may be.
+        rounds: Number of rounds.
+        steps: Gradients per example and round, beside 8 along the initial direction; an example stops at its
+            first success.
+        patience: Factor on the average gain per round.
 
     Raises:
         SettingError: If a setting is not positive.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
-        still be breakable.
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A failure does not show robustness.
 
     Source: Liu et al., 2022, arXiv:2203.05154; the learning is per example here, so that a batch's other
         examples do not matter.
@@ -60,7 +60,7 @@ class A3(Attack):
         require_at_least(1, rounds=self.rounds)
 
     def run(self, search: Search) -> None:
-        """Climb in rounds."""
+        """Run the rounds."""
         threat, goal = search.threat, search.goal
         step_sizes = cosine_step_sizes(threat.eps, self.steps, 1.0)
         everyone = torch.arange(len(search.x), device=search.x.device)
@@ -80,6 +80,8 @@ class A3(Attack):
 
         def update(step: int, state: tuple[Tensor], out: Evaluation, clean: Tensor, cache: ProjectionCache) -> tuple[Tensor]:
             nonlocal initializing
+            # The loss is <w, logits> for the first 8 gradients, then the margin; step sizes: eps, then a
+            # cosine.
             initializing = step + 1 < INIT_STEPS
             step_size = threat.eps if step < INIT_STEPS else step_sizes[step - INIT_STEPS]
             return (ascent_step(threat, step_size, state[0], out.gradient, clean, cache),)
@@ -88,6 +90,8 @@ class A3(Attack):
             margin_before = search.best_margin.clone()
             rows = search.active_rows
             if round_number and len(rows):
+                # online discarding: drop examples whose margin gains per round would not reach 0 in the
+                # rounds left
                 rows = rows[can_still_succeed(margin_before[rows], initial_loss[rows], round_number, self.rounds, self.patience)]
             if not len(rows):
                 return
@@ -97,12 +101,14 @@ class A3(Attack):
                 rng.fold_in("weights").select(rows), search.clean_logits[rows], goal.y[rows], preferred_class[rows]
             )
             gradient_ascent(search, rng=rng, init=init, update=update, steps=INIT_STEPS + self.steps, loss=loss, rows=rows)
+            # remember the class of the largest weight where this round improved the margin
             better = search.best_margin > margin_before
             preferred_class = torch.where(better, weights.scatter(1, goal.y[:, None], -torch.inf).argmax(1), preferred_class)
 
 
 def output_directions(rng: ExampleRNG, logits: Tensor, y: Tensor, preferred_class: Tensor) -> Tensor:
     """Weights of the logits (n, K): random, the true class's not positive, and the favored class's 1 where there is one."""
+    # w ~ U(-1, 1)^K, w_y = -|w_y|, preferred class: 1
     weights = 2 * rng.uniform(logits) - 1
     own = weights.gather(1, y[:, None])
     weights = weights.scatter(1, y[:, None], -own.abs())

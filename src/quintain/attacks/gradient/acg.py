@@ -1,4 +1,4 @@
-"""Auto conjugate gradient."""
+"""Auto conjugate gradient (ACG)."""
 
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -17,7 +17,7 @@ from quintain.threats.threat import ProjectionCache
 
 
 class ACGState(NamedTuple):
-    """Next points ``z``, the last gradient and direction, each example's highest point and the gradient there; then its pace."""
+    """Next points ``z``, last gradient and direction, each example's best point and its gradient; then the fields of ``StepSizeState``."""
 
     z: Tensor
     gradient: Tensor
@@ -35,7 +35,7 @@ class ACGState(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ACG(Attack):
-    r"""Ascent along conjugate directions, with the step lengths of APGD; it ends in other places than steepest ascent does.
+    r"""Ascent along conjugate directions with the step sizes of APGD; it finds other optima than steepest ascent.
 
     .. math:: s_k = g_k + \beta_k s_{k-1}, \quad
         \beta_k = \frac{\langle -g_k, g_k - g_{k-1} \rangle}{\langle s_{k-1}, g_k - g_{k-1} \rangle}, \quad
@@ -45,7 +45,7 @@ class ACG(Attack):
     there.
 
     Args:
-        steps: Gradients per example and restart; a broken example stops paying.
+        steps: Gradients per example and restart; an example stops at its first success.
         restarts: How many random points to start from.
         loss: What is ascended: ``margin``, ``ce``, ``dlr`` or ``probability``.
 
@@ -53,8 +53,8 @@ class ACG(Attack):
         SettingError: If a setting is not positive, or there is no such loss.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
-        still be breakable.
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A failure does not show robustness.
 
     Source: Yamamura et al., 2022, arXiv:2206.09628.
     """
@@ -82,10 +82,12 @@ class ACG(Attack):
             better = out.loss_values > state.best_loss
             best_point, best_gradient = where_rows(better, state.z, state.best_point), where_rows(better, gradient, state.best_gradient)
             step_state, halve = update_step_size(StepSizeState(*state[5:]), out.loss_values, step, checkpoint_windows.get(step))
+            # s_k = g_k + beta_k s_{k-1}
             z, direction = (
                 state.z,
                 gradient + expand_rows(hestenes_stiefel_beta(gradient, state.gradient, state.direction), gradient) * state.direction,
             )
+            # where the step size was halved, restart from the best point with its gradient as direction
             if halve is not None:
                 z, gradient, direction = (
                     where_rows(halve, best_point, z),
@@ -101,7 +103,9 @@ class ACG(Attack):
 
 
 def hestenes_stiefel_beta(gradient: Tensor, previous_gradient: Tensor, direction: Tensor) -> Tensor:
-    """How much of the last direction is kept (n,), as Hestenes and Stiefel weigh it; none where that is not finite."""
+    """Return the weight of the last direction (n,) by Hestenes and Stiefel; 0 where it is not finite."""
+    # beta = <-g_k, g_k - g_{k-1}> / <s_{k-1}, g_k - g_{k-1}>; 0 / 0 at the first step gives 0: steepest
+    # ascent
     change = (gradient - previous_gradient).flatten(1)
     weight = -(gradient.flatten(1) * change).sum(1) / (direction.flatten(1) * change).sum(1)
     return weight.nan_to_num(0.0, 0.0, 0.0)

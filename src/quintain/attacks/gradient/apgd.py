@@ -1,4 +1,4 @@
-"""Auto-PGD: projected gradient ascent that sets its own step length."""
+"""Auto-PGD: projected gradient ascent that adapts its step size."""
 
 import math
 from collections.abc import Iterator
@@ -24,14 +24,14 @@ from quintain.threats.rng import ExampleRNG
 from quintain.threats.threat import ProjectionCache, Threat
 
 MOMENTUM = 0.25
-"""The share of the last move that is made once more."""
+"""Weight of the momentum term."""
 
 INITIAL_STEP = 2.0
-"""Length of the first steps, as a share of ``eps``."""
+"""Size of the first steps as a fraction of ``eps``."""
 
 
 class APGDState(NamedTuple):
-    """Next points ``z``, the ones before, each example's highest point and the gradient there; then its pace."""
+    """Next points ``z``, the previous ones, each example's best point and its gradient; then the fields of ``StepSizeState``."""
 
     z: Tensor
     previous_point: Tensor
@@ -54,31 +54,29 @@ class APGD(Attack):
         z_{k+1} = \Pi_x\big(z_k + 0.75 (u - z_k) + 0.25 (z_k - z_{k-1})\big)
 
     from a random point on the face of the threat, with :math:`s` its steepest step and :math:`\alpha = 2
-    \varepsilon` at first. At checkpoints that lie closer and closer, an example whose loss rose too seldom,
-    or whose best loss stood still, halves its step and goes back to its best point, with the gradient that
-    was found there and without momentum. In L1 it is ``climb_l1``, another rule.
+    \varepsilon` at first. At checkpoints that lie closer and closer, an example whose loss increased too
+    seldom, or whose best loss did not increase, halves its step size and goes back to its best point, with
+    the gradient found there and without momentum. In L1 it is ``apgd_l1``, another update.
 
-    With ``target_classes``, it climbs towards one wrong class after the other, in the order of their clean
-    logits: guides, since any wrong class counts as broken, and where the classes to be answered are given,
-    one climb towards those.
+    With ``target_classes = n`` it runs once for each of the n wrong classes with the largest clean logits, on
+    the targeted loss of that class (APGD-T). Any misclassification counts as success, not only that class. If
+    the call gives ``targets=``, it runs once, towards those.
 
     Args:
-        steps: Gradients per example, restart and guide; a broken example stops paying.
-        restarts: How many random points to start from, for each guide.
-        loss: What is ascended: ``ce``, ``margin``, ``dlr`` or ``probability``; for guides ``margin`` or
-            ``dlr``.
-        target_classes: How many wrong classes guide it, at most K - 1; 0 for the loss of all classes
-            together.
-        patience: At each checkpoint a climb is given up whose loss would stay below 0 even if it rose
-            ``patience`` times as fast as on average so far; without end if not given, as published. Climbs
-            slow down, so that 1 spares more than half of the gradients and hardly ever a break.
+        steps: Gradients per example, restart and target class; an example stops at its first success.
+        restarts: Random starts for each target class.
+        loss: ``ce``, ``margin``, ``dlr`` or ``probability``; with target classes ``margin`` or ``dlr``.
+        target_classes: Number of target classes, at most K - 1; 0 for the untargeted loss.
+        patience: At each checkpoint an example is dropped whose loss would stay below 0 even if it improved
+            ``patience`` times as fast as on average so far; never if not given, as published. 1 saves more
+            than half of the gradients and hardly ever costs a success.
 
     Raises:
         SettingError: If a setting is out of range.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
-        still be breakable.
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A failure does not show robustness.
 
     Source: Croce and Hein, 2020, arXiv:2003.01690.
     """
@@ -101,11 +99,11 @@ class APGD(Attack):
 
     @property
     def label(self) -> str:
-        """Its name and what it follows: ``apgd-ce``, ``apgd-t``."""
+        """Its name with its loss: ``apgd-ce``, ``apgd-t``."""
         return f"{self.name}-t" if self.target_classes else f"{self.name}-{self.loss}"
 
     def run(self, search: Search) -> None:
-        """Climb from each start, towards each guide."""
+        """Run from each start, towards each target class."""
         checkpoint_windows = checkpoints(self.steps)
 
         def init(clean: Tensor, rng: ExampleRNG, cache: ProjectionCache) -> APGDState:
@@ -113,9 +111,12 @@ class APGD(Attack):
             return APGDState(z, z, z, torch.zeros_like(z), *initial_step_size_state(len(z), clean, INITIAL_STEP))
 
         def update(step: int, state: APGDState, out: Evaluation, clean: Tensor, cache: ProjectionCache) -> APGDState:
+            # keep the best point and its gradient
             best_point, best_gradient = update_best(state, out)
             step_state, halve = update_step_size(StepSizeState(*state[4:]), out.loss_values, step, checkpoint_windows.get(step))
             z, previous_point, gradient = state.z, state.previous_point, out.gradient
+            # Checkpoint: where the step was halved, restart from the best point with its gradient;
+            # previous_point is set to the same point, so that the momentum term is 0.
             if halve is not None:
                 z, previous_point, gradient = (
                     where_rows(halve, best_point, z),
@@ -123,6 +124,7 @@ class APGD(Attack):
                     where_rows(halve, best_gradient, gradient),
                 )
             move = per_example_step(search.threat, z, gradient, step_state.step_size, clean, cache)
+            # z_{k+1} = P(z_k + 0.75 (u - z_k) + 0.25 (z_k - z_{k-1})), no momentum in the first step
             if step:
                 move = search.threat.project(z + (1 - MOMENTUM) * (move - z) + MOMENTUM * (z - previous_point), clean, cache)
             return APGDState(move, z, best_point, best_gradient, *step_state)
@@ -145,7 +147,7 @@ class APGD(Attack):
 
 
 def losses_by_target_class(search: Search, loss: str, target_classes: int) -> Iterator[tuple[int, Loss]]:
-    """The losses to be climbed one after the other, each with its place: of all classes together, or towards one rival an example."""
+    """Yield (index, loss) of each run: the untargeted loss, or the loss of one target class after the other."""
     if not target_classes or search.goal.targets is not None:
         yield 0, search.goal.loss(loss)
         return
@@ -155,22 +157,24 @@ def losses_by_target_class(search: Search, loss: str, target_classes: int) -> It
 
 
 def random_start_on_surface(threat: Threat, clean: Tensor, rng: ExampleRNG, cache: ProjectionCache) -> Tensor:
-    """A random allowed point an example, pushed out until its change is as large as the threat allows, or the box."""
+    """Return a random point for each example whose perturbation is as large as the threat or the box allows."""
     z = threat.sample(clean, rng, cache)
     if isinstance(threat, ParametricThreat):
         return z
+    # Scale the random point to distance eps (less where the box cuts it): APGD starts on the surface of the
+    # ball.
     size = threat.measure(z, clean)
     stretch = torch.where(size > 0, threat.eps / size, 1).to(clean.dtype)
     return threat.project(clean + expand_rows(stretch, z) * (z - clean), clean, cache)
 
 
 def per_example_step(threat: Threat, z: Tensor, gradient: Tensor, step_size: Tensor, clean: Tensor, cache: ProjectionCache) -> Tensor:
-    """One steepest step an example, of its own ``step_size`` (n,) as a share of ``eps``, projected; nothing along what is not finite."""
+    """Make one projected steepest-ascent step with a step size (n,) per example, as a fraction of ``eps``."""
     step = threat.steepest_step(gradient.nan_to_num(0.0, 0.0, 0.0), threat.eps)
     return threat.project(z + expand_rows(step_size, z) * step, clean, cache)
 
 
 def update_best(state: APGDState, out: Evaluation) -> tuple[Tensor, Tensor]:
-    """Each example's highest point so far, and the gradient there."""
+    """Return each example's best point so far, and the gradient there."""
     better = out.loss_values > state.best_loss
     return where_rows(better, state.z, state.best_point), where_rows(better, out.gradient, state.best_gradient)

@@ -1,4 +1,4 @@
-"""The step length of APGD and its relatives: halved, for each example on its own, when it no longer helps."""
+"""The step size of APGD and its relatives: halved for each example on its own when it no longer helps."""
 
 from typing import NamedTuple
 
@@ -6,18 +6,19 @@ import torch
 from torch import Tensor
 
 FIRST_WINDOW, WINDOW_DECREMENT, MIN_WINDOW = 0.22, 0.03, 0.06
-"""The first window between two checkpoints, by how much each is shorter than the last, and the shortest: shares of all steps."""
+"""The first window between checkpoints, its decrement and the shortest window, as fractions of all steps."""
 
 RHO = 0.75
-"""Where a larger share of a window's steps raised the loss, its length is kept."""
+"""If more than this fraction of a window's steps increased the loss, the step size is kept (the paper's rho)."""
 
 
 def checkpoints(steps: int) -> dict[int, int]:
-    """The steps after which each example's progress is looked at, and how many steps each looks back on.
+    """Return the checkpoints: step after which progress is checked -> number of steps since the last one.
 
     Source: Croce and Hein, 2020, arXiv:2003.01690.
     """
     window, shrink, shortest = (max(1, int(share * steps)) for share in (FIRST_WINDOW, WINDOW_DECREMENT, MIN_WINDOW))
+    # p_0 = 0, p_1 = 0.22, p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06), in fractions of the steps
     windows, at = {}, 0
     while at + window <= steps:
         at += window
@@ -27,15 +28,15 @@ def checkpoints(steps: int) -> dict[int, int]:
 
 
 class StepSizeState(NamedTuple):
-    """How each of n examples gets on, (n,) each.
+    """The state of the step size of n examples, (n,) each.
 
     Args:
-        step_size: Of its steps, as a share of ``eps``.
-        last_loss: The loss where it was last asked.
-        increases: How many steps since the last checkpoint raised the loss.
+        step_size: As a fraction of ``eps``.
+        last_loss: The loss at the last point.
+        increases: Steps since the last checkpoint that increased the loss.
         best_loss: The largest loss so far.
         checkpoint_best_loss: The largest loss at the last checkpoint.
-        was_halved: Whether its length was halved there.
+        was_halved: Whether the step size was halved there.
         initial_loss: The loss at the start.
     """
 
@@ -49,17 +50,18 @@ class StepSizeState(NamedTuple):
 
 
 def initial_step_size_state(count: int, like: Tensor, step_size: float) -> StepSizeState:
-    """The pace of ``count`` examples that were asked nothing yet; nothing can have failed to improve at the first checkpoint."""
+    """Return the state of ``count`` examples before their first step."""
     lowest = like.new_full((count,), -torch.inf)
     none = torch.zeros(count, dtype=torch.bool, device=like.device)
+    # was_halved starts as True, so that condition 2 cannot hold at the first checkpoint
     return StepSizeState(like.new_full((count,), step_size), lowest, none.long(), lowest, lowest, ~none, lowest)
 
 
 def update_step_size(state: StepSizeState, values: Tensor, step: int, window: int | None) -> tuple[StepSizeState, Tensor | None]:
-    r"""The pace after a step, and whose length was halved (n,), where this step is a checkpoint.
+    r"""Return the state after a step, and at a checkpoint the mask (n,) of examples whose step size was halved.
 
-    A length is halved if at most 75 % of the window's steps raised the loss, or if it was not halved at the
-    last checkpoint and the largest loss has not moved since.
+    A step size is halved if at most 75 % of the window's steps increased the loss, or if it was not halved at
+    the last checkpoint and the best loss has not increased since.
 
     Args:
         state: Before the step.
@@ -74,6 +76,8 @@ def update_step_size(state: StepSizeState, values: Tensor, step: int, window: in
     state = state._replace(last_loss=values, increases=increases, best_loss=best_loss, initial_loss=state.initial_loss if step else values)
     if window is None:
         return state, None
+    # Condition 1: at most 75 % of the window's steps increased the loss. Condition 2: the step size was not
+    # halved at the last checkpoint and the best loss has not increased since.
     halve = (increases <= RHO * window) | (~state.was_halved & (best_loss <= state.checkpoint_best_loss))
     step_size = torch.where(halve, state.step_size / 2, state.step_size)
     return StepSizeState(step_size, values, torch.zeros_like(increases), best_loss, best_loss, halve, state.initial_loss), halve

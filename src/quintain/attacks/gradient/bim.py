@@ -15,15 +15,15 @@ class BIM(Attack):
     .. math:: z_{t+1} = \Pi_x\big(z_t + s_t\big), \quad s_t = \arg\max_{\|s\| \le \alpha} \langle s, \nabla \ell(f(z_t), y) \rangle
 
     Args:
-        steps: Gradients per example; a broken example stops paying.
+        steps: Gradients per example; an example stops at its first success.
         rel_step_size: Length of a step, as a share of ``eps``.
 
     Raises:
         SettingError: If a setting is not positive.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
-        still be breakable.
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A failure does not show robustness.
 
     Source: Kurakin et al., 2017, arXiv:1607.02533.
     """

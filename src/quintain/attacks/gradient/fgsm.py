@@ -36,8 +36,8 @@ class FGSM(Attack):
     without its underflow. For balls in which coordinates do not move alike there is ``FGM``.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
-        still be breakable.
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A failure does not show robustness.
 
     Source: Goodfellow et al., 2015, arXiv:1412.6572.
     """

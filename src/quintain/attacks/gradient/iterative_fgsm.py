@@ -37,7 +37,7 @@ def iterative_fgsm(
     .. math:: v_{t+1} = \mu v_t + \frac{g_t}{mean|g_t|}, \quad z_{t+1} = \Pi_x\big(z_t + \alpha s(v_{t+1})\big)
 
     Args:
-        search: Asks, judges and keeps.
+        search: Runs the model, checks success and keeps each example's best point.
         steps: Gradients per example.
         rel_step_size: Length of a step, as a share of ``eps``.
         decay: :math:`\mu`: the share of the direction so far that is kept.
@@ -69,12 +69,13 @@ def update_velocity(velocity: Tensor, gradient: Tensor, decay: float) -> Tensor:
     gradient = gradient.nan_to_num(0.0, 0.0, 0.0)
     if not decay:
         return gradient
+    # v <- mu v + g / mean|g|: every gradient counts alike, whatever its scale
     size = gradient.flatten(1).abs().mean(1)
     return decay * velocity + gradient / expand_rows(torch.where(size > 0, size, 1), gradient)
 
 
 def check_iterative_fgsm(steps: int, rel_step_size: float, decay: float = 0.0) -> None:
-    """Refuse settings that no march can have.
+    """Raise an error for settings that no march can have.
 
     Raises:
         SettingError: If so.
@@ -85,7 +86,7 @@ def check_iterative_fgsm(steps: int, rel_step_size: float, decay: float = 0.0) -
 
 
 def check_images(name: str, x: Tensor) -> None:
-    """Refuse inputs that are not pictures.
+    """Raise an error for inputs that are not pictures.
 
     Raises:
         DataError: If so.

@@ -28,15 +28,15 @@ class MinimumMargin(Attack):
     would find.
 
     Args:
-        steps: Gradients per example and rival; a broken example stops paying.
+        steps: Gradients per example and rival; an example stops at its first success.
         target_classes: How many rivals, at most K - 1.
 
     Raises:
         SettingError: If a setting is not positive.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
-        still be breakable.
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A failure does not show robustness.
 
     Source: Gao et al., 2022, arXiv:2206.07314.
     """

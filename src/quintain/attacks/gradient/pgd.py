@@ -37,7 +37,7 @@ class PGD(Attack):
     the gradient itself; ``APGD``, which starts in wider balls, is stronger there.
 
     Args:
-        steps: Gradients per example and restart; a broken example stops paying.
+        steps: Gradients per example and restart; an example stops at its first success.
         rel_step_size: Length of the first step, as a share of the threat's ``eps``.
         restarts: How many random points to start from.
         loss: What is ascended: ``margin``, ``ce``, ``dlr`` or ``probability``.
@@ -46,8 +46,8 @@ class PGD(Attack):
         SettingError: If a number is not positive, or there is no such loss.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
-        still be breakable.
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A failure does not show robustness.
 
     Source: Madry et al., 2018, arXiv:1706.06083.
     """
@@ -86,6 +86,8 @@ class PGD(Attack):
 
 def coordinates_per_step(steps: int, coordinates: int) -> tuple[int, ...]:
     """How many coordinates each step moves: a share ``DENSE`` at first, one halfway, by equal factors; 0 where all move."""
+    # Geometric decay from 20 % of the coordinates to 1 over the first half of the steps, then dense steps
+    # (0).
     sparse = max(1, round(SPARSE_FRACTION * steps))
     most = max(1.0, DENSE * coordinates)
     return tuple(round(most ** (1 - step / max(1, sparse - 1))) if step < sparse else 0 for step in range(steps))

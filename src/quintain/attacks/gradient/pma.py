@@ -18,15 +18,15 @@ class PMA(Attack):
     the flat ends that rounding gives the difference.
 
     Args:
-        steps: Gradients per example and restart; a broken example stops paying.
+        steps: Gradients per example and restart; an example stops at its first success.
         restarts: How many random points to start from.
 
     Raises:
         SettingError: If a setting is not positive.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
-        still be breakable.
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A failure does not show robustness.
 
     Source: Xie et al., 2024, arXiv:2411.15210.
     """

@@ -21,8 +21,8 @@ class RSFGSM(Attack):
         SettingError: If it is not positive.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
-        still be breakable.
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A failure does not show robustness.
 
     Source: Wong et al., 2020, arXiv:2001.03994.
     """

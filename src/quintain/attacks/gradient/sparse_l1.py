@@ -26,7 +26,7 @@ class SparseL1Descent(Attack):
     out that the box does not let move any further.
 
     Args:
-        steps: Gradients per example; a broken example stops paying.
+        steps: Gradients per example; an example stops at its first success.
         rel_step_size: Length of a step, as a share of ``eps``.
         fraction: How many coordinates a step moves, as a share of all.
 
@@ -34,8 +34,8 @@ class SparseL1Descent(Attack):
         SettingError: If a setting is out of range.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
-        still be breakable.
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A failure does not show robustness.
 
     Source: Tramer and Boneh, 2019, arXiv:1904.13000.
     """
@@ -75,9 +75,11 @@ def sparse_ascent_step(
     equals all do.
     """
     gradient = gradient.nan_to_num(0.0, 0.0, 0.0)
+    # Coordinates on a face of the box whose gradient points outside cannot move: leave them out of the top k.
     stuck = ((z <= threat.low) & (gradient < 0)) | ((z >= threat.high) & (gradient > 0))
     free = gradient.masked_fill(stuck, 0).flatten(1)
     threshold = free.abs().topk(min(count, free.shape[1]), dim=1).values[:, -1:]
+    # equal signed steps with L1 norm step_size
     signs = torch.where(free.abs() >= threshold, free.sign(), 0)
     move = signs * (step_size / signs.abs().sum(1, keepdim=True).clamp(min=1))
     return threat.project(z + move.view_as(z), x, cache)

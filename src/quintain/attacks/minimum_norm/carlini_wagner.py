@@ -1,4 +1,4 @@
-"""The attacks of Carlini and Wagner: the box is dissolved by a change of variables, and one number per example is found by bisection."""
+"""The attacks of Carlini and Wagner: unbounded variables, and a binary search per example."""
 
 import math
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from quintain.threats.broadcast import expand_rows
 from quintain.threats.rounding import representable_box
 
 TANH_MARGIN_L2 = 1 - 1e-6
-"""How near to a face of the box a point begins, of the way from its middle: on it, no step in w would move the point."""
+"""L2: largest start as a fraction of the way from the middle of the box to a face; on a face tanh has no gradient."""
 
 TANH_MARGIN_LINF = 0.9
 """The same in Linf, where any coordinate may have to cross its whole cube."""
@@ -29,18 +29,19 @@ TANH_MARGIN_LINF = 0.9
 
 @dataclass(frozen=True, slots=True)
 class CarliniWagner(Attack):
-    r"""Adam on the size of the change and on what the margin lacks, in variables without bounds.
+    r"""Adam on the size of the perturbation plus the missing margin, in unbounded variables.
 
     .. math:: \min_w \|z - x\|_2^2 + c \max(-m(f(z), y), 0), \qquad z = mid + half \cdot \tanh w
 
-    In L2, ``mid`` and ``half`` are the box's, and ``c`` of each example is bisected between one that broke it
-    and one that did not. In Linf they are those of the box cut with the cube of side :math:`2 \tau` around x;
-    within it only the second term is left, and :math:`\tau` is bisected. The first break comes from signed
-    steps across the box, and every search starts from the best point so far: with steps scaled to its
-    distance, since from the faces of the box, where :math:`\tanh` is flat, small steps lead nowhere.
+    L2: mid and half describe the data box; the constant c is found per example by binary search (success
+        lowers it, failure raises it). Linf: mid and half describe the box intersected with :math:`[x - \tau,
+        x + \tau]`; only the margin term is minimized, and :math:`\tau` is found by binary search. The first
+        adversarial point comes from signed gradient steps; each binary-search step starts at the best point
+        so far. Adam's step is divided by dz/dw so that it moves z by about ``learning_rate`` times the
+        largest change so far, also near the faces of the box where tanh is flat.
 
     Args:
-        binary_search_steps: Values of ``c`` or :math:`\tau` per example.
+        binary_search_steps: Values of c or :math:`\tau` per example.
         steps: Gradients of each; in Linf a break ends it, in L2 a value that has not fallen by a
             ten-thousandth in a tenth of them.
         learning_rate: The first step: in L2 as a share of the largest change so far, in Linf in units of w;
@@ -50,8 +51,8 @@ class CarliniWagner(Attack):
         SettingError: If a setting is not positive, or ``steps`` below 10.
 
     Guarantee:
-        What it calls broken is of the size given and was answered wrongly twice; there may be smaller
-        changes.
+        Each success has the stated size and was confirmed by a second forward pass on the stored point. A
+        smaller perturbation may exist.
 
     Source: Carlini and Wagner, 2017, arXiv:1608.04644.
     """
@@ -71,7 +72,7 @@ class CarliniWagner(Attack):
             raise SettingError(f"learning_rate = {self.learning_rate}; expected a positive number, such as 0.3")
 
     def run(self, search: Search) -> None:
-        """Bisect, then refine."""
+        """Run the binary search, then refine."""
         find_initial_adversarial(search, search.active_rows)
         (self._run_l2 if threat_name(search.threat.spec) == "l2" else self._run_linf)(search)
         refine(search, search.active_rows)
@@ -80,16 +81,18 @@ class CarliniWagner(Attack):
         rows, first = search.active_rows, torch.ones_like(search.best_margin)
         if len(rows):
             gradient = search.value_and_grad(search.best[rows], rows, search.goal.margin).gradient.nan_to_num(0.0, 0.0, 0.0)
+            # c where both terms have equal gradients at the first adversarial point: 2 |delta| / |grad m|
             first[rows] = 2 * change_norm(search.threat, search.best[rows] - search.x[rows]) / safe_l2_norm(gradient)
         binary_search_constant(search, self.binary_search_steps, first, partial(self._minimize, search))
 
     def _minimize(self, search: Search, rows: Tensor, constant: Tensor) -> Tensor:
-        """One search in L2, with ``constant`` (B,); whether its later half held a break (B,)."""
+        """Minimize the L2 objective for given constants (B,); return whether the second half had a success (B,)."""
         low, high = representable_box(search.threat.low, search.threat.high, search.x.dtype)
         middle, half = (low + high) / 2, (high - low) / 2
         clean, best = search.x[rows], search.best[rows]
         max_change = (best - clean).flatten(1).abs().amax(1)
         max_change = expand_rows(torch.where(max_change > 0, max_change, half), clean)
+        # w = atanh((z - mid) / half)
         state = _start((best - middle) / half, TANH_MARGIN_L2)
         best_objective = last_objective = torch.full_like(max_change.flatten(), torch.inf)
         succeeded = torch.zeros_like(search.success)
@@ -100,12 +103,16 @@ class CarliniWagner(Attack):
             z = middle + half * tanh
             out = search.value_and_grad(z, rows, search.goal.margin)
             second_half, adversarial = step >= self.steps // 2, search.goal.is_adversarial(out.logits, rows)
+            # the start is adversarial already, so only successes in the second half show that c is large
+            # enough
             succeeded[rows] |= adversarial & second_half
             c, change = constant[rows].to(z.dtype), z - clean
             best_objective = torch.minimum(
                 best_objective, change.flatten(1).square().sum(1) + c * (-out.loss_values).clamp(min=0).to(z.dtype)
             )
             objective_gradient = 2 * change - expand_rows(c * ~adversarial, z) * out.gradient.nan_to_num(0.0, 0.0, 0.0)
+            # gradient of |delta|^2 + c max(-m, 0) in z, times dz/dw = half (1 - tanh^2 w); an Adam step of 1
+            # in w moves z by dz/dw: scale it to learning_rate * max_change, at most half a unit of w
             dz_dw = half * (1 - tanh.square())
             state = _adam(
                 state,
@@ -114,6 +121,8 @@ class CarliniWagner(Attack):
                 cosine_decay(self.learning_rate, 0.01, step, self.steps) * (max_change / dz_dw).clamp(max=0.5),
             )
             active = search.is_active(rows)
+            # abort if the objective fell by less than 1e-4 in a tenth of the steps (abort_early of the
+            # original code)
             if second_half and step % (self.steps // 10) == 0:
                 active &= best_objective < 0.9999 * last_objective
                 last_objective = best_objective
@@ -126,6 +135,8 @@ class CarliniWagner(Attack):
 
     def _run_linf(self, search: Search) -> None:
         low, high = representable_box(search.threat.low, search.threat.high, search.x.dtype)
+        # binary search on tau: failed is the largest tau without success, best_size the smallest with one;
+        # within the cube only the margin is minimized
         failed = torch.zeros_like(search.best_size)
         for _ in range(self.binary_search_steps):
             rows = search.active_rows
@@ -165,6 +176,7 @@ def _start(share: Tensor, edge: float) -> Moments:
 
 def _adam(state: Moments, gradient: Tensor, step: int, learning_rate: Tensor | float) -> Moments:
     """One step downwards, with the usual decays 0.9 and 0.999; nothing where every gradient was zero."""
+    # Adam without epsilon: where all gradients were 0 nothing moves
     mean, square = 0.9 * state.mean + 0.1 * gradient, 0.999 * state.square + 0.001 * gradient.square()
     scale = (square / (1 - 0.999 ** (step + 1))).sqrt()
     change = learning_rate * mean / (1 - 0.9 ** (step + 1)) / safe_divisor(scale)

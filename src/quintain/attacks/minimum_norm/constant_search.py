@@ -1,4 +1,4 @@
-"""The bisection that attacks with a weighted sum share: how much a break weighs against the size of the change."""
+"""The binary search for the constant that weighs the margin against the size of the perturbation."""
 
 from collections.abc import Callable
 
@@ -8,19 +8,19 @@ from torch import Tensor
 from quintain.attacks.search import Search
 
 GROWTH = 4.0
-"""By how much the constant is raised while none broke an example."""
+"""Factor on the constant until the first success."""
 
 Minimize = Callable[[Tensor, Tensor], Tensor]
-"""One search for rows (n,), with constants (B,): which of the batch ended it with breaks (B,) bool."""
+"""Minimize for rows (n,) with constants (B,); return which examples of the batch succeeded (B,) bool."""
 
 
 def binary_search_constant(search: Search, binary_search_steps: int, first: Tensor, minimize: Minimize) -> None:
-    r"""Search with several constants, for each example between one that broke it and one that did not.
+    r"""Find the constant of each example by binary search between failure and success.
 
     .. math:: \min_z size(z - x) + c \max(-m(f(z), y), 0)
 
     Args:
-        search: Asks, judges and keeps.
+        search: Runs the model, checks success and keeps each example's best point.
         binary_search_steps: Constants per example.
         first: The first of them (B,), where the two terms are about in balance.
         minimize: One search.
@@ -31,5 +31,6 @@ def binary_search_constant(search: Search, binary_search_steps: int, first: Tens
         if not len(rows):
             return
         succeeded = minimize(rows, constant)
+        # success: upper bound, search below; failure: lower bound; times 4 until the first success
         above, below = torch.where(succeeded, constant, above), torch.where(succeeded, below, constant)
         constant = torch.where(above.isinf(), GROWTH * constant, (above + below) / 2)

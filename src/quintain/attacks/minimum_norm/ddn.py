@@ -1,4 +1,4 @@
-"""Decoupling direction and norm: the direction is climbed, the norm follows the answers."""
+"""Decoupling direction and norm (DDN): gradient ascent on a sphere whose radius follows success."""
 
 import math
 from dataclasses import dataclass
@@ -30,27 +30,27 @@ class _State(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DDN(Attack):
-    r"""Gradient ascent on spheres that shrink after a break and grow after none.
+    r"""Gradient ascent on spheres that shrink after a success and grow otherwise.
 
     .. math::
         z' = clip(x + s \delta), \quad \delta = z - x + \alpha_t \frac{g}{\|g\|_2}, \quad
         \|z' - x\|_2 = \rho' = \rho (1 \mp \gamma)
 
     with g the gradient of the log odds against the true class (or for the target), and :math:`\alpha_t`
-    falling from 1 to 0.01 along half a cosine. The share s puts the clipped point onto the sphere, outwards
+    falling from 1 to 0.01 along half a cosine. The factor s puts the clipped point onto the sphere, outwards
     too, where the box has room for it; no iterate is rounded to levels. The first radius, and the unit of the
-    steps, is the width of the box. The smallest break is bisected.
+    steps, is the width of the box. The smallest success is refined by binary search.
 
     Args:
         steps: Gradients per example.
-        gamma: By which share the radius changes at each step.
+        gamma: Relative change of the radius at each step.
 
     Raises:
         SettingError: If there is no step, or ``gamma`` is not between 0 and 1.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; no smaller change is ruled
-        out.
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A smaller perturbation may exist.
 
     Source: Rony et al., 2019, arXiv:1811.09600.
     """
@@ -68,7 +68,7 @@ class DDN(Attack):
             raise SettingError(f"gamma = {self.gamma}; expected a share between 0 and 1, such as 0.05")
 
     def run(self, search: Search) -> None:
-        """Climb from the clean point, then bisect."""
+        """Run from the clean point, then refine."""
         threat, box_width, first = search.threat, search.threat.high - search.threat.low, search.active_rows
 
         def init(clean: Tensor, rng: ExampleRNG, cache: ProjectionCache) -> _State:  # noqa: ARG001
@@ -77,6 +77,8 @@ class DDN(Attack):
         def update(step: int, state: _State, out: Evaluation, clean: Tensor, cache: ProjectionCache) -> _State:  # noqa: ARG001
             step_size = box_width * (0.01 + 0.99 * (1 + math.cos(math.pi * step / self.steps)) / 2)
             shrinks = search.goal.is_adversarial(out.logits, state.rows).unsqueeze(1)
+            # radius x (1 - gamma) where adversarial, x (1 + gamma) where not; move along the unit gradient,
+            # then rescale
             radius = state.radius * torch.where(shrinks, 1 - self.gamma, 1 + self.gamma)
             change = state.z - clean + threat.steepest_step(out.gradient.nan_to_num(0.0, 0.0, 0.0), step_size)
             return _State(scale_to_radius(clean, change, radius, threat.low, threat.high), radius, state.rows)
@@ -101,6 +103,7 @@ def scale_to_radius(x: Tensor, change: Tensor, radius: Tensor, low: float, high:
     """
     flat = change.flatten(1)
     cap = torch.where(change > 0, high - x, x - low).flatten(1)
+    # find s with sum_i min(s^2 d_i^2, cap_i^2) = rho^2: piecewise linear in s^2
     squares, caps = flat.square(), cap.square()
     share = solve_capped_sum(squares, caps, caps / squares, radius.square()).sqrt()
     return torch.addcmul(x, expand_rows(share, x), change).clamp_(*representable_box(low, high, x.dtype))

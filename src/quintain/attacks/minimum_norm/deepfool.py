@@ -1,4 +1,4 @@
-"""DeepFool: from one linearized boundary to the next, until the other side is reached."""
+"""DeepFool: step onto the closest linearized boundary until an adversarial point is found."""
 
 from dataclasses import dataclass
 from typing import ClassVar, cast
@@ -19,7 +19,7 @@ from quintain.threats.rounding import representable_box
 
 @dataclass(frozen=True, slots=True)
 class DeepFool(Attack):
-    r"""Move onto the nearest of the linearized boundaries, again and again, until the answer is a break; then bisect.
+    r"""Move onto the closest of the linearized boundaries until the point is adversarial, then refine by binary search.
 
     .. math:: z' = clip\big(x + (1 + o) (z + d_k(z) - x)\big), \quad k = \arg\min_k \|d_k(z)\|
 
@@ -37,8 +37,8 @@ class DeepFool(Attack):
         SettingError: If a count is not positive, or the overshoot is negative.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; no smaller change is ruled
-        out.
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A smaller perturbation may exist.
 
     Source: Moosavi-Dezfooli, Fawzi, Frossard, 2016, arXiv:1511.04599.
     """
@@ -54,7 +54,7 @@ class DeepFool(Attack):
         check_deepfool(self.steps, self.candidates, self.overshoot)
 
     def run(self, search: Search) -> None:
-        """Move until broken, or until nothing moves any more; then bisect."""
+        """Move until adversarial or stuck, then refine."""
         rows, z = search.active_rows, search.x[search.active_rows]
         for _ in range(self.steps):
             if not len(rows):
@@ -71,7 +71,7 @@ class DeepFool(Attack):
 
 
 def check_deepfool(steps: int, candidates: int, overshoot: float) -> None:
-    """Refuse settings of DeepFool and its kin that make no sense.
+    """Raise an error for settings of DeepFool and its kin that make no sense.
 
     Raises:
         SettingError: If a count is not positive, or the overshoot is negative or not finite.
@@ -87,6 +87,8 @@ def step_past_nearest_boundary(search: Search, z: Tensor, rows: Tensor, out: Eva
     Where the budget ends, fewer boundaries are looked at, so that one question is left for the move.
     """
     flat = z.flatten(1)
+    # Closest of the linearized boundaries of the largest wrong logits: the first is already evaluated, each
+    # other costs a forward and a backward pass.
     change, distance = _step_to_boundary(search, flat, out)
     for target_class in _other_candidates(search, rows, out, candidates):
         able = search.is_active(rows, queries=2)
@@ -97,6 +99,7 @@ def step_past_nearest_boundary(search: Search, z: Tensor, rows: Tensor, out: Eva
         nearer = far < distance[able]
         nearer_rows = able.nonzero().squeeze(1)[nearer]
         change[nearer_rows], distance[nearer_rows] = other[nearer], far[nearer]
+    # overshoot relative to x: x + (1 + o) (z + d - x)
     origin = search.x[rows].flatten(1)
     return clamp_to_box(search, torch.lerp(origin, flat + change, 1 + overshoot), z)
 
@@ -119,5 +122,6 @@ def _step_to_boundary(search: Search, z: Tensor, out: Evaluation) -> tuple[Tenso
     norm = cast(Norm, threat_name(search.threat.spec))
     gradient = out.gradient.flatten(1).nan_to_num(0.0, 0.0, 0.0)
     change = project_onto_hyperplane(norm, z, gradient, -out.loss_values, search.threat.low, search.threat.high)
+    # the distance is infinite if the box ends before the hyperplane is reached (0.1 % tolerance for rounding)
     there = (change * gradient).sum(1) >= -out.loss_values * (1 - 1e-3)
     return change, torch.linalg.vector_norm(change, ORDER[norm], dim=1).where(there, torch.inf)

@@ -1,4 +1,4 @@
-"""The elastic-net attack."""
+"""The elastic-net attack (EAD)."""
 
 import math
 from dataclasses import dataclass
@@ -20,29 +20,29 @@ from quintain.threats.rounding import representable_box
 
 @dataclass(frozen=True, slots=True)
 class EAD(Attack):
-    r"""Shrinking gradient steps with momentum on a mixture of summed and squared change, and on what the margin lacks.
+    r"""FISTA on the L1 and squared L2 norm of the perturbation plus the missing margin.
 
     .. math:: \min_\delta \; \beta \|\delta\|_1 + \|\delta\|_2^2 + c \max(-m(f(x + \delta), y), 0), \qquad low \le x + \delta \le high
 
-    Each step takes the gradient of the last two terms, then shrinks every coordinate by ``beta`` times the
-    step towards 0, never across it: that sets most of them to exactly 0. Of all breaks the one of least
-    :math:`\|\delta\|_1` is kept. ``c`` is bisected for each example; the first break comes from signed steps
-    across the box, and every search starts from the best point so far.
+    Each step follows the gradient of the last two terms, then applies the soft threshold of the first, which
+    sets most coordinates to exactly 0. Of all successes the one of least :math:`\|\delta\|_1` is kept. c is
+    found per example by binary search; the first adversarial point comes from signed gradient steps, and each
+    binary-search step starts at the best point so far.
 
     Args:
         binary_search_steps: Values of ``c`` per example.
         steps: Gradients of each.
-        learning_rate: How far the first step's shrinking moves a coordinate, as a share of the largest change
-            so far; later ones fall as a root.
-        beta: Weight of the summed change, in widths of the box. A small one spreads the change: at 0.01 it is
-            1.25 times the smallest on a linear model, at 1 it is 1.05 times, at 30 within a hundredth.
+        learning_rate: The soft threshold of the first step, as a fraction of the largest change so far; later
+            steps are multiplied by sqrt(1 - step / steps).
+        beta: Weight of the L1 term, in widths of the box. Small values give dense perturbations: on a linear
+            model the L1 norm is 1.25 times the minimum at 0.01, 1.05 times at 1 and within 1 % at 30.
 
     Raises:
         SettingError: If a setting is not positive, or there are fewer than 2 steps.
 
     Guarantee:
-        What it calls broken is of the size given and was answered wrongly twice; there may be smaller
-        changes.
+        Each success has the stated size and was confirmed by a second forward pass on the stored point. A
+        smaller perturbation may exist.
 
     Source: Chen et al., 2018, arXiv:1709.04114.
     """
@@ -63,7 +63,7 @@ class EAD(Attack):
             raise SettingError(f"learning_rate = {self.learning_rate}, beta = {self.beta}; expected positive numbers, such as 0.1 and 30")
 
     def run(self, search: Search) -> None:
-        """Bisect, then refine."""
+        """Run the binary search, then refine."""
         find_initial_adversarial(search, search.active_rows)
         rows, first = search.active_rows, torch.ones_like(search.best_margin)
         if len(rows):
@@ -74,12 +74,14 @@ class EAD(Attack):
                 .abs()
                 .amax(1)
             )
+            # c at which the steepest coordinate's margin gradient outweighs the L1 weight and twice the
+            # largest change
             first[rows] = 2 * (self.beta + 1) * (search.threat.high - search.threat.low) / safe_divisor(steepest)
         binary_search_constant(search, self.binary_search_steps, first, partial(self._minimize, search))
         refine(search, search.active_rows)
 
     def _minimize(self, search: Search, rows: Tensor, constant: Tensor) -> Tensor:
-        """One search with ``constant`` (B,); whether its later half held a break (B,)."""
+        """Minimize for given constants (B,); return whether the second half had a success (B,)."""
         low, high = representable_box(search.threat.low, search.threat.high, search.x.dtype)
         beta, clean = self.beta * (high - low), search.x[rows]
         change = extrapolated = search.best[rows] - clean
@@ -92,9 +94,11 @@ class EAD(Attack):
             succeeded[rows] |= adversarial & (step >= self.steps // 2)
             step_size = self.learning_rate / (self.beta + 1) * math.sqrt(1 - step / self.steps) * scale
             weight = expand_rows((constant[rows] * ~adversarial).to(clean.dtype), clean)
+            # ISTA: gradient step on |delta|^2 + c max(-m, 0), then soft threshold by step_size * beta
             gradient_step = extrapolated - step_size * (2 * extrapolated - weight * gradient)
             thresholded = gradient_step.sign() * (gradient_step.abs() - step_size * beta).clamp(min=0)
             iterate = (clean + thresholded).clamp(low, high) - clean
+            # FISTA momentum k / (k + 3)
             extrapolated = (clean + iterate + step / (step + 3) * (iterate - change)).clamp(low, high) - clean
             change, active = iterate, search.is_active(rows)
             if not active.all():

@@ -18,21 +18,21 @@ from quintain.threats.rng import ExampleRNG
 from quintain.threats.rounding import representable_box
 
 ALPHA_MAX = 0.1
-"""The most that an iterate is pulled towards the clean point's own projection."""
+"""Largest weight of the clean point's own projection (alpha_max)."""
 
 ETA = 1.05
-"""How far beyond the linearized boundary a step goes."""
+"""How far beyond the linearized boundary a step goes (eta)."""
 
 BETA = 0.9
-"""Where, on the segment from the clean point, the search goes on after a break."""
+"""Position on the segment from the clean point after a success (beta)."""
 
 FIRST_BISECTIONS = 6
-"""How often the first break of each walk is bisected: it may lie far behind the boundary, and a retreat alone is slow."""
+"""Bisections after the first success of each run."""
 
 
 @dataclass(frozen=True, slots=True)
 class FAB(Attack):
-    r"""Walk along a boundary, always biased towards the clean point, and step back towards it after every break.
+    r"""Step along the boundary with a bias towards the clean point, and step back towards it after every success.
 
     .. math::
         z' = clip\big((1 - a)(z + \eta\, d(z)) + a (x + \eta\, d(x))\big), \quad
@@ -49,14 +49,14 @@ class FAB(Attack):
         target_classes: How many rivals to follow, those with the largest clean logits first; at most the
             number of wrong classes.
         restarts: How often; the first starts from the clean point, the others from random points.
-        early_stop: Stop an example at its first break of at most the threat's ``eps``.
+        early_stop: Stop an example at its first success within the threat's ``eps``.
 
     Raises:
         SettingError: If a count is not positive.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; no smaller change is ruled
-        out.
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A smaller perturbation may exist.
 
     Source: Croce, Hein, 2020, arXiv:1907.02044.
     """
@@ -74,7 +74,7 @@ class FAB(Attack):
         require_at_least(1, steps=self.steps, target_classes=self.target_classes, restarts=self.restarts)
 
     def run(self, search: Search) -> None:
-        """Follow every guide, then bisect."""
+        """Run for every target class, then refine."""
         for restart in range(self.restarts):
             for index, loss in enumerate(_losses_by_target_class(search, self.target_classes)):
                 rows = self._active_rows(search)
@@ -85,12 +85,12 @@ class FAB(Attack):
         bisect_to_boundary(search, self._active_rows(search))
 
     def _active_rows(self, search: Search) -> Tensor:
-        """The examples that are still worth a question (n,)."""
+        """Return the examples that are still attacked (n,)."""
         rows = search.active_rows
         return rows[self._is_active(search, rows)]
 
     def _is_active(self, search: Search, rows: Tensor) -> Tensor:
-        """Which of ``rows`` they are (n,) bool."""
+        """Whether each of ``rows`` is still attacked (n,)."""
         return search.is_active(rows) & ~(search.success[rows] & self.early_stop)
 
     def _attack_class(self, search: Search, loss: Loss, rows: Tensor, z: Tensor) -> None:
@@ -102,6 +102,8 @@ class FAB(Attack):
             out = search.value_and_grad(z, rows, loss)
             adversarial = search.goal.is_adversarial(out.logits, rows)
             z, first = _step(search, z, clean, out, adversarial), adversarial & ~crossed
+            # After the first success of a run, bisect 6 times: it may lie far behind the boundary, and one
+            # backward step of 0.9 would be slow.
             if first.any():
                 bisect_to_boundary(search, rows[first], FIRST_BISECTIONS)
                 z[first] = torch.lerp(clean[first], search.best[rows[first]], BETA)
@@ -131,11 +133,14 @@ def _step(search: Search, z: Tensor, clean: Tensor, out: Evaluation, adversarial
     threat = search.threat
     norm = cast(Norm, threat_name(threat.spec))
     here, origin, gradient = z.flatten(1), clean.flatten(1), out.gradient.flatten(1).nan_to_num(0.0, 0.0, 0.0)
+    # backward step where adversarial: x + beta (z - x), beta = 0.9
     base = torch.where(adversarial.unsqueeze(1), torch.lerp(origin, here, BETA), here)
     ends = torch.cat((base, origin))
+    # the linearized class difference at that point and at x; project both onto its hyperplane
     leads = out.loss_values.repeat(2) + ((ends - here.repeat(2, 1)) * gradient.repeat(2, 1)).sum(1)
     changes = project_onto_hyperplane(norm, ends, gradient.repeat(2, 1), -leads, threat.low, threat.high)
     length, longest = torch.linalg.vector_norm(changes, ORDER[norm], dim=1, keepdim=True).chunk(2)
+    # x_new = (1 - a) (z + eta d(z)) + a (x + eta d(x)), a = min(|d(z)| / (|d(z)| + |d(x)|), 0.1)
     bias = torch.where(length > 0, length / (length + longest), 1).clamp_(max=ALPHA_MAX)
     own, home = (ends + ETA * changes).chunk(2)
     return torch.lerp(own, home, bias).to(z.dtype).clamp_(*representable_box(threat.low, threat.high, z.dtype)).view_as(z)

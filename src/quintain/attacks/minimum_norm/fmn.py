@@ -1,4 +1,4 @@
-"""The fast minimum-norm attack."""
+"""The fast minimum-norm attack (FMN)."""
 
 import math
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from quintain.threats.broadcast import expand_rows
 
 @dataclass(frozen=True, slots=True)
 class FMN(Attack):
-    r"""Gradient steps on the margin, held by a radius that follows the smallest break of each example.
+    r"""Gradient steps on the margin, projected onto a radius that follows each example's smallest success.
 
     .. math:: z_{t+1} = \Pi_{r_t}\Big(z_t + \alpha_t \frac{g_t}{\|g_t\|_2}\Big), \quad g_t = \nabla m(f(z_t), y)
 
@@ -28,10 +28,11 @@ class FMN(Attack):
 
     .. math:: r_t = \min\big((1 - \gamma_t) r_{t-1},\; best\big), \qquad (1 + \gamma_t) r_{t-1}, \qquad \|z_t - x\| + |m| / \|g_t\|_q
 
-    where :math:`z_t` breaks, where it does not but an earlier point did, and before the first break (by a
-    share :math:`\gamma_t` more, since the box makes it fall short); in L0 it moves by at least one pixel. The
-    step is of Euclidean length in every norm. The search begins at a break reached by signed steps across the
-    box, so that a flat or noisy slope at the clean point does not end it there.
+    (a) where :math:`z_t` is adversarial, (b) where it is not but an earlier point was, and (c) before the
+    first success, where the distance to the linearized boundary is multiplied by :math:`1 + \gamma_t`, which
+    makes up for coordinates that the box stops. In L0 the radius changes by at least one pixel per step. The
+    step has a Euclidean length in every norm. The search starts at an adversarial point found by signed
+    gradient steps, so that a flat or noisy gradient at the clean point does not end it there.
 
     Args:
         steps: Gradients per example, beside those of the last refinement.
@@ -43,8 +44,8 @@ class FMN(Attack):
         SettingError: If a setting is not positive, or ``gamma`` not below 1.
 
     Guarantee:
-        What it calls broken is of the size given and was answered wrongly twice; there may be smaller
-        changes.
+        Each success has the stated size and was confirmed by a second forward pass on the stored point. A
+        smaller perturbation may exist.
 
     Source: Pintor et al., 2021, arXiv:2102.12827.
     """
@@ -65,7 +66,7 @@ class FMN(Attack):
             raise SettingError(f"gamma = {self.gamma}; expected a share between 0 and 1, such as 0.05")
 
     def run(self, search: Search) -> None:
-        """Follow the boundary, then refine."""
+        """Run, then refine."""
         threat = search.threat
         is_l0 = threat_name(threat.spec) == "l0"
         find_initial_adversarial(search, search.active_rows)
@@ -81,14 +82,18 @@ class FMN(Attack):
             rows, clean, z, radius = rows[active], clean[active], z[active], radius[active]
             gradient, values = out.gradient[active].nan_to_num(0.0, 0.0, 0.0), out.loss_values[active]
             adversarial, best = search.goal.is_adversarial(out.logits[active], rows), search.best_size[rows].to(z.dtype)
+            # gamma falls along a cosine to 1/50, the step size to 1/100
             gamma, step_size = cosine_decay(self.gamma, 0.02, step, self.steps), cosine_decay(self.step_size, 0.01, step, self.steps)
             inner, outer = (1 - gamma) * radius, (1 + gamma) * radius
             if is_l0:
+                # L0: at least one pixel
                 inner, outer = torch.minimum(radius - 1, inner.floor()), torch.maximum(radius + 1, outer.floor())
             else:
+                # linearized distance |z - x| + |m| / |g|_q before the first success
                 jump = change_norm(threat, z - clean) + values.abs() / dual_norm(threat, gradient)
                 outer = torch.where(best.isinf(), (1 + gamma) * jump.nan_to_num(torch.inf), outer)
             radius = torch.where(adversarial, torch.minimum(inner, best), outer)
+            # step along the unit L2 gradient, then project on ball (one radius per example) and box
             unit = gradient / expand_rows(safe_l2_norm(gradient), gradient)
             z = project_to_radius(threat, z + step_size * (threat.high - threat.low) * unit, clean, radius)
         active = search.is_active(rows)

@@ -14,7 +14,7 @@ ORDER: dict[Norm, float] = {"linf": torch.inf, "l2": 2, "l1": 1}
 
 
 def project_onto_hyperplane(norm: Norm, z: Tensor, normal: Tensor, increase: Tensor, low: float, high: float) -> Tensor:
-    r"""The smallest change of each point that raises a linear function by what is asked, inside the box.
+    r"""Return the smallest change of each point, inside the box, that raises a linear function by a given amount.
 
     .. math:: \min_d \|d\|_p \quad \text{with } w \cdot d = c, \; low \le z + d \le high
 
@@ -42,6 +42,8 @@ def project_onto_hyperplane(norm: Norm, z: Tensor, normal: Tensor, increase: Ten
     signed_normal = normal * increase.sign().unsqueeze(1)
     signs, weights = signed_normal.sign(), signed_normal.abs()
     cap = torch.where(signs > 0, high - z, z - low).clamp_(min=0)
+    # KKT: Linf |d_i| = min(l, cap_i); L2 |d_i| = min(l w_i, cap_i); find l with sum_i w_i |d_i| = c. L1: fill
+    # the steepest coordinates first.
     if norm == "linf":
         moves = torch.minimum(solve_capped_sum(weights, weights * cap, cap, abs_increase), cap)
     elif norm == "l2":
@@ -52,9 +54,10 @@ def project_onto_hyperplane(norm: Norm, z: Tensor, normal: Tensor, increase: Ten
 
 
 def _fill_steepest_first(weights: Tensor, cap: Tensor, abs_increase: Tensor) -> Tensor:
-    """How far each coordinate (n, F) moves when the steepest are moved first, each to its end, until the need (n, 1) is met."""
+    """Return how far each coordinate (n, F) moves if the steepest are moved first, each to its end, until the increase is reached."""
     weights, order = weights.sort(dim=1, descending=True)
     cap = cap.gather(1, order)
+    # greedy knapsack: fraction of coordinate i = (c - gain of steeper ones) / own gain, clamped to [0, 1]
     gain = weights * cap
     share = ((abs_increase - (gain.cumsum(1) - gain)) / gain).nan_to_num_(0.0).clamp_(0, 1)
     return torch.empty_like(cap).scatter_(1, order, cap * share)

@@ -18,27 +18,28 @@ from quintain.threats.rounding import representable_box
 
 @dataclass(frozen=True, slots=True)
 class JSMA(Attack):
-    r"""Two more pixels a step, those that a saliency map names, each taken to the corner of the box where it helps.
+    r"""Two more pixels per step, chosen by a saliency map, each set to the corner of the box where it helps.
 
     .. math:: \arg\max_{i < j} \; -(\partial_i F_t + \partial_j F_t) \sum_{k \ne t} (\partial_i F_k + \partial_j F_k)
 
-    with :math:`\partial_p` the rise along pixel p's way to its corner and :math:`F` the probabilities. These
-    add up to 1, so the second factor is minus the first, the map is the square of what both pixels add to
-    :math:`F_t`, and the best pair are the two pixels of the largest rise: no pair has to be compared. A pixel
-    is used once, in whichever direction helps. At the end those that are not needed are given back.
+    with :math:`\partial_p` the rise along pixel p's way to its corner and :math:`F` the probabilities.
+    Probabilities sum to 1, so the gradient of all other classes together is minus that of the target: the
+    saliency of a pair is :math:`(d_i F_t + d_j F_t)^2`. It is largest for the two pixels with the largest
+    :math:`d_i F_t`, so no search over pairs is needed. A pixel is used once, in whichever direction helps; at
+    the end those that are not needed are restored.
 
     :math:`t` is the target, or each example's wrong class of the largest clean logit. No more pixels are
     tried than twice the threat's ``eps``.
 
     Args:
-        pixels_per_step: Pixels a step.
+        pixels_per_step: Pixels per step.
 
     Raises:
         SettingError: If ``pixels_per_step`` is not positive.
 
     Guarantee:
-        What it calls broken is of the size given and was answered wrongly twice; there may be smaller
-        changes.
+        Each success has the stated size and was confirmed by a second forward pass on the stored point. A
+        smaller perturbation may exist.
 
     Source: Papernot et al., 2016, arXiv:1511.07528; both directions: Wiyatno and Xu, 2018, arXiv:1808.07945.
     """
@@ -54,7 +55,7 @@ class JSMA(Attack):
             raise SettingError(f"pixels_per_step = {self.pixels_per_step}; expected at least 1 pixel a step")
 
     def run(self, search: Search) -> None:
-        """Add pixels until each example breaks, then give back."""
+        """Add pixels until each example succeeds, then restore those that are not needed."""
         low, high = representable_box(search.threat.low, search.threat.high, search.x.dtype)
         rows = search.active_rows
         if not len(rows):
@@ -73,6 +74,7 @@ class JSMA(Attack):
             if not len(rows):
                 break
             gradient = search.value_and_grad(z, rows, target_log_odds).gradient.nan_to_num(0.0, 0.0, 0.0)
+            # increase of the target's log odds if a pixel goes to its corner; the largest unused ones are set
             change = change_to_corners(gradient, clean, low, high)
             rise = sum_channels(gradient * change).masked_fill(~unused, 0)
             chosen = top_k_mask(rise, torch.full_like(rows, self.pixels_per_step)) & (rise > 0)

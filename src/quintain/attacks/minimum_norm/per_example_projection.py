@@ -1,4 +1,4 @@
-"""Projections onto ball and box where every example has its own radius, and the norms that go with them."""
+"""Projections onto ball and box with one radius per example, and the norms that go with them."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ SizeProjection = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def project_to_radius(threat: Threat, z: Tensor, x: Tensor, radius: Tensor) -> Tensor:
-    r"""The nearest points (n, *S) of box and balls with a radius (n,) for each example: exact, and not one set after the other.
+    r"""Project onto the intersection of the box and a ball of radius (n,) per example, exactly.
 
     .. math:: \arg\min_p \|p - z\|_2 \;\text{ with }\; \|p - x\| \le r, \; low \le p \le high
 
@@ -32,13 +32,15 @@ def project_to_radius(threat: Threat, z: Tensor, x: Tensor, radius: Tensor) -> T
     """
     change = z - x
     low, high = representable_box(threat.low, threat.high, x.dtype)
+    # The sign of every change stays, so project the sizes 0 <= u_i <= cap_i, cap the distance to the face of
+    # the box.
     cap = torch.where(change > 0, high - x, x - low)
     size = PROJECTIONS[threat_name(threat.spec)](change.abs(), cap, radius.to(x.dtype))
     return (x + change.sign() * size).clamp(low, high)
 
 
 def change_norm(threat: Threat, change: Tensor) -> Tensor:
-    """The size of each change (n, *S), in the threat's norm: (n,)."""
+    """Return the norm of each change (n, *S) as the threat measures it (n,)."""
     kind, flat = threat_name(threat.spec), change.flatten(1)
     if kind == "l0":
         return (sum_channels(change.abs()) > 0).sum(1).to(change.dtype)
@@ -46,7 +48,7 @@ def change_norm(threat: Threat, change: Tensor) -> Tensor:
 
 
 def dual_norm(threat: Threat, gradient: Tensor) -> Tensor:
-    """The most that a linear function rises per unit of change, without the box: the dual norm of its gradient (n,)."""
+    """Return the dual norm of each gradient (n,): the largest increase of a linear function per unit of change."""
     return torch.linalg.vector_norm(gradient.flatten(1), ord={"linf": 1.0, "l2": 2.0, "l1": torch.inf}[threat_name(threat.spec)], dim=1)
 
 
@@ -67,6 +69,7 @@ def _l1(size: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
 def _l0(size: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
     """The pixels that come nearest by being changed: a change of u that the box cuts at c saves u^2 - (u - c)^2."""
     cut = torch.minimum(size, cap)
+    # keep the pixels that reduce the squared distance most: u^2 - (u - min(u, cap))^2
     saved = sum_channels(cut * (2 * size - cut))
     return cut * expand_pixels(top_k_mask(saved, radius), cut)
 
@@ -75,10 +78,10 @@ PROJECTIONS: dict[str, SizeProjection] = {"linf": _linf, "l2": _l2, "l1": _l1, "
 
 
 def safe_divisor(values: Tensor) -> Tensor:
-    """The same non-negative values, with 1 for 0."""
+    """Return the non-negative values with 1 in place of 0."""
     return torch.where(values > 0, values, 1)
 
 
 def safe_l2_norm(gradient: Tensor) -> Tensor:
-    """The length of each gradient (n,), in L2, and 1 where it is zero."""
+    """Return the L2 norm of each gradient (n,), and 1 where it is 0."""
     return safe_divisor(torch.linalg.vector_norm(gradient.flatten(1), dim=1))

@@ -9,17 +9,17 @@ from quintain.threats.broadcast import channels_by_pixel, expand_pixels, expand_
 from quintain.threats.rounding import representable_box
 
 FIRST_FRACTION = 1 / 16
-"""How far before the break the first question is asked, as a share of the segment: a search ends near the boundary."""
+"""Distance of the first query from the adversarial end, as a fraction of the segment."""
 
 
 def find_initial_adversarial(search: Search, rows: Tensor, steps: int = 20, step_size: float = 0.1) -> None:
-    r"""Signed gradient steps across the whole box, for each example until it breaks; the break is then refined.
+    r"""Find a first adversarial point of each example by signed gradient steps across the whole box, then refine it.
 
     .. math:: z_{t+1} = clip(z_t + rate\,(high - low)\, sign(\nabla m(f(z_t), y)),\; low,\; high)
 
     Args:
-        search: Of the smallest change; what breaks is kept there.
-        rows: The examples to break (n,); those that have a break cost nothing.
+        search: Of a minimum-norm attack; successes are kept there.
+        rows: The examples (n,); those with a success cost nothing.
         steps: Gradients per example.
         step_size: Length of a step, as a share of the box's width.
     """
@@ -36,7 +36,7 @@ def find_initial_adversarial(search: Search, rows: Tensor, steps: int = 20, step
 
 
 def refine(search: Search, rows: Tensor, rounds: int = 3) -> None:
-    """Give back needless pixels where each counts by itself (L0, L1), and bisect towards the clean point where the way there counts."""
+    """Restore unneeded pixels (L0, L1) and bisect towards the clean input (all but L0)."""
     kind = threat_name(search.threat.spec)
     if kind in {"l0", "l1"}:
         drop_unneeded_pixels(search, rows, rounds)
@@ -45,14 +45,14 @@ def refine(search: Search, rows: Tensor, rounds: int = 3) -> None:
 
 
 def bisect_to_boundary(search: Search, rows: Tensor, steps: int = 10) -> None:
-    r"""Pull each best point along its segment towards the clean point, for as long as it still breaks.
+    r"""Move each best point along its segment towards the clean input as far as it stays adversarial.
 
     .. math:: \min_{0 < t \le 1} t \quad \text{where } x + t (b - x) \text{ breaks}
 
-    to within :math:`2^{-steps}` of the segment. The first question is at fifteen sixteenths of it, so that a
-    break that is near the boundary already takes ``steps - 3`` questions; any other takes one more than
-    ``steps``. An example stops early where its middle is one of its two ends in their dtype (then the
-    bisection is exact), or where its budget ends. What has no break yet, or is wrong already, costs nothing.
+    to within :math:`2^{-steps}` of the segment. The first query is at fifteen sixteenths of it, so that a
+    point near the boundary takes ``steps - 3`` queries; any other takes one more than ``steps``. An example
+    stops early where its midpoint equals one of its ends in their dtype (then the bisection is exact), or
+    where its budget ends. Examples without a success, or wrong when clean, cost nothing.
 
     Args:
         search: Of the smallest change; its best points are shrunk.
@@ -66,6 +66,7 @@ def bisect_to_boundary(search: Search, rows: Tensor, steps: int = 10) -> None:
     rows = rows[search.best_size[rows].isfinite() & search.is_active(rows)]
     unbroken, broken = search.origin[rows], search.best[rows]
     middle, share = torch.lerp(broken, unbroken, FIRST_FRACTION), torch.ones_like(search.best_size[rows])
+    # first query at 15/16 of the segment, then halve the bracket; equal points: exact in floating point
     while len(rows):
         hit = search.goal.is_adversarial(search.query(middle, rows), rows)
         share = torch.where(share < 1, share / 2, torch.where(hit, 1 - FIRST_FRACTION, FIRST_FRACTION))
@@ -88,15 +89,16 @@ def change_to_corners(gradient: Tensor, x: Tensor, low: float, high: float) -> T
 
 
 def drop_unneeded_pixels(search: Search, rows: Tensor, rounds: int = 3) -> None:
-    r"""Undo the changes of pixels that each break can do without.
+    r"""Restore changed pixels that a success does not need.
 
     The changed pixels :math:`i` are ranked by what they add to the margin, :math:`\langle \nabla_i m(z), z_i
-    - x_i \rangle`; the fewest of the first ones that still break are found by bisection on their number,
-    first at the colors where they are, then, where only their number counts, at the box's corners that raise
-    the margin most. A round that shortens nothing is the last.
+    - x_i \rangle`; bisection finds the smallest k such that the k highest-ranked changes alone are still
+    adversarial; the other pixels are restored. In L0 a second bisection sets the kept pixels to the corner of
+    the color box that raises the margin most. Rounds stop for an example when one does not reduce its
+    distance.
 
     Args:
-        search: Asks, judges and keeps.
+        search: Runs the model, checks success and keeps each example's best point.
         rows: The examples to look at (n,); those without a break are left out.
         rounds: Each costs a gradient and two bisections: about :math:`1 + 2 \log_2 k` answers for k changed
             pixels.
@@ -109,6 +111,8 @@ def drop_unneeded_pixels(search: Search, rows: Tensor, rounds: int = 3) -> None:
             return
         last_size, start, clean = search.best_size[rows], search.best[rows], search.x[rows]
         gradient = search.value_and_grad(start, rows, search.goal.margin).gradient.nan_to_num(0.0, 0.0, 0.0)
+        # first-order contribution of each changed pixel; in L0 the color is free, so also try the corner that
+        # raises the margin most
         used = sum_channels((start != clean).to(clean.dtype)) > 0
         changes = [start - clean]
         if threat_name(threat.spec) == "l0":
@@ -126,6 +130,7 @@ def _bisect_pixel_count(search: Search, rows: Tensor, change: Tensor, rank: Tens
         if not active.any():
             return
         rows, clean, change, rank, failing, holding = (part[active] for part in (rows, clean, change, rank, failing, holding))
+        # invariant: failing pixels are too few, holding ones are enough
         count = (failing + holding) // 2
         z = torch.where(expand_pixels(top_k_mask(rank, count), clean), clean + change, clean).clamp(*box)
         adversarial = search.goal.is_adversarial(search.query(z, rows), rows)

@@ -20,7 +20,7 @@ from quintain.threats.rounding import representable_box
 
 @dataclass(frozen=True, slots=True)
 class SigmaZero(Attack):
-    r"""Descent on a smooth count of the changed pixels and on what the margin lacks; small changes are cut to zero.
+    r"""Gradient descent on a smooth L0 surrogate plus the missing margin; small changes are set to zero.
 
     .. math:: \min_\delta \max(-m(f(x + \delta), y), 0) + \frac1P \sum_{i=1}^P \frac{\|\delta_i\|_2^2}{\|\delta_i\|_2^2 + \sigma}
 
@@ -42,8 +42,8 @@ class SigmaZero(Attack):
         SettingError: If a setting is not positive, or the threshold not below 1.
 
     Guarantee:
-        What it calls broken is of the size given and was answered wrongly twice; there may be smaller
-        changes.
+        Each success has the stated size and was confirmed by a second forward pass on the stored point. A
+        smaller perturbation may exist.
 
     Source: Cina et al., 2025, arXiv:2402.01879.
     """
@@ -67,7 +67,7 @@ class SigmaZero(Attack):
             raise SettingError(f"threshold = {self.threshold}; expected a share of the box's width between 0 and 1, such as 0.3")
 
     def run(self, search: Search) -> None:
-        """Descend, then give back."""
+        """Descend, then restore unneeded pixels."""
         low, high = representable_box(search.threat.low, search.threat.high, search.x.dtype)
         box_width = high - low
         find_initial_adversarial(search, search.active_rows)
@@ -82,11 +82,13 @@ class SigmaZero(Attack):
             rows, clean, change, threshold = rows[active], clean[active], change[active], threshold[active]
             adversarial, gradient = search.goal.is_adversarial(out.logits[active], rows), out.gradient[active].nan_to_num(0.0, 0.0, 0.0)
             share = change / box_width
+            # gradient of max(-m, 0) + L0 surrogate, normalized by its largest entry
             objective_gradient = _l0_surrogate_gradient(share, self.sigma) - expand_rows(~adversarial, share) * gradient * box_width
             max_gradient = objective_gradient.flatten(1).abs().amax(1)
             step_size = cosine_decay(self.step_size, 0, step, self.steps)
             moved = share - step_size * objective_gradient / expand_rows(safe_divisor(max_gradient), objective_gradient)
             moved = ((clean + box_width * moved).clamp(low, high) - clean) / box_width
+            # tau += threshold_factor * eta where adversarial, -= where not; then zero all pixels below tau
             threshold = (threshold + self.threshold_factor * step_size * torch.where(adversarial, 1, -1)).clamp(0, 1)
             largest = moved.abs().amax(1).flatten(1) if moved.dim() == 4 else moved.abs().flatten(1)
             change = torch.where(expand_pixels(largest >= threshold[:, None], moved), box_width * moved, 0)
@@ -97,6 +99,7 @@ class SigmaZero(Attack):
 
 
 def _l0_surrogate_gradient(share: Tensor, sigma: float) -> Tensor:
-    """The gradient of the smooth share of changed pixels."""
+    """Return the gradient of the smooth fraction of changed pixels."""
+    # d/d delta of (1/P) sum_i s_i / (s_i + sigma), s_i = |delta_i|^2: 2 sigma delta / (s + sigma)^2 / P
     squares = sum_channels(share.square())
     return 2 * sigma * share / expand_pixels((squares + sigma).square(), share) / squares.shape[1]

@@ -1,4 +1,4 @@
-"""SuperDeepFool: DeepFool, turned back onto the boundary's normal."""
+"""SuperDeepFool: DeepFool alternating with a projection onto the boundary's tangent plane."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,18 +14,19 @@ from quintain.attacks.minimum_norm.refinement import bisect_to_boundary
 from quintain.attacks.search import Evaluation, Search
 
 MIN_IMPROVEMENT = 1e-3
-"""By what share a break must be smaller than all before it for the search to go on."""
+"""Relative improvement of a success over the best below which an example is done."""
 
 
 @dataclass(frozen=True, slots=True)
 class SuperDeepFool(Attack):
-    r"""DeepFool to a break, then the nearest point to the clean one on the plane through the break along the boundary, and again.
+    r"""DeepFool to an adversarial point, then the projection of the clean input onto the tangent plane there, and again.
 
     .. math:: \tilde z = DeepFool(z), \qquad z' = x + \arg\min_d \{\|d\|_2 : w \cdot d = w \cdot (\tilde z - x), \; x + d \in box\}
 
-    with w the margin's gradient at :math:`\tilde z`: at the smallest change the change is parallel to w (but
-    for the box), which DeepFool alone does not see to. An example ends once :math:`z'` itself breaks, or once
-    a break is hardly smaller than the best; then it is bisected.
+    with w the margin's gradient at :math:`\tilde z`: at a minimum-norm point the perturbation is parallel to
+    w (up to the box); DeepFool's result need not be, and the projection restores it. An example ends when the
+    projected point is adversarial, or when a new adversarial point is less than 0.1 % smaller than the best;
+    then it is refined by binary search.
 
     Args:
         steps: Points per example, moves and turns together.
@@ -36,8 +37,8 @@ class SuperDeepFool(Attack):
         SettingError: If a count is not positive, or the overshoot is negative.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; no smaller change is ruled
-        out.
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A smaller perturbation may exist.
 
     Source: Abdollahpoorrostam et al., 2023, arXiv:2303.12481; Moosavi-Dezfooli, Fawzi, Frossard, 2016,
         arXiv:1511.04599.
@@ -55,7 +56,7 @@ class SuperDeepFool(Attack):
         check_deepfool(self.steps, self.candidates, self.overshoot)
 
     def run(self, search: Search) -> None:
-        """Move and turn, each example at its own pace; then bisect."""
+        """Alternate the two steps for each example, then refine."""
         rows = search.active_rows
         z, was_successful = search.x[rows], torch.zeros_like(rows, dtype=torch.bool)
         for _ in range(self.steps):
@@ -64,10 +65,12 @@ class SuperDeepFool(Attack):
             last_size = search.best_size[rows]
             out = search.value_and_grad(z, rows, search.goal.margin)
             adversarial = search.goal.is_adversarial(out.logits, rows)
+            # done: adversarial, and the point is a projection or improved on the best by less than 0.1 %
             converged = was_successful | (search.best_size[rows] > (1 - MIN_IMPROVEMENT) * last_size)
             active = search.is_active(rows) & ~(adversarial & converged)
             rows, z, out, was_successful = rows[active], z[active], select_rows(out, active), adversarial[active]
             successful, unsuccessful = was_successful, ~was_successful
+            # adversarial: project x onto the tangent plane; else: a DeepFool step
             moved = z.clone()
             moved[successful] = _project_on_tangent(search, z[successful], search.x[rows[successful]], select_rows(out, successful))
             moved[unsuccessful] = step_past_nearest_boundary(

@@ -97,6 +97,7 @@ def propose_colors(z: Tensor, low: Tensor, high: Tensor, area_fraction: float, s
     """
     channels, height, width = image_dims(z.shape[1:])
     window_height, window_width = window_shape(area_fraction * len(spots) / (height * width), height, width)
+    # a window around a random pixel of the shape; a single pixel changes in one channel only
     middle = spots[(uniforms[:, 0] * len(spots)).long().clamp(max=len(spots) - 1)]
     top = (middle // width - (uniforms[:, 1] * window_height).long()).clamp(0, height - window_height)
     left = (middle % width - (uniforms[:, 2] * window_width).long()).clamp(0, width - window_width)
@@ -125,6 +126,7 @@ def propose_position(corner: Tensor, progress: float, sides: Sequence[int], imag
         corner.new_tensor([max(1, int(MAX_SHIFT * (1 - progress) * side)) for side in image_sides]),
         corner.new_tensor([whole - side for whole, side in zip(image_sides, sides, strict=True)]),
     )
+    # a shift of at most 0.75 (1 - progress) of the image, never zero, kept inside
     shift = torch.minimum((uniforms[:, :2] * (2 * max_shift + 1)).long(), 2 * max_shift) - max_shift
     shift = shift + (shift == 0).all(1, keepdim=True)
     return torch.minimum((corner + shift).clamp(min=0), free)

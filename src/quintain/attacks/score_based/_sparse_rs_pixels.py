@@ -38,6 +38,8 @@ def search_pixels(search: Search, queries: int) -> None:
         moved = max(1, int(sparse_rs_schedule(SWAP_FRACTIONS[aimed], progress) * count))
         swapped = min(moved, height * width - count)
         keys, places, color_uniforms = uniforms.split((count, count, channels * count), 1)
+        # exchange a fraction of the k pixels: restore them, take as many unused ones, recolor all that were
+        # exchanged
         leaving = keys.topk(moved, dim=1).indices
         if swapped:
             z = restore_pixels(z, x, order.gather(1, leaving[:, :swapped]))
@@ -70,6 +72,8 @@ def restore_pixels(z: Tensor, x: Tensor, cells: Tensor) -> Tensor:
 
 def pick_distinct(uniforms: Tensor, first: int, last: int) -> Tensor:
     """Different places (n, k) in [first, last), one in each k-th of it: of a random order, any places are as good."""
+    # one index in each of k equal parts of the unused tail: distinct without rejection; the order is random
+    # anyway
     edges = torch.arange(uniforms.shape[1] + 1, device=uniforms.device) * (last - first) // uniforms.shape[1]
     start, size = edges[:-1], edges.diff()
     return first + start + torch.minimum((uniforms * size).long(), size - 1)

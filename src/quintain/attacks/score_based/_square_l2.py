@@ -22,6 +22,8 @@ def initial_tiles(threat: Threat, x: Tensor, rng: ExampleRNG) -> Tensor:
     channels, height, width = image_dims(x.shape[1:])
     window_height, window_width = max(1, height // 5), max(1, width // 5)
     down, across = height // window_height, width // window_width
+    # a grid of 5 x 5 bumps eta with random signs and one random orientation each, centered, scaled to length
+    # eps
     like = torch.empty(len(x), channels + 1, down, across, device=x.device)
     flags = rng.uniform(like) < 0.5
     signs = torch.where(flags[:, :-1], -1.0, 1.0)[..., None, None]
@@ -58,6 +60,8 @@ def propose_l2(threat: Threat, area_fraction: float, z: Tensor, x: Tensor, unifo
         window_pixels(position, window_height, window_width, height, width)[:, None].expand(-1, channels, -1)
         for position in (uniforms[:, :2], uniforms[:, 2:4])
     )
+    # Take the norm of window 1, of window 2 without 1, and the unused budget; put all of it into window 1 as
+    # sigma eta + old / |old|, normalized; window 2 becomes 0 (Square Attack, L2 update).
     change = (z - x).view(len(x), channels, -1)
     unspent = (threat.eps**2 - change.square().sum((1, 2))).clamp(min=0)[:, None, None]
     old = change.gather(2, first)
@@ -75,6 +79,7 @@ def propose_l2(threat: Threat, area_fraction: float, z: Tensor, x: Tensor, unifo
 def rescale_to_eps(threat: Threat, change: Tensor, x: Tensor) -> Tensor:
     """The point in the direction of a change at length ``eps``, or nearly where the box cuts it: what is cut off is made up for twice."""
     origin, cut = x, change
+    # clipping shortens the change: rescale twice more before projecting
     for _ in range(1 + AGAIN):
         length = torch.linalg.vector_norm(cut.flatten(1), dim=1).view(-1, *[1] * (x.dim() - 1))
         change = change * (threat.eps * (1 - SLACK) / length.clamp(min=torch.finfo(x.dtype).eps))
@@ -105,6 +110,7 @@ def two_lobes(window_height: int, window_width: int) -> Tensor:
 def pyramid(window_height: int, window_width: int) -> Tensor:
     r"""Nested rectangles around the middle (tall, wide), of Euclidean length 1: ring r is :math:`\sum_{i \ge r} 1 / (i + 1)^2` high."""
     down, across = (torch.arange(side) - side // 2 for side in (window_height, window_width))
+    # nested rectangles: the value at ring r is sum_{i >= r} 1 / (i + 1)^2
     ring = torch.maximum(down[:, None].abs(), across.abs())
     steps = 1.0 / torch.arange(1, max(window_height, window_width) // 2 + 2).square()
     levels = steps.flip(0).cumsum(0).flip(0)[ring]

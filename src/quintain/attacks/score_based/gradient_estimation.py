@@ -1,4 +1,4 @@
-"""Gradient ascent without gradients: each step follows the slope that pairs of probes round the current point tell."""
+"""Gradient ascent with estimated gradients: finite differences of antithetic pairs of probes (NES, SPSA)."""
 
 import math
 from collections.abc import Callable
@@ -36,13 +36,13 @@ def ascend_estimated_gradient(
     sigma: float,
     loss: Loss,
 ) -> None:
-    """Ascend on the examples still standing, from their clean points; who is done costs nothing more.
+    """Run ascent on the active examples from their clean points; finished examples cost nothing.
 
     A step costs ``2 * pairs`` probes and one question at the new point, which is judged; where not even one
     step can be paid, it takes fewer probes.
 
     Args:
-        search: Asks, judges and keeps.
+        search: Runs the model, checks success and keeps each example's best point.
         state: The first state from clean inputs (n, *S).
         update: Gives the next state; its points must be allowed.
         noise: The directions of the probes.
@@ -55,6 +55,7 @@ def ascend_estimated_gradient(
     if not len(rows):
         return
     queries = min(queries, int(search.model.queries_left(rows).amax()) - 1)
+    # a step costs 2 * pairs probes and 1 query; shrink pairs if not even one step fits the budget
     pairs = min(pairs, (queries - 1) // 2)
     if not pairs:
         return
@@ -89,6 +90,7 @@ def estimate_gradient(
         probes = torch.cat((here[:, None] + offsets, here[:, None] - offsets), 1).clamp(search.threat.low, search.threat.high)
         everyone = chunk_rows.repeat_interleave(2 * pairs)
         up, down = loss(search.probe(probes.flatten(0, 1), everyone), everyone).view(len(here), 2, pairs).unbind(1)
+        # antithetic pairs: g = 1 / (2 sigma m) sum_i u_i (l(z + sigma u_i) - l(z - sigma u_i))
         weight = ((up - down) / (2 * sigma * pairs)).to(here.dtype)
         found.append((weight[..., None] * directions.flatten(2)).sum(1).view_as(here))
     return torch.cat(found)
@@ -100,7 +102,7 @@ def cosine_decay(progress: float) -> float:
 
 
 def check_probe_settings(queries: int, pairs: int, sigma: float, rel_step_size: float) -> None:
-    """Refuse settings out of range.
+    """Raise an error for settings out of range.
 
     Raises:
         SettingError: If one is.

@@ -26,7 +26,8 @@ class NES(Attack):
     * eps`` to nearly 0.
 
     Args:
-        queries: How often the model is asked about an example, at most; a broken example stops paying.
+        queries: How often the model is asked about an example, at most; an example stops at its first
+            success.
         pairs: Pairs of probes a step.
         sigma: Standard deviation of the probes, in the units of the data.
         rel_step_size: Length of the first step, as a share of the threat's ``eps``.
@@ -36,8 +37,8 @@ class NES(Attack):
         SettingError: If a number is out of range.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
-        still be breakable.
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A failure does not show robustness.
 
     Source: Ilyas et al., 2018, arXiv:1804.08598.
     """

@@ -34,9 +34,10 @@ class OnePixel(Attack):
     .. math:: c_i' = c_{r_1} + F (c_{r_2} - c_{r_3}), \qquad c_i \leftarrow c_i' \text{ where } m(f(x \oplus c_i')) > m(f(x \oplus c_i))
 
     where a candidate :math:`c` holds the places and colors of ``eps`` pixels, and :math:`r_1, r_2, r_3` are
-    chosen by chance. Where it asks no more questions, and the budget pays for it, every pixel is tried at
-    every corner of the color cube instead, in random order, and the best is kept before the next pixel is
-    sought: for one pixel of a model that is monotone in it nothing is missed.
+    chosen by chance. If exhaustive search needs no more queries than differential evolution and fits the
+    budget, every pixel is tried at every corner of the color cube instead, in random order. Several pixels
+    are chosen greedily, one after the other. For one pixel and a model that is monotone in each of its
+    channels, exhaustive search is exact.
 
     Args:
         population: How many candidates; fewer where the budget would end before 20 generations.
@@ -47,8 +48,8 @@ class OnePixel(Attack):
         SettingError: If a number is out of range.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
-        still be breakable.
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A failure does not show robustness.
 
     Source: Su et al., 2019, arXiv:1710.08864.
     """
@@ -70,12 +71,14 @@ class OnePixel(Attack):
             raise SettingError(f"differential_weight = {self.differential_weight}; expected a positive number, such as 0.5")
 
     def run(self, search: Search) -> None:
-        """Enumerate where that is cheaper, else evolve."""
+        """Run exhaustive search where it is cheaper, else differential evolution."""
         channels, height, width = image_dims(search.x.shape[1:])
         pixels, rows = min(int(search.threat.eps), height * width), search.active_rows
         if not (pixels and len(rows)):
             return
         cost, affordable = pixels * height * width * 2**channels, int(search.model.queries_left(rows).amax()) - 1
+        # exhaustive search if it costs no more than evolution and fits the budget; else 20 generations must
+        # fit
         if cost <= self.population * (self.generations + 1) and (pixels == 1 or cost <= affordable):
             for pixel in range(pixels):
                 _enumerate(search, search.rng.fold_in("order", pixel))
@@ -101,6 +104,7 @@ class OnePixel(Attack):
                 candidates.gather(1, parent[..., None, None].expand_as(candidates))
                 for parent in parents(search.rng.fold_in("parents", generation).select(rows), population, rows)
             )
+            # DE/rand/1: child = c_1 + F (c_2 - c_3), which replaces its parent if its margin is larger
             children = (first + self.differential_weight * (second - third)).clamp(0, 1)
             child_margins = self._evaluate(search, rows, children)
             better = child_margins > margins
@@ -134,6 +138,7 @@ def paint_pixels(x: Tensor, candidates: Tensor, box: tuple[float, float]) -> Ten
 def parents(rng: ExampleRNG, population: int, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Three different candidates for each candidate (n, population)."""
     uniforms = rng.uniform(torch.empty(len(rows), population, 3, device=rows.device))
+    # three distinct indices without rejection: draw from P, P - 1 and P - 2 values, shift past those taken
     one, two, three = ((uniforms[..., index] * (population - index)).long().clamp(max=population - index - 1) for index in range(3))
     two = two + (two >= one)
     least, most = torch.minimum(one, two), torch.maximum(one, two)
@@ -150,6 +155,7 @@ def _enumerate(search: Search, rng: ExampleRNG) -> None:
     z = search.best[rows].reshape(len(rows), channels, -1)
     pixels = z.shape[2]
     least, most = representable_box(threat.low, threat.high, z.dtype)
+    # all 2^C corner colors; candidates that would change nothing are sorted last and not queried
     bits = torch.arange(2**channels, device=rows.device)[:, None] >> torch.arange(channels, device=rows.device) & 1
     corners = torch.where(bits > 0, most, least).to(z.dtype)
     unchanged = (z[:, None] == corners[:, :, None]).all(2).flatten(1)
@@ -169,7 +175,7 @@ def query_all(search: Search, rows: Tensor, to_query: Tensor, points: Points) ->
     """Margins (n, m) of m allowed points of each example, minus infinity where it was not asked about; the best ones are judged.
 
     Args:
-        search: Asks, judges and keeps.
+        search: Runs the model, checks success and keeps each example's best point.
         rows: The examples (n,).
         to_query: Which points to ask about (n, m), from the first on; an example pays for each, as far as it
             can.
@@ -178,6 +184,7 @@ def query_all(search: Search, rows: Tensor, to_query: Tensor, points: Points) ->
     margins = torch.full(to_query.shape, -torch.inf, dtype=search.best_margin.dtype, device=rows.device)
     for first in range(0, to_query.shape[1], POINTS_PER_CHECK):
         affordable = to_query[:, first : first + POINTS_PER_CHECK] & search.is_active(rows)[:, None]
+        # the prefix of the points that the budget pays, with one query left to confirm
         affordable &= affordable.cumsum(1) < search.model.queries_left(rows)[:, None]
         queried_rows = affordable.any(1).nonzero().squeeze(1)
         if not len(queried_rows):

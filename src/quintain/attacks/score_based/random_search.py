@@ -32,8 +32,8 @@ class RandomSearch(Attack):
     It needs no gradient and no smoothness: what a gradient attack misses and this finds is a sign of masking.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
-        still be breakable.
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A failure does not show robustness.
 
     Source: random points as a test, Athalye et al., 2018, arXiv:1802.00420; Engstrom et al., 2019,
         arXiv:1712.02779.

@@ -1,4 +1,4 @@
-"""The loop that random searches share: propose a change to each example, ask once, and keep what is better."""
+"""The loop that random searches share: propose a change to each example, query it once, keep it if the loss rose."""
 
 import math
 from collections.abc import Callable
@@ -43,10 +43,10 @@ def random_search_loop(
     loss: Loss,
     patience: float = math.inf,
 ) -> None:
-    """Random search: an example's state is replaced where the proposed one has a higher loss; who is done costs nothing more.
+    """Run random search: a proposal replaces an example's state where its loss is larger; finished examples cost nothing.
 
     Args:
-        search: Asks, judges and keeps.
+        search: Runs the model, checks success and keeps each example's best point.
         rows: The examples to attack (n,).
         state: Of each, at the start; its points must be allowed.
         constants: Of each.
@@ -54,7 +54,7 @@ def random_search_loop(
         uniforms_per_step: How many uniform numbers an example's proposal needs.
         rng: The streams of random numbers of the whole batch, of this start alone.
         queries: How often an example is asked about, the start included; fewer where its budget ends.
-        loss: What is ascended.
+        loss: What is maximized.
         patience: After 10, 20, 40, 60 and 80 % of the questions an example leaves that is not ``hopeful``.
     """
     rows, state, constants = rows[active := search.is_active(rows)], select_rows(state, active), select_rows(constants, active)
@@ -65,6 +65,7 @@ def random_search_loop(
     uniforms = initial_loss = value
     patience_checks = {max(1, int(share * queries)) for share in PATIENCE_CHECKS}
     for step in range(1, queries):
+        # at 10, 20, 40, 60 and 80 % of the queries drop examples that patience gives up
         active = search.is_active(rows)
         if step in patience_checks:
             active &= can_still_succeed(value, initial_loss, step, queries, patience)
@@ -74,12 +75,14 @@ def random_search_loop(
             if not len(rows):
                 return
         block, column = divmod(step - 1, RNG_BLOCK)
+        # random numbers for 64 steps at once
         if not column:
             uniforms = (
                 rng.fold_in("block", block).select(rows).uniform(torch.empty(len(rows), RNG_BLOCK, uniforms_per_step, device=rows.device))
             )
         proposed = propose(step, step / queries, state, constants, uniforms[:, column])
         new_value = loss(search.query(proposed[0], rows), rows)
+        # accept where the loss rose
         better = new_value > value
         value = torch.where(better, new_value, value)
         state = where_state(better, proposed, state)

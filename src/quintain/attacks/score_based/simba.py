@@ -27,7 +27,8 @@ class SimBA(Attack):
     settle what the first have found.
 
     Args:
-        queries: How often the model is asked about an example, at most; a broken example stops paying.
+        queries: How often the model is asked about an example, at most; an example stops at its first
+            success.
         rel_step_size: Length of the first steps where lengths are Euclidean, as a share of the threat's
             ``eps``.
 
@@ -35,8 +36,8 @@ class SimBA(Attack):
         SettingError: If a number is out of range.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
-        still be breakable.
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A failure does not show robustness.
 
     Source: Guo et al., 2019, arXiv:1905.07121.
     """
@@ -70,10 +71,12 @@ class SimBA(Attack):
                 if not len(rows):
                     return
             pass_number, coordinate = divmod(iteration, features)
+            # a random order of the coordinates for each pass
             if not coordinate:
                 uniforms = search.rng.fold_in(pass_number).select(rows).uniform(torch.empty(len(rows), features, device=rows.device))
                 order = uniforms.argsort(dim=1, stable=True)
             not_improved = torch.ones_like(rows, dtype=torch.bool)
+            # try +step, then -step only where + did not help
             for sign in (1, -1):
                 step = sign * threat.eps * self._share(spent / queries) if isinstance(threat, L2) else 2 * sign * threat.eps
                 row_steps = torch.as_tensor(step, dtype=z.dtype, device=z.device).expand(len(rows))

@@ -25,14 +25,14 @@ class SparseRS(Attack):
     the log odds. How much is changed at once falls with the share of the questions that are spent.
 
     Args:
-        queries: How often the model is asked about an example; a broken example stops paying.
+        queries: How often the model is asked about an example; an example stops at its first success.
 
     Raises:
         SettingError: If it is not positive.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
-        still be breakable.
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A failure does not show robustness.
 
     Source: Croce et al., 2022, arXiv:2006.12834.
     """

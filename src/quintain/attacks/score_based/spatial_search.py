@@ -52,7 +52,7 @@ class SpatialSearch(Attack):
             raise SettingError(f"shifts = {self.shifts}, angles = {self.angles}, sizes = {self.sizes}; expected at least 2 of each")
 
     def check_supported(self, threat: Threat, targets: Tensor | None = None, max_queries: int | None = None) -> None:
-        """Refuse what this attack cannot do: other threats, and a flow alone."""
+        """Raise an error for what this attack cannot do: other threats, and a flow alone."""
         Attack.check_supported(self, threat, targets, max_queries)
         if isinstance(threat, Spatial) and not (threat.rotate or threat.shift or threat.scale):
             raise SettingError(f"{self.name} turns, shifts and magnifies, and {threat.spec} allows none of it; take pgd or random-search")

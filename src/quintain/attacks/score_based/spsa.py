@@ -34,7 +34,8 @@ class SPSA(Attack):
     where lengths are Euclidean).
 
     Args:
-        queries: How often the model is asked about an example, at most; a broken example stops paying.
+        queries: How often the model is asked about an example, at most; an example stops at its first
+            success.
         pairs: Pairs of probes a step.
         sigma: How far a probe moves each coordinate, in the units of the data.
         rel_step_size: Adam's first step, as a share of the threat's ``eps``.
@@ -43,8 +44,8 @@ class SPSA(Attack):
         SettingError: If a number is out of range.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
-        still be breakable.
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A failure does not show robustness.
 
     Source: Uesato et al., 2018, arXiv:1802.05666; Spall, 1992.
     """
@@ -68,6 +69,7 @@ class SPSA(Attack):
         def update(progress: float, state: State, gradient: Tensor, clean: Tensor, cache: ProjectionCache) -> State:
             z, mean, square, steps_done = state
             gradient, steps_done = gradient.nan_to_num(0.0, 0.0, 0.0), steps_done + 1
+            # Adam with bias correction; step counts per example, since examples may stop apart
             mean, square = mean.lerp(gradient, 1 - MEMORY[0]), square.lerp(gradient.square(), 1 - MEMORY[1])
             corrections = [expand_rows(1 - memory**steps_done, z) for memory in MEMORY]
             step = (mean / corrections[0]) / ((square / corrections[1]).sqrt() + torch.finfo(z.dtype).tiny)

@@ -1,4 +1,4 @@
-"""Square Attack: random windows of the image go to the edge of the ball, and stay where that helps."""
+"""Square Attack: random search over square windows at the ends of the allowed range."""
 
 import math
 from dataclasses import dataclass
@@ -38,19 +38,20 @@ class Square(Attack):
     so that a short run ends with small windows too.
 
     Args:
-        queries: How often the model is asked about an example, each start; a broken example stops paying.
+        queries: How often the model is asked about an example, each start; an example stops at its first
+            success.
         p_init: Share of the image that the first windows cover.
         restarts: How many starts.
-        patience: When an example is given up: where its margin would stay below 0 even if it rose
-            ``patience`` times as fast as on average so far; never if not given, as published. A random search
-            slows down much more than ascent does.
+        patience: An example is dropped if its margin would stay below 0 even if it improved ``patience``
+            times as fast as on average so far; never if not given, as published. Random search slows down
+            much more than ascent does.
 
     Raises:
         SettingError: If a count or ``patience`` is not positive or ``p_init`` is not in (0, 1].
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
-        still be breakable.
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A failure does not show robustness.
 
     Source: Andriushchenko et al., 2020, arXiv:1912.00049.
     """
@@ -71,7 +72,7 @@ class Square(Attack):
             raise SettingError(f"p_init = {self.p_init}; expected a share of the image in (0, 1], such as 0.8")
 
     def run(self, search: Search) -> None:
-        """Search from each start."""
+        """Run random search from each start."""
         if not search.threat.eps:
             return
         search_once = self._in_l2 if isinstance(search.threat, L2) else self._in_linf
@@ -129,6 +130,7 @@ def propose_linf(area_fraction: float, z: Tensor, low: Tensor, high: Tensor, uni
     """
     channels, height, width = image_dims(z.shape[1:])
     window = window_pixels(uniforms[:, :2], *window_shape(area_fraction, height, width), height, width)[:, None].expand(-1, channels, -1)
+    # each channel of the window goes to x - eps or x + eps (clipped), with a random sign per channel
     old, least, most = (part.view(len(z), channels, -1).gather(2, window) for part in (z, low, high))
     new = random_extremes(old, uniforms[:, 2:, None] < 0.5, least, most, (1, 2))
     return z.view(len(z), channels, -1).scatter(2, window, new).view(z.shape)

@@ -34,6 +34,7 @@ def sparse_rs_schedule(start: float, progress: float) -> float:
 
 def window_shape(area_fraction: float, height: int, width: int) -> tuple[int, int]:
     """Height and width of a square that covers a share of an image; a rectangle where the image is too narrow for it."""
+    # a square of the requested area; if it does not fit the short side, a rectangle of the same area
     side = max(1, round(math.sqrt(area_fraction * height * width)))
     short = min(side, height, width)
     long = side if short == side else min(max(height, width), round(area_fraction * height * width / short))
@@ -69,6 +70,7 @@ def random_extremes(old: Tensor, lower: Tensor, least: Tensor, most: Tensor, tog
         least, most: The ends, likewise.
         together: The axes over which values are proposed, and turned round, together.
     """
+    # a proposal equal to the current value would waste a query: take the other end
     new = torch.where(lower, least, most)
     same = (new == old).all(together, keepdim=True)
     return torch.where(lower ^ same, least, most)

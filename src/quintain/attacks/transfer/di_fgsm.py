@@ -37,7 +37,7 @@ class DIFGSM(Attack):
     can break, and the last question is one of those.
 
     Args:
-        steps: Gradients per example; a broken example stops paying.
+        steps: Gradients per example; an example stops at its first success.
         rel_step_size: Length of a step, as a share of ``eps``.
         decay: The share of the direction so far that is kept.
         diversity_prob: How often a picture is changed.
@@ -49,8 +49,8 @@ class DIFGSM(Attack):
         DataError: If the inputs are not pictures (B, C, H, W).
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
-        still be breakable.
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A failure does not show robustness.
 
     Source: Xie et al., 2019, arXiv:1803.06978.
     """
@@ -106,9 +106,12 @@ def resize_and_pad(image: Tensor, uniforms: Tensor, resize_rate: float, fill: fl
     coordinates = []
     for side, column in zip(image.shape[2:], (1, 2), strict=True):
         shortest = -(-side * resize_rate // 1)
+        # new side uniform in [ceil(resize_rate * side), side], offset uniform in what is left
         new_side = shortest + (uniforms[:, 0] * (side - shortest + 1)).floor().clamp(max=side - shortest)
         first = (uniforms[:, column] * (side - new_side + 1)).floor().minimum(side - new_side)
         pixel = torch.arange(side, dtype=image.dtype, device=image.device) - first[:, None]
+        # source coordinate of every output pixel under that resize; what falls outside is filled with the low
+        # value
         coordinates.append((pixel + 0.5) * (side / new_side)[:, None] - 0.5)
     rows, columns = coordinates
     count, height, width = len(image), *image.shape[2:]

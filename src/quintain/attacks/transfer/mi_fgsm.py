@@ -15,7 +15,7 @@ class MIFGSM(Attack):
     .. math:: v_{t+1} = \mu v_t + \frac{g_t}{\|g_t\|_1}, \quad z_{t+1} = \Pi_x\big(z_t + \alpha s(v_{t+1})\big)
 
     Args:
-        steps: Gradients per example; a broken example stops paying.
+        steps: Gradients per example; an example stops at its first success.
         rel_step_size: Length of a step, as a share of ``eps``; 1 / steps, as published, reaches the edge with
             the last one.
         decay: :math:`\mu`: the share of the direction so far that is kept; at 0 it is ``BIM``.
@@ -24,8 +24,8 @@ class MIFGSM(Attack):
         SettingError: If a setting is out of range.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
-        still be breakable.
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A failure does not show robustness.
 
     Source: Dong et al., 2018, arXiv:1710.06081.
     """

@@ -35,7 +35,7 @@ class NIFGSM(Attack):
     that is asked about is allowed, and is judged.
 
     Args:
-        steps: Gradients per example; a broken example stops paying.
+        steps: Gradients per example; an example stops at its first success.
         rel_step_size: Length of a step, as a share of ``eps``.
         decay: :math:`\mu`: the share of the direction so far that is kept.
 
@@ -43,8 +43,8 @@ class NIFGSM(Attack):
         SettingError: If a setting is out of range.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
-        still be breakable.
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A failure does not show robustness.
 
     Source: Lin et al., 2020, arXiv:1908.06281.
     """
@@ -67,6 +67,7 @@ class NIFGSM(Attack):
             return NesterovState(clean, clean, torch.zeros_like(clean))
 
         def update(step: int, state: NesterovState, out: Evaluation, clean: Tensor, cache: ProjectionCache) -> NesterovState:
+            # move along the velocity, then look ahead by alpha mu v; the last query is at the iterate itself
             velocity = update_velocity(state.velocity, out.gradient, self.decay)
             point = ascent_step(threat, step_size, state.point, velocity, clean, cache)
             look_ahead = point if step == self.steps - 1 else threat.project(point + step_size * self.decay * velocity, clean, cache)

@@ -26,7 +26,7 @@ class TIFGSM(Attack):
         ``MIFGSM`` does.
 
     Args:
-        steps: Gradients per example; a broken example stops paying.
+        steps: Gradients per example; an example stops at its first success.
         rel_step_size: Length of a step, as a share of ``eps``.
         decay: The share of the direction so far that is kept.
         kernel_size: The kernel's side in pixels, odd; 15, as published, is for pictures of 299 pixels.
@@ -36,8 +36,8 @@ class TIFGSM(Attack):
         DataError: If the inputs are not pictures (B, C, H, W).
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break may
-        still be breakable.
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A failure does not show robustness.
 
     Source: Dong et al., 2019, arXiv:1904.02884.
     """

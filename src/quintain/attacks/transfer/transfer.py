@@ -1,4 +1,4 @@
-"""Points made on models of one's own, tried on another: the attack that needs nothing of its target but one answer."""
+"""Transfer attacks: adversarial points of surrogate models, tried on the target model once."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -19,13 +19,12 @@ from quintain.threats.threat import Threat
 
 @dataclass(frozen=True, slots=True)
 class Transfer(Attack):
-    r"""An attack on the mean of some surrogates' logits, whose result is tried on the target once.
+    r"""An attack on the mean of surrogates' logits, whose result is tried on the target model once.
 
-    .. math:: z = \arg\max_{z \in threat(x)} \ell\Big(\frac1n \sum_{i=1}^n f_i(z),\, y\Big), \quad \text{asked of the target: } f(z)
+    .. math:: z = \arg\max_{z \in threat(x)} \ell\Big(\frac1n \sum_{i=1}^n f_i(z),\, y\Big), \quad \text{queried once: } f(z)
 
-    On the surrogates the attack does not stop where they are broken, but goes on to its end; of the points
-    that it asked about, the one with the largest margin is taken. What the surrogates are asked is not
-    counted: they belong to the attacker.
+    On the surrogates the attack does not stop at a success but runs to its end; the point of the largest mean
+    margin is taken. Passes of the surrogates are not counted: they belong to the attacker.
 
     It holds models, so that it is not registered by name: hand it to a call, or to an ensemble.
 
@@ -39,8 +38,8 @@ class Transfer(Attack):
             than the target.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice, by the target; what it does
-        not break may still be breakable.
+        Each success is allowed by the threat and was confirmed by a second forward pass of the target model.
+        A failure does not show robustness.
 
     Source: Papernot et al., 2016, arXiv:1605.07277; the mean of logits: Dong et al., 2018, arXiv:1710.06081.
     """
@@ -63,15 +62,17 @@ class Transfer(Attack):
             check_access(self.attack.name, self.attack.access, surrogate)
 
     def check_supported(self, threat: Threat, targets: Tensor | None = None, max_queries: int | None = None) -> None:
-        """Refuse what the attack on the surrogates cannot do."""
+        """Raise an error for what the attack on the surrogates cannot do."""
         self.attack.check_supported(threat, targets, max_queries)
 
     def run(self, search: Search) -> None:
-        """Make the points, then ask the target once."""
+        """Attack the surrogates, then query the target model once."""
         rows = search.active_rows
         if not len(rows):
             return
         goal, rng = search.goal, search.rng.fold_in(self.attack.name).select(rows)
+        # The goal is never reached, so that the attack runs to its end and keeps the point of the largest
+        # mean margin, which then costs one query of the target model.
         unreachable = UnreachableGoal(goal.y[rows], None if goal.targets is None else goal.targets[rows])
         surrogate_search = Search(self._mean, search.x[rows], unreachable, search.threat, rng, name=self.attack.name)
         if surrogate_search.clean_logits.shape[1] != search.clean_logits.shape[1]:
@@ -87,7 +88,7 @@ class Transfer(Attack):
 
 
 class UnreachableGoal(Goal):
-    """A goal that is never reached, so that a search goes on and keeps the point of the largest margin."""
+    """A goal that no point reaches, so that a search goes on and keeps the point of the largest margin."""
 
     def is_adversarial(self, logits: Tensor, rows: Tensor) -> Tensor:  # noqa: ARG002
         """No point is enough."""

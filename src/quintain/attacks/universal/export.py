@@ -87,6 +87,8 @@ def render_sheet(patch: FittedPatch, centimetres: float) -> tuple[Tensor, tuple[
     rows = max(1, round(centimetres * PER_CENTIMETRE))
     columns = max(1, round(rows * patch.pattern.shape[2] / patch.pattern.shape[1]))
     margin = math.ceil(MARGIN * PER_CENTIMETRE)
+    # paper pixel -> pattern coordinate; colors of the nearest edge, alpha cut at 0.5, a line of 2 pixels
+    # round the cut
     down, right = (
         ((torch.arange(paper + 2 * margin) - margin + 0.5) * (own / paper) - 0.5).to(patch.pattern)
         for paper, own in zip((rows, columns), patch.pattern.shape[1:], strict=True)

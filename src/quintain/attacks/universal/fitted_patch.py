@@ -71,6 +71,7 @@ class FittedPatch:
         scale = self.relative_height * x.shape[2] / sides[0]
         matrices = self.view.matrices(x, sides, scale, rng)
         alpha = self.alpha.to(x).expand(len(x), *self.alpha.shape)
+        # pixels of the image per pixel of the pattern: supersample by about the inverse
         supersample = max(1, round(1 / (scale * math.sqrt(self.view.magnification[0] * self.view.magnification[1]))))
         composed = composite(x, self.view.relight(stickers, rng), alpha, matrices, supersample=supersample).clamp(0, 1)
         return composed if self.printing is None else self.printing.photograph(composed, rng)
@@ -121,6 +122,7 @@ def cut_alpha(shape: str, side: int) -> Tensor:
         raise SettingError(f"side = {side} pixels; expected at least 1")
     at = torch.arange(side) + 0.5
     if shape == "disc":
+        # anti-aliased disc: 1 inside, linear over one pixel at the edge
         return (side / 2 + 0.5 - torch.hypot(at[:, None] - side / 2, at - side / 2)).clamp(0, 1)[None]
     if shape == "square":
         return torch.ones(1, side, side)

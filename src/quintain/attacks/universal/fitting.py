@@ -41,7 +41,7 @@ class FitSettings(NamedTuple):
     learning_rate: float
 
     def check(self) -> None:
-        """Refuse a pace that leads nowhere.
+        """Raise an error for a pace that leads nowhere.
 
         Raises:
             SettingError: If a number is not positive.
@@ -101,6 +101,8 @@ def fit_pattern(
     with progress.bar(name, settings.steps) as done:
         for step in range(settings.steps):
             x, y = (tensor.to(init.device) for tensor in data.batch(next(order)))
+            # Adam on the mean log probability over a batch, each image in a view of its own; clamp to the
+            # pattern's box.
             rng = ExampleRNG(views, step * settings.batch_size + torch.arange(settings.batch_size))
             pattern.grad = -pattern_gradient(model, x, y, target, pattern, apply_pattern, rng)
             if penalty is not None:

@@ -103,6 +103,7 @@ class FittedLight:
 
 def match_energy(pattern: Tensor, energy: float, beam: Tensor) -> Tensor:
     """A pattern as bright as another in all: multiplied, clamped to 1, and again until no more is lost."""
+    # scaling and clamping alternate: clamping loses energy, 20 rounds recover it
     for _ in range(20):
         pattern = (pattern * (energy / max(float((pattern * beam).sum()), 1e-12))).clamp(0, 1)
     return pattern

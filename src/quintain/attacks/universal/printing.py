@@ -69,6 +69,7 @@ class Printing:
             return photo
         choice = (uniforms[:, 1] * len(QUALITIES)).long().clamp(max=len(QUALITIES) - 1)
         with torch.no_grad():
+            # a JPEG quality per image, with a straight-through gradient
             compressed = torch.empty_like(photo)
             for index in choice.unique().tolist():
                 rows = choice == index
@@ -88,6 +89,7 @@ def gaussian_blur(images: Tensor, sigma: Tensor, half_width: int) -> Tensor:
     at = torch.arange(-half_width, half_width + 1, dtype=images.dtype, device=images.device)
     weight = torch.exp(-at.square() / (2 * sigma.clamp(min=1e-3)[:, None].square()))
     weight = (weight / weight.sum(1, keepdim=True)).repeat_interleave(images.shape[1], 0)
+    # separable Gaussian, one sigma per image: one group per image and channel
     planes = functional.pad(images, (half_width,) * 4, mode="replicate").flatten(0, 1)[None]
     down = functional.conv2d(planes, weight[:, None, :, None], groups=len(weight))
     return functional.conv2d(down, weight[:, None, None, :], groups=len(weight)).view_as(images)

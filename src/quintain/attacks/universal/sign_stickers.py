@@ -163,6 +163,7 @@ def best_window(importance: Tensor, covered: Tensor, rows: int, columns: int) ->
     """The largest mean importance of a free window of a shape, and that window: rows, columns, top, left; -inf if none is free."""
     if rows > importance.shape[0] or columns > importance.shape[1]:
         return -math.inf, (rows, columns, 0, 0)
+    # mean importance of every window by average pooling; windows that touch a placed sticker are excluded
     mean = functional.avg_pool2d(torch.stack((importance, covered))[:, None], (rows, columns), 1)[:, 0]
     value, position = torch.where(mean[1] == 0, mean[0], -torch.inf).flatten().max(0)
     top, left = divmod(int(position), mean.shape[2])

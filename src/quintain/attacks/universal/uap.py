@@ -1,4 +1,4 @@
-"""One change that fools a model on most pictures."""
+"""Universal adversarial perturbations: one perturbation that fools a model on most images."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
@@ -60,8 +60,9 @@ class UAP:
     .. math:: \max_{\delta \in ball(0)} \; E_{x, y} \log\big(1 - p_y(f(\Pi_x(x + \delta)))\big), \quad
         \text{with a target } E_x \log p_t
 
-    Neither aim gains much by a picture that is fooled already, so that none outweighs the others. Each step
-    is the steepest in the ball along a batch's mean gradient, of a length that falls to nearly 0.
+    Both objectives saturate on images that are already fooled, so that a few images cannot dominate the mean
+    gradient. Each step is the steepest in the ball along a batch's mean gradient, of a length that falls to
+    nearly 0.
 
     Args:
         steps: Batches, all in all.
@@ -131,9 +132,13 @@ class UAP:
 
 
 def apply_straight_through(threat: Threat) -> ApplyPattern:
-    """How a change is put on pictures; its gradient is that at the pictures, as if none were held back by box or ball."""
+    """Return a function that adds the perturbation to images and projects onto the threat.
+
+    Straight-through: the gradient with respect to the perturbation ignores the projection.
+    """
 
     def apply_pattern(perturbation: Tensor, x: Tensor, rng: ExampleRNG) -> Tensor:  # noqa: ARG001
+        # straight-through: value of the projected point, gradient of x + delta
         z = x + perturbation
         return z + (threat.project(z, x) - z).detach()
 
@@ -141,7 +146,8 @@ def apply_straight_through(threat: Threat) -> ApplyPattern:
 
 
 def project_perturbation(threat: Threat, perturbation: Tensor) -> Tensor:
-    """The change (*S) nearest to one, of those that some picture allows."""
+    """Project a perturbation (*S) onto the ball around 0, in the box of differences of images."""
+    # The box of differences is [-(high - low), high - low]: project delta onto the ball around 0 in that box.
     span = threat.high - threat.low
     wide = replace(threat, low=-span, high=span)  # type: ignore[type-var]
     return wide.project(perturbation[None], torch.zeros_like(perturbation)[None])[0]

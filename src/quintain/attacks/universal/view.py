@@ -65,16 +65,19 @@ class View:
             scale: Pixels of the scene for one of the sticker at magnification 1.
             rng: One stream an example.
         """
+        # 12 uniforms: rotation, magnification, position (2), pulls of the corners (8)
         uniforms = rng.fold_in("where").uniform(scene.new_empty(len(scene), 12, dtype=torch.float64))
         rotation = (2 * uniforms[:, 0] - 1) * math.radians(self.rotation)
         magnification = scale * (self.magnification[0] + (self.magnification[1] - self.magnification[0]) * uniforms[:, 1])
         middle = []
         for axis, side, own in zip((0, 1), scene.shape[2:], sides, strict=True):
+            # position in the free space, so that the patch stays inside
             free = side - magnification * own
             at = uniforms[:, 2 + axis] if self.position is None else self.position[axis]
             moved = 0.0 if self.position is None else (2 * uniforms[:, 2 + axis] - 1) * self.shift * side
             middle.append((at - 0.5) * free + moved)
         half = uniforms.new_tensor([sides[0] / 2, sides[1] / 2])
+        # perspective: each corner pulled towards the middle by up to its fraction of the way
         corners = uniforms.new_tensor([[-1, -1], [-1, 1], [1, 1], [1, -1]]) * half * (1 - self.perspective * uniforms[:, 4:].view(-1, 4, 2))
         return (similarity(rotation, magnification, *middle) @ homography(corners, *sides)).to(scene.dtype)
 
