@@ -164,7 +164,7 @@ def test_an_empty_batch_stays_empty(token: str, shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("token", [*TOKENS, *COLORED])
 def test_what_is_no_picture_is_refused(token: str) -> None:
     threat = family_of(token)
-    with pytest.raises(DataError, match=r"expected pictures \(B, C, H, W\)"):
+    with pytest.raises(DataError, match=r"expected images \(B, C, H, W\)"):
         threat.identity(torch.rand(2, 5))
 
 

@@ -111,7 +111,7 @@ class Attack(ABC):
         return search.outcome()
 
     def check_supported(self, threat: Threat, targets: Tensor | None = None, max_queries: int | None = None) -> None:
-        """Raise an error for what this attack cannot do.
+        """Raise if this attack does not support the threat, targets or budget.
 
         Raises:
             SettingError: If so; the message names attacks that can.
@@ -129,7 +129,7 @@ class Attack(ABC):
 
 
 def check_access(name: str, needed: Access, model: Model) -> None:
-    """Raise an error for a model that says that it gives less than an attack needs.
+    """Raise if a model gives less access than an attack needs.
 
     Raises:
         ModelError: If so; the message names attacks that can do with what there is.
@@ -141,7 +141,7 @@ def check_access(name: str, needed: Access, model: Model) -> None:
 
 
 def check_class_tensor(what: str, y: Tensor, x: Tensor) -> None:
-    """Raise an error for classes that are not one integer an input.
+    """Raise if classes are not one integer per input.
 
     Raises:
         DataError: If so, or if they are no tensor.

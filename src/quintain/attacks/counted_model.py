@@ -93,7 +93,7 @@ class CountedModel:
 
 
 def check_eval_mode(model: Model) -> None:
-    """Raise an error for a module in training mode.
+    """Raise if a module is in training mode.
 
     Raises:
         ModelError: If it is one.

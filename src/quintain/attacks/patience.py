@@ -31,7 +31,7 @@ def can_still_succeed(best: Tensor, initial_loss: Tensor, steps_done: int, steps
 
 
 def check_patience(patience: float) -> None:
-    """Raise an error for what is no such factor.
+    """Raise if patience is not positive.
 
     Raises:
         SettingError: If it is not positive.

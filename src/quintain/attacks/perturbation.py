@@ -28,7 +28,7 @@ class Perturbation(Protocol):
         """Return the perturbed images (B, *S), in the box.
 
         Args:
-            x: Pictures (B, *S).
+            x: Images (B, *S).
             ids: Their numbers in their data set (B,), which with ``seed`` fix the views, where there are any.
             seed: Of the views.
         """
@@ -74,14 +74,14 @@ def success_rate(
 
     Args:
         model: Gives logits (B, K), or labels as such.
-        data: Pictures that the change has not seen; ``held_out`` leaves the others out.
+        data: Images that the change has not seen; ``held_out`` leaves the others out.
         perturbation: The change.
         seed: Of the views.
         target: The class that it is after; any wrong one if not given.
-        batch_size: How many pictures are held in memory at once.
+        batch_size: How many images are held in memory at once.
 
     Raises:
-        DataError: If it was fitted on one of the pictures, or none of them can be turned.
+        DataError: If it was fitted on one of the images, or none of them can be turned.
         SettingError: If the target is none of the classes.
     """
     check_target(data, target)
@@ -90,7 +90,7 @@ def success_rate(
         seen = sum(name in perturbation.fitted_on for name in hash_examples(x))
         if seen:
             raise DataError(
-                f"the change was fitted on {seen} of the pictures {int(ids[0])} to {int(ids[-1])} of {data.name}; "
+                f"the change was fitted on {seen} of the images {int(ids[0])} to {int(ids[-1])} of {data.name}; "
                 "score it on others: held_out(data, perturbation) leaves these out"
             )
         rows = torch.arange(len(y))
@@ -120,7 +120,7 @@ def held_out(data: Dataset, perturbation: Perturbation) -> Dataset:
     kept = [ids[[name not in perturbation.fitted_on for name in hash_examples(x)]] for x, _, ids in data.batches(HASH_BATCH_SIZE)]
     kept_rows = torch.cat(kept)
     if not len(kept_rows):
-        raise DataError(f"the change was fitted on all {len(data)} pictures of {data.name}; score it on others")
+        raise DataError(f"the change was fitted on all {len(data)} images of {data.name}; score it on others")
     return data.subset(kept_rows, name=data.name)
 
 
@@ -135,7 +135,7 @@ def hash_examples(x: Tensor) -> list[str]:
 
 
 def check_target(data: Dataset, target: int | None) -> None:
-    """Raise an error for a target that is none of the classes.
+    """Raise if the target is not one of the classes.
 
     Raises:
         SettingError: If so.

@@ -27,7 +27,7 @@ def cosine_step_sizes(eps: float, steps: int, rel_step_size: float) -> tuple[flo
 
 
 def check_steps(steps: int, rel_step_size: float) -> None:
-    """Raise an error for what ``lengths`` cannot be made of.
+    """Raise if there is no step or the step size is not positive.
 
     Raises:
         SettingError: If there is no step, or ``rel_step_size`` is not positive and finite.

@@ -2,7 +2,7 @@
 
 from quintain.core.registry import Entry
 
-PARAMETRIC = "no change is exact, bit for bit; every change stays in the data box; the picture follows from the parameters alone"
+PARAMETRIC = "no change is exact, bit for bit; every change stays in the data box; the image follows from the parameters alone"
 
 CATALOGUE = (
     Entry(
@@ -49,7 +49,7 @@ CATALOGUE = (
         "threat",
         "patch",
         "quintain.threats.patch:Patch",
-        "a sticker on a share of the picture, with any colors (patch:area=5%, patch:area=5%,position=0.5x0.5)",
+        "a sticker on a share of the image, with any colors (patch:area=5%, patch:area=5%,position=0.5x0.5)",
         guarantee=PARAMETRIC,
         facts=(("kind", "parametric"), ("example", "patch:area=20%,position=0.5x0.5")),
     ),
@@ -65,7 +65,7 @@ CATALOGUE = (
         "threat",
         "spatial",
         "quintain.threats.spatial:Spatial",
-        "the picture is turned, shifted, magnified or bent (spatial:rotate=15,shift=3, spatial:flow=1.5)",
+        "the image is turned, shifted, magnified or bent (spatial:rotate=15,shift=3, spatial:flow=1.5)",
         guarantee=PARAMETRIC,
         facts=(("kind", "parametric"), ("example", "spatial:rotate=15,shift=1")),
     ),
@@ -81,7 +81,7 @@ CATALOGUE = (
         "threat",
         "negative",
         "quintain.threats.negative:Negative",
-        "the picture, or its negative (negative)",
+        "the image, or its negative (negative)",
         guarantee=PARAMETRIC,
         facts=(("kind", "parametric"), ("example", "negative"), ("size", "none")),
     ),
@@ -89,7 +89,7 @@ CATALOGUE = (
         "threat",
         "compose",
         "quintain.threats.compose:Compose",
-        "several of the changes of pictures, in the order given (compose:color:brightness=0.2+patch:area=5%)",
+        "several of the changes of images, in the order given (compose:color:brightness=0.2+patch:area=5%)",
         guarantee=PARAMETRIC,
         facts=(("kind", "parametric"), ("example", "compose:color:brightness=0.2+patch:area=20%,position=0.5x0.5")),
     ),

@@ -15,7 +15,7 @@ from quintain.threats.rounding import representable_box
 
 @dataclass(frozen=True, slots=True)
 class Color(ParametricBase):
-    r"""The whole picture gets another hue, then more or less contrast, then brighter or darker.
+    r"""The whole image gets another hue, then more or less contrast, then brighter or darker.
 
     .. math:: x' = clip\big(m + (1 + c)(H_\theta x - m) + b\,(high - low)\big), \quad |b| \le brightness,\; |c| \le contrast,\;
         |\theta| \le 2 \pi\, hue
@@ -25,7 +25,7 @@ class Color(ParametricBase):
     Args:
         brightness: Share of the box, at most 1.
         contrast: Share by which differences may grow or shrink, at most 1.
-        hue: Share of the circle of colors to either side, at most 0.5; for pictures of three channels.
+        hue: Share of the circle of colors to either side, at most 0.5; for images of three channels.
         low, high: The data box.
 
     The parameters are shares in [-1, 1] of what is allowed, in the order above; what is not allowed has none.
@@ -68,15 +68,15 @@ class Color(ParametricBase):
         """One for each of brightness, contrast and hue that is allowed.
 
         Raises:
-            DataError: If the inputs are no pictures, or hue is allowed and they have not three channels.
+            DataError: If the inputs are no images, or hue is allowed and they have not three channels.
         """
         self.check_images(x)
         if self.hue and x.shape[1] != 3:
-            raise DataError(f"pictures of {x.shape[1]} channels for {self.spec}; hue needs three: leave it out, or give RGB pictures")
+            raise DataError(f"images of {x.shape[1]} channels for {self.spec}; hue needs three: leave it out, or give RGB images")
         return bool(self.brightness) + bool(self.contrast) + bool(self.hue)
 
     def render(self, x: Tensor, params: Tensor) -> Tensor:
-        """The pictures in the other light."""
+        """The images in the other light."""
         self.check_params(params, x)
         shares = iter(part[:, None, None, None] for part in params.unbind(1))
         bright = self.brightness * next(shares) if self.brightness else None

@@ -95,7 +95,7 @@ class Compose(ParametricBase):
         return torch.cat([part.sample(x, rng.fold_in("part", index)) for index, part in enumerate(self.parts)], 1)
 
     def render(self, x: Tensor, params: Tensor) -> Tensor:
-        """The pictures changed by one part after the other."""
+        """The images changed by one part after the other."""
         image = x
         for part, own in self.unpack(params, x):
             image = part.render(image, own)

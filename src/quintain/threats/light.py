@@ -16,7 +16,7 @@ Form = Literal["additive", "albedo"]
 
 @dataclass(frozen=True, slots=True)
 class ProjectedLight(ParametricBase):
-    r"""Light of at most ``gain``, of any picture, is thrown onto the scene.
+    r"""Light of at most ``gain``, of any image, is thrown onto the scene.
 
     .. math:: x' = \min(x + g\, p,\; high) \quad\text{or, by albedo,}\quad x' = \min(x + (x - low)\, g\, p,\; high), \quad p \in [0, 1]
 
@@ -66,12 +66,12 @@ class ProjectedLight(ParametricBase):
         return spec_format.write_options("light", {"": spec_format.format_number(self.gain), **form}, self.low, self.high)
 
     def num_params(self, x: Tensor) -> int:
-        """One light for each value of the picture."""
+        """One light for each value of the image."""
         self.check_images(x)
         return x.shape[1] * x.shape[2] * x.shape[3]
 
     def render(self, x: Tensor, params: Tensor) -> Tensor:
-        """The lit pictures."""
+        """The lit images."""
         self.check_params(params, x)
         light = self.gain * params.view_as(x)
         lit = x + (light if self.form == "additive" else (x - self.low) * light)

@@ -1,4 +1,4 @@
-"""The negative of a picture."""
+"""The negative of an image."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -15,14 +15,14 @@ from quintain.threats.threat import ProjectionCache
 
 @dataclass(frozen=True, slots=True)
 class Negative(ParametricBase):
-    r"""The picture, or its negative; there is nothing between.
+    r"""The image, or its negative; there is nothing between.
 
     .. math:: x' = low + high - x
 
     Args:
         low, high: The data box.
 
-    The only parameter, P = 1, is 1 for the negative and 0 for the picture.
+    The only parameter, P = 1, is 1 for the negative and 0 for the image.
 
     Source: Hosseini et al., 2017, arXiv:1703.06857.
     """
@@ -52,7 +52,7 @@ class Negative(ParametricBase):
         return 1
 
     def project(self, z: Tensor, x: Tensor, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
-        """The picture or its negative, whichever is nearer."""
+        """The image or its negative, whichever is nearer."""
         return torch.where(z.isnan(), z, (z > 0.5).to(z.dtype))
 
     def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002

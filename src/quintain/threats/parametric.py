@@ -55,10 +55,10 @@ class ParametricBase(ABC):
 
     @abstractmethod
     def num_params(self, x: Tensor) -> int:
-        """P, how many parameters a picture has.
+        """P, how many parameters an image has.
 
         Raises:
-            DataError: If the inputs are not pictures that this change can be made to.
+            DataError: If the inputs are not images that this change can be made to.
         """
 
     def identity(self, x: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class ParametricBase(ABC):
         return x.new_zeros(len(x), self.num_params(x))
 
     def projection_cache(self, x: Tensor) -> ProjectionCache:  # noqa: ARG002
-        """Nothing: all pictures allow the same parameters."""
+        """Nothing: all images allow the same parameters."""
         return ()
 
     def project(self, z: Tensor, x: Tensor, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
@@ -90,16 +90,16 @@ class ParametricBase(ABC):
         """The changed images (B, C, H, W), in the box."""
 
     def check_images(self, x: Tensor) -> None:
-        """Raise an error for inputs that are not pictures.
+        """Raise if inputs are not images.
 
         Raises:
             DataError: If so.
         """
         if x.dim() != 4:
-            raise DataError(f"inputs of shape {tuple(x.shape)} for {self.spec}; expected pictures (B, C, H, W): add the missing axes")
+            raise DataError(f"inputs of shape {tuple(x.shape)} for {self.spec}; expected images (B, C, H, W): add the missing axes")
 
     def check_params(self, params: Tensor, x: Tensor) -> None:
-        """Raise an error for parameters that do not belong to the pictures.
+        """Raise if parameters do not belong to the images.
 
         Raises:
             DataError: If so.
@@ -108,7 +108,7 @@ class ParametricBase(ABC):
         if params.shape != expected:
             raise DataError(
                 f"parameters of shape {tuple(params.shape)} for {self.spec} on {tuple(x.shape)}; expected {expected}: "
-                "make them with identity or sample of the same pictures"
+                "make them with identity or sample of the same images"
             )
 
 

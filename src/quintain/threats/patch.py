@@ -1,4 +1,4 @@
-"""A sticker: anything may be pasted onto a share of the picture."""
+"""A sticker: anything may be pasted onto a share of the image."""
 
 import math
 from dataclasses import dataclass
@@ -36,19 +36,19 @@ class Patch(ParametricBase):
     .. math:: x'_{ij} = s_{i - top,\, j - left} \text{ under the sticker}, \quad x'_{ij} = x_{ij} \text{ elsewhere}
 
     Args:
-        area: Share of the picture, 0 to 1; the side is :math:`\lfloor\sqrt{area \cdot H W}\rfloor`, at most
-            the shorter side of the picture, and at least 1 pixel.
+        area: Share of the image, 0 to 1; the side is :math:`\lfloor\sqrt{area \cdot H W}\rfloor`, at most
+            the shorter side of the image, and at least 1 pixel.
         position: ``(down, right)``, 0 to 1, from the top left to the bottom right; anywhere if not given: a
             sample draws it from the example's own stream, and a search may move it.
-        shape: Instead of an area, what is stuck on, drawn as large as the picture: ``eyeglasses``,
-            ``border``, ``disc``, or a path to a ``.png`` or ``.npy`` mask of the pictures' size.
+        shape: Instead of an area, what is stuck on, drawn as large as the image: ``eyeglasses``,
+            ``border``, ``disc``, or a path to a ``.png`` or ``.npy`` mask of the images' size.
         low, high: The data box.
 
     The parameters are the pixels, the place and whether there is a sticker; the change is differentiable in
     the pixels.
 
     Raises:
-        SettingError: If the area is 0 or above 1, the place is outside the picture, or not exactly one of
+        SettingError: If the area is 0 or above 1, the place is outside the image, or not exactly one of
             area and shape is given.
         UnknownNameError: For a name that no shape has.
 
@@ -63,7 +63,7 @@ class Patch(ParametricBase):
 
     def __post_init__(self) -> None:
         low, high = spec_format.check_box(self.low, self.high)
-        area = spec_format.check_amount("patch", "area", self.area, 1.0, "of the picture, such as 0.05 or, in a token, 5%")
+        area = spec_format.check_amount("patch", "area", self.area, 1.0, "of the image, such as 0.05 or, in a token, 5%")
         if bool(area) == bool(self.shape):
             got = f"area = {area:g} and shape = {self.shape!r}"
             raise SettingError(f"patch: {got}; expected one of the two: a share above 0 such as 0.05 (in a token, 5%), or a shape")
@@ -83,7 +83,7 @@ class Patch(ParametricBase):
         shapes.check_shape(self.shape)
         if self.position is not None:
             raise SettingError(
-                f"patch: position = {self.position} for the shape {self.shape!r}; a shape covers the whole picture: leave it out"
+                f"patch: position = {self.position} for the shape {self.shape!r}; a shape covers the whole image: leave it out"
             )
         if set(",[]+") & set(self.shape):
             raise SettingError(f"patch: the path {self.shape!r} has one of , [ ] +, which a token cannot hold; rename the file")
@@ -108,7 +108,7 @@ class Patch(ParametricBase):
         return spec_format.write_options("patch", {**what, **position}, self.low, self.high)
 
     def patch_size(self, x: Tensor) -> tuple[int, int]:
-        """The sticker's height and width in pixels, on pictures (B, C, H, W)."""
+        """The sticker's height and width in pixels, on images (B, C, H, W)."""
         self.check_images(x)
         height, width = x.shape[2:]
         if self.shape:
@@ -168,7 +168,7 @@ class Patch(ParametricBase):
         return self._canonical(params)
 
     def render(self, x: Tensor, params: Tensor) -> Tensor:
-        """The pictures with their stickers on."""
+        """The images with their stickers on."""
         pixels, position, present = self.unpack(params, x)
         colors = (self.low + (self.high - self.low) * pixels).clamp(*representable_box(self.low, self.high, x.dtype))
         height, width = self.patch_size(x)

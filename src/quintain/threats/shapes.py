@@ -13,7 +13,7 @@ from quintain.core.errors import DataError, SettingError, UnknownNameError
 
 
 def eyeglasses(across: Tensor, down: Tensor, pixel: float) -> Tensor:
-    """The frame of a pair of glasses as worn: two rims, a bridge and two temples; about 6.5 % of a picture of a face."""
+    """The frame of a pair of glasses as worn: two rims, a bridge and two temples; about 6.5 % of an image of a face."""
     stroke, aside, level = max(0.017, pixel / 2), (across - 0.5).abs(), down - 0.40
     rims = (torch.hypot((aside - 0.20) / 0.15, level / 0.115) - 1).abs() * 0.13 <= stroke
     bars = ((level + 0.02).abs() <= stroke) & ((aside <= 0.05) | ((aside >= 0.35) & (aside <= 0.46)))
@@ -21,13 +21,13 @@ def eyeglasses(across: Tensor, down: Tensor, pixel: float) -> Tensor:
 
 
 def border(across: Tensor, down: Tensor, pixel: float) -> Tensor:
-    """A frame round the picture, a tenth of it wide on each side: 36 % of it."""
+    """A frame round the image, a tenth of it wide on each side: 36 % of it."""
     edge = torch.minimum(torch.minimum(across, 1 - across), torch.minimum(down, 1 - down))
     return edge < max(0.1, pixel)
 
 
 def disc(across: Tensor, down: Tensor, pixel: float) -> Tensor:
-    """A sticker in the middle, a quarter of the picture wide and high: 5 % of it."""
+    """A sticker in the middle, a quarter of the image wide and high: 5 % of it."""
     return torch.hypot(across - 0.5, down - 0.5) <= max(0.125, 0.75 * pixel)
 
 
@@ -38,7 +38,7 @@ FILES = (".png", ".npy")
 
 
 def check_shape(name: str) -> None:
-    """Raise an error for what is neither a named shape nor a mask file that is there.
+    """Raise if a name is neither a shape nor an existing mask file.
 
     Raises:
         UnknownNameError: For a name that no shape has.
@@ -62,7 +62,7 @@ def shape_mask(name: str, height: int, width: int) -> Tensor:
 
     Raises:
         UnknownNameError, SettingError: See ``require_shape``.
-        DataError: If the file holds no picture of this size, or nothing belongs to it.
+        DataError: If the file holds no image of this size, or nothing belongs to it.
     """
     return _cached_mask(name, height, width, _modified_at(name), torch.device("cpu"))
 
@@ -107,4 +107,4 @@ def _read(name: str) -> Tensor:
         with Image.open(name) as picture:
             return torch.from_numpy(np.asarray(picture.convert("L")) >= 128)
     except (OSError, ValueError) as error:
-        raise DataError(f"the mask {name!r} cannot be read: {error}; expected a .png picture or a .npy array (H, W)") from error
+        raise DataError(f"the mask {name!r} cannot be read: {error}; expected a .png image or a .npy array (H, W)") from error

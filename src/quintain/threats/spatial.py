@@ -1,4 +1,4 @@
-"""The camera moved: the picture is turned, shifted, magnified and bent."""
+"""The camera moved: the image is turned, shifted, magnified and bent."""
 
 import math
 from dataclasses import dataclass
@@ -28,23 +28,23 @@ class Motion(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Spatial(ParametricBase):
-    r"""The picture is turned and magnified about its middle, shifted, and each pixel may look elsewhere by a little.
+    r"""The image is turned and magnified about its middle, shifted, and each pixel may look elsewhere by a little.
 
     .. math:: x'(u) = x\big(s^{-1} R_{-\varphi} (u - t) + v(u)\big), \quad |\varphi| \le rotate,\; |t_i| \le shift,\;
         |s - 1| \le scale,\; |v_i(u)| \le flow
 
-    with bilinear interpolation, and ``fill`` around the picture.
+    with bilinear interpolation, and ``fill`` around the image.
 
     Args:
         rotate: Degrees to either side, at most 180; positive shares turn counterclockwise.
         shift: Pixels to any side.
         scale: Share by which it may grow or shrink, below 1.
-        flow: Pixels by which each pixel may look beside its place: a field of its own for each picture.
-        fill: What is around the picture: ``black`` (``low``), or its ``border`` continued.
+        flow: Pixels by which each pixel may look beside its place: a field of its own for each image.
+        fill: What is around the image: ``black`` (``low``), or its ``border`` continued.
         low, high: The data box.
 
     The parameters are shares in [-1, 1] of what is allowed: turn, shift down and right, growth, then the
-    flow's rows and columns; what is not allowed has none. The picture is differentiable in all of them, but
+    flow's rows and columns; what is not allowed has none. The image is differentiable in all of them, but
     at whole pixels, where it has kinks.
 
     Raises:
@@ -114,7 +114,7 @@ class Spatial(ParametricBase):
         return torch.cat(parts if motion.flow is None else [*parts, motion.flow.flatten(1)], 1)
 
     def render(self, x: Tensor, params: Tensor) -> Tensor:
-        """The moved pictures."""
+        """The moved images."""
         kind = torch.promote_types(x.dtype, torch.float32)
         motion = self.unpack(params.to(kind), x)
         height, width = x.shape[2:]

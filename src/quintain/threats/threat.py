@@ -47,7 +47,7 @@ class Threat(Protocol):
         """Return the allowed point nearest to ``z`` in L2; projecting again changes no bit."""
 
     def steepest_step(self, gradient: Tensor, size: float) -> Tensor:
-        """The change of size ``size`` that raises a linear function most; nothing where the gradient is zero."""
+        """Return the change of size ``size`` that raises a linear function most; 0 where the gradient is 0."""
 
     def measure(self, z: Tensor, x: Tensor) -> Tensor:
         """Return the size of the change per example (B,), in float64."""
@@ -69,7 +69,7 @@ def in_box(threat: Threat, z: Tensor) -> Tensor:
 
 
 def check_types(threat: Threat, x: Tensor) -> None:
-    """Raise an error for what is no ball and no tensor.
+    """Raise if the threat is no threat or the inputs are no tensor.
 
     Args:
         threat: Maybe a number or a text.
@@ -86,7 +86,7 @@ def check_types(threat: Threat, x: Tensor) -> None:
 
 
 def check_in_box(threat: Threat, x: Tensor) -> None:
-    """Raise an error for inputs that no claim can be made about, and what is no ball.
+    """Raise if inputs are not floating-point tensors in the box of the threat.
 
     Args:
         threat: The ball whose box the inputs must lie in.

@@ -1,4 +1,4 @@
-"""Moving pictures about: where each pixel looks, what it finds there, and a sticker laid onto a scene with smooth edges."""
+"""Moving images about: where each pixel looks, what it finds there, and a sticker laid onto a scene with smooth edges."""
 
 import torch
 from torch import Tensor
@@ -6,15 +6,15 @@ from torch.nn import functional as F
 
 
 def resample(image: Tensor, rows: Tensor, columns: Tensor, fill: float | None = None) -> Tensor:
-    """Bilinear values of a picture at points given in pixels; at a whole pixel, that pixel bit for bit.
+    """Bilinear values of an image at points given in pixels; at a whole pixel, that pixel bit for bit.
 
     Args:
-        image: Pictures (B, C, H, W).
+        image: Images (B, C, H, W).
         rows, columns: Where to look (B, h, w); (0, 0) is the middle of the first pixel.
-        fill: What lies around the picture, one pixel beyond its edge; the nearest pixel of the edge if not
+        fill: What lies around the image, one pixel beyond its edge; the nearest pixel of the edge if not
             given.
 
-    The picture is padded to sides that are powers of two, on which pixels and grid coordinates convert
+    The image is padded to sides that are powers of two, on which pixels and grid coordinates convert
     without rounding.
     """
     kind = torch.promote_types(image.dtype, torch.float32)
@@ -37,14 +37,14 @@ def rotation_terms(angle: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
     .. math:: (a, b) = (\cos\varphi / s - 1,\; \sin\varphi / s), \quad
         \Delta row = a \cdot row + b \cdot column, \; \Delta column = a \cdot column - b \cdot row
 
-    about the middle, for a picture turned counterclockwise by ``angle`` (B,) in radians and magnified
+    about the middle, for an image turned counterclockwise by ``angle`` (B,) in radians and magnified
     ``size`` (B,) times.
     """
     return angle.cos() / size - 1, angle.sin() / size
 
 
 def centered_grid(rows: int, columns: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows (h, 1) and columns (1, w) of a picture, in pixels from its middle."""
+    """The rows (h, 1) and columns (1, w) of an image, in pixels from its middle."""
     down = torch.arange(rows, dtype=like.dtype, device=like.device) - (rows - 1) / 2
     right = torch.arange(columns, dtype=like.dtype, device=like.device) - (columns - 1) / 2
     return down[:, None], right[None]
@@ -63,12 +63,12 @@ def similarity(angle: Tensor, size: Tensor, down: Tensor, right: Tensor) -> Tens
 
 
 def homography(corners: Tensor, rows: int, columns: int) -> Tensor:
-    """The matrices (B, 3, 3) that carry a picture's corners, in pixels from its middle, to four points of a scene: a view in perspective.
+    """The matrices (B, 3, 3) that carry an image's corners, in pixels from its middle, to four points of a scene: a view in perspective.
 
     Args:
         corners: Where the outer corners go (B, 4, 2) as (row, column) from the scene's middle: top left, top
             right, bottom right, bottom left.
-        rows, columns: The picture's sides in pixels.
+        rows, columns: The image's sides in pixels.
 
     Source: the direct linear solution; Hartley and Zisserman, Multiple View Geometry, 2004, section 4.1.
     """
@@ -92,7 +92,7 @@ def composite(scene: Tensor, layer: Tensor, alpha: Tensor, matrix: Tensor, *, su
         \text{ over } finer^2 \text{ points of each pixel}
 
     Args:
-        scene: Pictures (B, C, H, W).
+        scene: Images (B, C, H, W).
         layer: What is laid on (B, C, h, w).
         alpha: How much of it covers (B, 1, h, w): 0 where the scene shows through.
         matrix: From the sticker to the scene (B, 3, 3), on (row, column, 1) in pixels from either middle.

@@ -61,7 +61,7 @@ def test_half_of_the_pictures_get_a_size_of_which_one_in_three_is_their_own() ->
 
 
 def test_only_pictures_can_be_resized() -> None:
-    with pytest.raises(DataError, match=r"di-fgsm; expected pictures \(B, C, H, W\)"):
+    with pytest.raises(DataError, match=r"di-fgsm; expected images \(B, C, H, W\)"):
         DIFGSM()(*scene(9), Linf(0.1))
     with pytest.raises(SettingError, match=r"resize_rate = 0.0"):
         DIFGSM(resize_rate=0.0)

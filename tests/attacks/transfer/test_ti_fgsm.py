@@ -36,7 +36,7 @@ def test_the_first_step_follows_the_smoothed_sign() -> None:
 
 
 def test_only_pictures_have_neighbors() -> None:
-    with pytest.raises(DataError, match=r"ti-fgsm; expected pictures"):
+    with pytest.raises(DataError, match=r"ti-fgsm; expected images"):
         TIFGSM()(*scene(9), Linf(0.1))
     with pytest.raises(SettingError, match=r"kernel_size = 4; expected an odd number"):
         TIFGSM(kernel_size=4)

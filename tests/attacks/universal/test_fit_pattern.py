@@ -149,9 +149,9 @@ def test_bad_input_is_refused() -> None:
     data = colors()
     with pytest.raises(SettingError, match=r"classes 0 \.\. 2"):
         AdversarialPatch(3, **QUICK).fit(by_color(), data)
-    with pytest.raises(DataError, match="all 2 pictures"):
+    with pytest.raises(DataError, match="all 2 images"):
         AdversarialPatch(0, **QUICK).fit(by_color(), data.subset([0, 3]))
-    with pytest.raises(DataError, match="expected pictures"):
+    with pytest.raises(DataError, match="expected images"):
         AdversarialPatch(0, **QUICK).fit(by_color(), from_arrays(np.zeros((4, 9), dtype=np.float32), [0, 1, 2, 1], name="rows"))
     for wrong in ({"steps": 0}, {"learning_rate": 0.0}, {"low": 0.5, "high": 0.5}, {"nps_weight": -1.0}, {"area": 0.0}):
         with pytest.raises(SettingError, match=next(iter(wrong))):

@@ -92,12 +92,12 @@ def test_pictures_that_it_was_fitted_on_are_refused_wherever_they_stand(net: nn.
     seen, labels = FIT.batch([17])
     others, more = HELD_OUT.batch(range(20))
     mixed = from_arrays(torch.cat((others, seen)).numpy(), torch.cat((more, labels)).numpy(), name="mixed")
-    with pytest.raises(DataError, match=r"fitted on 1 of the pictures 0 to 20 of mixed.*held_out"):
+    with pytest.raises(DataError, match=r"fitted on 1 of the images 0 to 20 of mixed.*held_out"):
         success_rate(net, mixed, change)
     rest = held_out(mixed, change)
     assert torch.equal(rest.batch(range(20))[0], others)
     assert success_rate(net, rest, change).examples == len(rest) == 20
-    with pytest.raises(DataError, match="fitted on all 120 pictures"):
+    with pytest.raises(DataError, match="fitted on all 120 images"):
         held_out(FIT, change)
     assert success_rate(net, FIT, change.random_control()).examples == 120
 
@@ -129,7 +129,7 @@ def test_what_cannot_be_is_refused(net: nn.Module) -> None:
         UAP().fit(net, FIT, Linf(0.1), target=7)
     with pytest.raises(SettingError, match="target = 7"):
         success_rate(net, HELD_OUT, UniversalPerturbation(torch.zeros(1, 8, 8), Linf(0.1)), target=7)
-    with pytest.raises(DataError, match="all 40 pictures"):
+    with pytest.raises(DataError, match="all 40 images"):
         UAP().fit(net, FIT.subset(np.flatnonzero(FIT.labels == 1)), Linf(0.1), target=1)
     with pytest.raises(ModelError, match="training mode"):
         UAP().fit(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), FIT, Linf(0.1))

@@ -117,7 +117,7 @@ def test_a_view_that_cannot_be_is_refused(wrong: dict[str, object]) -> None:
 def test_cuts_and_areas_that_cannot_be_are_refused() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean disc"):
         cut_alpha("dics", 5)
-    with pytest.raises(SettingError, match="larger than the picture"):
+    with pytest.raises(SettingError, match="larger than the image"):
         side_for_area("disc", 0.9, 20, 20)
     with pytest.raises(SettingError, match="area = 0"):
         side_for_area("disc", 0, 20, 20)

@@ -24,11 +24,11 @@ Noise = Callable[[ExampleRNG, Tensor], Tensor]
 
 NOISE_BLOCK = 16  # noises drawn at a time
 MAX_PROBE_NUMEL = 2**20  # numbers of one example's probes in memory at a time
-MAX_QUERY_NUMEL = 2**24  # numbers of all probes in one question
+MAX_QUERY_NUMEL = 2**24  # numbers of all probes in one query
 
 
 def check_queries(queries: int) -> None:
-    """Raise an error for a budget that pays nothing.
+    """Raise if the queries do not suffice for one probe.
 
     Raises:
         SettingError: If it is below 2.

@@ -53,7 +53,7 @@ class RayS(Attack):
         check_queries(self.queries)
 
     def run(self, search: Search) -> None:
-        """Flip and bisect until nothing helps or the questions are spent."""
+        """Flip and bisect until nothing helps or the queries are spent."""
         rows = search.active_rows
         if not len(rows):
             return

@@ -1,4 +1,4 @@
-"""The registered attacks that combine others on the examples still standing."""
+"""The registered ensembles of attacks."""
 
 from quintain.attacks.guarantees import WITNESS
 from quintain.core.registry import Entry

@@ -71,6 +71,6 @@ class Ensemble(EnsembleBase):
         return self.members
 
     def check_supported(self, threat: Threat, targets: Tensor | None = None, max_queries: int | None = None) -> None:
-        """Raise an error for what a member cannot do."""
+        """Raise if a member does not support the threat or targets."""
         for member in self.members:
             member.check_supported(threat, targets, max_queries)

@@ -69,7 +69,7 @@ class ACG(Attack):
         APGD(self.steps, self.restarts, self.loss)
 
     def run(self, search: Search) -> None:
-        """Climb from each start."""
+        """Run from each start."""
         checkpoint_windows = checkpoints(self.steps)
 
         def init(clean: Tensor, rng: ExampleRNG, cache: ProjectionCache) -> ACGState:

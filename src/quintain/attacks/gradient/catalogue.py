@@ -98,7 +98,7 @@ CATALOGUE = (
         "attack",
         "apgd",
         "quintain.attacks.gradient.apgd:APGD",
-        "projected gradient ascent that sets its own step length, on one loss or towards the nearest rivals",
+        "projected gradient ascent that sets its own step length, on one loss or towards the nearest target classes",
         guarantee=WITNESS,
         facts=(
             ("supports", "linf l2 l1"),
@@ -128,7 +128,7 @@ CATALOGUE = (
         "attack",
         "mm",
         "quintain.attacks.gradient.minimum_margin:MinimumMargin",
-        "a short climb towards each of the three nearest rivals",
+        "a short climb towards each of the three nearest target classes",
         guarantee=WITNESS,
         facts=(("supports", "linf l2"), ("access", "gradients"), ("optimality_gap", "0.01")),
     ),

@@ -1,4 +1,4 @@
-"""Gradient steps of one length, with or without momentum: what the fast gradient methods and their descendants share."""
+"""The iterative fast gradient method, with or without momentum: the loop of FGSM, BIM and the momentum attacks."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -75,21 +75,21 @@ def update_velocity(velocity: Tensor, gradient: Tensor, decay: float) -> Tensor:
 
 
 def check_iterative_fgsm(steps: int, rel_step_size: float, decay: float = 0.0) -> None:
-    """Raise an error for settings that no march can have.
+    """Raise if a setting is out of range.
 
     Raises:
         SettingError: If so.
     """
     check_steps(steps, rel_step_size)
     if not 0 <= decay <= 1:
-        raise SettingError(f"decay = {decay}; expected a share of the direction so far, 0 to 1")
+        raise SettingError(f"decay = {decay}; expected a momentum factor from 0 to 1")
 
 
 def check_images(name: str, x: Tensor) -> None:
-    """Raise an error for inputs that are not pictures.
+    """Raise if inputs are not images.
 
     Raises:
         DataError: If so.
     """
     if x.dim() != 4:
-        raise DataError(f"inputs of shape {tuple(x.shape)} for {name}; expected pictures (B, C, H, W): add the missing axes")
+        raise DataError(f"inputs of shape {tuple(x.shape)} for {name}; expected images (B, C, H, W): add the missing axes")

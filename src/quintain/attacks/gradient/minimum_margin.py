@@ -20,16 +20,16 @@ REL_STEP_SIZE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class MinimumMargin(Attack):
-    r"""A short projected gradient ascent towards each of the nearest rivals, on the lead rescaled by the spread of the logits.
+    r"""A short projected gradient ascent towards each of the nearest target classes, on the lead rescaled by the spread of the logits.
 
     .. math:: \ell_t = \frac{z_t - z_y}{z_{\pi_1} - (z_{\pi_3} + z_{\pi_4}) / 2}, \quad t \text{ among the largest wrong logits at } x
 
-    Few rivals are ever the class that an example is broken to, so that the nearest three find nearly what all
-    would find.
+    Few target classes are ever the class that an example is broken to, so that the nearest three find nearly
+    what all would find.
 
     Args:
-        steps: Gradients per example and rival; an example stops at its first success.
-        target_classes: How many rivals, at most K - 1.
+        steps: Gradients per example and target class; an example stops at its first success.
+        target_classes: How many target classes, at most K - 1.
 
     Raises:
         SettingError: If a setting is not positive.
@@ -51,7 +51,7 @@ class MinimumMargin(Attack):
         require_at_least(1, target_classes=self.target_classes)
 
     def run(self, search: Search) -> None:
-        """Climb towards each rival."""
+        """Climb towards each target class."""
         threat = search.threat
         step_sizes = cosine_step_sizes(threat.eps, self.steps, REL_STEP_SIZE)
 

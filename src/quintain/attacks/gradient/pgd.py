@@ -67,7 +67,7 @@ class PGD(Attack):
             raise SettingError(f"loss = {self.loss!r}; expected one of {', '.join(LOSSES)}")
 
     def run(self, search: Search) -> None:
-        """Climb from each start."""
+        """Run from each start."""
         threat, loss = search.threat, search.goal.loss(self.loss)
         step_sizes = cosine_step_sizes(threat.eps, self.steps, self.rel_step_size)
         counts = coordinates_per_step(self.steps, search.x[:1].numel()) if isinstance(threat, L1) else ()

@@ -41,7 +41,7 @@ class PMA(Attack):
         self._climber()
 
     def run(self, search: Search) -> None:
-        """Climb from each start."""
+        """Run from each start."""
         self._climber().run(search)
 
     def _climber(self) -> APGD:

@@ -36,7 +36,7 @@ CATALOGUE: tuple[Entry, ...] = (
         "attack",
         "fab",
         "quintain.attacks.minimum_norm.fab:FAB",
-        "along the boundary, biased towards the clean point, guided by each rival class",
+        "along the boundary, biased towards the clean point, guided by each target class class",
         guarantee=MINIMUM_NORM,
         facts=(
             ("supports", "linf l2 l1"),

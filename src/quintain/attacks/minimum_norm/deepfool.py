@@ -71,7 +71,7 @@ class DeepFool(Attack):
 
 
 def check_deepfool(steps: int, candidates: int, overshoot: float) -> None:
-    """Raise an error for settings of DeepFool and its kin that make no sense.
+    """Raise if a setting of DeepFool is out of range.
 
     Raises:
         SettingError: If a count is not positive, or the overshoot is negative or not finite.
@@ -84,7 +84,7 @@ def check_deepfool(steps: int, candidates: int, overshoot: float) -> None:
 def step_past_nearest_boundary(search: Search, z: Tensor, rows: Tensor, out: Evaluation, candidates: int, overshoot: float) -> Tensor:
     """Points just beyond the nearest of the boundaries that are linearized at unbroken ``z`` (n, *S); ``out`` is the margin's there.
 
-    Where the budget ends, fewer boundaries are looked at, so that one question is left for the move.
+    Where the budget ends, fewer boundaries are looked at, so that one query is left for the move.
     """
     flat = z.flatten(1)
     # Closest of the linearized boundaries of the largest wrong logits: the first is already evaluated, each

@@ -39,15 +39,16 @@ class FAB(Attack):
         a = \min\Big(\frac{\|d(z)\|}{\|d(z)\| + \|d(x)\|}, 0.1\Big)
 
     with :math:`d(u)` the smallest change, inside the box, of u onto the hyperplane on which the linearized
-    lead of a rival class over the true one is zero, and :math:`\eta = 1.05`. After a break z is first moved
-    to :math:`x + 0.9 (z - x)`, and its lead is read off the same linearization: a step costs one answer and
-    one gradient. The first break of each walk is bisected first. The rivals are guides: any wrong class is a
-    break. Where targets are given, the lead of the target over the best other class is the only guide.
+    lead of a target class class over the true one is zero, and :math:`\eta = 1.05`. After a break z is first
+    moved to :math:`x + 0.9 (z - x)`, and its lead is read off the same linearization: a step costs one answer
+    and one gradient. The first break of each walk is bisected first. The target classes are guides: any wrong
+    class is a break. Where targets are given, the lead of the target over the best other class is the only
+    guide.
 
     Args:
         steps: Gradients per example, guide and restart.
-        target_classes: How many rivals to follow, those with the largest clean logits first; at most the
-            number of wrong classes.
+        target_classes: How many target classes to follow, those with the largest clean logits first; at most
+            the number of wrong classes.
         restarts: How often; the first starts from the clean point, the others from random points.
         early_stop: Stop an example at its first success within the threat's ``eps``.
 
@@ -114,7 +115,7 @@ class FAB(Attack):
 
 
 def _losses_by_target_class(search: Search, target_classes: int) -> list[Loss]:
-    """What the steps linearize: the lead of each rival, or of the target."""
+    """What the steps linearize: the lead of each target class, or of the target."""
     if search.goal.targets is not None:
         return [search.goal.margin]
     classes = search.top_wrong_classes(torch.arange(len(search.x), device=search.x.device), target_classes)

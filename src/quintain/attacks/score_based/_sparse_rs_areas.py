@@ -16,10 +16,10 @@ PATCH_FRACTION, SHAPE_FRACTION = 0.4, 0.5
 """Which share of a sticker's or a shape's pixels gets another color at first."""
 
 MAX_SHIFT = 0.75
-"""How far a sticker moves at first, as a share of the picture's height and width."""
+"""How far a sticker moves at first, as a share of the image's height and width."""
 
 MOVE_EVERY = (4, 10)
-"""Every how many questions the place of a sticker is changed, without a target and with one."""
+"""Every how many queries the place of a sticker is changed, without a target and with one."""
 
 
 def search_patch(search: Search, threat: Patch, queries: int) -> None:
@@ -118,8 +118,8 @@ def propose_position(corner: Tensor, progress: float, sides: Sequence[int], imag
 
     Args:
         corner: Current ones (n, 2).
-        progress: Share of the questions that are spent.
-        sides, image_sides: Height and width of sticker and picture.
+        progress: Share of the queries that are spent.
+        sides, image_sides: Height and width of sticker and image.
         uniforms: Uniform in [0, 1] (n, at least 2).
     """
     max_shift, free = (

@@ -38,7 +38,7 @@ def ascend_estimated_gradient(
 ) -> None:
     """Run ascent on the active examples from their clean points; finished examples cost nothing.
 
-    A step costs ``2 * pairs`` probes and one question at the new point, which is judged; where not even one
+    A step costs ``2 * pairs`` probes and one query at the new point, which is judged; where not even one
     step can be paid, it takes fewer probes.
 
     Args:
@@ -102,7 +102,7 @@ def cosine_decay(progress: float) -> float:
 
 
 def check_probe_settings(queries: int, pairs: int, sigma: float, rel_step_size: float) -> None:
-    """Raise an error for settings out of range.
+    """Raise if a setting is out of range.
 
     Raises:
         SettingError: If one is.

@@ -21,13 +21,13 @@ Constants = TypeVar("Constants", bound=tuple[Tensor, ...])
 """What never changes of each example, such as the ends of its range."""
 
 Propose = Callable[[int, float, State, Constants, Tensor], State]
-"""A changed state from (question, share of the questions that are spent, state, fixed, uniform numbers in [0, 1] (n, count))."""
+"""A changed state from (query, share of the queries that are spent, state, fixed, uniform numbers in [0, 1] (n, count))."""
 
 RNG_BLOCK = 64
-"""For how many questions random numbers are drawn at once."""
+"""For how many queries random numbers are drawn at once."""
 
 PATIENCE_CHECKS = (0.1, 0.2, 0.4, 0.6, 0.8)
-"""After which shares of the questions it is asked whether an example may still be broken."""
+"""After which shares of the queries it is asked whether an example may still be broken."""
 
 
 def random_search_loop(
@@ -55,7 +55,7 @@ def random_search_loop(
         rng: The streams of random numbers of the whole batch, of this start alone.
         queries: How often an example is asked about, the start included; fewer where its budget ends.
         loss: What is maximized.
-        patience: After 10, 20, 40, 60 and 80 % of the questions an example leaves that is not ``hopeful``.
+        patience: After 10, 20, 40, 60 and 80 % of the queries an example leaves that is not ``hopeful``.
     """
     rows, state, constants = rows[active := search.is_active(rows)], select_rows(state, active), select_rows(constants, active)
     if not len(rows):

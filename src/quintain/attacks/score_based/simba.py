@@ -23,7 +23,7 @@ class SimBA(Attack):
 
     with :math:`\Pi_x` the threat's projection, so that the search goes on at the edge of the ball. In the
     ball of the largest change a step goes to the end of the range. When every coordinate has been tried, they
-    are tried again in another order. Euclidean steps get shorter along a cosine, so that the last questions
+    are tried again in another order. Euclidean steps get shorter along a cosine, so that the last queries
     settle what the first have found.
 
     Args:

@@ -1,4 +1,4 @@
-"""Every turn and shift of a grid."""
+"""Exhaustive search over a grid of rotations, shifts and magnifications."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -33,8 +33,8 @@ class SpatialSearch(Attack):
         SettingError: If a number is below 2.
 
     Guarantee:
-        What it calls broken is inside the threat and was answered wrongly twice; what it does not break is
-        answered rightly at every point of the grid, and may be breakable between them.
+        What it calls broken is inside the threat and was misclassified twice; what it does not break is
+        classified correctly at every point of the grid, and may be breakable between them.
 
     Source: Engstrom et al., 2019, arXiv:1712.02779.
     """
@@ -52,7 +52,7 @@ class SpatialSearch(Attack):
             raise SettingError(f"shifts = {self.shifts}, angles = {self.angles}, sizes = {self.sizes}; expected at least 2 of each")
 
     def check_supported(self, threat: Threat, targets: Tensor | None = None, max_queries: int | None = None) -> None:
-        """Raise an error for what this attack cannot do: other threats, and a flow alone."""
+        """Raise if the threat is not supported, or allows a flow alone."""
         Attack.check_supported(self, threat, targets, max_queries)
         if isinstance(threat, Spatial) and not (threat.rotate or threat.shift or threat.scale):
             raise SettingError(f"{self.name} turns, shifts and magnifies, and {threat.spec} allows none of it; take pgd or random-search")

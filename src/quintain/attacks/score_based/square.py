@@ -19,7 +19,7 @@ from quintain.threats.l2 import L2
 from quintain.threats.rng import ExampleRNG
 
 HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
-"""After which shares of the questions the window's share of the image is halved."""
+"""After which shares of the queries the window's share of the image is halved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,11 @@ class Square(Attack):
         z'_{c,i,j} = clip(x_{c,i,j} + \sigma_c \varepsilon) \text{ for } (i, j) \text{ in a random window}, z \text{ elsewhere}
 
     in the ball of the largest change, from vertical stripes; signs that would change nothing are turned
-    round, so that no question is wasted. In the ball of Euclidean length the window gets a two-lobed bump,
+    round, so that no query is wasted. In the ball of Euclidean length the window gets a two-lobed bump,
     and the length that another window had.
 
     The window covers a share ``p_init`` of the image, halved after 0.1, 0.5, 2, 5, 10, 20, 40, 60 and 80 % of
-    the questions: the published schedule is for 10,000 questions, and is stretched to those that there are,
+    the queries: the published schedule is for 10,000 queries, and is stretched to those that there are,
     so that a short run ends with small windows too.
 
     Args:

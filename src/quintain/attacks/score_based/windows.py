@@ -12,7 +12,7 @@ from quintain.threats.rng import ExampleRNG
 
 SCHEDULE_POINTS = (0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 SCHEDULE_DIVISORS = (1, 2, 4, 5, 6, 8, 10, 12, 15, 20)
-"""By what Sparse-RS divides, before the first and after each of the moments (shares of the questions)."""
+"""By what Sparse-RS divides, before the first and after each of the moments (shares of the queries)."""
 
 
 def image_dims(shape: Size) -> tuple[int, int, int]:
@@ -23,12 +23,12 @@ def image_dims(shape: Size) -> tuple[int, int, int]:
 
 
 def square_schedule(start: float, progress: float, schedule_points: Sequence[float]) -> float:
-    """A share that is halved at each of the moments (shares of the questions) that are over."""
+    """A share that is halved at each of the moments (shares of the queries) that are over."""
     return start / 2.0 ** bisect_left(schedule_points, progress)
 
 
 def sparse_rs_schedule(start: float, progress: float) -> float:
-    """A share that Sparse-RS makes smaller as the questions are spent, by its published schedule."""
+    """A share that Sparse-RS makes smaller as the queries are spent, by its published schedule."""
     return start / SCHEDULE_DIVISORS[bisect_left(SCHEDULE_POINTS, progress)]
 
 

@@ -28,25 +28,25 @@ class DiverseState(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DIFGSM(Attack):
-    r"""``MIFGSM`` whose gradients are taken through a picture that was made smaller and laid on black at a random place.
+    r"""``MIFGSM`` whose gradients are taken through an image that was made smaller and laid on black at a random place.
 
     .. math:: g_t = \nabla_z \ell\big(f(T(z_t; \omega_t)), y\big)
 
-    Each step draws, for each example on its own, whether to change its picture, to what size and where to put
-    it. What was answered to a changed picture is counted but not judged: only answers to the candidate itself
-    can break, and the last question is one of those.
+    Each step draws, for each example on its own, whether to change its image, to what size and where to put
+    it. What was answered to a changed image is counted but not judged: only answers to the candidate itself
+    can break, and the last query is one of those.
 
     Args:
         steps: Gradients per example; an example stops at its first success.
         rel_step_size: Length of a step, as a share of ``eps``.
         decay: The share of the direction so far that is kept.
-        diversity_prob: How often a picture is changed.
-        resize_rate: The smallest side, as a share of the picture's; the published 299 of 330 pixels is about
+        diversity_prob: How often an image is changed.
+        resize_rate: The smallest side, as a share of the image's; the published 299 of 330 pixels is about
             0.9.
 
     Raises:
         SettingError: If a setting is out of range.
-        DataError: If the inputs are not pictures (B, C, H, W).
+        DataError: If the inputs are not images (B, C, H, W).
 
     Guarantee:
         Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
@@ -95,11 +95,11 @@ class DIFGSM(Attack):
 
 
 def resize_and_pad(image: Tensor, uniforms: Tensor, resize_rate: float, fill: float) -> Tensor:
-    """Each picture (n, C, H, W) made smaller by bilinear interpolation, and laid at a place of its own on a ground of one value.
+    """Each image (n, C, H, W) made smaller by bilinear interpolation, and laid at a place of its own on a ground of one value.
 
     Args:
-        image: The pictures.
-        uniforms: Three uniform numbers a picture (n, 3): for its size, its row and its column.
+        image: The images.
+        uniforms: Three uniform numbers an image (n, 3): for its size, its row and its column.
         resize_rate: The smallest side, as a share; sides are whole pixels.
         fill: The ground's value.
     """

@@ -60,7 +60,7 @@ class NIFGSM(Attack):
         check_iterative_fgsm(self.steps, self.rel_step_size, self.decay)
 
     def run(self, search: Search) -> None:
-        """Walk; the last question is about the last point itself."""
+        """Walk; the last query is about the last point itself."""
         threat, step_size = search.threat, self.rel_step_size * search.threat.eps
 
         def init(clean: Tensor, rng: ExampleRNG, cache: ProjectionCache) -> NesterovState:  # noqa: ARG001

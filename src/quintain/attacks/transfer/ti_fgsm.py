@@ -1,4 +1,4 @@
-"""Smoothed gradients: what many shifted copies of a picture would ask for at once."""
+"""Smoothed gradients: what many shifted copies of an image would ask for at once."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -18,7 +18,7 @@ KERNEL_SIGMAS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class TIFGSM(Attack):
-    r"""``MIFGSM`` on gradients that are convolved with a Gaussian: the gradient over shifted pictures, to first order.
+    r"""``MIFGSM`` on gradients that are convolved with a Gaussian: the gradient over shifted images, to first order.
 
     .. math:: v_{t+1} = \mu v_t + \frac{W * g_t}{mean|W * g_t|}, \quad z_{t+1} = \Pi_x\big(z_t + \alpha\, sign\, v_{t+1}\big)
 
@@ -29,11 +29,11 @@ class TIFGSM(Attack):
         steps: Gradients per example; an example stops at its first success.
         rel_step_size: Length of a step, as a share of ``eps``.
         decay: The share of the direction so far that is kept.
-        kernel_size: The kernel's side in pixels, odd; 15, as published, is for pictures of 299 pixels.
+        kernel_size: The kernel's side in pixels, odd; 15, as published, is for images of 299 pixels.
 
     Raises:
         SettingError: If a setting is out of range.
-        DataError: If the inputs are not pictures (B, C, H, W).
+        DataError: If the inputs are not images (B, C, H, W).
 
     Guarantee:
         Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward

@@ -62,7 +62,7 @@ class Transfer(Attack):
             check_access(self.attack.name, self.attack.access, surrogate)
 
     def check_supported(self, threat: Threat, targets: Tensor | None = None, max_queries: int | None = None) -> None:
-        """Raise an error for what the attack on the surrogates cannot do."""
+        """Raise if the attack on the surrogates does not support the threat or targets."""
         self.attack.check_supported(threat, targets, max_queries)
 
     def run(self, search: Search) -> None:

@@ -1,4 +1,4 @@
-"""Changes that could be printed, projected or worn, fitted on some pictures and scored on others."""
+"""Changes that could be printed, projected or worn, fitted on some images and scored on others."""
 
 from typing import TYPE_CHECKING
 

@@ -19,26 +19,26 @@ from quintain.data.dataset import Dataset
 
 @dataclass(frozen=True, slots=True)
 class AdversarialPatch:
-    r"""One sticker for all pictures, at any place, turn, size and light.
+    r"""One sticker for all images, at any place, turn, size and light.
 
     .. math:: \max_{s \in [low, high]} \; E_{x, T}\, \log p_t\big(f(x (1 - T\alpha) + T(\alpha s))\big) - \lambda\, NPS(s)
 
     Args:
         target: The class to be answered; any wrong one if not given.
-        area: The largest share of the picture that it may cover, over all views.
+        area: The largest share of the image that it may cover, over all views.
         shape: Its cut: ``disc``, ``square`` or ``letter``.
         view: How it may be seen.
         printing: The printer and the camera that it must survive; none if not given.
         nps_weight: :math:`\lambda`, the weight of what cannot be printed.
         low, high: Its darkest and lightest color.
-        steps, batch_size, learning_rate: Steps of Adam; pictures a step; length of the first step.
+        steps, batch_size, learning_rate: Steps of Adam; images a step; length of the first step.
 
     Raises:
         SettingError: If a number is out of its range.
         UnknownNameError: For a cut that there is none.
 
     Guarantee:
-        It covers at most ``area`` in each view. How often it succeeds is an estimate, from the pictures and
+        It covers at most ``area`` in each view. How often it succeeds is an estimate, from the images and
         views that it is scored on.
 
     Source: Brown et al., 2017, arXiv:1712.09665.
@@ -65,16 +65,16 @@ class AdversarialPatch:
             raise SettingError(f"nps_weight = {self.nps_weight}; expected a weight of at least 0")
 
     def fit(self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = no_progress) -> FittedPatch:
-        """The sticker for some pictures, to be scored on others.
+        """The sticker for some images, to be scored on others.
 
         Args:
             model: Gives logits (B, K), with gradients.
-            data: Pictures (C, H, W); those of the target class are left out.
-            seed: Of the pictures' order and the views.
+            data: Images (C, H, W); those of the target class are left out.
+            seed: Of the images' order and the views.
 
         Raises:
             ModelError: If the model gives no finite gradients.
-            DataError: If the data are no pictures, or all are of the target class.
+            DataError: If the data are no images, or all are of the target class.
         """
         channels, height, width = image_shape(data)
         blank = self.blank(channels, height, width)
@@ -101,7 +101,7 @@ class AdversarialPatch:
         return replace(blank, pattern=pattern, fitted_on=content_hashes(data))
 
     def blank(self, channels: int, height: int, width: int) -> FittedPatch:
-        """The sticker before it is fitted, of one color, for pictures of a size."""
+        """The sticker before it is fitted, of one color, for images of a size."""
         side = side_for_area(self.shape, self.area, height, width) / self.view.magnification[1]
         alpha = cut_alpha(self.shape, max(1, round(side)))
         return FittedPatch(

@@ -79,7 +79,7 @@ class Eyeglasses:
 
         Raises:
             ModelError: If the model gives no finite gradients.
-            DataError: If the data are no pictures, or all are of the target.
+            DataError: If the data are no images, or all are of the target.
         """
         channels, height, width = image_shape(data)
         alpha = shapes.shape_mask(self.shape, height, width)[None].to(torch.float32)

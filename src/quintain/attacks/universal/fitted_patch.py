@@ -18,7 +18,7 @@ CUT_SHAPES = ("disc", "square", "letter")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FittedPatch:
-    r"""A pattern stuck onto pictures, one for all of them, each in a view of its own.
+    r"""A pattern stuck onto images, one for all of them, each in a view of its own.
 
     .. math:: x' = photo\Big(x (1 - T\alpha) + T\big(\alpha \cdot light(print(s))\big)\Big)
 
@@ -27,10 +27,10 @@ class FittedPatch:
     Args:
         pattern: Colors :math:`s` (C, h, w) in [0, 1].
         alpha: How much each pixel covers (1, h, w): 1 inside, 0 outside.
-        relative_height: Its height as a share of the picture's, at magnification 1.
+        relative_height: Its height as a share of the image's, at magnification 1.
         view: How it is seen.
         printing: The printer and the camera; none if not given.
-        fitted_on: What it was fitted on, so that it is scored on other pictures.
+        fitted_on: What it was fitted on, so that it is scored on other images.
 
     Raises:
         DataError: If pattern and alpha do not fit, or leave [0, 1].
@@ -51,18 +51,18 @@ class FittedPatch:
                 raise DataError(f"the {name} has values outside [0, 1]; expected shares of the data box")
 
     def apply(self, x: Tensor, ids: Tensor | None = None, *, seed: int = 0) -> Tensor:
-        """Pictures (B, C, H, W) with the sticker on, each in the view of its id and the seed; no view that it was fitted on."""
+        """Images (B, C, H, W) with the sticker on, each in the view of its id and the seed; no view that it was fitted on."""
         return self.apply_pattern(self.pattern, x, example_rng(x, seed, ids).fold_in("decal", "held out"))
 
     def apply_pattern(self, pattern: Tensor, x: Tensor, rng: ExampleRNG) -> Tensor:
-        """Pictures with another pattern of the same cut; differentiable in it.
+        """Images with another pattern of the same cut; differentiable in it.
 
         Raises:
-            DataError: If the pictures have other channels.
+            DataError: If the images have other channels.
         """
         if x.dim() != 4 or x.shape[1] != pattern.shape[0]:
             raise DataError(
-                f"pictures of shape {tuple(x.shape)} for a sticker {tuple(pattern.shape)}; expected (B, {pattern.shape[0]}, H, W)"
+                f"images of shape {tuple(x.shape)} for a sticker {tuple(pattern.shape)}; expected (B, {pattern.shape[0]}, H, W)"
             )
         stickers = pattern.to(x).expand(len(x), *pattern.shape)
         if self.printing is not None:
@@ -90,9 +90,9 @@ class FittedPatch:
         return self.with_pattern(torch.full_like(self.pattern, 0.5))
 
     def crop_control(self, image: Tensor) -> Self:
-        """The control of the same area: the middle of a real picture (C, H, W), such as one of the target class."""
+        """The control of the same area: the middle of a real image (C, H, W), such as one of the target class."""
         if image.dim() != 3 or image.shape[0] != self.pattern.shape[0]:
-            raise DataError(f"a picture of shape {tuple(image.shape)}; expected ({self.pattern.shape[0]}, H, W)")
+            raise DataError(f"an image of shape {tuple(image.shape)}; expected ({self.pattern.shape[0]}, H, W)")
         (pattern_height, pattern_width), (height, width) = self.pattern.shape[1:], image.shape[1:]
         share = min(height / pattern_height, width / pattern_width)
         rows, columns = (max(1, math.floor(side * share)) for side in (pattern_height, pattern_width))
@@ -142,20 +142,18 @@ AREA_RATIO = {"disc": math.pi / 4, "square": 1.0, "letter": 5 / 9}
 
 
 def side_for_area(shape: str, area: float, height: int, width: int) -> float:
-    """The side in pixels of a cut that covers a share of a picture.
+    """The side in pixels of a cut that covers a share of an image.
 
     Raises:
         UnknownNameError: For another shape.
-        SettingError: If the area is not in (0, 1], or does not fit into the picture.
+        SettingError: If the area is not in (0, 1], or does not fit into the image.
     """
     if shape not in CUT_SHAPES:
         raise UnknownNameError("cut", shape, CUT_SHAPES)
     if not 0 < area <= 1:
-        raise SettingError(f"area = {area}; expected a share of the picture above 0, at most 1, such as 0.05")
+        raise SettingError(f"area = {area}; expected a share of the image above 0, at most 1, such as 0.05")
     side = math.sqrt(area * height * width / AREA_RATIO[shape])
     if side > min(height, width):
         most = AREA_RATIO[shape] * min(height, width) / max(height, width)
-        raise SettingError(
-            f"a {shape} of {area:.0%} of the area is larger than the picture {height} x {width}; expected at most {most:.0%}"
-        )
+        raise SettingError(f"a {shape} of {area:.0%} of the area is larger than the image {height} x {width}; expected at most {most:.0%}")
     return side

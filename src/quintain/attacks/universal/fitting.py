@@ -1,4 +1,4 @@
-"""One change for all pictures: ascent on a pattern, over pictures and views together."""
+"""Fit one pattern for all images by gradient ascent over images and views."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from quintain.losses.cross_entropy import log_odds
 from quintain.threats.rng import ExampleRNG
 
 ApplyPattern = Callable[[Tensor, Tensor, ExampleRNG], Tensor]
-"""Pictures (B, C, H, W) that wear a pattern, from the pattern, the pictures and the streams of their views."""
+"""Images (B, C, H, W) that wear a pattern, from the pattern, the images and the streams of their views."""
 
 Penalty = Callable[[Tensor], Tensor]
 """What a pattern costs, a scalar."""
@@ -32,7 +32,7 @@ class FitSettings(NamedTuple):
 
     Args:
         steps: Steps of Adam.
-        batch_size: Pictures a step, each in a view of its own.
+        batch_size: Images a step, each in a view of its own.
         learning_rate: Length of the first step, in the units of the data; it falls to 0 as a cosine.
     """
 
@@ -41,7 +41,7 @@ class FitSettings(NamedTuple):
     learning_rate: float
 
     def check(self) -> None:
-        """Raise an error for a pace that leads nowhere.
+        """Raise if a number is not positive.
 
         Raises:
             SettingError: If a number is not positive.
@@ -69,27 +69,27 @@ def fit_pattern(
     high: float = 1.0,
     penalty: Penalty | None = None,
 ) -> Tensor:
-    r"""The pattern that makes the model say the target, or anything but the truth, over pictures and views.
+    r"""The pattern that makes the model say the target, or anything but the truth, over images and views.
 
     .. math:: \max_{s \in [low, high]^n} \; E_{x, T}\, \log p_t\big(f(show(s, x, T))\big) - cost(s)
 
     without a target :math:`\log(1 - p_y)`. The pattern is clamped after each step. Memory does not grow with
-    the pictures, nor with the steps; no weight gets a gradient.
+    the images, nor with the steps; no weight gets a gradient.
 
     Args:
         model: Gives logits (B, K), with gradients.
-        data: Pictures to fit on; read a batch at a time.
+        data: Images to fit on; read a batch at a time.
         init: The pattern to start from.
-        apply_pattern: Puts a pattern on pictures.
+        apply_pattern: Puts a pattern on images.
         name: Of the attack, in messages and on the bar.
         target: The class to be answered; any wrong one if not given.
-        seed: Of the order of pictures and of the views.
+        seed: Of the order of images and of the views.
         low, high: The pattern's box.
 
     Raises:
         ModelError: If the model gives no gradients, or none that are finite.
         SettingError: If the target is none of the classes.
-        DataError: If all pictures are of the target class.
+        DataError: If all images are of the target class.
     """
     settings.check()
     check_access(name, "gradients", model)
@@ -132,7 +132,7 @@ def pattern_gradient(
     )[2]
     if not gradient.isfinite().all():
         raise ModelError(
-            "the model's gradient is not finite on some of the pictures; expected finite logits: look with quintain.models.check_model"
+            "the model's gradient is not finite on some of the images; expected finite logits: look with quintain.models.check_model"
         )
     return gradient
 
@@ -144,30 +144,30 @@ def goal_log_probability(logits: Tensor, y: Tensor, target: int | None) -> Tenso
 
 
 def image_shape(data: Dataset) -> tuple[int, int, int]:
-    """Channels, height and width of a data set of pictures.
+    """Channels, height and width of a data set of images.
 
     Raises:
         DataError: If it holds none.
     """
     if len(data.shape) != 3:
-        raise DataError(f"{data.name} has samples of shape {data.shape}; expected pictures (C, H, W): nothing can be stuck on others")
+        raise DataError(f"{data.name} has samples of shape {data.shape}; expected images (C, H, W): nothing can be stuck on others")
     channels, height, width = data.shape
     return channels, height, width
 
 
 def rows_to_fit(data: Dataset, target: int | None, name: str) -> Labels:
-    """The places of the pictures that are not of the target class already.
+    """The places of the images that are not of the target class already.
 
     Raises:
         SettingError: If the target is none of the classes.
-        DataError: If no picture is left.
+        DataError: If no image is left.
     """
     check_target(data, target)
     if target is None:
         return np.arange(len(data))
     rows = np.flatnonzero(data.labels != target)
     if not len(rows):
-        raise DataError(f"all {len(data)} pictures of {data.name} are of class {target}, the target of {name}; add pictures of others")
+        raise DataError(f"all {len(data)} images of {data.name} are of class {target}, the target of {name}; add images of others")
     return rows
 
 

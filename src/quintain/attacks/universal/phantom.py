@@ -27,7 +27,7 @@ def from_a_projector() -> View:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FittedLight:
-    r"""A pattern of light, the same on all pictures, each in an aim and at a strength of its own.
+    r"""A pattern of light, the same on all images, each in an aim and at a strength of its own.
 
     .. math:: x' = \min\big(x + g\, u\, T s,\; high\big) \text{ or, by albedo, } \min\big(x + (x - low)\, g\, u\, T s,\; high\big),
         \quad u \in [dimmest, 1]
@@ -40,7 +40,7 @@ class FittedLight:
         projection: Its strength and form.
         view: How it is aimed.
         min_strength: The least share of its strength that daylight leaves of it.
-        fitted_on: What it was fitted on, so that it is scored on other pictures.
+        fitted_on: What it was fitted on, so that it is scored on other images.
 
     Raises:
         DataError: If pattern and beam do not fit, or leave [0, 1].
@@ -61,19 +61,17 @@ class FittedLight:
                 raise DataError(f"the {name} has values outside [0, 1]; expected shares of the strongest light")
 
     def apply(self, x: Tensor, ids: Tensor | None = None, *, seed: int = 0) -> Tensor:
-        """Pictures (B, C, H, W) in that light, by the aim and strength of its id and the seed; none that it was fitted on."""
+        """Images (B, C, H, W) in that light, by the aim and strength of its id and the seed; none that it was fitted on."""
         return self.apply_pattern(self.pattern, x, example_rng(x, seed, ids).fold_in("light", "held out"))
 
     def apply_pattern(self, pattern: Tensor, x: Tensor, rng: ExampleRNG) -> Tensor:
-        """Pictures in another pattern of light; differentiable in it.
+        """Images in another pattern of light; differentiable in it.
 
         Raises:
-            DataError: If the pictures have other channels.
+            DataError: If the images have other channels.
         """
         if x.dim() != 4 or x.shape[1] != pattern.shape[0]:
-            raise DataError(
-                f"pictures of shape {tuple(x.shape)} for a light {tuple(pattern.shape)}; expected (B, {pattern.shape[0]}, H, W)"
-            )
+            raise DataError(f"images of shape {tuple(x.shape)} for a light {tuple(pattern.shape)}; expected (B, {pattern.shape[0]}, H, W)")
         light = pattern.to(x).expand(len(x), *pattern.shape)
         sides = (pattern.shape[1], pattern.shape[2])
         matrices = self.view.matrices(x, sides, x.shape[2] / sides[0], rng)
@@ -118,7 +116,7 @@ class Phantom:
     Args:
         target: The class to be answered; any wrong one if not given.
         projection: Strength :math:`g` and form, additive or by albedo.
-        beam_diameter: The beam's diameter as a share of the picture's shorter side.
+        beam_diameter: The beam's diameter as a share of the image's shorter side.
         view: How it may be aimed.
         min_strength: The least share of its strength that daylight leaves of it.
         energy_weight: :math:`\lambda`, the price of light.
@@ -127,7 +125,7 @@ class Phantom:
     Raises:
         SettingError: If a number is out of its range.
 
-    The claim is about pictures: a camera's exposure and a road are not in it.
+    The claim is about images: a camera's exposure and a road are not in it.
 
     Source: Lovisotto et al., 2021, arXiv:2007.04137; Nassi et al., 2020, Phantom of the ADAS (CCS).
     """
@@ -161,7 +159,7 @@ class Phantom:
 
         Raises:
             ModelError: If the model gives no finite gradients.
-            DataError: If the data are no pictures, or all are of the target class.
+            DataError: If the data are no images, or all are of the target class.
         """
         channels, height, width = image_shape(data)
         beam = pad_to_center(cut_alpha("disc", max(1, round(self.beam_diameter * min(height, width)))), height, width)

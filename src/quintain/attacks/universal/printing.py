@@ -1,4 +1,4 @@
-"""What a printer and then a camera make of a picture; and how far a picture is from what can be printed."""
+"""What a printer and then a camera make of an image; and how far an image is from what can be printed."""
 
 import math
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ class Printing:
         return gamut(stickers, *uniforms.view(-1, 3, 1, 1, 1).unbind(1))
 
     def photograph(self, images: Tensor, rng: ExampleRNG) -> Tensor:
-        """Pictures (B, C, H, W) in [0, 1] as the camera gives them back, in [0, 1]."""
+        """Images (B, C, H, W) in [0, 1] as the camera gives them back, in [0, 1]."""
         uniforms = rng.fold_in("camera").uniform(images.new_empty(len(images), 2))
         photo = gaussian_blur(images, self.blur * uniforms[:, 0], math.ceil(3 * self.blur)) if self.blur else images
         if self.noise:
@@ -85,7 +85,7 @@ def gamut(image: Tensor, ink: Tensor | float = 0.0, paper: Tensor | float = 0.0,
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor, half_width: int) -> Tensor:
-    """Pictures (B, C, H, W) under a Gaussian of each one's own ``sigma`` (B,), cut off beyond ``half_width`` pixels; edges are repeated."""
+    """Images (B, C, H, W) under a Gaussian of each one's own ``sigma`` (B,), cut off beyond ``half_width`` pixels; edges are repeated."""
     at = torch.arange(-half_width, half_width + 1, dtype=images.dtype, device=images.device)
     weight = torch.exp(-at.square() / (2 * sigma.clamp(min=1e-3)[:, None].square()))
     weight = (weight / weight.sum(1, keepdim=True)).repeat_interleave(images.shape[1], 0)
@@ -102,14 +102,14 @@ def palette(channels: int, levels: int = 5) -> Tensor:
         SettingError: If there are neither one nor three channels.
     """
     if channels not in (1, 3):
-        raise SettingError(f"pictures of {channels} channels; what can be printed is known for 1 (gray) or 3 (RGB)")
+        raise SettingError(f"images of {channels} channels; what can be printed is known for 1 (gray) or 3 (RGB)")
     line = torch.linspace(0, 1, levels if channels == 3 else levels**2)
     grid = torch.cartesian_prod(*[line] * channels).view(-1, channels, 1, 1)
     return gamut(grid).flatten(1)
 
 
 def non_printability(image: Tensor, colors: Tensor, alpha: Tensor | None = None) -> Tensor:
-    r"""How far a picture is from what can be printed: the mean distance of its pixels to the nearest printable color, a scalar.
+    r"""How far an image is from what can be printed: the mean distance of its pixels to the nearest printable color, a scalar.
 
     .. math:: NPS(s) = \frac{\sum_i \alpha_i \min_{c \in P} \|s_i - c\|_2}{\sum_i \alpha_i}
 

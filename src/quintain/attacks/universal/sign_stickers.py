@@ -21,7 +21,7 @@ from quintain.threats.warp import composite
 
 
 def on_a_sign() -> View:
-    """Stickers that stay where they were put, on a sign that fills the picture, seen a little turned, moved and lit."""
+    """Stickers that stay where they were put, on a sign that fills the image, seen a little turned, moved and lit."""
     return View((0.5, 0.5), 0.04, 8.0, (0.92, 1.0), 0.08, 0.1, 0.1)
 
 
@@ -37,13 +37,13 @@ class SignStickers:
 
     Args:
         target: The class to be answered; any wrong one if not given.
-        area: Share of the picture that they cover together.
+        area: Share of the image that they cover together.
         count: How many.
-        sign_diameter: The sign's diameter as a share of the picture's shorter side; they are put inside.
+        sign_diameter: The sign's diameter as a share of the image's shorter side; they are put inside.
         aspect: Length of a rectangle over its width.
         view: How the sign may be seen.
         printing: The printer and the camera that they must survive; none if not given.
-        l1_weight: :math:`\lambda_1`, per value of the picture.
+        l1_weight: :math:`\lambda_1`, per value of the image.
         nps_weight: :math:`\lambda`.
         steps, batch_size, learning_rate: Of each of the two fits, as in ``Sticker``.
 
@@ -89,7 +89,7 @@ class SignStickers:
 
         Raises:
             ModelError: If the model gives no finite gradients.
-            DataError: If the data are no pictures, all are of the target class, or the stickers do not fit
+            DataError: If the data are no images, all are of the target class, or the stickers do not fit
                 into the sign.
         """
         channels, height, width = image_shape(data)

@@ -23,7 +23,7 @@ from quintain.threats.threat import Threat
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UniversalPerturbation:
-    r"""One change for all pictures: :math:`\Pi_x(x + \delta)`, inside the threat exactly.
+    r"""One change for all images: :math:`\Pi_x(x + \delta)`, inside the threat exactly.
 
     Args:
         perturbation: :math:`\delta` (*S).
@@ -36,14 +36,14 @@ class UniversalPerturbation:
     fitted_on: frozenset[str] = frozenset()
 
     def apply(self, x: Tensor, ids: Tensor | None = None, *, seed: int = 0) -> Tensor:  # noqa: ARG002
-        """The changed pictures (B, *S); nothing about them is random.
+        """The changed images (B, *S); nothing about them is random.
 
         Raises:
-            DataError: If the pictures are of another shape.
+            DataError: If the images are of another shape.
         """
         if x.shape[1:] != self.perturbation.shape:
             raise DataError(
-                f"pictures of shape {tuple(x.shape)} for a change {tuple(self.perturbation.shape)}; expected those that it was fitted on"
+                f"images of shape {tuple(x.shape)} for a change {tuple(self.perturbation.shape)}; expected those that it was fitted on"
             )
         return self.threat.project(x + self.perturbation.to(x), x)
 
@@ -55,7 +55,7 @@ class UniversalPerturbation:
 
 @dataclass(frozen=True, slots=True)
 class UAP:
-    r"""Ascent on one change over small batches of pictures.
+    r"""Ascent on one change over small batches of images.
 
     .. math:: \max_{\delta \in ball(0)} \; E_{x, y} \log\big(1 - p_y(f(\Pi_x(x + \delta)))\big), \quad
         \text{with a target } E_x \log p_t
@@ -66,14 +66,14 @@ class UAP:
 
     Args:
         steps: Batches, all in all.
-        batch_size: Pictures a step.
+        batch_size: Images a step.
         rel_step_size: Length of the first step, as a share of ``eps``.
 
     Raises:
         SettingError: If a setting is out of range.
 
     Guarantee:
-        Applied, it is inside the threat. How often it works is an estimate, from the pictures that it is
+        Applied, it is inside the threat. How often it works is an estimate, from the images that it is
         scored on.
 
     Source: Moosavi-Dezfooli et al., 2017, arXiv:1610.08401, for the aim; Shafahi et al., 2020,
@@ -96,20 +96,20 @@ class UAP:
     def fit(
         self, model: Model, data: Dataset, threat: Threat, *, seed: int = 0, target: int | None = None, progress: Progress = no_progress
     ) -> UniversalPerturbation:
-        """The change for some pictures, to be scored on others.
+        """The change for some images, to be scored on others.
 
         Args:
             model: Gives logits (B, K), with gradients.
-            data: The pictures; those of the target class are left out.
+            data: The images; those of the target class are left out.
             threat: What may be changed.
-            seed: Of the pictures' order.
+            seed: Of the images' order.
             target: The class to be answered; any wrong one if not given.
             progress: Told of each step.
 
         Raises:
             SettingError: If the threat is none that it serves, or the target no class.
             ModelError: If the model gives no finite gradients.
-            DataError: If all pictures are of the target class.
+            DataError: If all images are of the target class.
         """
         kind = threat_name(threat.spec)
         if kind not in self.supports:

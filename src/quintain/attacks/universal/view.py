@@ -21,7 +21,7 @@ class View:
     Args:
         position: ``(down, right)`` of the sticker's middle, 0 where an upright one touches the top or left
             edge, 1 the bottom or right one; anywhere if not given.
-        shift: How far it may be from there, as a share of the picture's sides.
+        shift: How far it may be from there, as a share of the image's sides.
         rotation: Degrees to either side.
         magnification: The largest and smallest magnification, such as (0.9, 1.0).
         perspective: Share of the way to its middle that each corner may be drawn in, on each axis: a view in
@@ -30,7 +30,7 @@ class View:
         contrast: :math:`c`: stronger or weaker contrast, at most.
 
     Raises:
-        SettingError: If a number is negative or not finite, a place is outside the picture, or the sizes are
+        SettingError: If a number is negative or not finite, a place is outside the image, or the sizes are
             not in order.
 
     Source: Athalye et al., 2018, arXiv:1707.07397; Brown et al., 2017, arXiv:1712.09665.
@@ -60,7 +60,7 @@ class View:
         """The matrices (B, 3, 3) that carry the sticker's pixels to the scene's, both from their middle.
 
         Args:
-            scene: Pictures (B, C, H, W).
+            scene: Images (B, C, H, W).
             sides: The sticker's height and width in its own pixels.
             scale: Pixels of the scene for one of the sticker at magnification 1.
             rng: One stream an example.
@@ -89,4 +89,4 @@ class View:
 
 
 FIXED_VIEW = View((0.5, 0.5), 0.0, 0.0, (1.0, 1.0), 0.0, 0.0, 0.0)
-"""The one view of a sticker that is as large as the picture and lies on it."""
+"""The one view of a sticker that is as large as the image and lies on it."""
