@@ -131,6 +131,6 @@ def test_images_that_a_mask_does_not_fit_are_refused(corner: str, tmp_path: Path
     np.save(tmp_path / "empty.npy", np.zeros((4, 6)))
     with pytest.raises(DataError, match="is empty"):
         shape_mask(str(tmp_path / "empty.npy"), 4, 6)
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("no image")
     with pytest.raises(DataError, match="cannot be read"):
         shape_mask(str(tmp_path / "text.png"), 4, 6)

@@ -94,7 +94,7 @@ def test_an_area_that_is_none_is_refused(area) -> None:
         ("patch:area=5%,shape=disc", "expected one of the two"),
         ("patch:area=5%,position=0.5", "expected down x right"),
         ("patch:area=5%,position=0.5x2", "from 0 to 1"),
-        ("patch:shape=disc,position=0.5x0.5", "covers the whole picture"),
+        ("patch:shape=disc,position=0.5x0.5", "covers the whole image"),
         ("patch:area=big", "is not a number"),
     ],
 )

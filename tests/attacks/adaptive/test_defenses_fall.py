@@ -24,7 +24,7 @@ def pictures(count: int, *, seed: int, gray: float = 0.5) -> tuple[Tensor, Tenso
 
 @pytest.fixture
 def net() -> nn.Module:
-    """A net that compares the halves, and is misled by a speckle that no picture shows: what filters take away."""
+    """A net that compares the halves, and is misled by a speckle that no image shows: what filters take away."""
     net = nn.Sequential(nn.Flatten(), nn.Linear(256, 2, bias=False))
     with torch.no_grad():
         score = (SIDES + 1.1 * SPECKLE).flatten()

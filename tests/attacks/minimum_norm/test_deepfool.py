@@ -30,7 +30,7 @@ def linear_classes(classes: int, features: int = 20) -> tuple[Tensor, Tensor, Te
 
 
 def least_of(threat: Threat, x: Tensor, weights: Tensor, biases: Tensor, rival: int) -> Tensor:
-    """The smallest change in the box to where a rival class leads the first."""
+    """The smallest change in the box to where a target class class leads the first."""
     logits = x @ weights.T + biases
     return smallest_linear_change(threat, weights[rival] - weights[0], logits[:, 0] - logits[:, rival], x)
 

@@ -62,7 +62,7 @@ def test_a_break_costs_two_bisections_and_a_final_check_beside_that() -> None:
 
 
 def blind_alley(z: Tensor) -> Tensor:
-    """The first rival leads by clean logits, but has no slope; the second has one."""
+    """The first target class leads by clean logits, but has no slope; the second has one."""
     first = z.flatten(1)[:, 0]
     return torch.stack([torch.zeros_like(first), torch.full_like(first, -0.1), 3 * first - 2], 1)
 

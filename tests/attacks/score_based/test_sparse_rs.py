@@ -66,7 +66,7 @@ def with_another_pixel(image: Tensor, kept: Tensor) -> Tensor:
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("pixels", [1, 2])
 def test_no_other_pixel_in_the_place_of_one_does_better(pixels: int, seed: int) -> None:
-    """One pixel is the best of all; of two, each is the best beside the other: a question meets each of the 40 or fewer exchanges with
+    """One pixel is the best of all; of two, each is the best beside the other: a query meets each of the 40 or fewer exchanges with
     a probability of at least 1 / 40, and so misses one in the last 500 of them with less than 4e-6 an exchange."""
     x = inputs(6, 1, 4, 3, seed=3)
     model = invariant_net(12, 2, seed=5, lead=30.0)
@@ -85,7 +85,7 @@ def test_no_other_pixel_in_the_place_of_one_does_better(pixels: int, seed: int) 
 
 
 def params_of(threat: Patch, model: Recorder, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the picture was changed (questions, height, width), and what was shown."""
+    """Where the image was changed (queries, height, width), and what was shown."""
     asked = torch.stack(model.asked[1:])
     return (asked != x).any(2)[:, 0], asked[:, 0]
 

@@ -1,4 +1,4 @@
-"""Pictures and models whose best sticker is known."""
+"""Images and models whose best sticker is known."""
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ class BrightestHalf(nn.Module):
 
 
 def colors(count: int = 30, side: int = 24, gap: float = 0.1) -> Dataset:
-    """Noisy pictures, each a little brighter in the channel that is its class."""
+    """Noisy images, each a little brighter in the channel that is its class."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(count) % 3
     images = 0.4 + 0.2 * torch.rand(count, 3, side, side, generator=generator)
@@ -32,7 +32,7 @@ def colors(count: int = 30, side: int = 24, gap: float = 0.1) -> Dataset:
 
 
 def halves(count: int = 20, side: int = 24) -> Dataset:
-    """Noisy gray pictures, each a little brighter in the half that is its class."""
+    """Noisy gray images, each a little brighter in the half that is its class."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(count) % 2
     images = 0.4 + 0.2 * torch.rand(count, 1, side, side, generator=generator)

@@ -118,7 +118,7 @@ def test_what_is_right_and_of_another_class_is_eligible() -> None:
     assert (found.examples, found.eligible, found.fooled, found.successes) == (4, 2, 1, 1)
     assert success_rate(above_half, data, change, target=1).eligible == 1
     assert success_rate(above_half, data, change, target=1).rate == 1
-    with pytest.raises(DataError, match="nothing can be turned"):
+    with pytest.raises(DataError, match="a success rate is not defined"):
         success_rate(lambda z: above_half(z).flip(1), data.subset([0, 2]), change)
 
 
