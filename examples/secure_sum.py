@@ -9,7 +9,7 @@ def main() -> None:
     """One round of secure aggregation."""
     rng = np.random.default_rng(0)
     vectors = {f"hospital-{i}": rng.uniform(-1, 1, 1000) for i in range(5)}
-    result = q.federated.secure_sum(vectors, drop={"hospital-3": "masked"})
+    result = q.federated.secure_sum(vectors, dropouts={"hospital-3": "masked"})
     expected = sum(vectors[name] for name in result.survivors)
     assert result.exact
     print(f"{len(result.survivors)} of 5 survived, sum exact on the grid, largest error {abs(result.total - expected).max():.1e}")

@@ -270,7 +270,7 @@ def test_the_words_of_earlier_versions_are_still_taken(call, small):
     words = ("--defence", "adversarial", "--threat", "l2:0.5", "--epochs", 1, "--out", "h")
     code, _, err = call("harden", "--data", small, *words)
     assert code == ExitCode.OK, err
-    assert load_result("h").body.trainings[0].model.title == "pgd-at model"
+    assert load_result("h").result.trainings[0].model.title == "pgd-at model"
     assert "pgd-at" in call("list", "defence")[1]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from quintain.federated.secagg import client, server
-from quintain.federated.secagg.encoding import WORD, Encoding
+from quintain.federated.secagg.encoding import WORD_DTYPE, Encoding
 from quintain.federated.secagg.journal import MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster
 from quintain.federated.secagg.policy import Policy, default_threshold
@@ -42,12 +42,12 @@ def federation(n=4, *, threshold=None, minimum=None, corrupt=1, length=3, seed=0
     identities = [Identity.create(f"site-{i}", entropy) for i in range(n)]
     encoding = Encoding(length, 1.0, 1000, n)
     t = default_threshold(n) if threshold is None else threshold
-    policy = Policy(Roster.of(*identities), round_id, t, minimum or max(2, t), encoding, MODEL, corrupt)
+    policy = Policy(Roster.from_identities(*identities), round_id, t, minimum or max(2, t), encoding, MODEL, corrupt)
     rng = np.random.default_rng(seed)
-    words = [encoding.quantise(rng.uniform(-1, 1, length)) for _ in range(n)]
-    sites = {i: client.ready(policy, identities[i], words[i], MemoryJournal(), entropy=entropy) for i in range(n)}
+    words = [encoding.quantize(rng.uniform(-1, 1, length)) for _ in range(n)]
+    sites = {i: client.start_round(policy, identities[i], words[i], MemoryJournal(), entropy=entropy) for i in range(n)}
     return Federation(policy, identities, words, dict(sites))
 
 
 def total(words) -> np.ndarray:
-    return np.sum([w.astype(np.uint64) for w in words], axis=0).astype(WORD)
+    return np.sum([w.astype(np.uint64) for w in words], axis=0).astype(WORD_DTYPE)

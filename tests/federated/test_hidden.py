@@ -7,12 +7,12 @@ from torch import nn
 
 from quintain.core.errors import MechanismError, SettingError
 from quintain.core.statistics import binomial_tail
-from quintain.federated import FederatedPlan, hidden, secure_sum, split, train, verify_hidden
+from quintain.federated import FederatedConfig, hidden, partition, require_hidden, secure_sum, simulate
 from quintain.federated.secagg import client, masks
-from quintain.federated.secagg.encoding import WORD
+from quintain.federated.secagg.encoding import WORD_DTYPE
 from quintain.federated.secagg.secret import Secret
 from quintain.training import Recipe
-from tests.federated.test_federated_loop import blobs, linear
+from tests.federated.test_simulation import blobs, linear
 
 
 def in_the_clear(share):
@@ -26,7 +26,7 @@ def in_the_clear(share):
 
 
 def keep(bits):
-    return lambda stream: stream & WORD.type(bits)
+    return lambda stream: stream & WORD_DTYPE.type(bits)
 
 
 def one_word(stream):
@@ -55,7 +55,7 @@ def plant(monkeypatch, leak):
     whole = masks.add_stream
 
     def leaking(words, key, *, subtract=False):
-        stream = np.zeros(len(words), WORD)
+        stream = np.zeros(len(words), WORD_DTYPE)
         whole(stream, key)
         fold = np.subtract if subtract else np.add
         fold(words, leak(stream), out=words)
@@ -66,13 +66,13 @@ def plant(monkeypatch, leak):
 def run(net, **drop):
     """A training at its default settings, and whether its sums were exact."""
     exact = []
-    plan = FederatedPlan(1, Recipe(epochs=1, batch_size=10_000, learning_rate=0.1, optimizer="sgd"))
-    sites = split(blobs(), 5, least=10, least_per_class=1).sites
-    train(sites, net, plan, on_round=lambda facts, _: exact.append(facts.simulated.exact), **drop)
+    plan = FederatedConfig(1, Recipe(epochs=1, batch_size=10_000, learning_rate=0.1, optimizer="sgd"))
+    sites = partition(blobs(), 5, min_examples=10, min_per_class=1).sites
+    simulate(sites, net, plan, on_round=lambda facts, _: exact.append(facts.simulated.exact), **drop)
     return exact
 
 
-EVERYBODY, LATE = {}, {"drop": {0: ("hospital-2", "late")}}
+EVERYBODY, LATE = {}, {"dropouts": {0: ("hospital-2", "late")}}
 
 
 @pytest.mark.parametrize("drop", [EVERYBODY, LATE], ids=["all", "late"])
@@ -91,13 +91,13 @@ def test_each_planted_leak_stops_the_training_that_users_run(leak, drop, monkeyp
 @pytest.mark.parametrize("drop", [EVERYBODY, LATE], ids=["all", "late"])
 def test_a_self_mask_whose_seed_is_the_mask_key_stops_the_training_that_users_run(drop, monkeypatch):
     """Who is asked for the one has the other: each rebuilt secret is tried as whatever it may be."""
-    fresh, keys = client.fresh_key, []
+    fresh, keys = client.new_private_key, []
 
     def noted(entropy):
         keys.append(fresh(entropy))
         return keys[-1]
 
-    monkeypatch.setattr(client, "fresh_key", noted)
+    monkeypatch.setattr(client, "new_private_key", noted)
     assert run(linear(), **drop) == [True]
     keys.clear()
     masks_of = (bytes(keys[k].peek()) for k in range(1, 10, 2))  # in the order of sites, each of which draws channel, then mask
@@ -109,7 +109,7 @@ def test_a_self_mask_whose_seed_is_the_mask_key_stops_the_training_that_users_ru
 @pytest.mark.parametrize("reused", [False, True], ids=["fresh keys", "keys of the round before"])
 def test_a_mask_key_that_an_earlier_round_revealed_stops_the_training_that_users_run(reused, monkeypatch):
     """Who fell silent in the first round is asked for its mask key by its peers; in the second it lays its vector open."""
-    fresh, keys = client.fresh_key, []
+    fresh, keys = client.new_private_key, []
 
     def kept(entropy):
         key = fresh(entropy)
@@ -117,12 +117,12 @@ def test_a_mask_key_that_an_earlier_round_revealed_stops_the_training_that_users
         keys.append(bytes(key.peek()) if place < 0 or place % 2 == 0 or not reused else keys[place])
         return Secret(keys[-1])
 
-    monkeypatch.setattr(client, "fresh_key", kept)
-    plan = FederatedPlan(2, Recipe(epochs=1, batch_size=10_000, learning_rate=0.1, optimizer="sgd"))
-    sites, rounds = split(blobs(), 5, least=10, least_per_class=1).sites, []
+    monkeypatch.setattr(client, "new_private_key", kept)
+    plan = FederatedConfig(2, Recipe(epochs=1, batch_size=10_000, learning_rate=0.1, optimizer="sgd"))
+    sites, rounds = partition(blobs(), 5, min_examples=10, min_per_class=1).sites, []
 
     def trained():
-        train(sites, linear(), plan, drop={0: ("hospital-2", "masked")}, on_round=lambda facts, _: rounds.append(facts))
+        simulate(sites, linear(), plan, dropouts={0: ("hospital-2", "masked")}, on_round=lambda facts, _: rounds.append(facts))
 
     if reused:
         with pytest.raises(MechanismError, match="gives away the vector of 'hospital-2'"):
@@ -148,11 +148,11 @@ def test_a_stream_that_starts_again_shows_in_a_vector_that_is_longer(monkeypatch
 def test_an_abandoned_round_is_attacked_as_well(monkeypatch):
     plant(monkeypatch, LEAKS["no mask at all"])
     with pytest.raises(MechanismError, match="come out right"):
-        train(
-            split(blobs(), 3, least=10, least_per_class=1).sites,
+        simulate(
+            partition(blobs(), 3, min_examples=10, min_per_class=1).sites,
             linear(),
-            FederatedPlan(1, Recipe(epochs=1)),
-            drop={0: ("hospital-1", "unmask")},
+            FederatedConfig(1, Recipe(epochs=1)),
+            dropouts={0: ("hospital-1", "unmask")},
         )
 
 
@@ -205,11 +205,15 @@ def test_four_words_of_ten_million_are_no_chance_and_one_is():
 
 def test_earlier_rounds_may_come_without_their_vectors():
     given = {f"site-{i}": np.full(60, 0.1 * i) for i in range(4)}
-    result = secure_sum(given, drop={"site-1": "late"})
-    slim = result.seen.without_vectors()
-    assert slim.masked == {}
-    assert (slim.shares, slim.keys, slim.link) == (result.seen.shares, result.seen.keys, result.seen.link)
-    words = {name: result.encoding.quantise(vector) for name, vector in given.items()}
-    verify_hidden(result.seen, words, earlier=[slim])
+    result = secure_sum(given, dropouts={"site-1": "late"})
+    slim = result.server_view.without_vectors()
+    assert slim.masked_vectors == {}
+    assert (slim.shares, slim.keys, slim.transcript_hash) == (
+        result.server_view.shares,
+        result.server_view.keys,
+        result.server_view.transcript_hash,
+    )
+    words = {name: result.encoding.quantize(vector) for name, vector in given.items()}
+    require_hidden(result.server_view, words, earlier_views=[slim])
     with pytest.raises(SettingError, match="truth lacks site-3"):
-        verify_hidden(result.seen, {name: words[name] for name in list(words)[:3]})
+        require_hidden(result.server_view, {name: words[name] for name in list(words)[:3]})

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from quintain.core.errors import ProtocolError, SettingError, StorageError
-from quintain.federated import InProcess, RoundAbandonedError, Stage
-from quintain.federated.aggregate import sum_words
+from quintain.federated import DropoutStage, InProcessTransport, RoundAbandonedError
+from quintain.federated.aggregate import simulate_round
 from quintain.federated.secagg import client, server
 from quintain.federated.secagg.encoding import Encoding
 from quintain.federated.secagg.journal import FolderJournal, MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster
-from quintain.federated.secagg.messages import Kind
+from quintain.federated.secagg.messages import MessageType
 from quintain.federated.secagg.policy import Policy, Task
 from tests.federated.rounds import federation
 
@@ -33,21 +33,21 @@ class Sites:
         self.encoding = Encoding(40, 1.0, 1000, n, 0 if weights is None else 64)
         rng = np.random.default_rng(0)
         given = weights or dict.fromkeys(self.names)
-        self.words = {name: self.encoding.quantise(rng.uniform(-1, 1, 40), given[name]) for name in self.names}
+        self.words = {name: self.encoding.quantize(rng.uniform(-1, 1, 40), given[name]) for name in self.names}
         self.asked = 0
 
     def terms(self, counter=None, model=MODEL):
         """The policy of a new round."""
         self.asked += 1
         task = Task(federation="five", counter=self.asked if counter is None else counter)
-        roster = Roster.of(*self.identities.values())
+        roster = Roster.from_identities(*self.identities.values())
         return Policy(roster, self.asked.to_bytes(16, "big"), 4, 4, self.encoding, model, 1, task)
 
-    def sum(self, silent=(), *, counter=None, model=MODEL, stage=Stage.MASKED, cut=()):
+    def sum(self, silent=(), *, counter=None, model=MODEL, stage=DropoutStage.MASKED, cut=()):
         """The sum without the silent ones; those in ``cut`` are silent when it comes to unmask."""
         terms = self.terms(counter, model)
-        drop = {self.names.index(name): stage for name in silent} | {self.names.index(name): Stage.UNMASK for name in cut}
-        return sum_words(terms, self.identities, self.words, drop, journals=self.journals)
+        drop = {self.names.index(name): stage for name in silent} | {self.names.index(name): DropoutStage.UNMASK for name in cut}
+        return simulate_round(terms, self.identities, self.words, drop, journals=self.journals)
 
 
 def test_two_sums_over_one_model_do_not_subtract_to_a_sites_update(monkeypatch):
@@ -64,7 +64,7 @@ def test_two_sums_over_one_model_do_not_subtract_to_a_sites_update(monkeypatch):
         attack()  # what it answers is claimed on its own
     monkeypatch.setattr(MemoryJournal, "claim_answer", lambda *args: None)
     sites, guess = attack()
-    assert np.array_equal(guess, sites.encoding.integers(sites.words["site-2"]))
+    assert np.array_equal(guess, sites.encoding.to_signed(sites.words["site-2"]))
     assert guess[-1] == 12  # its weight with it
 
 
@@ -77,10 +77,10 @@ def test_two_sums_of_one_cohort_under_other_weights_do_not_subtract_to_a_sites_u
     update = np.random.default_rng(1).uniform(-1, 1, (5, 40))
 
     def asked(weights, model=MODEL):
-        terms = replace(sites.terms(model=model), minimum=5)
+        terms = replace(sites.terms(model=model), min_survivors=5)
         terms = replace(terms, task=replace(terms.task, weights=weights))
-        sites.words = {n: sites.encoding.quantise(update[i] * weights[i] / max(weights)) for i, n in enumerate(sites.names)}
-        return sum_words(terms, sites.identities, sites.words, {}, journals=sites.journals).total * max(weights)
+        sites.words = {n: sites.encoding.quantize(update[i] * weights[i] / max(weights)) for i, n in enumerate(sites.names)}
+        return simulate_round(terms, sites.identities, sites.words, {}, journals=sites.journals).total * max(weights)
 
     equal = asked((2, 2, 2, 2, 2))
     with pytest.raises(RoundAbandonedError, match=r"0 of 5 sites signed .* or of these under other terms"):
@@ -100,11 +100,11 @@ def test_two_sums_of_one_cohort_whose_weights_change_hands_do_not_subtract_to_a_
 
     def asked(order, weights, model=MODEL):
         terms = sites.terms(model=model)
-        roster, task = Roster.of(*(sites.identities[name] for name in order)), replace(terms.task, weights=weights)
-        terms = replace(terms, roster=roster, threshold=5, minimum=6, task=task)
+        roster, task = Roster.from_identities(*(sites.identities[name] for name in order)), replace(terms.task, weights=weights)
+        terms = replace(terms, roster=roster, threshold=5, min_survivors=6, task=task)
         heaviest = max(weights, default=1)
-        words = {n: sites.encoding.quantise(update[n] * w / heaviest) for n, w in zip(order, weights or (1,) * 6, strict=True)}
-        return sum_words(terms, sites.identities, words, {}, journals=sites.journals).total * heaviest
+        words = {n: sites.encoding.quantize(update[n] * w / heaviest) for n, w in zip(order, weights or (1,) * 6, strict=True)}
+        return simulate_round(terms, sites.identities, words, {}, journals=sites.journals).total * heaviest
 
     swapped = ("site-5", *sites.names[1:5], "site-0")
     first = asked(sites.names, weights)
@@ -120,15 +120,18 @@ def test_two_rosters_over_one_model_do_not_subtract_to_the_sites_in_which_they_d
     """The attack: two rosters of six, and no honest site among the answers to both: the sums differ by p and q alone."""
     names = ("a", "b", "c", "d", "mallory", "p", "q")
     encoding, identities = Encoding(40, 1.0, 1000, 6), {name: Identity.create(name) for name in names}
-    words = {name: encoding.quantise(np.random.default_rng(i).uniform(-1, 1, 40)) for i, name in enumerate(names)}
+    words = {name: encoding.quantize(np.random.default_rng(i).uniform(-1, 1, 40)) for i, name in enumerate(names)}
 
     def attack(second=MODEL):
         journals = {name: MemoryJournal() for name in names}
 
         def asked(order, counter, silent, model):
-            roster, drop = Roster.of(*(identities[name] for name in order)), {order.index(name): Stage.UNMASK for name in silent}
+            roster, drop = (
+                Roster.from_identities(*(identities[name] for name in order)),
+                {order.index(name): DropoutStage.UNMASK for name in silent},
+            )
             terms = Policy(roster, counter.to_bytes(16, "big"), 4, 6, encoding, model, 1, Task(counter=counter))
-            return sum_words(terms, identities, {name: words[name] for name in order}, drop, journals=journals).integers
+            return simulate_round(terms, identities, {name: words[name] for name in order}, drop, journals=journals).integers
 
         one = asked(names[:6], 0, ("a", "b"), MODEL)
         journals["mallory"] = MemoryJournal()
@@ -138,7 +141,7 @@ def test_two_rosters_over_one_model_do_not_subtract_to_the_sites_in_which_they_d
         attack()
     assert attack(OTHER).any()  # another model may have another roster
     monkeypatch.setattr(MemoryJournal, "claim_roster", lambda *args: None)
-    assert np.array_equal(attack(), encoding.integers(words["p"]) - encoding.integers(words["q"]))
+    assert np.array_equal(attack(), encoding.to_signed(words["p"]) - encoding.to_signed(words["q"]))
 
 
 @pytest.mark.parametrize("make", MAKERS)
@@ -160,7 +163,7 @@ def test_a_model_has_one_roster_whether_or_not_it_comes_to_answer(make, tmp_path
         lambda t: replace(t, task=replace(t.task, objective="Trades()")),
         lambda t: replace(t, task=replace(t.task, data="raw")),
         lambda t: replace(t, task=replace(t.task, weights=(1, 1, 1, 1, 1))),
-        lambda t: replace(t, encoding=replace(t.encoding, clip=0.5)),
+        lambda t: replace(t, encoding=replace(t.encoding, clip_value=0.5)),
         lambda t: replace(t, encoding=replace(t.encoding, scale=999)),
     ],
     ids=["recipe", "objective", "data", "weights", "clip", "scale"],
@@ -169,20 +172,20 @@ def test_a_second_sum_over_one_model_under_other_terms_is_refused(change):
     sites = Sites()
     assert sites.sum().exact
     with pytest.raises(RoundAbandonedError, match=r"0 of 5 sites signed .* under other terms"):
-        sum_words(change(sites.terms()), sites.identities, sites.words, {}, journals=sites.journals)
+        simulate_round(change(sites.terms()), sites.identities, sites.words, {}, journals=sites.journals)
     terms = sites.terms()
     again = replace(terms, task=replace(terms.task, federation="another name for it"))
-    assert sum_words(again, sites.identities, sites.words, {}, journals=sites.journals).exact
+    assert simulate_round(again, sites.identities, sites.words, {}, journals=sites.journals).exact
 
 
 def test_a_second_sum_over_one_model_under_another_cap_of_hidden_weights_is_refused():
     weights = {f"site-{i}": 10 + i for i in range(5)}
     sites, vectors = Sites(weights=weights), np.random.default_rng(0).uniform(-1, 1, (5, 40))
     assert sites.sum().exact
-    terms = replace(sites.terms(), encoding=replace(sites.encoding, cap=32))
-    words = {name: terms.encoding.quantise(vectors[i], weights[name]) for i, name in enumerate(sites.names)}
+    terms = replace(sites.terms(), encoding=replace(sites.encoding, max_weight=32))
+    words = {name: terms.encoding.quantize(vectors[i], weights[name]) for i, name in enumerate(sites.names)}
     with pytest.raises(RoundAbandonedError, match=r"0 of 5 sites signed .* under other terms"):
-        sum_words(terms, sites.identities, words, {}, journals=sites.journals)
+        simulate_round(terms, sites.identities, words, {}, journals=sites.journals)
 
 
 @pytest.mark.parametrize("lie", [2001, -2001])
@@ -192,11 +195,11 @@ def test_a_lie_between_what_survivors_and_what_all_sites_may_send_is_refused(lie
     largest = {name: 1000 if name == "site-0" else 500 for name in sites.names}
 
     def asked(entry):
-        honest = {name: sites.encoding.quantise(np.zeros(40)) for name in sites.names}
+        honest = {name: sites.encoding.quantize(np.zeros(40)) for name in sites.names}
         sent = np.zeros(40, np.int64)
         sent[7] = entry
         words = honest | {"site-3": sent.astype(np.uint32)}
-        return sum_words(sites.terms(), sites.identities, words, {0: Stage.MASKED}, journals=sites.journals, largest=largest)
+        return simulate_round(sites.terms(), sites.identities, words, {0: DropoutStage.MASKED}, journals=sites.journals, largest=largest)
 
     assert asked(2000 * np.sign(lie)).integers[7] == 2000 * np.sign(lie)
     with pytest.raises(RoundAbandonedError, match=f"entry 7 of the sum is {lie} grid steps; expected at most 2000"):
@@ -228,14 +231,15 @@ def test_a_round_that_the_server_calls_abandoned_is_not_opened_a_second_time_wit
 def test_of_two_rounds_side_by_side_one_is_opened():
     """Both cohorts are signed before either is answered: what decides is the claim at the answer."""
     sites, agreed = Sites(), []
-    for gone in ({}, {4: Stage.MASKED}):
+    for gone in ({}, {4: DropoutStage.MASKED}):
         terms = sites.terms()
         ready = {
-            i: client.ready(terms, sites.identities[name], sites.words[name], sites.journals[name]) for i, name in enumerate(sites.names)
+            i: client.start_round(terms, sites.identities[name], sites.words[name], sites.journals[name])
+            for i, name in enumerate(sites.names)
         }
-        transport = InProcess(terms, ready, gone)
+        transport = InProcessTransport(terms, ready, gone)
         state, outgoing = server.open_round(terms)
-        while state.awaits is not Kind.UNMASK:
+        while state.expected_type is not MessageType.UNMASK:
             state, outgoing = server.step(state, transport.exchange(outgoing))
         agreed.append((transport, outgoing))
     (first, everybody), (second, four) = agreed
@@ -259,7 +263,7 @@ def test_a_round_that_nobody_answered_is_tried_again_with_whoever_is_there():
     with pytest.raises(RoundAbandonedError, match="3 of 5 sites sent a masked vector"):
         sites.sum(["site-0", "site-1"])
     with pytest.raises(RoundAbandonedError, match="3 of 5 sites signed"):
-        sites.sum(["site-0", "site-1"], stage=Stage.AGREE)
+        sites.sum(["site-0", "site-1"], stage=DropoutStage.CONSISTENCY)
     assert sites.sum(["site-2"]).exact
 
 
@@ -276,7 +280,7 @@ def test_an_update_is_masked_once_whatever_the_round_id():
 def test_no_masked_vector_leaves_twice_and_the_refusal_costs_no_secret(make, tmp_path):
     party = federation(4)
     journal = make(tmp_path / "journal")
-    party.sites[0] = replace(party.sites[0], site=replace(party.sites[0].site, journal=journal))
+    party.sites[0] = replace(party.sites[0], context=replace(party.sites[0].context, journal=journal))
     journal.claim_update("", 0, party.policy.model_hash, b"earlier")
     state, outgoing = server.open_round(party.policy)
     for _ in range(2):
@@ -284,7 +288,7 @@ def test_no_masked_vector_leaves_twice_and_the_refusal_costs_no_secret(make, tmp
     before = party.sites[0]
     with pytest.raises(ProtocolError, match=r"masked once: try again under the next round counter"):
         client.step(before, outgoing[0])
-    assert len(before.words.peek()) == 4 * party.policy.encoding.words
+    assert len(before.encoded.peek()) == 4 * party.policy.encoding.num_words
 
 
 @pytest.mark.parametrize("make", MAKERS)
@@ -388,7 +392,7 @@ def test_no_masked_vector_leaves_if_the_journal_cannot_be_written(full):
     summed = sites.sum()
     assert summed.survivors == ("site-0", "site-2", "site-3", "site-4")
     assert "No space left" in summed.left["site-1"]
-    assert "site-1" not in summed.seen.masked
+    assert "site-1" not in summed.server_view.masked_vectors
     assert summed.refused == {}
 
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from quintain.core.errors import SettingError
 from quintain.data.dataset import from_arrays
-from quintain.federated import FederatedPlan, split, train
+from quintain.federated import FederatedConfig, partition, simulate
 from quintain.federated.secagg import Identity, MemoryJournal, Roster, Task
 from quintain.training import Recipe
 
@@ -22,8 +22,8 @@ ASKED = {
     "roster": lambda: Roster((LONE, "other"), tuple(Identity.create(name).public for name in ("a", "b"))),
     "task": lambda: Task(federation=LONE),
     "journal": lambda: MemoryJournal().claim_update(LONE, 0, bytes(32), bytes(16)),
-    "training": lambda: train({LONE: data(), "other": data()}, nn.Linear(3, 2).eval(), FederatedPlan(1, Recipe(epochs=1))),
-    "split": lambda: split(data(), 2, prefix=LONE, least=1, least_per_class=1),
+    "training": lambda: simulate({LONE: data(), "other": data()}, nn.Linear(3, 2).eval(), FederatedConfig(1, Recipe(epochs=1))),
+    "split": lambda: partition(data(), 2, prefix=LONE, min_examples=1, min_per_class=1),
 }
 
 

@@ -13,30 +13,30 @@ import pytest
 
 from quintain.core.errors import ProtocolError, SettingError, StorageError
 from quintain.federated.secagg import client, dealing, server
-from quintain.federated.secagg.dealing import DEALT_BYTES, Dealt, Share
-from quintain.federated.secagg.encoding import WORD, Encoding
+from quintain.federated.secagg.dealing import DEALT_BYTES, Dealt, SharesForHolder
+from quintain.federated.secagg.encoding import WORD_DTYPE, Encoding
 from quintain.federated.secagg.journal import FolderJournal, MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster, RoundKeys
 from quintain.federated.secagg.messages import (
     Complaint,
-    Kind,
+    MessageType,
     SignedKeys,
     from_server,
-    pack_consent,
     pack_delivery,
     pack_key_list,
     pack_offer,
     pack_set,
+    pack_signatures,
     pack_unmask,
-    parse_consent,
     parse_delivery,
     parse_key_list,
+    parse_signatures,
     parse_unmask,
     server_body,
     site_body,
 )
 from quintain.federated.secagg.policy import Policy, Task, default_threshold
-from quintain.federated.secagg.primitives import exchange_public
+from quintain.federated.secagg.primitives import x25519_public
 from quintain.federated.secagg.secret import Secret
 from tests.federated.rounds import federation
 
@@ -52,12 +52,12 @@ def refuses(party, site, kind, body, match):
 
 OFFERS = {
     "threshold": lambda p: replace(p, threshold=4),
-    "minimum": lambda p: replace(p, minimum=6),
-    "corrupt": lambda p: replace(p, corrupt=0),
+    "min_survivors": lambda p: replace(p, min_survivors=6),
+    "max_corrupt": lambda p: replace(p, max_corrupt=0),
     "length": lambda p: replace(p, encoding=replace(p.encoding, length=2)),
-    "clip": lambda p: replace(p, encoding=replace(p.encoding, clip=0.5)),
+    "clip_value": lambda p: replace(p, encoding=replace(p.encoding, clip_value=0.5)),
     "scale": lambda p: replace(p, encoding=replace(p.encoding, scale=10)),
-    "weight cap": lambda p: replace(p, encoding=replace(p.encoding, cap=10)),
+    "max_weight": lambda p: replace(p, encoding=replace(p.encoding, max_weight=10)),
     "roster": lambda p: replace(p, roster=Roster(p.roster.names, (p.roster.keys[1], p.roster.keys[0], *p.roster.keys[2:]))),
     "model hash": lambda p: replace(p, model_hash=bytes(32)),
     "round counter": lambda p: replace(p, task=Task(counter=1)),
@@ -72,40 +72,40 @@ OFFERS = {
 @pytest.mark.parametrize("term", OFFERS)
 def test_an_offer_of_other_terms_is_refused_by_name(term):
     party = federation(6, threshold=5, minimum=5)
-    refuses(party, 0, Kind.OFFER, pack_offer(OFFERS[term](party.policy)), f"offers {term} = .*this site's policy says")
+    refuses(party, 0, MessageType.OFFER, pack_offer(OFFERS[term](party.policy)), f"offers {term} = .*this site's policy says")
 
 
 def test_an_offer_of_another_round_is_a_replay():
     party = federation(3)
     other = replace(party.policy, round_id=b"x" * 16)
     with pytest.raises(ProtocolError, match="a replay is refused"):
-        client.step(party.sites[0], from_server(Kind.OFFER, other.round_id, pack_offer(other)))
+        client.step(party.sites[0], from_server(MessageType.OFFER, other.round_id, pack_offer(other)))
 
 
 def tampered_keys(party, listed, how):
     entropy = random.Random(9).randbytes
     entry = listed[1]
-    channel = entry.keys.channel
+    channel = entry.keys.channel_public
     if how == "own":
-        listed[0] = SignedKeys(RoundKeys(listed[1].keys.mask, listed[0].keys.channel), listed[0].signature)
+        listed[0] = SignedKeys(RoundKeys(listed[1].keys.mask_public, listed[0].keys.channel_public), listed[0].signature)
         del listed[1]
     elif how == "twice":
-        listed[1] = SignedKeys(RoundKeys(entry.keys.mask, {**channel, 0: listed[2].keys.channel[0]}), entry.signature)
+        listed[1] = SignedKeys(RoundKeys(entry.keys.mask_public, {**channel, 0: listed[2].keys.channel_public[0]}), entry.signature)
     elif how == "stranger":
-        listed[1] = SignedKeys(RoundKeys(exchange_public(entropy(32)), channel), entry.signature)
+        listed[1] = SignedKeys(RoundKeys(x25519_public(entropy(32)), channel), entry.signature)
     elif how == "channel of a stranger":
-        listed[1] = SignedKeys(RoundKeys(entry.keys.mask, {**channel, 3: exchange_public(entropy(32))}), entry.signature)
+        listed[1] = SignedKeys(RoundKeys(entry.keys.mask_public, {**channel, 3: x25519_public(entropy(32))}), entry.signature)
     elif how == "borrowed signature":
         listed[1] = SignedKeys(entry.keys, listed[2].signature)
     elif how == "small order":
-        listed[1] = SignedKeys(RoundKeys(entry.keys.mask, {**channel, 2: SMALL}), entry.signature)
+        listed[1] = SignedKeys(RoundKeys(entry.keys.mask_public, {**channel, 2: SMALL}), entry.signature)
     elif how == "equal":
-        listed[1] = SignedKeys(RoundKeys(entry.keys.mask, {**channel, 2: entry.keys.mask}), entry.signature)
+        listed[1] = SignedKeys(RoundKeys(entry.keys.mask_public, {**channel, 2: entry.keys.mask_public}), entry.signature)
     elif how == "off the curve":
         listed[1] = SignedKeys(RoundKeys((2).to_bytes(32, "little"), channel), entry.signature)
     elif how == "spelled otherwise":
-        copied = listed[2].keys.mask
-        listed[1] = SignedKeys(RoundKeys(entry.keys.mask, {**channel, 2: copied[:31] + bytes([copied[31] | 128])}), entry.signature)
+        copied = listed[2].keys.mask_public
+        listed[1] = SignedKeys(RoundKeys(entry.keys.mask_public, {**channel, 2: copied[:31] + bytes([copied[31] | 128])}), entry.signature)
     elif how == "left out":
         del listed[0]
     elif how == "too few":
@@ -133,7 +133,7 @@ def test_a_dishonest_list_of_keys_is_refused(how, match):
     party = federation(4)
     _, outgoing = party.run(client.Joined)
     listed = parse_key_list(server_body(outgoing[0]), 4)
-    refuses(party, 0, Kind.KEY_LIST, tampered_keys(party, listed, how), match)
+    refuses(party, 0, MessageType.KEY_LIST, tampered_keys(party, listed, how), match)
     assert isinstance(client.step(party.sites[0], outgoing[0])[0], client.Shared)
 
 
@@ -141,7 +141,7 @@ def test_keys_of_another_round_are_refused():
     first, second = federation(3, seed=1, round_id=b"1" * 16), federation(3, seed=1, round_id=b"2" * 16)
     _, old = first.run(client.Joined)
     second.run(client.Joined)
-    refuses(second, 0, Kind.KEY_LIST, server_body(old[0]), "signature")
+    refuses(second, 0, MessageType.KEY_LIST, server_body(old[0]), "signature")
 
 
 @pytest.mark.parametrize(
@@ -173,8 +173,10 @@ def test_a_dishonest_delivery_is_refused(how, match):
         sealed[1] = Dealt.parse(bytes(packed))
     elif how in ("for another site", "of another round"):
         state = party.sites[1]
-        link, holder = (state.link, 2) if how == "for another site" else (bytes(32), 0)
-        sealed[1] = dealing.deal(state.site.identity, link, 1, holder, bytes(32), Share(1, holder, party.policy.round_id, 1, 1))
+        link, holder = (state.transcript_hash, 2) if how == "for another site" else (bytes(32), 0)
+        sealed[1] = dealing.deal(
+            state.context.identity, link, 1, holder, bytes(32), SharesForHolder(1, holder, party.policy.round_id, 1, 1)
+        )
     elif how == "not listed":
         members, sealed[3] = (0, 1, 2, 3), sealed[1]
     elif how == "left out":
@@ -182,7 +184,7 @@ def test_a_dishonest_delivery_is_refused(how, match):
     elif how == "too few":
         members = (0, 1)
     body = pack_set(members, 4) + b"".join(sealed[i].pack() for i in members if i != 0)
-    refuses(party, 0, Kind.DELIVERY, body, match)
+    refuses(party, 0, MessageType.DELIVERY, body, match)
     assert isinstance(client.step(party.sites[0], outgoing[0])[0], client.Masked)
 
 
@@ -198,13 +200,13 @@ def test_a_dishonest_list_of_survivors_is_refused(survivors, match):
     del replies[5]
     state, outgoing = server.step(state, replies)
     party.deliver(outgoing)
-    refuses(party, 0, Kind.SURVIVORS, pack_set(survivors, 6), match)
+    refuses(party, 0, MessageType.SURVIVORS, pack_set(survivors, 6), match)
 
 
 def test_a_sum_below_the_minimum_is_not_opened_though_the_threshold_is_met():
     party = federation(5, threshold=4, minimum=5)
     party.run(client.Masked)
-    refuses(party, 0, Kind.SURVIVORS, pack_set((0, 1, 2, 3), 5), "asks for 5")
+    refuses(party, 0, MessageType.SURVIVORS, pack_set((0, 1, 2, 3), 5), "asks for 5")
 
 
 @pytest.mark.parametrize(
@@ -219,27 +221,27 @@ def test_a_sum_below_the_minimum_is_not_opened_though_the_threshold_is_met():
 def test_survivors_are_not_unmasked_without_enough_signatures_on_this_very_list(how, match):
     party = federation(4)
     party.run(client.Masked)
-    three = from_server(Kind.SURVIVORS, party.policy.round_id, pack_set((0, 1, 2), 4))
-    four = from_server(Kind.SURVIVORS, party.policy.round_id, pack_set((0, 1, 2, 3), 4))
+    three = from_server(MessageType.SURVIVORS, party.policy.round_id, pack_set((0, 1, 2), 4))
+    four = from_server(MessageType.SURVIVORS, party.policy.round_id, pack_set((0, 1, 2, 3), 4))
     other = client.step(federation_copy(party, 1), four)[1][-64:]
     replies = party.deliver(dict.fromkeys((0, 1, 2), three))
     signatures = {i: reply[-64:] for i, reply in replies.items()}
-    good = pack_consent(signatures, 4)
+    good = pack_signatures(signatures, 4)
     if how == "too few":
         del signatures[1]
     elif how == "not a survivor":
         signatures[3] = signatures[2]
     else:
         signatures[1] = bytes(64) if how == "forged" else other
-    refuses(party, 0, Kind.CONSENT, pack_consent(signatures, 4), match)
-    done, _ = client.step(party.sites[0], from_server(Kind.CONSENT, party.policy.round_id, good))
+    refuses(party, 0, MessageType.SIGNATURES, pack_signatures(signatures, 4), match)
+    done, _ = client.step(party.sites[0], from_server(MessageType.SIGNATURES, party.policy.round_id, good))
     assert isinstance(done, client.Done)
 
 
 def federation_copy(party, site):
     """The same site at the same point, in the hands of a server that tells it another story: only for its signature."""
     state = party.sites[site]
-    return client.Masked(state.site, Secret(state.held.peek()), state.sharing, state.link)
+    return client.Masked(state.context, Secret(state.held_shares.peek()), state.sharers, state.transcript_hash)
 
 
 def test_for_each_site_one_kind_of_share_leaves():
@@ -250,7 +252,7 @@ def test_for_each_site_one_kind_of_share_leaves():
     pairs = {}
     replies = party.deliver(outgoing)
     for i in range(4):
-        held = party.sites[i].held.peek()
+        held = party.sites[i].held_shares.peek()
         pairs[i] = [
             (int.from_bytes(held[k * 66 : k * 66 + 33], "big"), int.from_bytes(held[k * 66 + 33 : k * 66 + 66], "big")) for k in range(4)
         ]
@@ -265,7 +267,7 @@ def test_for_each_site_one_kind_of_share_leaves():
 def test_no_step_is_taken_twice():
     party = federation(3)
     state, outgoing = server.open_round(party.policy)
-    while isinstance(state, server.Collecting):
+    while isinstance(state, server.RoundInProgress):
         before = dict(party.sites)
         replies = party.deliver(outgoing)
         for i, old in before.items():
@@ -282,14 +284,14 @@ def test_a_round_is_answered_once_per_id_whatever_state_asks(make, tmp_path):
     party = federation(3)
     _, outgoing = party.run(client.Agreed)
     agreed = party.sites[0]
-    held = bytes(agreed.held.peek())
-    site = replace(agreed.site, journal=journal)
-    client.step(replace(agreed, site=site), outgoing[0])
-    again = client.Agreed(site, Secret(held), agreed.sharing, agreed.survivors, agreed.link)
+    held = bytes(agreed.held_shares.peek())
+    site = replace(agreed.context, journal=journal)
+    client.step(replace(agreed, context=site), outgoing[0])
+    again = client.Agreed(site, Secret(held), agreed.sharers, agreed.survivors, agreed.transcript_hash)
     with pytest.raises(ProtocolError, match="answered once"):
         client.step(again, outgoing[0])
     with pytest.raises(ProtocolError, match="join a new round"):
-        client.ready(party.policy, party.identities[0], party.words[0], journal)
+        client.start_round(party.policy, party.identities[0], party.words[0], journal)
 
 
 def test_a_journal_outlives_its_process(tmp_path):
@@ -305,9 +307,9 @@ def test_no_answer_leaves_if_the_journal_cannot_be_written(tmp_path):
     party = federation(3)
     _, outgoing = party.run(client.Agreed)
     agreed = party.sites[0]
-    held = agreed.held.peek()
+    held = agreed.held_shares.peek()
     with pytest.raises(StorageError, match="cannot write the journal"):
-        client.step(replace(agreed, site=replace(agreed.site, journal=FolderJournal(tmp_path / "file"))), outgoing[0])
+        client.step(replace(agreed, context=replace(agreed.context, journal=FolderJournal(tmp_path / "file"))), outgoing[0])
     assert not any(held)
 
 
@@ -357,7 +359,7 @@ def test_a_claim_that_stood_before_is_synced_as_well_since_its_writer_may_have_f
 def test_no_secret_shows_in_any_state_and_none_is_left_at_the_end():
     party = federation(3)
     state, outgoing = server.open_round(party.policy)
-    while isinstance(state, server.Collecting):
+    while isinstance(state, server.RoundInProgress):
         one = party.sites[0]
         held = [getattr(one, name) for name in one.__slots__ if isinstance(getattr(one, name), Secret)]
         shown = repr(one) + repr(party.identities[0])
@@ -373,14 +375,14 @@ def test_what_a_site_no_longer_needs_is_overwritten_before_its_vector_leaves():
     party = federation(3)
     _, outgoing = party.run(client.Shared)
     shared = party.sites[0]
-    buffers = [getattr(shared, name).peek() for name in ("words", "channel", "mask", "seed", "own")]
+    buffers = [getattr(shared, name).peek() for name in ("encoded", "channel_seed", "mask_key", "self_mask_seed", "own_share")]
     assert all(any(buffer) for buffer in buffers)
     client.step(shared, outgoing[0])
     assert not any(any(buffer) for buffer in buffers)
 
 
 def test_what_is_shown_of_shares_and_complaints_holds_no_secret():
-    shown = repr(Share(1, 2, b"r" * 16, 12345678, 87654321)) + repr(Complaint(1, b"private half"))
+    shown = repr(SharesForHolder(1, 2, b"r" * 16, 12345678, 87654321)) + repr(Complaint(1, b"private half"))
     assert "12345678" not in shown
     assert "87654321" not in shown
     assert "private half" not in shown
@@ -412,13 +414,13 @@ def test_a_site_of_wrong_types_is_refused_by_name():
     party = federation(3)
     policy, identity, words = party.policy, party.identities[0], party.words[0]
     with pytest.raises(SettingError, match="policy = None; expected a value of type Policy"):
-        client.ready(None, identity, words, MemoryJournal())
+        client.start_round(None, identity, words, MemoryJournal())
     with pytest.raises(SettingError, match="identity = 'site-0'; expected a value of type Identity"):
-        client.ready(policy, "site-0", words, MemoryJournal())
+        client.start_round(policy, "site-0", words, MemoryJournal())
     with pytest.raises(ProtocolError, match=r"words of type list; expected \(3,\) of uint32"):
-        client.ready(policy, identity, words.tolist(), MemoryJournal())
+        client.start_round(policy, identity, words.tolist(), MemoryJournal())
     with pytest.raises(SettingError, match="journal = None; expected a value of type Journal"):
-        client.ready(policy, identity, words, None)
+        client.start_round(policy, identity, words, None)
     with pytest.raises(SettingError, match="policy = None; expected a value of type Policy"):
         server.open_round(None)
     with pytest.raises(ProtocolError, match="this site is str and takes no further message"):
@@ -432,8 +434,8 @@ def test_a_source_of_entropy_that_gives_less_than_asked_for_makes_no_secret(draw
     for good in range(3):  # the mask key, the seed of the channel keys, the self-mask seed
         party = federation(3)
         source = iter([bytes([k + 1]) * 32 for k in range(good)])
-        site = replace(party.sites[0].site, entropy=lambda size, source=source: next(source, drawn))
-        party.sites[0] = replace(party.sites[0], site=site)
+        site = replace(party.sites[0].context, entropy=lambda size, source=source: next(source, drawn))
+        party.sites[0] = replace(party.sites[0], context=site)
         with pytest.raises(SettingError, match="the source of entropy gave"):
             party.run(client.Shared)
 
@@ -456,19 +458,19 @@ def test_a_site_that_does_not_fit_its_roster_is_refused():
     party = federation(3)
     stranger = Identity.create("site-0", random.Random(5).randbytes)
     with pytest.raises(ProtocolError, match="another key for 'site-0'"):
-        client.ready(party.policy, stranger, party.words[0], MemoryJournal())
+        client.start_round(party.policy, stranger, party.words[0], MemoryJournal())
     with pytest.raises(SettingError, match="no site is called 'nobody'"):
-        client.ready(party.policy, replace(stranger, name="nobody"), party.words[0], MemoryJournal())
+        client.start_round(party.policy, replace(stranger, name="nobody"), party.words[0], MemoryJournal())
     for words in (party.words[0][:2], party.words[0].astype(np.int64)):
         with pytest.raises(ProtocolError, match="expected"):
-            client.ready(party.policy, party.identities[0], words, MemoryJournal())
+            client.start_round(party.policy, party.identities[0], words, MemoryJournal())
 
 
 @pytest.mark.parametrize(("n", "t", "corrupt"), [(3, 2, 1), (4, 2, 0), (5, 3, 1), (5, 6, 0), (5, 4, 3)])
 def test_a_threshold_under_which_two_lists_could_win_is_refused(n, t, corrupt):
     with pytest.raises(SettingError, match="threshold"):
         federation(n, threshold=t, minimum=n, corrupt=corrupt)
-    with pytest.raises(SettingError, match="corrupt = -1; expected how many sites"):
+    with pytest.raises(SettingError, match="max_corrupt = -1; expected how many sites"):
         federation(n, threshold=t, minimum=n, corrupt=-1)
 
 
@@ -476,7 +478,7 @@ def test_a_threshold_under_which_two_lists_could_win_is_refused(n, t, corrupt):
 def test_a_sum_that_corrupt_sites_could_take_apart_is_refused(n, corrupt):
     with pytest.raises(SettingError, match="expected at least two others"):
         federation(n, threshold=n, minimum=n, corrupt=corrupt)
-    assert federation(n, threshold=n, minimum=n, corrupt=corrupt - 1).policy.corrupt == corrupt - 1
+    assert federation(n, threshold=n, minimum=n, corrupt=corrupt - 1).policy.max_corrupt == corrupt - 1
 
 
 def test_the_default_threshold_stands_a_third():
@@ -506,7 +508,13 @@ def test_rosters_and_policies_that_do_not_fit_are_refused():
     for key in (SMALL, b"short", off_curve, above_field):
         with pytest.raises(ProtocolError, match="signing key of 'site-0'"):
             Roster(roster.names, (key, *roster.keys[1:]))
-    for change in ({"minimum": 2}, {"minimum": 4}, {"round_id": b"x"}, {"model_hash": b"x"}, {"encoding": Encoding(3, 1.0, 10, 4)}):
+    for change in (
+        {"min_survivors": 2},
+        {"min_survivors": 4},
+        {"round_id": b"x"},
+        {"model_hash": b"x"},
+        {"encoding": Encoding(3, 1.0, 10, 4)},
+    ):
         with pytest.raises(SettingError, match=r"expected|must be equal"):
             replace(party.policy, **change)
 
@@ -518,11 +526,11 @@ def test_rosters_and_policies_that_do_not_fit_are_refused():
         {"round_id": "0" * 16},
         {"threshold": 3.0},
         {"threshold": True},
-        {"minimum": None},
-        {"minimum": "3"},
+        {"min_survivors": None},
+        {"min_survivors": "3"},
         {"encoding": 3},
         {"model_hash": list(range(32))},
-        {"corrupt": 0.5},
+        {"max_corrupt": 0.5},
         {"task": "train"},
     ],
 )
@@ -555,13 +563,13 @@ def test_the_three_secrets_of_a_site_are_drawn_apart():
     party = federation(4)
     party.run(until=client.Shared)
     for site in party.sites.values():
-        assert len({bytes(secret.peek()) for secret in (site.channel, site.mask, site.seed)}) == 3
+        assert len({bytes(secret.peek()) for secret in (site.channel_seed, site.mask_key, site.self_mask_seed)}) == 3
 
 
 def test_terms_of_equal_value_are_one_policy_however_they_are_typed():
     policy = federation(3).policy
     for clip in (1, np.float32(1)):
-        assert replace(policy, encoding=replace(policy.encoding, clip=clip)).digest() == policy.digest()
+        assert replace(policy, encoding=replace(policy.encoding, clip_value=clip)).digest() == policy.digest()
 
 
 def test_every_term_is_bound_into_the_transcript():
@@ -573,8 +581,8 @@ def test_every_term_is_bound_into_the_transcript():
 def test_layouts_read_what_they_write():
     party = federation(4)
     _, outgoing = party.run(client.Agreed)
-    signatures = parse_consent(server_body(outgoing[0]), 4)
-    assert pack_consent(signatures, 4) == server_body(outgoing[0])
+    signatures = parse_signatures(server_body(outgoing[0]), 4)
+    assert pack_signatures(signatures, 4) == server_body(outgoing[0])
     assert parse_unmask(pack_unmask({0: 5, 2: 7}), (0, 2)) == {0: 5, 2: 7}
     members, sealed = (0, 1), {i: Dealt.parse(bytes([i]) * DEALT_BYTES) for i in range(2)}
     assert parse_delivery(pack_delivery(sealed, members, 1, 4), 1, 4) == (members, {0: sealed[0]})
@@ -585,4 +593,4 @@ def test_a_policy_is_a_value():
     assert party.policy == replace(party.policy)
     assert isinstance(hash(party.policy), int)
     assert isinstance(party.policy, Policy)
-    assert party.words[0].dtype == WORD
+    assert party.words[0].dtype == WORD_DTYPE

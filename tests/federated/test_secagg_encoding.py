@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from quintain.core.errors import DataError, ProtocolError, SettingError
-from quintain.federated.secagg.encoding import HALF, WORD, Encoding, finest
+from quintain.federated.secagg.encoding import HALF_MODULUS, WORD_DTYPE, Encoding, finest_encoding
 
 finite = st.floats(-4, 4, allow_nan=False)
 
@@ -16,123 +16,123 @@ finite = st.floats(-4, 4, allow_nan=False)
 @given(vectors=st.lists(st.lists(finite, min_size=3, max_size=3), min_size=2, max_size=6), scale=st.integers(1, 10**6))
 def test_a_sum_of_words_is_the_sum_of_the_rounded_numbers(vectors, scale):
     encoding = Encoding(3, 2.0, scale, len(vectors))
-    total = np.zeros(3, WORD)
+    total = np.zeros(3, WORD_DTYPE)
     for vector in vectors:
-        total += encoding.quantise(vector)
+        total += encoding.quantize(vector)
     expected = [
         sum(round(Fraction(float(np.float64(max(-2.0, min(2.0, v))) * scale))) for v in column) for column in zip(*vectors, strict=True)
     ]
-    assert encoding.integers(total).tolist() == expected
+    assert encoding.to_signed(total).tolist() == expected
 
 
 def test_the_largest_sum_of_either_sign_is_read_back():
-    encoding = finest(1, 1.0, 5)
-    assert 5 * encoding.largest < HALF <= 5 * 2 * encoding.largest
+    encoding = finest_encoding(1, 1.0, 5)
+    assert 5 * encoding.max_abs < HALF_MODULUS <= 5 * 2 * encoding.max_abs
     for sign in (1, -1):
-        total = np.zeros(1, WORD)
+        total = np.zeros(1, WORD_DTYPE)
         for _ in range(5):
-            total += encoding.quantise([sign * 7.0])
-        assert encoding.integers(total)[0] == sign * 5 * encoding.largest
+            total += encoding.quantize([sign * 7.0])
+        assert encoding.to_signed(total)[0] == sign * 5 * encoding.max_abs
 
 
 def test_weights_travel_inside_and_give_the_weighted_mean():
-    encoding = finest(4, 1.0, 3, cap=128)
+    encoding = finest_encoding(4, 1.0, 3, max_weight=128)
     rng = np.random.default_rng(0)
     vectors, weights = rng.uniform(-1, 1, (3, 4)), [100, 7, 128]
-    total = np.zeros(5, WORD)
+    total = np.zeros(5, WORD_DTYPE)
     for vector, weight in zip(vectors, weights, strict=True):
-        total += encoding.quantise(vector, weight)
-    integers = encoding.integers(total)
-    assert encoding.weight(integers) == sum(weights)
+        total += encoding.quantize(vector, weight)
+    integers = encoding.to_signed(total)
+    assert encoding.decode_weight(integers) == sum(weights)
     rounding = 3 / 2 / encoding.scale * 128 / sum(weights)
-    assert np.abs(encoding.real(integers) / sum(weights) - np.average(vectors, axis=0, weights=weights)).max() <= rounding * (1 + 1e-6)
+    assert np.abs(encoding.decode(integers) / sum(weights) - np.average(vectors, axis=0, weights=weights)).max() <= rounding * (1 + 1e-6)
 
 
 @pytest.mark.parametrize("clip", [1e-6, 1e-9, 1e-12])
 def test_the_finest_grid_of_tiny_numbers_is_still_exact_and_fits_its_message(clip):
-    encoding = finest(2, clip, 3)
-    assert 3 * encoding.largest < HALF
+    encoding = finest_encoding(2, clip, 3)
+    assert 3 * encoding.max_abs < HALF_MODULUS
     assert encoding.scale <= 2**53
-    total = sum(encoding.integers(encoding.quantise([clip, -clip])) for _ in range(3))
-    assert total.tolist() == [3 * encoding.largest, -3 * encoding.largest]
+    total = sum(encoding.to_signed(encoding.quantize([clip, -clip])) for _ in range(3))
+    assert total.tolist() == [3 * encoding.max_abs, -3 * encoding.max_abs]
 
 
 @settings(deadline=None, max_examples=200)
 @given(clip=st.floats(1e-3, 1e3), parties=st.integers(2, 1000))
 @example(clip=1 / 3, parties=384)  # 384 x 5592405.33 steps: what is rounded away decides, it fits
 def test_the_finest_grid_is_safe_and_its_double_is_not(clip, parties):
-    encoding = finest(1, clip, parties)
-    assert parties * encoding.largest < HALF
-    assert parties * round(2 * encoding.scale * clip) >= HALF
+    encoding = finest_encoding(1, clip, parties)
+    assert parties * encoding.max_abs < HALF_MODULUS
+    assert parties * round(2 * encoding.scale * clip) >= HALF_MODULUS
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_number_that_is_not_finite_is_named(value):
     with pytest.raises(DataError, match=r"entry 2 is -?(nan|inf) \(1 of 4"):
-        Encoding(4, 1.0, 10, 2).quantise([0, 1, value, 2])
+        Encoding(4, 1.0, 10, 2).quantize([0, 1, value, 2])
 
 
 def test_clipped_entries_are_counted():
-    assert Encoding(4, 1.0, 10, 2).clipped([0.5, 1.0, 1.1, -3]) == 2
+    assert Encoding(4, 1.0, 10, 2).count_clipped([0.5, 1.0, 1.1, -3]) == 2
 
 
 @pytest.mark.parametrize(
     "settings",
     [
         {"length": 0},
-        {"parties": 1},
+        {"num_sites": 1},
         {"scale": 0},
-        {"cap": -1},
-        {"clip": math.nan},
-        {"clip": 0.0},
-        {"clip": -1.0},
+        {"max_weight": -1},
+        {"clip_value": math.nan},
+        {"clip_value": 0.0},
+        {"clip_value": -1.0},
         {"scale": 2**29},
-        {"cap": 2**29},
-        {"clip": 1e-9},
-        {"clip": 5e-324},
-        {"clip": 1e308},
-        {"clip": 1e-9, "scale": 2**54},
+        {"max_weight": 2**29},
+        {"clip_value": 1e-9},
+        {"clip_value": 5e-324},
+        {"clip_value": 1e308},
+        {"clip_value": 1e-9, "scale": 2**54},
         {"length": 3.0},
         {"scale": 10.5},
-        {"parties": "4"},
-        {"cap": True},
-        {"clip": "1.0"},
-        {"clip": None},
+        {"num_sites": "4"},
+        {"max_weight": True},
+        {"clip_value": "1.0"},
+        {"clip_value": None},
     ],
 )
 def test_settings_that_could_wrap_or_say_nothing_are_refused(settings):
     with pytest.raises(SettingError, match="expected"):
-        Encoding(**{"length": 3, "clip": 1.0, "scale": 10, "parties": 4, **settings})
+        Encoding(**{"length": 3, "clip_value": 1.0, "scale": 10, "num_sites": 4, **settings})
 
 
 def test_the_edge_of_the_proof():
-    assert Encoding(1, 1.0, (HALF - 1) // 3, 3).largest == (HALF - 1) // 3
+    assert Encoding(1, 1.0, (HALF_MODULUS - 1) // 3, 3).max_abs == (HALF_MODULUS - 1) // 3
     with pytest.raises(SettingError, match="no sum wraps"):
-        Encoding(1, 1.0, (HALF - 1) // 3 + 1, 3)
+        Encoding(1, 1.0, (HALF_MODULUS - 1) // 3 + 1, 3)
 
 
 @pytest.mark.parametrize("vector", [[1.0, 2.0], [[1.0, 2.0, 3.0]], ["a", "b", "c"], [1j, 2, 3], [[1.0], [2.0, 3.0], 4.0], None])
 def test_a_vector_that_does_not_fit_is_refused(vector):
     with pytest.raises(DataError, match=r"expected \(3,\) real numbers"):
-        Encoding(3, 1.0, 10, 2).quantise(vector)
+        Encoding(3, 1.0, 10, 2).quantize(vector)
 
 
 @pytest.mark.parametrize("clip", [5e-324, 1e-300, 1e10, 1e308])
 def test_there_is_no_grid_for_numbers_out_of_all_proportion(clip):
-    with pytest.raises(SettingError, match=r"clip = .*; expected about 6e-17 to 5e\+08 for 4 sites, so that no sum wraps"):
-        finest(3, clip, 4)
+    with pytest.raises(SettingError, match=r"clip_value = .*; expected about 6e-17 to 5e\+08 for 4 sites, so that no sum wraps"):
+        finest_encoding(3, clip, 4)
 
 
 @pytest.mark.parametrize(("cap", "weight"), [(0, 1), (5, None), (5, 6), (5, -1), (5, 2.5), (5, math.nan)])
 def test_a_weight_that_does_not_fit_the_cap_is_refused(cap, weight):
     with pytest.raises(SettingError, match=r"cap|an integer"):
-        Encoding(3, 1.0, 10, 2, cap).quantise([0, 0, 0], weight)
+        Encoding(3, 1.0, 10, 2, cap).quantize([0, 0, 0], weight)
 
 
 def test_finest_refuses_wrong_types_by_name():
-    for wrong in ({"length": 3.0}, {"clip": "1"}, {"parties": None}, {"cap": 1.5}):
+    for wrong in ({"length": 3.0}, {"clip_value": "1"}, {"num_sites": None}, {"max_weight": 1.5}):
         with pytest.raises(SettingError, match=f"{next(iter(wrong))} = .*; expected .*, not one of type"):
-            finest(**{"length": 3, "clip": 1.0, "parties": 4, "cap": 0, **wrong})
+            finest_encoding(**{"length": 3, "clip_value": 1.0, "num_sites": 4, "max_weight": 0, **wrong})
 
 
 # -- sums that cannot be ---------------------------------------------------------------------------------------------------------------
@@ -141,20 +141,20 @@ def test_finest_refuses_wrong_types_by_name():
 @settings(deadline=None, max_examples=200)
 @given(data=st.data(), sites=st.integers(2, 6), cap=st.sampled_from([0, 1, 7, 128]), clip=st.sampled_from([1e-9, 0.3, 1.0, 77.7]))
 def test_every_sum_of_honest_vectors_passes(data, sites, cap, clip):
-    encoding = finest(3, clip, sites, cap)
+    encoding = finest_encoding(3, clip, sites, cap)
     extreme = st.sampled_from([-2 * clip, -clip, 0.0, clip, 2 * clip])
-    total = np.zeros(encoding.words, np.int64)
+    total = np.zeros(encoding.num_words, np.int64)
     for _ in range(sites):
         weight = data.draw(st.integers(0, cap)) if cap else None
         vector = data.draw(st.lists(st.one_of(extreme, st.floats(-clip, clip)), min_size=3, max_size=3))
-        total += encoding.integers(encoding.quantise(vector, weight))
+        total += encoding.to_signed(encoding.quantize(vector, weight))
     encoding.check_sum(total, sites)
 
 
 @pytest.mark.parametrize("weights", [(3, 3, 3), (0, 1, 4), (4, 4, 4), (1, 0, 0)])
 def test_the_bound_is_what_the_largest_honest_vectors_add_up_to_but_for_rounding(weights):
-    encoding = Encoding(1, 1.0, 1000, 3, cap=4)
-    reached = sum(int(encoding.integers(encoding.quantise([9.0], weight))[0]) for weight in weights)
+    encoding = Encoding(1, 1.0, 1000, 3, max_weight=4)
+    reached = sum(int(encoding.to_signed(encoding.quantize([9.0], weight))[0]) for weight in weights)
     bound = encoding.largest_sum(3, sum(weights))
     assert reached <= bound <= reached + 3
     for sign in (1, -1):
@@ -165,8 +165,8 @@ def test_the_bound_is_what_the_largest_honest_vectors_add_up_to_but_for_rounding
 
 def test_a_sum_at_full_weights_is_bounded_as_a_plain_one():
     """Roundings of what is no fraction of the clip are none, so that no half step a vector is left free."""
-    encoding = Encoding(1, 1.0, 1000, 3, cap=4)
-    assert encoding.largest_sum(3, 12) == 3 * encoding.largest == 3000
+    encoding = Encoding(1, 1.0, 1000, 3, max_weight=4)
+    assert encoding.largest_sum(3, 12) == 3 * encoding.max_abs == 3000
     encoding.check_sum(np.array([-3000, 12]), 3)
     with pytest.raises(ProtocolError, match="is 3001 grid steps; expected at most 3000"):
         encoding.check_sum(np.array([3001, 12]), 3)
@@ -182,17 +182,17 @@ def test_a_plain_sum_is_bounded_by_the_vectors_that_are_in_it():
 @pytest.mark.parametrize("weight", [-1, 21])
 def test_a_sum_of_weights_that_no_sites_have_is_refused(weight):
     with pytest.raises(ProtocolError, match=f"sum to {weight}; expected 0 to 2 x the cap of 10"):
-        Encoding(1, 1.0, 1000, 5, cap=10).check_sum(np.array([0, weight]), 2)
-    Encoding(1, 1.0, 1000, 5, cap=10).check_sum(np.array([0, 20]), 2)
+        Encoding(1, 1.0, 1000, 5, max_weight=10).check_sum(np.array([0, weight]), 2)
+    Encoding(1, 1.0, 1000, 5, max_weight=10).check_sum(np.array([0, 20]), 2)
 
 
 @settings(deadline=None, max_examples=300)
 @given(data=st.data(), cap=st.sampled_from([0, 1, 1000]), summands=st.integers(2, 5))
 def test_whatever_passes_has_a_mean_within_the_clip(data, cap, summands):
-    encoding = finest(1, 0.7, 5, cap)
-    words = st.one_of(st.integers(-HALF, HALF - 1), st.integers(-5000, 5000))
+    encoding = finest_encoding(1, 0.7, 5, cap)
+    words = st.one_of(st.integers(-HALF_MODULUS, HALF_MODULUS - 1), st.integers(-5000, 5000))
     weight = data.draw(st.one_of(st.integers(-5000, 5000), words)) if cap else summands
-    integers = np.array([data.draw(words), weight][: encoding.words])
+    integers = np.array([data.draw(words), weight][: encoding.num_words])
     try:
         encoding.check_sum(integers, summands)
     except ProtocolError:
@@ -206,18 +206,20 @@ def test_whatever_passes_has_a_mean_within_the_clip(data, cap, summands):
 def test_a_clip_of_a_narrow_type_bounds_no_honest_sum_too_low(scale):
     """In float32 the product of clip and scale was one step below what an honest site sends: the sum of three was refused."""
     encoding = Encoding(1, np.float32(0.1), scale, np.int8(3))
-    words = encoding.quantise([1.0])
-    encoding.check_sum(encoding.integers(words * np.uint32(3)), 3)
+    words = encoding.quantize([1.0])
+    encoding.check_sum(encoding.to_signed(words * np.uint32(3)), 3)
     assert encoding == Encoding(1, float(np.float32(0.1)), 100_000_004, 3)
 
 
 @pytest.mark.parametrize("clip", [np.int8(3), np.uint8(3), Fraction(3), np.float16(3)])
 def test_numbers_of_any_type_make_the_same_grid(clip):
-    assert finest(np.int8(3), clip, np.int8(4), np.uint8(2)) == finest(3, 3.0, 4, 2)
-    assert np.array_equal(Encoding(1, clip, 1000, 4).quantise([9.0]), [3000])
+    assert finest_encoding(np.int8(3), clip, np.int8(4), np.uint8(2)) == finest_encoding(3, 3.0, 4, 2)
+    assert np.array_equal(Encoding(1, clip, 1000, 4).quantize([9.0]), [3000])
 
 
-@pytest.mark.parametrize("make", [lambda: Encoding(3, 10**400, 1, 4), lambda: finest(3, 10**400, 4), lambda: finest(3, 1.0, 10**400)])
+@pytest.mark.parametrize(
+    "make", [lambda: Encoding(3, 10**400, 1, 4), lambda: finest_encoding(3, 10**400, 4), lambda: finest_encoding(3, 1.0, 10**400)]
+)
 def test_numbers_beyond_all_bounds_are_refused_by_name(make):
     with pytest.raises(SettingError):
         make()

@@ -6,18 +6,18 @@ from hypothesis import strategies as st
 
 from quintain.core.errors import ProtocolError
 from quintain.federated.secagg import client, server
-from quintain.federated.secagg.dealing import Dealt, Share
+from quintain.federated.secagg.dealing import Dealt, SharesForHolder
 from quintain.federated.secagg.messages import (
     pack_set,
     parse_complaint,
-    parse_consent,
     parse_delivery,
     parse_key_list,
     parse_keys,
     parse_set,
     parse_shares,
+    parse_signatures,
     parse_unmask,
-    parse_words,
+    parse_vector,
 )
 from tests.federated.rounds import federation
 
@@ -26,11 +26,11 @@ PARSERS = {
     "key list": lambda body: parse_key_list(body, 5),
     "shares": lambda body: parse_shares(body, 5),
     "delivery": lambda body: parse_delivery(body, 1, 5),
-    "words": lambda body: parse_words(body, 3),
-    "consent": lambda body: parse_consent(body, 5),
+    "words": lambda body: parse_vector(body, 3),
+    "consent": lambda body: parse_signatures(body, 5),
     "unmask": lambda body: parse_unmask(body, (0, 2)),
     "set": lambda body: parse_set(body, 5),
-    "share": Share.parse,
+    "share": SharesForHolder.parse,
     "dealt": Dealt.parse,
     "complaint": parse_complaint,
 }
@@ -61,7 +61,7 @@ def test_every_message_has_one_length_whatever_its_content():
         party = federation(4, seed=seed, round_id=bytes([seed]) * 16)
         state, outgoing = server.open_round(party.policy)
         sizes = []
-        while isinstance(state, server.Collecting):
+        while isinstance(state, server.RoundInProgress):
             replies = party.deliver(outgoing)
             sizes += [[len(m) for m in outgoing.values()], [len(m) for m in replies.values()]]
             state, outgoing = server.step(state, replies)

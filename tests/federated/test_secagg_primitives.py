@@ -5,21 +5,21 @@ import pytest
 
 from quintain.core.errors import ProtocolError
 from quintain.federated.secagg import masks
-from quintain.federated.secagg.encoding import WORD
+from quintain.federated.secagg.encoding import WORD_DTYPE
 from quintain.federated.secagg.primitives import (
-    FIELD,
-    bind,
+    FIELD_PRIME,
     derive_key,
-    exchange,
-    exchange_public,
+    ed25519_public,
     is_on_curve,
     is_small_order,
     keystream,
     seal,
     sign,
-    signing_public,
+    tagged_hash,
     unseal,
     verify,
+    x25519,
+    x25519_public,
 )
 
 h = bytes.fromhex
@@ -29,16 +29,16 @@ X25519_SMALL = [
     h("01" + "00" * 31),
     h("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"),
     h("5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157"),
-    *((FIELD + k).to_bytes(32, "little") for k in (-1, 0, 1)),
+    *((FIELD_PRIME + k).to_bytes(32, "little") for k in (-1, 0, 1)),
 ]
 
 
 def test_x25519_rfc7748_section_5_2():
-    assert exchange(
+    assert x25519(
         h("a546e36bf0527c9d3b16154b82465edd62144c0ac1fc5a18506a2244ba449ac4"),
         h("e6db6867583030db3594c1a424b15f7c726624ec26b3353b10a903a6d0ab1c4c"),
     ) == h("c3da55379de9c6908e94ea4df28d084f32eccf03491c71f754b4075577a28552")
-    assert exchange(
+    assert x25519(
         h("4b66e9d4d1b4673c5ad22691957d6af5c11b6421e0ea01d42ca4169e7918ba0d"),
         h("e5210f12786811d3f4b7959d0538ae2c31dbe7106fc03c3efc4cd549c715a493"),
     ) == h("95cbde9476e8907d7aade45cb4b873f88b595a68799fa152e6f8f7647aac7957")
@@ -47,7 +47,7 @@ def test_x25519_rfc7748_section_5_2():
 def test_x25519_rfc7748_section_5_2_thousand_iterations():
     k = u = h("09" + "00" * 31)
     for _ in range(1000):
-        k, u = exchange(k, u), k
+        k, u = x25519(k, u), k
     assert k == h("684cf59ba83309552800ef566f2f4d3c1c3887c49360e3875f2eb94d99532c51")
 
 
@@ -56,10 +56,10 @@ def test_x25519_rfc7748_section_6_1():
         h("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a"),
         h("5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb"),
     )
-    assert exchange_public(alice) == h("8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a")
-    assert exchange_public(bob) == h("de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f")
+    assert x25519_public(alice) == h("8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a")
+    assert x25519_public(bob) == h("de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f")
     shared = h("4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742")
-    assert exchange(alice, exchange_public(bob)) == exchange(bob, exchange_public(alice)) == shared
+    assert x25519(alice, x25519_public(bob)) == x25519(bob, x25519_public(alice)) == shared
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_x25519_rfc7748_section_6_1():
     ],
 )
 def test_ed25519_rfc8032_section_7_1(private, public, message, signature):
-    assert signing_public(h(private)) == h(public)
+    assert ed25519_public(h(private)) == h(public)
     assert sign(h(private), h(message)) == h(signature)
     assert verify(h(public), h(message), h(signature))
     assert not verify(h(public), h(message) + b"x", h(signature))
@@ -118,12 +118,12 @@ def test_aes_256_ctr_sp800_38a_f_5_5():
 
 def test_a_mask_is_the_stream_from_counter_zero_as_little_endian_words_over_any_chunking():
     key, length = bytes(range(32)), 2 * masks.CHUNK_WORDS + 5
-    words = np.arange(length, dtype=WORD)
+    words = np.arange(length, dtype=WORD_DTYPE)
     masks.add_stream(words, key)
     stream = np.frombuffer(keystream(key).update(bytes(4 * length)), "<u4")
-    assert np.array_equal(words, np.arange(length, dtype=WORD) + stream)
+    assert np.array_equal(words, np.arange(length, dtype=WORD_DTYPE) + stream)
     masks.add_stream(words, key, subtract=True)
-    assert np.array_equal(words, np.arange(length, dtype=WORD))
+    assert np.array_equal(words, np.arange(length, dtype=WORD_DTYPE))
 
 
 @pytest.mark.parametrize("public", X25519_SMALL)
@@ -131,18 +131,18 @@ def test_small_order_exchange_keys_are_refused(public):
     assert is_small_order(public, signing=False)
     for spelled in (public, public[:31] + bytes([public[31] | 0x80])):
         with pytest.raises(ProtocolError, match="small order"):
-            exchange(bytes(range(32)), spelled)
+            x25519(bytes(range(32)), spelled)
 
 
 def edwards_double(x, y):
-    d = -121665 * pow(121666, -1, FIELD)
-    t = d * x * x * y * y % FIELD
-    return 2 * x * y * pow(1 + t, -1, FIELD) % FIELD, (y * y + x * x) * pow(1 - t, -1, FIELD) % FIELD
+    d = -121665 * pow(121666, -1, FIELD_PRIME)
+    t = d * x * x * y * y % FIELD_PRIME
+    return 2 * x * y * pow(1 + t, -1, FIELD_PRIME) % FIELD_PRIME, (y * y + x * x) * pow(1 - t, -1, FIELD_PRIME) % FIELD_PRIME
 
 
 def root(square):
-    x = pow(square, (FIELD + 3) // 8, FIELD)
-    return x if (x * x - square) % FIELD == 0 else x * pow(2, (FIELD - 1) // 4, FIELD) % FIELD
+    x = pow(square, (FIELD_PRIME + 3) // 8, FIELD_PRIME)
+    return x if (x * x - square) % FIELD_PRIME == 0 else x * pow(2, (FIELD_PRIME - 1) // 4, FIELD_PRIME) % FIELD_PRIME
 
 
 @pytest.mark.parametrize(
@@ -150,14 +150,14 @@ def root(square):
     [
         h("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
         h("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"),
-        *(k.to_bytes(32, "little") for k in (0, 1, FIELD - 1, FIELD, FIELD + 1)),
+        *(k.to_bytes(32, "little") for k in (0, 1, FIELD_PRIME - 1, FIELD_PRIME, FIELD_PRIME + 1)),
     ],
 )
 def test_small_order_signing_keys_vanish_under_the_cofactor_and_are_refused(public):
-    y = int.from_bytes(public, "little") % FIELD
-    d = -121665 * pow(121666, -1, FIELD)
-    x = root((y * y - 1) * pow(d * y * y + 1, -1, FIELD) % FIELD)
-    assert (-x * x + y * y - 1 - d * x * x * y * y) % FIELD == 0
+    y = int.from_bytes(public, "little") % FIELD_PRIME
+    d = -121665 * pow(121666, -1, FIELD_PRIME)
+    x = root((y * y - 1) * pow(d * y * y + 1, -1, FIELD_PRIME) % FIELD_PRIME)
+    assert (-x * x + y * y - 1 - d * x * x * y * y) % FIELD_PRIME == 0
     assert edwards_double(*edwards_double(*edwards_double(x, y))) == (0, 1)
     for spelled in (public, public[:31] + bytes([public[31] | 0x80])):
         assert is_small_order(spelled, signing=True)
@@ -166,29 +166,29 @@ def test_small_order_signing_keys_vanish_under_the_cofactor_and_are_refused(publ
 
 
 def has_root(square):
-    return (root(square) ** 2 - square) % FIELD == 0
+    return (root(square) ** 2 - square) % FIELD_PRIME == 0
 
 
 def test_public_keys_lie_on_their_curve_and_half_of_all_other_numbers_do_not():
-    d = -121665 * pow(121666, -1, FIELD)
+    d = -121665 * pow(121666, -1, FIELD_PRIME)
     lying = {True: 0, False: 0}
     for k in range(2, 200):
-        assert is_on_curve(exchange_public(bytes([k]) * 32), signing=False)
-        assert is_on_curve(signing_public(bytes([k]) * 32), signing=True)
-        on_edwards = has_root((k * k - 1) * pow(d * k * k + 1, -1, FIELD) % FIELD)
-        on_montgomery = has_root((k**3 + 486662 * k * k + k) % FIELD)
+        assert is_on_curve(x25519_public(bytes([k]) * 32), signing=False)
+        assert is_on_curve(ed25519_public(bytes([k]) * 32), signing=True)
+        on_edwards = has_root((k * k - 1) * pow(d * k * k + 1, -1, FIELD_PRIME) % FIELD_PRIME)
+        on_montgomery = has_root((k**3 + 486662 * k * k + k) % FIELD_PRIME)
         for signing, expected in ((True, on_edwards), (False, on_montgomery)):
             assert is_on_curve(k.to_bytes(32, "little"), signing=signing) == expected
             lying[signing] += expected
     assert all(60 < count < 140 for count in lying.values())
     assert is_on_curve((9).to_bytes(32, "little"), signing=False)  # RFC 7748's base point
-    assert not is_on_curve((FIELD + 9).to_bytes(32, "little"), signing=False)
+    assert not is_on_curve((FIELD_PRIME + 9).to_bytes(32, "little"), signing=False)
 
 
 def test_ordinary_keys_are_not_of_small_order():
     for k in range(1, 20):
-        assert not is_small_order(exchange_public(bytes([k]) * 32), signing=False)
-        assert not is_small_order(signing_public(bytes([k]) * 32), signing=True)
+        assert not is_small_order(x25519_public(bytes([k]) * 32), signing=False)
+        assert not is_small_order(ed25519_public(bytes([k]) * 32), signing=True)
 
 
 def test_a_seal_opens_only_under_its_key_and_envelope():
@@ -205,5 +205,11 @@ def test_a_seal_opens_only_under_its_key_and_envelope():
 
 
 def test_a_binding_keeps_the_borders_of_its_parts():
-    spelled = [bind("a", b"bc"), bind("a", b"b", b"c"), bind("a", b"", b"bc"), bind("ab", b"c"), bind("a", b"bc", b"")]
+    spelled = [
+        tagged_hash("a", b"bc"),
+        tagged_hash("a", b"b", b"c"),
+        tagged_hash("a", b"", b"bc"),
+        tagged_hash("ab", b"c"),
+        tagged_hash("a", b"bc", b""),
+    ]
     assert len(set(spelled)) == len(spelled)

@@ -52,9 +52,9 @@ def recorded(request):
     state, offers = server.open_round(party.policy)
     keys = party.deliver(offers)
     state, lists = server.step(state, keys)
-    channels = {i: bytes(party.sites[i].channel.peek()) for i in range(N)}
+    channels = {i: bytes(party.sites[i].channel_seed.peek()) for i in range(N)}
     shares = party.deliver(lists)
-    secrets = {i: (bytes(party.sites[i].mask.peek()), bytes(party.sites[i].seed.peek())) for i in range(N)}
+    secrets = {i: (bytes(party.sites[i].mask_key.peek()), bytes(party.sites[i].self_mask_seed.peek())) for i in range(N)}
     state, deliveries = server.step(state, shares)
     masked = party.deliver(deliveries)
     link = digest(b"keys", party.policy.digest(), lists[0][HEADER:])

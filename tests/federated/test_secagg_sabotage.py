@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from quintain.core.errors import ProtocolError, SabotageError
-from quintain.federated import InProcess, RoundAbandonedError, Stage, recover, run_round, secure_sum
-from quintain.federated.aggregate import sum_words
+from quintain.federated import DropoutStage, InProcessTransport, RoundAbandonedError, attack_masks, run_round, secure_sum
+from quintain.federated.aggregate import simulate_round
 from quintain.federated.secagg import client, dealing, server, transcript, unmasking
-from quintain.federated.secagg.dealing import Dealt, Hashes, Share
+from quintain.federated.secagg.dealing import Dealt, ShareHashes, SharesForHolder
 from quintain.federated.secagg.journal import MemoryJournal
 from quintain.federated.secagg.messages import (
     Complaint,
-    Kind,
+    MessageType,
     from_server,
     from_site,
     pack_complaint,
@@ -28,14 +28,14 @@ from quintain.federated.secagg.messages import (
     server_body,
     site_body,
 )
-from quintain.federated.secagg.primitives import exchange_public
-from quintain.federated.secagg.shamir import PRIME, interpolate, split
+from quintain.federated.secagg.primitives import x25519_public
+from quintain.federated.secagg.shamir import PRIME, interpolate, make_shares
 from tests.federated.rounds import federation, total
 
 CULPRIT, VICTIM = 1, 0
 
 
-class Cheating(InProcess):
+class Cheating(InProcessTransport):
     """A wire to sites of which one, a cheat, has its messages of one kind rewritten before it signs them."""
 
     def __init__(self, party, cheat, kind, rewrite, drop=None):
@@ -50,7 +50,7 @@ class Cheating(InProcess):
         after = self._sites[site]
         body, kind = self.rewrite(after, site_body(reply))
         spoken = before if isinstance(after, client.Done) else after
-        link = transcript.opened(self.party.policy) if isinstance(after, client.Joined) else spoken.link
+        link = transcript.begin(self.party.policy) if isinstance(after, client.Joined) else spoken.transcript_hash
         return from_site(kind, self.party.policy, site, body, link, self.party.identities[site])
 
 
@@ -58,32 +58,32 @@ def dealing_badly(change):
     """A dealer that hands the victim something else."""
 
     def rewrite(state, body):
-        sharing = parse_shares(body, len(state.site.policy.roster))
+        sharing = parse_shares(body, len(state.context.policy.roster))
         dealt = {**sharing.dealt, VICTIM: change(state, sharing.dealt[VICTIM])}
-        return pack_shares(replace(sharing, dealt=dealt), len(state.site.policy.roster)), Kind.SHARES
+        return pack_shares(replace(sharing, dealt=dealt), len(state.context.policy.roster)), MessageType.SHARES
 
     return rewrite
 
 
 def signed(state, hashes, sealed):
     """What a dishonest dealer signs."""
-    given = dealing._signed(state.link, CULPRIT, VICTIM, hashes, sealed)
-    return Dealt(hashes, sealed, dealing.sign(state.site.identity.private.peek(), given))
+    given = dealing._signed(state.transcript_hash, CULPRIT, VICTIM, hashes, sealed)
+    return Dealt(hashes, sealed, dealing.sign(state.context.identity.private.peek(), given))
 
 
 def sealing_key(state):
-    private = dealing.channel_private(state.channel.peek(), VICTIM)
-    return dealing.channel_key(private, state.keys[VICTIM].channel[CULPRIT], state.link, CULPRIT, VICTIM)
+    private = dealing.channel_private(state.channel_seed.peek(), VICTIM)
+    return dealing.channel_key(private, state.public_keys[VICTIM].channel_public[CULPRIT], state.transcript_hash, CULPRIT, VICTIM)
 
 
 def resealed(change):
     """Sealed and hashed anew, properly but for what ``change`` does to the share."""
 
     def bad(state, dealt):
-        envelope = dealing.channel(state.link, CULPRIT, VICTIM)
-        share = Share.parse(dealing.unseal(sealing_key(state), dealt.sealed, envelope))
+        envelope = dealing.channel_context(state.transcript_hash, CULPRIT, VICTIM)
+        share = SharesForHolder.parse(dealing.unseal(sealing_key(state), dealt.sealed, envelope))
         changed = replace(share, **change(state, share))
-        return dealing.deal(state.site.identity, state.link, CULPRIT, VICTIM, sealing_key(state), changed)
+        return dealing.deal(state.context.identity, state.transcript_hash, CULPRIT, VICTIM, sealing_key(state), changed)
 
     return bad
 
@@ -91,7 +91,12 @@ def resealed(change):
 BAD_SHARES = {
     "random bytes": lambda state, dealt: signed(state, dealt.hashes, bytes(len(dealt.sealed))),
     "another key": lambda state, dealt: dealing.deal(
-        state.site.identity, state.link, CULPRIT, VICTIM, bytes(32), Share(CULPRIT, VICTIM, state.site.policy.round_id, 1, 1)
+        state.context.identity,
+        state.transcript_hash,
+        CULPRIT,
+        VICTIM,
+        bytes(32),
+        SharesForHolder(CULPRIT, VICTIM, state.context.policy.round_id, 1, 1),
     ),
     "another receiver": resealed(lambda state, share: {"receiver": 2}),
     "another sender": resealed(lambda state, share: {"sender": 2}),
@@ -99,14 +104,14 @@ BAD_SHARES = {
     "outside the field": resealed(lambda state, share: {"seed_share": PRIME}),
     "another hash of the key share": lambda state, dealt: signed(state, replace(dealt.hashes, key=bytes(32)), dealt.sealed),
     "another hash of the seed share": lambda state, dealt: signed(state, replace(dealt.hashes, seed=bytes(32)), dealt.sealed),
-    "hashes exchanged": lambda state, dealt: signed(state, Hashes(dealt.hashes.seed, dealt.hashes.key), dealt.sealed),
+    "hashes exchanged": lambda state, dealt: signed(state, ShareHashes(dealt.hashes.seed, dealt.hashes.key), dealt.sealed),
 }
 
 
 @pytest.mark.parametrize("how", BAD_SHARES)
 def test_who_deals_a_bad_share_is_named_and_not_its_victim(how):
     party = federation(4)
-    transport = Cheating(party, CULPRIT, Kind.SHARES, dealing_badly(BAD_SHARES[how]))
+    transport = Cheating(party, CULPRIT, MessageType.SHARES, dealing_badly(BAD_SHARES[how]))
     with pytest.raises(SabotageError, match=r"'site-1' dealt 'site-0' a bad pair of shares.*start another without site-1") as caught:
         run_round(party.policy, transport)
     assert caught.value.accused == ("site-1",)
@@ -116,7 +121,7 @@ def test_who_deals_a_bad_share_is_named_and_not_its_victim(how):
 def test_a_dealer_whose_signature_on_a_share_does_not_hold_is_left_out():
     party = federation(4)
     unsigned = dealing_badly(lambda state, dealt: replace(dealt, signature=bytes(64)))
-    finished = run_round(party.policy, Cheating(party, CULPRIT, Kind.SHARES, unsigned))
+    finished = run_round(party.policy, Cheating(party, CULPRIT, MessageType.SHARES, unsigned))
     assert finished.survivors == ("site-0", "site-2", "site-3")
     assert "its signature on what it dealt" in finished.refused["site-1"]
     assert np.array_equal(finished.total, total([party.words[i] for i in (0, 2, 3)]))
@@ -126,7 +131,7 @@ def complaint_against(dealer, private):
     """A site that complains, instead of sending its vector."""
 
     def rewrite(_state, _body):
-        return pack_complaint(Complaint(dealer, private)), Kind.COMPLAINT
+        return pack_complaint(Complaint(dealer, private)), MessageType.COMPLAINT
 
     return rewrite
 
@@ -135,11 +140,11 @@ def complaint_against(dealer, private):
 def test_who_complains_of_a_good_share_is_named_and_the_sum_of_the_others_is_exact(reveals):
     party = federation(4)
     party.run(client.Shared)
-    true = dealing.channel_private(party.sites[VICTIM].channel.peek(), CULPRIT)
+    true = dealing.channel_private(party.sites[VICTIM].channel_seed.peek(), CULPRIT)
 
     party = federation(4)  # the same keys once more
     private = true if reveals == "its own key" else bytes(32)
-    finished = run_round(party.policy, Cheating(party, VICTIM, Kind.MASKED, complaint_against(CULPRIT, private)))
+    finished = run_round(party.policy, Cheating(party, VICTIM, MessageType.MASKED, complaint_against(CULPRIT, private)))
     assert finished.accused == ("site-0",)
     assert finished.refused == {"site-0": "it complained of what 'site-1' dealt it, which is good"}
     assert finished.survivors == ("site-1", "site-2", "site-3")
@@ -148,7 +153,7 @@ def test_who_complains_of_a_good_share_is_named_and_the_sum_of_the_others_is_exa
 
 def test_a_false_complaint_that_leaves_too_few_ends_the_round_by_name():
     party = federation(4)
-    transport = Cheating(party, VICTIM, Kind.MASKED, complaint_against(CULPRIT, bytes(32)), {3: Stage.MASKED})
+    transport = Cheating(party, VICTIM, MessageType.MASKED, complaint_against(CULPRIT, bytes(32)), {3: DropoutStage.MASKED})
     with pytest.raises(SabotageError, match="2 of 4 sites sent a masked vector; 3 are needed") as caught:
         run_round(party.policy, transport)
     assert caught.value.accused == ("site-0",)
@@ -157,7 +162,7 @@ def test_a_false_complaint_that_leaves_too_few_ends_the_round_by_name():
 @pytest.mark.parametrize("dealer", [VICTIM, 3, 5, 2**32 - 1])
 def test_a_complaint_of_a_site_that_dealt_nothing_is_refused(dealer):
     party = federation(5, threshold=3, corrupt=0)
-    transport = Cheating(party, VICTIM, Kind.MASKED, complaint_against(dealer, bytes(32)), {3: Stage.SHARES})
+    transport = Cheating(party, VICTIM, MessageType.MASKED, complaint_against(dealer, bytes(32)), {3: DropoutStage.SHARES})
     finished = run_round(party.policy, transport)
     assert "which dealt it nothing" in finished.refused["site-0"]
     assert finished.survivors == ("site-1", "site-2", "site-4")
@@ -169,15 +174,15 @@ def test_a_complaint_opens_one_pair_and_is_the_last_word_of_its_site():
     victim, culprit = party.sites[VICTIM], party.sites[CULPRIT]
     bodies = {i: parse_delivery(server_body(outgoing[i]), i, 4) for i in range(4)}
     bodies[VICTIM][1][CULPRIT] = BAD_SHARES["another round"](culprit, bodies[VICTIM][1][CULPRIT])
-    message = from_server(Kind.DELIVERY, party.policy.round_id, pack_delivery(bodies[VICTIM][1], bodies[VICTIM][0], VICTIM, 4))
-    secrets = {name: getattr(victim, name) for name in ("words", "channel", "mask", "seed", "own")}
-    public = victim.keys[VICTIM].channel
+    message = from_server(MessageType.DELIVERY, party.policy.round_id, pack_delivery(bodies[VICTIM][1], bodies[VICTIM][0], VICTIM, 4))
+    secrets = {name: getattr(victim, name) for name in ("encoded", "channel_seed", "mask_key", "self_mask_seed", "own_share")}
+    public = victim.public_keys[VICTIM].channel_public
     after, reply = client.step(victim, message)
 
-    assert reply[4] == Kind.COMPLAINT
+    assert reply[4] == MessageType.COMPLAINT
     complaint = parse_complaint(site_body(reply))
     assert complaint.dealer == CULPRIT
-    assert [peer for peer in public if exchange_public(complaint.private) == public[peer]] == [CULPRIT]
+    assert [peer for peer in public if x25519_public(complaint.private) == public[peer]] == [CULPRIT]
     assert all(secret._bytes is None for secret in secrets.values())
     for state in (victim, after):
         with pytest.raises(ProtocolError):
@@ -191,22 +196,22 @@ def sharing_another(label):
     """A dealer whose shares are of another secret than it advertised, hashed and sealed as they should be."""
 
     def rewrite(state, body):
-        site, parties = state.site, len(state.site.policy.roster)
+        site, parties = state.context, len(state.context.policy.roster)
         sharing = parse_shares(body, parties)
-        false = split(12345, site.policy.threshold, range(1, parties + 1), site.entropy)
-        own = client._unpack_pair(state.own.peek())
+        false = make_shares(12345, site.policy.threshold, range(1, parties + 1), site.entropy)
+        own = client._unpack_pair(state.own_share.peek())
         pairs = {}
         for holder in (*sharing.dealt, CULPRIT):
             true = (7, 7) if holder != CULPRIT else own  # the other kind is never asked for
             pairs[holder] = (false[holder + 1], true[1]) if label == "mask key" else (true[0], false[holder + 1])
         dealt = {}
         for holder in sharing.dealt:
-            private = dealing.channel_private(state.channel.peek(), holder)
-            key = dealing.channel_key(private, state.keys[holder].channel[CULPRIT], state.link, CULPRIT, holder)
-            share = Share(CULPRIT, holder, site.policy.round_id, *pairs[holder])
-            dealt[holder] = dealing.deal(site.identity, state.link, CULPRIT, holder, key, share)
-        hashes = Hashes.of(state.link, CULPRIT, CULPRIT, pairs[CULPRIT])
-        return pack_shares(replace(sharing, own=hashes, dealt=dealt), parties), Kind.SHARES
+            private = dealing.channel_private(state.channel_seed.peek(), holder)
+            key = dealing.channel_key(private, state.public_keys[holder].channel_public[CULPRIT], state.transcript_hash, CULPRIT, holder)
+            share = SharesForHolder(CULPRIT, holder, site.policy.round_id, *pairs[holder])
+            dealt[holder] = dealing.deal(site.identity, state.transcript_hash, CULPRIT, holder, key, share)
+        hashes = ShareHashes.of_pair(state.transcript_hash, CULPRIT, CULPRIT, pairs[CULPRIT])
+        return pack_shares(replace(sharing, own_hashes=hashes, dealt=dealt), parties), MessageType.SHARES
 
     return rewrite
 
@@ -214,7 +219,7 @@ def sharing_another(label):
 @pytest.mark.parametrize(("label", "stage"), [("mask key", "masked"), ("self-mask seed", "unmask")])
 def test_who_shares_another_secret_than_it_committed_to_is_named(label, stage):
     party = federation(4)
-    transport = Cheating(party, CULPRIT, Kind.SHARES, sharing_another(label), {CULPRIT: Stage(stage)})
+    transport = Cheating(party, CULPRIT, MessageType.SHARES, sharing_another(label), {CULPRIT: DropoutStage(stage)})
     with pytest.raises(SabotageError, match=f"'site-1' dealt do not give the {label} that it committed to") as caught:
         run_round(party.policy, transport)
     assert caught.value.accused == ("site-1",)
@@ -224,8 +229,8 @@ def test_who_shares_another_secret_than_it_committed_to_is_named(label, stage):
 def test_a_share_off_the_polynomial_is_its_dealers_lie_though_another_reveals_it(label):
     party = federation(4)
     off = resealed(lambda state, share: {label: (getattr(share, label) + 1) % PRIME})
-    stage = Stage.MASKED if label == "key_share" else Stage.UNMASK
-    transport = Cheating(party, CULPRIT, Kind.SHARES, dealing_badly(off), {CULPRIT: stage})
+    stage = DropoutStage.MASKED if label == "key_share" else DropoutStage.UNMASK
+    transport = Cheating(party, CULPRIT, MessageType.SHARES, dealing_badly(off), {CULPRIT: stage})
     with pytest.raises(SabotageError, match="start another without site-1") as caught:
         run_round(party.policy, transport)
     assert caught.value.accused == ("site-1",)
@@ -239,7 +244,7 @@ def reveal_badly(party, liar, change):
     state, outgoing = party.run(client.Agreed)
     replies = party.deliver(outgoing)
     shares = change(parse_unmask(site_body(replies[liar]), tuple(range(len(party.policy.roster)))))
-    replies[liar] = from_site(Kind.UNMASK, party.policy, liar, pack_unmask(shares), state.link, party.identities[liar])
+    replies[liar] = from_site(MessageType.UNMASK, party.policy, liar, pack_unmask(shares), state.transcript_hash, party.identities[liar])
     return server.step(state, replies)[0]
 
 
@@ -272,7 +277,9 @@ def test_as_many_liars_as_the_threshold_spares_are_all_named():
     for liar in (0, 3):
         shares = parse_unmask(site_body(replies[liar]), tuple(range(6)))
         shares[liar] ^= 1
-        replies[liar] = from_site(Kind.UNMASK, party.policy, liar, pack_unmask(shares), state.link, party.identities[liar])
+        replies[liar] = from_site(
+            MessageType.UNMASK, party.policy, liar, pack_unmask(shares), state.transcript_hash, party.identities[liar]
+        )
     finished, _ = server.step(state, replies)
     assert finished.accused == ("site-0", "site-3")
     assert np.array_equal(finished.total, total(party.words))
@@ -282,7 +289,7 @@ def test_the_two_kinds_of_share_are_told_apart():
     """A site that gives the other kind of share than it was asked for is a liar too, and nothing is learned from it."""
     party = federation(4)
     party.run(client.Masked)
-    held = party.sites[2].held.peek()
+    held = party.sites[2].held_shares.peek()
     key_shares = {i: int.from_bytes(held[66 * i : 66 * i + 33], "big") for i in range(4)}
 
     party = federation(4)
@@ -296,7 +303,7 @@ def test_the_two_secrets_are_shared_by_two_polynomials():
     party.run(client.Masked)
     pairs = {}
     for holder in range(5):
-        held = party.sites[holder].held.peek()
+        held = party.sites[holder].held_shares.peek()
         pairs[holder + 1] = [int.from_bytes(held[33 * k : 33 * k + 33], "big") for k in range(2)]
     key, seed = ({x: pair[kind] for x, pair in pairs.items()} for kind in range(2))
     gaps = {(key[x] - seed[x]) % PRIME for x in pairs}
@@ -307,7 +314,7 @@ def test_the_two_secrets_are_shared_by_two_polynomials():
         assert interpolate(subset) != interpolate(shares)  # and neither has fewer coefficients than the threshold
 
 
-class Together(InProcess):
+class Together(InProcessTransport):
     """Several cheats on one wire: by site, the kind of message that it rewrites, and how."""
 
     def __init__(self, party, cheats, drop=None):
@@ -325,7 +332,10 @@ class Together(InProcess):
 
 def test_a_false_complaint_beside_a_bad_share_is_named_as_well():
     party = federation(5)
-    cheats = {CULPRIT: (Kind.SHARES, dealing_badly(BAD_SHARES["another round"])), 4: (Kind.MASKED, complaint_against(2, bytes(32)))}
+    cheats = {
+        CULPRIT: (MessageType.SHARES, dealing_badly(BAD_SHARES["another round"])),
+        4: (MessageType.MASKED, complaint_against(2, bytes(32))),
+    }
     with pytest.raises(SabotageError, match=r"start another without site-1, site-4; site-4: it complained of what 'site-2'") as caught:
         run_round(party.policy, Together(party, cheats))
     assert caught.value.accused == ("site-1", "site-4")
@@ -335,20 +345,22 @@ def one_share_off(dealer):
     """A dealer whose share for site 0 lies off its polynomial, hashed and signed as it should be."""
 
     def rewrite(state, body):
-        site, parties = state.site, len(state.site.policy.roster)
+        site, parties = state.context, len(state.context.policy.roster)
         sharing = parse_shares(body, parties)
-        private = dealing.channel_private(state.channel.peek(), VICTIM)
-        key = dealing.channel_key(private, state.keys[VICTIM].channel[dealer], state.link, dealer, VICTIM)
-        dealt = dealing.deal(site.identity, state.link, dealer, VICTIM, key, Share(dealer, VICTIM, site.policy.round_id, 1, 1))
-        return pack_shares(replace(sharing, dealt={**sharing.dealt, VICTIM: dealt}), parties), Kind.SHARES
+        private = dealing.channel_private(state.channel_seed.peek(), VICTIM)
+        key = dealing.channel_key(private, state.public_keys[VICTIM].channel_public[dealer], state.transcript_hash, dealer, VICTIM)
+        dealt = dealing.deal(
+            site.identity, state.transcript_hash, dealer, VICTIM, key, SharesForHolder(dealer, VICTIM, site.policy.round_id, 1, 1)
+        )
+        return pack_shares(replace(sharing, dealt={**sharing.dealt, VICTIM: dealt}), parties), MessageType.SHARES
 
     return rewrite
 
 
 def test_all_who_shared_falsely_and_who_lied_before_are_named_at_once():
     party = federation(6, threshold=4, corrupt=0, minimum=4)
-    cheats = {CULPRIT: (Kind.SHARES, one_share_off(CULPRIT)), 2: (Kind.SHARES, one_share_off(2))}
-    cheats[5] = Kind.MASKED, complaint_against(3, bytes(32))
+    cheats = {CULPRIT: (MessageType.SHARES, one_share_off(CULPRIT)), 2: (MessageType.SHARES, one_share_off(2))}
+    cheats[5] = MessageType.MASKED, complaint_against(3, bytes(32))
     with pytest.raises(SabotageError, match="start another without site-1, site-2, site-5") as caught:
         run_round(party.policy, Together(party, cheats))
     assert caught.value.accused == ("site-1", "site-2", "site-5")
@@ -361,7 +373,7 @@ def test_who_lied_is_named_also_if_the_sum_turns_out_impossible(largest, monkeyp
     true = client._opened_pair
 
     def opened(state, dealer, dealt):
-        if state.site.identity.name == "site-4":
+        if state.context.identity.name == "site-4":
             raise ProtocolError("a false complaint")
         return true(state, dealer, dealt)
 
@@ -373,7 +385,7 @@ def test_who_lied_is_named_also_if_the_sum_turns_out_impossible(largest, monkeyp
     identities = {one.name: one for one in party.identities}
     journals = {name: MemoryJournal() for name in words}
     with pytest.raises(RoundAbandonedError, match="a site lied about its vector") as caught:
-        sum_words(party.policy, identities, words, {}, journals=journals, largest=bounds)
+        simulate_round(party.policy, identities, words, {}, journals=journals, largest=bounds)
     assert caught.value.accused == ("site-4",)
 
 
@@ -400,14 +412,14 @@ def mutated(rng):
 
 
 @pytest.mark.parametrize("seeds", [range(4), pytest.param(range(4, 12), marks=pytest.mark.exhaustive)], ids=["first", "more"])
-@pytest.mark.parametrize("kind", [kind for kind in Kind if kind % 2])
+@pytest.mark.parametrize("kind", [kind for kind in MessageType if kind % 2])
 def test_whatever_one_site_signs_the_sum_is_exact_or_it_is_named_and_nobody_else(kind, seeds):
     complaint = pack_complaint(Complaint(CULPRIT, bytes(32)))
-    own_vector = kind is Kind.MASKED  # nobody but the site itself knows it
+    own_vector = kind is MessageType.MASKED  # nobody but the site itself knows it
     for seed in seeds:
         party, change = federation(5, seed=seed), mutated(random.Random(1000 * int(kind) + seed))
-        as_complaint = kind is Kind.COMPLAINT
-        told = Kind.MASKED if as_complaint else kind
+        as_complaint = kind is MessageType.COMPLAINT
+        told = MessageType.MASKED if as_complaint else kind
         transport = Cheating(party, 0, told, lambda _, body, c=change, x=as_complaint: (c(complaint if x else body), kind))
         finished, accused = None, set()
         try:
@@ -434,9 +446,9 @@ def test_a_false_share_of_a_silent_sites_mask_key_is_its_holders_lie():
     state, outgoing = server.step(state, masked)
     state, outgoing = server.step(state, party.deliver(outgoing))
     answers = party.deliver(outgoing)
-    shares = parse_unmask(site_body(answers[0]), state.sharing)
+    shares = parse_unmask(site_body(answers[0]), state.sharers)
     false = pack_unmask({**shares, 4: shares[4] ^ 1})
-    answers[0] = from_site(Kind.UNMASK, party.policy, 0, false, state.link, party.identities[0])
+    answers[0] = from_site(MessageType.UNMASK, party.policy, 0, false, state.transcript_hash, party.identities[0])
     with pytest.raises(SabotageError) as caught:
         server.step(state, answers)
     assert caught.value.accused == ("site-0",)
@@ -456,8 +468,8 @@ def test_a_dealer_signs_both_hashes_and_the_sealed_pair(change):
     state, outgoing = server.open_round(party.policy)
     state, outgoing = server.step(state, party.deliver(outgoing))
     pair = parse_shares(site_body(party.deliver(outgoing)[0]), 4).dealt[1]
-    assert dealing.is_signed(party.policy, state.link, 0, 1, pair)
-    assert not dealing.is_signed(party.policy, state.link, 0, 1, change(pair))
+    assert dealing.is_signed(party.policy, state.transcript_hash, 0, 1, pair)
+    assert not dealing.is_signed(party.policy, state.transcript_hash, 0, 1, change(pair))
 
 
 def test_a_complaint_leaves_nothing_secret_in_the_state_that_it_came_from(monkeypatch):
@@ -470,17 +482,17 @@ def test_a_complaint_leaves_nothing_secret_in_the_state_that_it_came_from(monkey
     monkeypatch.setattr(client, "_opened_pair", bad)
     after, _ = client.step(before, outgoing[0])
     assert isinstance(after, client.Done)
-    for secret in (before.words, before.channel, before.mask, before.seed, before.own):
+    for secret in (before.encoded, before.channel_seed, before.mask_key, before.self_mask_seed, before.own_share):
         with pytest.raises(ProtocolError):
             secret.peek()
 
 
 def test_the_attack_from_the_servers_place_reads_a_round_with_a_complaint():
     party = federation(4)
-    transport = Cheating(party, VICTIM, Kind.MASKED, complaint_against(CULPRIT, bytes(32)))
+    transport = Cheating(party, VICTIM, MessageType.MASKED, complaint_against(CULPRIT, bytes(32)))
     run_round(party.policy, transport)
-    assert set(transport.view.masked) == {"site-1", "site-2", "site-3"}
-    assert recover(transport.view, "site-1").agreement(party.words[1]) == 0
+    assert set(transport.view.masked_vectors) == {"site-1", "site-2", "site-3"}
+    assert attack_masks(transport.view, "site-1").agreement(party.words[1]) == 0
 
 
 def test_who_trains_or_sums_is_told_the_name(monkeypatch):

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from quintain.core.errors import ProtocolError, SabotageError
-from quintain.federated.aggregate import sum_words
+from quintain.federated.aggregate import simulate_round
 from quintain.federated.secagg import client, server
-from quintain.federated.secagg.encoding import finest
+from quintain.federated.secagg.encoding import finest_encoding
 from quintain.federated.secagg.journal import MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster, RoundKeys
-from quintain.federated.secagg.messages import Kind, from_site, pack_keys, pack_unmask, parse_keys, parse_unmask, site_body
+from quintain.federated.secagg.messages import MessageType, from_site, pack_keys, pack_unmask, parse_keys, parse_unmask, site_body
 from quintain.federated.secagg.policy import Policy
 from tests.federated.rounds import federation, total
 
@@ -36,14 +36,14 @@ def lie(party, agreed, replies, liar, victim):
     """A site's answer with one false share, under its own good signature."""
     shares = parse_unmask(site_body(replies[liar]), tuple(range(len(party.policy.roster))))
     shares[victim] += 1
-    return {**replies, liar: from_site(Kind.UNMASK, party.policy, liar, pack_unmask(shares), agreed, party.identities[liar])}
+    return {**replies, liar: from_site(MessageType.UNMASK, party.policy, liar, pack_unmask(shares), agreed, party.identities[liar])}
 
 
 @pytest.mark.parametrize("liar", range(4))
 def test_a_liar_is_named_and_the_sum_is_exact(liar):
     party = federation(4)
     state, outgoing = party.run(client.Agreed)
-    finished, _ = server.step(state, lie(party, state.link, party.deliver(outgoing), liar, 0))
+    finished, _ = server.step(state, lie(party, state.transcript_hash, party.deliver(outgoing), liar, 0))
     assert np.array_equal(finished.total, total(party.words))
     assert finished.accused == (f"site-{liar}",)
 
@@ -51,7 +51,7 @@ def test_a_liar_is_named_and_the_sum_is_exact(liar):
 def test_a_lie_without_spare_shares_abandons_the_round_and_names_its_site():
     party = federation(4)
     state, outgoing = party.run(client.Agreed)
-    replies = lie(party, state.link, party.deliver(outgoing), 1, 0)
+    replies = lie(party, state.transcript_hash, party.deliver(outgoing), 1, 0)
     del replies[2]
     with pytest.raises(SabotageError, match=r"2 of 4 sites unmasked.*site-1: it revealed shares .* of site-0") as caught:
         server.step(state, replies)
@@ -63,7 +63,9 @@ def test_a_share_outside_the_field_is_refused():
     state, outgoing = party.run(client.Agreed)
     replies = party.deliver(outgoing)
     body = pack_unmask(dict.fromkeys(range(4), 2**264 - 1))
-    finished, _ = server.step(state, {**replies, 3: from_site(Kind.UNMASK, party.policy, 3, body, state.link, party.identities[3])})
+    finished, _ = server.step(
+        state, {**replies, 3: from_site(MessageType.UNMASK, party.policy, 3, body, state.transcript_hash, party.identities[3])}
+    )
     assert np.array_equal(finished.total, total(party.words))
     assert "outside the field" in finished.refused["site-3"]
 
@@ -72,13 +74,13 @@ def test_copied_keys_exclude_both_and_small_ones_their_sender():
     party = federation(5, threshold=3, corrupt=0)
     state, outgoing = server.open_round(party.policy)
     replies = party.deliver(outgoing)
-    copied = from_site(Kind.KEYS, party.policy, 1, site_body(replies[0]), state.link, party.identities[1])
+    copied = from_site(MessageType.KEYS, party.policy, 1, site_body(replies[0]), state.transcript_hash, party.identities[1])
     after, following = server.step(state, {**replies, 1: copied})
     assert set(following) == {2, 3, 4}
     assert set(after.refused) == {"site-0", "site-1"}
     body = bytearray(site_body(replies[1]))
     body[-32:] = bytes(32)
-    small = from_site(Kind.KEYS, party.policy, 1, bytes(body), state.link, party.identities[1])
+    small = from_site(MessageType.KEYS, party.policy, 1, bytes(body), state.transcript_hash, party.identities[1])
     after, following = server.step(state, {**replies, 1: small})
     assert set(following) == {0, 2, 3, 4}
     assert "small order" in after.refused["site-1"]
@@ -90,8 +92,8 @@ def test_a_copied_channel_key_costs_both_sites_their_place():
     state, offers = server.open_round(party.policy)
     keys = party.deliver(offers)
     theirs, mine = (parse_keys(site_body(keys[i]), i, 5) for i in (0, 1))
-    copy = RoundKeys(mine.mask, {**mine.channel, 2: theirs.channel[2]})
-    keys[1] = from_site(Kind.KEYS, party.policy, 1, pack_keys(copy), state.link, party.identities[1])
+    copy = RoundKeys(mine.mask_public, {**mine.channel_public, 2: theirs.channel_public[2]})
+    keys[1] = from_site(MessageType.KEYS, party.policy, 1, pack_keys(copy), state.transcript_hash, party.identities[1])
     after, following = server.step(state, keys)
     assert set(after.keys) == set(following) == {2, 3, 4}
     assert "also another site's" in after.refused["site-0"]
@@ -127,7 +129,7 @@ def test_the_server_holds_sums_of_masked_vectors_only():
     party = federation(4, length=50)
     state, outgoing = party.run(client.Shared)
     state, _ = server.step(state, party.deliver(outgoing))
-    assert isinstance(state, server.Collecting)
+    assert isinstance(state, server.RoundInProgress)
     for hidden in (*party.words, total(party.words)):
         assert np.mean(state.masked_sum == hidden) == 0
 
@@ -138,16 +140,16 @@ def test_the_server_holds_sums_of_masked_vectors_only():
 def test_a_sum_that_one_site_made_impossible_is_refused(lie, match):
     given = {f"site-{i}": np.full(4, 0.5) for i in range(5)}
     identities = {name: Identity.create(name) for name in given}
-    encoding = finest(4, 1.0, 5, cap=8)
-    terms = Policy(Roster.of(*identities.values()), bytes(16), 4, 4, encoding, bytes(32))
-    words = {name: encoding.quantise(vector, 2) for name, vector in given.items()}
-    assert sum_words(terms, identities, words, {}, journals={name: MemoryJournal() for name in words}).mean == pytest.approx(
+    encoding = finest_encoding(4, 1.0, 5, max_weight=8)
+    terms = Policy(Roster.from_identities(*identities.values()), bytes(16), 4, 4, encoding, bytes(32))
+    words = {name: encoding.quantize(vector, 2) for name, vector in given.items()}
+    assert simulate_round(terms, identities, words, {}, journals={name: MemoryJournal() for name in words}).mean == pytest.approx(
         np.full(4, 0.5)
     )
     for place, value in lie.items():
         words["site-3"][place] = np.int64(value).astype(np.uint32)
     with pytest.raises(ProtocolError, match=match):
-        sum_words(terms, identities, words, {}, journals={name: MemoryJournal() for name in words})
+        simulate_round(terms, identities, words, {}, journals={name: MemoryJournal() for name in words})
 
 
 @pytest.mark.parametrize(

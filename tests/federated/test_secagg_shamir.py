@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quintain.core.errors import SettingError
-from quintain.federated.secagg.shamir import PRIME, combine, interpolate, split, weights
+from quintain.federated.secagg.shamir import PRIME, combine, interpolate, make_shares, weights
 
 
 def probably_prime(n: int) -> bool:
@@ -34,7 +34,7 @@ def test_all_subsets_of_a_small_field_rebuild_and_smaller_ones_do_not_decide(thr
     prime, points = 257, [1, 2, 5, 100, 256]
     entropy = random.Random(threshold).randbytes
     for secret in (0, 1, 200, 256):
-        shares = split(secret, threshold, points, entropy, prime=prime)
+        shares = make_shares(secret, threshold, points, entropy, prime=prime)
         for subset in combinations(points, threshold):
             chosen = {x: shares[x] for x in subset}
             assert interpolate(chosen, prime=prime) == secret
@@ -50,7 +50,7 @@ def test_fewer_shares_have_the_same_law_for_every_secret():
     laws = []
     for secret in (0, 3):
         entropy = random.Random(secret).randbytes
-        drawn = (split(secret, 3, [1, 2, 3, 4], entropy, prime=prime) for _ in range(draws))
+        drawn = (make_shares(secret, 3, [1, 2, 3, 4], entropy, prime=prime) for _ in range(draws))
         laws.append(Counter((shares[1], shares[4]) for shares in drawn))
     for law in laws:
         assert len(law) == 25
@@ -63,7 +63,7 @@ def test_fewer_shares_have_the_same_law_for_every_secret():
 def test_any_subset_rebuilds_any_secret(secret, data):
     n = data.draw(st.integers(1, 12))
     threshold = data.draw(st.integers(1, n))
-    shares = split(secret, threshold, range(1, n + 1), random.Random(n).randbytes)
+    shares = make_shares(secret, threshold, range(1, n + 1), random.Random(n).randbytes)
     subset = data.draw(st.permutations(range(1, n + 1)))[:threshold]
     assert interpolate({x: shares[x] for x in subset}) == secret
 
@@ -73,7 +73,7 @@ def test_one_set_of_weights_serves_all_secrets_at_the_same_points(at):
     factors = weights([2, 3, 5], at)
     assert sum(factors.values()) % PRIME == 1  # the constant polynomial
     for secret in (0, 1, 2**256 - 1):
-        shares = split(secret, 3, range(1, 8), random.Random(secret % 97).randbytes)
+        shares = make_shares(secret, 3, range(1, 8), random.Random(secret % 97).randbytes)
         assert combine(factors, shares) == (shares[7] if at == 7 else secret)
 
 
@@ -83,4 +83,4 @@ def test_one_set_of_weights_serves_all_secrets_at_the_same_points(at):
 )
 def test_what_is_no_sharing_is_refused(secret, threshold, points):
     with pytest.raises(SettingError, match="expected"):
-        split(secret, threshold, points, random.Random(0).randbytes)
+        make_shares(secret, threshold, points, random.Random(0).randbytes)

@@ -13,10 +13,10 @@ from torch import nn
 
 from quintain.core.errors import SettingError
 from quintain.data.dataset import from_arrays
-from quintain.federated import FederatedPlan, loop, secure_sum, train
+from quintain.federated import FederatedConfig, secure_sum, simulate, simulation
 from quintain.federated.differencing import cosine
 from quintain.federated.secagg.policy import Task
-from quintain.federated.secagg.weights import capped_weights, check_weights, largest_share, largest_weight
+from quintain.federated.secagg.weights import capped_weights, check_weights, largest_fraction, largest_weight
 from quintain.training import Recipe
 from tests.federated.rounds import federation
 
@@ -43,15 +43,15 @@ def heavy(weight):
 @pytest.mark.parametrize("weight", [2, 1000, 10**12, HUGE])
 def test_a_weight_that_puts_a_sites_update_in_the_clear_is_refused_before_any_training(weight, monkeypatch):
     """Four of five survive and one of them may be the server's: two others of weight 1 hide a weight of 1, and not one of 2."""
-    monkeypatch.setattr(loop, "local_update", None)
+    monkeypatch.setattr(simulation, "local_update", None)
     with pytest.raises(SettingError, match=r"'a' weighs .*; expected at most 1, the root"):
-        train(sites(), linear(), FederatedPlan(1, STEP, weights=heavy(weight)))
+        simulate(sites(), linear(), FederatedConfig(1, STEP, weights=heavy(weight)))
 
 
 def test_weights_far_beyond_floats_average_as_ever_and_move_the_model_by_numbers():
     net, even = linear(), linear()
-    train(sites(), net, FederatedPlan(1, STEP, weights=dict.fromkeys(NAMES, HUGE)), drop={0: ("a", "masked")})
-    train(sites(), even, FederatedPlan(1, STEP), drop={0: ("a", "masked")})
+    simulate(sites(), net, FederatedConfig(1, STEP, weights=dict.fromkeys(NAMES, HUGE)), dropouts={0: ("a", "masked")})
+    simulate(sites(), even, FederatedConfig(1, STEP), dropouts={0: ("a", "masked")})
     assert all(torch.equal(one, other) for one, other in zip(net.parameters(), even.parameters(), strict=True))
     assert not torch.equal(net[0].weight, linear()[0].weight)
 
@@ -59,7 +59,7 @@ def test_weights_far_beyond_floats_average_as_ever_and_move_the_model_by_numbers
 def test_a_weight_whose_words_would_all_be_zero_is_refused():
     far = {**dict.fromkeys(NAMES, 10**12), "e": 1}
     with pytest.raises(SettingError, match="'e' weighs 1 beside 1000000000000: its largest entry is below one step"):
-        train(sites(), linear(), FederatedPlan(1, STEP, weights=far))
+        simulate(sites(), linear(), FederatedConfig(1, STEP, weights=far))
 
 
 def test_a_hidden_weight_that_stands_out_is_refused_and_so_is_a_weight_of_0():
@@ -98,12 +98,12 @@ def test_the_bound_is_that_of_brute_force_over_all_survivors_and_all_of_them_tha
     stands_out = any(own > others for own, others in squares)
     assert (max(weights) > largest_weight(weights, minimum, corrupt)) == stands_out
     share = max(weights[i] / sum(weights[j] for j in left) for left in honest for i in left)
-    assert math.isclose(largest_share(weights, minimum, corrupt), share)
+    assert math.isclose(largest_fraction(weights, minimum, corrupt), share)
     named = {str(i): weight for i, weight in enumerate(weights)}
     capped = capped_weights(named, minimum, corrupt)
     check_weights(capped, minimum, corrupt, largest=10**6)
     assert stands_out or capped == named
-    assert largest_share(capped.values(), minimum, corrupt) <= 0.5
+    assert largest_fraction(capped.values(), minimum, corrupt) <= 0.5
     if stands_out:  # and the cap is the largest that will do
         over = largest_weight(weights, minimum, corrupt) + 1
         with pytest.raises(SettingError, match="expected at most"):
@@ -121,5 +121,7 @@ def test_updates_that_have_nothing_to_do_with_each_other_hide_as_well_as_two_equ
 
 
 def test_what_one_site_can_have_of_a_sum_is_told():
-    assert train(sites(), linear(), FederatedPlan(1, STEP)).share == pytest.approx(1 / 3)
-    assert train(sites(), linear(), FederatedPlan(1, STEP, minimum=5, weights=heavy(1) | {"b": 1})).share == pytest.approx(1 / 4)
+    assert simulate(sites(), linear(), FederatedConfig(1, STEP)).largest_fraction == pytest.approx(1 / 3)
+    assert simulate(
+        sites(), linear(), FederatedConfig(1, STEP, min_survivors=5, weights=heavy(1) | {"b": 1})
+    ).largest_fraction == pytest.approx(1 / 4)

@@ -9,16 +9,16 @@ import pytest
 from scipy.stats import ks_2samp
 
 from quintain.core.errors import MechanismError, ProtocolError, SettingError
-from quintain.federated import InProcess, recover, run_round, secure_sum, verify_hidden
+from quintain.federated import InProcessTransport, attack_masks, require_hidden, run_round, secure_sum
 from quintain.federated.secagg import client, masks, policy, server
-from quintain.federated.secagg.encoding import WORD, Encoding
+from quintain.federated.secagg.encoding import WORD_DTYPE, Encoding
 from quintain.federated.secagg.journal import MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster
 from quintain.federated.secagg.messages import (
-    Kind,
+    MessageType,
     from_server,
-    pack_consent,
     pack_set,
+    pack_signatures,
     parse_unmask,
     site_body,
 )
@@ -37,10 +37,10 @@ def vectors(seed=0):
 def attacked(drop, *, earlier=(), seed=0):
     """A round through the public entry point, and the server's attack on every vector that it saw."""
     given = vectors(seed)
-    result = secure_sum(given, drop=drop, identities=IDENTITIES)
+    result = secure_sum(given, dropouts=drop, identities=IDENTITIES)
     assert result.exact
-    truth = {name: result.encoding.quantise(vector) for name, vector in given.items()}
-    verify_hidden(result.seen, truth, earlier=earlier)
+    truth = {name: result.encoding.quantize(vector) for name, vector in given.items()}
+    require_hidden(result.server_view, truth, earlier_views=earlier)
     return result
 
 
@@ -53,12 +53,12 @@ def test_without_the_self_mask_a_late_vector_is_laid_open(monkeypatch):
 
 
 def test_mask_keys_that_serve_twice_lay_the_next_round_open(monkeypatch):
-    earlier = attacked({"site-1": "masked"}).seen
+    earlier = attacked({"site-1": "masked"}).server_view
     attacked({}, earlier=[earlier])
 
     stored = itertools.cycle([random.Random(k).randbytes(32) for k in range(2 * len(NAMES))])
-    monkeypatch.setattr(client, "fresh_key", lambda entropy: Secret(next(stored)))
-    earlier = attacked({"site-1": "masked"}).seen
+    monkeypatch.setattr(client, "new_private_key", lambda entropy: Secret(next(stored)))
+    earlier = attacked({"site-1": "masked"}).server_view
     with pytest.raises(MechanismError, match="vector of 'site-1': 40 of 40 words come out right"):
         attacked({}, earlier=[earlier], seed=1)
 
@@ -66,8 +66,8 @@ def test_mask_keys_that_serve_twice_lay_the_next_round_open(monkeypatch):
 def test_a_mask_stream_that_serves_two_rounds_shows_the_change_between_them(monkeypatch):
     def change():
         rounds = [secure_sum(vectors(seed), identities=IDENTITIES) for seed in (0, 1)]
-        after, before = (one.seen.masked["site-1"] for one in reversed(rounds))
-        true = rounds[0].encoding.quantise(vectors(1)["site-1"]) - rounds[0].encoding.quantise(vectors(0)["site-1"])
+        after, before = (one.server_view.masked_vectors["site-1"] for one in reversed(rounds))
+        true = rounds[0].encoding.quantize(vectors(1)["site-1"]) - rounds[0].encoding.quantize(vectors(0)["site-1"])
         assert all(one.exact for one in rounds)
         return np.mean((after - before) == true)
 
@@ -82,8 +82,8 @@ def test_without_masks_two_vectors_with_one_total_are_told_apart(monkeypatch):
         seen = []
         for candidate in (0.4, -0.4):
             given = {"a": np.full(500, candidate), "b": np.full(500, 0.5 - candidate), "c": np.zeros(500)}
-            view = secure_sum(given).seen
-            seen.append(np.concatenate([words.view(np.uint8) for words in view.masked.values()]))
+            view = secure_sum(given).server_view
+            seen.append(np.concatenate([words.view(np.uint8) for words in view.masked_vectors.values()]))
         return ks_2samp(*seen).pvalue
 
     assert p_value() > 1e-6
@@ -96,10 +96,11 @@ def test_without_masks_two_vectors_with_one_total_are_told_apart(monkeypatch):
 
 def federation(threshold=3, corrupt=0, models=(bytes(32),) * 4):
     encoding = Encoding(20, 1.0, 1000, 4)
-    terms = policy.Policy(Roster.of(*IDENTITIES.values()), bytes(16), threshold, threshold, encoding, bytes(32), corrupt)
-    words = [encoding.quantise(vector[:20]) for vector in vectors().values()]
+    terms = policy.Policy(Roster.from_identities(*IDENTITIES.values()), bytes(16), threshold, threshold, encoding, bytes(32), corrupt)
+    words = [encoding.quantize(vector[:20]) for vector in vectors().values()]
     sites = {
-        i: client.ready(replace(terms, model_hash=models[i]), IDENTITIES[name], words[i], MemoryJournal()) for i, name in enumerate(NAMES)
+        i: client.start_round(replace(terms, model_hash=models[i]), IDENTITIES[name], words[i], MemoryJournal())
+        for i, name in enumerate(NAMES)
     }
     return terms, words, sites
 
@@ -121,12 +122,12 @@ def two_stories(threshold, corrupt=0):
     stories = {0: (0, 1, 3), 3: (0, 1, 3), 1: (0, 1, 2), 2: (0, 1, 2)} if threshold == 3 else {0: (0, 3), 3: (0, 3), 1: (1, 2), 2: (1, 2)}
     signed, told = {}, {}
     for i, story in stories.items():
-        reply = deliver(sites, {i: from_server(Kind.SURVIVORS, terms.round_id, pack_set(story, 4))})[i]
+        reply = deliver(sites, {i: from_server(MessageType.SURVIVORS, terms.round_id, pack_set(story, 4))})[i]
         signed.setdefault(story, {})[i] = reply[-64:]
     for i, story in stories.items():
-        answer = deliver(sites, {i: from_server(Kind.CONSENT, terms.round_id, pack_consent(signed[story], 4))})[i]
+        answer = deliver(sites, {i: from_server(MessageType.SIGNATURES, terms.round_id, pack_signatures(signed[story], 4))})[i]
         told.setdefault(3 in story, {})[i + 1] = parse_unmask(site_body(answer), (0, 1, 2, 3))[3]
-    return state, words[3], np.frombuffer(site_body(masked[3]), WORD).copy(), told
+    return state, words[3], np.frombuffer(site_body(masked[3]), WORD_DTYPE).copy(), told
 
 
 def test_without_the_threshold_rule_two_stories_lay_a_site_open(monkeypatch):
@@ -138,16 +139,16 @@ def test_without_the_threshold_rule_two_stories_lay_a_site_open(monkeypatch):
     monkeypatch.setattr(policy, "check_threshold", lambda *args: None)
     state, truth, vector, told = two_stories(2)
     seed, private = (interpolate(told[survived]).to_bytes(32, "big") for survived in (True, False))
-    masks.add_self_mask(vector, seed, state.link, 3, remove=True)
+    masks.add_self_mask(vector, seed, state.transcript_hash, 3, remove=True)
     for peer in range(3):
-        masks.add_pair_mask(vector, private, state.keys[peer].mask, state.link, 3, peer, remove=True)
+        masks.add_pair_mask(vector, private, state.keys[peer].mask_public, state.transcript_hash, 3, peer, remove=True)
     assert np.array_equal(vector, truth)
 
 
 def test_without_the_check_of_consent_both_stories_are_answered(monkeypatch):
     with pytest.raises(ProtocolError, match="signatures on the survivors"):
         two_stories(3)
-    monkeypatch.setattr(client, "_check_consent", lambda *args: None)
+    monkeypatch.setattr(client, "_check_signatures", lambda *args: None)
     *_, told = two_stories(3)
     assert set(told) == {True, False}
 
@@ -161,9 +162,11 @@ def test_without_single_use_a_site_gives_both_kinds_of_share(monkeypatch):
         start, kinds = dict(sites), []
         for story in ((0, 1, 2, 3), (0, 1, 2)):
             sites = dict(start)
-            message = from_server(Kind.SURVIVORS, terms.round_id, pack_set(story, 4))
+            message = from_server(MessageType.SURVIVORS, terms.round_id, pack_set(story, 4))
             replies = deliver(sites, dict.fromkeys(story, message))
-            consent = from_server(Kind.CONSENT, terms.round_id, pack_consent({i: reply[-64:] for i, reply in replies.items()}, 4))
+            consent = from_server(
+                MessageType.SIGNATURES, terms.round_id, pack_signatures({i: reply[-64:] for i, reply in replies.items()}, 4)
+            )
             kinds.append(parse_unmask(site_body(deliver(sites, {0: consent})[0]), (0, 1, 2, 3))[3])
         return kinds
 
@@ -184,7 +187,7 @@ def test_without_single_use_a_site_gives_both_kinds_of_share(monkeypatch):
 def test_without_the_transcript_sites_with_different_models_are_added_up(monkeypatch):
     def round_of_two_models():
         terms, _, sites = federation(models=(bytes(32), bytes(32), bytes(32), b"\1" * 32))
-        return run_round(terms, InProcess(terms, sites)).survivors
+        return run_round(terms, InProcessTransport(terms, sites)).survivors
 
     assert round_of_two_models() == NAMES[:3]
     monkeypatch.setattr(client, "check_offer", lambda *args: None)
@@ -197,7 +200,7 @@ def test_a_lowered_threshold_is_refused_by_the_offer_and_by_the_transcript(monke
     def lowered():
         _, _, sites = federation(threshold=4)
         terms, _, _ = federation(threshold=3)
-        return run_round(terms, InProcess(terms, sites)).survivors
+        return run_round(terms, InProcessTransport(terms, sites)).survivors
 
     with pytest.raises(ProtocolError, match="0 of 4 sites sent keys"):
         lowered()
@@ -212,8 +215,8 @@ def test_a_lowered_threshold_is_refused_by_the_offer_and_by_the_transcript(monke
 def test_the_attack_itself_can_win_and_lose(monkeypatch):
     """Its two answers on one round shape: what stays unknown decides."""
     given = vectors()
-    clean = secure_sum(given, drop={"site-1": "late"})
-    assert recover(clean.seen, "site-1").agreement(clean.encoding.quantise(given["site-1"])) == 0
+    clean = secure_sum(given, dropouts={"site-1": "late"})
+    assert attack_masks(clean.server_view, "site-1").agreement(clean.encoding.quantize(given["site-1"])) == 0
     monkeypatch.setattr(masks, "add_self_mask", lambda *args, **kwargs: None)
-    broken = secure_sum(given, drop={"site-1": "late"})
-    assert recover(broken.seen, "site-1").agreement(broken.encoding.quantise(given["site-1"])) == 1
+    broken = secure_sum(given, dropouts={"site-1": "late"})
+    assert attack_masks(broken.server_view, "site-1").agreement(broken.encoding.quantize(given["site-1"])) == 1

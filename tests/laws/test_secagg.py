@@ -11,21 +11,29 @@ from hypothesis import strategies as st
 from scipy.stats import chi2, ks_2samp
 
 from quintain.core.errors import ProtocolError
-from quintain.federated import InProcess, Stage, run_round, secure_sum
+from quintain.federated import DropoutStage, InProcessTransport, run_round, secure_sum
 from quintain.federated.secagg import client, server
 from quintain.federated.secagg.encoding import Encoding
 from quintain.federated.secagg.journal import MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster
-from quintain.federated.secagg.messages import Kind, from_server, pack_consent, pack_delivery, pack_set, parse_delivery, server_body
+from quintain.federated.secagg.messages import (
+    MessageType,
+    from_server,
+    pack_delivery,
+    pack_set,
+    pack_signatures,
+    parse_delivery,
+    server_body,
+)
 from quintain.federated.secagg.policy import Policy
 
-TURNS = [kind for kind in Kind if kind is not Kind.COMPLAINT]
+TURNS = [kind for kind in MessageType if kind is not MessageType.COMPLAINT]
 IDENTITIES = [Identity.create(f"site-{i}", random.Random(i).randbytes) for i in range(5)]
 
 
 def policy_of(n, *, threshold, corrupt=0, length=4, round_id=bytes(16)):
     encoding = Encoding(length, 1.0, 1000, n)
-    return Policy(Roster.of(*IDENTITIES[:n]), round_id, threshold, max(2, threshold), encoding, bytes(32), corrupt)
+    return Policy(Roster.from_identities(*IDENTITIES[:n]), round_id, threshold, max(2, threshold), encoding, bytes(32), corrupt)
 
 
 def words_of(policy, seed=0):
@@ -35,7 +43,7 @@ def words_of(policy, seed=0):
 
 def sites_of(policy, words, seed=0):
     entropy = random.Random(seed).randbytes
-    return {i: client.ready(policy, IDENTITIES[i], words[i], MemoryJournal(), entropy=entropy) for i in range(len(words))}
+    return {i: client.start_round(policy, IDENTITIES[i], words[i], MemoryJournal(), entropy=entropy) for i in range(len(words))}
 
 
 def plain(policy, words, survivors):
@@ -51,8 +59,8 @@ def is_exact(policy, words, finished):
 
 def expected_survivors(n, threshold, drop):
     """The protocol's outcome in one line each: enough sites at every stage, or none."""
-    after = [Stage.KEYS, Stage.SHARES, Stage.MASKED, Stage.AGREE, Stage.UNMASK]
-    rank = {stage: k for k, stage in enumerate(after)} | {Stage.LATE: 2}
+    after = [DropoutStage.KEYS, DropoutStage.SHARES, DropoutStage.MASKED, DropoutStage.CONSISTENCY, DropoutStage.UNMASK]
+    rank = {stage: k for k, stage in enumerate(after)} | {DropoutStage.LATE: 2}
     speaking = [sum(rank[drop[i]] > k if i in drop else True for i in range(n)) for k in range(5)]
     if min(speaking) < threshold:
         return None
@@ -63,7 +71,7 @@ def check_drop(n, threshold, drop):
     policy = policy_of(n, threshold=threshold)
     words = words_of(policy)
     expected = expected_survivors(n, threshold, drop)
-    transport = InProcess(policy, sites_of(policy, words), drop)
+    transport = InProcessTransport(policy, sites_of(policy, words), drop)
     if expected is None:
         with pytest.raises(ProtocolError, match="abandoned"):
             run_round(policy, transport)
@@ -74,7 +82,7 @@ def check_drop(n, threshold, drop):
     assert not transport.refusals
 
 
-WAYS = [None, *Stage]
+WAYS = [None, *DropoutStage]
 
 
 @pytest.mark.parametrize(("n", "threshold"), [(2, 2), *(pytest.param(3, threshold, marks=pytest.mark.exhaustive) for threshold in (2, 3))])
@@ -91,7 +99,7 @@ def test_three_sites_that_fall_silent_in_any_three_ways(threshold):
         check_drop(3, threshold, {i: stage for i, stage in enumerate(taken) if stage})
 
 
-@pytest.mark.parametrize("stage", list(Stage))
+@pytest.mark.parametrize("stage", list(DropoutStage))
 @pytest.mark.parametrize(("n", "threshold"), [(4, 3), pytest.param(5, 3, marks=pytest.mark.exhaustive)])
 def test_every_group_that_falls_silent_together(n, threshold, stage):
     for size in range(n + 1):
@@ -101,17 +109,17 @@ def test_every_group_that_falls_silent_together(n, threshold, stage):
 
 @pytest.mark.parametrize("gone", [(0, 4), pytest.param((2, 1), marks=pytest.mark.exhaustive)])
 def test_two_of_five_that_fall_silent_one_after_the_other(gone):
-    for stages in product(Stage, repeat=2):
+    for stages in product(DropoutStage, repeat=2):
         check_drop(5, 3, dict(zip(gone, stages, strict=True)))
 
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), n=st.integers(2, 5), seed=st.integers(0, 99))
 def test_any_vectors_and_any_silence(data, n, seed):
-    drop = data.draw(st.dictionaries(st.integers(0, n - 1), st.sampled_from(list(Stage))))
+    drop = data.draw(st.dictionaries(st.integers(0, n - 1), st.sampled_from(list(DropoutStage))))
     policy = policy_of(n, threshold=n // 2 + 1, length=data.draw(st.integers(1, 9)))
     words = words_of(policy, seed)
-    transport = InProcess(policy, sites_of(policy, words, seed), drop)
+    transport = InProcessTransport(policy, sites_of(policy, words, seed), drop)
     try:
         finished = run_round(policy, transport)
     except ProtocolError:
@@ -123,7 +131,7 @@ def test_any_vectors_and_any_silence(data, n, seed):
 # -- what the wire does to messages ----------------------------------------------------------------------------------------------------
 
 
-class Meddling(InProcess):
+class Meddling(InProcessTransport):
     """A wire that changes one message."""
 
     def __init__(self, policy, sites, kind, site, change):
@@ -184,7 +192,7 @@ def test_a_message_of_another_length_is_refused_by_name(kind, change):
 
 
 def recorded(policy, words, seed=0):
-    transport = InProcess(policy, sites_of(policy, words, seed))
+    transport = InProcessTransport(policy, sites_of(policy, words, seed))
     run_round(policy, transport)
     return transport.view
 
@@ -193,7 +201,7 @@ def recorded(policy, words, seed=0):
 def test_the_servers_messages_of_a_round_are_refused_in_the_next(kind):
     first, second = (policy_of(3, threshold=2, round_id=bytes([k]) * 16) for k in (1, 2))
     words = words_of(first)
-    old = next(letter.data for letter in recorded(first, words).sent if letter.kind is kind and letter.site == 1)
+    old = next(letter.data for letter in recorded(first, words).sent if letter.type is kind and letter.site == 1)
     transport = Meddling(second, sites_of(second, words), kind, 1, lambda data: old)
     finished = run_round(second, transport)
     assert "a replay is refused" in transport.refusals["site-1"]
@@ -204,26 +212,26 @@ def test_the_servers_messages_of_a_round_are_refused_in_the_next(kind):
 def test_a_sites_messages_of_a_round_are_refused_in_the_next(kind):
     first, second = (policy_of(3, threshold=2, round_id=bytes([k]) * 16) for k in (1, 2))
     words = words_of(first)
-    old = next(letter.data for letter in recorded(first, words).received if letter.kind is kind and letter.site == 1)
+    old = next(letter.data for letter in recorded(first, words).received if letter.type is kind and letter.site == 1)
     transport = Meddling(second, sites_of(second, words), kind, 1, lambda data: old)
     finished = run_round(second, transport)
     assert "a replay is refused" in finished.refused["site-1"]
     assert is_exact(second, words, finished)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in TURNS if kind not in (Kind.OFFER, Kind.AGREE)])
+@pytest.mark.parametrize("kind", [kind for kind in TURNS if kind not in (MessageType.OFFER, MessageType.CONSISTENCY)])
 def test_under_the_same_round_id_the_transcript_refuses_what_another_run_said(kind):
     policy = policy_of(3, threshold=2)
     words = words_of(policy)
     view = recorded(policy, words, seed=1)
     letters = view.sent if kind % 2 == 0 else view.received
-    old = next(letter.data for letter in letters if letter.kind is kind and letter.site == 1)
+    old = next(letter.data for letter in letters if letter.type is kind and letter.site == 1)
     transport = Meddling(policy, sites_of(policy, words, seed=2), kind, 1, lambda data: old)
     try:
         finished = run_round(policy, transport)
     except ProtocolError:
         return
-    if kind is not Kind.SURVIVORS:  # the same three survive in both
+    if kind is not MessageType.SURVIVORS:  # the same three survive in both
         assert {**finished.refused, **transport.refusals}
     assert is_exact(policy, words, finished)
 
@@ -237,12 +245,12 @@ def stories(n, threshold, told):
         replies = {}
         for i, message in outgoing.items():
             sites[i], replies[i] = client.step(sites[i], message)
-        if state.awaits is not Kind.MASKED:
+        if state.expected_type is not MessageType.MASKED:
             state, outgoing = server.step(state, replies)
     signatures = {}
     for i, story in told.items():
         try:
-            sites[i], reply = client.step(sites[i], from_server(Kind.SURVIVORS, policy.round_id, pack_set(story, n)))
+            sites[i], reply = client.step(sites[i], from_server(MessageType.SURVIVORS, policy.round_id, pack_set(story, n)))
             signatures.setdefault(story, {})[i] = reply[-64:]
         except ProtocolError:
             continue
@@ -250,7 +258,7 @@ def stories(n, threshold, told):
     for i, story in told.items():
         for signed in (*signatures.values(), {k: v for part in signatures.values() for k, v in part.items()}):
             try:
-                client.step(sites[i], from_server(Kind.CONSENT, policy.round_id, pack_consent(signed, n)))
+                client.step(sites[i], from_server(MessageType.SIGNATURES, policy.round_id, pack_signatures(signed, n)))
                 answered.setdefault(story, set()).add(i)
             except ProtocolError:
                 continue
@@ -277,7 +285,7 @@ def test_two_stories_of_who_has_shared_are_not_opened_by_one_list_of_survivors()
     policy = policy_of(5, threshold=4)
     sites = sites_of(policy, words_of(policy))
     state, outgoing = server.open_round(policy)
-    while state.awaits is not Kind.MASKED:
+    while state.expected_type is not MessageType.MASKED:
         replies = {}
         for i, message in outgoing.items():
             sites[i], replies[i] = client.step(sites[i], message)
@@ -285,15 +293,15 @@ def test_two_stories_of_who_has_shared_are_not_opened_by_one_list_of_survivors()
     four = (0, 1, 2, 3)
     for i in (1, 2, 3):
         dealt = {j: pair for j, pair in parse_delivery(server_body(outgoing[i]), i, 5)[1].items() if j in four}
-        outgoing[i] = from_server(Kind.DELIVERY, policy.round_id, pack_delivery(dealt, four, i, 5))
+        outgoing[i] = from_server(MessageType.DELIVERY, policy.round_id, pack_delivery(dealt, four, i, 5))
     signatures = {}
     for i in four:
         sites[i], _ = client.step(sites[i], outgoing[i])
-        sites[i], reply = client.step(sites[i], from_server(Kind.SURVIVORS, policy.round_id, pack_set(four, 5)))
+        sites[i], reply = client.step(sites[i], from_server(MessageType.SURVIVORS, policy.round_id, pack_set(four, 5)))
         signatures[i] = reply[-64:]
     for i in four:
         with pytest.raises(ProtocolError, match="does not hold for this round and its lists so far"):
-            client.step(sites[i], from_server(Kind.CONSENT, policy.round_id, pack_consent(signatures, 5)))
+            client.step(sites[i], from_server(MessageType.SIGNATURES, policy.round_id, pack_signatures(signatures, 5)))
 
 
 # -- what the server learns ------------------------------------------------------------------------------------------------------------
@@ -301,10 +309,10 @@ def test_two_stories_of_who_has_shared_are_not_opened_by_one_list_of_survivors()
 
 def test_masked_bytes_are_uniform():
     policy = policy_of(3, threshold=2, length=40_000)
-    words = [policy.encoding.quantise(np.zeros(40_000))] * 3
-    transport = InProcess(policy, sites_of(policy, words))
+    words = [policy.encoding.quantize(np.zeros(40_000))] * 3
+    transport = InProcessTransport(policy, sites_of(policy, words))
     run_round(policy, transport)
-    for masked in transport.view.masked.values():
+    for masked in transport.view.masked_vectors.values():
         counts = np.bincount(masked.view(np.uint8), minlength=256)
         assert 1e-4 < chi2.sf(((counts - counts.mean()) ** 2 / counts.mean()).sum(), 255) < 1 - 1e-4
 
@@ -314,7 +322,7 @@ def uploads(candidate, rounds=40):
     policy = policy_of(3, threshold=2, length=32)
     seen = []
     for seed in range(rounds):
-        words = [policy.encoding.quantise(v) for v in (candidate, 0.5 - candidate, np.zeros(32))]
+        words = [policy.encoding.quantize(v) for v in (candidate, 0.5 - candidate, np.zeros(32))]
         view = recorded(policy, words, seed + (0 if candidate[0] > 0 else rounds))
         seen.append(np.frombuffer(b"".join(letter.data for letter in view.received), np.uint8))
     return np.concatenate(seen), policy
@@ -323,14 +331,14 @@ def uploads(candidate, rounds=40):
 def test_two_vectors_with_one_total_look_alike_to_the_server():
     first, policy = uploads(np.full(32, 0.4))
     second, _ = uploads(np.full(32, -0.4))
-    assert len(first) == len(second) > 40 * 3 * 4 * policy.encoding.words
+    assert len(first) == len(second) > 40 * 3 * 4 * policy.encoding.num_words
     assert ks_2samp(first, second).pvalue > 1e-3
 
 
 def test_five_sites_of_a_real_model_size_sum_exactly():
     rng = np.random.default_rng(0)
     given = {f"site-{i}": rng.normal(0, 0.01, 110_000) for i in range(5)}
-    result = secure_sum(given, weights={name: 900 + i for i, name in enumerate(given)}, drop={"site-3": "masked"})
+    result = secure_sum(given, weights={name: 900 + i for i, name in enumerate(given)}, dropouts={"site-3": "masked"})
     assert result.exact
     assert result.survivors == ("site-0", "site-1", "site-2", "site-4")
-    assert result.bytes_up["site-0"] < 4 * 110_001 + 2500
+    assert result.bytes_uploaded["site-0"] < 4 * 110_001 + 2500

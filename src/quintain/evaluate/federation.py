@@ -12,8 +12,8 @@ from quintain.data.dataset import Dataset
 from quintain.evaluate.brackets import clean_claim
 from quintain.evaluate.outcome import Outcome
 from quintain.evaluate.subject import clean_tally, stored
-from quintain.federated import FederatedPlan, SecureSum, split, train
-from quintain.federated import Round as Facts
+from quintain.federated import FederatedConfig, SecureSumResult, partition, simulate
+from quintain.federated import RoundReport as Facts
 from quintain.federated.secagg.policy import default_threshold
 from quintain.federated.secagg.weights import capped_weights
 from quintain.models.classifier import Classifier
@@ -54,7 +54,7 @@ def federated_outcome(
         folder: Run folder for the weights.
         progress: Shows bars.
     """
-    parts = split(data, sites, alpha=ALPHA, seed=derive_seed(seed, "split"))
+    parts = partition(data, sites, alpha=ALPHA, seed=derive_seed(seed, "split"))
     local = Recipe(epochs=epochs, batch_size=32, learning_rate=3e-3, schedule="constant")
     as_long = replace(local, epochs=rounds * epochs)
 
@@ -69,31 +69,31 @@ def federated_outcome(
     quiet = list(parts.sites)[len(parts.sites) // 2]
     found: list[RoundResult] = []
 
-    def on_round(facts: Facts, _sum: SecureSum | None) -> None:
+    def on_round(facts: Facts, _sum: SecureSumResult | None) -> None:
         found.append(_round(facts, clean_tally(Classifier(net.eval(), classes=test.classes), test)))
 
     sizes = {name: len(part) for name, part in parts.sites.items()}
-    plan = FederatedPlan(rounds, local)
-    weights = capped_weights(sizes, plan.terms(sites)[1], plan.corrupt)
-    done = train(
+    plan = FederatedConfig(rounds, local)
+    weights = capped_weights(sizes, plan.terms(sites)[1], plan.max_corrupt)
+    done = simulate(
         parts.sites,
         net,
         replace(plan, weights=weights),
         seed=derive_seed(seed, "federate"),
-        drop={rounds // 2: (quiet, "masked")} if spare else {},
+        dropouts={rounds // 2: (quiet, "masked")} if spare else {},
         progress=progress,
         on_round=on_round,
     )
     subject = stored(net, folder, "federated", "federated model", classes=test.classes)
-    counts = parts.counts()
+    counts = parts.class_counts()
     body = FederateResult(
         subject.file,
         tuple(SiteResult(name, counts[name], alone[name]) for name in parts.sites),
         tuple(found),
         pooled,
-        f"Bonawitz et al. 2017, {done.parties} clients, threshold {done.threshold}",
+        f"Bonawitz et al. 2017, {done.num_sites} clients, threshold {done.threshold}",
     )
-    notes = tuple(f"round {facts.index + 1} was abandoned: {facts.abandoned}" for facts in done.rounds if facts.abandoned)
+    notes = tuple(f"round {facts.index + 1} was abandoned: {facts.abort_reason}" for facts in done.rounds if facts.abort_reason)
     notes += tuple(
         f"{name} is proven to have cheated in round {facts.index + 1} and is left out of all rounds after it"
         for facts in done.rounds
@@ -107,7 +107,8 @@ def federated_outcome(
         for name, near in facts.simulated.exposed.items()
     )
     notes += (
-        f"a site has at most {done.share:.0%} of a sum's weight, in the smallest sum less what {plan.corrupt} of its sites may take off it",
+        f"a site has at most {done.largest_fraction:.0%} of a sum's weight, "
+        f"in the smallest sum less what {plan.max_corrupt} of its sites may take off it",
     )
     cut = ", ".join(f"{name} weighs {weight} and not {sizes[name]}" for name, weight in weights.items() if weight < sizes[name])
     if cut:
@@ -125,6 +126,6 @@ def _round(facts: Facts, reached: ClassCounts) -> RoundResult:
         facts.dropped,
         facts.simulated.exact,
         facts.masked_vectors,
-        max(facts.bytes_up.values(), default=0),
+        max(facts.bytes_uploaded.values(), default=0),
         facts.seconds,
     )

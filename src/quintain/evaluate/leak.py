@@ -74,7 +74,7 @@ def leaked_outcome(
     x, y = data.batch(rows[:SITES])
     updates = [_gradient(net, x[site : site + 1], y[site : site + 1]) for site in range(SITES)]
     bound = float(max(update.abs().max() for update in updates)) or 1.0
-    summed = secure_sum({f"site-{site + 1}": update.double().numpy() for site, update in enumerate(updates)}, clip=bound)
+    summed = secure_sum({f"site-{site + 1}": update.double().numpy() for site, update in enumerate(updates)}, clip_value=bound)
     sent: tuple[tuple[str, Tensor | str, Tensor], ...] = (
         ("a plain update", updates[0], x[:1]),
         (f"a securely aggregated sum of {SITES}", torch.from_numpy(summed.mean).float(), x),

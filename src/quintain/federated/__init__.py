@@ -1,4 +1,4 @@
-"""Training across sites that keep their data: secure aggregation, transports, the federated loop, and the server's attack on it."""
+"""Federated training: secure aggregation, transports, simulated federations, and the server's attack on the masks."""
 
 from typing import TYPE_CHECKING
 
@@ -7,45 +7,45 @@ from quintain.core.lazy import lazy_exports
 if TYPE_CHECKING:
     from quintain.federated import secagg as secagg
     from quintain.federated.aggregate import RoundAbandonedError as RoundAbandonedError
-    from quintain.federated.aggregate import SecureSum as SecureSum
+    from quintain.federated.aggregate import SecureSumResult as SecureSumResult
     from quintain.federated.aggregate import run_round as run_round
     from quintain.federated.aggregate import secure_sum as secure_sum
-    from quintain.federated.facts import Federated as Federated
-    from quintain.federated.facts import Round as Round
-    from quintain.federated.facts import Simulated as Simulated
-    from quintain.federated.hidden import verify_hidden as verify_hidden
-    from quintain.federated.loop import train as train
-    from quintain.federated.plan import FederatedPlan as FederatedPlan
-    from quintain.federated.recovery import Recovered as Recovered
-    from quintain.federated.recovery import recover as recover
-    from quintain.federated.sites import Split as Split
-    from quintain.federated.sites import split as split
-    from quintain.federated.transport import InProcess as InProcess
-    from quintain.federated.transport import Stage as Stage
+    from quintain.federated.config import FederatedConfig as FederatedConfig
+    from quintain.federated.hidden import require_hidden as require_hidden
+    from quintain.federated.partitioning import Partition as Partition
+    from quintain.federated.partitioning import partition as partition
+    from quintain.federated.reports import FederatedRun as FederatedRun
+    from quintain.federated.reports import RoundReport as RoundReport
+    from quintain.federated.reports import Simulated as Simulated
+    from quintain.federated.simulation import simulate as simulate
+    from quintain.federated.transport import DropoutStage as DropoutStage
+    from quintain.federated.transport import InProcessTransport as InProcessTransport
     from quintain.federated.transport import Transport as Transport
+    from quintain.federated.unmasking_attack import UnmaskingAttempt as UnmaskingAttempt
+    from quintain.federated.unmasking_attack import attack_masks as attack_masks
     from quintain.federated.view import ServerView as ServerView
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        "Federated": "quintain.federated.facts",
-        "FederatedPlan": "quintain.federated.plan",
-        "InProcess": "quintain.federated.transport",
-        "Recovered": "quintain.federated.recovery",
-        "Round": "quintain.federated.facts",
+        "DropoutStage": "quintain.federated.transport",
+        "FederatedConfig": "quintain.federated.config",
+        "FederatedRun": "quintain.federated.reports",
+        "InProcessTransport": "quintain.federated.transport",
+        "Partition": "quintain.federated.partitioning",
         "RoundAbandonedError": "quintain.federated.aggregate",
-        "SecureSum": "quintain.federated.aggregate",
+        "RoundReport": "quintain.federated.reports",
+        "SecureSumResult": "quintain.federated.aggregate",
         "ServerView": "quintain.federated.view",
-        "Simulated": "quintain.federated.facts",
-        "Split": "quintain.federated.sites",
-        "Stage": "quintain.federated.transport",
+        "Simulated": "quintain.federated.reports",
         "Transport": "quintain.federated.transport",
-        "recover": "quintain.federated.recovery",
+        "UnmaskingAttempt": "quintain.federated.unmasking_attack",
+        "attack_masks": "quintain.federated.unmasking_attack",
+        "partition": "quintain.federated.partitioning",
+        "require_hidden": "quintain.federated.hidden",
         "run_round": "quintain.federated.aggregate",
         "secagg": "quintain.federated.secagg",
         "secure_sum": "quintain.federated.aggregate",
-        "split": "quintain.federated.sites",
-        "train": "quintain.federated.loop",
-        "verify_hidden": "quintain.federated.hidden",
+        "simulate": "quintain.federated.simulation",
     },
 )

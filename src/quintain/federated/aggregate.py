@@ -1,4 +1,4 @@
-"""Vectors in, their exact sum out: the two machines over a transport, and what the server saw of it."""
+"""Secure sums: the server's part of a round over a transport, and whole rounds simulated in this process."""
 
 import secrets
 import time
@@ -11,34 +11,37 @@ from numpy.typing import ArrayLike, NDArray
 
 from quintain.core.errors import DataError, ProtocolError, SabotageError, SettingError, StorageError
 from quintain.federated.secagg import client, server
-from quintain.federated.secagg.collecting import Collecting, Finished
-from quintain.federated.secagg.encoding import WORD, Encoding, Words, check_types, finest
+from quintain.federated.secagg.collecting import RoundInProgress, RoundOutcome
+from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector, Encoding, check_types, finest_encoding
 from quintain.federated.secagg.journal import Journal, MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster
 from quintain.federated.secagg.policy import ROUND_BYTES, Policy, default_threshold
 from quintain.federated.secagg.weights import check_weights
-from quintain.federated.transport import InProcess, Stage, Transport
+from quintain.federated.transport import DropoutStage, InProcessTransport, Transport
 from quintain.federated.view import ServerView
 
-NO_MODEL = bytes(32)
+NO_MODEL_HASH = bytes(32)
 
 
 @dataclass(frozen=True, slots=True)
-class SecureSum:
-    """The sum of the survivors' vectors, and what it took; ``exact`` and ``left`` are known to a simulation alone.
+class SecureSumResult:
+    """The sum of the survivors' vectors, with its round; ``exact`` and ``left`` are known to a simulation
+    alone.
 
     Args:
-        total: (length,) the sum of x over the survivors, of w x where weights are given; exact on the grid of the encoding.
-        integers: (words,) the same as signed integers, the weight's slot included.
+        total: (length,) the sum of x over the survivors, of w x where weights are given; exact on the grid of
+            the encoding.
+        integers: (num_words,) the same as signed integers, the weight's slot included.
         weight: The summed weight; 0 for a plain sum.
         survivors: Whose vectors are in it.
         dropped: Whose are not.
-        exact: Whether ``integers`` equals the plain integer sum of the survivors' own words; worked out beside the server.
+        exact: Whether ``integers`` equals the plain integer sum of the survivors' own words; worked out
+            beside the server.
         refused: Sites whose messages did not hold up: name to reason.
         accused: Sites that are proven to have lied to the server: of a share that they were dealt.
         encoding: The grid.
-        seen: Everything that the server saw.
-        bytes_up: Bytes that each site sent.
+        server_view: Everything that the server saw.
+        bytes_uploaded: Bytes that each site sent.
         seconds: From the offer to the sum.
         left: Sites that went silent by themselves, since they refused to go on or could not: name to reason.
     """
@@ -52,8 +55,8 @@ class SecureSum:
     refused: Mapping[str, str]
     accused: tuple[str, ...]
     encoding: Encoding
-    seen: ServerView = field(repr=False)
-    bytes_up: Mapping[str, int]
+    server_view: ServerView = field(repr=False)
+    bytes_uploaded: Mapping[str, int]
     seconds: float
     left: Mapping[str, str] = field(default_factory=dict)
 
@@ -64,40 +67,44 @@ class SecureSum:
         Raises:
             SettingError: If the weights sum to 0, or below where a site lied about its own.
         """
-        if self.encoding.cap and self.weight < 1:
+        if self.encoding.max_weight and self.weight < 1:
             raise SettingError(f"the weights of all survivors sum to {self.weight}; expected at least one site with examples")
-        return self.total / (self.weight if self.encoding.cap else len(self.survivors))
+        return self.total / (self.weight if self.encoding.max_weight else len(self.survivors))
 
 
 class RoundAbandonedError(ProtocolError):
-    """A round that came to no sum, or to an impossible one.
+    """A round ended without a sum, or with an impossible one.
 
     Args:
         reason: Why, as the server knows it.
-        seen: Everything that the server saw of it.
-        left: Sites that went silent by themselves: name to reason, which a simulation alone knows; the message tells both.
+        server_view: Everything that the server saw of it.
+        left: Sites that went silent by themselves: name to reason, which a simulation alone knows; the
+            message tells both.
         seconds: What it took.
-        accused: Sites that are proven to have lied in it, as in ``SecureSum.accused`` or by dealing bad shares.
+        accused: Sites that are proven to have lied in it, as in ``SecureSumResult.accused`` or by dealing bad
+            shares.
     """
 
-    def __init__(self, reason: str, seen: ServerView, left: Mapping[str, str], seconds: float, accused: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, reason: str, server_view: ServerView, left: Mapping[str, str], seconds: float, accused: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(reason + "".join(f"; {name} left: {why}" for name, why in left.items()))
         self.reason = reason
-        self.seen = seen
+        self.server_view = server_view
         self.left = left
         self.seconds = seconds
         self.accused = accused
 
 
-def run_round(policy: Policy, transport: Transport) -> Finished:
-    """The server's part of a round: all that its code ever holds are masked vectors and their sum.
+def run_round(policy: Policy, transport: Transport) -> RoundOutcome:
+    """Run the server's part of a round; its code never holds more than masked vectors and their sum.
 
     Raises:
         ProtocolError: If the round is abandoned.
     """
     state, outgoing = server.open_round(policy)
     following: server.State = state
-    while isinstance(following, Collecting):
+    while isinstance(following, RoundInProgress):
         following, outgoing = server.step(following, transport.exchange(outgoing))
     return following
 
@@ -105,95 +112,101 @@ def run_round(policy: Policy, transport: Transport) -> Finished:
 def secure_sum(
     vectors: Mapping[str, ArrayLike],
     *,
-    drop: Mapping[str, Stage | str] | None = None,
+    dropouts: Mapping[str, DropoutStage | str] | None = None,
     weights: Mapping[str, int] | None = None,
-    clip: float = 1.0,
+    clip_value: float = 1.0,
     scale: int | None = None,
     threshold: int | None = None,
-    minimum: int | None = None,
-    corrupt: int = 1,
+    min_survivors: int | None = None,
+    max_corrupt: int = 1,
     identities: Mapping[str, Identity] | None = None,
-    model_hash: bytes = NO_MODEL,
+    model_hash: bytes = NO_MODEL_HASH,
     round_id: bytes | None = None,
-) -> SecureSum:
-    r"""The sum of one vector a site, of which nobody but the site itself sees more than that sum.
+) -> SecureSumResult:
+    r"""Sum one vector of each site, such that nobody but the site itself sees more of it than the sum.
 
     .. math:: \sum_{i \in U} w_i\, \mathrm{clip}(x_i, -C, C) \quad \text{on a grid of step } 1/s
 
     Args:
         vectors: Site to (length,) vector, in the order of the roster.
-        drop: Site to the stage from which it is silent: keys, shares, masked, late, agree or unmask.
-        weights: Site to integer weight, 1 or more; None for a plain sum. The weights travel inside the sum and it tells
-            their sum, which is a single site's weight to whoever knows the others', or a second sum without that site. One by which
-            its site would stand out in the sum more than one of two equals is refused (``secagg.weights``); sites that live apart
-            cannot check that of weights they do not see, and give public ones instead (``Task.weights``).
-        clip: C.
+        dropouts: Site to the stage from which it is silent: keys, shares, masked, late, agree or unmask.
+        weights: Site to integer weight, 1 or more; None for a plain sum. The weights travel inside the sum
+            and it tells their sum, which is a single site's weight to whoever knows the others', or a second
+            sum without that site. One by which its site would stand out in the sum more than one of two
+            equals is refused (``secagg.weights``); sites that live apart cannot check that of weights they do
+            not see, and give public ones instead (``Task.weights``).
+        clip_value: C.
         scale: s; None for the largest power of two whose sums cannot wrap.
         threshold: t; None for floor(2n/3) + 1.
-        minimum: Fewest survivors; None for the threshold.
-        corrupt: Sites that may side with the server.
+        min_survivors: Fewest survivors; None for the threshold.
+        max_corrupt: Largest number of sites that may collude with the server.
         identities: Site to signing key; None for fresh ones.
         model_hash: 32 bytes that all sites must agree on.
         round_id: 16 bytes; None for random ones.
 
     Raises:
-        RoundAbandonedError: A ``ProtocolError``: if so many sites fall silent that there is no sum, or the sum is impossible; there is
-            no partial answer.
+        RoundAbandonedError: A ``ProtocolError``: if so many sites fall silent that there is no sum, or the
+            sum is impossible; there is no partial answer.
         DataError: If an entry is not finite.
         SettingError: If the settings cannot hold.
 
-    Guarantee: see ``secagg.client.step``; here all sites live in one process, so only the server's view is separate. It speaks of one
-    call: sums of the same vectors over different sites subtract to the vectors of the sites in which they differ, and nothing here
-    remembers earlier calls (``train`` does, by each site's journal).
+    Guarantee: see ``secagg.client.step``; here all sites live in one process, so only the server's view is
+    separate. It speaks of one call: sums of the same vectors over different sites subtract to the vectors of
+    the sites in which they differ, and nothing here remembers earlier calls (``train`` does, by each site's
+    journal).
     Source: Bonawitz et al., 2017, ePrint 2017/281.
     """
-    names = _checked_names(vectors, drop=drop, weights=weights, identities=identities)
+    names = _checked_names(vectors, dropouts=dropouts, weights=weights, identities=identities)
     check_types(Integral, **{f"weight of {name!r}": weight for name, weight in (weights or {}).items()})
     if threshold is not None:
         check_types(Integral, threshold=threshold)
-    silent = {names.index(name): Stage.of(stage) for name, stage in (drop or {}).items()}
+    silent = {names.index(name): DropoutStage.parse(stage) for name, stage in (dropouts or {}).items()}
     if len(names) < 2:
         raise SettingError(f"{len(names)} site; expected at least two, since a sum over one hides nothing")
     keyring = _checked_keyring(identities) if identities else {name: Identity.create(name) for name in names}
-    roster = Roster.of(*(keyring[name] for name in names))
+    roster = Roster.from_identities(*(keyring[name] for name in names))
     length = _as_array(names[0], vectors[names[0]]).size
     weights = {name: int(weight) for name, weight in weights.items()} if weights else None
-    cap = public_cap(weights.values()) if weights else 0
-    encoding = Encoding(length, clip, scale, len(names), cap) if scale is not None else finest(length, clip, len(names), cap)
+    cap = public_max_weight(weights.values()) if weights else 0
+    encoding = (
+        Encoding(length, clip_value, scale, len(names), cap) if scale is not None else finest_encoding(length, clip_value, len(names), cap)
+    )
     needed = default_threshold(len(names)) if threshold is None else threshold
     policy = Policy(
         roster,
         secrets.token_bytes(ROUND_BYTES) if round_id is None else round_id,
         needed,
-        max(2, needed) if minimum is None else minimum,
+        max(2, needed) if min_survivors is None else min_survivors,
         encoding,
         model_hash,
-        corrupt,
+        max_corrupt,
     )
     if weights:
-        check_weights(weights, policy.minimum, corrupt, encoding.largest * int(max(weights.values())) // cap)
-    words = {name: encoding.quantise(_as_array(name, vectors[name]), weights[name] if weights else None) for name in names}
-    return sum_words(policy, keyring, words, silent, journals={name: MemoryJournal() for name in names})
+        check_weights(weights, policy.min_survivors, max_corrupt, encoding.max_abs * int(max(weights.values())) // cap)
+    encoded = {name: encoding.quantize(_as_array(name, vectors[name]), weights[name] if weights else None) for name in names}
+    return simulate_round(policy, keyring, encoded, silent, journals={name: MemoryJournal() for name in names})
 
 
-def sum_words(
+def simulate_round(
     policy: Policy,
     identities: Mapping[str, Identity],
-    words: Mapping[str, Words],
-    drop: Mapping[int, Stage],
+    encoded: Mapping[str, EncodedVector],
+    dropouts: Mapping[int, DropoutStage],
     *,
     journals: Mapping[str, Journal],
     largest: Mapping[str, int] | None = None,
-) -> SecureSum:
-    """One round in this process over encoded vectors (words,), under a policy that all sites share.
+) -> SecureSumResult:
+    """Simulate one round, server and all sites, over encoded vectors (num_words,) under one policy.
 
     Args:
         policy: The terms.
         identities: Site to signing key.
-        words: Site to encoded vector; a site without one is silent from the start.
-        drop: Site index to the stage from which it is silent.
-        journals: Site to its journal: one for all rounds of a run, so that a site remembers what it has masked and opened.
-        largest: Site to the largest magnitude that an honest entry of its can have, where that is publicly below the encoding's.
+        encoded: Site to encoded vector; a site without one is silent from the start.
+        dropouts: Site index to the stage from which it is silent.
+        journals: Site to its journal: one for all rounds of a run, so that a site remembers what it has
+            masked and opened.
+        largest: Site to the largest magnitude that an honest entry of its can have, where that is publicly
+            below the encoding's.
 
     Raises:
         RoundAbandonedError: If there is no sum, or one that no honest sites can have made.
@@ -203,17 +216,17 @@ def sum_words(
     names = policy.roster.names
     sites: dict[int, client.State] = {}
     left: dict[str, str] = {}
-    for name in words:
+    for name in encoded:
         try:
-            sites[names.index(name)] = client.ready(policy, identities[name], words[name], journals[name])
+            sites[names.index(name)] = client.start_round(policy, identities[name], encoded[name], journals[name])
         except StorageError as error:
             left[name] = str(error)
-    transport = InProcess(policy, sites, drop)
+    transport = InProcessTransport(policy, sites, dropouts)
     accused: tuple[str, ...] = ()
     try:
         finished = run_round(policy, transport)
         accused = finished.accused
-        integers = policy.encoding.integers(finished.total)
+        integers = policy.encoding.to_signed(finished.total)
         if largest is not None:
             _check_entries(integers, sum(largest[name] for name in finished.survivors))
     except ProtocolError as error:
@@ -221,18 +234,18 @@ def sum_words(
         accused = error.accused if isinstance(error, SabotageError) else accused
         raise RoundAbandonedError(str(error), transport.view, left, time.perf_counter() - started, accused) from error
     seconds = time.perf_counter() - started
-    return SecureSum(
-        policy.encoding.real(integers),
+    return SecureSumResult(
+        policy.encoding.decode(integers),
         integers,
-        policy.encoding.weight(integers),
+        policy.encoding.decode_weight(integers),
         finished.survivors,
         finished.dropped,
-        bool(np.array_equal(integers, plain_sum(policy.encoding, {name: words[name] for name in finished.survivors}))),
+        bool(np.array_equal(integers, reference_sum(policy.encoding, {name: encoded[name] for name in finished.survivors}))),
         finished.refused,
         finished.accused,
         policy.encoding,
         transport.view,
-        transport.view.bytes_up,
+        transport.view.bytes_uploaded,
         seconds,
         left | transport.refusals,
     )
@@ -248,16 +261,16 @@ def _check_entries(integers: NDArray[np.int64], bound: int) -> None:
         )
 
 
-def public_cap(weights: Iterable[int]) -> int:
-    """The power of two at or above the largest weight: a cap that says little about it."""
+def public_max_weight(weights: Iterable[int]) -> int:
+    """Return the power of two at or above the largest weight: a public maximum that tells little about it."""
     return 1 << (int(max(1, *weights)) - 1).bit_length()
 
 
-def plain_sum(encoding: Encoding, words: Mapping[str, Words]) -> NDArray[np.int64]:
-    """The oracle: the words added as signed 64-bit integers, with no protocol at all."""
-    total = np.zeros(encoding.words, np.int64)
-    for vector in words.values():
-        total += vector.astype(WORD).view(np.dtype("<i4")).astype(np.int64)
+def reference_sum(encoding: Encoding, encoded: Mapping[str, EncodedVector]) -> NDArray[np.int64]:
+    """Add the vectors as signed 64-bit integers, without any protocol: the reference in tests and simulations."""
+    total = np.zeros(encoding.num_words, np.int64)
+    for vector in encoded.values():
+        total += vector.astype(WORD_DTYPE).view(np.dtype("<i4")).astype(np.int64)
     return total
 
 
@@ -275,7 +288,7 @@ def _checked_names(vectors: object, **by_site: object) -> tuple[str, ...]:
     names = tuple(vectors)
     for what, given in by_site.items():
         if isinstance(given, Mapping):
-            odd = set(given) - set(names) if what == "drop" else set(given) ^ set(names)
+            odd = set(given) - set(names) if what == "dropouts" else set(given) ^ set(names)
             if odd:
                 raise SettingError(f"{what} does not fit the sites {', '.join(names)}: {', '.join(sorted(odd))} unknown or missing")
     return names

@@ -1,8 +1,10 @@
-"""The server's subtraction: two sums whose cohorts differ by one site, and how near their difference comes to that site's update.
+"""The differencing attack: two sums whose survivors differ by one site, and how near their difference is to
+its update.
 
-Over one model it would be the update itself, which is why a site's journal refuses a second cohort there. Over the different models of
-neighbouring rounds it is the update plus what the others' updates changed by in between: exact where training hardly moves, a blur where
-it moves much. Secure sums do not hide that; differential privacy does, and so does a cohort that never changes.
+Over one model it would be the update itself, which is why a site's journal refuses a second cohort there.
+Over the different models of neighbouring rounds it is the update plus what the others' updates changed by in
+between: exact where training hardly moves, a blur where it moves much. Secure sums do not hide that;
+differential privacy does, and so does a cohort that never changes.
 """
 
 from collections.abc import Mapping
@@ -10,13 +12,13 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from quintain.federated.aggregate import SecureSum
-from quintain.federated.secagg.encoding import Words
+from quintain.federated.aggregate import SecureSumResult
+from quintain.federated.secagg.encoding import EncodedVector
 
-Opened = tuple[SecureSum, Mapping[str, Words]]  # a sum, and the words of all sites, which a simulation knows
+Opened = tuple[SecureSumResult, Mapping[str, EncodedVector]]  # a sum, and the words of all sites, which a simulation knows
 
 
-def single_difference(one: SecureSum, other: SecureSum) -> tuple[str, NDArray[np.float64]] | None:
+def single_difference(one: SecureSumResult, other: SecureSumResult) -> tuple[str, NDArray[np.float64]] | None:
     """The site that is in exactly one of two sums, and the server's guess at its update; None unless it is exactly one site."""
     apart = set(one.survivors) ^ set(other.survivors)
     if len(apart) != 1:
@@ -31,8 +33,8 @@ def exposure(before: Opened, now: Opened) -> dict[str, float]:
     if found is None:
         return {}
     site, guess = found
-    summed, words = before if site in before[0].survivors else now
-    return {site: cosine(guess, summed.encoding.real(summed.encoding.integers(words[site])))}
+    summed, encoded = before if site in before[0].survivors else now
+    return {site: cosine(guess, summed.encoding.decode(summed.encoding.to_signed(encoded[site])))}
 
 
 def cosine(guess: NDArray[np.float64], truth: NDArray[np.float64]) -> float:

@@ -1,4 +1,4 @@
-"""A site's part of a round: train a copy of the model, and encode what that changed."""
+"""A site's part of a round: train a copy of the model, and encode the change."""
 
 import copy
 from dataclasses import dataclass, field
@@ -10,27 +10,27 @@ from torch import nn
 
 from quintain.core.errors import ModelError
 from quintain.data.dataset import Dataset
-from quintain.federated.secagg.encoding import Encoding, Words
+from quintain.federated.secagg.encoding import EncodedVector, Encoding
 from quintain.training import Objective, Recipe, fit
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What a site sends, in masked form only, and what stays with it.
+    """A site's update, which it sends in masked form only, and what stays at the site.
 
     Args:
-        words: (encoding.words,) its encoded update.
+        encoded: (encoding.num_words,) its encoded update.
         loss: Its last local loss; it does not leave the site.
-        clipped: Entries that the clip cut; neither does this.
+        num_clipped: Entries that the clip cut; neither does this.
     """
 
-    words: Words = field(repr=False)
+    encoded: EncodedVector = field(repr=False)
     loss: float
-    clipped: int
+    num_clipped: int
 
 
 def local_update(
-    net: nn.Module, data: Dataset, recipe: Recipe, objective: Objective, encoding: Encoding, part: float, *, seed: int
+    net: nn.Module, data: Dataset, recipe: Recipe, objective: Objective, encoding: Encoding, relative_weight: float, *, seed: int
 ) -> Update:
     """Train a copy of the model and encode the change.
 
@@ -40,7 +40,8 @@ def local_update(
         recipe: How to train.
         objective: The local loss.
         encoding: Clip and grid.
-        part: The site's public weight over the largest one, in (0, 1]: its clipped update is multiplied by it.
+        relative_weight: The site's public weight over the largest one, in (0, 1]: its clipped update is
+            multiplied by it.
         seed: Of the training.
 
     Raises:
@@ -50,17 +51,17 @@ def local_update(
     fitted = fit(local, data, recipe, objective=objective, seed=seed)
     _check_buffers(net, local)
     change = _change(net, local, recipe)
-    words = encoding.quantise(np.clip(change, -encoding.clip, encoding.clip) * part)
-    return Update(words, fitted.losses[-1], encoding.clipped(change))
+    encoded = encoding.quantize(np.clip(change, -encoding.clip_value, encoding.clip_value) * relative_weight)
+    return Update(encoded, fitted.losses[-1], encoding.count_clipped(change))
 
 
-def largest_entry(encoding: Encoding, part: float) -> int:
-    """The largest magnitude of an encoded entry of ``local_update``, worked out by the same operations."""
-    return int(np.rint(encoding.clip * part * encoding.scale))
+def largest_entry(encoding: Encoding, relative_weight: float) -> int:
+    """Return the largest magnitude of an encoded entry of ``local_update``, computed by the same operations."""
+    return int(np.rint(encoding.clip_value * relative_weight * encoding.scale))
 
 
 def trainable(net: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    """The parameters that are averaged."""
+    """List the parameters that are averaged."""
     return [(name, parameter) for name, parameter in net.named_parameters() if parameter.requires_grad]
 
 
@@ -68,7 +69,8 @@ def check_trainable(net: nn.Module) -> None:
     """Refuse a net of which no updates can be averaged.
 
     Raises:
-        ModelError: If nothing in it can be trained, or a trainable parameter has fewer bits than a sum is read in.
+        ModelError: If nothing in it can be trained, or a trainable parameter has fewer bits than a sum is
+            read in.
     """
     if not trainable(net):
         raise ModelError(f"{type(net).__name__} has no trainable parameters; expected some: set requires_grad on those to train")
@@ -87,7 +89,8 @@ def _check_buffers(net: nn.Module, local: nn.Module) -> None:
 
 
 def _change(net: nn.Module, local: nn.Module, recipe: Recipe) -> NDArray[np.float64]:
-    """What training changed, flat (length,)."""
+    """Return the change by training, flat (length,)."""
+    # Differences in float64, so that the encoding is the only rounding.
     parts = []
     for (name, before), (_, after) in zip(trainable(net), trainable(local), strict=True):
         change = (after.detach().double() - before.detach().double()).cpu().flatten()

@@ -1,4 +1,4 @@
-"""How messages travel: a protocol of one method, and an implementation inside one process in which sites can fall silent."""
+"""Transports of messages: the interface, and one inside this process with simulated dropouts."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -6,31 +6,34 @@ from typing import Protocol
 
 from quintain.core.errors import ProtocolError, StorageError, UnknownNameError
 from quintain.federated.secagg import client
-from quintain.federated.secagg.messages import Kind, kind_of
+from quintain.federated.secagg.messages import MessageType, message_type_of
 from quintain.federated.secagg.policy import Policy
-from quintain.federated.view import Letter, ServerView
+from quintain.federated.view import RecordedMessage, ServerView
 
 
 class Transport(Protocol):
-    """Carries one stage of a round."""
+    """A transport carries the messages of one stage of a round."""
 
     def exchange(self, outgoing: Mapping[int, bytes]) -> Mapping[int, bytes]:
         """Deliver to each site (by index in the roster) its message; return the replies that came back in time."""
 
 
-class Stage(StrEnum):
-    """From which of its messages on a site is silent; ``LATE``: its masked vector arrives after the deadline, then nothing more."""
+class DropoutStage(StrEnum):
+    """From which message on a site no longer answers.
+
+    ``LATE``: its masked vector arrives after the deadline, and nothing after it.
+    """
 
     KEYS = "keys"
     SHARES = "shares"
     MASKED = "masked"
     LATE = "late"
-    AGREE = "agree"
+    CONSISTENCY = "agree"
     UNMASK = "unmask"
 
     @classmethod
-    def of(cls, name: str) -> "Stage":
-        """The stage of a name.
+    def parse(cls, name: str) -> "DropoutStage":
+        """Return the stage of a name.
 
         Raises:
             UnknownNameError: If there is none.
@@ -40,58 +43,60 @@ class Stage(StrEnum):
         return cls(name)
 
     @property
-    def kind(self) -> Kind:
+    def first_missing(self) -> MessageType:
         """The first message that does not arrive in time."""
-        return Kind.MASKED if self is Stage.LATE else Kind[self.name]
+        return MessageType.MASKED if self is DropoutStage.LATE else MessageType[self.name]
 
 
-class InProcess:
-    """Sites inside this process; it keeps what the server sees and, for the simulation alone, why sites left the round.
+class InProcessTransport:
+    """Transport to sites inside this process.
+
+    It records what the server sees and, for the simulation alone, why sites left the round.
 
     Args:
         policy: The terms, for the record.
         sites: The sites' first states, in the roster's order.
-        drop: Site index to the stage from which it is silent.
+        dropouts: Site index to the stage from which it is silent.
     """
 
-    def __init__(self, policy: Policy, sites: Mapping[int, client.State], drop: Mapping[int, Stage] | None = None) -> None:
+    def __init__(self, policy: Policy, sites: Mapping[int, client.State], dropouts: Mapping[int, DropoutStage] | None = None) -> None:
         self._policy = policy
         self._sites = dict(sites)
-        self._drop = dict(drop or {})
+        self._dropouts = dict(dropouts or {})
         self._turn = 0
-        self._sent: list[Letter] = []
-        self._received: list[Letter] = []
+        self._sent: list[RecordedMessage] = []
+        self._received: list[RecordedMessage] = []
         self.refusals: dict[str, str] = {}
 
     @property
     def view(self) -> ServerView:
-        """What the server has seen so far."""
+        """The server's view so far."""
         return ServerView(self._policy, tuple(self._sent), tuple(self._received))
 
     def exchange(self, outgoing: Mapping[int, bytes]) -> Mapping[int, bytes]:
-        """Let each site that still speaks take its step."""
-        told, asked = Kind(self._turn), Kind(self._turn + 1)
+        """Let each site that still answers take its step."""
+        request_type, reply_type = MessageType(self._turn), MessageType(self._turn + 1)
         self._turn += 2
         replies: dict[int, bytes] = {}
-        late: list[Letter] = []
+        late: list[RecordedMessage] = []
         for site, message in outgoing.items():
-            self._sent.append(Letter(site, told, message))
-            stage = self._drop.get(site)
-            silent = stage is not None and asked >= stage.kind
-            if site not in self._sites or (silent and not (stage is Stage.LATE and asked is Kind.MASKED)):
+            self._sent.append(RecordedMessage(site, request_type, message))
+            stage = self._dropouts.get(site)
+            silent = stage is not None and reply_type >= stage.first_missing
+            if site not in self._sites or (silent and not (stage is DropoutStage.LATE and reply_type is MessageType.MASKED)):
                 continue
             reply = self._step(site, message)
             if reply is None:
                 continue
             if silent:
-                late.append(Letter(site, kind_of(reply), reply))
+                late.append(RecordedMessage(site, message_type_of(reply), reply))
             else:
                 replies[site] = reply
-        self._received += [Letter(site, kind_of(reply), reply) for site, reply in replies.items()] + late
+        self._received += [RecordedMessage(site, message_type_of(reply), reply) for site, reply in replies.items()] + late
         return replies
 
     def _step(self, site: int, message: bytes) -> bytes | None:
-        """The site's reply, or nothing once it has refused or cannot write its journal: it then leaves the round."""
+        """Return the site's reply; None once it has refused or cannot write its journal: it then leaves the round."""
         try:
             self._sites[site], reply = client.step(self._sites[site], message)
         except (ProtocolError, StorageError) as error:

@@ -4,17 +4,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from quintain.federated.secagg import transcript
-from quintain.federated.secagg.encoding import Words
+from quintain.federated.secagg.encoding import EncodedVector
 from quintain.federated.secagg.keys import RoundKeys
 from quintain.federated.secagg.messages import (
-    Kind,
-    Members,
+    MessageType,
+    SiteSet,
     parse_delivery,
     parse_key_list,
     parse_set,
     parse_shares,
     parse_unmask,
-    parse_words,
+    parse_vector,
     server_body,
     site_body,
 )
@@ -22,17 +22,17 @@ from quintain.federated.secagg.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """One message: the site at the other end, by its index, what kind it is, and its bytes."""
+class RecordedMessage:
+    """A recorded message: the index of the site at the other end, its type, and its bytes."""
 
     site: int
-    kind: Kind
+    type: MessageType
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class ServerView:
-    """Everything that the server saw in a round: all that an attack from its place may use.
+    """Everything that the server saw in a round, which is all that an attack by the server may use.
 
     Args:
         policy: The terms.
@@ -41,75 +41,75 @@ class ServerView:
     """
 
     policy: Policy
-    sent: tuple[Letter, ...]
-    received: tuple[Letter, ...]
+    sent: tuple[RecordedMessage, ...]
+    received: tuple[RecordedMessage, ...]
 
     @property
-    def bytes_up(self) -> dict[str, int]:
+    def bytes_uploaded(self) -> dict[str, int]:
         """Bytes received, by site."""
         names = self.policy.roster.names
         return {name: sum(len(letter.data) for letter in self.received if letter.site == i) for i, name in enumerate(names)}
 
     @property
-    def masked(self) -> dict[str, Words]:
-        """The masked vectors (words,) by site: the only form in which the server ever meets one."""
-        names, length = self.policy.roster.names, self.policy.encoding.words
-        return {names[site]: parse_words(body, length) for site, body in self._received(Kind.MASKED)}
+    def masked_vectors(self) -> dict[str, EncodedVector]:
+        """The masked vectors (num_words,) by site: the server never sees a vector in another form."""
+        names, length = self.policy.roster.names, self.policy.encoding.num_words
+        return {names[site]: parse_vector(body, length) for site, body in self._received(MessageType.MASKED)}
 
     def without_vectors(self) -> "ServerView":
-        """The same without the masked vectors: small, and still all that an attack on a later round can use of this one."""
-        return replace(self, received=tuple(letter for letter in self.received if letter.kind is not Kind.MASKED))
+        """Return the view without the masked vectors: small, and all that an attack on a later round can use."""
+        return replace(self, received=tuple(letter for letter in self.received if letter.type is not MessageType.MASKED))
 
     @property
     def keys(self) -> dict[int, RoundKeys]:
         """The keys of the sites that took part, by index; empty if the round did not get that far."""
-        listed = self._sent(Kind.KEY_LIST)
-        return {} if listed is None else {i: entry.keys for i, entry in parse_key_list(server_body(listed.data), self._parties).items()}
+        listed = self._sent(MessageType.KEY_LIST)
+        return {} if listed is None else {i: entry.keys for i, entry in parse_key_list(server_body(listed.data), self._num_sites).items()}
 
     @property
-    def sharing(self) -> Members:
-        """Who shared."""
-        delivery = self._sent(Kind.DELIVERY)
-        return () if delivery is None else parse_delivery(server_body(delivery.data), delivery.site, self._parties)[0]
+    def sharers(self) -> SiteSet:
+        """The sites that shared their secrets (U2 of Bonawitz et al.)."""
+        delivery = self._sent(MessageType.DELIVERY)
+        return () if delivery is None else parse_delivery(server_body(delivery.data), delivery.site, self._num_sites)[0]
 
     @property
-    def survivors(self) -> Members:
-        """Whose vectors were added up."""
-        named = self._sent(Kind.SURVIVORS)
-        return () if named is None else parse_set(server_body(named.data), self._parties)
+    def survivors(self) -> SiteSet:
+        """The sites whose vectors were added up (U3 of Bonawitz et al.)."""
+        named = self._sent(MessageType.SURVIVORS)
+        return () if named is None else parse_set(server_body(named.data), self._num_sites)
 
     @property
-    def after_keys(self) -> bytes:
-        """The transcript that shares and commitments are bound to; empty if the round did not get that far."""
-        listed = self._sent(Kind.KEY_LIST)
-        return b"" if listed is None else transcript.with_keys(self.policy, server_body(listed.data))
+    def key_list_hash(self) -> bytes:
+        """The transcript hash after the key list, to which shares and commitments are bound; empty before it."""
+        listed = self._sent(MessageType.KEY_LIST)
+        return b"" if listed is None else transcript.append_keys(self.policy, server_body(listed.data))
 
     @property
-    def link(self) -> bytes:
-        """The transcript that the masks are bound to; empty if the round did not get that far."""
-        return transcript.with_shares(self.after_keys, self.sharing, self._parties) if self.after_keys and self.sharing else b""
+    def transcript_hash(self) -> bytes:
+        """The transcript hash after the sharers, to which the masks are bound; empty before them."""
+        return transcript.append_sharers(self.key_list_hash, self.sharers, self._num_sites) if self.key_list_hash and self.sharers else b""
 
     @property
     def commitments(self) -> dict[int, bytes]:
         """The hash by which each sharing site committed to its self-mask seed, by index."""
-        sharing = set(self.sharing)
-        return {i: parse_shares(body, self._parties).commitment for i, body in self._received(Kind.SHARES) if i in sharing}
+        sharing = set(self.sharers)
+        return {i: parse_shares(body, self._num_sites).commitment for i, body in self._received(MessageType.SHARES) if i in sharing}
 
     @property
     def shares(self) -> dict[int, dict[int, int]]:
         """The shares that sites revealed, by the site that they are of and the point that they stand at."""
-        found: dict[int, dict[int, int]] = {i: {} for i in self.sharing}
-        for giver, body in self._received(Kind.UNMASK):
-            for owner, value in parse_unmask(body, self.sharing).items():
+        found: dict[int, dict[int, int]] = {i: {} for i in self.sharers}
+        for giver, body in self._received(MessageType.UNMASK):
+            for owner, value in parse_unmask(body, self.sharers).items():
                 found[owner][giver + 1] = value
         return found
 
     @property
-    def _parties(self) -> int:
+    def _num_sites(self) -> int:
         return len(self.policy.roster)
 
-    def _sent(self, kind: Kind) -> Letter | None:
-        return next((letter for letter in reversed(self.sent) if letter.kind is kind), None)
+    def _sent(self, kind: MessageType) -> RecordedMessage | None:
+        return next((letter for letter in reversed(self.sent) if letter.type is kind), None)
 
-    def _received(self, kind: Kind) -> Iterator[tuple[int, bytes]]:
-        return ((letter.site, site_body(letter.data)) for letter in self.received if letter.kind is kind)
+    def _received(self, kind: MessageType) -> Iterator[tuple[int, bytes]]:
+        return ((letter.site, site_body(letter.data)) for letter in self.received if letter.type is kind)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from quintain.federated.secagg import masks as masks
     from quintain.federated.secagg import server as server
     from quintain.federated.secagg.encoding import Encoding as Encoding
-    from quintain.federated.secagg.encoding import finest as finest
+    from quintain.federated.secagg.encoding import finest_encoding as finest_encoding
     from quintain.federated.secagg.journal import FolderJournal as FolderJournal
     from quintain.federated.secagg.journal import MemoryJournal as MemoryJournal
     from quintain.federated.secagg.keys import Identity as Identity
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        "client": "quintain.federated.secagg.client",
-        "server": "quintain.federated.secagg.server",
-        "masks": "quintain.federated.secagg.masks",
         "Encoding": "quintain.federated.secagg.encoding",
-        "finest": "quintain.federated.secagg.encoding",
         "FolderJournal": "quintain.federated.secagg.journal",
-        "MemoryJournal": "quintain.federated.secagg.journal",
         "Identity": "quintain.federated.secagg.keys",
-        "Roster": "quintain.federated.secagg.keys",
+        "MemoryJournal": "quintain.federated.secagg.journal",
         "Policy": "quintain.federated.secagg.policy",
+        "Roster": "quintain.federated.secagg.keys",
         "Task": "quintain.federated.secagg.policy",
+        "client": "quintain.federated.secagg.client",
         "default_threshold": "quintain.federated.secagg.policy",
+        "finest_encoding": "quintain.federated.secagg.encoding",
+        "masks": "quintain.federated.secagg.masks",
+        "server": "quintain.federated.secagg.server",
     },
 )

@@ -1,19 +1,21 @@
-"""A site's side of a round, as a pure machine: ``step(state, message) -> (state, reply)``.
+"""The program of a site in one round, as a pure machine: ``step(state, message) -> (state, reply)``.
 
-========  ==============  ==================================================================  ==============================
-state     server's word   checked before anything leaves                                      reply
-========  ==============  ==================================================================  ==============================
-Ready     OFFER           every term equals this site's policy                                KEYS: fresh public keys
-Joined    KEY_LIST        >= t sites, pinned signatures, no key twice, own keys unchanged      SHARES: sealed, for each site
-Shared    DELIVERY        listed sites only, >= t, each share signed, opens and has its hash  MASKED: the vector, or COMPLAINT
-Masked    SURVIVORS       sharing sites only, this one too, >= t and >= the policy's minimum   AGREE: signature on the list
-Agreed    CONSENT         >= t signatures of survivors on this very list                      UNMASK: one share a site
-========  ==============  ==================================================================  ==============================
+======  ==========  =============================================================  ==================
+state   message     checks before anything is sent                                 reply
+======  ==========  =============================================================  ==================
+Ready   OFFER       every term equals this site's policy                           KEYS: public keys
+Joined  KEY_LIST    >= t sites, pinned signatures, no key twice, own keys          SHARES: sealed
+Shared  DELIVERY    listed sites, >= t; each share signed, opens, has its hash     MASKED or COMPLAINT
+Masked  SURVIVORS   sharers only, this one too, >= t and >= ``min_survivors``      CONSISTENCY: signed
+Agreed  SIGNATURES  >= t signatures of survivors on this very list                 UNMASK: shares
+======  ==========  =============================================================  ==================
 
-A secret leaves its state when the step is taken, so that an old state cannot be stepped again; a refused message changes nothing. A site
-that was dealt a bad share sends no vector: it proves who dealt it (``secagg.dealing`` says how), and leaves the round.
-Across rounds the journal stands guard: the roster over this model and the update are claimed before MASKED leaves, survivors that it has
-opened others than are not signed, and the round with its survivors is claimed before UNMASK leaves.
+A secret leaves its state when the step is taken, so that an old state cannot be stepped again; a refused message
+changes nothing. A site that was dealt a bad share sends no vector: it proves who dealt it (``secagg.dealing`` says
+how), and leaves the round. Across rounds the journal guards: the roster over this model and the update are claimed
+before MASKED leaves, survivors of whom it has opened other sums are not signed, and the round with its survivors is
+claimed before UNMASK leaves.
+
 Source: Bonawitz et al., 2017, ePrint 2017/281, the variant for a malicious server.
 """
 
@@ -26,15 +28,15 @@ import numpy as np
 
 from quintain.core.errors import ProtocolError
 from quintain.federated.secagg import dealing, masks, transcript
-from quintain.federated.secagg.dealing import Dealt, Hashes, Pair, Share
-from quintain.federated.secagg.encoding import WORD, Words, check_types
+from quintain.federated.secagg.dealing import Dealt, ShareHashes, SharePair, SharesForHolder
+from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector, check_types
 from quintain.federated.secagg.journal import Journal
-from quintain.federated.secagg.keys import Identity, RoundKeys, fresh_key, public_half
+from quintain.federated.secagg.keys import Identity, RoundKeys, new_private_key, public_half
 from quintain.federated.secagg.messages import (
     Complaint,
-    Kind,
-    Members,
-    Sharing,
+    DealtShares,
+    MessageType,
+    SiteSet,
     check_offer,
     check_signature,
     from_site,
@@ -43,21 +45,21 @@ from quintain.federated.secagg.messages import (
     pack_keys,
     pack_shares,
     pack_unmask,
-    pack_words,
-    parse_consent,
+    pack_vector,
     parse_delivery,
     parse_key_list,
     parse_set,
+    parse_signatures,
 )
 from quintain.federated.secagg.policy import Policy
-from quintain.federated.secagg.primitives import KEY_BYTES, bind, exchange_public
+from quintain.federated.secagg.primitives import KEY_BYTES, tagged_hash, x25519_public
 from quintain.federated.secagg.secret import Secret, wipe
-from quintain.federated.secagg.shamir import SHARE_BYTES, Entropy, draw, split
+from quintain.federated.secagg.shamir import SHARE_BYTES, Entropy, draw, make_shares
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
-    """What stays the same over a round."""
+class RoundContext:
+    """The context of a site in a round: what stays the same over all its states."""
 
     policy: Policy
     identity: Identity
@@ -65,86 +67,90 @@ class Site:
     journal: Journal = field(repr=False)
     entropy: Entropy = field(repr=False)
 
-    def reply(self, kind: Kind, body: bytes, link: bytes) -> bytes:
+    def reply(self, kind: MessageType, body: bytes, transcript_hash: bytes) -> bytes:
         """A signed message of this site."""
-        return from_site(kind, self.policy, self.index, body, link, self.identity)
+        return from_site(kind, self.policy, self.index, body, transcript_hash, self.identity)
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Has a vector, waits for an offer."""
+    """The site has a vector and waits for an offer."""
 
-    site: Site
-    words: Secret
+    context: RoundContext
+    encoded: Secret
 
 
 @dataclass(frozen=True, slots=True)
 class Joined:
     """Has sent its keys; ``channel`` is the seed of its private channel keys."""
 
-    site: Site
-    words: Secret
-    channel: Secret
-    mask: Secret
+    context: RoundContext
+    encoded: Secret
+    channel_seed: Secret
+    mask_key: Secret
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
     """Has sealed its shares; ``own`` holds the one that it keeps."""
 
-    site: Site
-    words: Secret
-    channel: Secret
-    mask: Secret
-    seed: Secret
-    own: Secret
-    keys: Mapping[int, RoundKeys]
-    link: bytes
+    context: RoundContext
+    encoded: Secret
+    channel_seed: Secret
+    mask_key: Secret
+    self_mask_seed: Secret
+    own_share: Secret
+    public_keys: Mapping[int, RoundKeys]
+    transcript_hash: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Masked:
     """Has sent its masked vector; ``held`` are the shares of all sharing sites, in their order."""
 
-    site: Site
-    held: Secret
-    sharing: Members
-    link: bytes
+    context: RoundContext
+    held_shares: Secret
+    sharers: SiteSet
+    transcript_hash: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Agreed:
     """Has signed the survivors."""
 
-    site: Site
-    held: Secret
-    sharing: Members
-    survivors: Members
-    link: bytes
+    context: RoundContext
+    held_shares: Secret
+    sharers: SiteSet
+    survivors: SiteSet
+    transcript_hash: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
     """Has answered or complained; nothing secret is left."""
 
-    site: Site
+    context: RoundContext
 
 
 State = Ready | Joined | Shared | Masked | Agreed | Done
 
 
-def ready(policy: Policy, identity: Identity, words: Words, journal: Journal, *, entropy: Entropy = secrets.token_bytes) -> Ready:
-    """A site that is about to take part.
+def start_round(
+    policy: Policy, identity: Identity, encoded: EncodedVector, journal: Journal, *, entropy: Entropy = secrets.token_bytes
+) -> Ready:
+    """Make the first state of a site that takes part in a round.
 
     Args:
         policy: This site's own terms.
         identity: Its signing key, which the policy's roster must list under its name.
         words: (encoding.words,) its encoded vector.
-        journal: What it remembers beyond this round, one for the site's whole life: what it has masked and whose sums it has opened.
+        journal: What it remembers beyond this round, one for the site's whole life: what it has masked and
+            whose sums it has opened.
         entropy: Random bytes by number; the operating system's unless a test needs others.
 
     Raises:
-        ProtocolError: If the roster lists another key, the vector does not fit, or the round was answered before.
+        ProtocolError: If the roster lists another key, the vector does not fit, or the round was answered
+            before.
         SettingError: If policy, identity or journal are of another type.
     """
     check_types(Policy, policy=policy)
@@ -153,211 +159,222 @@ def ready(policy: Policy, identity: Identity, words: Words, journal: Journal, *,
     index = policy.roster.index(identity.name)
     if policy.roster.keys[index] != identity.public:
         raise ProtocolError(f"the roster lists another key for {identity.name!r}; expected this site's own: enrol again")
-    _check_words(words, policy.encoding.words)
+    _check_encoded(encoded, policy.encoding.num_words)
     if journal.answered(policy.round_id):
         raise ProtocolError(f"round {policy.round_id.hex()} was unmasked before; join a new round with a new id")
-    return Ready(Site(policy, identity, index, journal, entropy), Secret(words.tobytes()))
+    return Ready(RoundContext(policy, identity, index, journal, entropy), Secret(encoded.tobytes()))
 
 
 @singledispatch
 def step(state: State, message: bytes) -> tuple[State, bytes]:  # noqa: ARG001
-    """The next state and the reply to the server's message.
+    """Return the next state and the reply to the server's message.
 
     Raises:
-        ProtocolError: If the message is refused; the state is still good for a proper one, unless its secrets were used.
+        ProtocolError: If the message is refused; the state is still good for a proper one, unless its secrets
+            were used.
 
-    Guarantee: if at most ``corrupt`` sites side with the server, then whatever it sends, it learns of the others at most one sum: over
-    those of them in one list of at least ``minimum`` survivors; and over all rounds with one model hash, sums over one list and under
-    one set of terms only for each roster, and over rosters with no honest site in common, so that no two of them subtract to a few
-    sites (see ``journal``; rounds over different models are not covered).
-    Where the task tells public weights, no site's stands out more than one of two equals (see ``weights``). Assumes that X25519,
-    HKDF-SHA256, AES-256 and Ed25519 are secure, that each site's entropy is uniform, that its journal lasts, and that the roster is
-    right. Not promised: constant time, a true sum if a site lies about its own vector, or that the sum itself tells nothing.
+    Guarantee: against a malicious server that colludes with at most ``max_corrupt`` sites, whatever it sends: it
+    learns about the vectors of the honest sites at most one sum, taken over the honest sites in a single survivor
+    list of at least ``min_survivors`` sites; and over all rounds with one model hash, sums over one list and under one set of terms only for each roster, and over
+    rosters with no honest site in common, so that no two of them subtract to a few sites (see ``journal``;
+    rounds over different models are not covered). Where the task tells public weights, no site's stands out
+    more than one of two equals (see ``weights``). Assumes that X25519, HKDF-SHA256, AES-256 and Ed25519 are
+    secure, that each site's entropy is uniform, that its journal lasts, and that the roster is right. Not
+    promised: constant time, a true sum if a site lies about its own vector, or that the sum itself tells
+    nothing.
     """
     raise ProtocolError(f"this site is {type(state).__name__.lower()} and takes no further message: start a new round")
 
 
 @step.register
 def _(state: Ready, message: bytes) -> tuple[Joined, bytes]:
-    site = state.site
-    check_offer(open_server(message, Kind.OFFER, site.policy), site.policy)
-    joined = Joined(site, state.words.move(), fresh_key(site.entropy), fresh_key(site.entropy))
-    return joined, site.reply(Kind.KEYS, pack_keys(_publics(joined)), transcript.opened(site.policy))
+    site = state.context
+    check_offer(open_server(message, MessageType.OFFER, site.policy), site.policy)
+    joined = Joined(site, state.encoded.move(), new_private_key(site.entropy), new_private_key(site.entropy))
+    return joined, site.reply(MessageType.KEYS, pack_keys(_public_keys(joined)), transcript.begin(site.policy))
 
 
 @step.register
 def _(state: Joined, message: bytes) -> tuple[Shared, bytes]:
-    site = state.site
+    site = state.context
     policy, own = site.policy, site.index
-    body = open_server(message, Kind.KEY_LIST, policy)
+    body = open_server(message, MessageType.KEY_LIST, policy)
     keys = _checked_keys(state, body)
-    link = transcript.with_keys(policy, body)
+    transcript_hash = transcript.append_keys(policy, body)
     peers = tuple(i for i in keys if i != own)
-    sealing = {i: _channel_key(state.channel, keys[i], link, own=own, dealer=own, holder=i) for i in peers}
+    sealing = {i: _channel_key(state.channel_seed, keys[i], transcript_hash, own=own, dealer=own, holder=i) for i in peers}
 
     seed = draw(site.entropy, KEY_BYTES)
     points = [i + 1 for i in range(len(policy.roster))]
-    key_shares = split(int.from_bytes(state.mask.peek(), "big"), policy.threshold, points, site.entropy)
-    seed_shares = split(int.from_bytes(seed, "big"), policy.threshold, points, site.entropy)
+    key_shares = make_shares(int.from_bytes(state.mask_key.peek(), "big"), policy.threshold, points, site.entropy)
+    seed_shares = make_shares(int.from_bytes(seed, "big"), policy.threshold, points, site.entropy)
     pairs = {i: (key_shares[i + 1], seed_shares[i + 1]) for i in keys}
-    dealt = {i: dealing.deal(site.identity, link, own, i, sealing[i], Share(own, i, policy.round_id, *pairs[i])) for i in peers}
+    dealt = {
+        i: dealing.deal(site.identity, transcript_hash, own, i, sealing[i], SharesForHolder(own, i, policy.round_id, *pairs[i]))
+        for i in peers
+    }
 
-    sharing = Sharing(dealing.commitment(link, own, seed), Hashes.of(link, own, own, pairs[own]), dealt)
-    reply = site.reply(Kind.SHARES, pack_shares(sharing, len(policy.roster)), link)
+    sharing = DealtShares(
+        dealing.seed_commitment(transcript_hash, own, seed), ShareHashes.of_pair(transcript_hash, own, own, pairs[own]), dealt
+    )
+    reply = site.reply(MessageType.SHARES, pack_shares(sharing, len(policy.roster)), transcript_hash)
     kept = Secret(_pack_pair(pairs[own]))
-    return Shared(site, state.words.move(), state.channel.move(), state.mask.move(), Secret(seed), kept, keys, link), reply
+    return Shared(
+        site, state.encoded.move(), state.channel_seed.move(), state.mask_key.move(), Secret(seed), kept, keys, transcript_hash
+    ), reply
 
 
 @step.register
 def _(state: Shared, message: bytes) -> tuple[Masked | Done, bytes]:
-    site = state.site
+    site = state.context
     policy, own = site.policy, site.index
-    sharing, dealt = parse_delivery(open_server(message, Kind.DELIVERY, policy), own, len(policy.roster))
-    _require_set("sites have shared", sharing, within=tuple(state.keys), least=policy.threshold, site=site)
+    sharing, dealt = parse_delivery(open_server(message, MessageType.DELIVERY, policy), own, len(policy.roster))
+    _require_members("sites have shared", sharing, within=tuple(state.public_keys), minimum=policy.threshold, site=site)
     _require_signed(state, dealt)
-    link = transcript.with_shares(state.link, sharing, len(policy.roster))
-    held = {own: _unpack_pair(state.own.peek())}
+    transcript_hash = transcript.append_sharers(state.transcript_hash, sharing, len(policy.roster))
+    held = {own: _unpack_pair(state.own_share.peek())}
     for dealer in dealt:
         try:
             held[dealer] = _opened_pair(state, dealer, dealt[dealer])
         except ProtocolError:
-            return _complain(state, dealer, link)
+            return _complain(state, dealer, transcript_hash)
 
     site.journal.claim_roster(policy.model_hash, policy.roster.members)
     site.journal.claim_update(policy.task.federation, policy.task.counter, policy.model_hash, policy.round_id)
-    words, mask, seed = state.words.take(), state.mask.take(), state.seed.take()
-    vector = np.frombuffer(words, WORD)
-    masks.add_self_mask(vector, seed, link, own)
+    encoded, mask, seed = state.encoded.take(), state.mask_key.take(), state.self_mask_seed.take()
+    vector = np.frombuffer(encoded, WORD_DTYPE)
+    masks.add_self_mask(vector, seed, transcript_hash, own)
     for peer in dealt:
-        masks.add_pair_mask(vector, mask, state.keys[peer].mask, link, own, peer)
-    reply = site.reply(Kind.MASKED, pack_words(vector), link)
+        masks.add_pair_mask(vector, mask, state.public_keys[peer].mask_public, transcript_hash, own, peer)
+    reply = site.reply(MessageType.MASKED, pack_vector(vector), transcript_hash)
     del vector
-    for buffer in (words, mask, seed):
+    for buffer in (encoded, mask, seed):
         wipe(buffer)
-    state.channel.erase()
-    state.own.erase()
-    return Masked(site, Secret(b"".join(_pack_pair(held[i]) for i in sharing)), sharing, link), reply
+    state.channel_seed.erase()
+    state.own_share.erase()
+    return Masked(site, Secret(b"".join(_pack_pair(held[i]) for i in sharing)), sharing, transcript_hash), reply
 
 
 @step.register
 def _(state: Masked, message: bytes) -> tuple[Agreed, bytes]:
-    site = state.site
-    parties = len(site.policy.roster)
-    survivors = parse_set(open_server(message, Kind.SURVIVORS, site.policy), parties)
-    _require_set("sites survived", survivors, within=state.sharing, least=site.policy.minimum, site=site)
+    site = state.context
+    num_sites = len(site.policy.roster)
+    survivors = parse_set(open_server(message, MessageType.SURVIVORS, site.policy), num_sites)
+    _require_members("sites survived", survivors, within=state.sharers, minimum=site.policy.min_survivors, site=site)
     site.journal.check_cohort(site.policy.model_hash, _cohort(site.policy, survivors))
-    link = transcript.with_survivors(state.link, survivors, parties)
-    held = state.held.move()
-    return Agreed(site, held, state.sharing, survivors, link), site.reply(Kind.AGREE, b"", link)
+    transcript_hash = transcript.append_survivors(state.transcript_hash, survivors, num_sites)
+    held = state.held_shares.move()
+    return Agreed(site, held, state.sharers, survivors, transcript_hash), site.reply(MessageType.CONSISTENCY, b"", transcript_hash)
 
 
 @step.register
 def _(state: Agreed, message: bytes) -> tuple[Done, bytes]:
-    site = state.site
+    site = state.context
     policy = site.policy
-    _check_consent(state, parse_consent(open_server(message, Kind.CONSENT, policy), len(policy.roster)))
-    packed = state.held.take()
-    pairs = {i: _unpack_pair(packed[k * 2 * SHARE_BYTES : (k + 1) * 2 * SHARE_BYTES]) for k, i in enumerate(state.sharing)}
+    _check_signatures(state, parse_signatures(open_server(message, MessageType.SIGNATURES, policy), len(policy.roster)))
+    packed = state.held_shares.take()
+    pairs = {i: _unpack_pair(packed[k * 2 * SHARE_BYTES : (k + 1) * 2 * SHARE_BYTES]) for k, i in enumerate(state.sharers)}
     wipe(packed)
     site.journal.claim_answer(policy.round_id, policy.model_hash, _cohort(policy, state.survivors))
     survived = set(state.survivors)
     answer = {i: seed_share if i in survived else key_share for i, (key_share, seed_share) in pairs.items()}
-    return Done(site), site.reply(Kind.UNMASK, pack_unmask(answer), state.link)
+    return Done(site), site.reply(MessageType.UNMASK, pack_unmask(answer), state.transcript_hash)
 
 
 def _checked_keys(state: Joined, body: bytes) -> dict[int, RoundKeys]:
     """The listed keys, if they are all signed, all different, enough, and this site's own are as it sent them."""
-    site = state.site
+    site = state.context
     policy = site.policy
     listed = parse_key_list(body, len(policy.roster))
-    _require_set("sites take part", tuple(listed), within=tuple(range(len(policy.roster))), least=policy.threshold, site=site)
-    if listed[site.index].keys != _publics(state):
+    _require_members("sites take part", tuple(listed), within=tuple(range(len(policy.roster))), minimum=policy.threshold, site=site)
+    if listed[site.index].keys != _public_keys(state):
         raise ProtocolError("the server lists other keys for this site than it sent; expected its own: leave this round")
     flat = [key for entry in listed.values() for key in entry.keys.all]
     if len(set(flat)) < len(flat):
         raise ProtocolError("a key stands twice in the list of keys; expected fresh keys from every site: leave this round")
     for i, entry in listed.items():
-        check_signature(Kind.KEYS, policy, i, pack_keys(entry.keys), transcript.opened(policy), entry.signature)
+        check_signature(MessageType.KEYS, policy, i, pack_keys(entry.keys), transcript.begin(policy), entry.signature)
     return {i: entry.keys for i, entry in listed.items()}
 
 
 def _require_signed(state: Shared, dealt: Mapping[int, Dealt]) -> None:
     """Refuse a delivery in which a pair of shares is not what its dealer signed: then nobody but the server is to blame."""
-    policy = state.site.policy
+    policy = state.context.policy
     for dealer, pair in dealt.items():
-        if not dealing.is_signed(policy, state.link, dealer, state.site.index, pair):
+        if not dealing.is_signed(policy, state.transcript_hash, dealer, state.context.index, pair):
             raise ProtocolError(
                 f"the signature of {policy.roster.names[dealer]!r} on the shares that it dealt this site does not hold; "
                 "expected what it dealt, unchanged: leave this round"
             )
 
 
-def _opened_pair(state: Shared, dealer: int, dealt: Dealt) -> Pair:
+def _opened_pair(state: Shared, dealer: int, dealt: Dealt) -> SharePair:
     """The pair of shares that a peer dealt this site, if it is as it should be."""
-    own = state.site.index
-    key = _channel_key(state.channel, state.keys[dealer], state.link, own=own, dealer=dealer, holder=own)
-    return dealing.open_dealt(state.site.policy, state.link, dealer, own, key, dealt)
+    own = state.context.index
+    key = _channel_key(state.channel_seed, state.public_keys[dealer], state.transcript_hash, own=own, dealer=dealer, holder=own)
+    return dealing.open_dealt(state.context.policy, state.transcript_hash, dealer, own, key, dealt)
 
 
-def _complain(state: Shared, dealer: int, link: bytes) -> tuple[Done, bytes]:
+def _complain(state: Shared, dealer: int, transcript_hash: bytes) -> tuple[Done, bytes]:
     """Reveal the one key that shows what a dealer sealed, and leave the round with everything else erased."""
-    private = dealing.channel_private(state.channel.peek(), dealer)
-    reply = state.site.reply(Kind.COMPLAINT, pack_complaint(Complaint(dealer, private)), link)
-    for secret in (state.words, state.channel, state.mask, state.seed, state.own):
+    private = dealing.channel_private(state.channel_seed.peek(), dealer)
+    reply = state.context.reply(MessageType.COMPLAINT, pack_complaint(Complaint(dealer, private)), transcript_hash)
+    for secret in (state.encoded, state.channel_seed, state.mask_key, state.self_mask_seed, state.own_share):
         secret.erase()
-    return Done(state.site), reply
+    return Done(state.context), reply
 
 
-def _check_consent(state: Agreed, signatures: Mapping[int, bytes]) -> None:
+def _check_signatures(state: Agreed, signatures: Mapping[int, bytes]) -> None:
     """Refuse unless at least t survivors signed exactly the list that this site signed."""
-    policy = state.site.policy
+    policy = state.context.policy
     if not set(signatures) <= set(state.survivors) or len(signatures) < policy.threshold:
         raise ProtocolError(
             f"{len(signatures)} signatures on the survivors; expected {policy.threshold} or more, all of survivors: leave this round"
         )
     for i, signature in signatures.items():
-        check_signature(Kind.AGREE, policy, i, b"", state.link, signature)
+        check_signature(MessageType.CONSISTENCY, policy, i, b"", state.transcript_hash, signature)
 
 
-def _require_set(what: str, members: Members, *, within: Members, least: int, site: Site) -> None:
+def _require_members(what: str, members: SiteSet, *, within: SiteSet, minimum: int, site: RoundContext) -> None:
     """Refuse a list that is too short, leaves this site out, or names one that was not listed before."""
     strange = set(members) - set(within)
-    if strange or site.index not in members or len(members) < least:
+    if strange or site.index not in members or len(members) < minimum:
         reason = "it names sites that were not listed before" if strange else "this site is missing" if site.index not in members else ""
         raise ProtocolError(
-            f"{len(members)} {what}{f', and {reason}' * bool(reason)}; this site's policy asks for {least}: leave this round"
+            f"{len(members)} {what}{f', and {reason}' * bool(reason)}; this site's policy asks for {minimum}: leave this round"
         )
 
 
-def _check_words(words: object, length: int) -> None:
+def _check_encoded(encoded: object, length: int) -> None:
     """Refuse anything but an encoded vector of this length, without showing it."""
-    if not isinstance(words, np.ndarray) or words.dtype != WORD or words.shape != (length,):
-        got = f"{words.shape} of {words.dtype}" if isinstance(words, np.ndarray) else f"of type {type(words).__name__}"
+    if not isinstance(encoded, np.ndarray) or encoded.dtype != WORD_DTYPE or encoded.shape != (length,):
+        got = f"{encoded.shape} of {encoded.dtype}" if isinstance(encoded, np.ndarray) else f"of type {type(encoded).__name__}"
         raise ProtocolError(f"words {got}; expected ({length},) of uint32, as Encoding.quantise makes them")
 
 
-def _cohort(policy: Policy, survivors: Members) -> bytes:
-    """A hash of who survived and of what they sum: the identities themselves, so that no other roster spells the same sites in another
-    way; and the terms, since two sums of one cohort under other weights, or another clip, subtract to a site's update as well."""
-    return bind("cohort", policy.computes, *sorted(policy.roster.keys[i] for i in survivors))
+def _cohort(policy: Policy, survivors: SiteSet) -> bytes:
+    """A hash of who survived and of what they sum: the identities themselves, so that no other roster spells
+    the same sites in another way; and the terms, since two sums of one cohort under other weights, or another
+    clip, subtract to a site's update as well."""
+    return tagged_hash("cohort", policy.computes, *sorted(policy.roster.keys[i] for i in survivors))
 
 
-def _channel_key(seed: Secret, peer: RoundKeys, link: bytes, *, own: int, dealer: int, holder: int) -> bytes:
+def _channel_key(seed: Secret, peer: RoundKeys, transcript_hash: bytes, *, own: int, dealer: int, holder: int) -> bytes:
     """The key that seals what goes from ``dealer`` to ``holder``, one of which is this site."""
     other = holder if own == dealer else dealer
-    return dealing.channel_key(dealing.channel_private(seed.peek(), other), peer.channel[own], link, dealer, holder)
+    return dealing.channel_key(dealing.channel_private(seed.peek(), other), peer.channel_public[own], transcript_hash, dealer, holder)
 
 
-def _publics(state: Joined) -> RoundKeys:
+def _public_keys(state: Joined) -> RoundKeys:
     """This site's public keys: of its mask key, and of its channel key for each other site in the roster."""
-    own, seed = state.site.index, state.channel.peek()
-    peers = (peer for peer in range(len(state.site.policy.roster)) if peer != own)
-    return RoundKeys(public_half(state.mask), {peer: exchange_public(dealing.channel_private(seed, peer)) for peer in peers})
+    own, seed = state.context.index, state.channel_seed.peek()
+    peers = (peer for peer in range(len(state.context.policy.roster)) if peer != own)
+    return RoundKeys(public_half(state.mask_key), {peer: x25519_public(dealing.channel_private(seed, peer)) for peer in peers})
 
 
-def _pack_pair(pair: Pair) -> bytes:
+def _pack_pair(pair: SharePair) -> bytes:
     return b"".join(value.to_bytes(SHARE_BYTES, "big") for value in pair)
 
 
-def _unpack_pair(data: bytes | bytearray) -> Pair:
+def _unpack_pair(data: bytes | bytearray) -> SharePair:
     return int.from_bytes(data[:SHARE_BYTES], "big"), int.from_bytes(data[SHARE_BYTES:], "big")

@@ -7,9 +7,9 @@ from typing import TypeVar
 import numpy as np
 
 from quintain.core.errors import ProtocolError, SabotageError
-from quintain.federated.secagg.encoding import WORD, Words
+from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector
 from quintain.federated.secagg.keys import RoundKeys
-from quintain.federated.secagg.messages import Kind, Members, Sharing, open_site
+from quintain.federated.secagg.messages import DealtShares, MessageType, SiteSet, open_site
 from quintain.federated.secagg.policy import Policy
 
 Messages = Mapping[int, bytes]
@@ -17,24 +17,24 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Collecting:
+class RoundInProgress:
     """A round under way: what it waits for, and all that the lists so far have fixed."""
 
     policy: Policy
-    awaits: Kind
-    link: bytes
+    expected_type: MessageType
+    transcript_hash: bytes
     keys: Mapping[int, RoundKeys] = field(default_factory=dict)
-    shared: Mapping[int, Sharing] = field(default_factory=dict)
-    after_keys: bytes = b""
-    sharing: Members = ()
-    survivors: Members = ()
-    masked_sum: Words = field(default_factory=lambda: np.zeros(0, WORD), repr=False)
+    shared: Mapping[int, DealtShares] = field(default_factory=dict)
+    key_list_hash: bytes = b""
+    sharers: SiteSet = ()
+    survivors: SiteSet = ()
+    masked_sum: EncodedVector = field(default_factory=lambda: np.zeros(0, WORD_DTYPE), repr=False)
     refused: Mapping[str, str] = field(default_factory=dict)
     accused: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class RoundOutcome:
     """A round's outcome.
 
     Args:
@@ -42,11 +42,12 @@ class Finished:
         survivors: Whose vectors are in it.
         dropped: All others in the roster.
         refused: Messages that did not hold up: site to reason.
-        accused: Sites that revealed a share that they were not dealt, or complained of a good one: proven, see ``secagg.dealing``.
+        accused: Sites that revealed a share that they were not dealt, or complained of a good one: proven,
+            see ``secagg.dealing``.
     """
 
     policy: Policy
-    total: Words = field(repr=False)
+    total: EncodedVector = field(repr=False)
     survivors: tuple[str, ...]
     dropped: tuple[str, ...]
     refused: Mapping[str, str]
@@ -54,38 +55,38 @@ class Finished:
 
 
 def gather(
-    state: Collecting, messages: Messages, expected: Members, read: Callable[[int, bytes, bytes], T]
+    state: RoundInProgress, messages: Messages, expected: SiteSet, read: Callable[[int, bytes, bytes], T]
 ) -> tuple[dict[int, T], dict[str, str]]:
     """What the good messages say, by site in order, and the reasons against the others, old and new."""
     good: dict[int, T] = {}
     refused = dict(state.refused)
     for i in sorted(set(messages) & set(expected)):
         try:
-            good[i] = read(i, *open_site(messages[i], state.awaits, state.policy, i, state.link))
+            good[i] = read(i, *open_site(messages[i], state.expected_type, state.policy, i, state.transcript_hash))
         except ProtocolError as error:
             refused[state.policy.roster.names[i]] = str(error)
     return good, refused
 
 
-def require(state: Collecting, least: int, got: Mapping[int, object], what: str, refused: Mapping[str, str]) -> None:
+def require(state: RoundInProgress, minimum: int, got: Mapping[int, object], what: str, refused: Mapping[str, str]) -> None:
     """Abandon the round unless so many sites did what it takes, in the name of those that are proven to have lied."""
-    if len(got) < least:
+    if len(got) < minimum:
         raise abandoned(
             state,
-            f"{len(got)} of {len(state.policy.roster)} sites {what}; {least} are needed: the round is abandoned, "
+            f"{len(got)} of {len(state.policy.roster)} sites {what}; {minimum} are needed: the round is abandoned, "
             f"start another with a new id{_reasons(refused)}",
         )
 
 
-def abandoned(state: Collecting, told: str) -> ProtocolError:
+def abandoned(state: RoundInProgress, told: str) -> ProtocolError:
     """The error that ends a round; it carries the names of those that are proven to have lied before, whatever ended it."""
-    names = state.policy.roster.spell(tuple(sorted(state.accused)))
+    names = state.policy.roster.names_of(tuple(sorted(state.accused)))
     return SabotageError(told, names) if names else ProtocolError(told)
 
 
-def sabotage(state: Collecting, culprits: Members, told: str) -> SabotageError:
+def sabotage(state: RoundInProgress, culprits: SiteSet, told: str) -> SabotageError:
     """The error that ends a round by the names of these culprits, and of those that are proven to have lied before."""
-    names = state.policy.roster.spell(tuple(sorted(state.accused | set(culprits))))
+    names = state.policy.roster.names_of(tuple(sorted(state.accused | set(culprits))))
     return SabotageError(f"{told}: the round is abandoned, start another without {', '.join(names)}{_reasons(state.refused)}", names)
 
 

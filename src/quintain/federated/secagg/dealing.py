@@ -1,20 +1,23 @@
-"""Shares on their way from the site that deals them to the site that holds them: hashed, sealed, signed, checked, and disputed.
+"""Shares from the site that deals them to the site that holds them: hashed, sealed, signed, and disputed.
 
-A site deals each holder two shares, of its mask key and of its self-mask seed. It signs, for that holder alone, a hash of each and the
-sealed pair. Three rules follow, by which a liar is named and nobody else can be:
+A site deals each holder two shares, of its mask key and of its self-mask seed. It signs, for that holder
+alone, a hash of each and the sealed pair. Three rules follow, by which a liar is named and nobody else can
+be:
 
-- The holder checks the signature, opens the seal, and checks both hashes. If the signature holds and the rest does not, the dealer is to
-  blame, and the holder can prove it: sites have a separate X25519 key for each peer, so the holder reveals its private half for this one
-  pair, anybody checks it against the public half that the holder had signed, derives the sealing key, and opens the pair again.
-- A holder that complains of a good pair names itself the same way: what it reveals either does not fit its public half, or opens a pair
-  that is as it should be. An honest holder never reveals a key on an honest dealer, whatever the server delivers, since it complains
-  only of what the dealer signed; so a complaint tells nobody a share that a dishonest site did not know.
-- A revealed share that has another hash than the dealer signed is its holder's lie, as an honest holder would have complained. If the
-  shares with the right hashes do not give the secret that the dealer committed to, by its public mask key or by the hash of its seed,
-  then the dealer dealt them falsely.
+- The holder checks the signature, opens the seal, and checks both hashes. If the signature holds and the rest
+  does not, the dealer is to blame, and the holder can prove it: sites have a separate X25519 key for each
+  peer, so the holder reveals its private half for this one pair, anybody checks it against the public half
+  that the holder had signed, derives the sealing key, and opens the pair again.
+- A holder that complains of a good pair names itself the same way: what it reveals either does not fit its
+  public half, or opens a pair that is as it should be. An honest holder never reveals a key on an honest
+  dealer, whatever the server delivers, since it complains only of what the dealer signed; so a complaint
+  tells nobody a share that a dishonest site did not know.
+- A revealed share that has another hash than the dealer signed is its holder's lie, as an honest holder would
+  have complained. If the shares with the right hashes do not give the secret that the dealer committed to, by
+  its public mask key or by the hash of its seed, then the dealer dealt them falsely.
 
-All this assumes that Ed25519 signatures are unforgeable and that SHA-256 collides for nobody. The hash of a share hides it since a share
-is uniform over 2^256 values.
+All this assumes that Ed25519 signatures are unforgeable and that SHA-256 collides for nobody. The hash of a
+share hides it since a share is uniform over 2^256 values.
 """
 
 import struct
@@ -28,15 +31,15 @@ from quintain.federated.secagg.primitives import (
     KEY_BYTES,
     SIGNATURE_BYTES,
     TAG_BYTES,
-    bind,
     derive_key,
-    exchange,
-    exchange_public,
     expect_length,
     seal,
     sign,
+    tagged_hash,
     unseal,
     verify,
+    x25519,
+    x25519_public,
 )
 from quintain.federated.secagg.shamir import PRIME, SHARE_BYTES
 
@@ -44,24 +47,27 @@ _SHARE = struct.Struct(f">II{ROUND_BYTES}s{SHARE_BYTES}s{SHARE_BYTES}s")
 SEALED_BYTES = _SHARE.size + TAG_BYTES
 DEALT_BYTES = 2 * HASH_BYTES + SEALED_BYTES + SIGNATURE_BYTES
 
-Pair = tuple[int, int]
+SharePair = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Hashes:
+class ShareHashes:
     """The hashes of one holder's two shares."""
 
     key: bytes
     seed: bytes
 
     @classmethod
-    def of(cls, link: bytes, dealer: int, holder: int, pair: Pair) -> "Hashes":
+    def of_pair(cls, transcript_hash: bytes, dealer: int, holder: int, pair: SharePair) -> "ShareHashes":
         """Hash a pair (key share, seed share)."""
-        return cls(share_hash("key share", link, dealer, holder, pair[0]), share_hash("seed share", link, dealer, holder, pair[1]))
+        return cls(
+            share_hash("key share", transcript_hash, dealer, holder, pair[0]),
+            share_hash("seed share", transcript_hash, dealer, holder, pair[1]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class SharesForHolder:
     """One site's shares for another, as they stand inside the seal: of its mask key and of its self-mask seed."""
 
     sender: int
@@ -81,7 +87,7 @@ class Share:
         )
 
     @classmethod
-    def parse(cls, data: bytes) -> "Share":
+    def parse(cls, data: bytes) -> "SharesForHolder":
         """Read ``pack``'s layout; a seal keeps it whole, its sender may still have filled it with anything."""
         expect_length(data, _SHARE.size, "a share")
         sender, receiver, round_id, key_share, seed_share = _SHARE.unpack(data)
@@ -92,7 +98,7 @@ class Share:
 class Dealt:
     """What a dealer sends one holder: the hashes of its shares, the shares sealed, and the dealer's signature on both."""
 
-    hashes: Hashes
+    hashes: ShareHashes
     sealed: bytes
     signature: bytes
 
@@ -104,41 +110,44 @@ class Dealt:
     def parse(cls, data: bytes) -> "Dealt":
         """Read ``pack``'s layout."""
         expect_length(data, DEALT_BYTES, "a dealt pair of shares")
-        hashes = Hashes(data[:HASH_BYTES], data[HASH_BYTES : 2 * HASH_BYTES])
+        hashes = ShareHashes(data[:HASH_BYTES], data[HASH_BYTES : 2 * HASH_BYTES])
         return cls(hashes, data[2 * HASH_BYTES : -SIGNATURE_BYTES], data[-SIGNATURE_BYTES:])
 
 
-def deal(identity: Identity, link: bytes, dealer: int, holder: int, key: bytes, share: Share) -> Dealt:
+def deal(identity: Identity, transcript_hash: bytes, dealer: int, holder: int, key: bytes, share: SharesForHolder) -> Dealt:
     """Hash, seal under ``key`` and sign one holder's shares."""
-    hashes = Hashes.of(link, dealer, holder, (share.key_share, share.seed_share))
-    sealed = seal(key, share.pack(), channel(link, dealer, holder))
-    return Dealt(hashes, sealed, sign(identity.private.peek(), _signed(link, dealer, holder, hashes, sealed)))
+    hashes = ShareHashes.of_pair(transcript_hash, dealer, holder, (share.key_share, share.seed_share))
+    sealed = seal(key, share.pack(), channel_context(transcript_hash, dealer, holder))
+    return Dealt(hashes, sealed, sign(identity.private.peek(), _signed(transcript_hash, dealer, holder, hashes, sealed)))
 
 
-def is_signed(policy: Policy, link: bytes, dealer: int, holder: int, dealt: Dealt) -> bool:
+def is_signed(policy: Policy, transcript_hash: bytes, dealer: int, holder: int, dealt: Dealt) -> bool:
     """Whether the dealer's pinned identity signed exactly this for this holder, in this round, after this list of keys."""
-    return verify(policy.roster.keys[dealer], _signed(link, dealer, holder, dealt.hashes, dealt.sealed), dealt.signature)
+    return verify(policy.roster.keys[dealer], _signed(transcript_hash, dealer, holder, dealt.hashes, dealt.sealed), dealt.signature)
 
 
-def open_dealt(policy: Policy, link: bytes, dealer: int, holder: int, key: bytes, dealt: Dealt) -> Pair:
+def open_dealt(policy: Policy, transcript_hash: bytes, dealer: int, holder: int, key: bytes, dealt: Dealt) -> SharePair:
     """The shares of a pair that is as it should be.
 
     Raises:
-        ProtocolError: If it does not open, names other sites or another round, lies outside the field, or has other hashes.
+        ProtocolError: If it does not open, names other sites or another round, lies outside the field, or has
+            other hashes.
     """
-    share = Share.parse(unseal(key, dealt.sealed, channel(link, dealer, holder)))
+    share = SharesForHolder.parse(unseal(key, dealt.sealed, channel_context(transcript_hash, dealer, holder)))
     name = policy.roster.names[dealer]
     if (share.sender, share.receiver, share.round_id) != (dealer, holder, policy.round_id):
         raise ProtocolError(f"the share that {name!r} sealed names another pair of sites or another round")
     pair = share.key_share, share.seed_share
     if max(pair) >= PRIME:
         raise ProtocolError(f"the share that {name!r} sealed lies outside the field")
-    if Hashes.of(link, dealer, holder, pair) != dealt.hashes:
+    if ShareHashes.of_pair(transcript_hash, dealer, holder, pair) != dealt.hashes:
         raise ProtocolError(f"the share that {name!r} sealed has another hash than it signed")
     return pair
 
 
-def is_guilty(policy: Policy, link: bytes, keys: Mapping[int, RoundKeys], holder: int, dealer: int, private: bytes, dealt: Dealt) -> bool:
+def is_guilty(
+    policy: Policy, transcript_hash: bytes, keys: Mapping[int, RoundKeys], holder: int, dealer: int, private: bytes, dealt: Dealt
+) -> bool:
     """Judge a complaint: whether the dealer is to blame; if not, the holder is.
 
     Args:
@@ -150,42 +159,49 @@ def is_guilty(policy: Policy, link: bytes, keys: Mapping[int, RoundKeys], holder
         private: What the holder reveals: its private channel key for this dealer.
         dealt: What the dealer signed for this holder.
     """
-    if exchange_public(private) != keys[holder].channel[dealer]:
+    if x25519_public(private) != keys[holder].channel_public[dealer]:
         return False
     try:
-        open_dealt(policy, link, dealer, holder, channel_key(private, keys[dealer].channel[holder], link, dealer, holder), dealt)
+        open_dealt(
+            policy,
+            transcript_hash,
+            dealer,
+            holder,
+            channel_key(private, keys[dealer].channel_public[holder], transcript_hash, dealer, holder),
+            dealt,
+        )
     except ProtocolError:
         return True
     return False
 
 
-def share_hash(label: str, link: bytes, dealer: int, holder: int, value: int) -> bytes:
+def share_hash(label: str, transcript_hash: bytes, dealer: int, holder: int, value: int) -> bytes:
     """The hash that stands for one share."""
-    return bind(label, link, _number(dealer), _number(holder), value.to_bytes(SHARE_BYTES, "big"))
+    return tagged_hash(label, transcript_hash, _number(dealer), _number(holder), value.to_bytes(SHARE_BYTES, "big"))
 
 
-def commitment(link: bytes, site: int, seed: bytes | bytearray) -> bytes:
+def seed_commitment(transcript_hash: bytes, site: int, seed: bytes | bytearray) -> bytes:
     """The hash that commits a site to its self-mask seed."""
-    return bind("seed", link, _number(site), bytes(seed))
+    return tagged_hash("seed", transcript_hash, _number(site), bytes(seed))
 
 
-def channel(link: bytes, dealer: int, holder: int) -> bytes:
+def channel_context(transcript_hash: bytes, dealer: int, holder: int) -> bytes:
     """What the sealed shares from one site to another are bound to."""
-    return bind("channel", link, _number(dealer), _number(holder))
+    return tagged_hash("channel", transcript_hash, _number(dealer), _number(holder))
 
 
 def channel_private(seed: bytes | bytearray, peer: int) -> bytes:
     """A site's private channel key for one peer: it tells nothing of those for the others."""
-    return derive_key(seed, bind("channel key", _number(peer)), length=KEY_BYTES)
+    return derive_key(seed, tagged_hash("channel key", _number(peer)), length=KEY_BYTES)
 
 
-def channel_key(private: bytes, public: bytes, link: bytes, dealer: int, holder: int) -> bytes:
+def channel_key(private: bytes, public: bytes, transcript_hash: bytes, dealer: int, holder: int) -> bytes:
     """The key that seals what ``dealer`` sends ``holder``, from either one's private half and the other's public one."""
-    return derive_key(exchange(private, public), channel(link, dealer, holder))
+    return derive_key(x25519(private, public), channel_context(transcript_hash, dealer, holder))
 
 
-def _signed(link: bytes, dealer: int, holder: int, hashes: Hashes, sealed: bytes) -> bytes:
-    return bind("dealt", channel(link, dealer, holder), hashes.key, hashes.seed, sealed)
+def _signed(transcript_hash: bytes, dealer: int, holder: int, hashes: ShareHashes, sealed: bytes) -> bytes:
+    return tagged_hash("dealt", channel_context(transcript_hash, dealer, holder), hashes.key, hashes.seed, sealed)
 
 
 def _number(site: int) -> bytes:

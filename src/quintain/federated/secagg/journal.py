@@ -1,28 +1,34 @@
-r"""What a site remembers beyond a round, and beyond its own life: what it has masked, and whose sum it has opened.
+r"""The journal of a site: what it has masked and whose sums it has opened, across rounds and restarts.
 
-Two sums over one model with different members subtract to the updates of the members in which they differ: to one site's own if they
-differ by one. Two sums of the same members under other weights do so too: of one site's own if its weight alone was changed. Masks do not
-help, both sums are what the server may know. So a site keeps four rules, across rounds and restarts:
+Two sums over one model with different members subtract to the updates of the members in which they differ: to
+one site's own if they differ by one. Two sums of the same members under other weights do so too: of one
+site's own if its weight alone was changed. Masks do not help, both sums are what the server may know. So a
+site keeps four rules, across rounds and restarts:
 
-1. One update is masked once: a second round of the same federation, counter and model is refused when the vector would leave.
+1. One update is masked once: a second round of the same federation, counter and model is refused when the
+   vector would leave.
 2. A round id is unmasked once.
-3. Over one model it masks for one roster only, that is, one set of identities, whether or not it comes to answer.
-4. Over one model it helps to open one cohort only, that is, one set of survivors under one set of terms (recipe, weight of each site,
-   objective, data, clip and grid), under whatever round id, counter or federation.
-   Any two different cohorts are refused, not only those that differ by one site or two: several that differ by more give single
-   sites away in combination (Lam et al., 2021, arXiv:2106.06089).
+3. Over one model it masks for one roster only, that is, one set of identities, whether or not it comes to
+   answer.
+4. Over one model it helps to open one cohort only, that is, one set of survivors under one set of terms
+   (recipe, weight of each site, objective, data, clip and grid), under whatever round id, counter or
+   federation. Any two different cohorts are refused, not only those that differ by one site or two: several
+   that differ by more give single sites away in combination (Lam et al., 2021, arXiv:2106.06089).
 
-By the fourth rule at most one cohort of a roster is ever opened over a model, even by a server that calls an opened round abandoned:
-opening takes t answers, two cohorts would take t each, and since :math:`2t > n + \mathrm{corrupt}` some honest site would have answered
-for both. Cohorts of different rosters may have no honest site among both their answers; but by the third rule they have none among both
-their survivors either, so that their sums do not subtract to anybody's update. A round that was abandoned can thus be tried again over the
-same model and roster, with a new id and counter: where no site has answered, with whatever sites are there; where some have, with the same
-survivors. Another roster takes another model.
+By the fourth rule at most one cohort of a roster is ever opened over a model, even by a server that calls an
+opened round abandoned: opening takes t answers, two cohorts would take t each, and since :math:`2t > n +
+\mathrm{corrupt}` some honest site would have answered for both. Cohorts of different rosters may have no
+honest site among both their answers; but by the third rule they have none among both their survivors either,
+so that their sums do not subtract to anybody's update. A round that was abandoned can thus be tried again
+over the same model and roster, with a new id and counter: where no site has answered, with whatever sites are
+there; where some have, with the same survivors. Another roster takes another model.
 
-For sums without a model, ``Policy.model_hash`` is to name what is summed, or these rules take all of them for one thing.
+For sums without a model, ``Policy.model_hash`` is to name what is summed, or these rules take all of them for
+one thing.
 
-Not covered: sums over different models. Where the model hardly moves from one round to the next, updates hardly do either, and the
-difference of two neighbouring sums still tells, roughly, of a site that is in one of them alone. That takes differential privacy.
+Not covered: sums over different models. Where the model hardly moves from one round to the next, updates
+hardly do either, and the difference of two neighbouring sums still tells, roughly, of a site that is in one
+of them alone. That takes differential privacy.
 """
 
 import os
@@ -32,7 +38,7 @@ from pathlib import Path
 
 from quintain.core.errors import ProtocolError, StorageError
 from quintain.federated.secagg.encoding import check_types
-from quintain.federated.secagg.primitives import bind
+from quintain.federated.secagg.primitives import tagged_hash
 
 
 class Journal(ABC):
@@ -54,7 +60,7 @@ class Journal(ABC):
         check_types(str, federation=federation)
         check_types(Integral, counter=counter)
         check_types(bytes, model_hash=model_hash, round_id=round_id)
-        update = bind("update", federation.encode(), str(int(counter)).encode(), model_hash)
+        update = tagged_hash("update", federation.encode(), str(int(counter)).encode(), model_hash)
         first = self._write_once(f"{update.hex()}.masked", round_id)
         if first is not None:
             raise ProtocolError(
@@ -100,7 +106,8 @@ class Journal(ABC):
     def check_cohort(self, model_hash: bytes, cohort: bytes) -> None:
         """Refuse survivors that ``claim_answer`` would refuse; nothing is claimed.
 
-        Asked before a site signs the survivors: without t signatures nobody answers, so that a cohort which cannot be opened binds nobody.
+        Asked before a site signs the survivors: without t signatures nobody answers, so that a cohort which
+            cannot be opened binds nobody.
 
         Raises:
             ProtocolError: If another cohort over the same model was claimed before.
@@ -140,8 +147,9 @@ class MemoryJournal(Journal):
 
 
 class FolderJournal(Journal):
-    """A journal of one small file a note, made exclusively and synced with its folder: after a crash and between processes, a note
-    stands or does not. A crash in the middle of a note leaves it empty, which refuses more than need be, never less.
+    """A journal of one small file a note, made exclusively and synced with its folder: after a crash and
+    between processes, a note stands or does not. A crash in the middle of a note leaves it empty, which
+    refuses more than need be, never less.
 
     Args:
         folder: Where; made if need be.

@@ -1,4 +1,4 @@
-"""Who takes part: signing identities, the roster that pins them, and the pair of fresh keys that a site makes for each round."""
+"""Signing identities, the roster that pins them, and the fresh keys of a site in each round."""
 
 import secrets
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from functools import cached_property
 
 from quintain.core.errors import ProtocolError, SettingError
 from quintain.federated.secagg.encoding import check_types
-from quintain.federated.secagg.primitives import KEY_BYTES, bind, exchange_public, is_on_curve, is_small_order, signing_public
+from quintain.federated.secagg.primitives import KEY_BYTES, ed25519_public, is_on_curve, is_small_order, tagged_hash, x25519_public
 from quintain.federated.secagg.secret import Secret
 from quintain.federated.secagg.shamir import Entropy, draw
 
@@ -31,14 +31,14 @@ class Identity:
         private: object = self.private
         if not isinstance(private, Secret):
             raise SettingError(f"private is of type {type(private).__name__}; expected a Secret, which is not shown here")
-        if len(self.private.peek()) != KEY_BYTES or signing_public(self.private.peek()) != self.public:
+        if len(self.private.peek()) != KEY_BYTES or ed25519_public(self.private.peek()) != self.public:
             raise ProtocolError(f"the two halves of the identity of {self.name!r} do not belong together; load them anew, or enrol again")
 
     @classmethod
     def create(cls, name: str, entropy: Entropy = secrets.token_bytes) -> "Identity":
         """A new identity."""
         private = draw(entropy, KEY_BYTES)
-        return cls(name, signing_public(private), Secret(private))
+        return cls(name, ed25519_public(private), Secret(private))
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Roster:
 
     Raises:
         SettingError: If names or keys repeat or do not pair up, or fewer than two sites are listed.
-        ProtocolError: If a key is no point of the curve, so that its site could never sign, or of small order: under it one signature is
-            valid for many messages.
+        ProtocolError: If a key is no point of the curve, so that its site could never sign, or of small
+            order: under it one signature is valid for many messages.
     """
 
     names: tuple[str, ...]
@@ -75,8 +75,8 @@ class Roster:
                 )
 
     @classmethod
-    def of(cls, *identities: Identity) -> "Roster":
-        """The roster of some identities."""
+    def from_identities(cls, *identities: Identity) -> "Roster":
+        """Make the roster of some identities."""
         for one in identities:
             check_types(Identity, identity=one)
         return cls(tuple(one.name for one in identities), tuple(one.public for one in identities))
@@ -94,19 +94,19 @@ class Roster:
             raise SettingError(f"no site is called {name!r}; the roster lists {', '.join(self.names)}")
         return self.names.index(name)
 
-    def spell(self, members: tuple[int, ...]) -> tuple[str, ...]:
-        """The names of some indices."""
+    def names_of(self, members: tuple[int, ...]) -> tuple[str, ...]:
+        """Return the names of some indices."""
         return tuple(self.names[i] for i in members)
 
     @cached_property
     def digest(self) -> bytes:
         """A hash of names and keys, in order."""
-        return bind("roster", *(part for pair in zip(self.names, self.keys, strict=True) for part in (pair[0].encode(), pair[1])))
+        return tagged_hash("roster", *(part for pair in zip(self.names, self.keys, strict=True) for part in (pair[0].encode(), pair[1])))
 
     @property
     def members(self) -> bytes:
         """A hash of the keys alone: who takes part, under whatever names and in whatever order."""
-        return bind("members", *sorted(self.keys))
+        return tagged_hash("members", *sorted(self.keys))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,23 +115,24 @@ class RoundKeys:
 
     Args:
         mask: Behind the masks that it shares with its peers.
-        channel: By peer, behind the seals of the shares between the two: one a peer, so that one can be opened in a dispute.
+        channel: By peer, behind the seals of the shares between the two: one a peer, so that one can be
+            opened in a dispute.
     """
 
-    mask: bytes
-    channel: Mapping[int, bytes]
+    mask_public: bytes
+    channel_public: Mapping[int, bytes]
 
     @property
     def all(self) -> tuple[bytes, ...]:
         """Every key, the mask key first, then by peer."""
-        return self.mask, *(self.channel[peer] for peer in sorted(self.channel))
+        return self.mask_public, *(self.channel_public[peer] for peer in sorted(self.channel_public))
 
 
-def fresh_key(entropy: Entropy) -> Secret:
-    """A private X25519 key for one round."""
+def new_private_key(entropy: Entropy) -> Secret:
+    """Make a private X25519 key for one round."""
     return Secret(draw(entropy, KEY_BYTES))
 
 
 def public_half(private: Secret) -> bytes:
     """The public key of a private X25519 key."""
-    return exchange_public(private.peek())
+    return x25519_public(private.peek())

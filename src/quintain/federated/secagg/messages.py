@@ -1,7 +1,8 @@
-"""The bytes on the wire: fixed layouts, each with its length check; anything else is a ``ProtocolError``.
+"""The messages of the protocol: fixed layouts, each with its length check; anything else is a ``ProtocolError``.
 
-Every message starts with magic, kind, round id and sender. A site's message ends in its signature over the transcript so far, the header
-and the body. Sets of sites are bit maps over the roster, so that no site can stand in one twice.
+Every message starts with magic, kind, round id and sender. A site's message ends in its signature over the
+transcript so far, the header and the body. Sets of sites are bit maps over the roster, so that no site can
+stand in one twice.
 """
 
 import struct
@@ -12,36 +13,39 @@ from enum import IntEnum
 import numpy as np
 
 from quintain.core.errors import ProtocolError
-from quintain.federated.secagg.dealing import DEALT_BYTES, Dealt, Hashes
-from quintain.federated.secagg.encoding import WORD, Words
+from quintain.federated.secagg.dealing import DEALT_BYTES, Dealt, ShareHashes
+from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector
 from quintain.federated.secagg.keys import Identity, RoundKeys
 from quintain.federated.secagg.policy import HASH_BYTES, Policy
 from quintain.federated.secagg.primitives import (
     KEY_BYTES,
     SIGNATURE_BYTES,
-    bind,
     expect_length,
     is_canonical,
     is_on_curve,
     is_small_order,
     sign,
+    tagged_hash,
     verify,
 )
 from quintain.federated.secagg.shamir import SHARE_BYTES
 
 MAGIC = b"QSA2"
-SERVER = 2**32 - 1
+SERVER_ID = 2**32 - 1
 _HEADER = struct.Struct(">4sB16sI")
 _OFFER = struct.Struct(">IIIIQdQQ32s32sQ32s32s32s32s32s")
 _COMPLAINT = struct.Struct(f">I{KEY_BYTES}s")
 
-Members = tuple[int, ...]
+SiteSet = tuple[int, ...]
 
 
-class Kind(IntEnum):
-    """What a message is, in the order of the round: the server sends the even kinds, a site answers each with the next.
+class MessageType(IntEnum):
+    """The type of a message, in the order of the round: the server sends even ones, a site replies with the next.
 
-    A site that was dealt a bad pair of shares answers the delivery with a complaint instead.
+    The rounds of Bonawitz et al.: AdvertiseKeys is KEYS, KEY_LIST; ShareKeys is SHARES, DELIVERY;
+    MaskedInputCollection is MASKED, SURVIVORS; ConsistencyCheck is CONSISTENCY, SIGNATURES; Unmasking is UNMASK. The
+    sites that reached them: U1 have keys, U2 are the sharers, U3 the survivors. A site that was dealt a bad pair of
+    shares answers the delivery with a complaint instead.
     """
 
     OFFER = 0
@@ -51,13 +55,13 @@ class Kind(IntEnum):
     DELIVERY = 4
     MASKED = 5
     SURVIVORS = 6
-    AGREE = 7
-    CONSENT = 8
+    CONSISTENCY = 7
+    SIGNATURES = 8
     UNMASK = 9
     COMPLAINT = 11
 
 
-_KINDS = frozenset(int(kind) for kind in Kind)
+_KINDS = frozenset(int(kind) for kind in MessageType)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +73,8 @@ class SignedKeys:
 
 
 @dataclass(frozen=True, slots=True)
-class Sharing:
-    """What a site sends to share its secrets.
+class DealtShares:
+    """The message by which a site shares its secrets.
 
     Args:
         commitment: The hash that commits it to its self-mask seed.
@@ -79,12 +83,12 @@ class Sharing:
     """
 
     commitment: bytes
-    own: Hashes
+    own_hashes: ShareHashes
     dealt: Mapping[int, Dealt]
 
-    def hashes(self, holder: int) -> Hashes:
+    def hashes(self, holder: int) -> ShareHashes:
         """The hashes of one holder's shares; those that it keeps itself where ``holder`` is nobody that it dealt to."""
-        return self.dealt[holder].hashes if holder in self.dealt else self.own
+        return self.dealt[holder].hashes if holder in self.dealt else self.own_hashes
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,49 +102,49 @@ class Complaint:
 # -- envelopes -------------------------------------------------------------------------------------------------------------------------
 
 
-def from_server(kind: Kind, round_id: bytes, body: bytes) -> bytes:
+def from_server(kind: MessageType, round_id: bytes, body: bytes) -> bytes:
     """A message of the server: it carries no signature, what counts in it is signed or sealed by sites."""
-    return _HEADER.pack(MAGIC, kind, round_id, SERVER) + body
+    return _HEADER.pack(MAGIC, kind, round_id, SERVER_ID) + body
 
 
-def from_site(kind: Kind, policy: Policy, site: int, body: bytes, transcript: bytes, identity: Identity) -> bytes:
+def from_site(kind: MessageType, policy: Policy, site: int, body: bytes, transcript_hash: bytes, identity: Identity) -> bytes:
     """A site's message with its signature."""
     head = _HEADER.pack(MAGIC, kind, policy.round_id, site)
-    return head + body + sign(identity.private.peek(), _signed(transcript, head, body))
+    return head + body + sign(identity.private.peek(), _signed(transcript_hash, head, body))
 
 
-def open_server(data: bytes, kind: Kind, policy: Policy) -> bytes:
+def open_server(data: bytes, kind: MessageType, policy: Policy) -> bytes:
     """The body of the server's message of this kind and round."""
-    return _open(data, kind, policy, SERVER)
+    return _open(data, kind, policy, SERVER_ID)
 
 
-def open_site(data: bytes, kind: Kind, policy: Policy, site: int, transcript: bytes) -> tuple[bytes, bytes]:
+def open_site(data: bytes, kind: MessageType, policy: Policy, site: int, transcript_hash: bytes) -> tuple[bytes, bytes]:
     """Body and signature of a site's message, verified under its pinned identity and this transcript."""
     content = _open(data, kind, policy, site)
     if len(content) < SIGNATURE_BYTES:
         raise ProtocolError(f"a {kind.name} message of {len(data)} bytes has no room for its signature; refuse it")
     body, signature = content[:-SIGNATURE_BYTES], content[-SIGNATURE_BYTES:]
-    check_signature(kind, policy, site, body, transcript, signature)
+    check_signature(kind, policy, site, body, transcript_hash, signature)
     return body, signature
 
 
-def check_signature(kind: Kind, policy: Policy, site: int, body: bytes, transcript: bytes, signature: bytes) -> None:
+def check_signature(kind: MessageType, policy: Policy, site: int, body: bytes, transcript_hash: bytes, signature: bytes) -> None:
     """Refuse a site's message unless the pinned identity signed exactly it, in this round, after this transcript."""
     head = _HEADER.pack(MAGIC, kind, policy.round_id, site)
-    if not verify(policy.roster.keys[site], _signed(transcript, head, body), signature):
+    if not verify(policy.roster.keys[site], _signed(transcript_hash, head, body), signature):
         raise ProtocolError(
             f"the signature of {policy.roster.names[site]!r} on its {kind.name} message does not hold for this round and its lists so far; "
             "expected one made with the key in the roster: leave this round"
         )
 
 
-def kind_of(data: object) -> Kind:
+def message_type_of(data: object) -> MessageType:
     """What a message says it is."""
     if not isinstance(data, bytes):
         raise ProtocolError(f"a {type(data).__name__} that is no message of this protocol; expected bytes")
     if len(data) < _HEADER.size or data[:4] != MAGIC or data[4] not in _KINDS:
         raise ProtocolError(f"{len(data)} bytes that are no message of this protocol; expected the header {MAGIC!r} and a known kind")
-    return Kind(data[4])
+    return MessageType(data[4])
 
 
 def server_body(data: bytes) -> bytes:
@@ -159,7 +163,16 @@ def site_body(data: bytes) -> bytes:
 def pack_offer(policy: Policy) -> bytes:
     """The terms that the server intends."""
     e = policy.encoding
-    numbers = (len(policy.roster), policy.threshold, policy.minimum, policy.corrupt, e.length, e.clip, e.scale, e.cap)
+    numbers = (
+        len(policy.roster),
+        policy.threshold,
+        policy.min_survivors,
+        policy.max_corrupt,
+        e.length,
+        e.clip_value,
+        e.scale,
+        e.max_weight,
+    )
     task = policy.task
     return _OFFER.pack(*numbers, policy.roster.digest, policy.model_hash, task.counter, *task.digests.values())
 
@@ -167,7 +180,7 @@ def pack_offer(policy: Policy) -> bytes:
 def check_offer(body: bytes, policy: Policy) -> None:
     """Refuse an offer that differs from this site's own policy, naming the first term that does."""
     expect_length(body, _OFFER.size, "an offer")
-    sizes = ("sites", "threshold", "minimum", "corrupt", "length", "clip", "scale", "weight cap")
+    sizes = ("sites", "threshold", "min_survivors", "max_corrupt", "length", "clip_value", "scale", "max_weight")
     names = (*sizes, "roster", "model hash", "round counter", *policy.task.digests)
     for name, got, own in zip(names, _OFFER.unpack(body), _OFFER.unpack(pack_offer(policy)), strict=True):
         if got != own:
@@ -180,62 +193,64 @@ def pack_keys(keys: RoundKeys) -> bytes:
     return b"".join(keys.all)
 
 
-def parse_keys(body: bytes, site: int, parties: int) -> RoundKeys:
-    """X25519 keys, different from each other, of full order, and each in its one canonical form; the mask key is a point of the curve.
+def parse_keys(body: bytes, site: int, num_sites: int) -> RoundKeys:
+    """X25519 keys, different from each other, of full order, and each in its one canonical form; the mask key
+    is a point of the curve.
 
-    Whether a channel key is one costs a power a key and nobody but its own site could suffer: it could open no share.
+    Whether a channel key is one costs a power a key and nobody but its own site could suffer: it could open
+    no share.
     """
-    first, *others = _entries(body, parties, KEY_BYTES, "a site's keys")
-    peers = (peer for peer in range(parties) if peer != site)
+    first, *others = _entries(body, num_sites, KEY_BYTES, "a site's keys")
+    peers = (peer for peer in range(num_sites) if peer != site)
     keys = RoundKeys(first, dict(zip(peers, others, strict=True)))
     ordinary = all(is_canonical(key) and not is_small_order(key, signing=False) for key in keys.all)
-    if len(set(keys.all)) < parties or not ordinary or not is_on_curve(keys.mask, signing=False):
+    if len(set(keys.all)) < num_sites or not ordinary or not is_on_curve(keys.mask_public, signing=False):
         raise ProtocolError(
             "keys that are equal, of small order, not canonical or off the curve; expected ordinary X25519 keys: exclude that site"
         )
     return keys
 
 
-def pack_key_list(listed: Mapping[int, SignedKeys], parties: int) -> bytes:
+def pack_key_list(listed: Mapping[int, SignedKeys], num_sites: int) -> bytes:
     """All keys of the round, in the roster's order."""
     members = tuple(sorted(listed))
-    return pack_set(members, parties) + b"".join(pack_keys(listed[i].keys) + listed[i].signature for i in members)
+    return pack_set(members, num_sites) + b"".join(pack_keys(listed[i].keys) + listed[i].signature for i in members)
 
 
-def parse_key_list(body: bytes, parties: int) -> dict[int, SignedKeys]:
+def parse_key_list(body: bytes, num_sites: int) -> dict[int, SignedKeys]:
     """Read ``pack_key_list``'s layout; signatures are for the caller to check."""
-    size = parties * KEY_BYTES
-    members, entries = _split(body, parties, size + SIGNATURE_BYTES, "a key list")
-    return {i: SignedKeys(parse_keys(entry[:size], i, parties), entry[size:]) for i, entry in zip(members, entries, strict=True)}
+    size = num_sites * KEY_BYTES
+    members, entries = _parse_entries(body, num_sites, size + SIGNATURE_BYTES, "a key list")
+    return {i: SignedKeys(parse_keys(entry[:size], i, num_sites), entry[size:]) for i, entry in zip(members, entries, strict=True)}
 
 
-def pack_shares(sharing: Sharing, parties: int) -> bytes:
+def pack_shares(sharing: DealtShares, num_sites: int) -> bytes:
     """A site's commitment, the hashes of its own shares, and what it deals, by holder."""
     members = tuple(sorted(sharing.dealt))
     dealt = b"".join(sharing.dealt[i].pack() for i in members)
-    return sharing.commitment + sharing.own.key + sharing.own.seed + pack_set(members, parties) + dealt
+    return sharing.commitment + sharing.own_hashes.key + sharing.own_hashes.seed + pack_set(members, num_sites) + dealt
 
 
-def parse_shares(body: bytes, parties: int) -> Sharing:
+def parse_shares(body: bytes, num_sites: int) -> DealtShares:
     """Read ``pack_shares``' layout."""
     head = 3 * HASH_BYTES
     if len(body) < head:
         raise ProtocolError(f"a message of shares of {len(body)} bytes; expected at least {head}")
     commitment, key, seed = (body[k : k + HASH_BYTES] for k in range(0, head, HASH_BYTES))
-    members, entries = _split(body[head:], parties, DEALT_BYTES, "a message of shares")
-    return Sharing(commitment, Hashes(key, seed), dict(zip(members, map(Dealt.parse, entries), strict=True)))
+    members, entries = _parse_entries(body[head:], num_sites, DEALT_BYTES, "a message of shares")
+    return DealtShares(commitment, ShareHashes(key, seed), dict(zip(members, map(Dealt.parse, entries), strict=True)))
 
 
-def pack_delivery(dealt: Mapping[int, Dealt], members: Members, receiver: int, parties: int) -> bytes:
+def pack_delivery(dealt: Mapping[int, Dealt], members: SiteSet, receiver: int, num_sites: int) -> bytes:
     """Who has shared, and what each of them dealt one receiver."""
-    return pack_set(members, parties) + b"".join(dealt[i].pack() for i in members if i != receiver)
+    return pack_set(members, num_sites) + b"".join(dealt[i].pack() for i in members if i != receiver)
 
 
-def parse_delivery(body: bytes, receiver: int, parties: int) -> tuple[Members, dict[int, Dealt]]:
+def parse_delivery(body: bytes, receiver: int, num_sites: int) -> tuple[SiteSet, dict[int, Dealt]]:
     """The sharing sites, and what they dealt this receiver, by dealer."""
-    members = parse_set(body[: set_bytes(parties)], parties)
+    members = parse_set(body[: set_bytes(num_sites)], num_sites)
     senders = tuple(i for i in members if i != receiver)
-    entries = _entries(body[set_bytes(parties) :], len(senders), DEALT_BYTES, "a delivery")
+    entries = _entries(body[set_bytes(num_sites) :], len(senders), DEALT_BYTES, "a delivery")
     return members, dict(zip(senders, map(Dealt.parse, entries), strict=True))
 
 
@@ -250,26 +265,26 @@ def parse_complaint(body: bytes) -> Complaint:
     return Complaint(*_COMPLAINT.unpack(body))
 
 
-def pack_words(words: Words) -> bytes:
+def pack_vector(encoded: EncodedVector) -> bytes:
     """A vector, four bytes a word, little-endian."""
-    return words.astype(WORD, copy=False).tobytes()
+    return encoded.astype(WORD_DTYPE, copy=False).tobytes()
 
 
-def parse_words(body: bytes, length: int) -> Words:
+def parse_vector(body: bytes, length: int) -> EncodedVector:
     """A vector of the agreed length (a read-only view of the message)."""
     expect_length(body, 4 * length, "a masked vector")
-    return np.frombuffer(body, WORD)
+    return np.frombuffer(body, WORD_DTYPE)
 
 
-def pack_consent(signatures: Mapping[int, bytes], parties: int) -> bytes:
+def pack_signatures(signatures: Mapping[int, bytes], num_sites: int) -> bytes:
     """Who signed the list of survivors, with the signatures."""
     members = tuple(sorted(signatures))
-    return pack_set(members, parties) + b"".join(signatures[i] for i in members)
+    return pack_set(members, num_sites) + b"".join(signatures[i] for i in members)
 
 
-def parse_consent(body: bytes, parties: int) -> dict[int, bytes]:
+def parse_signatures(body: bytes, num_sites: int) -> dict[int, bytes]:
     """Signatures on the list of survivors by site."""
-    members, entries = _split(body, parties, SIGNATURE_BYTES, "a list of signatures")
+    members, entries = _parse_entries(body, num_sites, SIGNATURE_BYTES, "a list of signatures")
     return dict(zip(members, entries, strict=True))
 
 
@@ -278,37 +293,37 @@ def pack_unmask(shares: Mapping[int, int]) -> bytes:
     return b"".join(shares[i].to_bytes(SHARE_BYTES, "big") for i in sorted(shares))
 
 
-def parse_unmask(body: bytes, members: Members) -> dict[int, int]:
+def parse_unmask(body: bytes, members: SiteSet) -> dict[int, int]:
     """Read ``pack_unmask``'s layout."""
     entries = _entries(body, len(members), SHARE_BYTES, "an unmasking")
     return {i: int.from_bytes(entry, "big") for i, entry in zip(members, entries, strict=True)}
 
 
-def set_bytes(parties: int) -> int:
+def set_bytes(num_sites: int) -> int:
     """Bytes of a set of sites."""
-    return (parties + 7) // 8
+    return (num_sites + 7) // 8
 
 
-def pack_set(members: Members, parties: int) -> bytes:
+def pack_set(members: SiteSet, num_sites: int) -> bytes:
     """A bit map, lowest index first."""
-    return sum(1 << i for i in set(members)).to_bytes(set_bytes(parties), "little")
+    return sum(1 << i for i in set(members)).to_bytes(set_bytes(num_sites), "little")
 
 
-def parse_set(data: bytes, parties: int) -> Members:
+def parse_set(data: bytes, num_sites: int) -> SiteSet:
     """The sites of a bit map, in order."""
-    expect_length(data, set_bytes(parties), "a set of sites")
+    expect_length(data, set_bytes(num_sites), "a set of sites")
     bits = int.from_bytes(data, "little")
-    if bits >> parties:
-        raise ProtocolError(f"a set names site {bits.bit_length() - 1}; the roster lists {parties}: leave this round")
-    return tuple(i for i in range(parties) if bits >> i & 1)
+    if bits >> num_sites:
+        raise ProtocolError(f"a set names site {bits.bit_length() - 1}; the roster lists {num_sites}: leave this round")
+    return tuple(i for i in range(num_sites) if bits >> i & 1)
 
 
 # -- lengths ---------------------------------------------------------------------------------------------------------------------------
 
 
-def _open(data: bytes, kind: Kind, policy: Policy, sender: int) -> bytes:
-    if kind_of(data) is not kind:
-        raise ProtocolError(f"got a {kind_of(data).name} message; this step expects {kind.name}: send it in its turn")
+def _open(data: bytes, kind: MessageType, policy: Policy, sender: int) -> bytes:
+    if message_type_of(data) is not kind:
+        raise ProtocolError(f"got a {message_type_of(data).name} message; this step expects {kind.name}: send it in its turn")
     _, _, round_id, claimed = _HEADER.unpack_from(data)
     if round_id != policy.round_id:
         raise ProtocolError(f"a message of round {round_id.hex()}; this is round {policy.round_id.hex()}: a replay is refused")
@@ -317,13 +332,13 @@ def _open(data: bytes, kind: Kind, policy: Policy, sender: int) -> bytes:
     return bytes(data[_HEADER.size :])
 
 
-def _signed(transcript: bytes, head: bytes, body: bytes) -> bytes:
-    return bind("message", transcript, head, body)
+def _signed(transcript_hash: bytes, head: bytes, body: bytes) -> bytes:
+    return tagged_hash("message", transcript_hash, head, body)
 
 
-def _split(body: bytes, parties: int, size: int, what: str) -> tuple[Members, list[bytes]]:
-    members = parse_set(body[: set_bytes(parties)], parties)
-    return members, _entries(body[set_bytes(parties) :], len(members), size, what)
+def _parse_entries(body: bytes, num_sites: int, size: int, what: str) -> tuple[SiteSet, list[bytes]]:
+    members = parse_set(body[: set_bytes(num_sites)], num_sites)
+    return members, _entries(body[set_bytes(num_sites) :], len(members), size, what)
 
 
 def _entries(data: bytes, count: int, size: int, what: str) -> list[bytes]:

@@ -18,14 +18,14 @@ KEY_BYTES = 32
 SIGNATURE_BYTES = 64
 TAG_BYTES = 16
 
-FIELD = 2**255 - 19
-_EDWARDS_D = -121665 * pow(121666, -1, FIELD) % FIELD
+FIELD_PRIME = 2**255 - 19
+_EDWARDS_D = -121665 * pow(121666, -1, FIELD_PRIME) % FIELD_PRIME
 # The points whose multiples by the cofactor vanish, as residues, so that an encoding above the prime is caught as well.
 _X25519_SMALL = frozenset(
     {
         0,
         1,
-        FIELD - 1,
+        FIELD_PRIME - 1,
         int.from_bytes(bytes.fromhex("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"), "little"),
         int.from_bytes(bytes.fromhex("5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157"), "little"),
     }
@@ -34,15 +34,15 @@ _ED25519_SMALL = frozenset(
     {
         0,
         1,
-        FIELD - 1,
+        FIELD_PRIME - 1,
         int.from_bytes(bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"),
         int.from_bytes(bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"), "little"),
     }
 )
 
 
-def bind(label: str, *parts: bytes) -> bytes:
-    """A hash of a label and parts, each with its length in front: no two different lists collide."""
+def tagged_hash(label: str, *parts: bytes) -> bytes:
+    """Hash a label and parts, each with its length in front, so that no two different lists collide."""
     digest = hashlib.sha256()
     for part in (b"quintain secure aggregation 2: " + label.encode(), *parts):
         digest.update(len(part).to_bytes(8, "big"))
@@ -52,19 +52,21 @@ def bind(label: str, *parts: bytes) -> bytes:
 
 def is_small_order(public: bytes, *, signing: bool) -> bool:
     """Whether a public key (Ed25519 if ``signing``, else X25519) is one of the few points that make any peer's secret irrelevant."""
-    residue = (int.from_bytes(public, "little") & (2**255 - 1)) % FIELD
+    residue = (int.from_bytes(public, "little") & (2**255 - 1)) % FIELD_PRIME
     return residue in (_ED25519_SMALL if signing else _X25519_SMALL)
 
 
 def is_canonical(public: bytes) -> bool:
     """Whether an X25519 key is spelled in its one shortest form: else two spellings would pass for two keys."""
-    return int.from_bytes(public, "little") < FIELD
+    return int.from_bytes(public, "little") < FIELD_PRIME
 
 
 def is_on_curve(public: bytes, *, signing: bool) -> bool:
-    r"""Whether a public key (Ed25519 if ``signing``, else X25519) is a canonical point of its curve, as every private key's is.
+    r"""Whether a public key (Ed25519 if ``signing``, else X25519) is a canonical point of its curve, as every
+    private key's is.
 
-    Ed25519 sends y, where :math:`x^2 = (y^2 - 1) / (d y^2 + 1)` needs a root (RFC 8032); X25519 sends u, where
+    Ed25519 sends y, where :math:`x^2 = (y^2 - 1) / (d y^2 + 1)` needs a root (RFC 8032); X25519 sends u,
+    where
     :math:`v^2 = u^3 + 486662 u^2 + u` does (RFC 7748). Euler's criterion tells whether there is one.
     """
     value = int.from_bytes(public, "little")
@@ -73,16 +75,16 @@ def is_on_curve(public: bytes, *, signing: bool) -> bool:
         square = (value**2 - 1) * (_EDWARDS_D * value**2 + 1)
     else:
         square = value**3 + 486662 * value**2 + value
-    return value < FIELD and pow(square % FIELD, (FIELD - 1) // 2, FIELD) in (0, 1)
+    return value < FIELD_PRIME and pow(square % FIELD_PRIME, (FIELD_PRIME - 1) // 2, FIELD_PRIME) in (0, 1)
 
 
-def exchange_public(private: bytes | bytearray) -> bytes:
-    """The X25519 public key of a private one (RFC 7748)."""
+def x25519_public(private: bytes | bytearray) -> bytes:
+    """Compute the X25519 public key of a private one (RFC 7748)."""
     return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
 
 
-def exchange(private: bytes | bytearray, public: bytes) -> bytes:
-    """The X25519 shared secret (RFC 7748).
+def x25519(private: bytes | bytearray, public: bytes) -> bytes:
+    """Compute the X25519 shared secret (RFC 7748).
 
     Raises:
         ProtocolError: If the peer's key is of small order, so that the secret would be known to all.
@@ -95,8 +97,8 @@ def exchange(private: bytes | bytearray, public: bytes) -> bytes:
         raise ProtocolError("a peer's X25519 key gives an empty secret; expected an ordinary key: exclude that peer") from error
 
 
-def signing_public(private: bytes | bytearray) -> bytes:
-    """The Ed25519 public key of a private one (RFC 8032)."""
+def ed25519_public(private: bytes | bytearray) -> bytes:
+    """Compute the Ed25519 public key of a private one (RFC 8032)."""
     return Ed25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
 
 
@@ -121,19 +123,19 @@ def derive_key(secret: bytes | bytearray, info: bytes, *, salt: bytes = b"", len
     return HKDF(algorithm=SHA256(), length=length, salt=salt or None, info=info).derive(bytes(secret))
 
 
-def seal(key: bytes, plain: bytes, envelope: bytes) -> bytes:
+def seal(key: bytes, plain: bytes, associated_data: bytes) -> bytes:
     """AES-256-GCM under a key that is used once, which is why the nonce may be zero."""
-    return AESGCM(key).encrypt(bytes(12), plain, envelope)
+    return AESGCM(key).encrypt(bytes(12), plain, associated_data)
 
 
-def unseal(key: bytes, sealed: bytes, envelope: bytes) -> bytes:
+def unseal(key: bytes, sealed: bytes, associated_data: bytes) -> bytes:
     """The plain text of ``seal``.
 
     Raises:
         ProtocolError: If the text, its envelope or the key is another one.
     """
     try:
-        return AESGCM(key).decrypt(bytes(12), sealed, envelope)
+        return AESGCM(key).decrypt(bytes(12), sealed, associated_data)
     except InvalidTag as error:
         raise ProtocolError("a sealed share does not open; it was changed, or made for another round or site") from error
 

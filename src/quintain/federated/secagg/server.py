@@ -1,9 +1,10 @@
-"""The server's side of a round, as a pure machine: ``step(state, messages) -> (state, outgoing)``.
+"""The server's program in one round, as a pure machine: ``step(state, messages) -> (state, outgoing)``.
 
-It holds no key. A message that does not hold up costs its sender its place in the round, with the reason noted; a round that falls below
-the threshold is abandoned with a ``ProtocolError``. So is one in which a site provably dealt bad shares, with a ``SabotageError`` that
-names it: the sum would leave out its victim and count the culprit. For each site the server asks for shares of one kind only: of the
-self-mask seed of those that survived, of the mask key of those that did not.
+It holds no key. A message that does not hold up costs its sender its place in the round, with the reason
+noted; a round that falls below the threshold is abandoned with a ``ProtocolError``. So is one in which a site
+provably dealt bad shares, with a ``SabotageError`` that names it: the sum would leave out its victim and
+count the culprit. For each site the server asks for shares of one kind only: of the self-mask seed of those
+that survived, of the mask key of those that did not.
 Source: Bonawitz et al., 2017, ePrint 2017/281.
 """
 
@@ -15,138 +16,145 @@ import numpy as np
 
 from quintain.core.errors import ProtocolError
 from quintain.federated.secagg import dealing, transcript
-from quintain.federated.secagg.collecting import Collecting, Finished, Messages, gather, require, sabotage
-from quintain.federated.secagg.encoding import WORD, Words, check_types
+from quintain.federated.secagg.collecting import Messages, RoundInProgress, RoundOutcome, gather, require, sabotage
+from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector, check_types
 from quintain.federated.secagg.messages import (
-    Kind,
-    Sharing,
+    DealtShares,
+    MessageType,
     SignedKeys,
     from_server,
-    kind_of,
-    pack_consent,
+    message_type_of,
     pack_delivery,
     pack_key_list,
     pack_offer,
     pack_set,
+    pack_signatures,
     parse_complaint,
     parse_keys,
     parse_shares,
-    parse_words,
+    parse_vector,
 )
 from quintain.federated.secagg.policy import Policy
 from quintain.federated.secagg.unmasking import unmask
 
-State = Collecting | Finished
+State = RoundInProgress | RoundOutcome
 
 
-def open_round(policy: Policy) -> tuple[Collecting, dict[int, bytes]]:
+def open_round(policy: Policy) -> tuple[RoundInProgress, dict[int, bytes]]:
     """The first state, and the offer to every site.
 
     Raises:
         SettingError: If the policy is of another type.
     """
     check_types(Policy, policy=policy)
-    offer = from_server(Kind.OFFER, policy.round_id, pack_offer(policy))
-    return Collecting(policy, Kind.KEYS, transcript.opened(policy)), dict.fromkeys(range(len(policy.roster)), offer)
+    offer = from_server(MessageType.OFFER, policy.round_id, pack_offer(policy))
+    return RoundInProgress(policy, MessageType.KEYS, transcript.begin(policy)), dict.fromkeys(range(len(policy.roster)), offer)
 
 
-def step(state: Collecting, messages: Messages) -> tuple[State, dict[int, bytes]]:
+def step(state: RoundInProgress, messages: Messages) -> tuple[State, dict[int, bytes]]:
     """The next state and the messages to send, from what arrived in time.
 
     Raises:
-        ProtocolError: If too few good messages arrived, or if the sum is one that no honest vectors have: the round is abandoned.
-        SabotageError: A ``ProtocolError``: if a site is proven to have dealt bad shares; it names that site, never its victim.
+        ProtocolError: If too few good messages arrived, or if the sum is one that no honest vectors have: the
+            round is abandoned.
+        SabotageError: A ``ProtocolError``: if a site is proven to have dealt bad shares; it names that site,
+            never its victim.
     """
     _check_arguments(state, messages)
-    return _STEPS[state.awaits](state, messages)
+    return _STEPS[state.expected_type](state, messages)
 
 
-def _list_keys(state: Collecting, messages: Messages) -> tuple[State, dict[int, bytes]]:
-    policy, parties = state.policy, len(state.policy.roster)
+def _collect_keys(state: RoundInProgress, messages: Messages) -> tuple[State, dict[int, bytes]]:
+    policy, num_sites = state.policy, len(state.policy.roster)
 
     def read(site: int, body: bytes, signature: bytes) -> SignedKeys:
-        return SignedKeys(parse_keys(body, site, parties), signature)
+        return SignedKeys(parse_keys(body, site, num_sites), signature)
 
-    listed, refused = gather(state, messages, tuple(range(parties)), read)
+    listed, refused = gather(state, messages, tuple(range(num_sites)), read)
     times = Counter(key for entry in listed.values() for key in entry.keys.all)
     copied = {i for i, entry in listed.items() if any(times[key] > 1 for key in entry.keys.all)}
     refused |= {policy.roster.names[i]: "its keys are also another site's; expected fresh ones" for i in copied}
     listed = {i: entry for i, entry in listed.items() if i not in copied}
     require(state, policy.threshold, listed, "sent keys", refused)
-    body = pack_key_list(listed, parties)
-    link = transcript.with_keys(policy, body)
+    body = pack_key_list(listed, num_sites)
+    transcript_hash = transcript.append_keys(policy, body)
     keys = {i: entry.keys for i, entry in listed.items()}
-    after = replace(state, awaits=Kind.SHARES, link=link, after_keys=link, keys=keys, refused=refused)
-    return after, dict.fromkeys(listed, from_server(Kind.KEY_LIST, policy.round_id, body))
+    after = replace(
+        state, expected_type=MessageType.SHARES, transcript_hash=transcript_hash, key_list_hash=transcript_hash, keys=keys, refused=refused
+    )
+    return after, dict.fromkeys(listed, from_server(MessageType.KEY_LIST, policy.round_id, body))
 
 
-def _deliver(state: Collecting, messages: Messages) -> tuple[State, dict[int, bytes]]:
-    policy, parties = state.policy, len(state.policy.roster)
+def _forward_shares(state: RoundInProgress, messages: Messages) -> tuple[State, dict[int, bytes]]:
+    policy, num_sites = state.policy, len(state.policy.roster)
 
-    def read(site: int, body: bytes, _signature: bytes) -> Sharing:
-        sharing = parse_shares(body, parties)
+    def read(site: int, body: bytes, _signature: bytes) -> DealtShares:
+        sharing = parse_shares(body, num_sites)
         if set(sharing.dealt) != set(state.keys) - {site}:
             raise ProtocolError("it did not share with all sites in the list")
-        if not all(dealing.is_signed(policy, state.link, site, i, dealt) for i, dealt in sharing.dealt.items()):
+        if not all(dealing.is_signed(policy, state.transcript_hash, site, i, dealt) for i, dealt in sharing.dealt.items()):
             raise ProtocolError("its signature on what it dealt one of the sites does not hold")
         return sharing
 
     shared, refused = gather(state, messages, tuple(state.keys), read)
     require(state, policy.threshold, shared, "shared", refused)
     sharing = tuple(sorted(shared))
-    link = transcript.with_shares(state.link, sharing, parties)
+    transcript_hash = transcript.append_sharers(state.transcript_hash, sharing, num_sites)
     outgoing = {
         i: from_server(
-            Kind.DELIVERY, policy.round_id, pack_delivery({j: shared[j].dealt[i] for j in sharing if j != i}, sharing, i, parties)
+            MessageType.DELIVERY, policy.round_id, pack_delivery({j: shared[j].dealt[i] for j in sharing if j != i}, sharing, i, num_sites)
         )
         for i in sharing
     }
-    return replace(state, awaits=Kind.MASKED, link=link, sharing=sharing, shared=shared, refused=refused), outgoing
+    return replace(
+        state, expected_type=MessageType.MASKED, transcript_hash=transcript_hash, sharers=sharing, shared=shared, refused=refused
+    ), outgoing
 
 
-def _add_up(state: Collecting, messages: Messages) -> tuple[State, dict[int, bytes]]:
-    policy, parties = state.policy, len(state.policy.roster)
+def _sum_masked(state: RoundInProgress, messages: Messages) -> tuple[State, dict[int, bytes]]:
+    policy, num_sites = state.policy, len(state.policy.roster)
     complaints = {i: message for i, message in messages.items() if _is_complaint(message)}
-    state = _judge(state, complaints)
+    state = _judge_complaints(state, complaints)
 
-    def read(_site: int, body: bytes, _signature: bytes) -> Words:
-        return parse_words(body, policy.encoding.words)
+    def read(_site: int, body: bytes, _signature: bytes) -> EncodedVector:
+        return parse_vector(body, policy.encoding.num_words)
 
-    vectors, refused = gather(state, {i: message for i, message in messages.items() if i not in complaints}, state.sharing, read)
-    require(state, policy.minimum, vectors, "sent a masked vector", refused)
+    vectors, refused = gather(state, {i: message for i, message in messages.items() if i not in complaints}, state.sharers, read)
+    require(state, policy.min_survivors, vectors, "sent a masked vector", refused)
     survivors = tuple(sorted(vectors))
-    total = np.zeros(policy.encoding.words, WORD)
+    total = np.zeros(policy.encoding.num_words, WORD_DTYPE)
     for vector in vectors.values():
         np.add(total, vector, out=total)
-    body = pack_set(survivors, parties)
+    body = pack_set(survivors, num_sites)
     after = replace(
         state,
-        awaits=Kind.AGREE,
-        link=transcript.with_survivors(state.link, survivors, parties),
+        expected_type=MessageType.CONSISTENCY,
+        transcript_hash=transcript.append_survivors(state.transcript_hash, survivors, num_sites),
         survivors=survivors,
         masked_sum=total,
         refused=refused,
     )
-    return after, dict.fromkeys(survivors, from_server(Kind.SURVIVORS, policy.round_id, body))
+    return after, dict.fromkeys(survivors, from_server(MessageType.SURVIVORS, policy.round_id, body))
 
 
-def _judge(state: Collecting, messages: Messages) -> Collecting:
-    """Open every pair of shares that a site complains of: the round ends by name of a guilty dealer; a false complaint costs its site.
+def _judge_complaints(state: RoundInProgress, messages: Messages) -> RoundInProgress:
+    """Open every pair of shares that a site complains of: the round ends by name of a guilty dealer; a false
+    complaint costs its site.
 
     Raises:
         SabotageError: If a dealer is guilty.
     """
-    names, sharing = state.policy.roster.names, set(state.sharing)
+    names, sharing = state.policy.roster.names, set(state.sharers)
 
     def read(site: int, body: bytes, _signature: bytes) -> tuple[int, bool]:
         complaint = parse_complaint(body)
         if complaint.dealer not in sharing - {site}:
             raise ProtocolError(f"a complaint of site {complaint.dealer}, which dealt it nothing: refuse it")
         dealt = state.shared[complaint.dealer].dealt[site]
-        guilty = dealing.is_guilty(state.policy, state.after_keys, state.keys, site, complaint.dealer, complaint.private, dealt)
+        guilty = dealing.is_guilty(state.policy, state.key_list_hash, state.keys, site, complaint.dealer, complaint.private, dealt)
         return complaint.dealer, guilty
 
-    judged, refused = gather(replace(state, awaits=Kind.COMPLAINT), messages, state.sharing, read)
+    judged, refused = gather(replace(state, expected_type=MessageType.COMPLAINT), messages, state.sharers, read)
     culprits = {dealer: site for site, (dealer, guilty) in judged.items() if guilty}
     false = {site: dealer for site, (dealer, guilty) in judged.items() if not guilty}
     refused |= {names[site]: f"it complained of what {names[dealer]!r} dealt it, which is good" for site, dealer in false.items()}
@@ -157,7 +165,7 @@ def _judge(state: Collecting, messages: Messages) -> Collecting:
     return state
 
 
-def _consent(state: Collecting, messages: Messages) -> tuple[State, dict[int, bytes]]:
+def _collect_signatures(state: RoundInProgress, messages: Messages) -> tuple[State, dict[int, bytes]]:
     policy = state.policy
 
     def read(_site: int, body: bytes, signature: bytes) -> bytes:
@@ -167,32 +175,34 @@ def _consent(state: Collecting, messages: Messages) -> tuple[State, dict[int, by
 
     signatures, refused = gather(state, messages, state.survivors, read)
     require(state, policy.threshold, signatures, "signed the survivors", refused)
-    body = pack_consent(signatures, len(policy.roster))
-    return replace(state, awaits=Kind.UNMASK, refused=refused), dict.fromkeys(signatures, from_server(Kind.CONSENT, policy.round_id, body))
+    body = pack_signatures(signatures, len(policy.roster))
+    return replace(state, expected_type=MessageType.UNMASK, refused=refused), dict.fromkeys(
+        signatures, from_server(MessageType.SIGNATURES, policy.round_id, body)
+    )
 
 
-def _finish(state: Collecting, messages: Messages) -> tuple[State, dict[int, bytes]]:
+def _unmask(state: RoundInProgress, messages: Messages) -> tuple[State, dict[int, bytes]]:
     return unmask(state, messages), {}
 
 
-_STEPS: Mapping[Kind, Callable[[Collecting, Messages], tuple[State, dict[int, bytes]]]] = {
-    Kind.KEYS: _list_keys,
-    Kind.SHARES: _deliver,
-    Kind.MASKED: _add_up,
-    Kind.AGREE: _consent,
-    Kind.UNMASK: _finish,
+_STEPS: Mapping[MessageType, Callable[[RoundInProgress, Messages], tuple[State, dict[int, bytes]]]] = {
+    MessageType.KEYS: _collect_keys,
+    MessageType.SHARES: _forward_shares,
+    MessageType.MASKED: _sum_masked,
+    MessageType.CONSISTENCY: _collect_signatures,
+    MessageType.UNMASK: _unmask,
 }
 
 
 def _is_complaint(message: object) -> bool:
     try:
-        return kind_of(message) is Kind.COMPLAINT
+        return message_type_of(message) is MessageType.COMPLAINT
     except ProtocolError:
         return False
 
 
 def _check_arguments(state: object, messages: object) -> None:
-    if not isinstance(state, Collecting):
+    if not isinstance(state, RoundInProgress):
         raise ProtocolError(f"the server's state is a {type(state).__name__}; expected a round under way: open a new one")
     if not isinstance(messages, Mapping):
         raise ProtocolError(f"messages is a {type(messages).__name__}; expected a mapping from site index to bytes")

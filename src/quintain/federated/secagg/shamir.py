@@ -11,8 +11,8 @@ SHARE_BYTES = 33
 Entropy = Callable[[int], bytes]
 
 
-def split(secret: int, threshold: int, points: Sequence[int], entropy: Entropy, *, prime: int = PRIME) -> dict[int, int]:
-    r"""Shares of a secret: values at ``points`` of a random polynomial whose value at 0 is the secret.
+def make_shares(secret: int, threshold: int, points: Sequence[int], entropy: Entropy, *, prime: int = PRIME) -> dict[int, int]:
+    r"""Make shares of a secret: values at ``points`` of a random polynomial whose value at 0 is the secret.
 
     .. math:: f(x) = secret + \sum_{k=1}^{t-1} r_k x^k \bmod p, \qquad r_k \text{ uniform}
 
@@ -42,7 +42,7 @@ def split(secret: int, threshold: int, points: Sequence[int], entropy: Entropy, 
 
 
 def weights(points: Sequence[int], at: int = 0, *, prime: int = PRIME) -> dict[int, int]:
-    r"""Lagrange's weights: what each share counts for in the value at ``at``.
+    r"""Compute Lagrange's weights, by which the shares give the value at ``at``.
 
     .. math:: f(at) = \sum_x w_x f(x), \qquad w_x = \prod_{z \ne x} \frac{at - z}{x - z} \bmod p
 

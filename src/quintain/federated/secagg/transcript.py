@@ -1,25 +1,25 @@
 """The chain of lists that a round has agreed on so far; keys, seals and signatures are bound to its latest link."""
 
-from quintain.federated.secagg.messages import Members, pack_set
+from quintain.federated.secagg.messages import SiteSet, pack_set
 from quintain.federated.secagg.policy import Policy
-from quintain.federated.secagg.primitives import bind
+from quintain.federated.secagg.primitives import tagged_hash
 
 
-def opened(policy: Policy) -> bytes:
-    """Link 0: the policy."""
+def begin(policy: Policy) -> bytes:
+    """Begin the hash chain of a round with the policy."""
     return policy.digest()
 
 
-def with_keys(policy: Policy, key_list: bytes) -> bytes:
-    """Link 1: who takes part, with which keys."""
-    return bind("keys", opened(policy), key_list)
+def append_keys(policy: Policy, key_list: bytes) -> bytes:
+    """Append the key list: who takes part, with which keys."""
+    return tagged_hash("keys", begin(policy), key_list)
 
 
-def with_shares(after_keys: bytes, sharing: Members, parties: int) -> bytes:
-    """Link 2: who has shared."""
-    return bind("shares", after_keys, pack_set(sharing, parties))
+def append_sharers(key_list_hash: bytes, sharers: SiteSet, num_sites: int) -> bytes:
+    """Append the sharers: who has shared its secrets."""
+    return tagged_hash("shares", key_list_hash, pack_set(sharers, num_sites))
 
 
-def with_survivors(after_shares: bytes, survivors: Members, parties: int) -> bytes:
-    """Link 3: whose vectors make the sum."""
-    return bind("survivors", after_shares, pack_set(survivors, parties))
+def append_survivors(sharers_hash: bytes, survivors: SiteSet, num_sites: int) -> bytes:
+    """Append the survivors: whose vectors are in the sum."""
+    return tagged_hash("survivors", sharers_hash, pack_set(survivors, num_sites))

@@ -5,14 +5,14 @@ from dataclasses import replace
 
 from quintain.core.errors import ProtocolError
 from quintain.federated.secagg import dealing, masks, transcript
-from quintain.federated.secagg.collecting import Collecting, Finished, Messages, abandoned, gather, require, sabotage
-from quintain.federated.secagg.encoding import Words
-from quintain.federated.secagg.messages import Members, parse_unmask
-from quintain.federated.secagg.primitives import KEY_BYTES, exchange_public
+from quintain.federated.secagg.collecting import Messages, RoundInProgress, RoundOutcome, abandoned, gather, require, sabotage
+from quintain.federated.secagg.encoding import EncodedVector
+from quintain.federated.secagg.messages import SiteSet, parse_unmask
+from quintain.federated.secagg.primitives import KEY_BYTES, x25519_public
 from quintain.federated.secagg.shamir import PRIME, combine, weights
 
 
-def unmask(state: Collecting, messages: Messages) -> Finished:
+def unmask(state: RoundInProgress, messages: Messages) -> RoundOutcome:
     """The round's outcome, from the shares that the survivors reveal.
 
     Raises:
@@ -22,7 +22,7 @@ def unmask(state: Collecting, messages: Messages) -> Finished:
     policy, roster = state.policy, state.policy.roster
 
     def read(_site: int, body: bytes, _signature: bytes) -> dict[int, int]:
-        shares = parse_unmask(body, state.sharing)
+        shares = parse_unmask(body, state.sharers)
         if any(value >= PRIME for value in shares.values()):
             raise ProtocolError("a share outside the field; expected a value below the prime: exclude that site")
         return shares
@@ -30,7 +30,7 @@ def unmask(state: Collecting, messages: Messages) -> Finished:
     answers, refused = gather(state, messages, state.survivors, read)
     false = {site: dealers for site, answer in answers.items() if (dealers := _not_dealt(state, site, answer))}
     refused |= {
-        roster.names[site]: f"it revealed shares that it was not dealt, of {', '.join(roster.spell(dealers))}"
+        roster.names[site]: f"it revealed shares that it was not dealt, of {', '.join(roster.names_of(dealers))}"
         for site, dealers in false.items()
     }
     answers = {site: answer for site, answer in answers.items() if site not in false}
@@ -39,36 +39,37 @@ def unmask(state: Collecting, messages: Messages) -> Finished:
 
     total = _unmasked(state, answers)
     try:
-        policy.encoding.check_sum(policy.encoding.integers(total), len(state.survivors))
+        policy.encoding.check_sum(policy.encoding.to_signed(total), len(state.survivors))
     except ProtocolError as error:
         raise abandoned(state, str(error)) from error
     dropped = tuple(name for i, name in enumerate(roster.names) if i not in state.survivors)
-    accused = roster.spell(tuple(sorted(state.accused)))
-    return Finished(policy, total, roster.spell(state.survivors), dropped, refused, accused)
+    accused = roster.names_of(tuple(sorted(state.accused)))
+    return RoundOutcome(policy, total, roster.names_of(state.survivors), dropped, refused, accused)
 
 
-def _unmasked(state: Collecting, answers: Mapping[int, Mapping[int, int]]) -> Words:
+def _unmasked(state: RoundInProgress, answers: Mapping[int, Mapping[int, int]]) -> EncodedVector:
     """The sum of the survivors' vectors: every mask rebuilt from true shares and taken off.
 
-    All answers give one share of every site, so the shares of all sites stand at the same points and one set of weights serves them.
+    All answers give one share of every site, so the shares of all sites stand at the same points and one set
+    of weights serves them.
     """
-    link = transcript.with_shares(state.after_keys, state.sharing, len(state.policy.roster))
+    transcript_hash = transcript.append_sharers(state.key_list_hash, state.sharers, len(state.policy.roster))
     chosen = sorted(answers)[: state.policy.threshold]
     factors = weights([holder + 1 for holder in chosen])
-    secrets = {site: combine(factors, {holder + 1: answers[holder][site] for holder in chosen}) for site in state.sharing}
+    secrets = {site: combine(factors, {holder + 1: answers[holder][site] for holder in chosen}) for site in state.sharers}
     _require_committed(state, secrets)
     total = state.masked_sum.copy()
     for site, secret in secrets.items():
         private = secret.to_bytes(KEY_BYTES, "big")
         if site in state.survivors:
-            masks.add_self_mask(total, private, link, site, remove=True)
+            masks.add_self_mask(total, private, transcript_hash, site, remove=True)
             continue
         for survivor in state.survivors:
-            masks.add_pair_mask(total, private, state.keys[survivor].mask, link, survivor, site, remove=True)
+            masks.add_pair_mask(total, private, state.keys[survivor].mask_public, transcript_hash, survivor, site, remove=True)
     return total
 
 
-def _require_committed(state: Collecting, secrets: Mapping[int, int]) -> None:
+def _require_committed(state: RoundInProgress, secrets: Mapping[int, int]) -> None:
     """End the round in the name of every site whose true shares give another secret than it committed to."""
     guilty = {}
     for site, secret in secrets.items():
@@ -80,26 +81,26 @@ def _require_committed(state: Collecting, secrets: Mapping[int, int]) -> None:
         raise sabotage(state, tuple(guilty), "; ".join(guilty.values()))
 
 
-def _not_dealt(state: Collecting, holder: int, answer: Mapping[int, int]) -> Members:
+def _not_dealt(state: RoundInProgress, holder: int, answer: Mapping[int, int]) -> SiteSet:
     """The sites of which a holder revealed another share than the one whose hash they signed for it."""
 
     def is_false(dealer: int, value: int) -> bool:
         hashes = state.shared[dealer].hashes(holder)
         label, expected = ("seed share", hashes.seed) if dealer in state.survivors else ("key share", hashes.key)
-        return dealing.share_hash(label, state.after_keys, dealer, holder, value) != expected
+        return dealing.share_hash(label, state.key_list_hash, dealer, holder, value) != expected
 
     return tuple(dealer for dealer, value in answer.items() if is_false(dealer, value))
 
 
-def _is_seed(state: Collecting, site: int, value: int) -> bool:
+def _is_seed(state: RoundInProgress, site: int, value: int) -> bool:
     """Whether a rebuilt value is the seed that a site committed to."""
     if value >= 1 << (8 * KEY_BYTES):
         return False
-    return dealing.commitment(state.after_keys, site, value.to_bytes(KEY_BYTES, "big")) == state.shared[site].commitment
+    return dealing.seed_commitment(state.key_list_hash, site, value.to_bytes(KEY_BYTES, "big")) == state.shared[site].commitment
 
 
-def _is_mask_key(state: Collecting, site: int, value: int) -> bool:
+def _is_mask_key(state: RoundInProgress, site: int, value: int) -> bool:
     """Whether a rebuilt value is the private half of the mask key that a site advertised."""
     if value >= 1 << (8 * KEY_BYTES):
         return False
-    return exchange_public(value.to_bytes(KEY_BYTES, "big")) == state.keys[site].mask
+    return x25519_public(value.to_bytes(KEY_BYTES, "big")) == state.keys[site].mask_public

@@ -1,14 +1,16 @@
-r"""How unlike the public weights of a sum may be, so that it hides each site as well as a sum of two equals hides one.
+r"""How unlike the public weights of a sum may be, so that it hides each site as well as a sum of two equals
+hides one.
 
-A site of weight w among others of weights v_j has a sum that points along its own update: with updates of one length that have nothing to
-do with each other, the cosine between the two is :math:`w / \sqrt{w^2 + \sum_j v_j^2}`. In the smallest federation that the protocol
-allows, two honest sites of equal weight, it is :math:`1/\sqrt{2}`. No weights may give away more than that, whatever ``minimum`` sites
-survive, and when those that side with the server have taken their own updates off the sum:
+A site of weight w among others of weights v_j has a sum that points along its own update: with updates of one
+length that have nothing to do with each other, the cosine between the two is :math:`w / \sqrt{w^2 + \sum_j
+v_j^2}`. In the smallest federation that the protocol allows, two honest sites of equal weight, it is
+:math:`1/\sqrt{2}`. No weights may give away more than that, whatever ``minimum`` sites survive, and when
+those that side with the server have taken their own updates off the sum:
 
 .. math:: w^2 \le \sum v_j^2 \quad \text{over the } \mathrm{minimum} - \mathrm{corrupt} - 1 \text{ smallest other weights.}
 
-No site then has more than half of that sum's weight either, since the root of a sum of squares is at most the sum. Equal weights always
-pass. All is worked out in integers, however large they are.
+No site then has more than half of that sum's weight either, since the root of a sum of squares is at most the
+sum. Equal weights always pass. All is worked out in integers, however large they are.
 """
 
 import math
@@ -17,25 +19,25 @@ from collections.abc import Iterable, Mapping
 from quintain.core.errors import SettingError
 
 
-def largest_weight(weights: Iterable[int], minimum: int, corrupt: int) -> int:
+def largest_weight(weights: Iterable[int], min_survivors: int, max_corrupt: int) -> int:
     """The largest weight that a site may have beside the others."""
-    return math.isqrt(sum(weight**2 for weight in _smallest(weights, minimum, corrupt)))
+    return math.isqrt(sum(weight**2 for weight in _smallest(weights, min_survivors, max_corrupt)))
 
 
-def largest_share(weights: Iterable[int], minimum: int, corrupt: int) -> float:
+def largest_fraction(weights: Iterable[int], min_survivors: int, max_corrupt: int) -> float:
     """The largest part of a sum's weight that is one site's, in the smallest sum less the sites that may side with the server."""
     weights = tuple(weights)
     most = max(weights)
-    return most / (most + sum(_smallest(weights, minimum, corrupt)))
+    return most / (most + sum(_smallest(weights, min_survivors, max_corrupt)))
 
 
-def capped_weights(weights: Mapping[str, int], minimum: int, corrupt: int) -> dict[str, int]:
+def capped_weights(weights: Mapping[str, int], min_survivors: int, max_corrupt: int) -> dict[str, int]:
     """The weights, those beyond the largest allowed cut down to it."""
-    most = largest_weight(weights.values(), minimum, corrupt)
+    most = largest_weight(weights.values(), min_survivors, max_corrupt)
     return {name: min(weight, most) for name, weight in weights.items()}
 
 
-def check_weights(weights: Mapping[str, int], minimum: int, corrupt: int, largest: int) -> None:
+def check_weights(weights: Mapping[str, int], min_survivors: int, max_corrupt: int, largest: int) -> None:
     """Refuse weights under which a sum is one site's own update in all but name, or lacks a site.
 
     Args:
@@ -45,18 +47,20 @@ def check_weights(weights: Mapping[str, int], minimum: int, corrupt: int, larges
         largest: The largest encoded entry at full weight.
 
     Raises:
-        SettingError: If a weight is below 1, above ``largest_weight``, or so small that a site's largest entry is less than one grid step.
+        SettingError: If a weight is below 1, above ``largest_weight``, or so small that a site's largest
+            entry is less than one grid step.
     """
     heaviest, lightest = max(weights, key=weights.__getitem__), min(weights, key=weights.__getitem__)
     if weights[lightest] < 1:
         raise SettingError(f"the weight of {lightest!r} is {weights[lightest]}; expected 1 or more: leave out whom the sum is not to count")
-    most = largest_weight(weights.values(), minimum, corrupt)
+    most = largest_weight(weights.values(), min_survivors, max_corrupt)
     if weights[heaviest] > most:
         raise SettingError(
             f"{heaviest!r} weighs {_shown(weights[heaviest])}; expected at most {_shown(most)}, the root of the summed squares of the "
-            f"{minimum - corrupt - 1} smallest other weights: in a sum of minimum = {minimum} sites, corrupt = {corrupt} of which take off "
-            "their own, it would stand out more than one of two equals, and the sum come near to its own update. Cut its weight to that, "
-            "raise minimum, or give equal weights"
+            f"{min_survivors - max_corrupt - 1} smallest other weights: in a sum of min_survivors = {min_survivors} sites, "
+            f"max_corrupt = {max_corrupt} of which take off their own, "
+            "it would stand out more than one of two equals, and the sum come near to its own update. Cut its weight to that, "
+            "raise min_survivors, or give equal weights"
         )
     if weights[lightest] * largest < weights[heaviest]:
         raise SettingError(
@@ -65,9 +69,9 @@ def check_weights(weights: Mapping[str, int], minimum: int, corrupt: int, larges
         )
 
 
-def _smallest(weights: Iterable[int], minimum: int, corrupt: int) -> list[int]:
+def _smallest(weights: Iterable[int], min_survivors: int, max_corrupt: int) -> list[int]:
     """The weights beside which the heaviest site stands out most."""
-    return sorted(weights)[: minimum - corrupt - 1]
+    return sorted(weights)[: min_survivors - max_corrupt - 1]
 
 
 def _shown(weight: int) -> str:

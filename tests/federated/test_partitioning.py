@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from quintain.core.errors import SettingError
 from quintain.data.dataset import from_arrays
-from quintain.federated import split
+from quintain.federated import partition
 
 
 def dataset(n=600, classes=2):
@@ -17,17 +17,17 @@ def dataset(n=600, classes=2):
 @given(sites=st.integers(2, 6), alpha=st.sampled_from([0.5, 1.0, 10.0, None]), seed=st.integers(0, 10))
 def test_every_example_is_at_one_site_and_the_minima_hold(sites, alpha, seed):
     data = dataset()
-    parts = split(data, sites, alpha=alpha, seed=seed, least=12, least_per_class=3)
+    parts = partition(data, sites, alpha=alpha, seed=seed, min_examples=12, min_per_class=3)
     values = np.sort(np.concatenate([part.batch(np.arange(len(part)))[0].numpy()[:, 0] for part in parts.sites.values()]))
     assert np.array_equal(values, data.batch(np.arange(600))[0].numpy()[:, 0])
-    assert min(min(counts) for counts in parts.counts().values()) >= 3
+    assert min(min(counts) for counts in parts.class_counts().values()) >= 3
     assert min(map(len, parts.sites.values())) >= 12
     assert list(parts.sites) == [f"hospital-{k + 1}" for k in range(sites)]
 
 
 def test_the_seed_decides():
     data = dataset()
-    one, same, other = (split(data, seed=seed).counts() for seed in (1, 1, 2))
+    one, same, other = (partition(data, seed=seed).class_counts() for seed in (1, 1, 2))
     assert one == same != other
 
 
@@ -36,7 +36,7 @@ def test_a_small_alpha_makes_sites_unlike_and_a_large_one_alike():
         shares = [
             c[1] / sum(c)
             for seed in range(10)
-            for c in split(dataset(), alpha=alpha, seed=seed, least=4, least_per_class=1).counts().values()
+            for c in partition(dataset(), alpha=alpha, seed=seed, min_examples=4, min_per_class=1).class_counts().values()
         ]
         return np.std(shares)
 
@@ -44,24 +44,40 @@ def test_a_small_alpha_makes_sites_unlike_and_a_large_one_alike():
 
 
 def test_without_alpha_sizes_are_uneven_and_the_mix_is_one():
-    counts = split(dataset(), 5, alpha=None).counts().values()
+    counts = partition(dataset(), 5, alpha=None).class_counts().values()
     assert [sum(c) for c in counts] == [40, 80, 120, 160, 200]
     assert all(abs(c[0] - c[1]) <= 2 for c in counts)
 
 
 @pytest.mark.parametrize(
     "settings_",
-    [{"sites": 1}, {"alpha": 0.0}, {"alpha": float("inf")}, {"least": 200}, {"alpha": None, "least": 41}, {"least_per_class": 100}],
+    [
+        {"num_sites": 1},
+        {"alpha": 0.0},
+        {"alpha": float("inf")},
+        {"min_examples": 200},
+        {"alpha": None, "min_examples": 41},
+        {"min_per_class": 100},
+    ],
 )
 def test_a_split_that_cannot_be_is_refused(settings_):
     with pytest.raises(SettingError, match=r"expected|raise alpha|fewer sites"):
-        split(dataset(), **settings_)
+        partition(dataset(), **settings_)
 
 
 @pytest.mark.parametrize(
     "settings_",
-    [{"sites": "5"}, {"sites": 2.0}, {"alpha": "1"}, {"alpha": True}, {"seed": None}, {"least": 1.5}, {"prefix": 3}, {"data": [1]}],
+    [
+        {"num_sites": "5"},
+        {"num_sites": 2.0},
+        {"alpha": "1"},
+        {"alpha": True},
+        {"seed": None},
+        {"min_examples": 1.5},
+        {"prefix": 3},
+        {"data": [1]},
+    ],
 )
 def test_settings_of_a_wrong_type_are_refused_by_name(settings_):
     with pytest.raises(SettingError, match=f"{next(iter(settings_))} = .*; expected"):
-        split(**{"data": dataset(), **settings_})
+        partition(**{"data": dataset(), **settings_})

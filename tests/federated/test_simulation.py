@@ -9,7 +9,7 @@ from torch import nn
 
 from quintain.core.errors import MechanismError, ModelError, ProtocolError, SabotageError, SettingError, StorageError
 from quintain.data.dataset import from_arrays
-from quintain.federated import FederatedPlan, RoundAbandonedError, loop, split, train
+from quintain.federated import FederatedConfig, RoundAbandonedError, partition, simulate, simulation
 from quintain.federated.differencing import cosine
 from quintain.federated.secagg import client
 from quintain.federated.secagg.journal import MemoryJournal
@@ -48,23 +48,23 @@ def accuracy(net, data):
 
 def test_one_full_batch_step_is_the_pooled_step():
     data = blobs()
-    sites = split(data, 4, alpha=10.0, least=10, least_per_class=1).sites
+    sites = partition(data, 4, alpha=10.0, min_examples=10, min_per_class=1).sites
     assert len(set(sizes(sites).values())) > 1
     pooled, federated = linear(), linear()
     fit(pooled, data, ONE_STEP)
-    result = train(sites, federated, FederatedPlan(1, ONE_STEP, weights=sizes(sites), minimum=4, corrupt=0))
+    result = simulate(sites, federated, FederatedConfig(1, ONE_STEP, weights=sizes(sites), min_survivors=4, max_corrupt=0))
     assert (weights(pooled) - weights(linear())).abs().max() > 1e-2
     assert (weights(pooled) - weights(federated)).abs().max() < 1e-6
     assert result.rounds[0].weight == len(data)
 
 
 def test_without_weights_every_site_counts_alike():
-    sites = split(blobs(), 4, alpha=None).sites
+    sites = partition(blobs(), 4, alpha=None).sites
     federated, alone = linear(), []
     for data in sites.values():
         alone.append(linear())
         fit(alone[-1], data, ONE_STEP)
-    result = train(sites, federated, FederatedPlan(1, ONE_STEP))
+    result = simulate(sites, federated, FederatedConfig(1, ONE_STEP))
     mean = torch.stack([weights(net) for net in alone]).mean(0)
     assert (mean - weights(federated)).abs().max() < 1e-6
     assert result.rounds[0].weight == 4
@@ -72,10 +72,10 @@ def test_without_weights_every_site_counts_alike():
 
 def test_a_round_without_one_site_is_the_pooled_step_of_the_others():
     data = blobs()
-    sites = split(data, 4, alpha=10.0, least=10, least_per_class=1).sites
+    sites = partition(data, 4, alpha=10.0, min_examples=10, min_per_class=1).sites
     federated, pooled = linear(), linear()
-    plan = FederatedPlan(1, ONE_STEP, weights=sizes(sites), corrupt=0)
-    result = train(sites, federated, plan, drop={0: ("hospital-2", "masked")})
+    plan = FederatedConfig(1, ONE_STEP, weights=sizes(sites), max_corrupt=0)
+    result = simulate(sites, federated, plan, dropouts={0: ("hospital-2", "masked")})
     left = [name for name in sites if name != "hospital-2"]
     x, y = (torch.cat(parts).numpy() for parts in zip(*(sites[n].batch(np.arange(len(sites[n]))) for n in left), strict=True))
     fit(pooled, from_arrays(x, y, classes=2), ONE_STEP)
@@ -89,57 +89,57 @@ def test_rounds_learn_and_their_facts_are_told():
     net, told = linear(), []
     before = accuracy(net, data)
     drop = {1: ("hospital-3", "masked"), 2: ("hospital-1", "late")}
-    sites = split(data, 5, alpha=20.0, least=10, least_per_class=1).sites
-    plan = FederatedPlan(4, Recipe(epochs=10, batch_size=32, learning_rate=0.02), weights=sizes(sites))
-    result = train(sites, net, plan, seed=3, drop=drop, on_round=lambda facts, summed: told.append((facts, summed)))
+    sites = partition(data, 5, alpha=20.0, min_examples=10, min_per_class=1).sites
+    plan = FederatedConfig(4, Recipe(epochs=10, batch_size=32, learning_rate=0.02), weights=sizes(sites))
+    result = simulate(sites, net, plan, seed=3, dropouts=drop, on_round=lambda facts, summed: told.append((facts, summed)))
     assert accuracy(net, data) > max(0.75, before)
     assert [facts for facts, _ in told] == list(result.rounds)
     assert all(facts.simulated.exact for facts in result.rounds)
     assert [facts.dropped for facts in result.rounds] == [(), ("hospital-3",), ("hospital-1",), ()]
     assert [facts.masked_vectors for facts in result.rounds] == [5, 4, 5, 5]
     assert result.rounds[1].weight == len(data) - len(sites["hospital-3"])
-    assert result.rounds[0].bytes_up["hospital-1"] > 4 * result.encoding.words
-    assert all(facts.simulated.clipped == dict.fromkeys(sites, 0) for facts in result.rounds)
-    assert len({summed.seen.policy.round_id for _, summed in told}) == 4
-    assert len({summed.seen.policy.model_hash for _, summed in told}) == 4
-    assert (result.parties, result.threshold) == (5, 4)
+    assert result.rounds[0].bytes_uploaded["hospital-1"] > 4 * result.encoding.num_words
+    assert all(facts.simulated.num_clipped == dict.fromkeys(sites, 0) for facts in result.rounds)
+    assert len({summed.server_view.policy.round_id for _, summed in told}) == 4
+    assert len({summed.server_view.policy.model_hash for _, summed in told}) == 4
+    assert (result.num_sites, result.threshold) == (5, 4)
     assert not net.training
 
 
 def test_the_seed_decides_the_model_and_the_masks_do_not():
-    sites = split(blobs(), 3, least=10, least_per_class=1).sites
-    plan = FederatedPlan(2, Recipe(epochs=1, batch_size=32))
+    sites = partition(blobs(), 3, min_examples=10, min_per_class=1).sites
+    plan = FederatedConfig(2, Recipe(epochs=1, batch_size=32))
     nets = [linear() for _ in range(3)]
     for net, seed in zip(nets, (1, 1, 2), strict=True):
-        train(sites, net, plan, seed=seed)
+        simulate(sites, net, plan, seed=seed)
     assert torch.equal(weights(nets[0]), weights(nets[1]))
     assert not torch.equal(weights(nets[0]), weights(nets[2]))
 
 
 def test_an_abandoned_round_changes_nothing_and_the_next_goes_on():
-    sites = split(blobs(), 3, least=10, least_per_class=1).sites
-    plan = FederatedPlan(2, ONE_STEP)
+    sites = partition(blobs(), 3, min_examples=10, min_per_class=1).sites
+    plan = FederatedConfig(2, ONE_STEP)
     net, hashes = linear(), []
     start = weights(net)
 
     def note(facts, summed):
         hashes.append(torch.equal(weights(net), start))
-        assert (summed is None) == bool(facts.abandoned)
+        assert (summed is None) == bool(facts.abort_reason)
 
-    result = train(sites, net, plan, drop={0: ("hospital-1", "unmask")}, on_round=note)
+    result = simulate(sites, net, plan, dropouts={0: ("hospital-1", "unmask")}, on_round=note)
     assert hashes == [True, False]
-    assert "2 of 3 sites unmasked; 3 are needed" in result.rounds[0].abandoned
+    assert "2 of 3 sites unmasked; 3 are needed" in result.rounds[0].abort_reason
     assert result.rounds[0].survivors == ()
     with pytest.raises(ProtocolError, match="all 1 rounds were abandoned"):
-        train(sites, net, FederatedPlan(1, ONE_STEP), drop={0: ("hospital-1", "masked")})
+        simulate(sites, net, FederatedConfig(1, ONE_STEP), dropouts={0: ("hospital-1", "masked")})
 
 
 def test_an_update_beyond_the_clip_is_cut_and_counted():
-    sites = split(blobs(), 3, least=10, least_per_class=1).sites
+    sites = partition(blobs(), 3, min_examples=10, min_per_class=1).sites
     net = linear()
     before = weights(net)
-    result = train(sites, net, FederatedPlan(1, ONE_STEP, clip=1e-3))
-    assert all(count > 0 for count in result.rounds[0].simulated.clipped.values())
+    result = simulate(sites, net, FederatedConfig(1, ONE_STEP, clip_value=1e-3))
+    assert all(count > 0 for count in result.rounds[0].simulated.num_clipped.values())
     assert (weights(net) - before).abs().max() <= 1e-3 * (1 + 1e-4)
 
 
@@ -162,10 +162,10 @@ def marked(data):
 
 
 def test_the_nan_of_one_site_is_its_dropout_and_that_of_all_is_the_end():
-    sites = dict(split(blobs(), 5, least=10, least_per_class=1).sites)
+    sites = dict(partition(blobs(), 5, min_examples=10, min_per_class=1).sites)
     sites["hospital-2"] = marked(sites["hospital-2"])
     net = linear()
-    result = train(sites, net, FederatedPlan(2, ONE_STEP), objective=Faulty())
+    result = simulate(sites, net, FederatedConfig(2, ONE_STEP), objective=Faulty())
     for facts in result.rounds:
         assert facts.dropped == ("hospital-2",)
         assert facts.simulated.exact
@@ -174,7 +174,7 @@ def test_the_nan_of_one_site_is_its_dropout_and_that_of_all_is_the_end():
         assert facts.refused == {}
     assert weights(net).isfinite().all()
     with pytest.raises(ModelError, match="the loss is nan"):
-        train({name: marked(data) for name, data in sites.items()}, linear(), FederatedPlan(2, ONE_STEP), objective=Faulty())
+        simulate({name: marked(data) for name, data in sites.items()}, linear(), FederatedConfig(2, ONE_STEP), objective=Faulty())
 
 
 FAILURES = [StorageError("full"), OSError(28, "No space left on device"), MemoryError(), RuntimeError("CUDA error"), IndexError("label 9")]
@@ -182,15 +182,15 @@ FAILURES = [StorageError("full"), OSError(28, "No space left on device"), Memory
 
 @pytest.mark.parametrize("error", [*FAILURES, ValueError("a batch of one"), ZeroDivisionError()])
 def test_whatever_ends_the_training_of_one_site_is_its_dropout(error, monkeypatch):
-    train_one = loop.local_update
+    train_one = simulation.local_update
 
     def failing(net, data, *args, **kwargs):
         if data.name.endswith("hospital-3"):
             raise error
         return train_one(net, data, *args, **kwargs)
 
-    monkeypatch.setattr(loop, "local_update", failing)
-    result = train(split(blobs(), 5, least=10, least_per_class=1).sites, linear(), FederatedPlan(1, ONE_STEP))
+    monkeypatch.setattr(simulation, "local_update", failing)
+    result = simulate(partition(blobs(), 5, min_examples=10, min_per_class=1).sites, linear(), FederatedConfig(1, ONE_STEP))
     assert result.rounds[0].dropped == ("hospital-3",)
     assert result.rounds[0].simulated.left["hospital-3"]
 
@@ -200,9 +200,9 @@ def test_an_alarm_or_a_wrong_setting_is_no_dropout(error, monkeypatch):
     def failing(net, data, *args, **kwargs):
         raise error
 
-    monkeypatch.setattr(loop, "local_update", failing)
+    monkeypatch.setattr(simulation, "local_update", failing)
     with pytest.raises(type(error)):
-        train(split(blobs(), 3, least=10, least_per_class=1).sites, linear(), FederatedPlan(1, ONE_STEP))
+        simulate(partition(blobs(), 3, min_examples=10, min_per_class=1).sites, linear(), FederatedConfig(1, ONE_STEP))
 
 
 class FullJournal(MemoryJournal):
@@ -214,8 +214,8 @@ class FullJournal(MemoryJournal):
 
 def test_a_journal_on_a_full_disk_is_a_dropout_at_the_masked_vector(monkeypatch):
     journals = iter([MemoryJournal(), FullJournal(), *(MemoryJournal() for _ in range(3))])
-    monkeypatch.setattr(loop, "MemoryJournal", lambda: next(journals))
-    result = train(split(blobs(), 5, least=10, least_per_class=1).sites, linear(), FederatedPlan(2, ONE_STEP))
+    monkeypatch.setattr(simulation, "MemoryJournal", lambda: next(journals))
+    result = simulate(partition(blobs(), 5, min_examples=10, min_per_class=1).sites, linear(), FederatedConfig(2, ONE_STEP))
     for facts in result.rounds:
         assert facts.dropped == ("hospital-2",)
         assert facts.masked_vectors == 4
@@ -224,8 +224,8 @@ def test_a_journal_on_a_full_disk_is_a_dropout_at_the_masked_vector(monkeypatch)
 
 def test_a_site_that_lies_beyond_its_bound_abandons_the_round_and_moves_no_model(monkeypatch):
     """In grid steps, through ``train``: a word of 2^30 from one of five made the mean 8178 at clip 1.0, marked as exact."""
-    sites = split(blobs(), 5, least=10, least_per_class=1).sites
-    ready = client.ready
+    sites = partition(blobs(), 5, min_examples=10, min_per_class=1).sites
+    ready = client.start_round
     lie = {"hospital-4": 2**30}
 
     def lying(policy, identity, words, journal, **kwargs):
@@ -233,21 +233,21 @@ def test_a_site_that_lies_beyond_its_bound_abandons_the_round_and_moves_no_model
         sent[:1] += np.uint32(lie.get(identity.name, 0))
         return ready(policy, identity, sent, journal, **kwargs)
 
-    monkeypatch.setattr(client, "ready", lying)
+    monkeypatch.setattr(client, "start_round", lying)
     net = linear()
     before = weights(net)
-    plan = FederatedPlan(1, ONE_STEP, scale=1000)
+    plan = FederatedConfig(1, ONE_STEP, scale=1000)
     with pytest.raises(ProtocolError, match=r"entry 0 of the sum .* a site lied about its vector"):
-        train(sites, net, plan)
+        simulate(sites, net, plan)
     assert torch.equal(weights(net), before)
 
     # Within the clip of all sites but beyond what the public weights allow: the survivors' own bound refuses it.
-    uneven = replace(plan, minimum=5, weights={name: 8 if name == "hospital-1" else 5 for name in sites})
+    uneven = replace(plan, min_survivors=5, weights={name: 8 if name == "hospital-1" else 5 for name in sites})
     for entry in (4200, 2**32 - 4200):  # upwards, and downwards
         lie["hospital-4"] = entry
-        assert not train(sites, linear(), plan).rounds[0].simulated.exact  # equal weights allow it: the clip bounds what a lie can do
+        assert not simulate(sites, linear(), plan).rounds[0].simulated.exact  # equal weights allow it: the clip bounds what a lie can do
         with pytest.raises(ProtocolError, match="as clip and public weights allow"):
-            train(sites, linear(), uneven)
+            simulate(sites, linear(), uneven)
 
 
 # -- what rounds tell together -----------------------------------------------------------------------------------------------------------
@@ -255,16 +255,16 @@ def test_a_site_that_lies_beyond_its_bound_abandons_the_round_and_moves_no_model
 
 def test_a_second_cohort_over_one_model_is_refused_until_the_first_is_back():
     """Round 0 is answered by three and called abandoned; the same model is then asked of others, and of the same again."""
-    data = split(blobs(), 5, least=10, least_per_class=1).sites
+    data = partition(blobs(), 5, min_examples=10, min_per_class=1).sites
     sites = {**data, "hospital-5": marked(data["hospital-5"])}
-    plan, net = FederatedPlan(3, ONE_STEP), linear()
+    plan, net = FederatedConfig(3, ONE_STEP), linear()
     faulty = Sometimes(rounds=(0, 2))
     start, same = weights(net), []
     drop = {0: ("hospital-1", "unmask"), 1: ("hospital-2", "keys")}
-    result = train(sites, net, plan, drop=drop, objective=faulty, on_round=lambda *_: same.append(torch.equal(weights(net), start)))
-    assert "3 of 5 sites unmasked" in result.rounds[0].abandoned
-    assert "sites signed the survivors" in result.rounds[1].abandoned
-    assert "hospital-3" not in result.rounds[1].abandoned  # why a site left is its own: the server sees it go silent
+    result = simulate(sites, net, plan, dropouts=drop, objective=faulty, on_round=lambda *_: same.append(torch.equal(weights(net), start)))
+    assert "3 of 5 sites unmasked" in result.rounds[0].abort_reason
+    assert "sites signed the survivors" in result.rounds[1].abort_reason
+    assert "hospital-3" not in result.rounds[1].abort_reason  # why a site left is its own: the server sees it go silent
     assert "has helped to open the sum of other survivors" in result.rounds[1].simulated.left["hospital-3"]
     assert result.rounds[2].survivors == ("hospital-1", "hospital-2", "hospital-3", "hospital-4")
     assert same == [True, True, False]
@@ -285,10 +285,10 @@ class Sometimes(Faulty):
 
 def test_neighbouring_sums_over_models_that_hardly_move_still_tell_and_it_is_measured():
     """What is left: full-batch descent at a small step, one dropout; the server's subtraction comes within 0.99 of the update."""
-    sites, sums = split(blobs(), 5, least=10, least_per_class=1).sites, []
+    sites, sums = partition(blobs(), 5, min_examples=10, min_per_class=1).sites, []
     recipe = Recipe(epochs=1, batch_size=10_000, learning_rate=0.05, optimizer="sgd", schedule="constant")
     drop = {1: ("hospital-3", "masked")}
-    result = train(sites, linear(), FederatedPlan(3, recipe), drop=drop, on_round=lambda _, summed: sums.append(summed))
+    result = simulate(sites, linear(), FederatedConfig(3, recipe), dropouts=drop, on_round=lambda _, summed: sums.append(summed))
     assert [list(facts.simulated.exposed) for facts in result.rounds] == [[], ["hospital-3"], ["hospital-3"]]
     assert all(facts.simulated.exposed["hospital-3"] > 0.99 for facts in result.rounds[1:])
 
@@ -302,34 +302,34 @@ def test_neighbouring_sums_over_models_that_hardly_move_still_tell_and_it_is_mea
 
 
 def test_a_minimum_of_all_sites_opens_one_cohort_only():
-    sites = split(blobs(), 5, least=10, least_per_class=1).sites
+    sites = partition(blobs(), 5, min_examples=10, min_per_class=1).sites
     drop = {1: ("hospital-3", "masked")}
-    result = train(sites, linear(), FederatedPlan(3, ONE_STEP, minimum=5), drop=drop)
+    result = simulate(sites, linear(), FederatedConfig(3, ONE_STEP, min_survivors=5), dropouts=drop)
     assert [facts.survivors for facts in result.rounds] == [tuple(sites), (), tuple(sites)]
     assert all(facts.simulated.exposed == {} for facts in result.rounds)
 
 
 def test_what_only_a_simulation_knows_stands_apart():
-    result = train(split(blobs(), 3, least=10, least_per_class=1).sites, linear(), FederatedPlan(1, ONE_STEP))
-    known = {"index", "survivors", "dropped", "weight", "masked_vectors", "bytes_up", "seconds", "refused", "accused", "abandoned"}
+    result = simulate(partition(blobs(), 3, min_examples=10, min_per_class=1).sites, linear(), FederatedConfig(1, ONE_STEP))
+    known = {"index", "survivors", "dropped", "weight", "masked_vectors", "bytes_uploaded", "seconds", "refused", "accused", "abort_reason"}
     assert {field.name for field in fields(result.rounds[0])} == {*known, "simulated"}
-    assert {field.name for field in fields(result.rounds[0].simulated)} == {"exact", "losses", "clipped", "left", "exposed"}
+    assert {field.name for field in fields(result.rounds[0].simulated)} == {"exact", "losses", "num_clipped", "left", "exposed"}
     assert all(loss > 0 for loss in result.rounds[0].simulated.losses.values())
 
 
 def test_who_is_proven_to_cheat_stands_in_the_facts(monkeypatch):
-    sites = split(blobs(), 5, least=10, least_per_class=1).sites
-    honest = loop.sum_words
+    sites = partition(blobs(), 5, min_examples=10, min_per_class=1).sites
+    honest = simulation.simulate_round
 
     def accusing(policy, *args, **kwargs):
         if policy.task.counter:
-            raise RoundAbandonedError("sabotage", honest(policy, *args, **kwargs).seen, {}, 0.1, ("hospital-3",))
+            raise RoundAbandonedError("sabotage", honest(policy, *args, **kwargs).server_view, {}, 0.1, ("hospital-3",))
         return replace(honest(policy, *args, **kwargs), accused=("hospital-2",))
 
-    monkeypatch.setattr(loop, "sum_words", accusing)
-    result = train(sites, linear(), FederatedPlan(2, ONE_STEP))
+    monkeypatch.setattr(simulation, "simulate_round", accusing)
+    result = simulate(sites, linear(), FederatedConfig(2, ONE_STEP))
     assert [facts.accused for facts in result.rounds] == [("hospital-2",), ("hospital-3",)]
-    assert result.rounds[1].abandoned == "sabotage"
+    assert result.rounds[1].abort_reason == "sabotage"
 
 
 def complaining(monkeypatch, cheat, rounds=(0,)):
@@ -337,7 +337,7 @@ def complaining(monkeypatch, cheat, rounds=(0,)):
     true = client._opened_pair
 
     def opened(state, dealer, dealt):
-        if state.site.identity.name == cheat and state.site.policy.task.counter in rounds:
+        if state.context.identity.name == cheat and state.context.policy.task.counter in rounds:
             raise ProtocolError("a false complaint")
         return true(state, dealer, dealt)
 
@@ -345,9 +345,9 @@ def complaining(monkeypatch, cheat, rounds=(0,)):
 
 
 def test_a_proven_cheat_is_left_out_of_all_later_rounds(monkeypatch):
-    sites = split(blobs(), 5, least=10, least_per_class=1).sites
+    sites = partition(blobs(), 5, min_examples=10, min_per_class=1).sites
     complaining(monkeypatch, "hospital-2")
-    result = train(sites, linear(), FederatedPlan(3, ONE_STEP))
+    result = simulate(sites, linear(), FederatedConfig(3, ONE_STEP))
     assert [facts.accused for facts in result.rounds] == [("hospital-2",), (), ()]
     for facts in result.rounds:
         assert facts.dropped == ("hospital-2",)
@@ -358,14 +358,14 @@ def test_a_proven_cheat_is_left_out_of_all_later_rounds(monkeypatch):
         assert "hospital-2" not in facts.simulated.left
     # With a minimum of all sites there is no round without it, and none with it.
     with pytest.raises(SabotageError, match=r"all 2 rounds were abandoned.*hospital-2: it is proven to have cheated") as caught:
-        train(sites, linear(), FederatedPlan(2, ONE_STEP, minimum=5))
+        simulate(sites, linear(), FederatedConfig(2, ONE_STEP, min_survivors=5))
     assert caught.value.accused == ("hospital-2",)
 
 
 def test_a_dealer_that_is_proven_at_unmasking_gets_no_second_chance(monkeypatch):
     """The others have answered by then: they open no sum without it over this model, and train on with it in none."""
-    sites = split(blobs(), 5, least=10, least_per_class=1).sites
-    true = client.split
+    sites = partition(blobs(), 5, min_examples=10, min_per_class=1).sites
+    true = client.make_shares
 
     def off(secret, threshold, points, entropy):
         shares = true(secret, threshold, points, entropy)
@@ -373,10 +373,10 @@ def test_a_dealer_that_is_proven_at_unmasking_gets_no_second_chance(monkeypatch)
         return {**shares, 1: shares[1] ^ 1} if len(called) in (7, 8) else shares  # the fourth site's, in the first round
 
     called = []
-    monkeypatch.setattr(client, "split", off)
+    monkeypatch.setattr(client, "make_shares", off)
     told = []
     with pytest.raises(SabotageError, match="all 3 rounds were abandoned") as caught:
-        train(sites, linear(), FederatedPlan(3, ONE_STEP), on_round=lambda facts, _: told.append(facts))
+        simulate(sites, linear(), FederatedConfig(3, ONE_STEP), on_round=lambda facts, _: told.append(facts))
     assert caught.value.accused == ("hospital-4",)
     assert [facts.accused for facts in told] == [("hospital-4",), (), ()]
     assert all("hospital-4" in facts.refused for facts in told[1:])
@@ -385,9 +385,9 @@ def test_a_dealer_that_is_proven_at_unmasking_gets_no_second_chance(monkeypatch)
 
 def test_the_terms_of_a_round_name_recipe_objective_data_and_counter():
     seen = []
-    plan = FederatedPlan(2, ONE_STEP)
-    sites = split(blobs(), 3, least=10, least_per_class=1).sites
-    train(sites, linear(), plan, on_round=lambda _, summed: seen.append(summed.seen.policy.task))
+    plan = FederatedConfig(2, ONE_STEP)
+    sites = partition(blobs(), 3, min_examples=10, min_per_class=1).sites
+    simulate(sites, linear(), plan, on_round=lambda _, summed: seen.append(summed.server_view.policy.task))
     assert [task.counter for task in seen] == [0, 1]
     assert len({replace(task, counter=0) for task in seen}) == 1
     assert repr(ONE_STEP) in seen[0].recipe
@@ -400,14 +400,14 @@ def test_the_terms_of_a_round_name_recipe_objective_data_and_counter():
 def test_running_statistics_are_refused_by_name():
     net = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).eval()
     with pytest.raises(ModelError, match=r"the buffer '1.running_mean'.*GroupNorm"):
-        train(split(blobs(), 3).sites, net, FederatedPlan(1, ONE_STEP))
+        simulate(partition(blobs(), 3).sites, net, FederatedConfig(1, ONE_STEP))
 
 
 def test_frozen_weights_stay_and_are_not_sent():
     net = linear()
     net[1].requires_grad_(False)
     kept = copy.deepcopy(net[1].state_dict())
-    result = train(split(blobs(), 3).sites, net, FederatedPlan(1, ONE_STEP))
+    result = simulate(partition(blobs(), 3).sites, net, FederatedConfig(1, ONE_STEP))
     assert result.encoding.length == 8 * 2 + 2
     assert all(torch.equal(kept[name], value) for name, value in net[1].state_dict().items())
 
@@ -415,45 +415,45 @@ def test_frozen_weights_stay_and_are_not_sent():
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"clip": 1e-17}, r"clip = 1e-17; expected about 6e-17 to 5e\+08 for 4 sites"),
-        ({"clip": 1e9}, r"clip = 1e\+09; expected about 6e-17 to 5e\+08 for 4 sites"),
-        ({"corrupt": -1}, "corrupt = -1; expected how many sites may side with the server, 0 or more"),
-        ({"corrupt": 3}, "corrupt = 3 of 4 sites may side with the server; expected at least two others"),
-        ({"corrupt": 2}, "threshold = 3 of 4 sites, 2 of which .* expected 4 to 4"),
+        ({"clip_value": 1e-17}, r"clip_value = 1e-17; expected about 6e-17 to 5e\+08 for 4 sites"),
+        ({"clip_value": 1e9}, r"clip_value = 1e\+09; expected about 6e-17 to 5e\+08 for 4 sites"),
+        ({"max_corrupt": -1}, "max_corrupt = -1; expected how many sites may side with the server, 0 or more"),
+        ({"max_corrupt": 3}, "max_corrupt = 3 of 4 sites may side with the server; expected at least two others"),
+        ({"max_corrupt": 2}, "threshold = 3 of 4 sites, 2 of which .* expected 4 to 4"),
     ],
 )
 def test_a_setting_that_cannot_hold_is_refused_by_its_own_name(change, match):
     with pytest.raises(SettingError, match=match):
-        train(split(blobs(), 4, least=10, least_per_class=1).sites, linear(), FederatedPlan(1, ONE_STEP, **change))
+        simulate(partition(blobs(), 4, min_examples=10, min_per_class=1).sites, linear(), FederatedConfig(1, ONE_STEP, **change))
 
 
 def test_a_net_that_cannot_be_trained_is_refused_before_any_training():
-    sites = split(blobs(), 3, least=10, least_per_class=1).sites
+    sites = partition(blobs(), 3, min_examples=10, min_per_class=1).sites
     with pytest.raises(ModelError, match=r"Sequential has no trainable parameters; .* set requires_grad"):
-        train(sites, linear().requires_grad_(False), FederatedPlan(1, ONE_STEP))
+        simulate(sites, linear().requires_grad_(False), FederatedConfig(1, ONE_STEP))
     with pytest.raises(ModelError, match=r"'1.weight' is torch.float16; .* call float\(\)"):
-        train(sites, linear().half(), FederatedPlan(1, ONE_STEP))
+        simulate(sites, linear().half(), FederatedConfig(1, ONE_STEP))
 
 
 @pytest.mark.parametrize(
-    ("drop", "match"), [({0: ("nobody", "masked")}, "drop names 'nobody'"), ({5: ("hospital-1", "masked")}, "in rounds 0 to 0")]
+    ("drop", "match"), [({0: ("nobody", "masked")}, "dropouts names 'nobody'"), ({5: ("hospital-1", "masked")}, "in rounds 0 to 0")]
 )
 def test_a_drop_that_cannot_be_is_refused(drop, match):
     with pytest.raises(SettingError, match=match):
-        train(split(blobs(), 3).sites, linear(), FederatedPlan(1, ONE_STEP), drop=drop)
+        simulate(partition(blobs(), 3).sites, linear(), FederatedConfig(1, ONE_STEP), dropouts=drop)
 
 
 def test_plans_and_federations_that_cannot_be_are_refused():
     with pytest.raises(SettingError, match="rounds = 0"):
-        FederatedPlan(0, ONE_STEP)
+        FederatedConfig(0, ONE_STEP)
     with pytest.raises(SettingError, match="at least two"):
-        train({"alone": blobs()}, linear(), FederatedPlan(1, ONE_STEP))
+        simulate({"alone": blobs()}, linear(), FederatedConfig(1, ONE_STEP))
     for odd in ({"hospital-1": 1}, dict.fromkeys(["hospital-1", "hospital-2", "hospital-9"], 1)):
         with pytest.raises(SettingError, match="weights does not fit"):
-            train(split(blobs(), 3).sites, linear(), FederatedPlan(1, ONE_STEP, weights=odd))
+            simulate(partition(blobs(), 3).sites, linear(), FederatedConfig(1, ONE_STEP, weights=odd))
     wide = from_arrays(np.zeros((20, 7), np.float32), [0, 1] * 10)
     with pytest.raises(SettingError, match="expected one shape"):
-        train({"a": blobs(), "b": wide, "c": blobs()}, linear(), FederatedPlan(1, ONE_STEP))
+        simulate({"a": blobs(), "b": wide, "c": blobs()}, linear(), FederatedConfig(1, ONE_STEP))
 
 
 @pytest.mark.parametrize(
@@ -461,9 +461,9 @@ def test_plans_and_federations_that_cannot_be_are_refused():
     [
         {"rounds": 2.0},
         {"rounds": True},
-        {"local": {"epochs": 1}},
+        {"local_recipe": {"epochs": 1}},
         {"threshold": "4"},
-        {"corrupt": None},
+        {"max_corrupt": None},
         {"scale": 1.5},
         {"weights": [1, 2]},
         {"weights": {"a": 0.5}},
@@ -472,7 +472,7 @@ def test_plans_and_federations_that_cannot_be_are_refused():
 )
 def test_plans_of_a_wrong_type_are_refused_by_name(settings):
     with pytest.raises(SettingError, match=f"{next(iter(settings))}|weight of 'a'"):
-        FederatedPlan(**{"rounds": 1, "local": ONE_STEP, **settings})
+        FederatedConfig(**{"rounds": 1, "local_recipe": ONE_STEP, **settings})
 
 
 @pytest.mark.parametrize(
@@ -482,23 +482,23 @@ def test_plans_of_a_wrong_type_are_refused_by_name(settings):
         ({"sites": {"a": 1, "b": 2}}, "the data of 'a' = 1"),
         ({"sites": {1: blobs(), 2: blobs()}}, "the name of a site = 1"),
         ({"net": "cnn"}, "net = 'cnn'"),
-        ({"plan": 3}, "plan = 3"),
+        ({"plan": 3}, "config = 3"),
         ({"seed": "1"}, "seed = '1'"),
         ({"objective": "ce"}, "objective = 'ce'"),
-        ({"drop": [(0, "a")]}, "drop = "),
-        ({"drop": {0: "hospital-1"}}, "a site and a stage"),
-        ({"drop": {"0": ("hospital-1", "masked")}}, "in rounds 0 to 0"),
+        ({"dropouts": [(0, "a")]}, "dropouts = "),
+        ({"dropouts": {0: "hospital-1"}}, "a site and a stage"),
+        ({"dropouts": {"0": ("hospital-1", "masked")}}, "in rounds 0 to 0"),
     ],
 )
 def test_arguments_of_a_wrong_type_are_refused_by_name(change, match):
-    arguments = {"sites": split(blobs(), 3).sites, "net": linear(), "plan": FederatedPlan(1, ONE_STEP), **change}
+    arguments = {"sites": partition(blobs(), 3).sites, "net": linear(), "plan": FederatedConfig(1, ONE_STEP), **change}
     sites, net, plan = (arguments.pop(name) for name in ("sites", "net", "plan"))
     with pytest.raises(SettingError, match=match):
-        train(sites, net, plan, **arguments)
+        simulate(sites, net, plan, **arguments)
 
 
 def test_the_model_hash_covers_names_values_and_buffers():
-    from quintain.federated.loop import model_hash
+    from quintain.federated.simulation import model_digest
 
     net = linear()
     changed = copy.deepcopy(net)
@@ -506,26 +506,26 @@ def test_the_model_hash_covers_names_values_and_buffers():
         changed[1].bias[0] += 1e-6
     buffered = copy.deepcopy(net)
     buffered.register_buffer("mean", torch.zeros(1))
-    assert model_hash(net) == model_hash(copy.deepcopy(net))
-    assert len({model_hash(net), model_hash(changed), model_hash(buffered)}) == 3
-    assert len(model_hash(net)) == hashlib.sha256().digest_size
+    assert model_digest(net) == model_digest(copy.deepcopy(net))
+    assert len({model_digest(net), model_digest(changed), model_digest(buffered)}) == 3
+    assert len(model_digest(net)) == hashlib.sha256().digest_size
 
 
 def test_the_model_hash_covers_shapes_and_buffers_that_are_not_saved():
-    from quintain.federated.loop import model_hash
+    from quintain.federated.simulation import model_digest
 
     wide, tall = nn.Linear(3, 2, bias=False), nn.Linear(2, 3, bias=False)
     with torch.no_grad():
         tall.weight.copy_(wide.weight.reshape(3, 2))
-    assert model_hash(wide) != model_hash(tall)
+    assert model_digest(wide) != model_digest(tall)
     for net, kind in ((wide, torch.float32), (tall, torch.int32)):
         net.weight = None
         net.register_buffer("steps", torch.zeros(3, dtype=kind))
-    assert model_hash(wide) != model_hash(tall)
+    assert model_digest(wide) != model_digest(tall)
 
     first, second = (nn.Linear(2, 2, bias=False) for _ in range(2))
     second.load_state_dict(first.state_dict())
-    assert model_hash(first) == model_hash(second)
+    assert model_digest(first) == model_digest(second)
     for net, value in ((first, 0.0), (second, 1.0)):
         net.register_buffer("offset", torch.full((2,), value), persistent=False)
-    assert model_hash(first) != model_hash(second)
+    assert model_digest(first) != model_digest(second)

@@ -1,0 +1,60 @@
+"""The settings of a federated training, on which all sites agree beforehand."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from numbers import Integral
+
+from quintain.core.errors import SettingError
+from quintain.federated.secagg.encoding import check_types
+from quintain.federated.secagg.policy import default_threshold
+from quintain.training import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class FederatedConfig:
+    """The public settings of a federated training.
+
+    Args:
+        rounds: How often the sites train and average.
+        local_recipe: How each site trains in a round.
+        clip_value: C: each entry of a site's update is cut to [-C, C].
+        scale: s: the grid's steps a unit; None for the finest that cannot wrap.
+        threshold: t of the secure aggregation; None for floor(2n/3) + 1.
+        min_survivors: Fewest sites that make a sum; None for the threshold. With the number of all sites, no
+            two sums ever differ in their sites: a round without one of them is abandoned.
+        max_corrupt: Largest number of sites that may collude with the server.
+        weights: Site to positive integer weight in the average, known to everybody and the same in all
+            rounds; None for equal ones. Give numbers of examples only where they are no secret. A weight that
+            travels inside the sums is none for long: the sums of weights of two rounds subtract to that of a
+            site which is in one of them alone. And no weight may be so large that a sum is its site's own
+            update in all but name: ``train`` refuses more than ``secagg.weights.largest_weight``.
+
+    Raises:
+        SettingError: If there are no rounds, or something is of another type.
+    """
+
+    rounds: int
+    local_recipe: Recipe
+    clip_value: float = 1.0
+    scale: int | None = None
+    threshold: int | None = None
+    min_survivors: int | None = None
+    max_corrupt: int = 1
+    weights: Mapping[str, int] | None = None
+
+    def __post_init__(self) -> None:
+        numbers = {name: getattr(self, name) for name in ("scale", "threshold", "min_survivors")}
+        check_types(Integral, rounds=self.rounds, max_corrupt=self.max_corrupt, **{k: v for k, v in numbers.items() if v is not None})
+        check_types(Recipe, local_recipe=self.local_recipe)
+        if self.rounds < 1:
+            raise SettingError(f"rounds = {self.rounds}; expected at least 1")
+        if self.weights is not None:
+            check_types(Mapping, weights=self.weights)
+        check_types(Integral, **{f"weight of {name!r}": weight for name, weight in (self.weights or {}).items()})
+        if min((self.weights or {"": 1}).values()) < 1:
+            raise SettingError(f"weights = {self.weights}; expected 1 or more for each site")
+
+    def terms(self, num_sites: int) -> tuple[int, int]:
+        """Return the threshold and the fewest survivors that are in force among so many sites."""
+        threshold = default_threshold(num_sites) if self.threshold is None else self.threshold
+        return threshold, max(2, threshold) if self.min_survivors is None else self.min_survivors

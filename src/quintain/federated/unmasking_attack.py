@@ -1,0 +1,123 @@
+"""The server's attack on the masks: from its view, remove every mask of a site's vector that can be removed.
+
+The attack succeeds on two known mistakes: without self-masks, when a site declared dropped delivers its
+masked vector late (its pairwise masks were already reconstructed); and when mask keys are reused, because a
+key reconstructed in one round unmasks another. On the protocol as implemented, at least one mask of every
+vector remains unknown to the server.
+"""
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quintain.core.errors import SettingError
+from quintain.federated.secagg import dealing, masks
+from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector, check_types
+from quintain.federated.secagg.primitives import KEY_BYTES, x25519_public
+from quintain.federated.secagg.shamir import interpolate
+from quintain.federated.view import ServerView
+
+
+@dataclass(frozen=True, slots=True)
+class UnmaskingAttempt:
+    """The server's best guess at one site's vector.
+
+    Args:
+        site: Its name.
+        encoded: (num_words,) the vector after all derivable masks are removed.
+        remaining_masks: The masks that remain: "self", or the name of the peer that shares it.
+    """
+
+    site: str
+    encoded: EncodedVector = field(repr=False)
+    remaining_masks: tuple[str, ...]
+
+    def agreement(self, truth: EncodedVector) -> float:
+        """Return the fraction of words that equal the true ones; about 2^-32 for a guess that knows nothing."""
+        return float(np.mean(self.encoded == truth))
+
+    def decode(self, view: ServerView) -> NDArray[np.float64]:
+        """Decode the guess to numbers, to be compared with the true vector."""
+        return view.policy.encoding.decode(view.policy.encoding.to_signed(self.encoded))
+
+
+class MaskAttacker:
+    """The secrets that the server can derive from its view; each is tried as a mask key and as a seed.
+
+    Args:
+        view: The round.
+        earlier_views: Rounds before it: secrets that they revealed are tried again.
+    """
+
+    def __init__(self, view: ServerView, earlier_views: Sequence[ServerView] = ()) -> None:
+        check_types(ServerView, view=view)
+        self._view = view
+        self._masked, self._keys, self._sharing, self._link = view.masked_vectors, view.keys, view.sharers, view.transcript_hash
+        known = {secret for seen in (*earlier_views, view) for secret in _reconstructed(seen, set(seen.sharers)).values()}
+        self._seeds = _opened_seeds(view, known) | _reconstructed(view, set(view.survivors))
+        self._private = {x25519_public(secret): secret for secret in known}
+
+    def attack(self, site: str) -> UnmaskingAttempt:
+        """Remove every mask of one site's vector that can be removed.
+
+        Raises:
+            SettingError: If the server never saw a masked vector of that site; there is nothing to attack.
+        """
+        roster = self._view.policy.roster
+        own = roster.index(site)
+        if site not in self._masked:
+            raise SettingError(f"the server saw no masked vector of {site!r}; attack one of {', '.join(self._masked) or 'another round'}")
+        encoded = self._masked[site].astype(WORD_DTYPE, copy=True)
+        unknown = []
+        if own in self._seeds:
+            masks.add_self_mask(encoded, self._seeds[own], self._link, own, remove=True)
+        else:
+            unknown.append("self")
+        for peer in self._sharing:
+            if peer == own:
+                continue
+            mine, theirs = self._keys[own].mask_public, self._keys[peer].mask_public
+            if mine in self._private:
+                masks.add_pair_mask(encoded, self._private[mine], theirs, self._link, own, peer, remove=True)
+            elif theirs in self._private:
+                masks.add_pair_mask(encoded, self._private[theirs], mine, self._link, own, peer, remove=True)
+            else:
+                unknown.append(roster.names[peer])
+        return UnmaskingAttempt(site, encoded, tuple(unknown))
+
+
+def attack_masks(view: ServerView, site: str, *, earlier_views: Sequence[ServerView] = ()) -> UnmaskingAttempt:
+    """Attack one site.
+
+    Args:
+        view: The round in which the site sent its masked vector.
+        site: Its name.
+        earlier_views: Rounds before it: keys that they revealed are tried again.
+
+    Raises:
+        SettingError: If the server never saw a masked vector of that site; there is nothing to attack.
+    """
+    return MaskAttacker(view, earlier_views).attack(site)
+
+
+def _opened_seeds(view: ServerView, known: Set[bytes]) -> dict[int, bytes]:
+    """Return the self-mask seeds, by site, that are among the known secrets, as the commitments tell."""
+    return {
+        site: secret
+        for site, committed in view.commitments.items()
+        for secret in known
+        if dealing.seed_commitment(view.key_list_hash, site, secret) == committed
+    }
+
+
+def _reconstructed(view: ServerView, sites: Set[int]) -> dict[int, bytes]:
+    """Return the secrets with enough revealed shares, by site: a survivor's seed, the mask key of any other."""
+    found = {}
+    for site, shares in (view.shares if sites else {}).items():
+        if site in sites and len(shares) >= view.policy.threshold:
+            secret = interpolate(dict(sorted(shares.items())[: view.policy.threshold]))
+            if secret < 1 << (8 * KEY_BYTES):
+                found[site] = secret.to_bytes(KEY_BYTES, "big")
+    return found
