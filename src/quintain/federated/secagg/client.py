@@ -10,11 +10,11 @@ Masked  SURVIVORS   sharers only, this one too, >= t and >= ``min_survivors``   
 Agreed  SIGNATURES  >= t signatures of survivors on this very list                 UNMASK: shares
 ======  ==========  =============================================================  ==================
 
-A secret leaves its state when the step is taken, so that an old state cannot be stepped again; a refused message
-changes nothing. A site that was dealt a bad share sends no vector: it proves who dealt it (``secagg.dealing`` says
-how), and leaves the round. Across rounds the journal guards: the roster over this model and the update are claimed
-before MASKED leaves, survivors of whom it has opened other sums are not signed, and the round with its survivors is
-claimed before UNMASK leaves.
+A secret leaves its state when the step is taken, so that an old state cannot be stepped again; a refused
+message changes nothing. A site that was dealt a bad share sends no vector: it proves who dealt it
+(``secagg.dealing`` says how), and leaves the round. Across rounds the journal guards: the roster over this
+model and the update are claimed before MASKED leaves, survivors of whom it has opened other sums are not
+signed, and the round with its survivors is claimed before UNMASK leaves.
 
 Source: Bonawitz et al., 2017, ePrint 2017/281, the variant for a malicious server.
 """
@@ -173,15 +173,15 @@ def step(state: State, message: bytes) -> tuple[State, bytes]:  # noqa: ARG001
         ProtocolError: If the message is refused; the state is still good for a proper one, unless its secrets
             were used.
 
-    Guarantee: against a malicious server that colludes with at most ``max_corrupt`` sites, whatever it sends: it
-    learns about the vectors of the honest sites at most one sum, taken over the honest sites in a single survivor
-    list of at least ``min_survivors`` sites; and over all rounds with one model hash, sums over one list and under one set of terms only for each roster, and over
-    rosters with no honest site in common, so that no two of them subtract to a few sites (see ``journal``;
-    rounds over different models are not covered). Where the task tells public weights, no site's stands out
-    more than one of two equals (see ``weights``). Assumes that X25519, HKDF-SHA256, AES-256 and Ed25519 are
-    secure, that each site's entropy is uniform, that its journal lasts, and that the roster is right. Not
-    promised: constant time, a true sum if a site lies about its own vector, or that the sum itself tells
-    nothing.
+    Guarantee: against a malicious server that colludes with at most ``max_corrupt`` sites, whatever it sends:
+    it learns about the vectors of the honest sites at most one sum, taken over the honest sites in a single
+    survivor list of at least ``min_survivors`` sites; and over all rounds with one model hash, sums over one
+    list and under one set of terms only for each roster, and over rosters with no honest site in common, so
+    that no two of them subtract to a few sites (see ``journal``; rounds over different models are not
+    covered). Where the task tells public weights, no site's stands out more than one of two equals (see
+    ``weights``). Assumes that X25519, HKDF-SHA256, AES-256 and Ed25519 are secure, that each site's entropy
+    is uniform, that its journal lasts, and that the roster is right. Not promised: constant time, a true sum
+    if a site lies about its own vector, or that the sum itself tells nothing.
     """
     raise ProtocolError(f"this site is {type(state).__name__.lower()} and takes no further message: start a new round")
 
