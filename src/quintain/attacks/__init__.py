@@ -1,4 +1,7 @@
-"""Evasion attacks: search for adversarial examples allowed by a threat model; each success can be replayed."""
+"""Evasion attacks: search for adversarial examples allowed by a threat model.
+
+Each success can be replayed.
+"""
 
 from typing import TYPE_CHECKING
 

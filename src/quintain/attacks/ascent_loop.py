@@ -12,13 +12,17 @@ from quintain.threats.rng import ExampleRNG
 from quintain.threats.threat import ProjectionCache
 
 State = TypeVar("State", bound=tuple[Tensor, ...])
-"""The state of an attack: tensors whose first axis is the example; the first of them holds the next points."""
+"""The state of an attack: tensors whose first axis is the example.
+
+The first of them holds the next points.
+"""
 
 Init = Callable[[Tensor, ExampleRNG, ProjectionCache], State]
 """Make the first state from clean inputs (n, *S), their random numbers and the projection cache."""
 
 Update = Callable[[int, State, Evaluation, Tensor, ProjectionCache], State]
-"""Make the next state from (step, state, evaluation at the state's points, clean inputs, projection cache)."""
+"""Make the next state from (step, state, evaluation at the state's points, clean inputs, projection cache).
+"""
 
 
 KeepMask = Callable[[int, State], Tensor | None]

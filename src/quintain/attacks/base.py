@@ -21,7 +21,8 @@ ACCESS: tuple[Access, ...] = ("labels", "scores", "gradients")
 
 
 class Attack(ABC):
-    """An attack on each example of a batch: a frozen dataclass of its settings that says how to ``run`` a search.
+    """An attack on each example of a batch: a frozen dataclass of its settings that says how to ``run`` a
+    search.
 
     Attributes:
         name: The registered name.
@@ -158,5 +159,8 @@ def attacks_supporting(kind: str) -> str:
 
 
 def access_of(fact: str) -> Access:
-    """Return an entry's fact as a kind of access; attacks of other packages that say nothing need gradients."""
+    """Return an entry's fact as a kind of access.
+
+    Attacks of other packages that say nothing need gradients.
+    """
     return next((access for access in ACCESS if access == fact), "gradients")

@@ -47,7 +47,8 @@ class CountedModel:
             return self._ask(z, rows)
 
     def value_and_grad(self, z: Tensor, rows: Tensor, loss: Loss, to_image: Model | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Return logits (n, K), loss values (n,) and gradients (n, ...) at points ``z``; no weight gets a gradient.
+        """Return logits (n, K), loss values (n,) and gradients (n, ...) at points ``z``; no weight gets a
+        gradient.
 
         Args:
             z: Points (n, ...): images, or what ``to_image`` makes images of.

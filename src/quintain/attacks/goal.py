@@ -13,7 +13,9 @@ from quintain.losses.margin import margin
 from quintain.losses.probability import log_probability_margin
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""A value per example (n,) to maximize, from logits (n, K) and the rows (n,) of the batch that they belong to."""
+"""A value per example (n,) to maximize, from logits (n, K) and the rows (n,) of the batch that they belong
+to.
+"""
 
 LOSSES = ("margin", "ce", "dlr", "probability")
 """The losses that an attack can maximize, by name."""
@@ -32,7 +34,10 @@ class Goal:
     targets: Tensor | None = None
 
     def is_adversarial(self, logits: Tensor, rows: Tensor) -> Tensor:
-        """Whether each prediction is a success (n,): the first of the largest logits decides; NaN is no prediction."""
+        """Whether each prediction is a success (n,): the first of the largest logits decides.
+
+        NaN is no prediction.
+        """
         prediction = logits.argmax(1)
         hit = prediction != self.y[rows] if self.targets is None else prediction == self.targets[rows]
         return hit & ~logits.isnan().any(1)
@@ -45,11 +50,16 @@ class Goal:
         return margin(logits, self.y[rows]) if self.targets is None else -margin(logits, self.targets[rows])
 
     def log_odds(self, logits: Tensor, rows: Tensor) -> Tensor:
-        """Return log odds against the true class, or for the target (n,): the cross-entropy's direction without its underflow."""
+        """Return log odds against the true class, or for the target (n,): the cross-entropy's direction
+        without its underflow.
+        """
         return log_odds(logits, self.y[rows]) if self.targets is None else -log_odds(logits, self.targets[rows])
 
     def dlr(self, logits: Tensor, rows: Tensor) -> Tensor:
-        """Return the margin divided by a difference of the largest logits (n,); scaling the logits does not change it."""
+        """Return the margin divided by a difference of the largest logits (n,).
+
+        Scaling the logits does not change it.
+        """
         return dlr(logits, self.y[rows]) if self.targets is None else self.margin(logits, rows) / targeted_dlr_scale(logits)
 
     def probability(self, logits: Tensor, rows: Tensor) -> Tensor:
@@ -59,7 +69,8 @@ class Goal:
         return log_probability_margin(logits, other, own) if self.targets is None else log_probability_margin(logits, own, other)
 
     def toward_class(self, target_class: Tensor, *, scaled: bool = False) -> Loss:
-        """Return the loss "logit of one given class minus true logit"; it only steers, any misclassification remains a success.
+        """Return the loss "logit of one given class minus true logit"; it only steers, any misclassification
+        remains a success.
 
         Args:
             target_class: Classes (B,), none of them the true one.

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 Model = Callable[[Tensor], Tensor]
-"""Anything that gives logits (B, K), K at least 2, for inputs (B, *S): a ``Classifier``, a smoothed model, a plain function."""
+"""Anything that gives logits (B, K), K at least 2, for inputs (B, *S): a ``Classifier``, a smoothed model, a
+plain function.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

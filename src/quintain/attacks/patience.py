@@ -1,4 +1,7 @@
-"""Early stopping of attacks on examples that will hardly be broken any more; a dropped example is not shown to be robust."""
+"""Early stopping of attacks on examples that will hardly be broken any more.
+
+A dropped example is not shown to be robust.
+"""
 
 import math
 
@@ -9,7 +12,8 @@ from quintain.core.errors import SettingError
 
 
 def can_still_succeed(best: Tensor, initial_loss: Tensor, steps_done: int, steps_total: int, patience: float) -> Tensor:
-    r"""Whether each example would still reach a loss of 0 if it improved ``patience`` times as fast as so far (n,).
+    r"""Whether each example would still reach a loss of 0 if it improved ``patience`` times as fast as so far
+    (n,).
 
     .. math:: best + patience \cdot \frac{best - initial}{done} (total - done) \ge 0
 

@@ -59,7 +59,9 @@ class SuccessRate:
         return self.successes / self.eligible
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        """Return the Clopper-Pearson confidence interval of the rate, over the images that these were sampled from."""
+        """Return the Clopper-Pearson confidence interval of the rate, over the images that these were sampled
+        from.
+        """
         return binomial_interval(self.successes, self.eligible, confidence)
 
 
@@ -125,7 +127,10 @@ def held_out(data: Dataset, perturbation: Perturbation) -> Dataset:
 
 
 def content_hashes(data: Dataset) -> frozenset[str]:
-    """Return the hashes of all examples of a data set, as ``content`` gives them; it takes one pass over the data."""
+    """Return the hashes of all examples of a data set, as ``content`` gives them.
+
+    It takes one pass over the data.
+    """
     return frozenset(name for x, _, _ in data.batches(HASH_BATCH_SIZE) for name in hash_examples(x))
 
 

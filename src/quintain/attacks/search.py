@@ -1,4 +1,6 @@
-"""State of one attack on one batch: model calls, budgets, success and best points are kept here for all attacks."""
+"""State of one attack on one batch: model calls, budgets, success and best points are kept here for all
+attacks.
+"""
 
 from collections.abc import Callable
 from copy import copy
@@ -15,7 +17,8 @@ from quintain.threats.rng import ExampleRNG
 from quintain.threats.threat import Threat, in_box
 
 RELATIVE_NUDGES = (1e-6, 1e-5, 1e-4, 1e-3)
-"""Relative amounts by which a minimum-norm result is moved away from the clean input if it fails its confirmation.
+"""Relative amounts by which a minimum-norm result is moved away from the clean input if it fails its
+confirmation.
 
 Such points lie so close to the boundary that another batch, and so other rounding, changes the class.
 """
@@ -87,7 +90,9 @@ class Search:
         return self.is_active(torch.arange(len(self.x), device=self.x.device)).nonzero().squeeze(1)
 
     def is_active(self, rows: Tensor, queries: int = 1) -> Tensor:
-        """Whether each of ``rows`` is still under attack and can afford ``queries`` forward passes beside the confirming one (n,)."""
+        """Whether each of ``rows`` is still under attack and can afford ``queries`` forward passes beside the
+        confirming one (n,).
+        """
         done = self.certified | self.error | (self.clean_success | self.saw_nan if self.minimum_norm else self.success)
         active = ~done[rows]
         return active if self.model.max_queries is None else active & (self.model.queries_left(rows) > queries)
@@ -158,7 +163,8 @@ class Search:
         return others.topk(min(count, others.shape[1] - 1), dim=1).indices
 
     def branch(self, rng: ExampleRNG, *, name: str, minimum_norm: bool = False) -> Self:
-        """A search of its own on what still stands, with this one's meter and clean answers; ``adopt`` takes in what it found.
+        """Return a search of its own on what still stands, with this one's meter and clean answers; ``merge``
+        takes in what it found.
 
         Args:
             rng: The examples' streams of random numbers.
@@ -181,7 +187,9 @@ class Search:
         return child
 
     def merge(self, branch: "Search") -> None:
-        """Take over a branch's confirmed successes and errors, and its best points unless it was a minimum-norm attack."""
+        """Take over a branch's confirmed successes and errors, and its best points unless it was a
+        minimum-norm attack.
+        """
         # Confirm first; then take over new successes always, but best points only of branches that maximize
         # the margin: a minimum-norm best need not be a point of larger margin.
         decided = branch.clean_success
@@ -194,7 +202,10 @@ class Search:
         self.found_by.update(dict.fromkeys(new.nonzero().squeeze(1).tolist(), branch.name))
 
     def confirm(self) -> None:
-        """Confirm new successes by a second forward pass on the stored points; what is not reproduced is no success."""
+        """Confirm new successes by a second forward pass on the stored points.
+
+        What is not reproduced is no success.
+        """
         if self.minimum_norm:
             # Minimum norm: a success is a best point of size at most eps; older confirmed ones stay.
             self.success = (self.confirmed & self.success) | ((self.best_size <= self.threat.eps) & ~self.error & ~self.confirmed)
@@ -259,7 +270,10 @@ class Search:
         self._note_success(rows[less & (size <= self.threat.eps)])
 
     def _note_nan(self, z: Tensor, rows: Tensor, is_nan: Tensor) -> None:
-        """End the attack on examples with a NaN output; it is recorded as an error only at points that the threat allows."""
+        """End the attack on examples with a NaN output.
+
+        It is recorded as an error only at points that the threat allows.
+        """
         if is_nan.any():
             z, rows = z[is_nan], rows[is_nan]
             self.saw_nan[rows] = True

@@ -35,7 +35,7 @@ class Entry:
         import_path: Where it is: ``package.module:attribute``.
         summary: One line for ``quintain list``.
         guarantee: What its result may be taken for, and under what assumption; empty where nothing is guaranteed.
-        facts: What the laws need to know, such as ``(("gap", "0.05"),)``.
+        facts: What the laws need to know, such as ``(("optimality_gap", "0.05"),)``.
         exemptions: Laws (``tests/laws``) that it is exempt from, each with its reason.
     """
 

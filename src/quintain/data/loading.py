@@ -41,5 +41,5 @@ def load_data(spec: str | Path) -> Splits:
     if path.exists():
         raise DataError(f"{path} is not a data set that is known here; expected {ACCEPTED}")
     if isinstance(spec, Path) or path.suffix or len(path.parts) > 1:
-        raise DataError(f"there is no {path}; expected {ACCEPTED}, or one of the names {', '.join(sorted(entries('data')))}")
+        raise DataError(f"there is no {path}; expected {ACCEPTED}, or one of the names {', '.join(sorted(entries('dataset')))}")
     raise UnknownNameError("data set", spec, entries("dataset"))

@@ -1,4 +1,4 @@
-"""What attacks and defenses ascend and descend, one value per example."""
+"""Losses of attacks and defenses, one value per example."""
 
 from quintain.losses.cross_entropy import cross_entropy as cross_entropy
 from quintain.losses.cross_entropy import log_odds as log_odds

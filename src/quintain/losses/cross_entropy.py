@@ -6,7 +6,7 @@ from torch.nn import functional
 
 
 def log_odds(logits: Tensor, y: Tensor) -> Tensor:
-    r"""Log odds against the true class, per example (B,): cross-entropy before it saturates.
+    r"""Return log odds against the true class, per example (B,): cross-entropy before it saturates.
 
     .. math:: \log\frac{1 - p_y}{p_y} = \log\sum_{j \ne y} e^{z_j} - z_y
 
@@ -22,7 +22,7 @@ def log_odds(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    r"""Cross-entropy per example (B,), :math:`-\log p_y = softplus(log\_odds)`.
+    r"""Return the cross-entropy per example (B,), :math:`-\log p_y = softplus(log\_odds)`.
 
     Args:
         logits: Scores (B, K), K at least 2.

@@ -10,7 +10,8 @@ TIE_TOLERANCE = 1e-6
 
 
 def dlr(logits: Tensor, y: Tensor) -> Tensor:
-    r"""Margin over the spread of the three largest logits, per example (B,): positive means a wrong answer.
+    r"""Return the margin over the spread of the three largest logits, per example (B,): positive means a
+    wrong answer.
 
     .. math:: \frac{\max_{j \ne y} z_j - z_y}{z_{\pi_1} - z_{\pi_3}}
 
@@ -27,7 +28,8 @@ def dlr(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
-    r"""Lead of one class over the true one, over a spread that neither can fix at a constant, per example (B,).
+    r"""Return the lead of one class over the true one, over a spread that neither can fix at a constant, per
+    example (B,).
 
     .. math:: \frac{z_t - z_y}{z_{\pi_1} - (z_{\pi_3} + z_{\pi_4}) / 2}
 
@@ -46,7 +48,7 @@ def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
 
 
 def dlr_scale(logits: Tensor) -> Tensor:
-    """First minus third largest logit (B,); 1 with two classes, or where they are tied."""
+    """Return the first minus third largest logit (B,); 1 with two classes, or where they are tied."""
     if logits.shape[1] < 3:
         return torch.ones_like(logits[:, 0])
     top = logits.topk(3, dim=1).values
@@ -54,7 +56,11 @@ def dlr_scale(logits: Tensor) -> Tensor:
 
 
 def targeted_dlr_scale(logits: Tensor) -> Tensor:
-    """First minus the mean of the third and fourth largest logits (B,), or of the second and third of three; 1 where ``spread`` is."""
+    """Return the first minus the mean of the third and fourth largest logits (B,), or of the second and third
+    of three.
+
+    1 where ``dlr_scale`` is.
+    """
     classes = logits.shape[1]
     if classes < 3:
         return torch.ones_like(logits[:, 0])

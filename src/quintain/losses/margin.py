@@ -1,11 +1,12 @@
-"""The margin: what decides an answer."""
+"""The margin, which decides the prediction."""
 
 import torch
 from torch import Tensor
 
 
 def margin(logits: Tensor, y: Tensor) -> Tensor:
-    r"""Best other logit minus the true one, per example (B,): positive means a wrong answer, NaN stays NaN.
+    r"""Return the best other logit minus the true one, per example (B,): positive means a wrong answer, NaN
+    stays NaN.
 
     .. math:: \max_{j \ne y} z_j - z_y
 

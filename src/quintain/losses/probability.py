@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def log_probability_margin(logits: Tensor, winner: Tensor, loser: Tensor) -> Tensor:
-    r"""Logarithm of one plus the lead of one class's probability over another's, per example (B,).
+    r"""Return the logarithm of one plus the lead of one class's probability over another's, per example (B,).
 
     .. math:: \log(1 + p_w - p_l) = \log\Big(e^{z_w} + \sum_{k \ne l} e^{z_k}\Big) - \log\sum_k e^{z_k}
 

@@ -10,7 +10,9 @@ def expand_rows(values: Tensor, like: Tensor) -> Tensor:
 
 
 def channels_by_pixel(values: Tensor) -> Tensor:
-    """Values of coordinates (n, *S) by channel and pixel (n, C, P): of images (n, C, H, W), all channels of a place are one pixel."""
+    """Return values of coordinates (n, *S) by channel and pixel (n, C, P): of images (n, C, H, W), all
+    channels of a place are one pixel.
+    """
     return values.flatten(2) if values.dim() == 4 else values.flatten(1)[:, None]
 
 
@@ -20,7 +22,9 @@ def expand_pixels(pixels: Tensor, like: Tensor) -> Tensor:
 
 
 def top_k_mask(values: Tensor, count: int | Tensor) -> Tensor:
-    """Where the ``count`` largest values of each row (n, P) are, the first of equals: a mask. The count is one, or one per row (n,)."""
+    """Where the ``count`` largest values of each row (n, P) are, the first of equals: a mask. The count is
+    one, or one per row (n,).
+    """
     if isinstance(count, Tensor):
         # rank of every entry by inverting the argsort; ranks below count are in the top k, of equals the
         # first

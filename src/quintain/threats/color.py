@@ -53,7 +53,9 @@ class Color(ParametricBase):
 
     @classmethod
     def from_spec(cls, text: str) -> Self:
-        """The light that ``color:`` and ``text`` stand for, such as ``brightness=0.2,contrast=0.3,hue=0.1``."""
+        """Return the light that ``color:`` and ``text`` stand for, such as
+        ``brightness=0.2,contrast=0.3,hue=0.1``.
+        """
         given, low, high = spec_format.read_options("color", text, ("brightness", "contrast", "hue"))
         return cls(**{key: spec_format.read_fraction(value) for key, value in given.items()}, low=low, high=high)
 
@@ -65,7 +67,7 @@ class Color(ParametricBase):
         return spec_format.write_options("color", given, self.low, self.high)
 
     def num_params(self, x: Tensor) -> int:
-        """One for each of brightness, contrast and hue that is allowed.
+        """Return one for each of brightness, contrast and hue that is allowed.
 
         Raises:
             DataError: If the inputs are no images, or hue is allowed and they have not three channels.
@@ -76,7 +78,7 @@ class Color(ParametricBase):
         return bool(self.brightness) + bool(self.contrast) + bool(self.hue)
 
     def render(self, x: Tensor, params: Tensor) -> Tensor:
-        """The images in the other light."""
+        """Return the images in the other light."""
         self.check_params(params, x)
         shares = iter(part[:, None, None, None] for part in params.unbind(1))
         bright = self.brightness * next(shares) if self.brightness else None
@@ -92,7 +94,9 @@ class Color(ParametricBase):
 
 
 def _rotate_hue(image: Tensor, angle: Tensor) -> Tensor:
-    """Colors (B, 3, H, W) turned about the gray line by an angle (B, 1, 1, 1): red, green, blue, red at thirds of a circle."""
+    """Return colors (B, 3, H, W) turned about the gray line by an angle (B, 1, 1, 1): red, green, blue, red
+    at thirds of a circle.
+    """
     # Rodrigues' rotation about the gray axis k = (1, 1, 1) / sqrt 3: x + sin(a) k x v + (1 - cos a) (k (k .
     # v) - v)
     red, green, blue = image.unbind(1)

@@ -51,7 +51,9 @@ class Compose(ParametricBase):
 
     @classmethod
     def from_spec(cls, text: str) -> Self:
-        """The changes that ``compose:`` and ``text`` stand for, such as ``color:brightness=0.2+patch:area=5%``."""
+        """Return the changes that ``compose:`` and ``text`` stand for, such as
+        ``color:brightness=0.2+patch:area=5%``.
+        """
         return cls(*map(parse, _JOINT.split(text)))  # type: ignore[arg-type]
 
     @property
@@ -70,11 +72,11 @@ class Compose(ParametricBase):
         return self.parts[0].high
 
     def num_params(self, x: Tensor) -> int:
-        """As many as the parts have together."""
+        """Return as many as the parts have together."""
         return sum(part.num_params(x) for part in self.parts)
 
     def unpack(self, params: Tensor, x: Tensor) -> Iterator[tuple[ParametricBase, Tensor]]:
-        """Each part with its own parameters."""
+        """Yield each part with its own parameters."""
         self.check_params(params, x)
         return zip(self.parts, params.split([part.num_params(x) for part in self.parts], 1), strict=True)
 
@@ -83,19 +85,19 @@ class Compose(ParametricBase):
         return torch.cat([part.identity(x) for part in self.parts], 1)
 
     def project(self, z: Tensor, x: Tensor, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
-        """The nearest parameters that each part allows."""
+        """Return the nearest parameters that each part allows."""
         return torch.cat([part.project(own, x) for part, own in self.unpack(z, x)], 1)
 
     def measure(self, z: Tensor, x: Tensor) -> Tensor:
-        """The largest share of its allowance that a part uses (B,), in float64."""
+        """Return the largest share of its allowance that a part uses (B,), in float64."""
         return torch.stack([part.measure(own, x) for part, own in self.unpack(z, x)]).amax(0)
 
     def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
-        """A sample of each part, from streams of its own."""
+        """Return a sample of each part, from streams of its own."""
         return torch.cat([part.sample(x, rng.fold_in("part", index)) for index, part in enumerate(self.parts)], 1)
 
     def render(self, x: Tensor, params: Tensor) -> Tensor:
-        """The images changed by one part after the other."""
+        """Return the images changed by one part after the other."""
         image = x
         for part, own in self.unpack(params, x):
             image = part.render(image, own)

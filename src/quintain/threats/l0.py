@@ -1,4 +1,4 @@
-"""The ball of the number of changed pixels."""
+"""The L0 ball: at most so many pixels change."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -45,7 +45,8 @@ class L0(NormBall):
         return spec_format.write_ball(self.kind, int(self.eps), self.low, self.high)
 
     def project(self, z: Tensor, x: Tensor, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
-        r"""The allowed point nearest to ``z`` in L2: the pixels that gain most by it are clamped, the others are as in ``x``.
+        r"""Return the allowed point nearest to ``z`` in L2: the pixels that gain most by it are clamped, the
+        others are as in ``x``.
 
         .. math:: gain_p = |z_p - x_p|^2 - |z_p - clip(z_p)|^2
 
@@ -65,7 +66,8 @@ class L0(NormBall):
         return torch.where(expand_rows(outside, x), projected, z)
 
     def steepest_step(self, gradient: Tensor, size: float) -> Tensor:
-        """A step of ``max(1, int(step))`` pixels, those of the largest summed ``|gradient|``, each across the whole box along its sign.
+        """Return a step of ``max(1, int(step))`` pixels, those of the largest summed ``|gradient|``, each
+        across the whole box along its sign.
 
         What bounds such a change is the box, not a norm: wherever the point is, the projection takes the
             pixels to the wall.
@@ -74,11 +76,14 @@ class L0(NormBall):
         return torch.where(expand_pixels(moved, gradient), (self.high - self.low) * gradient.sign(), 0.0)
 
     def measure(self, z: Tensor, x: Tensor) -> Tensor:
-        """How many pixels changed, per example (B,), in float64."""
+        """Return how many pixels changed, per example (B,), in float64."""
         return channels_by_pixel(z != x).any(1).sum(1).double()
 
     def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
-        """``eps`` pixels drawn without replacement, each of a uniform color of the box; one point per example."""
+        """Return ``eps`` pixels drawn without replacement, each of a uniform color of the box.
+
+        One point per example.
+        """
         order = rng.fold_in("place").uniform(channels_by_pixel(x)[:, 0].double())
         color = self.low + (self.high - self.low) * rng.fold_in("colour").uniform(x)
         return torch.where(

@@ -1,4 +1,4 @@
-"""The ball of the summed change."""
+"""The L1 ball."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,7 +14,9 @@ from quintain.threats.rounding import representable_box
 from quintain.threats.threat import ProjectionCache, contains
 
 TRIES = 8
-"""How often a projection that rounding left outside is drawn in, each time by twice as much, before the clean point is taken."""
+"""How often a projection that rounding left outside is drawn in, each time by twice as much, before the clean
+point is taken.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class L1(NormBall):
     kind: ClassVar[str] = "l1"
 
     def project(self, z: Tensor, x: Tensor, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
-        r"""The allowed point nearest to ``z`` in L2, which shrinking and then clamping is not.
+        r"""Return the allowed point nearest to ``z`` in L2, which shrinking and then clamping is not.
 
         .. math:: \Pi(z)_i = x_i + sign(c_i) \min(\max(|c_i| - l, 0), cap_i), \quad c = z - x
 
@@ -58,7 +60,7 @@ class L1(NormBall):
         return near
 
     def _project_outside(self, z: Tensor, x: Tensor, radius: Tensor) -> Tensor:
-        """The point nearest to ``z`` whose changes add up to ``radius`` (B, 1), up to rounding."""
+        """Return the point nearest to ``z`` whose changes add up to ``radius`` (B, 1), up to rounding."""
         origin = x if x.dtype == torch.float64 else x.float()
         change = (z.to(origin.dtype) - origin).nan_to_num(0.0)
         cap, size = torch.where(change > 0, self.high - origin, origin - self.low), change.abs()
@@ -68,7 +70,9 @@ class L1(NormBall):
         return torch.addcmul(origin, change.sign(), moved).to(x.dtype).clamp_(*representable_box(self.low, self.high, x.dtype))
 
     def steepest_step(self, gradient: Tensor, size: float) -> Tensor:
-        """The change of size ``size`` that raises a linear function most: all of it on the steepest coordinate, the first of equals."""
+        """Return the change of size ``size`` that raises a linear function most: all of it on the steepest
+        coordinate, the first of equals.
+        """
         flat = gradient.flatten(1)
         if not flat.numel():
             return torch.zeros_like(gradient)
@@ -76,11 +80,11 @@ class L1(NormBall):
         return torch.zeros_like(flat).scatter_(1, steepest, size * flat.gather(1, steepest).sign()).view_as(gradient)
 
     def measure(self, z: Tensor, x: Tensor) -> Tensor:
-        """Size of the change, per example (B,), in float64."""
+        """Return the size of the change, per example (B,), in float64."""
         return torch.linalg.vector_norm((z.double() - x).flatten(1), ord=1, dim=1)
 
     def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
-        r"""A uniform point of the ball, one per example, clamped to the box.
+        r"""Return a uniform point of the ball, one per example, clamped to the box.
 
         .. math:: z_i = x_i + \varepsilon s_i E_i / (E_0 + E_1 + \dots + E_d), \quad E \sim Exp(1),\; s_i = \pm 1
         """

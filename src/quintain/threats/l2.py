@@ -1,4 +1,4 @@
-"""The ball of Euclidean length."""
+"""The L2 ball."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -31,7 +31,7 @@ class L2(NormBall):
     kind: ClassVar[str] = "l2"
 
     def project(self, z: Tensor, x: Tensor, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
-        r"""The allowed point nearest to ``z`` in L2, which scaling and then clamping is not.
+        r"""Return the allowed point nearest to ``z`` in L2, which scaling and then clamping is not.
 
         .. math:: \Pi(z) = clip(x + s (z - x)), \quad s = \max\{s \le 1 : \|clip(x + s (z - x)) - x\|_2 \le \varepsilon\}
 
@@ -67,7 +67,9 @@ class L2(NormBall):
         return torch.where(expand_rows(missing, x), x, nearest) if missing is not None else x
 
     def steepest_step(self, gradient: Tensor, size: float) -> Tensor:
-        """The change of size ``size`` that raises a linear function most: ``size * gradient / |gradient|_2``, 0 where the gradient is."""
+        """Return the change of size ``size`` that raises a linear function most: ``size * gradient /
+        |gradient|_2``, 0 where the gradient is.
+        """
         flat = gradient.flatten(1)
         # divide by the largest entry first: no overflow or underflow in the norm
         largest = flat.abs().amax(1, keepdim=True)
@@ -76,11 +78,11 @@ class L2(NormBall):
         return (unit * (size / length)).view_as(gradient)
 
     def measure(self, z: Tensor, x: Tensor) -> Tensor:
-        """Size of the change, per example (B,), in float64."""
+        """Return the size of the change, per example (B,), in float64."""
         return torch.linalg.vector_norm((z.double() - x).flatten(1), dim=1)
 
     def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
-        """A uniform point of the ball, one per example, clamped to the box."""
+        """Return a uniform point of the ball, one per example, clamped to the box."""
         direction = self.steepest_step(rng.normal(x).double(), 1.0)
         uniform = rng.fold_in("radius").uniform(x.new_empty((len(x), 1), dtype=torch.float64))
         # The root by exp and log: a tensor's pow rounds a number by where it stands in the batch (vector lanes and rest differ).

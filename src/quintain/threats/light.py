@@ -1,4 +1,4 @@
-"""A phantom: light thrown onto a scene, which can only add."""
+"""Projected light, which can only brighten."""
 
 from dataclasses import dataclass
 from typing import Literal, Self
@@ -53,7 +53,7 @@ class ProjectedLight(ParametricBase):
 
     @classmethod
     def from_spec(cls, text: str) -> Self:
-        """The light that ``light:`` and ``text`` stand for, such as ``0.3`` or ``0.3,form=albedo``."""
+        """Return the light that ``light:`` and ``text`` stand for, such as ``0.3`` or ``0.3,form=albedo``."""
         given, low, high = spec_format.read_options("light", text, ("gain", "form"), bare="gain")
         if "gain" not in given:
             raise SettingError(f"light: {text!r} has no gain; write it first, such as light:0.3")
@@ -66,12 +66,12 @@ class ProjectedLight(ParametricBase):
         return spec_format.write_options("light", {"": spec_format.format_number(self.gain), **form}, self.low, self.high)
 
     def num_params(self, x: Tensor) -> int:
-        """One light for each value of the image."""
+        """Return one light for each value of the image."""
         self.check_images(x)
         return x.shape[1] * x.shape[2] * x.shape[3]
 
     def render(self, x: Tensor, params: Tensor) -> Tensor:
-        """The lit images."""
+        """Return the lit images."""
         self.check_params(params, x)
         light = self.gain * params.view_as(x)
         lit = x + (light if self.form == "additive" else (x - self.low) * light)

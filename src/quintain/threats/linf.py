@@ -1,4 +1,4 @@
-"""The ball of the largest change."""
+"""The Linf ball."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -39,11 +39,14 @@ class Linf(NormBall):
             )
 
     def bounds(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Lowest and highest allowed value of each coordinate of ``x`` (B, *S), rounded inwards."""
+        """Return the lowest and highest allowed value of each coordinate of ``x`` (B, *S), rounded inwards."""
         return self._outermost(x, -1), self._outermost(x, 1)
 
     def _outermost(self, x: Tensor, side: int) -> Tensor:
-        """The farthest number on one side that ``contains`` allows; only float64 can round it inwards as well as outwards."""
+        """Return the farthest number on one side that ``contains`` allows.
+
+        Only float64 can round it inwards as well as outwards.
+        """
         exact = x.double()
         # x + eps rounded to the dtype may be outside by one ulp: step back. In float64 it may also be one ulp
         # too far inside: step out.
@@ -59,23 +62,25 @@ class Linf(NormBall):
         return (torch.sub(precise, exact).abs_() <= self.eps).logical_and_(precise >= self.low).logical_and_(precise <= self.high)
 
     def projection_cache(self, x: Tensor) -> ProjectionCache:
-        """The bounds of ``x``."""
+        """Return the bounds of ``x``."""
         return self.bounds(x)
 
     def project(self, z: Tensor, x: Tensor, cache: ProjectionCache | None = None) -> Tensor:
-        """The allowed point nearest to ``z`` in L2: a clamp, since the set is a box."""
+        """Return the allowed point nearest to ``z`` in L2: a clamp, since the set is a box."""
         low, high = cache or self.bounds(x)
         return z.clamp(low, high)
 
     def steepest_step(self, gradient: Tensor, size: float) -> Tensor:
-        """The change of size ``size`` that raises a linear function most: ``size * sign(gradient)``."""
+        """Return the change of size ``size`` that raises a linear function most: ``size * sign(gradient)``."""
         return size * gradient.sign()
 
     def measure(self, z: Tensor, x: Tensor) -> Tensor:
-        """Size of the change, per example (B,), in float64: the claim is exact, no tolerance hides in it."""
+        """Return the size of the change, per example (B,), in float64: the claim is exact, no tolerance hides
+        in it.
+        """
         return (z.double() - x).flatten(1).abs().amax(1)
 
     def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:
-        """A uniform point of the ball, one per example."""
+        """Return a uniform point of the ball, one per example."""
         low, high = cache or self.bounds(x)
         return torch.lerp(low, high, rng.uniform(x)).clamp(low, high)

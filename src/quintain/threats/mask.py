@@ -44,7 +44,7 @@ class Mask:
 
     @classmethod
     def from_spec(cls, text: str) -> Self:
-        """The ball that ``mask:`` and ``text`` stand for, such as ``eyeglasses:0.5``."""
+        """Return the ball that ``mask:`` and ``text`` stand for, such as ``eyeglasses:0.5``."""
         name, colon, eps = text.strip().rpartition(":")
         if not colon:
             raise SettingError(f"the mask {text.strip()!r} needs a shape and a size, such as mask:eyeglasses:0.5")
@@ -61,7 +61,7 @@ class Mask:
         return Linf(self.eps, self.low, self.high)
 
     def bounds(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Lowest and highest allowed value of each coordinate of ``x`` (B, *S), rounded inwards.
+        """Return the lowest and highest allowed value of each coordinate of ``x`` (B, *S), rounded inwards.
 
         Raises:
             DataError: If ``x`` are no images, or not of the size of the mask file.
@@ -70,24 +70,29 @@ class Mask:
         return torch.where(inside, low, x), torch.where(inside, high, x)
 
     def projection_cache(self, x: Tensor) -> ProjectionCache:
-        """The bounds of ``x``."""
+        """Return the bounds of ``x``."""
         return self.bounds(x)
 
     def project(self, z: Tensor, x: Tensor, cache: ProjectionCache | None = None) -> Tensor:
-        """The allowed point nearest to ``z`` in L2: a clamp, since the set is a box."""
+        """Return the allowed point nearest to ``z`` in L2: a clamp, since the set is a box."""
         low, high = cache or self.bounds(x)
         return z.clamp(low, high)
 
     def steepest_step(self, gradient: Tensor, size: float) -> Tensor:
-        """The change of size ``size`` that raises a linear function most: ``size * sign(gradient)`` on the shape, nothing elsewhere."""
+        """Return the change of size ``size`` that raises a linear function most: ``size * sign(gradient)`` on
+        the shape, nothing elsewhere.
+        """
         return torch.where(shape_mask_like(self.shape, gradient), size * gradient.sign(), 0.0)
 
     def measure(self, z: Tensor, x: Tensor) -> Tensor:
-        """Size of the change, per example (B,), in float64; infinite where any other pixel changed."""
+        """Return the size of the change, per example (B,), in float64.
+
+        Infinite where any other pixel changed.
+        """
         change = (z.double() - x).abs()
         return torch.where(shape_mask_like(self.shape, x) | (change == 0), change, torch.inf).flatten(1).amax(1)
 
     def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:
-        """A uniform point of the ball, one per example."""
+        """Return a uniform point of the ball, one per example."""
         low, high = cache or self.bounds(x)
         return torch.lerp(low, high, rng.uniform(x)).clamp(low, high)

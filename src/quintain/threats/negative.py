@@ -37,7 +37,7 @@ class Negative(ParametricBase):
 
     @classmethod
     def from_spec(cls, text: str) -> Self:
-        """The negative; ``text`` is empty, or the box."""
+        """Return the negative; ``text`` is empty, or the box."""
         _, low, high = spec_format.read_options("negative", text, ())
         return cls(low, high)
 
@@ -47,20 +47,23 @@ class Negative(ParametricBase):
         return spec_format.write_options("negative", {}, self.low, self.high)
 
     def num_params(self, x: Tensor) -> int:
-        """One."""
+        """Return 1."""
         self.check_images(x)
         return 1
 
     def project(self, z: Tensor, x: Tensor, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
-        """The image or its negative, whichever is nearer."""
+        """Return the image or its negative, whichever is nearer."""
         return torch.where(z.isnan(), z, (z > 0.5).to(z.dtype))
 
     def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
-        """The negative: the only change there is."""
+        """Return the negative: the only change there is."""
         return torch.ones_like(self.identity(x))
 
     def render(self, x: Tensor, params: Tensor) -> Tensor:
-        """The negatives where the parameter is 1; between 0 and 1 a blend, so that it has a gradient."""
+        """Return the negatives where the parameter is 1.
+
+        Between 0 and 1 a blend, so that it has a gradient.
+        """
         self.check_params(params, x)
         blend_weight = params[:, :, None, None]
         blend = blend_weight * (self.low + self.high - x) + (1 - blend_weight) * x

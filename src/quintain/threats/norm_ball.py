@@ -1,4 +1,4 @@
-"""What the balls of a norm share: a radius and a box, checked, and their token."""
+"""The base of the norm balls: a checked radius and box, and their text."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -37,7 +37,7 @@ class NormBall:
 
     @classmethod
     def from_spec(cls, text: str) -> Self:
-        """The ball whose token has ``text`` after the colon, such as ``8/255``."""
+        """Return the ball whose spec has ``text`` after the colon, such as ``8/255``."""
         return cls(*spec_format.read_ball(text))
 
     @property
@@ -46,5 +46,5 @@ class NormBall:
         return spec_format.write_ball(self.kind, self.eps, self.low, self.high)
 
     def projection_cache(self, x: Tensor) -> ProjectionCache:  # noqa: ARG002
-        """Nothing: the projection depends on the point."""
+        """Return nothing: the projection needs no cache."""
         return ()

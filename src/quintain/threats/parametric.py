@@ -1,4 +1,6 @@
-"""Parametric threats: patches, rotations, projected light. The adversary chooses parameters, images are rendered from them."""
+"""Parametric threats: patches, rotations, projected light. The adversary chooses parameters, images are
+rendered from them.
+"""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar, Protocol, runtime_checkable
@@ -19,14 +21,15 @@ class ParametricThreat(Threat, Protocol):
     """
 
     def identity(self, x: Tensor) -> Tensor:
-        """Parameters (B, P) that change nothing: ``render(x, identity(x))`` is ``x``, bit for bit."""
+        """Return parameters (B, P) that change nothing: ``render(x, identity(x))`` is ``x``, bit for bit."""
 
     def render(self, x: Tensor, params: Tensor) -> Tensor:
-        """The changed images (B, *S) in the box, differentiable in ``params`` where the change is."""
+        """Return the changed images (B, *S) in the box, differentiable in ``params`` where the change is."""
 
 
 class ParametricBase(ABC):
-    r"""What the families of this package share: parameters are shares of what the adversary is allowed, and 0 changes nothing.
+    r"""The base of the parametric threats: parameters are fractions of what is allowed, and 0 changes
+    nothing.
 
     .. math:: \{render(x, p) : p \in [a, 1]^P\}, \quad a \in \{-1, 0\}
 
@@ -62,32 +65,34 @@ class ParametricBase(ABC):
         """
 
     def identity(self, x: Tensor) -> Tensor:
-        """Parameters (B, P) that change nothing, bit for bit."""
+        """Return parameters (B, P) that change nothing, bit for bit."""
         return x.new_zeros(len(x), self.num_params(x))
 
     def projection_cache(self, x: Tensor) -> ProjectionCache:  # noqa: ARG002
-        """Nothing: all images allow the same parameters."""
+        """Return nothing: all images allow the same parameters."""
         return ()
 
     def project(self, z: Tensor, x: Tensor, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
-        """The allowed parameters nearest to ``z`` (B, P) in L2."""
+        """Return the allowed parameters nearest to ``z`` (B, P) in L2."""
         return z.clamp(self.param_min, 1)
 
     def steepest_step(self, gradient: Tensor, size: float) -> Tensor:
-        """The change of largest share ``size`` that raises a linear function most: ``size * sign(gradient)``."""
+        """Return the change of largest share ``size`` that raises a linear function most: ``size *
+        sign(gradient)``.
+        """
         return size * gradient.sign()
 
     def measure(self, z: Tensor, x: Tensor) -> Tensor:  # noqa: ARG002
-        """The largest share of the allowance in use (B,), in float64."""
+        """Return the largest share of the allowance in use (B,), in float64."""
         return z.double().abs().amax(1)
 
     def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
-        """Uniform allowed parameters (B, P), from each example's own stream."""
+        """Return uniform allowed parameters (B, P), from each example's own stream."""
         return self.param_min + (1 - self.param_min) * rng.uniform(self.identity(x))
 
     @abstractmethod
     def render(self, x: Tensor, params: Tensor) -> Tensor:
-        """The changed images (B, C, H, W), in the box."""
+        """Return the changed images (B, C, H, W), in the box."""
 
     def check_images(self, x: Tensor) -> None:
         """Raise if inputs are not images.

@@ -1,4 +1,4 @@
-"""A sticker: anything may be pasted onto a share of the image."""
+"""Adversarial patches: a part of the image is replaced."""
 
 import math
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from quintain.threats.threat import ProjectionCache
 
 
 class PatchParams(NamedTuple):
-    """The parameters of stickers, apart.
+    """The parameters of patches, unpacked.
 
     Args:
         pixels: Their colors (B, C, h, w), as shares of the box: 0 is ``low``, 1 is ``high``.
@@ -31,7 +31,8 @@ class PatchParams(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Patch(ParametricBase):
-    r"""A sticker with any colors in the data box: a square of ``area``, at a given place or anywhere; or a ``shape`` of its own.
+    r"""A sticker with any colors in the data box: a square of ``area``, at a given place or anywhere; or a
+    ``shape`` of its own.
 
     .. math:: x'_{ij} = s_{i - top,\, j - left} \text{ under the sticker}, \quad x'_{ij} = x_{ij} \text{ elsewhere}
 
@@ -90,7 +91,9 @@ class Patch(ParametricBase):
 
     @classmethod
     def from_spec(cls, text: str) -> Self:
-        """The patch of a text after ``patch:``, such as ``area=5%,position=0.5x0.5`` or ``shape=eyeglasses``."""
+        """Return the patch of a text after ``patch:``, such as ``area=5%,position=0.5x0.5`` or
+        ``shape=eyeglasses``.
+        """
         given, low, high = spec_format.read_options("patch", text, ("area", "position", "shape"), bare="area")
         area = spec_format.read_fraction(given.get("area", "0"))
         if "position" not in given:
@@ -108,7 +111,7 @@ class Patch(ParametricBase):
         return spec_format.write_options("patch", {**what, **position}, self.low, self.high)
 
     def patch_size(self, x: Tensor) -> tuple[int, int]:
-        """The sticker's height and width in pixels, on images (B, C, H, W)."""
+        """Return the sticker's height and width in pixels, on images (B, C, H, W)."""
         self.check_images(x)
         height, width = x.shape[2:]
         if self.shape:
@@ -117,26 +120,26 @@ class Patch(ParametricBase):
         return side, side
 
     def num_params(self, x: Tensor) -> int:
-        """The sticker's values, two for its place, one for whether it is there."""
+        """Return the sticker's values, two for its place, one for whether it is there."""
         return int(x.shape[1]) * math.prod(self.patch_size(x)) + 3
 
     def unpack(self, params: Tensor, x: Tensor) -> PatchParams:
-        """The parameters (B, P), apart."""
+        """Return the parameters (B, P), apart."""
         self.check_params(params, x)
         return PatchParams(params[:, :-3].reshape(len(x), x.shape[1], *self.patch_size(x)), params[:, -3:-1], params[:, -1:])
 
     def pack(self, params: PatchParams) -> Tensor:
-        """The parameters (B, P) of a sticker."""
+        """Return the parameters (B, P) of a sticker."""
         return torch.cat((params.pixels.flatten(1), params.position, params.present), 1)
 
     def top_left(self, position: Tensor, x: Tensor) -> Tensor:
-        """The top left pixel (B, 2) of stickers at a place (B, 2)."""
+        """Return the top left pixel (B, 2) of stickers at a place (B, 2)."""
         free = self._free_pixels(x)
         # position in [0, 1] -> one of free + 1 equally likely pixels
         return (position.double().nan_to_num() * (free + 1)).long().clamp(min=0).minimum(free)
 
     def position_of(self, top_left: Tensor, x: Tensor) -> Tensor:
-        """The place (B, 2) of stickers whose top left pixel is ``top_left`` (B, 2)."""
+        """Return the place (B, 2) of stickers whose top left pixel is ``top_left`` (B, 2)."""
         # the middle of that pixel's interval
         return ((top_left + 0.5) / (self._free_pixels(x) + 1)).to(x.dtype)
 
@@ -144,11 +147,11 @@ class Patch(ParametricBase):
         return torch.tensor(x.shape[2:], device=x.device) - torch.tensor(self.patch_size(x), device=x.device)
 
     def identity(self, x: Tensor) -> Tensor:
-        """No sticker."""
+        """Return the parameters of no patch."""
         return self._canonical(x.new_zeros(len(x), self.num_params(x)))
 
     def project(self, z: Tensor, x: Tensor, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
-        """The nearest allowed parameters: colors and place in their box, a sticker or none."""
+        """Return the nearest allowed parameters: colors and place in their box, a sticker or none."""
         return self._canonical(z.clamp(0, 1))
 
     def _canonical(self, params: Tensor) -> Tensor:
@@ -158,17 +161,17 @@ class Patch(ParametricBase):
         return torch.cat((params[:, :-3], position, torch.where(present.isnan(), present, (present > 0.5).to(present.dtype))), 1)
 
     def measure(self, z: Tensor, x: Tensor) -> Tensor:  # noqa: ARG002
-        """1 where there is a sticker, else 0 (B,), in float64."""
+        """Return 1 where there is a sticker, else 0 (B,), in float64."""
         return z[:, -1].double()
 
     def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
-        """A sticker of uniform colors, at a uniform place."""
+        """Return a sticker of uniform colors, at a uniform place."""
         params = rng.uniform(x.new_empty(len(x), self.num_params(x)))
         params[:, -1] = 1
         return self._canonical(params)
 
     def render(self, x: Tensor, params: Tensor) -> Tensor:
-        """The images with their stickers on."""
+        """Return the images with their stickers on."""
         pixels, position, present = self.unpack(params, x)
         colors = (self.low + (self.high - self.low) * pixels).clamp(*representable_box(self.low, self.high, x.dtype))
         height, width = self.patch_size(x)

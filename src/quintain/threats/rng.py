@@ -35,21 +35,21 @@ class ExampleRNG:
         return ExampleRNG(self.seed, self.ids[rows.to(self.ids.device)])
 
     def uniform(self, like: Tensor) -> Tensor:
-        """Uniform numbers in [0, 1], of the shape (B, *S), dtype and device of ``like``."""
+        """Return uniform numbers in [0, 1], of the shape (B, *S), dtype and device of ``like``."""
         block, rows = self._rows("uniform", like)
         for row, generator in rows:
             row.uniform_(generator=generator)
         return block.to(device=like.device, dtype=like.dtype)
 
     def normal(self, like: Tensor) -> Tensor:
-        """Standard normal numbers, of the shape (B, *S), dtype and device of ``like``."""
+        """Return standard normal numbers, of the shape (B, *S), dtype and device of ``like``."""
         block, rows = self._rows("normal", like)
         for row, generator in rows:
             row.normal_(generator=generator)
         return block.to(device=like.device, dtype=like.dtype)
 
     def _rows(self, distribution: str, like: Tensor) -> tuple[Tensor, Iterator[tuple[Tensor, torch.Generator]]]:
-        """An empty block, and each of its rows with the generator of that example."""
+        """Return an empty block, and each of its rows with the generator of that example."""
         if self.ids.shape != like.shape[:1]:
             raise DataError(f"ids of shape {tuple(self.ids.shape)} for {len(like)} examples; give one integer per example")
         # One generator per row, seeded by (call site, example id): the numbers do not depend on batch size,
@@ -60,7 +60,8 @@ class ExampleRNG:
 
 
 def example_rng(x: Tensor, seed: int, ids: Tensor | None = None) -> ExampleRNG:
-    """Return the random numbers of a batch (B, *S); its examples are numbered 0, 1, 2 ... if no ids are given.
+    """Return the random numbers of a batch (B, *S); its examples are numbered 0, 1, 2 ... if no ids are
+    given.
 
     Raises:
         DataError: If there is not one integer id per example.

@@ -9,7 +9,10 @@ _BITS = {torch.float16: torch.int16, torch.bfloat16: torch.int16, torch.float32:
 
 
 def next_float(x: Tensor, side: int) -> Tensor:
-    """The next number above (``side`` = 1) or below (-1), in the dtype of ``x``; like ``nextafter``, but vectorized."""
+    """Return the next number above (``side`` = 1) or below (-1), in the dtype of ``x``.
+
+    Like ``nextafter``, but vectorized.
+    """
     # IEEE floats as sign-magnitude integers -> two's complement order -> +-1 -> back; -0 and +0 are neighbors
     bits = x.contiguous().view(_BITS[x.dtype])
     limit = torch.iinfo(bits.dtype)
@@ -20,7 +23,7 @@ def next_float(x: Tensor, side: int) -> Tensor:
 
 @lru_cache(maxsize=64)
 def representable_box(low: float, high: float, dtype: torch.dtype) -> tuple[float, float]:
-    """The widest box of numbers of a dtype inside [low, high]."""
+    """Return the widest box of numbers of a dtype inside [low, high]."""
     # low and high may not be numbers of the dtype: round the box inwards
     edges = torch.tensor([low, high], dtype=torch.float64).to(dtype)
     inner, outer = (float(next_float(edges, side)[index]) for index, side in ((0, 1), (1, -1)))

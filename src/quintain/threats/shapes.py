@@ -13,7 +13,10 @@ from quintain.core.errors import DataError, SettingError, UnknownNameError
 
 
 def eyeglasses(across: Tensor, down: Tensor, pixel: float) -> Tensor:
-    """The frame of a pair of glasses as worn: two rims, a bridge and two temples; about 6.5 % of an image of a face."""
+    """Return the frame of a pair of glasses as worn: two rims, a bridge and two temples.
+
+    About 6.5 % of an image of a face.
+    """
     stroke, aside, level = max(0.017, pixel / 2), (across - 0.5).abs(), down - 0.40
     rims = (torch.hypot((aside - 0.20) / 0.15, level / 0.115) - 1).abs() * 0.13 <= stroke
     bars = ((level + 0.02).abs() <= stroke) & ((aside <= 0.05) | ((aside >= 0.35) & (aside <= 0.46)))
@@ -21,18 +24,20 @@ def eyeglasses(across: Tensor, down: Tensor, pixel: float) -> Tensor:
 
 
 def border(across: Tensor, down: Tensor, pixel: float) -> Tensor:
-    """A frame round the image, a tenth of it wide on each side: 36 % of it."""
+    """Return a frame round the image, a tenth of it wide on each side: 36 % of it."""
     edge = torch.minimum(torch.minimum(across, 1 - across), torch.minimum(down, 1 - down))
     return edge < max(0.1, pixel)
 
 
 def disc(across: Tensor, down: Tensor, pixel: float) -> Tensor:
-    """A sticker in the middle, a quarter of the image wide and high: 5 % of it."""
+    """Return a sticker in the middle, a quarter of the image wide and high: 5 % of it."""
     return torch.hypot(across - 0.5, down - 0.5) <= max(0.125, 0.75 * pixel)
 
 
 SHAPES: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {"border": border, "disc": disc, "eyeglasses": eyeglasses}
-"""Shapes by name: from the middle of each pixel (across, down) in [0, 1] and the width of the widest, which pixels belong."""
+"""Shapes by name: from the middle of each pixel (across, down) in [0, 1] and the width of the widest, which
+pixels belong.
+"""
 
 FILES = (".png", ".npy")
 
@@ -53,7 +58,7 @@ def check_shape(name: str) -> None:
 
 
 def shape_mask(name: str, height: int, width: int) -> Tensor:
-    """The pixels (H, W) that belong to a shape, as booleans; do not write to them.
+    """Return the pixels (H, W) that belong to a shape, as booleans; do not write to them.
 
     Args:
         name: ``eyeglasses``, ``border``, ``disc``, or a path to a ``.png`` (bright pixels belong) or ``.npy``
@@ -61,14 +66,14 @@ def shape_mask(name: str, height: int, width: int) -> Tensor:
         height, width: Size of the images, in pixels.
 
     Raises:
-        UnknownNameError, SettingError: See ``require_shape``.
+        UnknownNameError, SettingError: See ``check_shape``.
         DataError: If the file holds no image of this size, or nothing belongs to it.
     """
     return _cached_mask(name, height, width, _modified_at(name), torch.device("cpu"))
 
 
 def shape_mask_like(name: str, x: Tensor) -> Tensor:
-    """The pixels (H, W) of a shape on images ``x`` (B, C, H, W) or (B, H, W), on their device.
+    """Return the pixels (H, W) of a shape on images ``x`` (B, C, H, W) or (B, H, W), on their device.
 
     Raises:
         DataError: If ``x`` are no images, or see ``shape``.

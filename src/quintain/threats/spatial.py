@@ -17,7 +17,9 @@ Fill = Literal["black", "border"]
 
 
 class Motion(NamedTuple):
-    """Shares of what is allowed, apart: ``rotate``, ``down``, ``right``, ``scale`` (B,) and ``flow`` (B, 2, H, W), each in [-1, 1]."""
+    """Shares of what is allowed, apart: ``rotate``, ``down``, ``right``, ``scale`` (B,) and ``flow`` (B, 2,
+    H, W), each in [-1, 1].
+    """
 
     rotate: Tensor
     down: Tensor
@@ -28,7 +30,8 @@ class Motion(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Spatial(ParametricBase):
-    r"""The image is turned and magnified about its middle, shifted, and each pixel may look elsewhere by a little.
+    r"""The image is turned and magnified about its middle, shifted, and each pixel may look elsewhere by a
+    little.
 
     .. math:: x'(u) = x\big(s^{-1} R_{-\varphi} (u - t) + v(u)\big), \quad |\varphi| \le rotate,\; |t_i| \le shift,\;
         |s - 1| \le scale,\; |v_i(u)| \le flow
@@ -77,7 +80,7 @@ class Spatial(ParametricBase):
 
     @classmethod
     def from_spec(cls, text: str) -> Self:
-        """The motions that ``spatial:`` and ``text`` stand for, such as ``rotate=15,shift=3``."""
+        """Return the motions that ``spatial:`` and ``text`` stand for, such as ``rotate=15,shift=3``."""
         given, low, high = spec_format.read_options("spatial", text, ("rotate", "shift", "scale", "flow", "fill"))
         fill = given.pop("fill", "black")
         return cls(**{key: spec_format.read_fraction(value) for key, value in given.items()}, fill=fill, low=low, high=high)  # type: ignore[arg-type]
@@ -91,12 +94,14 @@ class Spatial(ParametricBase):
         return spec_format.write_options("spatial", {**given, **fill}, self.low, self.high)
 
     def num_params(self, x: Tensor) -> int:
-        """One for the turn, two for the shift, one for the growth, 2 H W for the flow, where they are allowed."""
+        """One for the turn, two for the shift, one for the growth, 2 H W for the flow, where they are
+        allowed.
+        """
         self.check_images(x)
         return bool(self.rotate) + 2 * bool(self.shift) + bool(self.scale) + 2 * bool(self.flow) * x.shape[2] * x.shape[3]
 
     def unpack(self, params: Tensor, x: Tensor) -> Motion:
-        """The parameters (B, P), apart; 0 for what is not allowed."""
+        """Return the parameters (B, P), apart; 0 for what is not allowed."""
         self.check_params(params, x)
         zero = params.new_zeros(len(x))
         simple = params.unbind(1)[: bool(self.rotate) + 2 * bool(self.shift) + bool(self.scale)]
@@ -108,13 +113,13 @@ class Spatial(ParametricBase):
         return Motion(rotate, down, right, scale, flow)
 
     def pack(self, motion: Motion) -> Tensor:
-        """The parameters (B, P) of a motion; what is not allowed is left out."""
+        """Return the parameters (B, P) of a motion; what is not allowed is left out."""
         allowed = (self.rotate, self.shift, self.shift, self.scale)
         parts = [part[:, None] for part, amount in zip(motion[:4], allowed, strict=True) if amount]
         return torch.cat(parts if motion.flow is None else [*parts, motion.flow.flatten(1)], 1)
 
     def render(self, x: Tensor, params: Tensor) -> Tensor:
-        """The moved images."""
+        """Return the moved images."""
         kind = torch.promote_types(x.dtype, torch.float32)
         motion = self.unpack(params.to(kind), x)
         height, width = x.shape[2:]

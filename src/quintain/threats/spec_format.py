@@ -1,4 +1,6 @@
-"""How threats are written as text and read back: ``linf:8/255`` for balls, ``spatial:rotate=15,shift=3`` for parametric threats."""
+"""How threats are written as text and read back: ``linf:8/255`` for balls, ``spatial:rotate=15,shift=3`` for
+parametric threats.
+"""
 
 import math
 import re
@@ -13,7 +15,7 @@ _BOXED = re.compile(r"(?P<options>[^\[\]]*)(\[(?P<low>[^,\[\]]+),(?P<high>[^,\[\
 
 
 def check_box(low: float, high: float) -> tuple[float, float]:
-    """The data box as floats.
+    """Return the data box as floats.
 
     Raises:
         SettingError: If a side is not a finite number, or ``low`` is not below ``high``.
@@ -24,7 +26,7 @@ def check_box(low: float, high: float) -> tuple[float, float]:
 
 
 def check_eps(eps: float) -> float:
-    """A radius as a float.
+    """Return a radius as a float.
 
     Raises:
         SettingError: If it is not a number, negative or not finite.
@@ -41,14 +43,17 @@ def _is_number(value: object) -> bool:
 
 
 def write_ball(kind: str, eps: float, low: float, high: float) -> str:
-    """The exact token of a ball: ``linf:8/255``, ``l2:0.5``, ``linf:0.1[-1.0,1.0]``; reading it gives the same ball, bit for bit."""
+    """Return the exact spec of a ball: ``linf:8/255``, ``l2:0.5``, ``linf:0.1[-1.0,1.0]``.
+
+    Reading it gives the same ball, bit for bit.
+    """
     levels = round(eps * 255) if eps < 1 else 0
     size = f"{levels}/255" if levels and levels / 255 == eps else repr(eps)
     return f"{kind}:{size}" if (low, high) == (0.0, 1.0) else f"{kind}:{size}[{low!r},{high!r}]"
 
 
 def read_ball(text: str) -> tuple[float, float, float]:
-    """``(eps, low, high)`` of what follows the colon of a ball's token.
+    """``(eps, low, high)`` of what follows the colon of a ball's spec.
 
     Raises:
         SettingError: If it is not of the form ``8/255``, ``0.5`` or ``0.1[-1.0,1.0]``.
@@ -60,7 +65,7 @@ def read_ball(text: str) -> tuple[float, float, float]:
 
 
 def number(text: str) -> float:
-    """A decimal number or a fraction such as ``8/255``.
+    """Return a decimal number or a fraction such as ``8/255``.
 
     Raises:
         SettingError: If it is neither.
@@ -72,14 +77,17 @@ def number(text: str) -> float:
 
 
 def write_options(kind: str, options: Mapping[str, str], low: float, high: float) -> str:
-    """The token of a family: ``spatial:rotate=15,shift=3``; a key that is empty leaves its value bare, as in ``light:0.3``."""
+    """Return the spec of a parametric threat: ``spatial:rotate=15,shift=3``.
+
+    A key that is empty leaves its value bare, as in ``light:0.3``.
+    """
     size = ",".join(f"{key}={value}" if key else value for key, value in options.items())
     box = "" if (low, high) == (0.0, 1.0) else f"[{low!r},{high!r}]"
     return f"{kind}:{size}{box}" if size or box else kind
 
 
 def read_options(kind: str, text: str, keys: tuple[str, ...], *, bare: str = "") -> tuple[dict[str, str], float, float]:
-    """The options and the box ``(low, high)`` of what follows the colon of a family's token.
+    """Return the options and the box ``(low, high)`` of what follows the colon of a parametric threat's spec.
 
     Args:
         kind: The family, for messages.
@@ -109,7 +117,7 @@ def read_options(kind: str, text: str, keys: tuple[str, ...], *, bare: str = "")
 
 
 def read_fraction(text: str) -> float:
-    """A share such as ``5%``, ``0.05`` or ``1/20``.
+    """Return a share such as ``5%``, ``0.05`` or ``1/20``.
 
     Raises:
         SettingError: If it is none of these.
@@ -119,13 +127,13 @@ def read_fraction(text: str) -> float:
 
 
 def format_percent(value: float) -> str:
-    """The shortest text that ``share`` reads as this value, in percent where that is exact."""
+    """Return the shortest text that ``read_fraction`` reads as this value, in percent where that is exact."""
     text = f"{100 * value:.12g}%"
     return text if read_fraction(text) == value else repr(value)
 
 
 def format_number(value: float) -> str:
-    """The exact text of an amount; a whole number without its point."""
+    """Return the exact text of an amount; a whole number without its point."""
     return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
 
 

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 
 def parse(spec: str) -> "Threat":
-    """Read a threat from its text; ``parse(threat.spec) == threat``. The words of earlier versions are still read.
+    """Read a threat from its text; ``parse(threat.spec) == threat``. The words of earlier versions are still
+    read.
 
     Args:
         spec: The registered name of a threat, a colon and its size: ``linf:8/255``, ``l2:0.5``,

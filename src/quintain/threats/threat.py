@@ -26,7 +26,7 @@ class Threat(Protocol):
 
     @classmethod
     def from_spec(cls, text: str) -> Self:
-        """The threat whose spec has ``text`` after the colon."""
+        """Return the threat whose spec has ``text`` after the colon."""
 
     @property
     def eps(self) -> float:
@@ -41,13 +41,19 @@ class Threat(Protocol):
         """Greatest value of the data."""
 
     def projection_cache(self, x: Tensor) -> ProjectionCache:
-        """Compute what ``project`` needs of ``x``, once for many projections; index it to keep some of the examples."""
+        """Compute what ``project`` needs of ``x``, once for many projections.
+
+        Index it to keep some of the examples.
+        """
 
     def project(self, z: Tensor, x: Tensor, cache: ProjectionCache | None = None) -> Tensor:
         """Return the allowed point nearest to ``z`` in L2; projecting again changes no bit."""
 
     def steepest_step(self, gradient: Tensor, size: float) -> Tensor:
-        """Return the change of size ``size`` that raises a linear function most; 0 where the gradient is 0."""
+        """Return the change of size ``size`` that raises a linear function most.
+
+        0 where the gradient is 0.
+        """
 
     def measure(self, z: Tensor, x: Tensor) -> Tensor:
         """Return the size of the change per example (B,), in float64."""
@@ -57,7 +63,11 @@ class Threat(Protocol):
 
 
 def contains(threat: Threat, z: Tensor, x: Tensor) -> Tensor:
-    """Whether each ``z`` is allowed for its ``x`` (B,): size at most ``eps`` in float64 and in the box, without tolerance; NaN is not."""
+    """Whether each ``z`` is allowed for its ``x`` (B,): size at most ``eps`` in float64 and in the box,
+    without tolerance.
+
+    NaN is not.
+    """
     z, x = z.detach(), x.detach()
     return in_box(threat, z) & (threat.measure(z, x) <= threat.eps)
 

@@ -1,4 +1,6 @@
-"""Moving images about: where each pixel looks, what it finds there, and a sticker laid onto a scene with smooth edges."""
+"""Moving images about: where each pixel looks, what it finds there, and a sticker laid onto a scene with
+smooth edges.
+"""
 
 import torch
 from torch import Tensor
@@ -6,7 +8,7 @@ from torch.nn import functional as F
 
 
 def resample(image: Tensor, rows: Tensor, columns: Tensor, fill: float | None = None) -> Tensor:
-    """Bilinear values of an image at points given in pixels; at a whole pixel, that pixel bit for bit.
+    """Return bilinear values of an image at points given in pixels; at a whole pixel, that pixel bit for bit.
 
     Args:
         image: Images (B, C, H, W).
@@ -32,7 +34,8 @@ def resample(image: Tensor, rows: Tensor, columns: Tensor, fill: float | None = 
 
 
 def rotation_terms(angle: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-    r"""What a turn and a change of size add to where a pixel looks, as two factors (B,); both are 0 at no turn and size 1.
+    r"""Return what a turn and a change of size add to where a pixel looks, as two factors (B,); both are 0 at
+    no turn and size 1.
 
     .. math:: (a, b) = (\cos\varphi / s - 1,\; \sin\varphi / s), \quad
         \Delta row = a \cdot row + b \cdot column, \; \Delta column = a \cdot column - b \cdot row
@@ -44,14 +47,14 @@ def rotation_terms(angle: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def centered_grid(rows: int, columns: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows (h, 1) and columns (1, w) of an image, in pixels from its middle."""
+    """Return the rows (h, 1) and columns (1, w) of an image, in pixels from its middle."""
     down = torch.arange(rows, dtype=like.dtype, device=like.device) - (rows - 1) / 2
     right = torch.arange(columns, dtype=like.dtype, device=like.device) - (columns - 1) / 2
     return down[:, None], right[None]
 
 
 def similarity(angle: Tensor, size: Tensor, down: Tensor, right: Tensor) -> Tensor:
-    """The matrices (B, 3, 3) on (row, column, 1) that turn counterclockwise, magnify and then move.
+    """Return the matrices (B, 3, 3) on (row, column, 1) that turn counterclockwise, magnify and then move.
 
     Args:
         angle: Radians (B,).
@@ -63,7 +66,8 @@ def similarity(angle: Tensor, size: Tensor, down: Tensor, right: Tensor) -> Tens
 
 
 def homography(corners: Tensor, rows: int, columns: int) -> Tensor:
-    """The matrices (B, 3, 3) that carry an image's corners, in pixels from its middle, to four points of a scene: a view in perspective.
+    """Return the matrices (B, 3, 3) that carry an image's corners, in pixels from its middle, to four points
+    of a scene: a view in perspective.
 
     Args:
         corners: Where the outer corners go (B, 4, 2) as (row, column) from the scene's middle: top left, top
@@ -86,7 +90,8 @@ def homography(corners: Tensor, rows: int, columns: int) -> Tensor:
 
 
 def composite(scene: Tensor, layer: Tensor, alpha: Tensor, matrix: Tensor, *, supersample: int = 2) -> Tensor:
-    r"""Scenes with a sticker laid on, its edges and its pixels smoothed: differentiable in the sticker, its alpha and the matrix.
+    r"""Return scenes with a sticker laid on, its edges and its pixels smoothed: differentiable in the
+    sticker, its alpha and the matrix.
 
     .. math:: x' = x (1 - \bar\alpha) + \bar s, \quad \bar\alpha, \bar s = \text{means of } \alpha, \alpha s
         \text{ over } finer^2 \text{ points of each pixel}

@@ -34,7 +34,7 @@ class BPDA(nn.Module):
         self.substitute = substitute
 
     def forward(self, x: Tensor) -> Tensor:
-        """The defense's own answer."""
+        """Return the defense's own answer."""
         result: Tensor = _StraightThrough.apply(x, self.defense, self.substitute)
         return result
 

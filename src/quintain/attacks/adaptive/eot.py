@@ -40,6 +40,6 @@ class EOT:
         return self.samples
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Mean log probabilities (B, K)."""
+        """Return mean log probabilities (B, K)."""
         logits = self.model(x.repeat_interleave(self.samples, 0))
         return torch.log_softmax(logits, 1).view(len(x), self.samples, -1).mean(1)

@@ -1,4 +1,4 @@
-"""Attacks that ask a model for labels alone."""
+"""Decision-based attacks: they use predicted labels alone."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The registered attacks that ask for labels alone."""
+"""The registered decision-based attacks."""
 
 from quintain.attacks.guarantees import WITNESS
 from quintain.core.registry import Entry

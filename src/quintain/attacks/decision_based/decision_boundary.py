@@ -1,4 +1,6 @@
-"""What decision-based attacks share: an initial adversarial point, binary search on a path, an estimate of the normal."""
+"""What decision-based attacks share: an initial adversarial point, binary search on a path, an estimate of
+the normal.
+"""
 
 import math
 from collections.abc import Callable
@@ -38,13 +40,14 @@ def check_queries(queries: int) -> None:
 
 
 def segment_path(z: Tensor, x: Tensor) -> Path:
-    """The segments from ``z`` to ``x``."""
+    """Return the segments from ``z`` to ``x``."""
     return lambda t, index: torch.lerp(z[index], x[index], expand_rows(t.to(x.dtype), x))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecisionBoundary:
-    """The decision boundary of a model, queried within a budget: only whether a point is adversarial is ever used.
+    """The decision boundary of a model, queried within a budget: only whether a point is adversarial is ever
+    used.
 
     Args:
         search: Runs the model, checks success and keeps each example's best point.
@@ -89,7 +92,8 @@ class DecisionBoundary:
         return adversarial
 
     def initial_points(self, rows: Tensor, init_tries: int) -> tuple[Tensor, Tensor]:
-        """Return the rows (m,) for which one of ``init_tries`` uniform noises is adversarial, and the first such noise (m, *S).
+        """Return the rows (m,) for which one of ``init_tries`` uniform noises is adversarial, and the first
+        such noise (m, *S).
 
         Every second noise is drawn on a coarser grid of its own, as wide as a power of two: a net that
             answers fine noise always in
@@ -114,7 +118,8 @@ class DecisionBoundary:
         return rows[found], points[found]
 
     def binary_search(self, path: Path, rows: Tensor, tolerance: float) -> Tensor:
-        """Return the last adversarial point (n, *S) before each path's boundary, by bisection to a relative tolerance.
+        """Return the last adversarial point (n, *S) before each path's boundary, by bisection to a relative
+        tolerance.
 
         It ends where floating point does: a midpoint equal to one of its ends costs no query.
         """
@@ -139,7 +144,8 @@ class DecisionBoundary:
         return near
 
     def estimate_normal(self, z: Tensor, rows: Tensor, radius: Tensor, probes: int, rng: ExampleRNG, noise: Noise) -> Tensor:
-        r"""Estimate directions (n, *S) into the adversarial region at points ``z`` near the boundary, from labels around them.
+        r"""Estimate directions (n, *S) into the adversarial region at points ``z`` near the boundary, from
+        labels around them.
 
         .. math:: g = \sum_i (\phi_i - \bar\phi) u_i, \quad u_i = \frac{clip(z + r\, v_i / \|v_i\|_2) - z}{r}, \quad \phi_i = \pm 1
 
@@ -197,7 +203,10 @@ class DecisionBoundary:
 
 
 def coarsen(noise: Tensor, attempt: int) -> Tensor:
-    """Noise (n, *S) as it is at even turns; at odd ones, images repeat one value over squares whose side grows with the turn."""
+    """Return noise (n, *S) as it is at even turns.
+
+    At odd ones, images repeat one value over squares whose side grows with the turn.
+    """
     if attempt % 2 == 0 or noise.dim() < 4:
         return noise
     side = 2 ** (1 + attempt // 2 % max(1, int(math.log2(min(noise.shape[-2:]))) if min(noise.shape[-2:]) > 1 else 1))

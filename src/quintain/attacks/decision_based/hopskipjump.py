@@ -93,7 +93,7 @@ class HopSkipJump(Attack):
 
 
 def linf_path(z: Tensor, x: Tensor, size: Tensor) -> Path:
-    """The way from ``z`` to ``x`` on which the largest change shrinks and smaller ones stay."""
+    """Return the way from ``z`` to ``x`` on which the largest change shrinks and smaller ones stay."""
 
     def path(t: Tensor, index: Tensor) -> Tensor:
         origin = x[index]
@@ -109,7 +109,10 @@ def _uniform(rng: ExampleRNG, like: Tensor) -> Tensor:
 
 
 def _jump(boundary: DecisionBoundary, z: Tensor, rows: Tensor, direction: Tensor, distance: Tensor) -> Tensor:
-    """Return the first adversarial point (n, *S) along each direction, halving the distance; ``z`` where there is none."""
+    """Return the first adversarial point (n, *S) along each direction, halving the distance.
+
+    ``z`` where there is none.
+    """
     landed, active = z.clone(), torch.arange(len(rows), device=rows.device)
     while True:
         proposal = (z[active] + expand_rows(distance[active].to(z.dtype), z) * direction[active]).clamp(*boundary.box)

@@ -98,7 +98,7 @@ def _block_edges(features: int, block_count: int) -> list[tuple[int, int]]:
 
 
 def ray_path(boundary: DecisionBoundary, x: Tensor, signs: Tensor, radius: Tensor) -> Path:
-    """The way from the points at ``radius`` to ``x``."""
+    """Return the way from the points at ``radius`` to ``x``."""
 
     def path(t: Tensor, index: Tensor) -> Tensor:
         origin = x[index]

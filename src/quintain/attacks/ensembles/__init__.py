@@ -1,4 +1,4 @@
-"""Attacks together, on the examples that still stand."""
+"""Ensembles: attacks one after the other, each on the examples that are not yet broken."""
 
 from typing import TYPE_CHECKING
 

@@ -67,7 +67,7 @@ class Ensemble(EnsembleBase):
             raise SettingError("no members; expected at least one attack, such as Ensemble((APGD(), Square()))")
 
     def plan(self, threat: Threat, classes: int) -> tuple[Attack, ...]:  # noqa: ARG002
-        """The members."""
+        """Return the members."""
         return self.members
 
     def check_supported(self, threat: Threat, targets: Tensor | None = None, max_queries: int | None = None) -> None:

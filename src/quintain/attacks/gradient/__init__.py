@@ -1,4 +1,4 @@
-"""Attacks that follow the model's gradient inside a threat."""
+"""Gradient attacks: they ascend the model's loss inside a threat."""
 
 from typing import TYPE_CHECKING
 

@@ -25,11 +25,15 @@ CHECK_EVERY = 0.04
 """Steps between two checks of the sparsity, as a fraction of all."""
 
 SPARSITY_DROP, DIVISOR, MIN_STEP = 0.95, 1.5, 0.1
-"""Below which share of the last count a change is sparser; what counts and lengths are divided by; the least length over ``eps``."""
+"""Below which share of the last count a change is sparser.
+
+What counts and lengths are divided by; the least length over ``eps``.
+"""
 
 
 class APGDL1State(NamedTuple):
-    """Next points ``z``, which rows they are of, each example's highest point, the gradient and the loss there; then (n,) each:
+    """Next points ``z``, which rows they are of, each example's best point, the gradient and the loss there;
+    then (n,) each:
 
     the length of its steps as a share of the radius, how many coordinates they move, and how many the best
     change had at the last look.
@@ -46,7 +50,8 @@ class APGDL1State(NamedTuple):
 
 
 def apgd_l1(search: Search, rng: ExampleRNG, steps: int, loss: Loss) -> None:
-    r"""Run APGD for L1: in balls of three and two times the radius first, then from the projected best point in the ball itself.
+    r"""Run APGD for L1: in balls of three and two times the radius first, then from the projected best point
+    in the ball itself.
 
     A step moves, by equal amounts, the coordinates with the largest gradients. After every 4 % of the steps
     their number becomes that of the best change over 1.5; where the change became sparser, steps are as long
@@ -76,12 +81,12 @@ def apgd_l1(search: Search, rng: ExampleRNG, steps: int, loss: Loss) -> None:
 
 
 def scaled_ball(threat: Threat, radius: float) -> L1:
-    """The same ball, ``radius`` times as wide."""
+    """Return the same ball, ``radius`` times as wide."""
     return replace(L1(threat.eps, threat.low, threat.high), eps=radius * threat.eps)
 
 
 def random_init(ball: L1, rows: Tensor) -> Callable[[Tensor, ExampleRNG, ProjectionCache], APGDL1State]:
-    """Start from random points."""
+    """Return an init function from random points."""
 
     def init(clean: Tensor, rng: ExampleRNG, cache: ProjectionCache) -> APGDL1State:  # noqa: ARG001
         z = ball.sample(clean, rng)
@@ -92,7 +97,7 @@ def random_init(ball: L1, rows: Tensor) -> Callable[[Tensor, ExampleRNG, Project
 
 
 def init_from(points: Tensor, ball: L1, rows: Tensor) -> Callable[[Tensor, ExampleRNG, ProjectionCache], APGDL1State]:
-    """Start from ``points`` (B, *S), projected."""
+    """Return an init function from projected ``points`` (B, *S)."""
 
     def init(clean: Tensor, rng: ExampleRNG, cache: ProjectionCache) -> APGDL1State:  # noqa: ARG001
         z = ball.project(points[rows], clean)
@@ -102,13 +107,13 @@ def init_from(points: Tensor, ball: L1, rows: Tensor) -> Callable[[Tensor, Examp
 
 
 def initial_state(z: Tensor, rows: Tensor, count: Tensor) -> APGDL1State:
-    """The first state."""
+    """Return the first state."""
     best_loss = z.new_full((len(z),), -torch.inf)
     return APGDL1State(z, rows, z, torch.zeros_like(z), best_loss, torch.ones_like(best_loss), count, torch.full_like(count, z[:1].numel()))
 
 
 def l1_update(ball: L1, check_every: int, points: Tensor) -> Callable[[int, APGDL1State, Evaluation, Tensor, ProjectionCache], APGDL1State]:
-    """The rule in one ball; each example's highest point is written to ``points`` (B, *S)."""
+    """Return the update in one ball; each example's best point is written to ``points`` (B, *S)."""
 
     def update(step: int, state: APGDL1State, out: Evaluation, clean: Tensor, cache: ProjectionCache) -> APGDL1State:  # noqa: ARG001
         gradient = out.gradient.nan_to_num(0.0, 0.0, 0.0)
@@ -133,7 +138,9 @@ def l1_update(ball: L1, check_every: int, points: Tensor) -> Callable[[int, APGD
 
 
 def sparse_sign_step(gradient: Tensor, count: Tensor) -> Tensor:
-    """The change of summed size 1 that moves the ``count`` (n,) coordinates of the largest gradients by equal amounts."""
+    """Return the change of summed size 1 that moves the ``count`` (n,) coordinates of the largest gradients
+    by equal amounts.
+    """
     flat = gradient.flatten(1)
     # threshold = k-th largest |g|; equal entries all move, so that the count may exceed k; L1 norm of the
     # step: 1
@@ -143,10 +150,10 @@ def sparse_sign_step(gradient: Tensor, count: Tensor) -> Tensor:
 
 
 def count_changed(z: Tensor, clean: Tensor) -> Tensor:
-    """How many coordinates of each example are changed (n,)."""
+    """Return how many coordinates of each example are changed (n,)."""
     return (z != clean).flatten(1).sum(1)
 
 
 def shrink_count(count: Tensor) -> Tensor:
-    """How many coordinates a step moves where the best change moved ``count`` (n,)."""
+    """Return how many coordinates a step moves where the best change moved ``count`` (n,)."""
     return (count / DIVISOR).long().clamp(min=1)

@@ -21,7 +21,8 @@ INIT_STEPS = 8
 
 @dataclass(frozen=True, slots=True)
 class A3(Attack):
-    r"""Rounds of short gradient ascent on the margin, each after some steps along a random direction of the logits.
+    r"""Rounds of short gradient ascent on the margin, each after some steps along a random direction of the
+    logits.
 
     .. math:: \max_{z} \langle w, f(z) \rangle, \quad w_j \sim U(-1, 1), \; w_y \le 0, \qquad \text{then} \qquad \max_z m(f(z), y)
 
@@ -107,7 +108,9 @@ class A3(Attack):
 
 
 def output_directions(rng: ExampleRNG, logits: Tensor, y: Tensor, preferred_class: Tensor) -> Tensor:
-    """Weights of the logits (n, K): random, the true class's not positive, and the favored class's 1 where there is one."""
+    """Return weights of the logits (n, K): random, the true class's not positive, and the favored class's 1
+    where there is one.
+    """
     # w ~ U(-1, 1)^K, w_y = -|w_y|, preferred class: 1
     weights = 2 * rng.uniform(logits) - 1
     own = weights.gather(1, y[:, None])

@@ -17,7 +17,10 @@ from quintain.threats.threat import ProjectionCache
 
 
 class ACGState(NamedTuple):
-    """Next points ``z``, last gradient and direction, each example's best point and its gradient; then the fields of ``StepSizeState``."""
+    """Next points ``z``, last gradient and direction, each example's best point and its gradient.
+
+    Then the fields of ``StepSizeState``.
+    """
 
     z: Tensor
     gradient: Tensor
@@ -35,7 +38,8 @@ class ACGState(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ACG(Attack):
-    r"""Ascent along conjugate directions with the step sizes of APGD; it finds other optima than steepest ascent.
+    r"""Ascent along conjugate directions with the step sizes of APGD; it finds other optima than steepest
+    ascent.
 
     .. math:: s_k = g_k + \beta_k s_{k-1}, \quad
         \beta_k = \frac{\langle -g_k, g_k - g_{k-1} \rangle}{\langle s_{k-1}, g_k - g_{k-1} \rangle}, \quad

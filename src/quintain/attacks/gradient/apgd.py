@@ -31,7 +31,10 @@ INITIAL_STEP = 2.0
 
 
 class APGDState(NamedTuple):
-    """Next points ``z``, the previous ones, each example's best point and its gradient; then the fields of ``StepSizeState``."""
+    """Next points ``z``, the previous ones, each example's best point and its gradient.
+
+    Then the fields of ``StepSizeState``.
+    """
 
     z: Tensor
     previous_point: Tensor

@@ -9,7 +9,8 @@ FIRST_WINDOW, WINDOW_DECREMENT, MIN_WINDOW = 0.22, 0.03, 0.06
 """The first window between checkpoints, its decrement and the shortest window, as fractions of all steps."""
 
 RHO = 0.75
-"""If more than this fraction of a window's steps increased the loss, the step size is kept (the paper's rho)."""
+"""If more than this fraction of a window's steps increased the loss, the step size is kept (the paper's rho).
+"""
 
 
 def checkpoints(steps: int) -> dict[int, int]:
@@ -58,7 +59,8 @@ def initial_step_size_state(count: int, like: Tensor, step_size: float) -> StepS
 
 
 def update_step_size(state: StepSizeState, values: Tensor, step: int, window: int | None) -> tuple[StepSizeState, Tensor | None]:
-    r"""Return the state after a step, and at a checkpoint the mask (n,) of examples whose step size was halved.
+    r"""Return the state after a step, and at a checkpoint the mask (n,) of examples whose step size was
+    halved.
 
     A step size is halved if at most 75 % of the window's steps increased the loss, or if it was not halved at
     the last checkpoint and the best loss has not increased since.

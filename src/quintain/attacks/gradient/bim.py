@@ -38,5 +38,5 @@ class BIM(Attack):
         check_iterative_fgsm(self.steps, self.rel_step_size)
 
     def run(self, search: Search) -> None:
-        """Walk; nothing is random."""
+        """Run the steps; nothing is random."""
         iterative_fgsm(search, steps=self.steps, rel_step_size=self.rel_step_size)

@@ -1,4 +1,4 @@
-"""The registered attacks that follow the model's gradient inside a threat."""
+"""The registered gradient attacks."""
 
 from quintain.attacks.guarantees import WITNESS
 from quintain.core.registry import Entry

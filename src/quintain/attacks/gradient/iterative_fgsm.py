@@ -1,4 +1,6 @@
-"""The iterative fast gradient method, with or without momentum: the loop of FGSM, BIM and the momentum attacks."""
+"""The iterative fast gradient method, with or without momentum: the loop of FGSM, BIM and the momentum
+attacks.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -17,7 +19,9 @@ from quintain.threats.threat import ProjectionCache, Threat
 
 
 class MomentumState(NamedTuple):
-    """Next points ``z`` (n, ...), and the direction so far (n, ...), in units of an average coordinate of a gradient."""
+    """Next points ``z`` (n, ...), and the direction so far (n, ...), in units of an average coordinate of a
+    gradient.
+    """
 
     z: Tensor
     velocity: Tensor
@@ -32,7 +36,8 @@ def iterative_fgsm(
     init: Callable[[Tensor, ExampleRNG, ProjectionCache], Tensor] | None = None,
     smooth: Callable[[Tensor], Tensor] | None = None,
 ) -> None:
-    r"""Steepest steps of length ``rel_step_size * eps`` on the cross-entropy, each along the gradients so far.
+    r"""Steepest steps of length ``rel_step_size * eps`` on the cross-entropy, each along the gradients so
+    far.
 
     .. math:: v_{t+1} = \mu v_t + \frac{g_t}{mean|g_t|}, \quad z_{t+1} = \Pi_x\big(z_t + \alpha s(v_{t+1})\big)
 
@@ -65,7 +70,10 @@ def zero_velocity_init(threat: Threat, init: Callable[[Tensor, ExampleRNG, Proje
 
 
 def update_velocity(velocity: Tensor, gradient: Tensor, decay: float) -> Tensor:
-    """The direction after one more gradient, whose size does not count; what is not finite, or no slope at all, adds nothing."""
+    """Return the direction after one more gradient, whose size does not count.
+
+    What is not finite, or no slope at all, adds nothing.
+    """
     gradient = gradient.nan_to_num(0.0, 0.0, 0.0)
     if not decay:
         return gradient

@@ -20,7 +20,8 @@ REL_STEP_SIZE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class MinimumMargin(Attack):
-    r"""A short projected gradient ascent towards each of the nearest target classes, on the lead rescaled by the spread of the logits.
+    r"""A short projected gradient ascent towards each of the nearest target classes, on the lead rescaled by
+    the spread of the logits.
 
     .. math:: \ell_t = \frac{z_t - z_y}{z_{\pi_1} - (z_{\pi_3} + z_{\pi_4}) / 2}, \quad t \text{ among the largest wrong logits at } x
 
@@ -51,7 +52,7 @@ class MinimumMargin(Attack):
         require_at_least(1, target_classes=self.target_classes)
 
     def run(self, search: Search) -> None:
-        """Climb towards each target class."""
+        """Run towards each target class."""
         threat = search.threat
         step_sizes = cosine_step_sizes(threat.eps, self.steps, REL_STEP_SIZE)
 

@@ -85,7 +85,11 @@ class PGD(Attack):
 
 
 def coordinates_per_step(steps: int, coordinates: int) -> tuple[int, ...]:
-    """How many coordinates each step moves: a share ``DENSE`` at first, one halfway, by equal factors; 0 where all move."""
+    """Return how many coordinates each step moves: a fraction ``DENSE`` at first, one halfway, by equal
+    factors.
+
+    0 where all move.
+    """
     # Geometric decay from 20 % of the coordinates to 1 over the first half of the steps, then dense steps
     # (0).
     sparse = max(1, round(SPARSE_FRACTION * steps))
@@ -94,7 +98,8 @@ def coordinates_per_step(steps: int, coordinates: int) -> tuple[int, ...]:
 
 
 def l1_ascent_step(threat: L1, step_size: float, count: int, z: Tensor, gradient: Tensor, x: Tensor, cache: ProjectionCache) -> Tensor:
-    """One step of a length on the ``count`` steepest coordinates, or along the gradient itself, projected on ball and box.
+    """One step of a length on the ``count`` steepest coordinates, or along the gradient itself, projected on
+    ball and box.
 
     Sparse steps find which coordinates pay; those along the gradient, which end near the optimum of a linear
     model, how much of each.

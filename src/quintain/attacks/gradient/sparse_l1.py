@@ -18,7 +18,8 @@ from quintain.threats.threat import ProjectionCache, Threat
 
 @dataclass(frozen=True, slots=True)
 class SparseL1Descent(Attack):
-    r"""Steps that move the coordinates with the largest gradients by equal amounts, projected on ball and box together.
+    r"""Steps that move the coordinates with the largest gradients by equal amounts, projected on ball and box
+    together.
 
     .. math:: z_{t+1} = \Pi_x\big(z_t + \alpha e_t / \|e_t\|_1\big), \quad e_{t,i} = sign(g_{t,i}) \text{ where } |g_{t,i}| \ge P(|g_t|)
 
@@ -53,7 +54,7 @@ class SparseL1Descent(Attack):
             raise SettingError(f"fraction = {self.fraction}; expected a share of the coordinates above 0, at most 1")
 
     def run(self, search: Search) -> None:
-        """Walk from the clean point; nothing is random."""
+        """Run from the clean point; nothing is random."""
         threat, step_size = search.threat, self.rel_step_size * search.threat.eps
         count = max(1, math.ceil(self.fraction * search.x[:1].numel()))
 
@@ -69,7 +70,8 @@ class SparseL1Descent(Attack):
 def sparse_ascent_step(
     threat: Threat, step_size: float, count: int, z: Tensor, gradient: Tensor, x: Tensor, cache: ProjectionCache
 ) -> Tensor:
-    """One step of summed size ``step_size`` over the ``count`` coordinates with the largest gradients, projected.
+    """One step of summed size ``step_size`` over the ``count`` coordinates with the largest gradients,
+    projected.
 
     It moves them by equal amounts; those that the box does not let move any further do not count, and of
     equals all do.

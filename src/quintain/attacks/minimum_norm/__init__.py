@@ -1,4 +1,4 @@
-"""Attacks that seek the smallest change that breaks each example."""
+"""Minimum-norm attacks: they seek the smallest successful perturbation."""
 
 from typing import TYPE_CHECKING
 

@@ -21,7 +21,10 @@ from quintain.threats.broadcast import expand_rows
 from quintain.threats.rounding import representable_box
 
 TANH_MARGIN_L2 = 1 - 1e-6
-"""L2: largest start as a fraction of the way from the middle of the box to a face; on a face tanh has no gradient."""
+"""L2: largest start as a fraction of the way from the middle of the box to a face.
+
+On a face tanh has no gradient.
+"""
 
 TANH_MARGIN_LINF = 0.9
 """The same in Linf, where any coordinate may have to cross its whole cube."""
@@ -86,7 +89,10 @@ class CarliniWagner(Attack):
         binary_search_constant(search, self.binary_search_steps, first, partial(self._minimize, search))
 
     def _minimize(self, search: Search, rows: Tensor, constant: Tensor) -> Tensor:
-        """Minimize the L2 objective for given constants (B,); return whether the second half had a success (B,)."""
+        """Minimize the L2 objective for given constants (B,).
+
+        Return whether the second half had a success (B,).
+        """
         low, high = representable_box(search.threat.low, search.threat.high, search.x.dtype)
         middle, half = (low + high) / 2, (high - low) / 2
         clean, best = search.x[rows], search.best[rows]
@@ -160,7 +166,9 @@ class CarliniWagner(Attack):
 
 
 class Moments(NamedTuple):
-    """What Adam remembers of each example: the variables, and the running means of the gradient and of its square."""
+    """What Adam remembers of each example: the variables, and the running means of the gradient and of its
+    square.
+    """
 
     w: Tensor
     mean: Tensor

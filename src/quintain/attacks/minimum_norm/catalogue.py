@@ -1,4 +1,4 @@
-"""The registered attacks that seek the smallest change."""
+"""The registered minimum-norm attacks."""
 
 from quintain.attacks.guarantees import MINIMUM_NORM
 from quintain.core.registry import Entry

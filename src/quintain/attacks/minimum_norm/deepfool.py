@@ -19,7 +19,8 @@ from quintain.threats.rounding import representable_box
 
 @dataclass(frozen=True, slots=True)
 class DeepFool(Attack):
-    r"""Move onto the closest of the linearized boundaries until the point is adversarial, then refine by binary search.
+    r"""Move onto the closest of the linearized boundaries until the point is adversarial, then refine by
+    binary search.
 
     .. math:: z' = clip\big(x + (1 + o) (z + d_k(z) - x)\big), \quad k = \arg\min_k \|d_k(z)\|
 
@@ -82,7 +83,8 @@ def check_deepfool(steps: int, candidates: int, overshoot: float) -> None:
 
 
 def step_past_nearest_boundary(search: Search, z: Tensor, rows: Tensor, out: Evaluation, candidates: int, overshoot: float) -> Tensor:
-    """Points just beyond the nearest of the boundaries that are linearized at unbroken ``z`` (n, *S); ``out`` is the margin's there.
+    """Return points just beyond the nearest of the boundaries that are linearized at unbroken ``z`` (n, *S);
+    ``out`` is the margin's there.
 
     Where the budget ends, fewer boundaries are looked at, so that one query is left for the move.
     """
@@ -110,7 +112,7 @@ def clamp_to_box(search: Search, point: Tensor, like: Tensor) -> Tensor:
 
 
 def _other_candidates(search: Search, rows: Tensor, out: Evaluation, candidates: int) -> tuple[Tensor, ...]:
-    """The wrong classes (n,) after the best, best first; none where there is a target."""
+    """Return the wrong classes (n,) after the best, best first; none where there is a target."""
     if search.goal.targets is not None:
         return ()
     wrong = out.logits.scatter(1, search.goal.y[rows].unsqueeze(1), -torch.inf)
@@ -118,7 +120,9 @@ def _other_candidates(search: Search, rows: Tensor, out: Evaluation, candidates:
 
 
 def _step_to_boundary(search: Search, z: Tensor, out: Evaluation) -> tuple[Tensor, Tensor]:
-    """The smallest change (n, F) of z onto a linearized boundary, and its size (n,): infinite where the box ends before it."""
+    """Return the smallest change (n, F) of z onto a linearized boundary, and its size (n,): infinite where
+    the box ends before it.
+    """
     norm = cast(Norm, threat_name(search.threat.spec))
     gradient = out.gradient.flatten(1).nan_to_num(0.0, 0.0, 0.0)
     change = project_onto_hyperplane(norm, z, gradient, -out.loss_values, search.threat.low, search.threat.high)

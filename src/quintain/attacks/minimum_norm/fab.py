@@ -32,7 +32,8 @@ FIRST_BISECTIONS = 6
 
 @dataclass(frozen=True, slots=True)
 class FAB(Attack):
-    r"""Step along the boundary with a bias towards the clean point, and step back towards it after every success.
+    r"""Step along the boundary with a bias towards the clean point, and step back towards it after every
+    success.
 
     .. math::
         z' = clip\big((1 - a)(z + \eta\, d(z)) + a (x + \eta\, d(x))\big), \quad
@@ -123,14 +124,14 @@ def _losses_by_target_class(search: Search, target_classes: int) -> list[Loss]:
 
 
 def _random_start(search: Search, rows: Tensor, rng: ExampleRNG) -> Tensor:
-    """Random points, within half of the smallest change known and half of the threat."""
+    """Return random points, within half of the smallest change known and half of the threat."""
     clean, threat = search.x[rows], search.threat
     share = (search.best_size[rows] / max(threat.eps, torch.finfo(torch.float64).tiny)).clamp(max=1) / 2
     return torch.lerp(clean, threat.sample(clean, rng), share.to(clean.dtype).view(-1, *[1] * (clean.dim() - 1)))
 
 
 def _step(search: Search, z: Tensor, clean: Tensor, out: Evaluation, adversarial: Tensor) -> Tensor:
-    """The next points, from what the model says at ``z`` (n, *S)."""
+    """Return the next points, from what the model says at ``z`` (n, *S)."""
     threat = search.threat
     norm = cast(Norm, threat_name(threat.spec))
     here, origin, gradient = z.flatten(1), clean.flatten(1), out.gradient.flatten(1).nan_to_num(0.0, 0.0, 0.0)

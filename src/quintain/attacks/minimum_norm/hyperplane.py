@@ -1,4 +1,6 @@
-"""The nearest point of a hyperplane inside the data box, without a sort for Linf and L2: the step of FAB and of DeepFool."""
+"""The nearest point of a hyperplane inside the data box, without a sort for Linf and L2: the step of FAB and
+of DeepFool.
+"""
 
 from typing import Literal
 
@@ -14,7 +16,8 @@ ORDER: dict[Norm, float] = {"linf": torch.inf, "l2": 2, "l1": 1}
 
 
 def project_onto_hyperplane(norm: Norm, z: Tensor, normal: Tensor, increase: Tensor, low: float, high: float) -> Tensor:
-    r"""Return the smallest change of each point, inside the box, that raises a linear function by a given amount.
+    r"""Return the smallest change of each point, inside the box, that raises a linear function by a given
+    amount.
 
     .. math:: \min_d \|d\|_p \quad \text{with } w \cdot d = c, \; low \le z + d \le high
 
@@ -54,7 +57,9 @@ def project_onto_hyperplane(norm: Norm, z: Tensor, normal: Tensor, increase: Ten
 
 
 def _fill_steepest_first(weights: Tensor, cap: Tensor, abs_increase: Tensor) -> Tensor:
-    """Return how far each coordinate (n, F) moves if the steepest are moved first, each to its end, until the increase is reached."""
+    """Return how far each coordinate (n, F) moves if the steepest are moved first, each to its end, until the
+    increase is reached.
+    """
     weights, order = weights.sort(dim=1, descending=True)
     cap = cap.gather(1, order)
     # greedy knapsack: fraction of coordinate i = (c - gain of steeper ones) / own gain, clamped to [0, 1]

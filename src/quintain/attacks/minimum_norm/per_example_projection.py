@@ -13,7 +13,9 @@ from quintain.threats.rounding import representable_box
 from quintain.threats.threat import Threat
 
 SizeProjection = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""The nearest changes (n, *S) to given ones, from (changes, their caps (n, *S), radii (n,)): non-negative, as both are sizes."""
+"""The nearest changes (n, *S) to given ones, from (changes, their caps (n, *S), radii (n,)): non-negative, as
+both are sizes.
+"""
 
 
 def project_to_radius(threat: Threat, z: Tensor, x: Tensor, radius: Tensor) -> Tensor:
@@ -48,7 +50,9 @@ def change_norm(threat: Threat, change: Tensor) -> Tensor:
 
 
 def dual_norm(threat: Threat, gradient: Tensor) -> Tensor:
-    """Return the dual norm of each gradient (n,): the largest increase of a linear function per unit of change."""
+    """Return the dual norm of each gradient (n,): the largest increase of a linear function per unit of
+    change.
+    """
     return torch.linalg.vector_norm(gradient.flatten(1), ord={"linf": 1.0, "l2": 2.0, "l1": torch.inf}[threat_name(threat.spec)], dim=1)
 
 
@@ -67,7 +71,9 @@ def _l1(size: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
 
 
 def _l0(size: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
-    """The pixels that come nearest by being changed: a change of u that the box cuts at c saves u^2 - (u - c)^2."""
+    """Return the pixels that come nearest by being changed: a change of u that the box cuts at c saves u^2 -
+    (u - c)^2.
+    """
     cut = torch.minimum(size, cap)
     # keep the pixels that reduce the squared distance most: u^2 - (u - min(u, cap))^2
     saved = sum_channels(cut * (2 * size - cut))

@@ -13,7 +13,8 @@ FIRST_FRACTION = 1 / 16
 
 
 def find_initial_adversarial(search: Search, rows: Tensor, steps: int = 20, step_size: float = 0.1) -> None:
-    r"""Find a first adversarial point of each example by signed gradient steps across the whole box, then refine it.
+    r"""Find a first adversarial point of each example by signed gradient steps across the whole box, then
+    refine it.
 
     .. math:: z_{t+1} = clip(z_t + rate\,(high - low)\, sign(\nabla m(f(z_t), y)),\; low,\; high)
 
@@ -79,12 +80,16 @@ def bisect_to_boundary(search: Search, rows: Tensor, steps: int = 10) -> None:
 
 
 def sum_channels(values: Tensor) -> Tensor:
-    """The sum over the channels of each pixel (n, P), of values (n, *S)."""
+    """Return the sum over the channels of each pixel (n, P), of values (n, *S)."""
     return channels_by_pixel(values).sum(1)
 
 
 def change_to_corners(gradient: Tensor, x: Tensor, low: float, high: float) -> Tensor:
-    """The changes (n, *S) that take each coordinate to the face of the box where a linear function is higher; none where it is level."""
+    """Return the changes (n, *S) that take each coordinate to the face of the box where a linear function is
+    higher.
+
+    None where it is level.
+    """
     return torch.where(gradient > 0, high - x, low - x) * (gradient != 0)
 
 
@@ -123,7 +128,9 @@ def drop_unneeded_pixels(search: Search, rows: Tensor, rounds: int = 3) -> None:
 
 
 def _bisect_pixel_count(search: Search, rows: Tensor, change: Tensor, rank: Tensor, most: Tensor, box: tuple[float, float]) -> None:
-    """Bisect on how many of the highest-ranked pixels of a change are enough, ``most`` (n,) being known to be."""
+    """Bisect on how many of the highest-ranked pixels of a change are enough, ``most`` (n,) being known to
+    be.
+    """
     clean, failing, holding = search.x[rows], torch.zeros_like(rows), most
     while True:
         active = (holding - failing > 1) & search.is_active(rows)

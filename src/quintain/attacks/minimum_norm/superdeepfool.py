@@ -19,7 +19,8 @@ MIN_IMPROVEMENT = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class SuperDeepFool(Attack):
-    r"""DeepFool to an adversarial point, then the projection of the clean input onto the tangent plane there, and again.
+    r"""DeepFool to an adversarial point, then the projection of the clean input onto the tangent plane there,
+    and again.
 
     .. math:: \tilde z = DeepFool(z), \qquad z' = x + \arg\min_d \{\|d\|_2 : w \cdot d = w \cdot (\tilde z - x), \; x + d \in box\}
 
@@ -84,7 +85,7 @@ class SuperDeepFool(Attack):
 
 
 def _project_on_tangent(search: Search, z: Tensor, clean: Tensor, out: Evaluation) -> Tensor:
-    """The points nearest to the clean ones on the planes through broken ``z`` along the boundary."""
+    """Return the points nearest to the clean ones on the planes through broken ``z`` along the boundary."""
     origin, gradient = clean.flatten(1), out.gradient.flatten(1).nan_to_num(0.0, 0.0, 0.0)
     increase = ((z - clean).flatten(1) * gradient).sum(1)
     return clamp_to_box(

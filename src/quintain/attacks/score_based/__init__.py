@@ -1,4 +1,4 @@
-"""Attacks that ask a model for scores alone."""
+"""Score-based attacks: they use logits alone, no gradients."""
 
 from typing import TYPE_CHECKING
 

@@ -23,7 +23,7 @@ MOVE_EVERY = (4, 10)
 
 
 def search_patch(search: Search, threat: Patch, queries: int) -> None:
-    """Random search over the colors of a sticker, and over its place where that is free."""
+    """Return random search over the colors of a sticker, and over its place where that is free."""
     rows = search.active_rows
     if not len(rows):
         return
@@ -61,7 +61,7 @@ def search_patch(search: Search, threat: Patch, queries: int) -> None:
 
 
 def search_mask(search: Search, threat: Mask, queries: int) -> None:
-    """Random search over the colors of a shape, at the ends of the range of each of its pixels."""
+    """Return random search over the colors of a shape, at the ends of the range of each of its pixels."""
     rows = search.active_rows
     channels, height, width = image_dims(search.x.shape[1:])
     spots = shape_mask(threat.shape, height, width).to(rows.device).flatten().nonzero().squeeze(1)
@@ -86,7 +86,8 @@ def search_mask(search: Search, threat: Mask, queries: int) -> None:
 
 
 def propose_colors(z: Tensor, low: Tensor, high: Tensor, area_fraction: float, spots: Tensor, uniforms: Tensor) -> Tensor:
-    """The next colors (n, *S): a window that holds one of the spots gets another color, a single pixel in one channel only.
+    """Return the next colors (n, *S): a window that holds one of the spots gets another color, a single pixel
+    in one channel only.
 
     Args:
         z: Current colors (n, *S).
@@ -114,7 +115,8 @@ def propose_colors(z: Tensor, low: Tensor, high: Tensor, area_fraction: float, s
 
 
 def propose_position(corner: Tensor, progress: float, sides: Sequence[int], image_sides: Sequence[int], uniforms: Tensor) -> Tensor:
-    """Other top left pixels (n, 2) of stickers, as far away as the reach goes, which falls with the progress.
+    """Return other top left pixels (n, 2) of stickers, as far away as the reach goes, which falls with the
+    progress.
 
     Args:
         corner: Current ones (n, 2).

@@ -16,7 +16,7 @@ State = tuple[Tensor, Tensor]
 
 
 def search_pixels(search: Search, queries: int) -> None:
-    """Random search over the colors and places of ``eps`` pixels; all of them if there are no more."""
+    """Return random search over the colors and places of ``eps`` pixels; all of them if there are no more."""
     rows = search.active_rows
     clean = search.x[rows]
     channels, height, width = image_dims(clean.shape[1:])
@@ -26,7 +26,7 @@ def search_pixels(search: Search, queries: int) -> None:
     low, high = (clean.new_tensor(end) for end in representable_box(search.threat.low, search.threat.high, clean.dtype))
 
     def set_random_colors(z: Tensor, x: Tensor, cells: Tensor, uniforms: Tensor) -> Tensor:
-        """Points with the pixels (n, k) at random corners of the box, other than they are in ``x``."""
+        """Return points with the pixels (n, k) at random corners of the box, other than they are in ``x``."""
         where = cells[:, None].expand(-1, channels, -1)
         old = x.reshape(len(x), channels, -1).gather(2, where)
         new = random_extremes(old, uniforms.view(len(x), channels, -1) < 0.5, low, high, (1,))
@@ -63,7 +63,7 @@ def search_pixels(search: Search, queries: int) -> None:
 
 
 def restore_pixels(z: Tensor, x: Tensor, cells: Tensor) -> Tensor:
-    """Points (n, *S) whose pixels (n, k) are as in ``x`` again, bit for bit."""
+    """Return points (n, *S) whose pixels (n, k) are as in ``x`` again, bit for bit."""
     channels = image_dims(x.shape[1:])[0]
     where = cells[:, None].expand(-1, channels, -1)
     flat = x.reshape(len(x), channels, -1)
@@ -71,7 +71,9 @@ def restore_pixels(z: Tensor, x: Tensor, cells: Tensor) -> Tensor:
 
 
 def pick_distinct(uniforms: Tensor, first: int, last: int) -> Tensor:
-    """Different places (n, k) in [first, last), one in each k-th of it: of a random order, any places are as good."""
+    """Return different places (n, k) in [first, last), one in each k-th of it: of a random order, any places
+    are as good.
+    """
     # one index in each of k equal parts of the unused tail: distinct without rejection; the order is random
     # anyway
     edges = torch.arange(uniforms.shape[1] + 1, device=uniforms.device) * (last - first) // uniforms.shape[1]
@@ -80,5 +82,5 @@ def pick_distinct(uniforms: Tensor, first: int, last: int) -> Tensor:
 
 
 def swap_entries(order: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    """The same orders (n, P) with the entries at the places ``one`` and ``other`` (n, k) exchanged."""
+    """Return the same orders (n, P) with the entries at the places ``one`` and ``other`` (n, k) exchanged."""
     return order.scatter(1, one, order.gather(1, other)).scatter(1, other, order.gather(1, one))

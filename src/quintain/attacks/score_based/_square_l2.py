@@ -1,4 +1,6 @@
-"""Square Attack's changes in the ball of Euclidean length: tiles of two-lobed bumps, then one bump at the cost of another window."""
+"""Square Attack's changes in the ball of Euclidean length: tiles of two-lobed bumps, then one bump at the
+cost of another window.
+"""
 
 from functools import cache
 
@@ -18,7 +20,9 @@ AGAIN = 2
 
 
 def initial_tiles(threat: Threat, x: Tensor, rng: ExampleRNG) -> Tensor:
-    """The start (n, *S): 5 by 5 bumps with random signs, as long as the ball allows before the box cuts it."""
+    """Return the start (n, *S): 5 by 5 bumps with random signs, as long as the ball allows before the box
+    cuts it.
+    """
     channels, height, width = image_dims(x.shape[1:])
     window_height, window_width = max(1, height // 5), max(1, width // 5)
     down, across = height // window_height, width // window_width
@@ -38,7 +42,8 @@ def initial_tiles(threat: Threat, x: Tensor, rng: ExampleRNG) -> Tensor:
 
 
 def propose_l2(threat: Threat, area_fraction: float, z: Tensor, x: Tensor, uniforms: Tensor) -> Tensor:
-    r"""The next point (n, *S): a bump is mixed into one window, which also gets the length of a second one and what is unspent.
+    r"""Return the next point (n, *S): a bump is mixed into one window, which also gets the length of a second
+    one and what is unspent.
 
     .. math:: \nu_{1} \leftarrow \frac{\sigma\eta + \nu_{1} / |\nu_{1}|}{|\sigma\eta + \nu_{1} / |\nu_{1}||}
         \sqrt{|\nu_{1 \cup 2}|^2 + (\varepsilon^2 - |\nu|^2) / C}, \qquad \nu_{2 \setminus 1} \leftarrow 0
@@ -77,7 +82,9 @@ def propose_l2(threat: Threat, area_fraction: float, z: Tensor, x: Tensor, unifo
 
 
 def rescale_to_eps(threat: Threat, change: Tensor, x: Tensor) -> Tensor:
-    """The point in the direction of a change at length ``eps``, or nearly where the box cuts it: what is cut off is made up for twice."""
+    """Return the point in the direction of a change at length ``eps``, or nearly where the box cuts it: what
+    is cut off is made up for twice.
+    """
     origin, cut = x, change
     # clipping shortens the change: rescale twice more before projecting
     for _ in range(1 + AGAIN):
@@ -89,7 +96,9 @@ def rescale_to_eps(threat: Threat, change: Tensor, x: Tensor) -> Tensor:
 
 
 def bumps(window_height: int, window_width: int, transposed: Tensor) -> Tensor:
-    """Two-lobed bumps of Euclidean length 1, transposed where ``transposed`` (...) and square: (..., tall, wide)."""
+    """Return two-lobed bumps of Euclidean length 1, transposed where ``transposed`` (...) and square: (...,
+    tall, wide).
+    """
     plain = two_lobes(window_height, window_width).to(transposed.device)
     return (
         torch.where(transposed[..., None, None], plain.T, plain)
@@ -100,7 +109,9 @@ def bumps(window_height: int, window_width: int, transposed: Tensor) -> Tensor:
 
 @cache
 def two_lobes(window_height: int, window_width: int) -> Tensor:
-    """A positive hill beside a negative one (tall, wide), halved along the longer side, of Euclidean length 1."""
+    """Return a positive hill beside a negative one (tall, wide), halved along the longer side, of Euclidean
+    length 1.
+    """
     if window_width > window_height:
         return two_lobes(window_width, window_height).T
     both = torch.cat((pyramid(window_height // 2, window_width), -pyramid(window_height - window_height // 2, window_width)))
@@ -108,7 +119,9 @@ def two_lobes(window_height: int, window_width: int) -> Tensor:
 
 
 def pyramid(window_height: int, window_width: int) -> Tensor:
-    r"""Nested rectangles around the middle (tall, wide), of Euclidean length 1: ring r is :math:`\sum_{i \ge r} 1 / (i + 1)^2` high."""
+    r"""Return nested rectangles around the middle (tall, wide), of Euclidean length 1: ring r is
+    :math:`\sum_{i \ge r} 1 / (i + 1)^2` high.
+    """
     down, across = (torch.arange(side) - side // 2 for side in (window_height, window_width))
     # nested rectangles: the value at ring r is sum_{i >= r} 1 / (i + 1)^2
     ring = torch.maximum(down[:, None].abs(), across.abs())

@@ -1,4 +1,4 @@
-"""The registered attacks that ask for scores alone."""
+"""The registered score-based attacks."""
 
 from quintain.attacks.guarantees import WITNESS
 from quintain.core.registry import Entry

@@ -19,7 +19,9 @@ State = TypeVar("State", bound=tuple[Tensor, ...])
 """What a rule remembers of each example; the first of its tensors holds the current points."""
 
 EstimateUpdate = Callable[[float, State, Tensor, Tensor, ProjectionCache], State]
-"""The next state from (share of the steps that are done, state, estimated gradient, clean inputs, the threat's room)."""
+"""The next state from (share of the steps that are done, state, estimated gradient, clean inputs, the
+threat's room).
+"""
 
 Noise = Callable[[ExampleRNG, Tensor], Tensor]
 """Random directions of the shape of a tensor, each example's from its own stream."""
@@ -77,7 +79,7 @@ def ascend_estimated_gradient(
 def estimate_gradient(
     search: Search, z: Tensor, rows: Tensor, rng: ExampleRNG, noise: Noise, pairs: int, sigma: float, loss: Loss
 ) -> Tensor:
-    r"""The loss' gradient (n, *S) at the current points, as m antithetic pairs of probes tell it.
+    r"""Return the loss' gradient (n, *S) at the current points, as m antithetic pairs of probes tell it.
 
     .. math:: \hat g = \frac{1}{2 \sigma m} \sum_{i=1}^{m} u_i \big(\ell(f(z + \sigma u_i)) - \ell(f(z - \sigma u_i))\big)
 
@@ -97,7 +99,7 @@ def estimate_gradient(
 
 
 def cosine_decay(progress: float) -> float:
-    """A factor that falls from 1 to nearly 0 along a cosine."""
+    """Return a factor that falls from 1 to nearly 0 along a cosine."""
     return (1 + math.cos(math.pi * progress)) / 2
 
 

@@ -117,7 +117,7 @@ class OnePixel(Attack):
 
 
 def paint_pixels(x: Tensor, candidates: Tensor, box: tuple[float, float]) -> Tensor:
-    """Images (q, *S) with k pixels put on, one after another.
+    """Return images (q, *S) with k pixels put on, one after another.
 
     Args:
         x: Images (q, *S).
@@ -136,7 +136,7 @@ def paint_pixels(x: Tensor, candidates: Tensor, box: tuple[float, float]) -> Ten
 
 
 def parents(rng: ExampleRNG, population: int, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Three different candidates for each candidate (n, population)."""
+    """Return three different candidates for each candidate (n, population)."""
     uniforms = rng.uniform(torch.empty(len(rows), population, 3, device=rows.device))
     # three distinct indices without rejection: draw from P, P - 1 and P - 2 values, shift past those taken
     one, two, three = ((uniforms[..., index] * (population - index)).long().clamp(max=population - index - 1) for index in range(3))
@@ -172,7 +172,8 @@ def _enumerate(search: Search, rng: ExampleRNG) -> None:
 
 
 def query_all(search: Search, rows: Tensor, to_query: Tensor, points: Points) -> Tensor:
-    """Margins (n, m) of m allowed points of each example, minus infinity where it was not asked about; the best ones are judged.
+    """Return margins (n, m) of m allowed points of each example, minus infinity where it was not asked about;
+    the best ones are judged.
 
     Args:
         search: Runs the model, checks success and keeps each example's best point.

@@ -15,7 +15,8 @@ from quintain.threats.threat import Threat
 
 @dataclass(frozen=True, slots=True)
 class RandomSearch(Attack):
-    r"""The worst of random points of the threat; then changes of the best one, ever smaller, kept where they raise the margin.
+    r"""The worst of random points of the threat; then changes of the best one, ever smaller, kept where they
+    raise the margin.
 
     .. math:: z^{(k)} \sim \text{threat}; \qquad z' = \Pi_x\big(z + r_t\, m \odot u\big), \quad m \in \{0, 1\}^P,\; u \in [-1, 1]^P
 
@@ -51,7 +52,7 @@ class RandomSearch(Attack):
             raise SettingError(f"samples = {self.samples}, steps = {self.steps}; expected numbers of at least 0, one of them positive")
 
     def run(self, search: Search) -> None:
-        """Guess, then refine."""
+        """Sample random points, then perturb the best one."""
         threat, rng = search.threat, search.rng
         for iteration in range(self.samples + self.steps):
             rows = search.active_rows

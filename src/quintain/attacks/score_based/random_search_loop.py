@@ -1,4 +1,6 @@
-"""The loop that random searches share: propose a change to each example, query it once, keep it if the loss rose."""
+"""The loop that random searches share: propose a change to each example, query it once, keep it if the loss
+rose.
+"""
 
 import math
 from collections.abc import Callable
@@ -15,13 +17,18 @@ from quintain.threats.broadcast import expand_rows
 from quintain.threats.rng import ExampleRNG
 
 State = TypeVar("State", bound=tuple[Tensor, ...])
-"""What a search has of each example: tensors whose first axis is the example; the first of them holds the points."""
+"""What a search has of each example: tensors whose first axis is the example.
+
+The first of them holds the points.
+"""
 
 Constants = TypeVar("Constants", bound=tuple[Tensor, ...])
 """What never changes of each example, such as the ends of its range."""
 
 Propose = Callable[[int, float, State, Constants, Tensor], State]
-"""A changed state from (query, share of the queries that are spent, state, fixed, uniform numbers in [0, 1] (n, count))."""
+"""A changed state from (query, share of the queries that are spent, state, fixed, uniform numbers in [0, 1]
+(n, count)).
+"""
 
 RNG_BLOCK = 64
 """For how many queries random numbers are drawn at once."""
@@ -43,7 +50,8 @@ def random_search_loop(
     loss: Loss,
     patience: float = math.inf,
 ) -> None:
-    """Run random search: a proposal replaces an example's state where its loss is larger; finished examples cost nothing.
+    """Run random search: a proposal replaces an example's state where its loss is larger; finished examples
+    cost nothing.
 
     Args:
         search: Runs the model, checks success and keeps each example's best point.
@@ -89,7 +97,7 @@ def random_search_loop(
 
 
 def where_state(first: Tensor, one: State, other: State) -> State:
-    """The parts of one state for the examples where ``first`` (n,), of the other elsewhere."""
+    """Return the parts of one state for the examples where ``first`` (n,), of the other elsewhere."""
     parts = [new if new is old else torch.where(expand_rows(first, new), new, old) for new, old in zip(one, other, strict=True)]
     kind = type(one)
     return kind(*parts) if hasattr(kind, "_fields") else kind(parts)

@@ -16,7 +16,8 @@ from quintain.threats.threat import Threat
 
 @dataclass(frozen=True, slots=True)
 class SpatialSearch(Attack):
-    r"""Asks about every point of a grid of turns, shifts and sizes; the answer on the grid is exact, and stronger than a gradient's.
+    r"""Asks about every point of a grid of turns, shifts and sizes; the answer on the grid is exact, and
+    stronger than a gradient's.
 
     .. math:: \max_{(\varphi, t, s) \in \Phi \times T^2 \times S} m\big(f(x_{\varphi, t, s}), y\big)
 
@@ -58,7 +59,7 @@ class SpatialSearch(Attack):
             raise SettingError(f"{self.name} turns, shifts and magnifies, and {threat.spec} allows none of it; take pgd or random-search")
 
     def run(self, search: Search) -> None:
-        """Ask about one motion after the other."""
+        """Query one motion after the other."""
         threat = search.threat
         assert isinstance(threat, Spatial)
         for motion in self.grid(threat, search.x):
@@ -70,7 +71,11 @@ class SpatialSearch(Attack):
             search.query(threat.pack(Motion(rotate, down, right, scale, flow)), rows)
 
     def grid(self, threat: Spatial, like: Tensor) -> Tensor:
-        """The shares (n, 4) of turn, shift down and right, and growth to ask about, the smallest first; no motion is left out."""
+        """Return the shares (n, 4) of turn, shift down and right, and growth to ask about, the smallest
+        first.
+
+        No motion is left out.
+        """
 
         def line(amount: float, count: int) -> tuple[float, ...]:
             return tuple(2 * index / (count - 1) - 1 for index in range(count)) if amount else (0.0,)

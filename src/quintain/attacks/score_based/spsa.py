@@ -89,10 +89,10 @@ class SPSA(Attack):
 
 
 def init(clean: Tensor) -> State:
-    """The clean points, and nothing remembered."""
+    """Return the clean points, and nothing remembered."""
     return clean, torch.zeros_like(clean), torch.zeros_like(clean), clean.new_zeros(len(clean))
 
 
 def signs(rng: ExampleRNG, like: Tensor) -> Tensor:
-    """Random signs of the shape of a tensor."""
+    """Return random signs of the shape of a tensor."""
     return torch.where(rng.uniform(like) < 0.5, -1.0, 1.0).to(like.dtype)

@@ -121,7 +121,8 @@ class Square(Attack):
 
 
 def propose_linf(area_fraction: float, z: Tensor, low: Tensor, high: Tensor, uniforms: Tensor) -> Tensor:
-    """The next point (n, *S): a window at a random place, each channel of it at one end of its range, other than it was.
+    """Return the next point (n, *S): a window at a random place, each channel of it at one end of its range,
+    other than it was.
 
     Args:
         area_fraction: Of the image that the window covers.

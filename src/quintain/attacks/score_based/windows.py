@@ -1,4 +1,6 @@
-"""Rectangles of pixels at random places, each example its own, by index arithmetic: no example waits for another."""
+"""Rectangles of pixels at random places, each example its own, by index arithmetic: no example waits for
+another.
+"""
 
 import math
 from bisect import bisect_left
@@ -16,24 +18,30 @@ SCHEDULE_DIVISORS = (1, 2, 4, 5, 6, 8, 10, 12, 15, 20)
 
 
 def image_dims(shape: Size) -> tuple[int, int, int]:
-    """Channels, height and width of an input (C, H, W) or (H, W); what is no image is one row of pixels."""
+    """Return channels, height and width of an input (C, H, W) or (H, W).
+
+    What is no image is one row of pixels.
+    """
     if len(shape) in (2, 3):
         return (shape[0] if len(shape) == 3 else 1, shape[-2], shape[-1])
     return 1, 1, shape.numel()
 
 
 def square_schedule(start: float, progress: float, schedule_points: Sequence[float]) -> float:
-    """A share that is halved at each of the moments (shares of the queries) that are over."""
+    """Return a share that is halved at each of the moments (shares of the queries) that are over."""
     return start / 2.0 ** bisect_left(schedule_points, progress)
 
 
 def sparse_rs_schedule(start: float, progress: float) -> float:
-    """A share that Sparse-RS makes smaller as the queries are spent, by its published schedule."""
+    """Return a share that Sparse-RS makes smaller as the queries are spent, by its published schedule."""
     return start / SCHEDULE_DIVISORS[bisect_left(SCHEDULE_POINTS, progress)]
 
 
 def window_shape(area_fraction: float, height: int, width: int) -> tuple[int, int]:
-    """Height and width of a square that covers a share of an image; a rectangle where the image is too narrow for it."""
+    """Return height and width of a square that covers a share of an image.
+
+    A rectangle where the image is too narrow for it.
+    """
     # a square of the requested area; if it does not fit the short side, a rectangle of the same area
     side = max(1, round(math.sqrt(area_fraction * height * width)))
     short = min(side, height, width)
@@ -42,7 +50,9 @@ def window_shape(area_fraction: float, height: int, width: int) -> tuple[int, in
 
 
 def window_pixels(position: Tensor, window_height: int, window_width: int, height: int, width: int) -> Tensor:
-    """The pixels (n, tall * wide), numbered row by row, of windows placed by two uniform numbers each (n, 2): every place is as likely."""
+    """Return the pixels (n, tall * wide), numbered row by row, of windows placed by two uniform numbers each
+    (n, 2): every place is as likely.
+    """
     top = (position[:, 0] * (height - window_height + 1)).long().clamp_(max=height - window_height)
     left = (position[:, 1] * (width - window_width + 1)).long().clamp_(max=width - window_width)
     return (top * width + left)[:, None] + window_offsets(window_height, window_width, width, position.device)
@@ -50,19 +60,20 @@ def window_pixels(position: Tensor, window_height: int, window_width: int, heigh
 
 @lru_cache(maxsize=64)
 def window_offsets(window_height: int, window_width: int, width: int, device: torch.device) -> Tensor:
-    """The pixels (tall * wide,) of a window at the top left of an image, numbered row by row."""
+    """Return the pixels (tall * wide,) of a window at the top left of an image, numbered row by row."""
     return (torch.arange(window_height, device=device)[:, None] * width + torch.arange(window_width, device=device)).flatten()
 
 
 def stripes(low: Tensor, high: Tensor, rng: ExampleRNG) -> Tensor:
-    """Points (n, *S) whose columns, each channel its own, are at one end of their range."""
+    """Return points (n, *S) whose columns, each channel its own, are at one end of their range."""
     channels, height, width = image_dims(low.shape[1:])
     lower = rng.uniform(torch.empty(len(low), channels, 1, width, device=low.device)) < 0.5
     return torch.where(lower.expand(-1, -1, height, -1).reshape(low.shape), low, high)
 
 
 def random_extremes(old: Tensor, lower: Tensor, least: Tensor, most: Tensor, together: tuple[int, ...]) -> Tensor:
-    """Values at one end of their range, ``least`` where ``lower``, but all at the other end where that would change nothing.
+    """Return values at one end of their range, ``least`` where ``lower``, but all at the other end where that
+    would change nothing.
 
     Args:
         old: Current values (n, C, k).

@@ -19,7 +19,10 @@ from quintain.threats.warp import resample
 
 
 class DiverseState(NamedTuple):
-    """Next points ``z`` and the direction so far (n, C, H, W); four random numbers for each step (n, steps, 4)."""
+    """Next points ``z`` and the direction so far (n, C, H, W).
+
+    Four random numbers for each step (n, steps, 4).
+    """
 
     z: Tensor
     velocity: Tensor
@@ -28,7 +31,8 @@ class DiverseState(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DIFGSM(Attack):
-    r"""``MIFGSM`` whose gradients are taken through an image that was made smaller and laid on black at a random place.
+    r"""``MIFGSM`` whose gradients are taken through an image that was made smaller and laid on black at a
+    random place.
 
     .. math:: g_t = \nabla_z \ell\big(f(T(z_t; \omega_t)), y\big)
 
@@ -71,7 +75,7 @@ class DIFGSM(Attack):
                 raise SettingError(f"{name} = {value}; expected a share above 0, at most 1")
 
     def run(self, search: Search) -> None:
-        """Walk."""
+        """Run the steps."""
         threat = search.threat
         check_images(self.name, search.x)
 
@@ -95,7 +99,8 @@ class DIFGSM(Attack):
 
 
 def resize_and_pad(image: Tensor, uniforms: Tensor, resize_rate: float, fill: float) -> Tensor:
-    """Each image (n, C, H, W) made smaller by bilinear interpolation, and laid at a place of its own on a ground of one value.
+    """Each image (n, C, H, W) made smaller by bilinear interpolation, and laid at a place of its own on a
+    ground of one value.
 
     Args:
         image: The images.

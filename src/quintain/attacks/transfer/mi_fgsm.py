@@ -41,5 +41,5 @@ class MIFGSM(Attack):
         check_iterative_fgsm(self.steps, self.rel_step_size, self.decay)
 
     def run(self, search: Search) -> None:
-        """Walk; nothing is random."""
+        """Run the steps; nothing is random."""
         iterative_fgsm(search, steps=self.steps, rel_step_size=self.rel_step_size, decay=self.decay)

@@ -16,7 +16,9 @@ from quintain.threats.threat import ProjectionCache
 
 
 class NesterovState(NamedTuple):
-    """Where the gradient is asked for ``z``, the points ``point`` which the walk is, and its direction so far (n, *S) each."""
+    """Where the gradient is asked for ``z``, the points ``point`` which the walk is, and its direction so far
+    (n, *S) each.
+    """
 
     z: Tensor
     point: Tensor
@@ -60,7 +62,7 @@ class NIFGSM(Attack):
         check_iterative_fgsm(self.steps, self.rel_step_size, self.decay)
 
     def run(self, search: Search) -> None:
-        """Walk; the last query is about the last point itself."""
+        """Run the steps; the last query is at the last iterate itself."""
         threat, step_size = search.threat, self.rel_step_size * search.threat.eps
 
         def init(clean: Tensor, rng: ExampleRNG, cache: ProjectionCache) -> NesterovState:  # noqa: ARG001

@@ -18,7 +18,8 @@ KERNEL_SIGMAS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class TIFGSM(Attack):
-    r"""``MIFGSM`` on gradients that are convolved with a Gaussian: the gradient over shifted images, to first order.
+    r"""``MIFGSM`` on gradients that are convolved with a Gaussian: the gradient over shifted images, to first
+    order.
 
     .. math:: v_{t+1} = \mu v_t + \frac{W * g_t}{mean|W * g_t|}, \quad z_{t+1} = \Pi_x\big(z_t + \alpha\, sign\, v_{t+1}\big)
 
@@ -56,7 +57,7 @@ class TIFGSM(Attack):
             raise SettingError(f"kernel_size = {self.kernel_size}; expected an odd number of pixels, such as 15")
 
     def run(self, search: Search) -> None:
-        """Walk; nothing is random."""
+        """Run the steps; nothing is random."""
         check_images(self.name, search.x)
         weights = gaussian(self.kernel_size, search.x)
         iterative_fgsm(
@@ -69,14 +70,19 @@ class TIFGSM(Attack):
 
 
 def gaussian(side: int, like: Tensor) -> Tensor:
-    """Weights (side,) of a Gaussian that reaches ``WIDTH`` standard deviations to either side; they add up to 1."""
+    """Return weights (side,) of a Gaussian that reaches ``WIDTH`` standard deviations to either side.
+
+    They add up to 1.
+    """
     offsets = torch.linspace(-KERNEL_SIGMAS, KERNEL_SIGMAS, side, dtype=like.dtype, device=like.device) if side > 1 else like.new_zeros(1)
     weights = (-offsets.square() / 2).exp()
     return weights / weights.sum()
 
 
 def smooth_gradient(gradient: Tensor, weights: Tensor) -> Tensor:
-    """Each channel (n, C, H, W) convolved with the outer product of ``weights`` (k,) and itself, with zeros around it."""
+    """Return each channel (n, C, H, W) convolved with the outer product of ``weights`` (k,) and itself, with
+    zeros around it.
+    """
     planes, half = gradient.flatten(0, 1)[:, None], len(weights) // 2
     down = F.conv2d(planes, weights.view(1, 1, -1, 1), padding=(half, 0))
     return F.conv2d(down, weights.view(1, 1, 1, -1), padding=(0, half)).view_as(gradient)

@@ -1,4 +1,6 @@
-"""Changes that could be printed, projected or worn, fitted on some images and scored on others."""
+"""Universal perturbations: patches, stickers, glasses and light, fitted on some images and measured on
+others.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -65,7 +65,7 @@ class AdversarialPatch:
             raise SettingError(f"nps_weight = {self.nps_weight}; expected a weight of at least 0")
 
     def fit(self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = no_progress) -> FittedPatch:
-        """The sticker for some images, to be scored on others.
+        """Return the sticker for some images, to be scored on others.
 
         Args:
             model: Gives logits (B, K), with gradients.
@@ -101,7 +101,7 @@ class AdversarialPatch:
         return replace(blank, pattern=pattern, fitted_on=content_hashes(data))
 
     def blank(self, channels: int, height: int, width: int) -> FittedPatch:
-        """The sticker before it is fitted, of one color, for images of a size."""
+        """Return the sticker before it is fitted, of one color, for images of a size."""
         side = side_for_area(self.shape, self.area, height, width) / self.view.magnification[1]
         alpha = cut_alpha(self.shape, max(1, round(side)))
         return FittedPatch(
@@ -114,7 +114,8 @@ BRIGHT = 0.6
 
 
 def side_marker(target: int | None = 0, *, area: float = 0.06, steps: int = 150) -> AdversarialPatch:
-    """The sticker that is a radiopaque letter near the top right corner: it lets little through, so that it is bright; it hardly moves.
+    """Return the sticker that is a radiopaque letter near the top right corner: it lets little through, so
+    that it is bright; it hardly moves.
 
     Args:
         target: The class to be answered, normal for the bundled X-rays; any wrong one if not given.

@@ -1,4 +1,4 @@
-"""The registered attacks that could be printed, projected or worn."""
+"""The registered random and grid searches over threats of the physical world."""
 
 from quintain.attacks.guarantees import WITNESS
 from quintain.core.registry import Entry

@@ -18,7 +18,9 @@ from quintain.core.files import write_atomically
 from quintain.threats.warp import resample
 
 PER_CENTIMETRE = 120
-"""Pixels: 304.8 to the inch, so that a centimetre is a whole number of them and PNG's pixels per metre are exact."""
+"""Pixels: 304.8 to the inch, so that a centimetre is a whole number of them and PNG's pixels per metre are
+exact.
+"""
 
 MARGIN = 0.5
 """Centimetres of white paper round a sticker."""
@@ -48,7 +50,8 @@ class Printout:
 
 
 def export_patch(patch: FittedPatch, path: str | Path, *, centimetres: float) -> Printout:
-    """Write a sticker as a page to be printed at its true size (100 %), with a line to cut along where it is no full rectangle.
+    """Write a sticker as a page to be printed at its true size (100 %), with a line to cut along where it is
+    no full rectangle.
 
     The page is the sticker and a white margin. The PNG holds its size as pixels per metre, the PDF as its
     page; both carry the non-printability score, as text or as the document's subject.
@@ -83,7 +86,9 @@ def export_patch(patch: FittedPatch, path: str | Path, *, centimetres: float) ->
 
 
 def render_sheet(patch: FittedPatch, centimetres: float) -> tuple[Tensor, tuple[int, int]]:
-    """The page (C, H, W) in [0, 1], and the height and width of the sticker on it, all in pixels of the paper."""
+    """Return the page (C, H, W) in [0, 1], and the height and width of the sticker on it, all in pixels of
+    the paper.
+    """
     rows = max(1, round(centimetres * PER_CENTIMETRE))
     columns = max(1, round(rows * patch.pattern.shape[2] / patch.pattern.shape[1]))
     margin = math.ceil(MARGIN * PER_CENTIMETRE)

@@ -24,7 +24,7 @@ TRIED = 16
 
 
 def as_worn() -> View:
-    """A frame that sits a little differently on each photo."""
+    """Return a frame that sits a little differently on each photo."""
     return View((0.5, 0.5), 0.02, 4.0, (0.97, 1.03), 0.02, 0.1, 0.1)
 
 
@@ -70,7 +70,7 @@ class Eyeglasses:
                 raise SettingError(f"{name} = {amount}; expected a weight of at least 0")
 
     def fit(self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = no_progress) -> FittedPatch:
-        """The frame for some photos of its wearers, to be scored on others.
+        """Return the frame for some photos of its wearers, to be scored on others.
 
         Args:
             model: Gives logits (B, K), with gradients.
@@ -105,7 +105,7 @@ class Eyeglasses:
         return replace(blank, pattern=pattern, fitted_on=content_hashes(data))
 
     def best_color(self, model: Model, data: Dataset, blank: FittedPatch, colors: Tensor, seed: int) -> Tensor:
-        """The pattern (C, H, W) of the one printable color that does best on a few photos."""
+        """Return the pattern (C, H, W) of the one printable color that does best on a few photos."""
         ids = torch.arange(min(TRIED, len(data)))
         x, y = data.batch(ids)
         rng = ExampleRNG(derive_seed(seed, "eyeglasses", "colour"), ids)

@@ -51,11 +51,14 @@ class FittedPatch:
                 raise DataError(f"the {name} has values outside [0, 1]; expected shares of the data box")
 
     def apply(self, x: Tensor, ids: Tensor | None = None, *, seed: int = 0) -> Tensor:
-        """Images (B, C, H, W) with the sticker on, each in the view of its id and the seed; no view that it was fitted on."""
+        """Return images (B, C, H, W) with the sticker on, each in the view of its id and the seed.
+
+        No view that it was fitted on.
+        """
         return self.apply_pattern(self.pattern, x, example_rng(x, seed, ids).fold_in("decal", "held out"))
 
     def apply_pattern(self, pattern: Tensor, x: Tensor, rng: ExampleRNG) -> Tensor:
-        """Images with another pattern of the same cut; differentiable in it.
+        """Return images with another pattern of the same cut; differentiable in it.
 
         Raises:
             DataError: If the images have other channels.
@@ -77,20 +80,22 @@ class FittedPatch:
         return composed if self.printing is None else self.printing.photograph(composed, rng)
 
     def with_pattern(self, pattern: Tensor) -> Self:
-        """The same cut, place and views with another pattern (C, h, w)."""
+        """Return the same cut, place and views with another pattern (C, h, w)."""
         return replace(self, pattern=pattern)
 
     def random_control(self, seed: int = 0) -> Self:
-        """The control of the same area: a uniformly random color at each pixel."""
+        """Return the control of the same area: a uniformly random color at each pixel."""
         generator = torch.Generator().manual_seed(seed % 2**63)
         return self.with_pattern(torch.rand(self.pattern.shape, generator=generator).to(self.pattern))
 
     def gray_control(self) -> Self:
-        """The control of the same area: one middling gray."""
+        """Return the control of the same area: one middling gray."""
         return self.with_pattern(torch.full_like(self.pattern, 0.5))
 
     def crop_control(self, image: Tensor) -> Self:
-        """The control of the same area: the middle of a real image (C, H, W), such as one of the target class."""
+        """Return the control of the same area: the middle of a real image (C, H, W), such as one of the
+        target class.
+        """
         if image.dim() != 3 or image.shape[0] != self.pattern.shape[0]:
             raise DataError(f"an image of shape {tuple(image.shape)}; expected ({self.pattern.shape[0]}, H, W)")
         (pattern_height, pattern_width), (height, width) = self.pattern.shape[1:], image.shape[1:]
@@ -105,7 +110,7 @@ class FittedPatch:
 
 
 def cut_alpha(shape: str, side: int) -> Tensor:
-    """The alpha (1, side, side) of a cut, its edge smoothed over a pixel.
+    """Return the alpha (1, side, side) of a cut, its edge smoothed over a pixel.
 
     Args:
         shape: ``disc``; ``square``; or ``letter``: an L in strokes of a third, as radiographers' side markers
@@ -132,7 +137,7 @@ def cut_alpha(shape: str, side: int) -> Tensor:
 
 
 def pad_to_center(alpha: Tensor, height: int, width: int) -> Tensor:
-    """An alpha (1, h, w) in the middle of an empty one (1, height, width)."""
+    """Return an alpha (1, h, w) in the middle of an empty one (1, height, width)."""
     down, right = height - alpha.shape[1], width - alpha.shape[2]
     return torch.nn.functional.pad(alpha, (right // 2, right - right // 2, down // 2, down - down // 2))
 
@@ -142,7 +147,7 @@ AREA_RATIO = {"disc": math.pi / 4, "square": 1.0, "letter": 5 / 9}
 
 
 def side_for_area(shape: str, area: float, height: int, width: int) -> float:
-    """The side in pixels of a cut that covers a share of an image.
+    """Return the side in pixels of a cut that covers a share of an image.
 
     Raises:
         UnknownNameError: For another shape.

@@ -69,7 +69,8 @@ def fit_pattern(
     high: float = 1.0,
     penalty: Penalty | None = None,
 ) -> Tensor:
-    r"""The pattern that makes the model say the target, or anything but the truth, over images and views.
+    r"""Return the pattern that makes the model say the target, or anything but the truth, over images and
+    views.
 
     .. math:: \max_{s \in [low, high]^n} \; E_{x, T}\, \log p_t\big(f(show(s, x, T))\big) - cost(s)
 
@@ -118,7 +119,7 @@ def fit_pattern(
 def pattern_gradient(
     model: Model, x: Tensor, y: Tensor, target: int | None, pattern: Tensor, apply_pattern: ApplyPattern, rng: ExampleRNG
 ) -> Tensor:
-    """The gradient, of the shape of the pattern, of the mean log probability of what is wanted.
+    """Return the gradient, of the shape of the pattern, of the mean log probability of what is wanted.
 
     Raises:
         ModelError: If it is not finite.
@@ -138,13 +139,15 @@ def pattern_gradient(
 
 
 def goal_log_probability(logits: Tensor, y: Tensor, target: int | None) -> Tensor:
-    r"""Log probability of what is wanted (B,), without underflow: :math:`\log p_t`, or :math:`\log(1 - p_y)` without a target."""
+    r"""Return log probability of what is wanted (B,), without underflow: :math:`\log p_t`, or :math:`\log(1 -
+    p_y)` without a target.
+    """
     odds = log_odds(logits, y) if target is None else -log_odds(logits, torch.full_like(y, target))
     return functional.logsigmoid(odds)
 
 
 def image_shape(data: Dataset) -> tuple[int, int, int]:
-    """Channels, height and width of a data set of images.
+    """Return channels, height and width of a data set of images.
 
     Raises:
         DataError: If it holds none.
@@ -156,7 +159,7 @@ def image_shape(data: Dataset) -> tuple[int, int, int]:
 
 
 def rows_to_fit(data: Dataset, target: int | None, name: str) -> Labels:
-    """The places of the images that are not of the target class already.
+    """Return the places of the images that are not of the target class already.
 
     Raises:
         SettingError: If the target is none of the classes.
@@ -172,7 +175,7 @@ def rows_to_fit(data: Dataset, target: int | None, name: str) -> Labels:
 
 
 def shuffled_batches(rows: Labels, batch_size: int, seed: int) -> Iterator[Labels]:
-    """Batches without end: all places in a random order, then again in another."""
+    """Yield batches without end: all places in a random order, then again in another."""
     waiting, epoch = rows[:0], 0
     while True:
         while len(waiting) < batch_size:

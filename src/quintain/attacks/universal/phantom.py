@@ -21,7 +21,10 @@ from quintain.threats.warp import composite
 
 
 def from_a_projector() -> View:
-    """A beam that is aimed at the sign's middle and misses it a little; its light is set by the day, not by the view."""
+    """Return a beam that is aimed at the sign's middle and misses it a little.
+
+    Its light is set by the day, not by the view.
+    """
     return View((0.5, 0.5), 0.04, 5.0, (0.92, 1.0), 0.08, 0.0, 0.0)
 
 
@@ -61,11 +64,14 @@ class FittedLight:
                 raise DataError(f"the {name} has values outside [0, 1]; expected shares of the strongest light")
 
     def apply(self, x: Tensor, ids: Tensor | None = None, *, seed: int = 0) -> Tensor:
-        """Images (B, C, H, W) in that light, by the aim and strength of its id and the seed; none that it was fitted on."""
+        """Return images (B, C, H, W) in that light, by the aim and strength of its id and the seed.
+
+        None that it was fitted on.
+        """
         return self.apply_pattern(self.pattern, x, example_rng(x, seed, ids).fold_in("light", "held out"))
 
     def apply_pattern(self, pattern: Tensor, x: Tensor, rng: ExampleRNG) -> Tensor:
-        """Images in another pattern of light; differentiable in it.
+        """Return images in another pattern of light; differentiable in it.
 
         Raises:
             DataError: If the images have other channels.
@@ -80,17 +86,19 @@ class FittedLight:
         return self.projection.render(x, (thrown.flatten(1) * strength).clamp(0, 1))
 
     def with_pattern(self, pattern: Tensor) -> Self:
-        """The same beam with another pattern (C, h, w)."""
+        """Return the same beam with another pattern (C, h, w)."""
         return replace(self, pattern=pattern)
 
     def random_control(self, seed: int = 0) -> Self:
-        """The control of the same area and energy: random colors at each pixel, scaled to the same sum where they can be."""
+        """Return the control of the same area and energy: random colors at each pixel, scaled to the same sum
+        where they can be.
+        """
         generator = torch.Generator().manual_seed(seed % 2**63)
         noise = torch.rand(self.pattern.shape, generator=generator).to(self.pattern)
         return self.with_pattern(match_energy(noise, self.energy, self.beam))
 
     def gray_control(self) -> Self:
-        """The control of the same area and energy: white light."""
+        """Return the control of the same area and energy: white light."""
         return self.with_pattern(match_energy(torch.ones_like(self.pattern), self.energy, self.beam))
 
     @property
@@ -100,7 +108,9 @@ class FittedLight:
 
 
 def match_energy(pattern: Tensor, energy: float, beam: Tensor) -> Tensor:
-    """A pattern as bright as another in all: multiplied, clamped to 1, and again until no more is lost."""
+    """Return a pattern as bright as another in all: multiplied, clamped to 1, and again until no more is
+    lost.
+    """
     # scaling and clamping alternate: clamping loses energy, 20 rounds recover it
     for _ in range(20):
         pattern = (pattern * (energy / max(float((pattern * beam).sum()), 1e-12))).clamp(0, 1)
@@ -150,7 +160,7 @@ class Phantom:
             raise SettingError(f"energy_weight = {self.energy_weight}; expected a weight of at least 0")
 
     def fit(self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = no_progress) -> FittedLight:
-        """The light for some photos, to be scored on others.
+        """Return the light for some photos, to be scored on others.
 
         Args:
             model: Gives logits (B, K), with gradients.

@@ -16,12 +16,15 @@ QUALITIES = (50, 60, 70, 80, 90)
 
 LUMA = (0.299, 0.587, 0.114)
 PAPER, INK, GRAYED = 0.92, 0.06, 0.10
-"""Of a middling office printer, not of a measured one: the lightest and the darkest print, and how much colors are grayed."""
+"""Of a middling office printer, not of a measured one: the lightest and the darkest print, and how much
+colors are grayed.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Printing:
-    r"""A printer that cannot print every color, then a camera that blurs, adds noise and compresses; drawn for each example.
+    r"""A printer that cannot print every color, then a camera that blurs, adds noise and compresses; drawn
+    for each example.
 
     .. math:: print(s) = k + (w - k)\big((1 - m) s + m\, luma(s)\big), \qquad
         photo(x) = jpeg_q\big(clamp(G_\sigma * x + n)\big)
@@ -55,12 +58,12 @@ class Printing:
             raise SettingError(f"gamut = {self.gamut:g}; expected at most {INK}: no print is darker than black")
 
     def print_colors(self, stickers: Tensor, rng: ExampleRNG) -> Tensor:
-        """Stickers (B, C, h, w) in [0, 1] as they come out of the printer."""
+        """Return stickers (B, C, h, w) in [0, 1] as they come out of the printer."""
         uniforms = self.gamut * (2 * rng.fold_in("gamut").uniform(stickers.new_empty(len(stickers), 3)) - 1)
         return gamut(stickers, *uniforms.view(-1, 3, 1, 1, 1).unbind(1))
 
     def photograph(self, images: Tensor, rng: ExampleRNG) -> Tensor:
-        """Images (B, C, H, W) in [0, 1] as the camera gives them back, in [0, 1]."""
+        """Return images (B, C, H, W) in [0, 1] as the camera gives them back, in [0, 1]."""
         uniforms = rng.fold_in("camera").uniform(images.new_empty(len(images), 2))
         photo = gaussian_blur(images, self.blur * uniforms[:, 0], math.ceil(3 * self.blur)) if self.blur else images
         if self.noise:
@@ -78,14 +81,20 @@ class Printing:
 
 
 def gamut(image: Tensor, ink: Tensor | float = 0.0, paper: Tensor | float = 0.0, grayed: Tensor | float = 0.0) -> Tensor:
-    """The colors (..., C, h, w) that a printer gives for those asked for, by how far it strays from a middling one."""
+    """Return the colors (..., C, h, w) that a printer gives for those asked for, by how far it strays from a
+    middling one.
+    """
     gray = (image * image.new_tensor(LUMA).view(3, 1, 1)).sum(-3, keepdim=True) if image.shape[-3] == 3 else image
     share, darkest = GRAYED + grayed, INK + ink
     return darkest + (PAPER + paper - darkest) * ((1 - share) * image + share * gray)
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor, half_width: int) -> Tensor:
-    """Images (B, C, H, W) under a Gaussian of each one's own ``sigma`` (B,), cut off beyond ``half_width`` pixels; edges are repeated."""
+    """Return images (B, C, H, W) under a Gaussian of each one's own ``sigma`` (B,), cut off beyond
+    ``half_width`` pixels.
+
+    Edges are repeated.
+    """
     at = torch.arange(-half_width, half_width + 1, dtype=images.dtype, device=images.device)
     weight = torch.exp(-at.square() / (2 * sigma.clamp(min=1e-3)[:, None].square()))
     weight = (weight / weight.sum(1, keepdim=True)).repeat_interleave(images.shape[1], 0)
@@ -96,7 +105,8 @@ def gaussian_blur(images: Tensor, sigma: Tensor, half_width: int) -> Tensor:
 
 
 def palette(channels: int, levels: int = 5) -> Tensor:
-    """Colors (n, C) that a middling printer can print: what it makes of a regular grid of colors; of grays for one channel.
+    """Return colors (n, C) that a middling printer can print: what it makes of a regular grid of colors; of
+    grays for one channel.
 
     Raises:
         SettingError: If there are neither one nor three channels.
@@ -109,7 +119,8 @@ def palette(channels: int, levels: int = 5) -> Tensor:
 
 
 def non_printability(image: Tensor, colors: Tensor, alpha: Tensor | None = None) -> Tensor:
-    r"""How far an image is from what can be printed: the mean distance of its pixels to the nearest printable color, a scalar.
+    r"""Return how far an image is from what can be printed: the mean distance of its pixels to the nearest
+    printable color, a scalar.
 
     .. math:: NPS(s) = \frac{\sum_i \alpha_i \min_{c \in P} \|s_i - c\|_2}{\sum_i \alpha_i}
 
@@ -129,7 +140,8 @@ def non_printability(image: Tensor, colors: Tensor, alpha: Tensor | None = None)
 
 
 def total_variation(image: Tensor) -> Tensor:
-    """The mean size of the steps from each pixel to its neighbors below and right, a scalar, of (C, h, w).
+    """Return the mean size of the steps from each pixel to its neighbors below and right, a scalar, of (C, h,
+    w).
 
     Source: Mahendran and Vedaldi, 2015, arXiv:1412.0035.
     """

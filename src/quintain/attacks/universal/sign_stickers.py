@@ -21,7 +21,9 @@ from quintain.threats.warp import composite
 
 
 def on_a_sign() -> View:
-    """Stickers that stay where they were put, on a sign that fills the image, seen a little turned, moved and lit."""
+    """Return stickers that stay where they were put, on a sign that fills the image, seen a little turned,
+    moved and lit.
+    """
     return View((0.5, 0.5), 0.04, 8.0, (0.92, 1.0), 0.08, 0.1, 0.1)
 
 
@@ -80,7 +82,7 @@ class SignStickers:
             )
 
     def fit(self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = no_progress) -> FittedPatch:
-        """The stickers for photos of a sign, to be scored on others.
+        """Return the stickers for photos of a sign, to be scored on others.
 
         Args:
             model: Gives logits (B, K), with gradients.
@@ -115,7 +117,11 @@ class SignStickers:
         return replace(blank, pattern=pattern, fitted_on=content_hashes(data))
 
     def importance(self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = no_progress) -> Tensor:
-        r"""How much each pixel (H, W) of the sign is used by a sparse change of all of it, :math:`\sum_c |\delta^*_c|`; 0 off the sign."""
+        r"""Return how much each pixel (H, W) of the sign is used by a sparse change of all of it,
+        :math:`\sum_c |\delta^*_c|`.
+
+        0 off the sign.
+        """
         channels, height, width = image_shape(data)
         sign = pad_to_center(cut_alpha("disc", max(1, round(self.sign_diameter * min(height, width)))), height, width)
 
@@ -140,7 +146,7 @@ class SignStickers:
         return (change * sign.to(change)).abs().sum(0)
 
     def place_stickers(self, importance: Tensor) -> Tensor:
-        """The alpha (1, H, W) of the stickers: where the importance (H, W) is largest.
+        """Return the alpha (1, H, W) of the stickers: where the importance (H, W) is largest.
 
         Raises:
             DataError: If one of them finds no place.
@@ -160,7 +166,11 @@ class SignStickers:
 
 
 def best_window(importance: Tensor, covered: Tensor, rows: int, columns: int) -> tuple[float, tuple[int, int, int, int]]:
-    """The largest mean importance of a free window of a shape, and that window: rows, columns, top, left; -inf if none is free."""
+    """Return the largest mean importance of a free window of a shape, and that window: rows, columns, top,
+    left.
+
+    -inf if none is free.
+    """
     if rows > importance.shape[0] or columns > importance.shape[1]:
         return -math.inf, (rows, columns, 0, 0)
     # mean importance of every window by average pooling; windows that touch a placed sticker are excluded

@@ -36,7 +36,7 @@ class UniversalPerturbation:
     fitted_on: frozenset[str] = frozenset()
 
     def apply(self, x: Tensor, ids: Tensor | None = None, *, seed: int = 0) -> Tensor:  # noqa: ARG002
-        """The changed images (B, *S); nothing about them is random.
+        """Return the changed images (B, *S); nothing about them is random.
 
         Raises:
             DataError: If the images are of another shape.
@@ -48,7 +48,10 @@ class UniversalPerturbation:
         return self.threat.project(x + self.perturbation.to(x), x)
 
     def random_control(self, seed: int = 0) -> Self:
-        """The control of the same size: in Linf, ``eps`` up or down at each coordinate; in L2, a random direction."""
+        """Return the control of the same size: in Linf, ``eps`` up or down at each coordinate.
+
+        In L2, a random direction.
+        """
         noise = ExampleRNG(derive_seed(seed, "random change"), torch.zeros(1, dtype=torch.long)).normal(self.perturbation[None])
         return replace(self, perturbation=self.threat.steepest_step(noise, self.threat.eps)[0], fitted_on=frozenset())
 
@@ -96,7 +99,7 @@ class UAP:
     def fit(
         self, model: Model, data: Dataset, threat: Threat, *, seed: int = 0, target: int | None = None, progress: Progress = no_progress
     ) -> UniversalPerturbation:
-        """The change for some images, to be scored on others.
+        """Return the change for some images, to be scored on others.
 
         Args:
             model: Gives logits (B, K), with gradients.

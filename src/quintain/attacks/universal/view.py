@@ -1,4 +1,7 @@
-"""How a sticker may be seen: where it is, how it is turned, tilted and lit; each view belongs to its example."""
+"""How a sticker may be seen: where it is, how it is turned, tilted and lit.
+
+Each view belongs to its example.
+"""
 
 import math
 from dataclasses import dataclass
@@ -57,7 +60,8 @@ class View:
             raise SettingError(f"position = {self.position}; expected two shares (down, right) from 0 to 1, such as (0.5, 0.5)")
 
     def matrices(self, scene: Tensor, sides: tuple[int, int], scale: float, rng: ExampleRNG) -> Tensor:
-        """The matrices (B, 3, 3) that carry the sticker's pixels to the scene's, both from their middle.
+        """Return the matrices (B, 3, 3) that carry the sticker's pixels to the scene's, both from their
+        middle.
 
         Args:
             scene: Images (B, C, H, W).
@@ -82,7 +86,7 @@ class View:
         return (similarity(rotation, magnification, *middle) @ homography(corners, *sides)).to(scene.dtype)
 
     def relight(self, stickers: Tensor, rng: ExampleRNG) -> Tensor:
-        """Stickers (B, C, h, w) in [0, 1] under each example's light."""
+        """Return stickers (B, C, h, w) in [0, 1] under each example's light."""
         uniforms = 2 * rng.fold_in("light").uniform(stickers.new_empty(len(stickers), 2)) - 1
         contrast, brightness = (1 + self.contrast * uniforms[:, 0]), self.brightness * uniforms[:, 1]
         return (0.5 + contrast.view(-1, 1, 1, 1) * (stickers - 0.5) + brightness.view(-1, 1, 1, 1)).clamp(0, 1)
