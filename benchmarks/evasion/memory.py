@@ -15,8 +15,8 @@ PROGRAM = """
 import sys, threading
 from pathlib import Path
 import quintain as q
-from quintain.evaluate.attacked import attack_models
-from quintain.evaluate.subject import described
+from quintain.evaluate.evasion.attacks import run_attacks
+from quintain.evaluate.model import named_model
 from quintain.models import initialize, xray_cnn
 net = xray_cnn(classes=10, channels=3, size=32)
 initialize(net, seed=0)
@@ -30,7 +30,7 @@ def watch():
 
 watcher = threading.Thread(target=watch)
 watcher.start()
-attack_models(described(q.Classifier(net.eval()), "net", "net"), data, [q.Linf(1 / 255)], {"pgd": q.attacks.PGD(steps=2)})
+run_attacks(named_model(q.Classifier(net.eval()), "net", "net"), data, [q.Linf(1 / 255)], {"pgd": q.attacks.PGD(steps=2)})
 over.set()
 watcher.join()
 print(peak[0])

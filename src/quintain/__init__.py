@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from quintain.attacks.gradient.fgsm import fgsm_attack as fgsm_attack
     from quintain.core.errors import QuintainError as QuintainError
     from quintain.data.loading import load_data as load_data
-    from quintain.evaluate.direct import attack as attack
+    from quintain.evaluate.evasion.defaults import attack as attack
     from quintain.models.classifier import Classifier as Classifier
     from quintain.models.loading import load_model as load_model
     from quintain.threats.color import Color as Color
@@ -65,7 +65,7 @@ __getattr__, __dir__ = lazy_exports(
         "ProjectedLight": "quintain.threats.light",
         "QuintainError": "quintain.core.errors",
         "Spatial": "quintain.threats.spatial",
-        "attack": "quintain.evaluate.direct",
+        "attack": "quintain.evaluate.evasion.defaults",
         "fgsm_attack": "quintain.attacks.gradient.fgsm",
         "load_data": "quintain.data.loading",
         "load_model": "quintain.models.loading",

@@ -10,8 +10,8 @@ import pytest
 
 from quintain.attacks import PGD
 from quintain.core.errors import ExitCode
-from quintain.evaluate import alone
-from quintain.evaluate.choice import chosen
+from quintain.evaluate.evasion.defaults import default_attacks
+from quintain.evaluate.steps import attack
 from quintain.results.codec import load
 
 SIZES = ("--threat", "linf:2/255", "--threat", "linf:4/255")
@@ -36,7 +36,7 @@ def timeless(record):
 def test_without_a_name_the_attacks_are_those_that_suit_the_model(call, words):
     code, out, _ = call(*words, "--limit", 8, "--out", "r")
     assert code == ExitCode.OK
-    assert list(dict.fromkeys(row.attack for row in result().result.models[0].rows)) == list(chosen("gradients", "linf"))
+    assert list(dict.fromkeys(row.attack for row in result().result.models[0].rows)) == list(default_attacks("gradients", "linf"))
     assert "broken by: " in out
     assert "trust: " in out
 
@@ -150,16 +150,16 @@ def test_two_processes_come_to_what_one_does(call, words, tmp_path, monkeypatch,
     arguments = [str(word) for word in (*words, *SIZES, "--attack", "fgsm", "--attack", "pgd")]
     program = (
         "import sys\n"
-        "from quintain.evaluate import alone\n"
-        "real = alone.attack_models\n"
-        "alone.attack_models = lambda *given, **named: real(*given, **named, size=7)\n"
+        "from quintain.evaluate.steps import attack\n"
+        "real = attack.run_attacks\n"
+        "attack.run_attacks = lambda *given, **named: real(*given, **named, batch_size=7)\n"
         "from quintain.cli.main import run\n"
         "run()\n"
     )
     (tmp_path / "program.py").write_text(program)
     start = torchrun if launched else partial(forked, fresh)
     two = start(2, "program.py", *arguments, "--out", "two", home=tmp_path)
-    monkeypatch.setattr(alone, "attack_models", partial(alone.attack_models, size=7))
+    monkeypatch.setattr(attack, "run_attacks", partial(attack.run_attacks, batch_size=7))
     code, one, err = call(*words, *SIZES, "--attack", "fgsm", "--attack", "pgd", "--out", "one")
     assert code == ExitCode.OK, err
     assert timeless(result("two")) == timeless(result("one"))

@@ -14,7 +14,7 @@ from quintain.core.errors import ExitCode
 from quintain.core.files import sha256_file
 from quintain.data import load_data
 from quintain.dp.accounting import ledger
-from quintain.evaluate import privatizing
+from quintain.evaluate.steps import privatize
 from quintain.models.nets import xray_cnn
 from quintain.models.weights import save_weights
 from quintain.report import format as fmt
@@ -33,7 +33,7 @@ def private(call, small, tmp_path):
 @pytest.fixture
 def measured_alone(monkeypatch):
     """An audit's measurements on made-up records and nets of their own are left out, to save time: the user's have no part in them."""
-    monkeypatch.setattr("quintain.evaluate.privacy.measurements", lambda *_plan, **_words: ())
+    monkeypatch.setattr("quintain.evaluate.steps.audit.measurements", lambda *_plan, **_words: ())
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def weights(folder):
 
 
 def test_it_states_the_cost_in_accuracy_and_what_epsilon_rests_on(private, monkeypatch):
-    monkeypatch.setattr(privatizing, "EPSILONS", (1.0, 3.0))
+    monkeypatch.setattr(privatize, "EPSILONS", (1.0, 3.0))
     code, out, _ = private("--curve", "--batches", "20,50", "--out", "p")
     assert code == ExitCode.OK
     assert "of accuracy against the plain run of the same net (2 to 10 points are usual)" in out or "costs no accuracy" in out
@@ -105,7 +105,7 @@ def test_a_delta_of_one_over_the_records_is_warned_of_in_the_result(private):
 
 
 def test_a_plan_trains_nothing(private, monkeypatch):
-    monkeypatch.setattr(privatizing, "fit", lambda *_args, **_words: pytest.fail("trained"))
+    monkeypatch.setattr(privatize, "fit", lambda *_args, **_words: pytest.fail("trained"))
     code, out, _ = private("--plan", "--out", "p")
     assert code == ExitCode.OK
     body = result("p").result

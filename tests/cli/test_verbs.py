@@ -10,7 +10,7 @@ import pytest
 from quintain.cli.verbs import ALL
 from quintain.core.errors import ExitCode
 from quintain.core.registry import CATALOGUES, entries
-from quintain.evaluate import hardening
+from quintain.evaluate.steps import harden
 from quintain.results.codec import load
 from quintain.results.quantity import Basis
 
@@ -69,7 +69,7 @@ def test_harden_against_l2_attacks_in_l2(call, small):
 
 @pytest.mark.parametrize("defense", ["pgd-at", "ibp", "gaussian"])
 def test_harden_writes_weights_that_attack_reads(call, small, defense, monkeypatch):
-    monkeypatch.setattr(hardening, "Smoothing", partial(hardening.Smoothing, noise_samples=500, examples=5, judged=200))
+    monkeypatch.setattr(harden, "SmoothingSettings", partial(harden.SmoothingSettings, noise_samples=500, num_examples=5, vote_samples=200))
     code, _, _ = call("harden", "--data", small, "--defense", defense, "--epochs", 1, "--out", "h")
     assert code == ExitCode.OK
     code, _, _ = call("attack", "--data", small, "--weights", "h/models/model.safetensors", "--attack", "fgsm", "--out", "a")
@@ -88,7 +88,7 @@ def test_privatize(call, small):
 
 def test_audit(call, small, monkeypatch):
     """Three of four records are in each batch, so that the control misses no canary that counts; ``test_audit_alarms`` measures all."""
-    monkeypatch.setattr("quintain.evaluate.privacy.measurements", lambda *_plan, **_words: ())
+    monkeypatch.setattr("quintain.evaluate.steps.audit.measurements", lambda *_plan, **_words: ())
     code, out, _ = call("audit", "--data", small, "--batch", 150, "--steps", 5, "--canaries", 60, "--out", "u")
     assert code == ExitCode.OK
     assert "accounted" in out

@@ -265,7 +265,7 @@ def test_a_net_of_another_precision_is_refused_before_training_with_what_to_do(c
 
 def test_a_folder_that_cannot_be_written_to_is_told_before_the_work(call, weights, small, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr("quintain.evaluate.outcome.recorded", lambda *_args, **_words: pytest.fail("worked in vain"))
+    monkeypatch.setattr("quintain.evaluate.step.record_step", lambda *_args, **_words: pytest.fail("worked in vain"))
     code, _, err = call("attack", "--data", small, "--weights", weights, "--out", "file/r")
     assert code == TARGET
     assert "choose another folder with --out" in err
@@ -296,12 +296,12 @@ def test_only_a_drill_and_an_attack_promise_to_go_on(call, weights, monkeypatch,
     def interrupted(*_args, **_words):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("quintain.evaluate.alone.certified_outcome", interrupted)
+    monkeypatch.setattr("quintain.evaluate.steps.certify.run_certify", interrupted)
     code, _, err = call("certify", "--weights", weights, "--out", "a")
     assert code == ExitCode.INTERRUPTED
     assert "no result was stored" in err
     assert not (tmp_path / "a").exists()
-    monkeypatch.setattr("quintain.evaluate.alone.attacked_outcome", interrupted)
+    monkeypatch.setattr("quintain.evaluate.steps.attack.run_attack", interrupted)
     code, out, err = call("attack", "--weights", weights, "--out", "a")
     assert code == ExitCode.INTERRUPTED
     assert "goes on" in err

@@ -12,7 +12,7 @@ from quintain.cli.verbs import ALL
 from quintain.core.errors import ExitCode
 from quintain.core.registry import CATALOGUES, Entry, entries
 from quintain.core.threat_specs import threat_name
-from quintain.evaluate import probes, trust
+from quintain.evaluate.evasion import diagnostics, probes
 from quintain.models import preprocessing
 from quintain.threats import parse
 from quintain.version import __version__
@@ -132,11 +132,11 @@ def test_the_tokens_are_those_of_the_registered_threats():
 
 
 def test_every_sign_of_a_weak_attack_is_explained():
-    code = inspect.getsource(trust) + inspect.getsource(probes)
-    signs = set(re.findall(r"\bsign\(\s*\"([^\"]+)\"", code))
+    code = inspect.getsource(diagnostics) + inspect.getsource(probes)
+    signs = set(re.findall(r"\bindicator\(\s*\"([^\"]+)\"", code))
     assert signs
     assert {row[0] for row in section(ATTACKS, "How far to trust")} == signs
-    assert f"up to {trust.EXAMPLES} examples" in ATTACKS
+    assert f"up to {diagnostics.NUM_PROBED} examples" in ATTACKS
 
 
 def test_every_defence_that_ships_is_told_how_to_attack():

@@ -21,7 +21,7 @@ from quintain.dp.step.noise import Stream
 from quintain.dp.step.sums import FloatSums
 from quintain.dp.training.features import Features
 from quintain.dp.ways import WAYS, Watched
-from quintain.results.specification import Measurement, judged
+from quintain.results.specification import Measurement, bonferroni_tests
 
 PLAN = PrivatePlan(noise_multiplier=1.5, max_grad_norm=0.7, expected_batch_size=8, steps=4, rate=0.1)
 KINDS = sorted((kind for kind in RULES if kind.__module__.startswith("torch.")), key=lambda kind: kind.__name__)
@@ -206,7 +206,7 @@ def test_the_noise_of_a_net_is_measured_on_all_of_its_weights_and_the_net_stays_
     before = [p.clone() for p in net.parameters()]
     found, *others = noise_of_net(net, records(), PLAN)
     assert min(one.p_value for one in (found, *others)) > 1e-6
-    assert f"noise of {sum(p.numel() for p in net.parameters())} weights" in found.what
+    assert f"noise of {sum(p.numel() for p in net.parameters())} weights" in found.description
     assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
     real = Stream.add_normal
 
@@ -228,7 +228,7 @@ def test_noise_of_a_net_that_begins_anew_for_each_parameter_is_seen(monkeypatch)
     spread, *_, elsewhere, _ = noise_of_net(nn.Sequential(nn.Linear(4, 64), nn.Linear(64, 64), nn.Linear(64, 64)), records(), PLAN)
     assert spread.p_value > 1e-9
     assert elsewhere.p_value < 1e-9
-    assert "4160 numbers further on" in elsewhere.what
+    assert "4160 numbers further on" in elsewhere.description
 
 
 def test_the_net_that_noise_is_measured_with_is_larger_than_what_is_drawn_at_a_time():
@@ -284,7 +284,7 @@ EXACT = {
 def test_noise_of_a_net_that_comes_out_too_exactly_is_seen(fault, monkeypatch):
     change, expected = EXACT[fault]
     made_exact(monkeypatch, change)
-    found = {one.name: one for one in judged(noise_of_net(nn.Sequential(nn.Linear(4, 64), nn.Linear(64, 10)), records(), PLAN))}
+    found = {one.name: one for one in bonferroni_tests(noise_of_net(nn.Sequential(nn.Linear(4, 64), nn.Linear(64, 10)), records(), PLAN))}
     assert {name for name, one in found.items() if not one.passed} == {f"noise of the net, {one}" for one in expected}
 
 

@@ -163,7 +163,7 @@ def test_a_changed_model_file_is_noticed(finished, tmp_path):
 def test_mutant_a_certifier_that_claims_everything_contradicts_and_is_stored_first(finished, tmp_path, monkeypatch):
     folder = copied(finished, tmp_path)
     (folder / "05-certify.json").unlink()
-    real = brackets._together
+    real = brackets._combine
 
     def boasting(proved, attacked):
         from dataclasses import replace
@@ -171,7 +171,7 @@ def test_mutant_a_certifier_that_claims_everything_contradicts_and_is_stored_fir
         both = real(proved, attacked)
         return replace(both, certified_radius=tuple(1.0 for _ in both.certified_radius))
 
-    monkeypatch.setattr(brackets, "_together", boasting)
+    monkeypatch.setattr(brackets, "_combine", boasting)
     with pytest.raises(ContradictionError, match="both proved and broken"):
         drill(folder, settings())
     claims = load(folder / "05-certify.json").claims

@@ -14,10 +14,10 @@ from quintain.certify import IntervalBounds
 from quintain.core.errors import SettingError
 from quintain.core.files import sha256_file
 from quintain.data.dataset import from_arrays
-from quintain.evaluate.attacked import attack_models
-from quintain.evaluate.brackets import both_sides, bracket_claims, clean_claim, robustness
-from quintain.evaluate.proved import prove, strongest
-from quintain.evaluate.subject import described
+from quintain.evaluate.brackets import attack_and_certify, clean_accuracy_claim, robust_accuracy, robustness_claims
+from quintain.evaluate.certify import best_certification, certify_examples
+from quintain.evaluate.evasion.attacks import run_attacks
+from quintain.evaluate.model import named_model
 from quintain.models.classifier import Classifier
 from quintain.results import Basis, Consistency, ExampleState
 from quintain.threats import L2, Linf
@@ -45,13 +45,13 @@ def net():
 
 @pytest.fixture(scope="module")
 def subject():
-    return described(Classifier(net(), classes=2), "tiny", "tiny model")
+    return named_model(Classifier(net(), classes=2), "tiny", "tiny model")
 
 
 @pytest.fixture(scope="module")
 def both(subject):
     attacks = {"fgsm": FGSM(), "pgd": PGD(steps=20)}
-    return both_sides(subject, points(), SIZES, attacks=attacks, certifiers={"interval bounds": IntervalBounds()})
+    return attack_and_certify(subject, points(), SIZES, attacks=attacks, certifiers={"interval bounds": IntervalBounds()})
 
 
 def exact_standing(threat):
@@ -97,41 +97,41 @@ def test_an_attack_alone_breaks_no_more_than_all_together(both):
 
 
 def test_batches_change_nothing(subject):
-    whole = attack_models(subject, points(), SIZES, {"pgd": PGD(steps=5)})
-    parts = attack_models(subject, points(), SIZES, {"pgd": PGD(steps=5)}, size=7)
+    whole = run_attacks(subject, points(), SIZES, {"pgd": PGD(steps=5)})
+    parts = run_attacks(subject, points(), SIZES, {"pgd": PGD(steps=5)}, batch_size=7)
     assert whole.examples == parts.examples
     assert [row.unbroken_counts for row in whole.rows] == [row.unbroken_counts for row in parts.rows]
 
 
 def test_one_side_alone_leaves_the_other_trivial(subject):
     data = points()
-    proved = prove(subject, data, SIZES, IntervalBounds(), method="interval bounds")
-    _, claims = bracket_claims(subject, data, SIZES, proved=proved)
-    clean = clean_claim(subject, data)
+    proved = certify_examples(subject, data, SIZES, IntervalBounds(), method="interval bounds")
+    _, claims = robustness_claims(subject, data, SIZES, certification=proved)
+    clean = clean_accuracy_claim(subject, data)
     assert {claim.bracket.upper.value for claim in claims} == {clean.bracket.upper.value}
-    attacked = attack_models(subject, data, SIZES, {"fgsm": FGSM()})
-    _, claims = bracket_claims(subject, data, SIZES, attacked=attacked)
+    attacked = run_attacks(subject, data, SIZES, {"fgsm": FGSM()})
+    _, claims = robustness_claims(subject, data, SIZES, attacked=attacked)
     assert {(claim.bracket.lower.value, claim.bracket.lower.basis) for claim in claims} == {(0.0, Basis.TRIVIAL)}
     with pytest.raises(SettingError, match="at least one side"):
-        bracket_claims(subject, data, SIZES)
+        robustness_claims(subject, data, SIZES)
 
 
 def test_an_error_of_any_method_is_an_error(subject):
     data = points()
-    one = prove(subject, data, SIZES, IntervalBounds(), method="one")
+    one = certify_examples(subject, data, SIZES, IntervalBounds(), method="one")
     flags = list(one.examples.invalid)
     flags[3] = True
     other = replace(one, method="other", examples=replace(one.examples, invalid=tuple(flags)))
     for proofs in ([one, other], [other, one]):
-        together = strongest(proofs)
+        together = best_certification(proofs)
         assert together.examples.invalid == tuple(flags)
         assert together.examples.certified_radius == one.examples.certified_radius
-    assert strongest([]) is None
+    assert best_certification([]) is None
 
 
 def test_proofs_of_any_batch_size_are_the_same(subject):
-    whole = prove(subject, points(), SIZES, IntervalBounds(), method="interval bounds")
-    assert prove(subject, points(), SIZES, IntervalBounds(), method="interval bounds", size=7).examples == whole.examples
+    whole = certify_examples(subject, points(), SIZES, IntervalBounds(), method="interval bounds")
+    assert certify_examples(subject, points(), SIZES, IntervalBounds(), method="interval bounds", batch_size=7).examples == whole.examples
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -143,10 +143,16 @@ def test_each_fooled_picture_is_another_example_and_is_what_was_stored(tmp_path,
         model[1].weight.copy_(torch.from_numpy(generator.normal(size=(classes, 9))))
         model[1].bias.copy_(torch.tensor([0.0, 0.0, -1.0])[:classes])
         labels = model(torch.from_numpy(images)).argmax(1).clamp(max=1).numpy()
-    subject = described(Classifier(model, classes=classes), "pictured", "model")
+    subject = named_model(Classifier(model, classes=classes), "pictured", "model")
     attacks = {"fgsm": FGSM(), "pgd": PGD(steps=10)}
-    found = attack_models(
-        subject, from_arrays(images, labels, classes=2), [Linf(0.05), Linf(0.1), Linf(0.3)], attacks, folder=tmp_path, pictures=12, size=8
+    found = run_attacks(
+        subject,
+        from_arrays(images, labels, classes=2),
+        [Linf(0.05), Linf(0.1), Linf(0.3)],
+        attacks,
+        folder=tmp_path,
+        num_pictures=12,
+        batch_size=8,
     )
     pictures = [picture for row in found.gallery for picture in row]
     assert len(found.gallery) > 5
@@ -156,7 +162,7 @@ def test_each_fooled_picture_is_another_example_and_is_what_was_stored(tmp_path,
 
 def test_asked_sizes_are_decided_exactly(subject):
     data = points()
-    proved = prove(subject, data, SIZES, IntervalBounds(), method="interval bounds").examples
+    proved = certify_examples(subject, data, SIZES, IntervalBounds(), method="interval bounds").examples
     x, y = data.batch(np.arange(len(data)))
     for threat in SIZES:
         certified = IntervalBounds()(subject.model, x, y, threat).certified.numpy()
@@ -165,27 +171,27 @@ def test_asked_sizes_are_decided_exactly(subject):
 
 def test_a_point_both_proved_and_broken_is_a_contradiction_even_if_the_counts_do_not_cross(subject):
     data = points()
-    attacked = attack_models(subject, data, SIZES, {"pgd": PGD(steps=20)})
-    proved = prove(subject, data, SIZES, IntervalBounds(), method="interval bounds")
+    attacked = run_attacks(subject, data, SIZES, {"pgd": PGD(steps=20)})
+    proved = certify_examples(subject, data, SIZES, IntervalBounds(), method="interval bounds")
     broken = next(row for row, radius in enumerate(attacked.examples.broken_radius) if 0 < radius < 0.1)
     radii = list(proved.examples.certified_radius)
     radii[broken] = 0.1
     mutant = replace(proved, examples=replace(proved.examples, certified_radius=tuple(radii)))
-    _, claims = bracket_claims(subject, data, SIZES, proved=mutant, attacked=attacked)
+    _, claims = robustness_claims(subject, data, SIZES, certification=mutant, attacked=attacked)
     assert [claim.bracket.num_contradictory for claim in claims][1] == 1
     assert claims[1].bracket.consistency is Consistency.CONTRADICTION
 
 
 def test_a_proof_of_an_example_that_is_answered_wrongly_is_a_contradiction(subject):
     data = points()
-    attacked = attack_models(subject, data, SIZES, {"fgsm": FGSM()})
-    proved = prove(subject, data, SIZES, IntervalBounds(), method="interval bounds")
+    attacked = run_attacks(subject, data, SIZES, {"fgsm": FGSM()})
+    proved = certify_examples(subject, data, SIZES, IntervalBounds(), method="interval bounds")
     wrong = np.flatnonzero(np.array(proved.examples.predicted) != data.labels)
     assert len(wrong)
     radii = [0.1 if row in wrong else radius for row, radius in enumerate(proved.examples.certified_radius)]
     mutant = replace(proved, examples=replace(proved.examples, certified_radius=tuple(radii)))
     for sides in ({"attacked": attacked}, {}):
-        _, claims = bracket_claims(subject, data, SIZES, proved=mutant, **sides)
+        _, claims = robustness_claims(subject, data, SIZES, certification=mutant, **sides)
         assert all(claim.bracket.num_contradictory == len(wrong) for claim in claims)
         assert all(claim.bracket.consistency is Consistency.CONTRADICTION for claim in claims)
 
@@ -203,7 +209,7 @@ class Sometimes(nn.Module):
 
 def test_examples_without_a_number_are_neither_robust_nor_broken():
     data = points()
-    subject = described(Classifier(Sometimes().eval(), classes=2), "sometimes", "model")
+    subject = named_model(Classifier(Sometimes().eval(), classes=2), "sometimes", "model")
     x, _ = data.batch(np.arange(len(data)))
     unchanged = (x[:, 0] > 0.9).numpy()
     asked = []
@@ -212,7 +218,7 @@ def test_examples_without_a_number_are_neither_robust_nor_broken():
         asked.append((threat.eps, ids.tolist()))
         return PGD(steps=5)(model, x, y, threat, seed=seed, ids=ids)
 
-    attacked = attack_models(subject, data, SIZES, {"pgd": counting, "fgsm": FGSM()}, size=17)
+    attacked = run_attacks(subject, data, SIZES, {"pgd": counting, "fgsm": FGSM()}, batch_size=17)
     failed = np.array(attacked.examples.invalid)
     assert failed[unchanged].all()
     assert failed.sum() > unchanged.sum() > 0
@@ -220,7 +226,7 @@ def test_examples_without_a_number_are_neither_robust_nor_broken():
         eps = next(threat.eps for threat in SIZES if threat.spec == row.threat)
         assert row.unbroken_counts.num_correct >= attacked.examples.unbroken_counts(eps, 2).num_correct >= failed.sum()
     assert not set(np.flatnonzero(unchanged)) & {one for _, ids in asked for one in ids}
-    clean = clean_claim(subject, data)
+    clean = clean_accuracy_claim(subject, data)
     assert clean.bracket.upper.value - clean.bracket.lower.value == pytest.approx(unchanged.mean())
     assert clean.bracket.num_invalid == unchanged.sum()
     assert (clean.lower_counts.num_correct, clean.upper_counts.num_correct) == (
@@ -231,9 +237,9 @@ def test_examples_without_a_number_are_neither_robust_nor_broken():
 
 def test_examples_without_a_number_are_errors_and_forbid_a_pass():
     data = points()
-    subject = described(Classifier(Sometimes().eval(), classes=2), "sometimes", "model")
-    attacked = attack_models(subject, data, [Linf(0.01)], {"fgsm": FGSM()})
-    _, claims = bracket_claims(subject, data, [Linf(0.01)], attacked=attacked)
+    subject = named_model(Classifier(Sometimes().eval(), classes=2), "sometimes", "model")
+    attacked = run_attacks(subject, data, [Linf(0.01)], {"fgsm": FGSM()})
+    _, claims = robustness_claims(subject, data, [Linf(0.01)], attacked=attacked)
     assert claims[0].bracket.num_invalid >= 1
     assert ExampleState.ERROR in attacked.examples.states(0.01)
     assert not claims[0].bracket.at_least(0.0).passed
@@ -241,7 +247,7 @@ def test_examples_without_a_number_are_errors_and_forbid_a_pass():
 
 def test_threats_of_two_kinds_are_refused(subject):
     with pytest.raises(SettingError, match="one kind"):
-        attack_models(subject, points(), [Linf(0.1), L2(0.1)], {"fgsm": FGSM()})
+        run_attacks(subject, points(), [Linf(0.1), L2(0.1)], {"fgsm": FGSM()})
 
 
 def test_wrong_examples_are_broken_at_nothing(both):
@@ -252,13 +258,13 @@ def test_wrong_examples_are_broken_at_nothing(both):
 
 
 def test_robustness_in_one_call(both, subject):
-    bracket = robustness(
+    bracket = robust_accuracy(
         subject.model, points(), SIZES[1], attacks=[FGSM(), PGD(steps=20)], certifiers=[IntervalBounds(), IntervalBounds()]
     )
     assert (bracket.lower.value, bracket.upper.value) == (both[2][1].bracket.lower.value, both[2][1].bracket.upper.value)
     assert bracket.lower.method == "IntervalBounds-0 + IntervalBounds-1"
-    alone = robustness(subject.model, points(), SIZES[1], attacks=[FGSM()], certifiers=[])
+    alone = robust_accuracy(subject.model, points(), SIZES[1], attacks=[FGSM()], certifiers=[])
     assert alone.lower.basis is Basis.TRIVIAL
-    unasked = robustness(subject.model, points(), SIZES[1], attacks=[], certifiers=[IntervalBounds()])
+    unasked = robust_accuracy(subject.model, points(), SIZES[1], attacks=[], certifiers=[IntervalBounds()])
     assert unasked.upper.method == "unchanged examples"
-    assert unasked.upper.value == clean_claim(subject, points()).bracket.upper.value
+    assert unasked.upper.value == clean_accuracy_claim(subject, points()).bracket.upper.value

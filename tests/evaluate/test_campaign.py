@@ -17,17 +17,17 @@ from quintain.certify import IntervalBounds
 from quintain.core.errors import DataError, ModelError, RunFolderError, SettingError, StorageError, UnknownNameError
 from quintain.core.registry import entries
 from quintain.data.dataset import from_arrays
-from quintain.evaluate.alone import UNFINISHED, attacked_outcome
-from quintain.evaluate.attacked import attack_models
-from quintain.evaluate.books import POINTS, against_queries
-from quintain.evaluate.choice import chosen
-from quintain.evaluate.direct import attack
-from quintain.evaluate.pieces import Piece, Pieces, Place, forget
-from quintain.evaluate.proved import prove
-from quintain.evaluate.shrink import shrunk
-from quintain.evaluate.subject import described
+from quintain.evaluate.certify import certify_examples
+from quintain.evaluate.evasion.attacks import run_attacks
+from quintain.evaluate.evasion.checkpoint import Chunk, ChunkKey, ChunkStore, delete_chunks
+from quintain.evaluate.evasion.defaults import attack, default_attacks
+from quintain.evaluate.evasion.merge import MAX_POINTS, correct_by_queries
+from quintain.evaluate.evasion.shard import minimize_by_bisection
+from quintain.evaluate.model import named_model
+from quintain.evaluate.steps.attack import run_attack
 from quintain.models.classifier import Classifier
 from quintain.results.robustness_records import AttackedModel
+from quintain.results.run_layout import UNFINISHED
 from quintain.threats import L2, Linf, parse
 
 SIZES = [Linf(0.02), Linf(0.05), Linf(0.1)]
@@ -51,11 +51,11 @@ def net():
 
 @cache
 def subject():
-    return described(Classifier(net(), classes=2), "tiny", "tiny model")
+    return named_model(Classifier(net(), classes=2), "tiny", "tiny model")
 
 
 def run(subject_=None, data=None, threats=SIZES, attacks=ATTACKS, **words):
-    return attack_models(subject_ or subject(), data or points(), threats, attacks, **{"size": 16, "seed": 3, **words})
+    return run_attacks(subject_ or subject(), data or points(), threats, attacks, **{"batch_size": 16, "seed": 3, **words})
 
 
 def timeless(found: AttackedModel) -> AttackedModel:
@@ -99,19 +99,19 @@ def counted(made):
 
 @pytest.mark.parametrize("calls", [0, 1, 5, 11])
 def test_an_interrupted_run_goes_on_where_it_was_and_comes_to_the_same(tmp_path, calls):
-    whole = run(folder=tmp_path / "whole", pictures=4)
+    whole = run(folder=tmp_path / "whole", num_pictures=4)
     folder, place = tmp_path / "cut", tmp_path / "cut" / UNFINISHED
     attacks = {**ATTACKS, "pgd": Cut(ATTACKS["pgd"], calls, KeyboardInterrupt())}
     with pytest.raises(KeyboardInterrupt):
-        run(attacks=attacks, folder=folder, pictures=4, pieces=place)
+        run(attacks=attacks, folder=folder, num_pictures=4, checkpoint_dir=place)
     assert list(place.glob("*.npz"))
     made: list[tuple] = []
-    again = run(attacks=counted(made), folder=folder, pictures=4, pieces=place)
+    again = run(attacks=counted(made), folder=folder, num_pictures=4, checkpoint_dir=place)
     assert timeless(again) == timeless(whole)
     assert sum(name == "PGD" for name, _, _ in made) == 12 - calls
     pictures = [picture.sha256 for row in whole.gallery for picture in row]
     assert pictures == [picture.sha256 for row in again.gallery for picture in row]
-    forget(place)
+    delete_chunks(place)
     assert not place.exists()
 
 
@@ -119,39 +119,39 @@ def test_an_interrupted_run_goes_on_where_it_was_and_comes_to_the_same(tmp_path,
     ("words", "told"),
     [
         ({"seed": 4}, "seed = 3, now 4"),
-        ({"size": 8}, "batch = 16, now 8"),
-        ({"queries": 9}, "queries = None, now 9"),
+        ({"batch_size": 8}, "batch_size = 16, now 8"),
+        ({"max_queries": 9}, "max_queries = None, now 9"),
         ({"threats": SIZES[:2]}, "threats = "),
         ({"attacks": {"fgsm": FGSM(), "pgd": PGD(steps=9)}}, "steps=9"),
         ({"data": points(59)}, "data = "),
     ],
 )
 def test_pieces_of_other_settings_are_refused_by_the_difference(tmp_path, words, told):
-    run(pieces=tmp_path / "p")
+    run(checkpoint_dir=tmp_path / "p")
     with pytest.raises(RunFolderError, match="other settings") as error:
-        run(**{"pieces": tmp_path / "p", **words})
+        run(**{"checkpoint_dir": tmp_path / "p", **words})
     assert told in str(error.value)
 
 
 def test_damaged_pieces_and_settings_are_named(tmp_path):
-    run(pieces=tmp_path)
+    run(checkpoint_dir=tmp_path)
     piece = sorted(tmp_path.glob("*.npz"))[0]
     piece.write_bytes(piece.read_bytes()[:100])
     with pytest.raises(RunFolderError, match="damaged; delete it"):
-        run(pieces=tmp_path)
+        run(checkpoint_dir=tmp_path)
     (tmp_path / "settings.json").write_text("[")
     with pytest.raises(RunFolderError, match="cannot be read"):
-        run(pieces=tmp_path)
+        run(checkpoint_dir=tmp_path)
 
 
 def test_a_piece_survives_its_file_and_holds_no_pickle(tmp_path):
-    piece = replace(Piece.empty((1, 3, 3)), rows=np.array([3]), by=np.array(["ü"]), size=np.array([math.inf]), seconds=1.5)
-    store = Pieces(tmp_path, {"seed": 1})
-    store.put(Place(0, "a", "linf:1/255"), piece)
-    again = store.get(Place(0, "a", "linf:1/255"))
-    assert (again.rows.tolist(), again.by.tolist(), again.size.tolist(), again.seconds) == ([3], ["ü"], [math.inf], 1.5)
-    assert store.get(Place(1, "a", "linf:1/255")) is None
-    assert store.get(Place(0, "b", "linf:1/255")) is None
+    piece = replace(Chunk.empty((1, 3, 3)), rows=np.array([3]), found_by=np.array(["ü"]), size=np.array([math.inf]), seconds=1.5)
+    store = ChunkStore(tmp_path, {"seed": 1})
+    store.put(ChunkKey(0, "a", "linf:1/255"), piece)
+    again = store.get(ChunkKey(0, "a", "linf:1/255"))
+    assert (again.rows.tolist(), again.found_by.tolist(), again.size.tolist(), again.seconds) == ([3], ["ü"], [math.inf], 1.5)
+    assert store.get(ChunkKey(1, "a", "linf:1/255")) is None
+    assert store.get(ChunkKey(0, "b", "linf:1/255")) is None
 
 
 class Mortal(nn.Module):
@@ -169,44 +169,44 @@ class Mortal(nn.Module):
 
 
 def mortal(calls):
-    found = described(Classifier(Mortal(calls).eval(), classes=2), "tiny", "tiny model")
+    found = named_model(Classifier(Mortal(calls).eval(), classes=2), "tiny", "tiny model")
     return replace(found, file=subject().file)
 
 
 def test_a_model_that_dies_half_way_leaves_a_marked_result_that_a_living_one_completes(tmp_path):
-    outcome = attacked_outcome(mortal(20), points(), SIZES, ATTACKS, seed=3, folder=tmp_path)
+    outcome = run_attack(mortal(20), points(), SIZES, ATTACKS, seed=3, folder=tmp_path)
     partial = outcome.result.models[0]
     assert "connection lost" in partial.stop_reason
     assert partial.num_unattacked > 0
     assert partial.diagnostics is None
-    assert "broke off" in outcome.notes[0]
-    whole = attacked_outcome(subject(), points(), SIZES, ATTACKS, seed=3, folder=tmp_path / "whole").result.models[0]
+    assert "stopped early" in outcome.notes[0]
+    whole = run_attack(subject(), points(), SIZES, ATTACKS, seed=3, folder=tmp_path / "whole").result.models[0]
     for part, row in zip(partial.rows, whole.rows, strict=True):
         assert part.unbroken_counts.num_correct >= row.unbroken_counts.num_correct
-    again = attacked_outcome(subject(), points(), SIZES, ATTACKS, seed=3, folder=tmp_path).result.models[0]
+    again = run_attack(subject(), points(), SIZES, ATTACKS, seed=3, folder=tmp_path).result.models[0]
     assert timeless(again) == timeless(whole)
     assert (again.stop_reason, again.num_unattacked) == ("", 0)
 
 
 def test_a_model_that_dies_before_anything_is_found_is_an_error(tmp_path):
     with pytest.raises(ModelError, match="connection lost"):
-        run(mortal(4), pieces=tmp_path / "p")
+        run(mortal(4), checkpoint_dir=tmp_path / "p")
     assert not (tmp_path / "p").exists()
 
 
 def test_a_full_disk_is_an_error_and_no_partial_result(tmp_path, monkeypatch):
-    run(pieces=tmp_path / "p")
-    monkeypatch.setattr(Pieces, "get", lambda *_: None)
-    monkeypatch.setattr(Pieces, "put", lambda *_: (_ for _ in ()).throw(StorageError("full")))
+    run(checkpoint_dir=tmp_path / "p")
+    monkeypatch.setattr(ChunkStore, "get", lambda *_: None)
+    monkeypatch.setattr(ChunkStore, "put", lambda *_: (_ for _ in ()).throw(StorageError("full")))
     with pytest.raises(StorageError):
-        run(pieces=tmp_path / "p")
+        run(checkpoint_dir=tmp_path / "p")
 
 
 def test_proved_examples_are_left_alone_and_stand():
     data = points()
-    safe = prove(subject(), data, SIZES, IntervalBounds(), method="interval bounds").examples
+    safe = certify_examples(subject(), data, SIZES, IntervalBounds(), method="interval bounds").examples
     made: list[tuple] = []
-    found = run(attacks=counted(made), safe=safe)
+    found = run(attacks=counted(made), certified=safe)
     plain = run()
     radius = dict(zip(safe.ids, safe.certified_radius, strict=True))
     assert any(radius.values())
@@ -222,13 +222,13 @@ def test_proved_examples_are_left_alone_and_stand():
 
 def test_proofs_are_matched_by_id_and_only_where_they_did_not_fail():
     data = points()
-    safe = prove(subject(), data, SIZES, IntervalBounds(), method="interval bounds").examples
+    safe = certify_examples(subject(), data, SIZES, IntervalBounds(), method="interval bounds").examples
     order = np.random.default_rng(0).permutation(len(data))[:50]
     columns = {
         name: tuple(getattr(safe, name)[at] for at in order) for name in ("ids", "labels", "predicted", "certified_radius", "broken_radius")
     }
     failed = tuple(bool(at % 2) for at in order)
-    found = run(safe=replace(safe, invalid=failed, **columns))
+    found = run(certified=replace(safe, invalid=failed, **columns))
     expected = {int(at) for at in order if not at % 2 and safe.certified_radius[at] >= 0.1}
     assert {row for row, left in enumerate(found.break_log.skipped_certified) if left} == expected
 
@@ -270,9 +270,9 @@ def test_bisection_finds_the_boundary_on_its_way_and_believes_no_point_that_it_d
         return torch.stack((torch.zeros(len(points)), points.sum(1) - 0.3, torch.full((len(points),), -9.0)), 1)
 
     y = torch.zeros(2, dtype=torch.long)
-    assert shrunk(model, x, y, z, Linf(1.0))[0].tolist() == pytest.approx([0.3, 0.1], abs=0.81 / 2**10)
-    assert shrunk(model, x, y, z, L2(1.0))[0].tolist() == pytest.approx([0.3, 0.1 * 3**0.5], abs=0.81 / 2**10)
-    nothing, questions = shrunk(model, x, y, z, Linf(1.0), targets=torch.tensor([2, 2]))
+    assert minimize_by_bisection(model, x, y, z, Linf(1.0))[0].tolist() == pytest.approx([0.3, 0.1], abs=0.81 / 2**10)
+    assert minimize_by_bisection(model, x, y, z, L2(1.0))[0].tolist() == pytest.approx([0.3, 0.1 * 3**0.5], abs=0.81 / 2**10)
+    nothing, questions = minimize_by_bisection(model, x, y, z, Linf(1.0), targets=torch.tensor([2, 2]))
     assert nothing.tolist() == pytest.approx([0.8, 0.4])
     assert questions.tolist() == [2, 2]
 
@@ -284,7 +284,7 @@ def test_a_search_for_the_smallest_change_is_run_once_and_answers_for_every_size
 
 
 def test_a_budget_holds_for_each_attack_and_size():
-    found = run(queries=3)
+    found = run(max_queries=3)
     assert max(found.break_log.forwards) <= 3 * len(SIZES) * len(ATTACKS)
     assert all(row.forwards <= 3 for row in found.rows)
 
@@ -292,9 +292,9 @@ def test_a_budget_holds_for_each_attack_and_size():
 def test_one_class_may_be_aimed_at_and_none_of_its_examples_may_be_there():
     data = points()
     with pytest.raises(DataError, match="leave them out"):
-        run(target=1)
+        run(target_class=1)
     others = data.subset(np.flatnonzero(data.labels == 0))
-    found = run(data=others, target=1)
+    found = run(data=others, target_class=1)
     assert found.target_class == 1
     assert found.examples == run(data=others).examples
 
@@ -302,7 +302,7 @@ def test_one_class_may_be_aimed_at_and_none_of_its_examples_may_be_there():
 def test_an_attack_that_cannot_do_what_is_asked_is_refused_before_any_work(tmp_path):
     threat = parse("negative")
     with pytest.raises(SettingError, match="does not support"):
-        run(threats=[threat], attacks={"fgsm": FGSM()}, pieces=tmp_path / "p")
+        run(threats=[threat], attacks={"fgsm": FGSM()}, checkpoint_dir=tmp_path / "p")
     assert not (tmp_path / "p").exists()
     with pytest.raises(SettingError, match="one at a time"):
         run(threats=[parse("color:brightness=0.1"), parse("color:brightness=0.2")])
@@ -345,10 +345,10 @@ def test_pictures_of_a_model_that_gives_labels_show_no_confidence(tmp_path):
     def walk(model, x, y, threat, *, seed=0, ids=None):
         return PGD(steps=8)(Classifier(net()), x, y, threat, seed=seed, ids=ids)
 
-    rows = run(described(Labels(), "m", "m"), attacks={"walk": walk}, folder=tmp_path, pictures=2).gallery
+    rows = run(named_model(Labels(), "m", "m"), attacks={"walk": walk}, folder=tmp_path, num_pictures=2).gallery
     assert len(rows) == 2
     assert all("%" not in picture.caption for row in rows for picture in row)
-    shown = run(folder=tmp_path, pictures=2).gallery
+    shown = run(folder=tmp_path, num_pictures=2).gallery
     assert all("%" in row[0].caption and "x10" in row[1].caption and "%" in row[2].caption for row in shown)
 
 
@@ -361,7 +361,7 @@ def test_pictures_of_a_family_are_shown_like_those_of_a_ball(tmp_path):
         size = torch.where(broken, threat.measure(params, x), torch.inf)
         return AttackOutcome(z, broken, size, many, 0 * many, none, ("",) * len(x), many * broken, params)
 
-    found = run(threats=[parse("color:brightness=0.4")], attacks={"shine": shine}, folder=tmp_path, pictures=2)
+    found = run(threats=[parse("color:brightness=0.4")], attacks={"shine": shine}, folder=tmp_path, num_pictures=2)
     assert len(found.gallery) == 2
     assert all(len(row) == 3 and (tmp_path / row[2].path).exists() for row in found.gallery)
     assert found.rows[0].eps == 1
@@ -369,10 +369,10 @@ def test_pictures_of_a_family_are_shown_like_those_of_a_ball(tmp_path):
 
 @pytest.mark.parametrize(("found", "start"), [([], 5), ([3, 3, 7], 5), (range(1, 2000), 3000), ([1], 1)])
 def test_the_curve_over_questions_falls_from_all_to_what_is_left(found, start):
-    curve = against_queries(list(found), start)
+    curve = correct_by_queries(list(found), start)
     assert curve[0] == (0, start)
     assert curve[-1][1] == start - len(list(found))
-    assert len(curve) <= POINTS + 1
+    assert len(curve) <= MAX_POINTS + 1
     assert all(a[0] < b[0] and a[1] > b[1] for a, b in pairwise(curve))
     assert all(left == start - sum(one <= asked for one in found) for asked, left in curve)
 
@@ -381,15 +381,15 @@ def test_attacks_are_chosen_by_what_the_model_gives_and_what_may_be_changed():
     known = entries("attack")
     for access in ("gradients", "scores", "labels"):
         for kind in ("linf", "l2"):
-            best, *more = chosen(access, kind)
+            best, *more = default_attacks(access, kind)
             assert known[best].fact("access") == access
             assert kind in known[best].fact("supports").split()
             assert all(known[name].fact("finds") == "minimum-norm" for name in more)
-    assert chosen("scores", "linf")[0] == "square"
-    assert chosen("labels", "linf")[0] == "hopskipjump"
-    assert chosen("gradients", "spatial")
+    assert default_attacks("scores", "linf")[0] == "square"
+    assert default_attacks("labels", "linf")[0] == "hopskipjump"
+    assert default_attacks("gradients", "spatial")
     with pytest.raises(SettingError, match="no registered attack serves nothing"):
-        chosen("gradients", "nothing")
+        default_attacks("gradients", "nothing")
 
 
 def test_one_call_attacks_with_the_quick_ensemble(monkeypatch):
@@ -400,7 +400,7 @@ def test_one_call_attacks_with_the_quick_ensemble(monkeypatch):
         asked.append((kind, name))
         return replace(entries("attack")["pgd"], name=name)
 
-    monkeypatch.setattr("quintain.evaluate.direct.find", find)
+    monkeypatch.setattr("quintain.evaluate.evasion.defaults.get_entry", find)
     outcome = quintain.attack(subject().model, x, y, "linf:0.1", seed=2)
     assert asked == [("attack", "quick")]
     assert torch.equal(outcome.adversarial, PGD()(subject().model, x, y, Linf(0.1), seed=2).adversarial)

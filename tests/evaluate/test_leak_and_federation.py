@@ -8,9 +8,9 @@ from quintain.core.errors import DataError
 from quintain.core.seeds import derive_seed
 from quintain.data import load_data
 from quintain.data.dataset import from_arrays
-from quintain.evaluate import leak
-from quintain.evaluate.federation import federated_outcome
-from quintain.evaluate.leak import leaked_outcome
+from quintain.evaluate.steps import leak
+from quintain.evaluate.steps.federate import run_federate
+from quintain.evaluate.steps.leak import run_leak
 from quintain.leakage import InversionResult
 from quintain.models.nets import mlp, xray_cnn
 
@@ -23,7 +23,7 @@ def train():
 @pytest.fixture(scope="module")
 def leaked(train, tmp_path_factory):
     folder = tmp_path_factory.mktemp("leak")
-    return folder, leaked_outcome(mlp().eval(), train, steps=60, seed=1, folder=folder, show=True)
+    return folder, run_leak(mlp().eval(), train, steps=60, seed=1, folder=folder, show=True)
 
 
 def test_a_plain_update_gives_the_picture_away_and_a_sum_and_a_private_one_far_less(leaked):
@@ -58,7 +58,7 @@ def rebuilt(train, tmp_path, monkeypatch):
         answers = [torch.rand(data.shape), *make(originals, *public), *torch.rand(3, *data.shape)]
         tries = iter(answers)
         monkeypatch.setattr(leak, "invert_gradient", lambda *_given, **_words: InversionResult(next(tries), 0, 0.0, "matching"))
-        return leaked_outcome(net or xray_cnn().eval(), data, seed=1, folder=tmp_path, show=show)
+        return run_leak(net or xray_cnn().eval(), data, seed=1, folder=tmp_path, show=show)
 
     return run
 
@@ -89,7 +89,7 @@ def test_what_is_known_without_the_update_is_no_leak(rebuilt):
     assert not summed.leaks
     assert all(found <= known for found, known in zip(summed.psnr_by_site, outcome.result.baseline_psnr_by_site, strict=True))
     assert any("nothing was rebuilt from the sum of 5 that is not known without it" in note for note in outcome.notes)
-    assert any("not shown to resist anything" in note for note in outcome.notes)
+    assert any("says nothing about the two protections" in note for note in outcome.notes)
     assert not plain.leaks
     assert not private.leaks
 
@@ -98,7 +98,7 @@ def test_a_private_update_that_leaks_is_said_to(train, tmp_path, monkeypatch):
     rows = np.random.default_rng(derive_seed(1, "victims")).permutation(len(train))
     first = train.batch(rows[:1])[0][0]
     monkeypatch.setattr(leak, "invert_gradient", lambda *_given, **_words: InversionResult(noisy(first), 0, 0.0, "gradient"))
-    outcome = leaked_outcome(xray_cnn().eval(), train, seed=1, folder=tmp_path, show=False)
+    outcome = run_leak(xray_cnn().eval(), train, seed=1, folder=tmp_path, show=False)
     assert outcome.result.reconstructions[2].leaks
     assert any("its noise is too small" in note for note in outcome.notes)
     assert not any("guarantee" in note for note in outcome.notes)
@@ -123,7 +123,7 @@ def test_a_private_update_that_is_nearer_than_few_public_pictures_says_little(mo
     rows = np.random.default_rng(derive_seed(1, "victims")).permutation(6)
     first = few().batch(rows[:1])[0][0]
     monkeypatch.setattr(leak, "invert_gradient", lambda *_given, **_words: InversionResult(first, 0, 0.0, "gradient"))
-    notes = leaked_outcome(certain(), few(), seed=1, folder=tmp_path, show=False).notes
+    notes = run_leak(certain(), few(), seed=1, folder=tmp_path, show=False).notes
     assert any("that says little, with so few public pictures" in note for note in notes)
     assert not any("its noise is too small" in note for note in notes)
 
@@ -141,7 +141,7 @@ def certain():
 def test_an_update_with_nothing_in_it_is_said_to_be_and_the_others_go_on(others, tmp_path):
     rows, labels = np.random.default_rng(derive_seed(0, "victims")).permutation(6), [others] * 6
     labels[rows[0]] = 0
-    outcome = leaked_outcome(certain(), few(labels), steps=2, folder=tmp_path, show=True)
+    outcome = run_leak(certain(), few(labels), steps=2, folder=tmp_path, show=True)
     plain, summed, private = outcome.result.reconstructions
     assert plain.failure_reason == "nothing in it: not rebuilt"
     assert plain.psnr is plain.picture is None
@@ -163,7 +163,7 @@ def test_private_pictures_are_stored_only_where_asked(rebuilt, tmp_path):
 
 def test_a_net_that_came_frozen_is_attacked_all_the_same_and_stays_frozen(train, tmp_path):
     net = xray_cnn().eval().requires_grad_(False)
-    body = leaked_outcome(net, train, steps=1, folder=tmp_path, show=False).result
+    body = run_leak(net, train, steps=1, folder=tmp_path, show=False).result
     assert len(body.reconstructions) == 3
     assert not any(p.requires_grad or p.grad is not None for p in net.parameters())
     assert not net.training
@@ -172,11 +172,11 @@ def test_a_net_that_came_frozen_is_attacked_all_the_same_and_stays_frozen(train,
 def test_vectors_are_refused(tmp_path):
     data = from_arrays(np.random.default_rng(0).random((20, 9)).astype(np.float32), [0, 1] * 10)
     with pytest.raises(DataError, match="pictures"):
-        leaked_outcome(torch.nn.Linear(9, 2).eval(), data, folder=tmp_path, show=False)
+        run_leak(torch.nn.Linear(9, 2).eval(), data, folder=tmp_path, show=False)
 
 
 def test_sites_that_train_together(train, tmp_path):
-    seen = federated_outcome(xray_cnn(), train, train, sites=4, rounds=3, epochs=1, folder=tmp_path)
+    seen = run_federate(xray_cnn(), train, train, sites=4, rounds=3, epochs=1, folder=tmp_path)
     body = seen.result
     assert [one.round for one in body.rounds] == [1, 2, 3]
     assert all(one.sum_exact for one in body.rounds)

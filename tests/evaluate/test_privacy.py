@@ -10,18 +10,18 @@ from torch import nn
 
 from quintain.core.errors import ContradictionError, ExitCode, MechanismError, SettingError
 from quintain.data.dataset import from_arrays
-from quintain.evaluate.outcome import Outcome, recorded, require_consistent
-from quintain.evaluate.privacy import audited_outcome
-from quintain.evaluate.private_plans import Budget, Protected, accounted, quantity
-from quintain.evaluate.privatizing import privatized_outcome
+from quintain.evaluate.privacy_target import PrivacyTarget, Protected, epsilon_quantity, epsilon_upper_bound
+from quintain.evaluate.step import StepOutput, raise_if_unsound, record_step
+from quintain.evaluate.steps.audit import run_audit
+from quintain.evaluate.steps.privatize import run_privatize
 from quintain.results import Basis, Consistency
 from quintain.results.gate import decide, exit_code
 from quintain.results.requirements import Requirement
-from quintain.results.specification import FALSE_ALARM, Measurement, judged
+from quintain.results.specification import FALSE_ALARM_PROBABILITY, Measurement, bonferroni_tests
 from quintain.results.verdict import Decision
 
-BUDGET = Budget(epsilon=3.0, batch=60, steps=40)
-OFTEN = replace(BUDGET, batch=150)
+BUDGET = PrivacyTarget(epsilon=3.0, batch_size=60, steps=40)
+OFTEN = replace(BUDGET, batch_size=150)
 QUICK = replace(BUDGET, steps=20)
 """Enough for faults that every step shows on each of the canaries: thousands of numbers. Canaries are compared over all steps."""
 
@@ -43,18 +43,18 @@ def net():
 
 
 def audit(budget=BUDGET, **words):
-    return audited_outcome(net(), data(), budget, canaries=300, **words)
+    return run_audit(net(), data(), budget, canaries=300, **words)
 
 
 def often(**words):
     """Each canary is surely drawn: what is trained without noise then crosses the claim, not only most times."""
-    return audit(replace(QUICK, batch=300), **words)
+    return audit(replace(QUICK, batch_size=300), **words)
 
 
 @pytest.fixture
 def run_alone(monkeypatch):
     """What the audited run tells of itself is enough for many a fault: the measurements on made-up records are left out, to save time."""
-    monkeypatch.setattr("quintain.evaluate.privacy.measurements", lambda *_plan, **_words: ())
+    monkeypatch.setattr("quintain.evaluate.steps.audit.measurements", lambda *_plan, **_words: ())
 
 
 @pytest.fixture
@@ -95,14 +95,14 @@ def test_the_audited_plan_is_the_claimed_one(audited):
     plan = OFTEN.plan(600)
     assert audited.result.plan.sample_rate == 0.25
     records = Protected(600, audited.result.audit.lower.quantity.data_hash)
-    assert audited.claims[0].bracket.quantity == accounted(plan, records, 3.0).quantity == audited.result.audit.lower.quantity
+    assert audited.claims[0].bracket.quantity == epsilon_upper_bound(plan, records, 3.0).quantity == audited.result.audit.lower.quantity
 
 
 @pytest.mark.xdist_group("audited")
 def test_what_the_control_shows_is_no_lower_side_of_the_plan(audited):
     control = audited.result.control.lower
     records = Protected(600, audited.claims[0].bracket.quantity.data_hash)
-    assert control.quantity == quantity(replace(OFTEN.plan(600), noise_multiplier=0.0), records)
+    assert control.quantity == epsilon_quantity(replace(OFTEN.plan(600), noise_multiplier=0.0), records)
     assert control.quantity != audited.claims[0].bracket.quantity
 
 
@@ -112,7 +112,7 @@ def test_an_audit_does_not_name_its_records_by_their_hash(audited):
 
 
 def test_privatize_spends_at_most_the_budget(tmp_path):
-    outcome = privatized_outcome(net(), data(), data(100), BUDGET, folder=tmp_path)
+    outcome = run_privatize(net(), data(), data(100), BUDGET, folder=tmp_path)
     assert outcome.result.plan.epsilon <= 3.0
     assert outcome.claims[1].bracket.upper.value == outcome.result.plan.epsilon
     assert outcome.claims[1].bracket.lower.basis is Basis.TRIVIAL
@@ -124,11 +124,11 @@ def test_privatize_spends_at_most_the_budget(tmp_path):
 
 def test_too_few_records_for_the_canaries():
     with pytest.raises(SettingError, match="fewer canaries than records"):
-        audited_outcome(net(), data(100), replace(BUDGET, batch=10), canaries=100)
+        run_audit(net(), data(100), replace(BUDGET, batch_size=10), canaries=100)
 
 
-def alarm(outcome: Outcome):
-    require_consistent(recorded(lambda: outcome, command="test", seed=0, data=("blobs", "")))
+def alarm(outcome: StepOutput):
+    raise_if_unsound(record_step(lambda: outcome, command="test", seed=0, data=("blobs", "")))
 
 
 @pytest.mark.xdist_group("audited")
@@ -175,7 +175,7 @@ def test_mutant_of_batches_drawn_twice_as_often_shows_in_the_claim(monkeypatch, 
         yield from real(self)
 
     monkeypatch.setattr(sampling.PoissonLoader, "__iter__", twice)
-    outcome = privatized_outcome(net(), data(), data(100), BUDGET, folder=tmp_path)
+    outcome = run_privatize(net(), data(), data(100), BUDGET, folder=tmp_path)
     assert outcome.claims[1].bracket.upper.value > outcome.result.plan.epsilon
 
 
@@ -199,8 +199,8 @@ def silent(monkeypatch, trainings=99):
 
 def unmeasured(monkeypatch):
     """What the audit shows by itself, as if nobody had measured the mechanism."""
-    monkeypatch.setattr("quintain.evaluate.privacy.measurements", lambda *_plan, **_words: ())
-    monkeypatch.setattr("quintain.evaluate.privacy._measured", lambda *_run: ((), ()))
+    monkeypatch.setattr("quintain.evaluate.steps.audit.measurements", lambda *_plan, **_words: ())
+    monkeypatch.setattr("quintain.evaluate.steps.audit._measured", lambda *_run: ((), ()))
 
 
 def test_crossings_are_repeated_with_fresh_coins_until_they_contradict(monkeypatch):
@@ -246,18 +246,18 @@ def test_a_crossing_that_does_not_come_back_stays_suspect(monkeypatch):
 
 
 def test_each_repetition_has_coins_of_its_own_that_follow_from_the_seed(monkeypatch):
-    from quintain.evaluate import privacy
+    from quintain.evaluate.steps import audit as audit_step
 
     silent(monkeypatch)
     unmeasured(monkeypatch)
-    drawn, real = [], privacy.train_with_canaries
+    drawn, real = [], audit_step.train_with_canaries
 
     def watched(*given, **words):
         run = real(*given, **words)
         drawn.append(run.included.tobytes())
         return run
 
-    monkeypatch.setattr(privacy, "train_with_canaries", watched)
+    monkeypatch.setattr(audit_step, "train_with_canaries", watched)
     often(seed=5, confidence=0.99)
     first = list(drawn)
     often(seed=5, confidence=0.99)
@@ -317,7 +317,7 @@ def test_mutant_turns_of_the_counter_that_overlap(monkeypatch, run_alone):
     """Each step's noise is that of the one before, 64 numbers further on, as long as the two meet and no key is kept."""
     stream_fault(monkeypatch, "seek", lambda _real, stream, turn: stream._begin(turn << 4))
     wide = nn.Sequential(nn.Linear(12, 60), nn.Linear(60, 2))
-    assert "noise of the net elsewhere" in failed(audited_outcome(wide, data(), QUICK, canaries=300))
+    assert "noise of the net elsewhere" in failed(run_audit(wide, data(), QUICK, canaries=300))
 
 
 def test_mutant_noise_with_a_largest_value(monkeypatch, run_alone):
@@ -369,7 +369,7 @@ def test_mutant_of_an_accountant_that_takes_the_noise_for_larger_is_told_by_anot
 
 
 def test_what_a_plan_without_strength_adds_is_not_measured(run_alone):
-    outcome = audit(replace(BUDGET, rate=3000.0))
+    outcome = audit(replace(BUDGET, learning_rate=3000.0))
     assert failed(outcome) == set()
     assert not any(test.name == "canary push" for test in outcome.result.mechanism_tests)
     assert any("what they add was not measured" in note for note in outcome.notes)
@@ -465,7 +465,7 @@ def test_a_net_without_gradients_says_that_its_clipping_was_not_measured(run_alo
         def forward(self, x):
             return super().forward(x) * torch.nan
 
-    outcome = audited_outcome(Nowhere(12, 2), data(), QUICK, canaries=300)
+    outcome = run_audit(Nowhere(12, 2), data(), QUICK, canaries=300)
     assert not any(test.name == "sensitivity of the net" for test in outcome.result.mechanism_tests)
     assert any("clipping was not measured" in note for note in outcome.notes)
 
@@ -476,6 +476,6 @@ def test_false_alarms_are_shared_over_all_measurements(audited):
     tests = audited.result.mechanism_tests
     assert len(tests) > 15
     assert len({test.name for test in tests}) == len(tests)
-    one = Measurement("noise", 1.0, 1.0, FALSE_ALARM / 2, "noise")
-    assert not judged([one])[0].passed
-    assert judged([one] * len(tests))[0].passed
+    one = Measurement("noise", 1.0, 1.0, FALSE_ALARM_PROBABILITY / 2, "noise")
+    assert not bonferroni_tests([one])[0].passed
+    assert bonferroni_tests([one] * len(tests))[0].passed

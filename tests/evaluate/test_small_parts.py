@@ -11,10 +11,10 @@ from torch import nn
 from quintain.core.errors import ModelError
 from quintain.data import load_data
 from quintain.data.dataset import from_arrays
-from quintain.evaluate.checks import check
-from quintain.evaluate.outcome import Outcome, recorded
-from quintain.evaluate.pictures import drawable, store_picture
-from quintain.evaluate.subject import answers, clean_tally, stored
+from quintain.evaluate.images import drawable, store_picture
+from quintain.evaluate.model import clean_counts, predictions, save_model
+from quintain.evaluate.step import StepOutput, record_step
+from quintain.evaluate.steps.check import run_check
 from quintain.models import load_model
 from quintain.models.classifier import Classifier
 from quintain.models.nets import xray_cnn
@@ -23,7 +23,7 @@ from quintain.results.robustness_records import CheckResult
 
 
 def test_a_stored_model_is_the_same_subject_when_it_is_loaded(tmp_path):
-    subject = stored(xray_cnn(seed=5), tmp_path, "net", "a net", classes=2)
+    subject = save_model(xray_cnn(seed=5), tmp_path, "net", "a net", classes=2)
     again = load_model("xray-cnn", tmp_path / subject.file.path, classes=2)
     assert again.hash == subject.file.model_hash
     assert subject.file.num_parameters == 109_042
@@ -35,15 +35,15 @@ def test_answers_mark_what_gives_no_number():
             return torch.where(x > 0.5, torch.nan, torch.cat([x, -x], 1)[:, :2])
 
     data = from_arrays(np.array([[0.1], [0.9]], dtype=np.float32), [0, 1])
-    assert answers(Classifier(Some().eval(), classes=2), data).tolist() == [0, -1]
+    assert predictions(Classifier(Some().eval(), classes=2), data).tolist() == [0, -1]
     with pytest.raises(ModelError, match="NaN for every example"):
-        answers(Classifier(Some().eval(), classes=2), data.subset([1]))
+        predictions(Classifier(Some().eval(), classes=2), data.subset([1]))
 
 
 def test_right_answers_by_class():
     data = load_data("xrays").split("test")
     net = xray_cnn().eval()
-    counts = clean_tally(Classifier(net, classes=2), data)
+    counts = clean_counts(Classifier(net, classes=2), data)
     assert counts.total == (234, 390)
 
 
@@ -62,15 +62,15 @@ def test_what_can_be_drawn(shape, yes):
 
 
 def test_a_check_counts_classes_and_finds_nothing_wrong_with_the_bundled_data():
-    body = check(load_data("xrays"), None).result
+    body = run_check(load_data("xrays"), None).result
     assert isinstance(body, CheckResult)
     assert dict(body.class_counts)["test"] == (234, 390)
     assert not [finding for finding in body.findings if finding.level == "error"]
 
 
 def test_a_record_says_how_it_came_about():
-    body = check(load_data("xrays"), None).result
-    record = recorded(lambda: Outcome(body, notes=("n",)), command="quintain check", seed=3, data=("xrays", "h"))
+    body = run_check(load_data("xrays"), None).result
+    record = record_step(lambda: StepOutput(body, notes=("n",)), command="quintain check", seed=3, data=("xrays", "h"))
     assert record.provenance.seconds >= 0
     assert record.provenance.threads == torch.get_num_threads()
     assert PackageVersion("torch", version("torch")) in record.provenance.versions

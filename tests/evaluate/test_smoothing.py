@@ -10,17 +10,18 @@ from torch import nn
 from quintain.certify.smoothing import SmoothedClassifier
 from quintain.core.errors import SettingError
 from quintain.data.dataset import from_arrays
-from quintain.evaluate import hardening, smoothing
-from quintain.evaluate.estimated import PAIRS, estimated
-from quintain.evaluate.hardening import hardened_outcome
-from quintain.evaluate.smoothing import Smoothing, smoothed_bracket
-from quintain.evaluate.subject import described
+from quintain.evaluate import smoothing
+from quintain.evaluate.estimated_gradients import NOISE_PAIRS, with_estimated_gradients
+from quintain.evaluate.model import named_model
+from quintain.evaluate.smoothing import SmoothingSettings, certify_smoothed
+from quintain.evaluate.steps import harden
+from quintain.evaluate.steps.harden import run_harden
 from quintain.models.blackbox import BlackBox
 from quintain.models.classifier import Classifier
 from quintain.results import Basis, Consistency, ExampleState
 from quintain.threats import L2
 
-PLAN = Smoothing(0.25, noise_samples=2000, examples=30, judged=500, steps=15)
+PLAN = SmoothingSettings(0.25, noise_samples=2000, num_examples=30, vote_samples=500, steps=15)
 
 
 def halfspace():
@@ -29,7 +30,7 @@ def halfspace():
     with torch.no_grad():
         model.weight.copy_(torch.tensor([[0.0, 0.0], [4.0, 4.0]]))
         model.bias.copy_(torch.tensor([0.0, -4.0]))
-    return described(Classifier(model.eval(), classes=2), "half", "half-space")
+    return named_model(Classifier(model.eval(), classes=2), "half", "half-space")
 
 
 def points(count=50):
@@ -39,7 +40,7 @@ def points(count=50):
 
 def test_certified_below_exact_below_attacked_on_a_half_space():
     base, data = halfspace(), points()
-    attacks, result, claims = smoothed_bracket(base, data, [L2(0.05), L2(0.2)], PLAN, seed=4)
+    attacks, result, claims = certify_smoothed(base, data, [L2(0.05), L2(0.2)], PLAN, seed=4)
     assert len(result.examples.ids) == 30
     rows = np.sort(np.random.default_rng(_seed()).permutation(len(data))[:30])
     x, _ = data.batch(rows)
@@ -66,7 +67,7 @@ def _seed():
 
 
 def test_the_same_seed_gives_the_same_bracket():
-    first, again = (smoothed_bracket(halfspace(), points(), [L2(0.1)], PLAN, seed=2)[2] for _ in range(2))
+    first, again = (certify_smoothed(halfspace(), points(), [L2(0.1)], PLAN, seed=2)[2] for _ in range(2))
     assert first == again
 
 
@@ -84,8 +85,8 @@ class Cliff(nn.Module):
 def test_an_example_whose_vote_gives_no_number_is_an_error_and_the_others_are_judged():
     x = np.array([[0.1, 0.2], [0.2, 0.1], [0.9, 0.9], [0.15, 0.2]], dtype=np.float32)
     data = from_arrays(x, [0, 0, 1, 1], name="cliff")
-    base = described(Classifier(Cliff().eval(), classes=2), "cliff", "cliff")
-    _, result, claims = smoothed_bracket(base, data, [L2(0.05)], replace(PLAN, sigma=0.05), seed=1)
+    base = named_model(Classifier(Cliff().eval(), classes=2), "cliff", "cliff")
+    _, result, claims = certify_smoothed(base, data, [L2(0.05)], replace(PLAN, sigma=0.05), seed=1)
     assert result.examples.invalid == (False, False, True, False)
     assert result.examples.states(0.05) == (ExampleState.CERTIFIED, ExampleState.CERTIFIED, ExampleState.ERROR, ExampleState.WRONG)
     assert claims[0].bracket.num_invalid == 1
@@ -94,7 +95,7 @@ def test_an_example_whose_vote_gives_no_number_is_an_error_and_the_others_are_ju
 
 def test_a_point_outside_the_ball_breaks_nothing(monkeypatch):
     monkeypatch.setattr(smoothing, "maximize_loss", lambda model, x, *_args, **_words: 1 - x)
-    attacks, _, _ = smoothed_bracket(halfspace(), points(), [L2(0.05)], PLAN, seed=4)
+    attacks, _, _ = certify_smoothed(halfspace(), points(), [L2(0.05)], PLAN, seed=4)
     assert set(attacks.examples.broken_radius) <= {0.0, np.inf}
 
 
@@ -110,7 +111,7 @@ def test_mutant_a_certificate_against_a_clear_vote_is_a_crossing(monkeypatch):
     monkeypatch.setattr(SmoothedClassifier, "certify", boasting)
     x = np.random.default_rng(1).random((40, 2)).astype(np.float32)
     flipped = from_arrays(x, (x.sum(1) <= 1).astype(int), name="flipped")
-    _, _, claims = smoothed_bracket(halfspace(), flipped, [L2(0.05)], PLAN, seed=4)
+    _, _, claims = certify_smoothed(halfspace(), flipped, [L2(0.05)], PLAN, seed=4)
     assert claims[0].bracket.num_contradictory > 10
     assert claims[0].bracket.consistency is Consistency.CONTRADICTION
 
@@ -120,10 +121,10 @@ def test_a_base_that_only_answers_is_certified_and_attacked_by_estimates():
     data = points(30)
     for access, most in (("scores", 0.1), ("labels", 0.1)):
         asked = BlackBox(answers(plain, access), access=access, classes=2)
-        attacks, result, claims = smoothed_bracket(described(asked, "half", "half-space"), data, [L2(0.1)], PLAN, seed=4)
-        _, whole, _ = smoothed_bracket(plain, data, [L2(0.1)], PLAN, seed=4)
+        attacks, result, claims = certify_smoothed(named_model(asked, "half", "half-space"), data, [L2(0.1)], PLAN, seed=4)
+        _, whole, _ = certify_smoothed(plain, data, [L2(0.1)], PLAN, seed=4)
         assert result.examples.certified_radius == whole.examples.certified_radius
-        assert (attacks.rows[0].backwards, attacks.rows[0].forwards) == (0, 2 * PAIRS * PLAN.steps)
+        assert (attacks.rows[0].backwards, attacks.rows[0].forwards) == (0, 2 * NOISE_PAIRS * PLAN.steps)
         assert "estimated from answers" in attacks.rows[0].attack
         x, _ = data.batch(torch.tensor(result.examples.ids))
         distance = (x.sum(1) - 1).abs().double() / 2**0.5
@@ -133,19 +134,19 @@ def test_a_base_that_only_answers_is_certified_and_attacked_by_estimates():
 
 def test_the_estimated_gradient_is_that_of_a_halfspace():
     smooth, x = SmoothedClassifier(halfspace().model, 0.5), torch.tensor([[0.5, 0.4], [0.2, 0.9]], requires_grad=True)
-    (found,) = torch.autograd.grad(estimated(smooth, 3)(x)[:, 1].sum(), x)
+    (found,) = torch.autograd.grad(with_estimated_gradients(smooth, 3)(x)[:, 1].sum(), x)
     (exact,) = torch.autograd.grad(replace(smooth, surrogate_samples=4000)(x)[:, 1].sum(), x)
     assert torch.cosine_similarity(found, exact).min() > 0.95
     torch.testing.assert_close(found.norm(dim=1), exact.norm(dim=1), rtol=0.3, atol=0)
 
 
 def test_a_defence_is_not_trained_where_its_certificate_could_never_reach(monkeypatch, tmp_path):
-    monkeypatch.setattr(hardening, "harden", None)
+    monkeypatch.setattr(harden, "train_defense", None)
     settings = {"sigma": 0.25, "attacks": {}, "folder": tmp_path}
     with pytest.raises(
         SettingError, match=r"eps = 5 can never be certified: 10,000 noise samples at sigma = 0\.25 .* reach 0\.7996 at most"
     ):
-        hardened_outcome(nn.Linear(2, 2), points(), points(), "gaussian", threat=L2(5.0), **settings)
+        run_harden(nn.Linear(2, 2), points(), points(), "gaussian", threat=L2(5.0), **settings)
 
 
 def answers(subject, access):

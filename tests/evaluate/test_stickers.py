@@ -12,8 +12,8 @@ from quintain.attacks.perturbation import content_hashes
 from quintain.core.progress import Progress, no_progress
 from quintain.data import from_arrays
 from quintain.data.dataset import Dataset
-from quintain.evaluate.stickers import stuck
-from quintain.evaluate.subject import described
+from quintain.evaluate.evasion.stickers import evaluate_sticker
+from quintain.evaluate.model import named_model
 
 
 class Bright(nn.Module):
@@ -58,8 +58,8 @@ def halves(count: int, seed: int) -> Dataset:
 
 def test_a_sticker_is_judged_on_what_it_has_not_seen_beside_its_control(tmp_path: Path) -> None:
     train, test = halves(10, 0), halves(12, 1)
-    subject = described(q.Classifier(Bright().eval(), classes=2), "net", "net")
-    found = stuck(subject, train, test, Fit(), "a dot", folder=tmp_path)
+    subject = named_model(q.Classifier(Bright().eval(), classes=2), "net", "net")
+    found = evaluate_sticker(subject, train, test, Fit(), "a dot", folder=tmp_path)
     assert (found.eligible, found.successes, found.control_successes) == (6, 6, 0)
     assert found.target_class == "0"
     assert [len(row) for row in found.gallery] == [3, 3, 3]
@@ -73,7 +73,7 @@ def test_pictures_that_it_was_fitted_on_do_not_count() -> None:
     both = from_arrays(
         np.concatenate([train.batch(range(10))[0].numpy(), halves(4, 5).batch(range(4))[0].numpy()]), np.arange(14) % 2, name="both"
     )
-    subject = described(q.Classifier(Bright().eval(), classes=2), "net", "net")
-    assert stuck(subject, train, both, Fit(), "a dot").eligible == 2
+    subject = named_model(q.Classifier(Bright().eval(), classes=2), "net", "net")
+    assert evaluate_sticker(subject, train, both, Fit(), "a dot").eligible == 2
     with pytest.raises(q.QuintainError, match="fitted on all 10"):
-        stuck(subject, train, train, Fit(), "a dot")
+        evaluate_sticker(subject, train, train, Fit(), "a dot")

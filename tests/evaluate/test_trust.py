@@ -11,9 +11,9 @@ from torch import nn
 from quintain.attacks import PGD
 from quintain.attacks.outcome import AttackOutcome
 from quintain.data.dataset import from_arrays
-from quintain.evaluate.attacked import attack_models
-from quintain.evaluate.probes import unlimited
-from quintain.evaluate.subject import described
+from quintain.evaluate.evasion.attacks import run_attacks
+from quintain.evaluate.evasion.probes import unlimited
+from quintain.evaluate.model import named_model
 from quintain.models.classifier import Classifier
 from quintain.results.robustness_records import AttackDiagnostics
 from quintain.threats import L2, Linf, parse
@@ -59,8 +59,8 @@ class Idle:
 
 
 def attacked(way, threat=None, attacks=None, data=None, **words):
-    subject = described(Classifier(Planted(way).eval() if way else net(), classes=2), "m", "model")
-    return attack_models(subject, data or points(), [threat or Linf(0.05)], attacks or {"pgd": PGD(20)}, **words)
+    subject = named_model(Classifier(Planted(way).eval() if way else net(), classes=2), "m", "model")
+    return run_attacks(subject, data or points(), [threat or Linf(0.05)], attacks or {"pgd": PGD(20)}, **words)
 
 
 def fired(way, *arguments, **words):
@@ -104,7 +104,7 @@ MODELS = {
     "saturated": (lambda inner, x: 1e4 * inner(x), {"saturated outputs"}),
     "random": (lambda inner, x: inner(x) + torch.randn(len(x), 2), {"randomness between calls"}),
     "a little random": (lambda inner, x: inner(x) * (1 + 1e-2 * torch.rand(len(x), 2)), {"randomness between calls"}),
-    "NaN": (lambda inner, x: torch.where(x[:, :1] > 0.95, torch.nan, inner(x)), {"no number"}),
+    "NaN": (lambda inner, x: torch.where(x[:, :1] > 0.95, torch.nan, inner(x)), {"invalid outputs"}),
     "no gradient": (lambda inner, x: inner(x).detach(), {"zero gradients"}),
     "exploding": (lambda inner, x: inner(Wild.apply(x)), {"exploding gradients"}),
 }
@@ -162,8 +162,8 @@ def test_a_score_attack_that_breaks_what_gradients_cannot_is_a_sign_and_one_that
 
 def test_points_of_another_model_that_break_what_stands_are_a_sign():
     standing = np.isinf(attacked(None).examples.broken_radius)
-    assert "transfer beats white box" in fired(None, transferred=standing)
-    assert "transfer beats white box" not in fired(None, transferred=~standing)
+    assert "transfer beats white box" in fired(None, broken_by_transfer=standing)
+    assert "transfer beats white box" not in fired(None, broken_by_transfer=~standing)
     assert "transfer beats white box" not in {sign.name for sign in attacked(None).diagnostics.indicators}
 
 
@@ -182,11 +182,11 @@ def test_a_budget_of_queries_is_kept_also_by_the_signs():
         asked.append(len(x))
         return inner(x)
 
-    result = attacked(counting, queries=5)
+    result = attacked(counting, max_queries=5)
     assert max(result.break_log.forwards) <= 5
     assert sum(asked) == len(points()) + sum(result.break_log.forwards)
     assert result.diagnostics.num_probed == 0
-    assert [sign.name for sign in result.diagnostics.indicators] == ["no number"]
+    assert [sign.name for sign in result.diagnostics.indicators] == ["invalid outputs"]
 
 
 def test_scores_and_labels_alone_are_asked_for_no_gradient():
@@ -204,7 +204,7 @@ def test_scores_and_labels_alone_are_asked_for_no_gradient():
             return nn.functional.one_hot(logits.argmax(1), 2).float() if self.access == "labels" else logits.softmax(1)
 
     for access, doubts in (("scores", {"outputs that look like probabilities"}), ("labels", set())):
-        result = attack_models(described(Asked(access), "m", "m"), points(), [Linf(0.05)], {"square": Guess()})
+        result = run_attacks(named_model(Asked(access), "m", "m"), points(), [Linf(0.05)], {"square": Guess()})
         assert {sign.name for sign in result.diagnostics.triggered} - {"random points beat the attacks"} == doubts
 
 

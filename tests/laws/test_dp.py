@@ -20,7 +20,7 @@ from quintain.dp.rules import RULES
 from quintain.dp.specification import Measured, measurements
 from quintain.dp.step.clipping import weighed
 from quintain.dp.ways import WAYS
-from quintain.results.specification import judged
+from quintain.results.specification import bonferroni_tests
 
 
 class Pairs(nn.Module):
@@ -166,7 +166,7 @@ BY = [
 
 @pytest.mark.parametrize(("name", "way"), BY)
 def test_a_way_to_train_does_what_any_plan_states(name: str, way: str) -> None:
-    measured = Measured(judged(measurements(PLANS[name], 400, seed=0, ways=[way])))
+    measured = Measured(bonferroni_tests(measurements(PLANS[name], 400, seed=0, ways=[way])))
     assert measured.require() is measured
     assert measured.passed
     assert all(test.p_value >= 1e-6 for test in measured.tests)

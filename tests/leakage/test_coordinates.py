@@ -5,7 +5,7 @@ import pytest
 
 from quintain.core.errors import SettingError
 from quintain.leakage import CanaryRun, coordinate_measurements
-from quintain.results.specification import FALSE_ALARM, judged
+from quintain.results.specification import FALSE_ALARM_PROBABILITY, bonferroni_tests
 
 STEPS, CANARIES, RATE, SIGMA, CLIP, UNIT = 60, 200, 0.2, 1.5, 0.7, 0.7 / 32
 
@@ -20,7 +20,7 @@ def run(seed=0, *, steps=STEPS, canaries=CANARIES, rate=RATE, sigma=SIGMA, noise
 
 def failed(one, *, rate=RATE, sigma=SIGMA):
     found = coordinate_measurements(one, sample_rate=rate, noise_multiplier=sigma, canary_size=UNIT, max_grad_norm=CLIP)
-    return {test.name for test in judged(found) if not test.passed}
+    return {test.name for test in bonferroni_tests(found) if not test.passed}
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_p_values_are_as_small_as_they_should_be(steps, canaries, rate, sigma):
 
 
 def test_the_whole_level_is_shared():
-    assert FALSE_ALARM == 1e-6
+    assert FALSE_ALARM_PROBABILITY == 1e-6
     assert len(coordinate_measurements(run(), sample_rate=RATE, noise_multiplier=SIGMA, canary_size=UNIT, max_grad_norm=CLIP)) == 23
 
 

@@ -9,7 +9,7 @@ import torch
 from quintain.attacks import PGD, HopSkipJump, RayS
 from quintain.certify import IntervalBounds
 from quintain.core.errors import ModelError, SettingError
-from quintain.evaluate.subject import answers, clean_tally, described
+from quintain.evaluate.model import clean_counts, named_model, predictions
 from quintain.models import BlackBox, check_model, load_classifier, load_model
 from quintain.threats import L2, Linf
 
@@ -148,10 +148,10 @@ def test_nothing_can_be_proved_of_it():
 def test_it_is_a_subject_without_weights():
     data = Data()
     model = BlackBox(labelled, access="labels", classes=3)
-    subject = described(model, "model", "a function")
+    subject = named_model(model, "model", "a function")
     assert subject.file.num_parameters == 0
-    assert (answers(model, data, batch=7) == data.labels).all()
-    assert clean_tally(model, data).correct == tuple(np.bincount(data.labels, minlength=3))
+    assert (predictions(model, data, batch_size=7) == data.labels).all()
+    assert clean_counts(model, data).correct == tuple(np.bincount(data.labels, minlength=3))
 
 
 def test_a_check_says_what_is_not_seen():

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from quintain.data.dataset import Dataset
     from quintain.data.splits import Splits
-    from quintain.evaluate.outcome import Outcome
-    from quintain.evaluate.subject import Subject
+    from quintain.evaluate.model import EvaluatedModel
+    from quintain.evaluate.step import StepOutput
     from quintain.results.records import Record, RequirementResult
     from quintain.results.requirements import Requirement
     from quintain.threats.threat import Threat
@@ -122,13 +122,13 @@ class Session:
         return self.splits.split("train")
 
     @cached_property
-    def subject(self) -> "Subject":
+    def subject(self) -> "EvaluatedModel":
         """The user's model, with weights.
 
         Raises:
             SettingError: If a registered net was named without weights: an untrained one says nothing.
         """
-        from quintain.evaluate.subject import described
+        from quintain.evaluate.model import named_model
         from quintain.models.loading import is_black_box, load_model
 
         if self.weights is None and ".py" not in self.model and not is_black_box(self.model):
@@ -138,7 +138,7 @@ class Session:
                 "(quintain harden writes one), or --model path/to/file.py:factory that loads its own"
             )
         model = load_model(self.model, self.weights, **self._shape, seed=derive_seed(self.seed, "net"))
-        return described(model, "model", self.weights.stem if self.weights else self.model, digest="")
+        return named_model(model, "model", self.weights.stem if self.weights else self.model, digest="")
 
     @cached_property
     def folder(self) -> Path:
@@ -176,7 +176,7 @@ class Session:
                 raise ModelError(f"{self.model} has {name!r} in {parameter.dtype}; expected float32 to train in: return net.float()")
         return model.net
 
-    def finish(self, work: Callable[[], "Outcome"]) -> int:
+    def finish(self, work: Callable[[], "StepOutput"]) -> int:
         """Do the work, store its record, show it, judge it.
 
         What the command line requires is always judged; of what the project requires, what is about a quantity that the verb speaks of.
@@ -185,7 +185,7 @@ class Session:
             The exit code.
         """
         from quintain.cli.screen import show_record
-        from quintain.evaluate.outcome import require_consistent
+        from quintain.evaluate.step import raise_if_unsound
         from quintain.results.codec import save
         from quintain.results.gate import decide, exit_code
 
@@ -203,7 +203,7 @@ class Session:
             if requirement not in asked:
                 self.console.print(f"left to other verbs: {requirement.text}", style="dim", markup=False, soft_wrap=True)
         self.console.print(f"{path}   (quintain report {shlex.quote(str(folder))})", style="dim", markup=False, soft_wrap=True)
-        require_consistent(record)
+        raise_if_unsound(record)
         return exit_code(judged, record.claims)
 
     def warn(self, lines: Iterable[str]) -> None:
@@ -211,7 +211,7 @@ class Session:
         for line in lines:
             self.console.print(f"warning, for the data's owner only: {line}", style="bold", markup=False, soft_wrap=True)
 
-    def keep_partial(self, make: Callable[[], "Outcome | None"]) -> None:
+    def keep_partial(self, make: Callable[[], "StepOutput | None"]) -> None:
         """Store and show what there is of a run that was cut off, marked by its own words; nothing where there is nothing."""
         from quintain.cli.screen import show_record
         from quintain.results.codec import save
@@ -256,10 +256,10 @@ class Session:
         if verb != self.verb:
             raise RunFolderError(f"{place} holds an unfinished run of {verb}, and this is quintain {self.verb}; choose another --out")
 
-    def _recorded(self, work: Callable[[], "Outcome"]) -> "Record":
-        from quintain.evaluate.outcome import recorded
+    def _recorded(self, work: Callable[[], "StepOutput"]) -> "Record":
+        from quintain.evaluate.step import record_step
 
-        return recorded(work, command=command_line(), seed=self.seed, data=(self.examples.name, self.examples.hash))
+        return record_step(work, command=command_line(), seed=self.seed, data=(self.examples.name, self.examples.hash))
 
     @property
     def _shape(self) -> dict[str, int]:
@@ -321,14 +321,14 @@ def threats(tokens: Sequence[str]) -> list["Threat"]:
         SettingError: If they are of several kinds, or several of a family.
     """
     from quintain.core.threat_specs import threat_type
-    from quintain.evaluate.examples import rising
     from quintain.threats import parse
+    from quintain.threats.sizes import sorted_by_size
     from quintain.threats.threat import Threat
 
     found = [threat for token in dict.fromkeys(tokens) if isinstance(threat := parse(token), Threat)]
     if len({threat_type(threat.spec) for threat in found}) != 1:
         raise SettingError(f"threats {', '.join(tokens)}; expected sizes of one ball, such as --threat linf:2/255 --threat linf:4/255")
-    return rising(found)
+    return sorted_by_size(found)
 
 
 def balls(tokens: Sequence[str]) -> list["Threat"]:

@@ -19,7 +19,7 @@ from quintain.dp.step.noise import AT_ONCE
 from quintain.dp.training.plan import PrivatePlan
 from quintain.dp.ways import WAYS, Rows, Way
 from quintain.results.privacy_records import MechanismTest
-from quintain.results.specification import Measurement, judged
+from quintain.results.specification import Measurement, bonferroni_tests
 
 NOISE_STEPS = 4
 BATCHES = 200
@@ -70,7 +70,7 @@ def measure(plan: PrivatePlan, n: int, *, seed: int | None = None) -> Measured:
     Returns:
         The tests: if the mechanism is as stated, one of them fails with probability at most 1e-6 (see ``measurements``).
     """
-    return Measured(judged(measurements(plan, n, seed=seed)))
+    return Measured(bonferroni_tests(measurements(plan, n, seed=seed)))
 
 
 def measurements(plan: PrivatePlan, n: int, *, seed: int | None = None, ways: Sequence[str] = ()) -> tuple[Measurement, ...]:

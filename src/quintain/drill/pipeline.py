@@ -12,13 +12,13 @@ from quintain.drill.run import RunFolder
 from quintain.drill.settings import FULL, QUICK, Settings
 from quintain.drill.stage import Stage
 from quintain.drill.steps import attack, audit, certify, check, federate, harden, leak, privatize, train
-from quintain.evaluate.outcome import Outcome, recorded, require_consistent
+from quintain.evaluate.step import StepOutput, raise_if_unsound, record_step
 from quintain.report import write
 from quintain.results.gate import decide, exit_code
 from quintain.results.records import DrillResult, Record, StepTiming
 from quintain.results.requirements import Requirement
 
-STEPS: dict[str, Callable[[Stage], Outcome]] = {
+STEPS: dict[str, Callable[[Stage], StepOutput]] = {
     "check": check.run,
     "train": train.run,
     "attack": attack.run,
@@ -61,7 +61,7 @@ def drill(
     records: dict[str, Record] = {}
     for name, step in STEPS.items():
         if not run.has(name):
-            run.keep(name, recorded(partial(step, stage), command=command, seed=settings.seed, data=data))
+            run.keep(name, record_step(partial(step, stage), command=command, seed=settings.seed, data=data))
         records[name] = run.record(name)
         told(name, records[name])
     run.forget_checkpoints()
@@ -73,10 +73,10 @@ def drill(
         peak_memory(),
         settings.quick,
     )
-    run.keep("drill", recorded(lambda: Outcome(body), command=command, seed=settings.seed, data=data))
+    run.keep("drill", record_step(lambda: StepOutput(body), command=command, seed=settings.seed, data=data))
     page = write(out)
     for record in records.values():
-        require_consistent(record, len(claims))
+        raise_if_unsound(record, len(claims))
     return exit_code(judged, claims), page
 
 

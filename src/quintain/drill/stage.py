@@ -16,7 +16,7 @@ from quintain.data.dataset import Dataset
 from quintain.data.splits import Splits
 from quintain.drill.run import RunFolder
 from quintain.drill.settings import Scale, Settings
-from quintain.evaluate.subject import Subject
+from quintain.evaluate.model import EvaluatedModel
 from quintain.models import load_classifier
 from quintain.models.nets import xray_cnn
 from quintain.results.artifacts import ModelFile
@@ -28,7 +28,7 @@ Body = TypeVar("Body")
 SIZES = (2, 4, 8)
 """Linf sizes that are attacked and certified, in 255ths."""
 
-HEADLINE = "certified"
+PRIMARY_MODEL = "certified"
 """The model that the drill delivers for robustness."""
 
 
@@ -81,7 +81,7 @@ class Stage:
         """A fresh small net; its first weights follow from the seed and the place."""
         return xray_cnn(seed=self.seed("net", *place))
 
-    def subject(self, file: ModelFile) -> Subject:
+    def subject(self, file: ModelFile) -> EvaluatedModel:
         """A model that an earlier step stored.
 
         Raises:
@@ -91,7 +91,7 @@ class Stage:
         if not path.exists() or sha256_file(path) != file.sha256:
             raise RunFolderError(f"{path} is missing or changed since the run stored it; delete the run folder and drill again")
         model = load_classifier("xray-cnn", path, classes=2)
-        return Subject(model, file)
+        return EvaluatedModel(model, file)
 
     def trained(self) -> TrainResult:
         """The plain model's record."""

@@ -1,21 +1,25 @@
-"""The only mixer: attacks and certificates meet here in accuracy brackets, accountant and audit in epsilon brackets."""
+"""Combine attacks and certificates into bounds on robust accuracy, and audit and accountant into bounds on epsilon.
+
+The only package that imports both sides. ``evasion`` runs attacks on a data set, ``steps`` holds one file for each verb of the
+command line, and the modules beside them are what these share.
+"""
 
 from typing import TYPE_CHECKING
 
 from quintain.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from quintain.evaluate.attacked import attack_models as attack_models
-    from quintain.evaluate.brackets import robustness as robustness
-    from quintain.evaluate.direct import attack as attack
-    from quintain.evaluate.outcome import Outcome as Outcome
+    from quintain.evaluate.brackets import robust_accuracy as robust_accuracy
+    from quintain.evaluate.evasion.attacks import run_attacks as run_attacks
+    from quintain.evaluate.evasion.defaults import attack as attack
+    from quintain.evaluate.step import StepOutput as StepOutput
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        "Outcome": "quintain.evaluate.outcome",
-        "attack": "quintain.evaluate.direct",
-        "attack_models": "quintain.evaluate.attacked",
-        "robustness": "quintain.evaluate.brackets",
+        "StepOutput": "quintain.evaluate.step",
+        "attack": "quintain.evaluate.evasion.defaults",
+        "run_attacks": "quintain.evaluate.evasion.attacks",
+        "robust_accuracy": "quintain.evaluate.brackets",
     },
 )

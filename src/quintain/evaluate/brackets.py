@@ -1,4 +1,4 @@
-"""Certificates from below, attacks from above: the accuracy bracket of a model."""
+"""Put certificates (lower bound) and attacks (upper bound) of a model together into brackets of its accuracy."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,88 +9,120 @@ from quintain.certify.outcome import Certifier
 from quintain.core.errors import SettingError
 from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
-from quintain.evaluate.attacked import attack_models
-from quintain.evaluate.campaign import AttackFn
-from quintain.evaluate.examples import ball_of, rising
-from quintain.evaluate.proved import Proved, prove, strongest
-from quintain.evaluate.subject import Subject, answers, described, tally
+from quintain.evaluate.certify import Certification, best_certification, certify_examples
+from quintain.evaluate.evasion.attacks import run_attacks
+from quintain.evaluate.evasion.shard import AttackFn
+from quintain.evaluate.model import EvaluatedModel, class_counts, named_model, predictions
 from quintain.models.classifier import Classifier
 from quintain.results.bounds import Bound, Bracket
 from quintain.results.evidence import CountEvidence
+from quintain.results.literals import CLEAN_ERRORS_ONLY
 from quintain.results.per_example import PerExample
 from quintain.results.quantity import Basis, Metric, Quantity, Side
 from quintain.results.records import Claim
 from quintain.results.robustness_records import AttackedModel, CertifiedModel
+from quintain.threats.sizes import common_threat_type, sorted_by_size
 from quintain.threats.threat import Threat
 
 CURVE_POINTS = 49
 
 
-def bracket_claims(
-    subject: Subject,
+def robustness_claims(
+    subject: EvaluatedModel,
     data: Dataset,
     threats: Sequence[Threat],
     *,
-    proved: Proved | None = None,
+    certification: Certification | None = None,
     attacked: AttackedModel | None = None,
-    doubt: float = 0.0,
-    delivered: bool = False,
+    break_error_probability: float = 0.0,
+    primary: bool = False,
 ) -> tuple[CertifiedModel, tuple[Claim, ...]]:
-    """Both sides of a model put together, one claim a size; a side that is not known is trivial.
+    """Put both bounds on a model's robust accuracy together, one claim for each eps; an unknown bound is trivial.
 
     Args:
         subject: The model.
-        data: The examples that both sides looked at.
-        threats: The sizes.
-        proved: The lower side.
-        attacked: The upper side; without it, unchanged examples are the only witnesses.
-        doubt: Chance that one break is false; 0 for witnesses.
-        delivered: Whether requirements that name no model mean this one.
+        data: The examples that both bounds are about.
+        threats: Threats of one type.
+        certification: What the lower bound rests on.
+        attacked: What the upper bound rests on; without it, clean errors are the only witnesses.
+        break_error_probability: Probability that one break is wrong; 0 for witnesses.
+        primary: Whether requirements that name no model mean this one.
     """
-    sizes = rising(threats)
-    both = _together(proved, attacked)
-    methods = " + ".join(dict.fromkeys(row.attack for row in (attacked.rows if attacked else ()))) or "unchanged examples"
+    sizes = sorted_by_size(threats)
+    both = _combine(certification, attacked)
+    attacks = dict.fromkeys(row.attack for row in (attacked.rows if attacked else ()))
+    methods = " + ".join(attacks) or CLEAN_ERRORS_ONLY
     claims = []
     for threat in sizes:
-        of = Quantity(Metric.ROBUST_ACCURACY, subject.file.model_hash, data.hash, threat.spec)
+        quantity = Quantity(Metric.ROBUST_ACCURACY, subject.file.model_hash, data.hash, threat.spec)
         below, above = both.certified_counts(threat.eps, data.classes), both.unbroken_counts(threat.eps, data.classes)
-        lower = Bound.trivial(of, Side.LOWER)
-        if proved is not None:
-            evidence = CountEvidence(below.num_correct, below.num_examples, proved.alpha)
-            basis = Basis.STATISTICAL if proved.alpha else Basis.PROOF
-            lower = Bound(of, Side.LOWER, below.accuracy, basis, evidence, proved.method, proved.assumes)
-        evidence = CountEvidence(above.num_correct, above.num_examples, doubt)
-        upper = Bound(of, Side.UPPER, above.accuracy, Basis.STATISTICAL if doubt else Basis.WITNESS, evidence, methods)
-        bracket = Bracket(lower, upper, above.majority_accuracy, len(both.contradictory_ids(threat.eps)), sum(both.invalid))
-        title = f"Robust accuracy, {subject.file.title}"
-        claims.append(Claim(f"{subject.name}:{threat.spec}", title, subject.name, bracket, delivered, below, above))
-    curve = tuple(float(size) for size in np.linspace(0, sizes[-1].eps, CURVE_POINTS))
-    asked = tuple(threat.eps for threat in sizes)
-    method, seconds = (proved.method, proved.seconds) if proved else ("", 0.0)
-    return CertifiedModel(subject.name, subject.file.title, method, ball_of(sizes), both, asked, data.classes, curve, seconds), tuple(
-        claims
+        lower = Bound.trivial(quantity, Side.LOWER)
+        if certification is not None:
+            lower = Bound(
+                quantity=quantity,
+                side=Side.LOWER,
+                value=below.accuracy,
+                basis=Basis.STATISTICAL if certification.alpha else Basis.PROOF,
+                evidence=CountEvidence(below.num_correct, below.num_examples, certification.alpha),
+                method=certification.method,
+                assumptions=certification.assumptions,
+            )
+        upper = Bound(
+            quantity=quantity,
+            side=Side.UPPER,
+            value=above.accuracy,
+            basis=Basis.STATISTICAL if break_error_probability else Basis.WITNESS,
+            evidence=CountEvidence(above.num_correct, above.num_examples, break_error_probability),
+            method=methods,
+        )
+        num_contradictory, num_invalid = len(both.contradictory_ids(threat.eps)), sum(both.invalid)
+        claims.append(
+            Claim(
+                name=f"{subject.name}:{threat.spec}",
+                title=f"Robust accuracy, {subject.file.title}",
+                model=subject.name,
+                bracket=Bracket(lower, upper, above.majority_accuracy, num_contradictory, num_invalid),
+                primary=primary,
+                lower_counts=below,
+                upper_counts=above,
+            )
+        )
+    certified = CertifiedModel(
+        model=subject.name,
+        title=subject.file.title,
+        certifier=certification.method if certification else "",
+        threat_type=common_threat_type(sizes),
+        examples=both,
+        requested_eps=tuple(threat.eps for threat in sizes),
+        num_classes=data.classes,
+        curve_eps=tuple(float(eps) for eps in np.linspace(0, sizes[-1].eps, CURVE_POINTS)),
+        seconds=certification.seconds if certification else 0.0,
     )
+    return certified, tuple(claims)
 
 
-def both_sides(
-    subject: Subject,
+def attack_and_certify(
+    subject: EvaluatedModel,
     data: Dataset,
     threats: Sequence[Threat],
     *,
     attacks: Mapping[str, AttackFn],
     certifiers: Mapping[str, Certifier],
     seed: int = 0,
-    delivered: bool = True,
+    primary: bool = True,
     progress: Progress = no_progress,
 ) -> tuple[AttackedModel, CertifiedModel, tuple[Claim, ...]]:
-    """Attack a model by every attack and prove it by every certifier, at every size, and put both sides together."""
-    attacked = attack_models(subject, data, threats, attacks, seed=seed, progress=progress)
-    proofs = [prove(subject, data, threats, one, method=name, progress=progress) for name, one in certifiers.items()]
-    both, claims = bracket_claims(subject, data, threats, proved=strongest(proofs), attacked=attacked, delivered=delivered)
+    """Run every attack and every certifier on a model, at every eps, and put both bounds together."""
+    attacked = run_attacks(subject, data, threats, attacks, seed=seed, progress=progress)
+    certifications = [
+        certify_examples(subject, data, threats, certifier, method=name, progress=progress) for name, certifier in certifiers.items()
+    ]
+    best = best_certification(certifications)
+    both, claims = robustness_claims(subject, data, threats, certification=best, attacked=attacked, primary=primary)
     return attacked, both, claims
 
 
-def robustness(
+def robust_accuracy(
     model: Classifier,
     data: Dataset,
     threat: Threat,
@@ -100,23 +132,23 @@ def robustness(
     seed: int = 0,
     progress: Progress = no_progress,
 ) -> Bracket:
-    r"""The robust accuracy of a model on some examples, from both sides.
+    r"""Return both bounds on the robust accuracy of a model on some examples.
 
     .. math:: certified \le E\,[\forall z \in ball(x): f(z) = y] \le attacked
 
     Args:
         model: The classifier.
-        data: Labelled examples.
+        data: Labeled examples.
         threat: What may be changed.
         attacks: From ``quintain.attacks``, such as ``[PGD()]``.
         certifiers: From ``quintain.certify``, such as ``[IntervalBounds()]``.
-        seed: Of the attacks' draws.
+        seed: Seed of the attacks' random numbers.
         progress: Shows bars.
 
-    Guarantee: both sides hold for these examples; ``Bracket.limits`` gives what they say of the population.
+    Guarantee: both bounds hold for these examples; ``Bracket.confidence_interval`` says what they tell of the population.
     """
-    _, _, (claim,) = both_sides(
-        described(model, model.name, model.name),
+    _, _, (claim,) = attack_and_certify(
+        named_model(model, model.name, model.name),
         data,
         [threat],
         attacks={_name(number, attack): attack for number, attack in enumerate(attacks)},
@@ -131,30 +163,41 @@ def _name(number: int, method: object) -> str:
     return f"{type(method).__name__}-{number}"
 
 
-def _together(proved: Proved | None, attacked: AttackedModel | None) -> PerExample:
-    if proved is None or attacked is None:
-        known = proved.examples if proved else attacked.examples if attacked else None
+def _combine(certification: Certification | None, attacked: AttackedModel | None) -> PerExample:
+    """Return both radii of each example."""
+    if certification is None or attacked is None:
+        known = certification.examples if certification else attacked.examples if attacked else None
         if known is None:
-            raise SettingError("neither proofs nor attacks; expected at least one side of the bracket")
+            raise SettingError("neither certificates nor attacks; expected at least one side of the bracket")
         return known
-    failed = tuple(a or b for a, b in zip(proved.examples.invalid, attacked.examples.invalid, strict=True))
-    return replace(proved.examples, broken_radius=attacked.examples.broken_radius, invalid=failed)
+    certified, broken = certification.examples, attacked.examples
+    invalid = tuple(a or b for a, b in zip(certified.invalid, broken.invalid, strict=True))
+    return replace(certified, broken_radius=broken.broken_radius, invalid=invalid)
 
 
-def clean_claim(subject: Subject, data: Dataset, *, predicted: np.ndarray | None = None, delivered: bool = False) -> Claim:
-    """Accuracy on unchanged examples: both sides are the same count, but for examples that give no number.
+def clean_accuracy_claim(subject: EvaluatedModel, data: Dataset, *, predicted: np.ndarray | None = None, primary: bool = False) -> Claim:
+    """Return the claim on clean accuracy: both bounds are the same count, but for examples with a NaN output.
 
     Args:
         subject: The model.
         data: The examples.
-        predicted: Its answers (N,), -1 for no number, where they are known; it is asked if not given.
-        delivered: Whether requirements that name no model mean this one.
+        predicted: Its predictions (N,), -1 for NaN, where they are known; the model is queried if not given.
+        primary: Whether requirements that name no model mean this one.
     """
-    predicted = answers(subject.model, data) if predicted is None else predicted
-    right, failed = predicted == data.labels, predicted < 0
-    below, above = (tally(counted, data.labels, data.classes) for counted in (right, right | failed))
-    of = Quantity(Metric.CLEAN_ACCURACY, subject.file.model_hash, data.hash)
-    lower = Bound(of, Side.LOWER, below.accuracy, Basis.WITNESS, CountEvidence(below.num_correct, below.num_examples), "counted")
-    upper = Bound(of, Side.UPPER, above.accuracy, Basis.WITNESS, CountEvidence(above.num_correct, above.num_examples), "counted")
-    bracket = Bracket(lower, upper, above.majority_accuracy, num_invalid=int(failed.sum()))
-    return Claim(f"{subject.name}:clean", f"Accuracy, {subject.file.title}", subject.name, bracket, delivered, below, above)
+    predicted = predictions(subject.model, data) if predicted is None else predicted
+    correct, invalid = predicted == data.labels, predicted < 0
+    below, above = (class_counts(counted, data.labels, data.classes) for counted in (correct, correct | invalid))
+    quantity = Quantity(Metric.CLEAN_ACCURACY, subject.file.model_hash, data.hash)
+    lower, upper = (
+        Bound(quantity, side, counts.accuracy, Basis.WITNESS, CountEvidence(counts.num_correct, counts.num_examples), "counted")
+        for side, counts in ((Side.LOWER, below), (Side.UPPER, above))
+    )
+    return Claim(
+        name=f"{subject.name}:clean",
+        title=f"Accuracy, {subject.file.title}",
+        model=subject.name,
+        bracket=Bracket(lower, upper, above.majority_accuracy, num_invalid=int(invalid.sum())),
+        primary=primary,
+        lower_counts=below,
+        upper_counts=above,
+    )

@@ -1,4 +1,4 @@
-"""A training run as a result: time, losses, clean accuracy and the file it lies in."""
+"""Run a training and record it: time, losses, clean accuracy and the file of the weights."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -9,11 +9,11 @@ from typing import Any
 from torch import nn
 
 from quintain.data.dataset import Dataset
-from quintain.evaluate.subject import Subject, clean_tally, stored
+from quintain.evaluate.model import EvaluatedModel, clean_counts, save_model
 from quintain.results.robustness_records import TrainingRun
 
 
-def trained(
+def train_and_test(
     net: nn.Module,
     train: Callable[[], tuple[float, ...]],
     folder: Path,
@@ -21,28 +21,28 @@ def trained(
     *,
     name: str,
     title: str,
-    plan: object,
-) -> tuple[Subject, TrainingRun]:
-    """Train a net, store it and test it.
+    settings: object,
+) -> tuple[EvaluatedModel, TrainingRun]:
+    """Train a net, save it and test it.
 
     Args:
         net: Trained in place by ``train``.
-        train: Does it, and gives the losses.
+        train: Does the training and returns the losses.
         folder: The run folder.
         test: Examples for the clean accuracy.
-        name, title: For the records.
-        plan: A frozen value of settings.
+        name, title: How records name the model.
+        settings: A frozen value with the settings.
     """
     clock = time.perf_counter()
     losses = train()
     seconds = time.perf_counter() - clock
-    subject = stored(net, folder, name, title, classes=test.classes)
-    return subject, TrainingRun(subject.file, clean_tally(subject.model, test), losses, seconds, told(plan))
+    subject = save_model(net, folder, name, title, classes=test.classes)
+    return subject, TrainingRun(subject.file, clean_counts(subject.model, test), losses, seconds, describe_settings(settings))
 
 
-def told(plan: object) -> str:
-    """Describe a plan's settings: ``threat linf:4/255, epochs 20, batch size 128, learning rate 0.002``."""
-    return ", ".join(_settings(plan))
+def describe_settings(settings: object) -> str:
+    """Describe settings in words: ``threat linf:4/255, epochs 20, batch size 128, learning rate 0.002``."""
+    return ", ".join(_settings(settings))
 
 
 def _settings(plan: Any) -> Iterator[str]:

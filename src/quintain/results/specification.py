@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from quintain.results.privacy_records import MechanismTest
 
-FALSE_ALARM = 1e-6
+FALSE_ALARM_PROBABILITY = 1e-6
 """The probability that any of the measurements that are judged together fails, though the mechanism is as promised."""
 
 
@@ -25,20 +25,20 @@ class Measurement:
     expected: float
     measured: float
     p_value: float
-    what: str
+    description: str
     z: float | None = None
 
 
-def judged(measurements: Iterable[Measurement]) -> tuple[MechanismTest, ...]:
+def bonferroni_tests(measurements: Iterable[Measurement]) -> tuple[MechanismTest, ...]:
     """Each measurement with its verdict: of m together, one fails below a chance of ``FALSE_ALARM / m`` (Bonferroni)."""
     together = tuple(measurements)
-    level = FALSE_ALARM / max(len(together), 1)
-    return tuple(_judged(one, level) for one in together)
+    level = FALSE_ALARM_PROBABILITY / max(len(together), 1)
+    return tuple(_test(one, level) for one in together)
 
 
-def _judged(one: Measurement, level: float) -> MechanismTest:
+def _test(one: Measurement, level: float) -> MechanismTest:
     passed = one.p_value >= level
     apart = "" if one.z is None else f" (z = {one.z:+.1f})"
     verdict = "as stated" if passed else f"not explained by chance (p = {one.p_value:.1e})"
-    text = f"{one.what}: expected {one.expected:.6g}, measured {one.measured:.6g}{apart}, {verdict}"
+    text = f"{one.description}: expected {one.expected:.6g}, measured {one.measured:.6g}{apart}, {verdict}"
     return MechanismTest(one.name, one.expected, one.measured, one.p_value, passed, text)

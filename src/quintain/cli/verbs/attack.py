@@ -10,7 +10,7 @@ from quintain.cli.options import Data, Limit, MaxQueries, Model, Out, Require, S
 from quintain.cli.verbs.verb import Verb
 
 if TYPE_CHECKING:
-    from quintain.evaluate.outcome import Outcome
+    from quintain.evaluate.step import StepOutput
 
 PICTURES = 6
 
@@ -38,41 +38,43 @@ def run(
     from quintain.core.progress import no_progress
     from quintain.core.registry import get_entry
     from quintain.core.threat_specs import threat_name
-    from quintain.evaluate.alone import UNFINISHED, attacked_outcome
-    from quintain.evaluate.choice import chosen
-    from quintain.evaluate.pieces import forget
-    from quintain.evaluate.team import joined
+    from quintain.evaluate.evasion.checkpoint import delete_chunks
+    from quintain.evaluate.evasion.defaults import default_attacks
+    from quintain.evaluate.steps.attack import run_attack
+    from quintain.evaluate.workers import init_workers
     from quintain.results.robustness_records import AttackResult
+    from quintain.results.run_layout import UNFINISHED
 
-    team = joined()
+    workers = init_workers()
     session = Session("attack", data, model, weights, seed, out, tuple(require or ()), split, limit, target, UNFINISHED)
     sizes = threats(threat or ["linf:4/255"])
     named = {name: get_entry("attack", name) for name in attack or ()}
-    folder = Path(team.heard(str(session.folder) if team.rank == 0 else ""))
+    folder = Path(workers.broadcast(str(session.folder) if workers.rank == 0 else ""))
 
-    done: list[Outcome] = []
+    done: list[StepOutput] = []
 
-    def work() -> "Outcome":
+    def work() -> "StepOutput":
         subject = session.subject
-        entries = named or {name: get_entry("attack", name) for name in chosen(access_of(subject.model.access), threat_name(sizes[0].spec))}
-        outcome = attacked_outcome(
+        names = default_attacks(access_of(subject.model.access), threat_name(sizes[0].spec))
+        entries = named or {name: get_entry("attack", name) for name in names}
+        output = run_attack(
             subject,
             session.examples,
             sizes,
             {name: entry.load()() for name, entry in entries.items()},
             seed=seed,
             folder=folder,
-            pictures=PICTURES,
-            queries=max_queries or None,
-            target=target,
-            left_out=len(session.drawn) - len(session.examples),
-            team=team,
-            progress=session.progress if team.rank == 0 else no_progress,
+            num_pictures=PICTURES,
+            max_queries=max_queries or None,
+            target_class=target,
+            num_excluded=len(session.drawn) - len(session.examples),
+            workers=workers,
+            progress=session.progress if workers.rank == 0 else no_progress,
         )
-        done.append(outcome)
-        return outcome
+        done.append(output)
+        return output
 
-    if team.rank:
+    if workers.rank:
         work()
         return ExitCode.OK
     again = command_line() if out else f"{command_line()} --out {shlex.quote(str(folder))}"
@@ -82,7 +84,7 @@ def run(
     halted = body.models[0].stop_reason if isinstance(body, AttackResult) else ""
     if halted:
         raise ExecutionError(f"{halted}. What was found so far is in {folder}; once the model answers again, this goes on: {again}")
-    forget(folder / UNFINISHED)
+    delete_chunks(folder / UNFINISHED)
     session.unmark(folder)
     return code
 

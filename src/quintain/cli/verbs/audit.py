@@ -23,15 +23,15 @@ def run(
     out: Out = None,
 ) -> int:
     from quintain.cli.session import Session
-    from quintain.evaluate.outcome import Outcome
-    from quintain.evaluate.privacy import audited_outcome
-    from quintain.evaluate.private_plans import Budget, class_warnings
+    from quintain.evaluate.privacy_target import PrivacyTarget, class_warnings
+    from quintain.evaluate.step import StepOutput
+    from quintain.evaluate.steps.audit import run_audit
 
     session = Session("audit", data, model, None, seed, out, tuple(require or ()))
-    budget = Budget(epsilon, delta, batch, steps, clip)
+    budget = PrivacyTarget(epsilon, delta, batch, steps, clip)
 
-    def work() -> Outcome:
-        return audited_outcome(session.net(), session.train, budget, canaries=canaries, seed=seed, progress=session.progress)
+    def work() -> StepOutput:
+        return run_audit(session.net(), session.train, budget, canaries=canaries, seed=seed, progress=session.progress)
 
     session.warn(class_warnings(session.train))
     return session.finish(work)

@@ -25,14 +25,14 @@ def run(
     out: Out = None,
 ) -> int:
     from quintain.cli.session import Session, balls
-    from quintain.evaluate.alone import certified_outcome
-    from quintain.evaluate.outcome import Outcome
+    from quintain.evaluate.step import StepOutput
+    from quintain.evaluate.steps.certify import run_certify
 
     session = Session("certify", data, model, weights, seed, out, tuple(require or ()), split, limit)
     sizes = balls(threat or (["l2:0.25"] if certifier == "smoothing" else ["linf:4/255"]))
 
-    def work() -> Outcome:
-        return certified_outcome(
+    def work() -> StepOutput:
+        return run_certify(
             session.subject,
             session.examples,
             sizes,

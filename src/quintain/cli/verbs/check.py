@@ -12,15 +12,15 @@ def run(
 ) -> int:
     from quintain.cli.session import Session
     from quintain.core.errors import ExitCode
-    from quintain.evaluate.checks import check
-    from quintain.evaluate.outcome import Outcome
+    from quintain.evaluate.step import StepOutput
+    from quintain.evaluate.steps.check import run_check
 
     named = model or ("xray-cnn" if weights else "")
     session = Session("check", data=data, model=named, weights=weights, out=out, split="")
-    found: list[Outcome] = []
+    found: list[StepOutput] = []
 
-    def work() -> Outcome:
-        found.append(check(session.splits, session.subject.model if named else None))
+    def work() -> StepOutput:
+        found.append(run_check(session.splits, session.subject.model if named else None))
         return found[0]
 
     code = session.finish(work)

@@ -19,13 +19,13 @@ def run(
     out: Out = None,
 ) -> int:
     from quintain.cli.session import Session
-    from quintain.evaluate.federation import federated_outcome
-    from quintain.evaluate.outcome import Outcome
+    from quintain.evaluate.step import StepOutput
+    from quintain.evaluate.steps.federate import run_federate
 
     session = Session("federate", data, model, None, seed, out, tuple(require or ()))
 
-    def work() -> Outcome:
-        return federated_outcome(
+    def work() -> StepOutput:
+        return run_federate(
             session.net(),
             session.train,
             session.examples,

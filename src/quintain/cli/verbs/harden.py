@@ -22,8 +22,8 @@ def run(
     from quintain.attacks import PGD
     from quintain.cli.session import Session, balls
     from quintain.core.registry import get_entry
-    from quintain.evaluate.hardening import hardened_outcome
-    from quintain.evaluate.outcome import Outcome
+    from quintain.evaluate.step import StepOutput
+    from quintain.evaluate.steps.harden import run_harden
     from quintain.harden.catalogue import OLD_NAMES
 
     session = Session("harden", data, model, None, seed, out, tuple(require or ()))
@@ -31,8 +31,8 @@ def run(
     name = OLD_NAMES.get(defense, defense)
     get_entry("defense", name)
 
-    def work() -> Outcome:
-        return hardened_outcome(
+    def work() -> StepOutput:
+        return run_harden(
             session.net(),
             session.train,
             session.examples,

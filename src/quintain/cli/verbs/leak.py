@@ -21,13 +21,13 @@ def run(
 ) -> int:
     from quintain.cli.session import Session
     from quintain.data.bundled_xrays import NAME
-    from quintain.evaluate.leak import leaked_outcome
-    from quintain.evaluate.outcome import Outcome
+    from quintain.evaluate.step import StepOutput
+    from quintain.evaluate.steps.leak import run_leak
 
     session = Session("leak", data, model, weights, seed, out, split="train")
 
-    def work() -> Outcome:
-        return leaked_outcome(
+    def work() -> StepOutput:
+        return run_leak(
             session.net(),
             session.examples,
             steps=steps,

@@ -10,8 +10,8 @@ from quintain.cli.verbs.verb import Verb
 
 if TYPE_CHECKING:
     from quintain.cli.session import Session
-    from quintain.evaluate.outcome import Outcome
-    from quintain.evaluate.private_plans import Budget
+    from quintain.evaluate.privacy_target import PrivacyTarget
+    from quintain.evaluate.step import StepOutput
 
 Epsilon = Annotated[float, typer.Option(help="The privacy budget that the noise is made for.")]
 Delta = Annotated[float, typer.Option(help="Chance that the budget does not hold; well below 1 / examples.")]
@@ -41,10 +41,11 @@ def run(
 ) -> int:
     from quintain.cli.session import Session
     from quintain.core.errors import SettingError
-    from quintain.evaluate.alone import UNFINISHED
-    from quintain.evaluate.private_plans import Budget, planned_outcome
+    from quintain.evaluate.privacy_target import PrivacyTarget
+    from quintain.evaluate.steps.plan import run_plan
+    from quintain.results.run_layout import UNFINISHED
 
-    budget, sizes = Budget(epsilon, delta, batch, steps, clip, rate), _sizes(batches)
+    budget, sizes = PrivacyTarget(epsilon, delta, batch, steps, clip, rate), _sizes(batches)
     if plan and curve:
         raise SettingError("got --plan, which trains nothing, and --curve, which trains; expected one of them")
     if plan and require:
@@ -56,29 +57,29 @@ def run(
         raise SettingError(f"got --noise-multiplier {noise_multiplier:g} without --plan; expected --epsilon, which noise is made for")
     session = Session("privatize", data, model, None, seed, out, tuple(require or ()), goes_on="" if plan else UNFINISHED)
     if plan:
-        return session.finish(lambda: planned_outcome(budget, len(session.train), noise=noise_multiplier, batches=sizes))
+        return session.finish(lambda: run_plan(budget, len(session.train), noise_multiplier=noise_multiplier, batch_sizes=sizes))
     return _trained(session, budget, sizes, curve=curve)
 
 
-def _trained(session: "Session", budget: "Budget", sizes: tuple[int, ...], *, curve: bool) -> int:
+def _trained(session: "Session", budget: "PrivacyTarget", sizes: tuple[int, ...], *, curve: bool) -> int:
     """Train, or go on where a run was cut off."""
     from quintain.cli.session import command_line
     from quintain.dp.training.resume import forget
-    from quintain.evaluate.private_plans import class_warnings
-    from quintain.evaluate.privatizing import EPSILONS, broken_off_outcome, privatized_outcome
+    from quintain.evaluate.privacy_target import class_warnings
+    from quintain.evaluate.steps.privatize import EPSILONS, partial_privatize, run_privatize
 
     folder = session.folder
     unfinished = folder / session.goes_on
 
-    def work() -> "Outcome":
-        return privatized_outcome(
+    def work() -> "StepOutput":
+        return run_privatize(
             session.net(),
             session.train,
             session.examples,
             budget,
             folder=folder,
             epsilons=EPSILONS if curve else (),
-            batches=sizes,
+            batch_sizes=sizes,
             held_out=session.splits.val or session.examples,
             unfinished=unfinished,
             progress=session.progress,
@@ -91,8 +92,8 @@ def _trained(session: "Session", budget: "Budget", sizes: tuple[int, ...], *, cu
         code = session.finish(work)
     except KeyboardInterrupt:
         session.keep_partial(
-            lambda: broken_off_outcome(
-                session.net(), session.train, session.examples, budget, folder=folder, unfinished=unfinished, why="interrupted"
+            lambda: partial_privatize(
+                session.net(), session.train, session.examples, budget, folder=folder, unfinished=unfinished, reason="interrupted"
             )
         )
         raise

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from quintain.attacks import FGSM, Quick
 from quintain.attacks.universal.adversarial_patch import side_marker
 from quintain.drill.stage import Stage
-from quintain.evaluate.attacked import attack_models
-from quintain.evaluate.campaign import AttackFn
-from quintain.evaluate.outcome import Outcome
-from quintain.evaluate.stickers import stuck
+from quintain.evaluate.evasion.attacks import run_attacks
+from quintain.evaluate.evasion.shard import AttackFn
+from quintain.evaluate.evasion.stickers import evaluate_sticker
+from quintain.evaluate.step import StepOutput
 from quintain.results.robustness_records import AttackResult
 
 PICTURES = 6
@@ -23,20 +23,20 @@ NORMAL = 0
 """The class that the side marker is after: a sick child that is called well."""
 
 
-def run(stage: Stage) -> Outcome:
+def run(stage: Stage) -> StepOutput:
     """FGSM and the quick ensemble on the plain model at every size, then a sticker, with pictures."""
     subject = stage.subject(stage.trained().training.model)
-    plain = attack_models(
+    plain = run_attacks(
         subject,
         stage.test,
         stage.threats,
         attacks(stage),
         seed=stage.seed("attack"),
         folder=stage.folder,
-        pictures=PICTURES,
+        num_pictures=PICTURES,
         progress=stage.progress,
     )
-    marker = stuck(
+    marker = evaluate_sticker(
         subject,
         stage.train,
         stage.test,
@@ -46,4 +46,4 @@ def run(stage: Stage) -> Outcome:
         folder=stage.folder,
         progress=stage.progress,
     )
-    return Outcome(AttackResult((plain,), (marker,)))
+    return StepOutput(AttackResult((plain,), (marker,)))

@@ -2,16 +2,16 @@
 
 from quintain.drill.stage import Stage
 from quintain.drill.steps.privatize import budget
-from quintain.evaluate.outcome import Outcome
-from quintain.evaluate.privacy import audited_outcome
+from quintain.evaluate.step import StepOutput
+from quintain.evaluate.steps.audit import run_audit
 
 COMPARISONS = 32
 """No drill makes more claims than this; a crossing is repeated until chance is excluded over all of them."""
 
 
-def run(stage: Stage) -> Outcome:
+def run(stage: Stage) -> StepOutput:
     """Run the plan on a net and data with canaries."""
-    return audited_outcome(
+    return run_audit(
         stage.net("private"),
         stage.train,
         budget(stage),

@@ -1,13 +1,13 @@
 """Five hospitals train together."""
 
 from quintain.drill.stage import Stage
-from quintain.evaluate.federation import federated_outcome
-from quintain.evaluate.outcome import Outcome
+from quintain.evaluate.step import StepOutput
+from quintain.evaluate.steps.federate import run_federate
 
 
-def run(stage: Stage) -> Outcome:
+def run(stage: Stage) -> StepOutput:
     """Secure aggregation, one hospital dropping out in the middle round."""
-    return federated_outcome(
+    return run_federate(
         stage.net("federated"),
         stage.train,
         stage.test,

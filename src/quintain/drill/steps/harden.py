@@ -1,11 +1,11 @@
 """Train three models that resist: adversarially, with certified bounds, and under noise for smoothing."""
 
-from quintain.drill.stage import HEADLINE, Stage
+from quintain.drill.stage import PRIMARY_MODEL, Stage
 from quintain.drill.steps.attack import attacks
-from quintain.evaluate.attacked import attack_models
-from quintain.evaluate.brackets import clean_claim
-from quintain.evaluate.hardening import harden, with_epochs
-from quintain.evaluate.outcome import Outcome
+from quintain.evaluate.brackets import clean_accuracy_claim
+from quintain.evaluate.evasion.attacks import run_attacks
+from quintain.evaluate.step import StepOutput
+from quintain.evaluate.steps.harden import train_defense, with_epochs
 from quintain.harden import GaussianAugmentation, IBPTraining, PGDTraining
 from quintain.harden.defense import Defense
 from quintain.results.robustness_records import HardenResult
@@ -20,16 +20,16 @@ def defenses(stage: Stage) -> dict[str, tuple[str, Defense]]:
     scale = stage.scale
     return {
         "adversarial": ("adversarial training", with_epochs(PGDTraining(TRAINED_AGAINST), scale.adversarial_epochs)),
-        HEADLINE: ("certified training", with_epochs(IBPTraining(TRAINED_AGAINST), scale.certified_epochs)),
+        PRIMARY_MODEL: ("certified training", with_epochs(IBPTraining(TRAINED_AGAINST), scale.certified_epochs)),
         "noise": ("noise training", with_epochs(GaussianAugmentation(SIGMA), scale.noise_epochs)),
     }
 
 
-def run(stage: Stage) -> Outcome:
+def run(stage: Stage) -> StepOutput:
     """The three trainings, and the same attacks again on the first two; the third is met as a smoothed model."""
     trainings, attacked, claims = [], [], []
     for name, (title, defense) in defenses(stage).items():
-        subject, training = harden(
+        subject, training = train_defense(
             stage.net(name),
             stage.train,
             stage.test,
@@ -42,9 +42,9 @@ def run(stage: Stage) -> Outcome:
             progress=stage.progress,
         )
         trainings.append(training)
-        claims.append(clean_claim(subject, stage.test, delivered=name == HEADLINE))
+        claims.append(clean_accuracy_claim(subject, stage.test, primary=name == PRIMARY_MODEL))
         if name != "noise":
             attacked.append(
-                attack_models(subject, stage.test, stage.threats, attacks(stage), seed=stage.seed("attack"), progress=stage.progress)
+                run_attacks(subject, stage.test, stage.threats, attacks(stage), seed=stage.seed("attack"), progress=stage.progress)
             )
-    return Outcome(HardenResult(tuple(trainings), tuple(attacked)), tuple(claims))
+    return StepOutput(HardenResult(tuple(trainings), tuple(attacked)), tuple(claims))

@@ -1,13 +1,13 @@
 """Rebuild one hospital's X-ray from what it sent."""
 
 from quintain.drill.stage import Stage
-from quintain.evaluate.leak import leaked_outcome
-from quintain.evaluate.outcome import Outcome
+from quintain.evaluate.step import StepOutput
+from quintain.evaluate.steps.leak import run_leak
 
 
-def run(stage: Stage) -> Outcome:
+def run(stage: Stage) -> StepOutput:
     """A plain update, a secure sum, a private update."""
-    return leaked_outcome(
+    return run_leak(
         stage.net("federated").eval(),
         stage.train,
         steps=stage.scale.inversion_steps,

@@ -1,24 +1,24 @@
 """Train with DP-SGD to a budget."""
 
 from quintain.drill.stage import Stage
-from quintain.evaluate.outcome import Outcome
-from quintain.evaluate.private_plans import Budget
-from quintain.evaluate.privatizing import privatized_outcome
+from quintain.evaluate.privacy_target import PrivacyTarget
+from quintain.evaluate.step import StepOutput
+from quintain.evaluate.steps.privatize import run_privatize
 
 
-def budget(stage: Stage) -> Budget:
+def budget(stage: Stage) -> PrivacyTarget:
     """The budget that is spent, and audited at the same constants."""
-    return Budget(batch=stage.scale.private_batch, steps=stage.scale.private_steps)
+    return PrivacyTarget(batch_size=stage.scale.private_batch, steps=stage.scale.private_steps)
 
 
-def run(stage: Stage) -> Outcome:
+def run(stage: Stage) -> StepOutput:
     """A private model beside the plain one."""
-    return privatized_outcome(
+    return run_privatize(
         stage.net("private"),
         stage.train,
         stage.test,
         budget(stage),
         folder=stage.folder,
-        plain=stage.trained().training.clean_counts,
+        nonprivate_counts=stage.trained().training.clean_counts,
         progress=stage.progress,
     )

@@ -1,14 +1,14 @@
 """Train the small plain net that everything else is measured against."""
 
 from quintain.drill.stage import Stage
-from quintain.evaluate.brackets import clean_claim
-from quintain.evaluate.outcome import Outcome
-from quintain.evaluate.training import trained
+from quintain.evaluate.brackets import clean_accuracy_claim
+from quintain.evaluate.step import StepOutput
+from quintain.evaluate.training import train_and_test
 from quintain.results.robustness_records import TrainResult
 from quintain.training import CleanCrossEntropy, Recipe, fit
 
 
-def run(stage: Stage) -> Outcome:
+def run(stage: Stage) -> StepOutput:
     """Plain training and clean accuracy."""
     recipe = Recipe(epochs=stage.scale.plain_epochs)
     net, seed = stage.net("plain"), stage.seed("train")
@@ -25,5 +25,5 @@ def run(stage: Stage) -> Outcome:
         )
         return done.losses
 
-    subject, training = trained(net, train, stage.folder, stage.test, name="plain", title="plain model", plan=recipe)
-    return Outcome(TrainResult(training), (clean_claim(subject, stage.test),))
+    subject, training = train_and_test(net, train, stage.folder, stage.test, name="plain", title="plain model", settings=recipe)
+    return StepOutput(TrainResult(training), (clean_accuracy_claim(subject, stage.test),))

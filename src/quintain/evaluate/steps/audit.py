@@ -1,4 +1,4 @@
-"""The audit of a private plan from below, beside what the accountant claims from above."""
+"""Audit private training: a lower bound on epsilon, beside the upper bound that the accountant claims."""
 
 import copy
 from collections.abc import Callable
@@ -20,15 +20,15 @@ from quintain.dp.own_net import noise_of_net, sensitivity_of_net
 from quintain.dp.replay import Drift, Replay, weights_measurement
 from quintain.dp.specification import inclusion_measurements, measurements
 from quintain.dp.ways import Rows, Watched, fit_kept
-from quintain.evaluate.outcome import Outcome
-from quintain.evaluate.private_plans import Budget, Protected, accounted, describe, quantity
+from quintain.evaluate.privacy_target import PrivacyTarget, Protected, epsilon_quantity, epsilon_upper_bound, plan_record
+from quintain.evaluate.step import StepOutput
 from quintain.leakage import CanaryRun, audit_one_run, coordinate_measurements, joint_bound, repetitions, train_with_canaries
 from quintain.leakage.one_run import OneRunAudit
 from quintain.leakage.repeats import joint_error
 from quintain.results.bounds import Bracket
 from quintain.results.privacy_records import AuditResult, AuditRun
 from quintain.results.records import Claim
-from quintain.results.specification import Measurement, judged
+from quintain.results.specification import Measurement, bonferroni_tests
 
 BINS = 30
 UNFOLLOWED = (
@@ -41,17 +41,17 @@ UNCLIPPED = (
 )
 
 
-def audited_outcome(
+def run_audit(
     net: nn.Module,
     train: Dataset,
-    budget: Budget,
+    target: PrivacyTarget,
     *,
     canaries: int = 500,
     confidence: float = 0.95,
     comparisons: int = 1,
     seed: int = 0,
     progress: Progress = no_progress,
-) -> Outcome:
+) -> StepOutput:
     """Run the plan on a net and data with canaries, with and without noise, and measure noise, sampling and clipping on that very run.
 
     It trains as ``quintain privatize`` does, with its state kept; the weights after each step must be those that the releases come to.
@@ -64,11 +64,11 @@ def audited_outcome(
     is in the record; ``require_consistent`` raises for it once that is stored.
 
     Args:
-        net: Fresh; copies of it are trained.
+        net: A net with its first weights; copies of it are trained.
         train: Records that the plan is for.
-        budget: The claim to audit.
-        canaries: m.
-        confidence: Of the audited side.
+        target: The epsilon to audit, and the public settings.
+        canaries: Number of canaries.
+        confidence: Confidence of the audited lower bound.
         comparisons: How many brackets the run holds that this is part of.
         seed: Of coins and ties, those of each repetition too; noise and batches come from the operating system.
         progress: Shows bars.
@@ -78,15 +78,15 @@ def audited_outcome(
     """
     if len(train) <= canaries:
         raise SettingError(f"{canaries} canaries for {len(train)} records; expected fewer canaries than records, each takes one's place")
-    plan = budget.plan(len(train))
-    silent_plan = replace(plan, noise_multiplier=0.0)
+    plan = target.plan(len(train))
+    noiseless_plan = replace(plan, noise_multiplier=0.0)
     records = Protected.of(train)
-    claimed = accounted(plan, records, plan.epsilon(len(train)))
+    claimed = epsilon_upper_bound(plan, records, plan.epsilon(len(train)))
 
     def audited(what: PrivatePlan, repetition: int) -> tuple["_Observed", OneRunAudit]:
         coins, ties = (derive_seed(seed, place, *([repetition] if repetition else [])) for place in ("audit", "ties"))
         run = _observed(net, train, what, canaries, coins, progress)
-        of = quantity(what, records)
+        of = epsilon_quantity(what, records)
         return run, audit_one_run(
             _scores(run.seen, plan, len(train)), run.seen.included, delta=plan.delta, confidence=confidence, seed=ties, quantity=of
         )
@@ -95,15 +95,18 @@ def audited_outcome(
     audits = [audit]
     while audits[-1].epsilon > claimed.value and len(audits) < repetitions(confidence, comparisons=comparisons):
         audits.append(audited(plan, len(audits))[1])
-    bare, bare_audit = audited(silent_plan, 0)
-    run = _told("the plan", audits, _scores(first.seen, plan, len(train)), first.seen.included)
-    control = _told("control: no noise", [bare_audit], _scores(bare.seen, plan, len(train)), bare.seen.included)
+    bare, bare_audit = audited(noiseless_plan, 0)
+    run = _audit_run("the plan", audits, _scores(first.seen, plan, len(train)), first.seen.included)
+    control = _audit_run("control: no noise", [bare_audit], _scores(bare.seen, plan, len(train)), bare.seen.included)
     own, unmeasured = _measured(first, net, train, plan, claimed.value)
-    specification = judged((*measurements(plan, len(train), ways=("fit",)), *own))
+    tests = bonferroni_tests((*measurements(plan, len(train), ways=("fit",)), *own))
     claim = Claim("audited:epsilon", "Privacy of each record, audited", "private", Bracket(run.lower, claimed), primary=True)
     notes = list(unmeasured)
     if control.lower.value <= claimed.value:
-        notes.append("the control without noise does not exceed the claim: this audit could not have seen a leak of that size")
+        notes.append(
+            f"the positive control without noise was audited at {rounding.epsilon(control.lower.value, up=False)}, not above the claimed "
+            f"{rounding.epsilon(claimed.value)}: this audit is too weak to contradict the claim; use more canaries"
+        )
     if run.max_auditable_epsilon < claimed.value:
         notes.append(
             f"an audit of {canaries} canaries can show at most {rounding.epsilon(run.max_auditable_epsilon)}: "
@@ -115,8 +118,8 @@ def audited_outcome(
             "strength; what they add was not measured"
         )
     notes += _repeated(run, claimed.value)
-    body = AuditResult(describe(plan, len(train)), run, control, specification)
-    return Outcome(body, (claim,), tuple(notes), reproducible=False)
+    result = AuditResult(plan_record(plan, len(train)), run, control, tests)
+    return StepOutput(result, (claim,), tuple(notes), reproducible=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +140,7 @@ class _Observed:
 
 
 def _observed(net: nn.Module, train: Dataset, plan: PrivatePlan, canaries: int, seed: int, progress: Progress) -> _Observed:
-    """One run with canaries in the place of as many records, so that all public constants stay the plan's."""
+    """Train once with canaries in the place of as many records, so that all public settings stay the plan's."""
     fits: list[PrivateFit] = []
     batches: list[Rows] = []
     drifts: list[Drift] = []
@@ -182,7 +185,7 @@ def _measured(
 
 
 def _accounting(plan: PrivatePlan, claimed: float, spent: PrivateFit, releases: int) -> Measurement:
-    """Whether the run's own ledger comes to the claim, and holds as many steps as were seen."""
+    """Check that the run's own ledger comes to the claim, and holds as many steps as were seen."""
     passed = spent.epsilon == claimed and spent.steps == releases == plan.steps
     text = f"the run's ledger: {spent.steps} steps at {spent.epsilon:.6g}, {releases} released; of {plan.steps} steps"
     return Measurement("accounting", claimed, spent.epsilon, float(passed), text)
@@ -195,7 +198,7 @@ def _other_accountant(plan: PrivatePlan, rate: float, claimed: float) -> Measure
 
 
 def _scores(seen: CanaryRun, plan: PrivatePlan, records: int) -> NDArray[np.float64]:
-    """The scores are the plan's, also for the control."""
+    """Return the canaries' scores under the plan, also for the control."""
     return seen.scores(
         sample_rate=plan.sample_rate(records),
         noise_multiplier=plan.noise_multiplier,
@@ -204,7 +207,7 @@ def _scores(seen: CanaryRun, plan: PrivatePlan, records: int) -> NDArray[np.floa
 
 
 def _repeated(run: AuditRun, claimed: float) -> list[str]:
-    """What repeating a crossing came to."""
+    """Say what repeating an audit that crossed the claim came to."""
     if run.lower.value <= claimed:
         return []
     values = ", ".join(rounding.epsilon(value, up=False) for value in (run.lower.value, *run.repeated_epsilons))
@@ -215,19 +218,19 @@ def _repeated(run: AuditRun, claimed: float) -> list[str]:
     return [f"{times}; if the claim held, all of them would cross with probability at most {chance:.1e}"]
 
 
-def _told(title: str, audits: list[OneRunAudit], scores: NDArray[np.float64], included: NDArray[np.bool_]) -> AuditRun:
-    """What a run, and its repetitions, show of the mechanism that they ran."""
+def _audit_run(title: str, audits: list[OneRunAudit], scores: NDArray[np.float64], included: NDArray[np.bool_]) -> AuditRun:
+    """Return what an audit and its repetitions show."""
     audit, edges = audits[0], np.histogram_bin_edges(scores, bins=BINS)
     return AuditRun(
-        title,
-        joint_bound(audits),
-        audit.max_auditable_epsilon,
-        audit.canaries,
-        audit.guesses,
-        audit.correct,
-        audit.confidence,
-        tuple(float(edge) for edge in edges),
-        tuple(int(count) for count in np.histogram(scores[included], edges)[0]),
-        tuple(int(count) for count in np.histogram(scores[~included], edges)[0]),
-        tuple(one.epsilon for one in audits[1:]),
+        title=title,
+        lower=joint_bound(audits),
+        max_auditable_epsilon=audit.max_auditable_epsilon,
+        canaries=audit.canaries,
+        guesses=audit.guesses,
+        correct=audit.correct,
+        confidence=audit.confidence,
+        bin_edges=tuple(float(edge) for edge in edges),
+        included_counts=tuple(int(count) for count in np.histogram(scores[included], edges)[0]),
+        excluded_counts=tuple(int(count) for count in np.histogram(scores[~included], edges)[0]),
+        repeated_epsilons=tuple(one.epsilon for one in audits[1:]),
     )

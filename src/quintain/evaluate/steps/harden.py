@@ -1,4 +1,4 @@
-"""Train a model to resist, and see from both sides whether it does."""
+"""Train a model with a defense, then attack and certify it."""
 
 import copy
 from collections.abc import Mapping
@@ -14,15 +14,16 @@ from quintain.core.errors import ModelError
 from quintain.core.progress import Progress, no_progress
 from quintain.core.registry import get_entry
 from quintain.data.dataset import Dataset
-from quintain.evaluate.brackets import both_sides, clean_claim
-from quintain.evaluate.campaign import AttackFn
-from quintain.evaluate.outcome import Outcome
-from quintain.evaluate.smoothing import Smoothing, smoothed_bracket
-from quintain.evaluate.subject import Subject
-from quintain.evaluate.training import trained
+from quintain.evaluate.brackets import attack_and_certify, clean_accuracy_claim
+from quintain.evaluate.evasion.shard import AttackFn
+from quintain.evaluate.model import EvaluatedModel
+from quintain.evaluate.smoothing import SmoothingSettings, certify_smoothed
+from quintain.evaluate.step import StepOutput
+from quintain.evaluate.training import train_and_test
 from quintain.harden import fit
 from quintain.harden.defense import Defense
 from quintain.models.classifier import Classifier
+from quintain.results.literals import INTERVAL_BOUNDS
 from quintain.results.robustness_records import HardenResult, TrainingRun
 from quintain.threats import L2
 from quintain.threats.threat import Threat
@@ -49,7 +50,7 @@ def with_epochs(defense: Defense, epochs: int) -> Defense:
     return changed
 
 
-def harden(
+def train_defense(
     net: nn.Module,
     train: Dataset,
     test: Dataset,
@@ -61,16 +62,16 @@ def harden(
     folder: Path,
     checkpoint: Path | None = None,
     progress: Progress = no_progress,
-) -> tuple[Subject, TrainingRun]:
-    """Train a net with a defense, store it and test it."""
+) -> tuple[EvaluatedModel, TrainingRun]:
+    """Train a net with a defense, save it and test it."""
 
     def work() -> tuple[float, ...]:
         return fit(net, train, defense, seed=seed, checkpoint=checkpoint, progress=progress).losses
 
-    return trained(net, work, folder, test, name=name, title=title, plan=defense)
+    return train_and_test(net, work, folder, test, name=name, title=title, settings=defense)
 
 
-def hardened_outcome(
+def run_harden(
     net: nn.Module,
     train: Dataset,
     test: Dataset,
@@ -83,30 +84,32 @@ def hardened_outcome(
     seed: int = 0,
     folder: Path,
     progress: Progress = no_progress,
-) -> Outcome:
-    """Train a net to resist; then attack it, and prove what can be proved: of the smoothed model where it was trained under noise."""
+) -> StepOutput:
+    """Train a net with a defense, then attack and certify it, as a smoothed model where it was trained under noise."""
     defense = build_defense(defense_name, threat=threat, sigma=sigma, epochs=epochs)
     ball = threat if isinstance(threat, L2) else L2(2 * sigma)
-    smooth = Smoothing(sigma)
+    smooth = SmoothingSettings(sigma)
     if defense_name == "gaussian":
         SmoothedClassifier(Classifier(net), sigma, noise_samples=smooth.noise_samples).require_certifiable(ball)
     certifiers, notes = ({}, ()) if defense_name == "gaussian" else _certifiers(net, test, threat)
-    subject, training = harden(
+    subject, training = train_defense(
         net, train, test, defense, name="model", title=f"{defense_name} model", seed=seed, folder=folder, progress=progress
     )
-    clean = clean_claim(subject, test, delivered=True)
+    clean = clean_accuracy_claim(subject, test, primary=True)
     if defense_name == "gaussian":
-        attacked, _, claims = smoothed_bracket(subject, test, [ball], smooth, seed=seed, delivered=True, progress=progress)
+        attacked, _, claims = certify_smoothed(subject, test, [ball], smooth, seed=seed, primary=True, progress=progress)
     else:
-        attacked, _, claims = both_sides(subject, test, [threat], attacks=attacks, certifiers=certifiers, seed=seed, progress=progress)
-    return Outcome(HardenResult((training,), (attacked,)), (clean, *claims), notes)
+        attacked, _, claims = attack_and_certify(
+            subject, test, [threat], attacks=attacks, certifiers=certifiers, seed=seed, progress=progress
+        )
+    return StepOutput(HardenResult((training,), (attacked,)), (clean, *claims), notes)
 
 
 def _certifiers(net: nn.Module, data: Dataset, threat: Threat) -> tuple[dict[str, Certifier], tuple[str, ...]]:
-    """Interval bounds where the net has a rule for each layer; else none, and why."""
+    """Return interval bounds where the net has a rule for each layer; else none, and why."""
     x, y = data.batch([0])
     try:
         IntervalBounds()(Classifier(copy.deepcopy(net).eval(), classes=data.classes), x, y, threat)
     except ModelError as error:
-        return {}, (f"nothing is proved of this net: {error}",)
-    return {"interval bounds": IntervalBounds()}, ()
+        return {}, (f"interval bounds cannot certify this net: {error}",)
+    return {INTERVAL_BOUNDS: IntervalBounds()}, ()

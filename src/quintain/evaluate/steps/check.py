@@ -1,21 +1,21 @@
-"""Data and model looked at before anything is believed of them."""
+"""Check data and model before any result on them is believed."""
 
 import numpy as np
 
 from quintain.data.checks import check_data
 from quintain.data.splits import Splits
-from quintain.evaluate.outcome import Outcome
+from quintain.evaluate.step import StepOutput
 from quintain.models.checks import check_model
 from quintain.models.protocol import ClassifierLike
 from quintain.results.robustness_records import CheckResult
 
 
-def check(splits: Splits, model: ClassifierLike | None) -> Outcome:
-    """All findings on the data and, where there is one, on the model."""
+def run_check(splits: Splits, model: ClassifierLike | None) -> StepOutput:
+    """Return all findings on the data and, where there is one, on the model."""
     parts = splits.as_dict()
     first = next(iter(parts.values()))
     findings = tuple(check_data(splits))
     if model is not None:
         findings += tuple(check_model(model, parts.get("test", first)))
     counts = tuple((name, tuple(int(n) for n in np.bincount(part.labels, minlength=part.classes))) for name, part in parts.items())
-    return Outcome(CheckResult(findings, counts, first.class_names, first.shape))
+    return StepOutput(CheckResult(findings, counts, first.class_names, first.shape))

@@ -1,4 +1,4 @@
-"""The gradient of a smoothed model that is only asked for answers, estimated from the answers to noisy copies."""
+"""Estimate the gradient of a smoothed model whose base gives none, from outputs for noisy copies."""
 
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -10,14 +10,14 @@ from torch import Tensor
 from quintain.certify.smoothing import BATCH_ELEMENTS, SmoothedClassifier
 from quintain.core.seeds import derive_seed
 
-PAIRS = 128
+NOISE_PAIRS = 128
 """Pairs of opposite noise for one gradient: twice as many answers."""
 
-LEAST = 1e-12
+MIN_PROBABILITY = 1e-12
 """The least mean probability that is divided by."""
 
 
-def estimated(smooth: SmoothedClassifier, seed: int) -> Callable[[Tensor], Tensor]:
+def with_estimated_gradients(smooth: SmoothedClassifier, seed: int) -> Callable[[Tensor], Tensor]:
     r"""The smoothed model as a function (B, *S) to log-probabilities (B, K) that can be differentiated though its base cannot.
 
     .. math:: \nabla_x\, E[p(x + \sigma u)] = E[p(x + \sigma u)\, u] / \sigma, \qquad u \sim N(0, I)
@@ -45,7 +45,7 @@ class _Estimated(torch.autograd.Function):
             copies = x[:, None, None] + smooth.sigma * torch.stack([noise, -noise], 1)
             found.append(smooth.base_classifier(copies.flatten(0, 2)).softmax(1).unflatten(0, copies.shape[:3]))
         each = torch.cat(found, 1)
-        mean = each.mean((1, 2)).clamp(min=LEAST)
+        mean = each.mean((1, 2)).clamp(min=MIN_PROBABILITY)
         ctx.save_for_backward(x, each, mean)
         ctx.sigma, ctx.seed = smooth.sigma, seed
         return mean.log()
@@ -55,7 +55,7 @@ class _Estimated(torch.autograd.Function):
         x, each, mean = ctx.saved_tensors
         # how much each copy counts: its probabilities, by the slope of the logarithm; (B, pairs), one sign less the other
         weight = (each * (g / mean)[:, None, None]).sum(3)
-        weight = (weight[..., 0] - weight[..., 1]) / (2 * PAIRS * ctx.sigma)
+        weight = (weight[..., 0] - weight[..., 1]) / (2 * NOISE_PAIRS * ctx.sigma)
         total, begin = torch.zeros_like(x), 0
         for noise in _noise(x, ctx.seed):
             total += torch.tensordot(weight[:, begin : begin + len(noise)], noise, 1)
@@ -66,5 +66,5 @@ class _Estimated(torch.autograd.Function):
 def _noise(x: Tensor, seed: int) -> Iterator[Tensor]:
     """The noise of one gradient in blocks (n, *S) that bound the memory, the same for the same seed and batch."""
     generator = torch.Generator().manual_seed(seed)
-    for block in torch.arange(PAIRS).split(max(1, BATCH_ELEMENTS // max(1, 2 * x.numel()))):
+    for block in torch.arange(NOISE_PAIRS).split(max(1, BATCH_ELEMENTS // max(1, 2 * x.numel()))):
         yield torch.empty(len(block), *x.shape[1:], dtype=torch.float32).normal_(generator=generator).to(x)

@@ -1,4 +1,4 @@
-"""Cheap questions to a model that tell a strong model from a weak attack."""
+"""Probe a model with some further queries, to tell a strong model from a weak attack."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -26,19 +26,19 @@ from quintain.threats.threat import Threat
 PASSES = 5
 STEPS = 20
 RANDOM = {"gradients": 100, "scores": 10, "labels": 10}
-"""Random points of the threat for each example that still stands; fewer where questions may be what is paid for."""
+"""Random points of the threat for each unbroken example; fewer where queries may be what is paid for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sample:
-    """A few examples that the model answers rightly.
+class ProbeSet:
+    """Some examples that the model classifies correctly.
 
     Args:
-        model: The target.
+        model: The model under attack.
         x, y, ids: The examples (n, *S), (n,), (n,).
-        threat: The largest size.
-        standing: Which of them every attack left (n,) bool.
-        seed: Of the draws.
+        threat: The largest threat.
+        unbroken: Which of them no attack broke (n,) bool.
+        seed: Seed of all random numbers.
     """
 
     model: Model
@@ -46,7 +46,7 @@ class Sample:
     y: Tensor
     ids: Tensor
     threat: Threat
-    standing: Tensor
+    unbroken: Tensor
     seed: int
 
     @property
@@ -54,60 +54,62 @@ class Sample:
         """What the model gives."""
         return access_of(getattr(self.model, "access", ""))
 
-    def left(self) -> "Sample":
-        """The examples that still stand."""
-        return replace(
-            self, x=self.x[self.standing], y=self.y[self.standing], ids=self.ids[self.standing], standing=self.standing[self.standing]
-        )
+    def unbroken_only(self) -> "ProbeSet":
+        """Return the unbroken examples only."""
+        rows = self.unbroken
+        return replace(self, x=self.x[rows], y=self.y[rows], ids=self.ids[rows], unbroken=rows[rows])
 
     def draw(self, place: str) -> ExampleRNG:
         """The examples' random numbers at one place of use."""
         return example_rng(self.x, self.seed, self.ids).fold_in("trust", place)
 
 
-def sign(name: str, value: float, threshold: float, evidence: str) -> Indicator:
-    """A sign that fires above its threshold."""
+def indicator(name: str, value: float, threshold: float, evidence: str) -> Indicator:
+    """Return an indicator that triggers above its threshold."""
     return Indicator(name, float(value), threshold, bool(value > threshold), evidence)
 
 
-def asked(sample: Sample, target: int | None = None) -> Iterator[Indicator]:
-    """Every sign that the model itself shows, on a sample that is not empty; of attempts to break it only where any wrong answer counts."""
-    yield from _answers(sample)
-    left = sample.left()
+def probe_indicators(probes: ProbeSet, target: int | None = None) -> Iterator[Indicator]:
+    """Yield the indicators that need further queries to the model. The probe set must not be empty.
+
+    The attempts to break it again (random points, one step, one restart, unlimited eps) are skipped in targeted runs.
+    """
+    yield from _outputs(probes)
+    left = probes.unbroken_only()
     if len(left.x) and target is None:
-        yield _random(sample, left)
-    climbable = threat_name(sample.threat.spec) in PGD.supports or not isinstance(sample.threat, ParametricThreat)
-    if sample.access == "gradients" and climbable and sample.threat.eps:
-        yield from _gradients(sample)
+        yield _random(probes, left)
+    climbable = threat_name(probes.threat.spec) in PGD.supports or not isinstance(probes.threat, ParametricThreat)
+    if probes.access == "gradients" and climbable and probes.threat.eps:
+        yield from _gradients(probes)
         if target is None:
-            yield from _attempts(sample, left)
+            yield from _attempts(probes, left)
 
 
 @torch.no_grad()
-def _answers(sample: Sample) -> Iterator[Indicator]:
-    """What the unchanged examples are answered, asked again and again."""
-    passes = torch.stack([sample.model(sample.x) for _ in range(PASSES)]).double()
+def _outputs(probes: ProbeSet) -> Iterator[Indicator]:
+    """Query the unchanged examples several times, and look at the outputs."""
+    passes = torch.stack([probes.model(probes.x) for _ in range(PASSES)]).double()
     unit = passes / passes.norm(dim=2, keepdim=True).clamp(min=1e-300)
     spread = (unit.amax(0) - unit.amin(0)).amax().nan_to_num(torch.inf)
-    yield sign(
+    yield indicator(
         "randomness between calls",
         float(spread),
         1e-4,
-        f"the same examples are answered differently, by up to {float(spread):.2g} of a logit's size",
+        f"outputs for the same examples differ between calls, by up to {float(spread):.2g} of a logit's size",
     )
-    if sample.access == "labels":
+    if probes.access == "labels":
         return
     logits = passes[0]
     sums = logits.sum(1)
     alike = (logits >= 0).all(1) & (sums > 0) & ((sums / sums.median() - 1).abs() < 1e-5)
-    yield sign(
+    yield indicator(
         "outputs that look like probabilities",
         float(alike.double().mean()),
         0.5,
         f"{_share(alike)} of the outputs are positive and have one sum: give logits, or their logarithm",
     )
-    chances = logits.float().softmax(1).scatter(1, sample.y[:, None], 0.0).amax(1)
-    yield sign(
+    chances = logits.float().softmax(1).scatter(1, probes.y[:, None], 0.0).amax(1)
+    yield indicator(
         "saturated outputs",
         float((chances == 0).double().mean()),
         0.05,
@@ -116,38 +118,38 @@ def _answers(sample: Sample) -> Iterator[Indicator]:
 
 
 @torch.no_grad()
-def _random(sample: Sample, left: Sample) -> Indicator:
-    """Random points of the threat against what the attacks left."""
+def _random(probes: ProbeSet, left: ProbeSet) -> Indicator:
+    """Try random points of the threat on the unbroken examples."""
     room, draw = left.threat.projection_cache(left.x), left.draw("random")
     goal, rows = Goal(left.y), torch.arange(len(left.x), device=left.x.device)
     broken = torch.zeros(len(left.x), dtype=torch.bool, device=left.x.device)
-    for number in range(RANDOM[sample.access]):
+    for number in range(RANDOM[probes.access]):
         z = left.threat.sample(left.x, draw.fold_in(number), room)
         broken |= goal.is_adversarial(left.model(to_image(left.threat, z, left.x)), rows)
     many = int(broken.sum())
-    return sign(
+    return indicator(
         "random points beat the attacks",
-        many / len(sample.x),
+        many / len(probes.x),
         0.0,
         f"random points broke {many} of {len(left.x)} examples that the attacks left",
     )
 
 
-def _gradients(sample: Sample) -> Iterator[Indicator]:
-    """The slope at a random point, and how far ascent gets."""
+def _gradients(probes: ProbeSet) -> Iterator[Indicator]:
+    """Look at the gradient at a random point, and at how far ascent gets."""
     try:
-        heights, slopes = _climbed(sample)
+        heights, slopes = _climbed(probes)
     except ModelError as error:
-        yield sign("zero gradients", 1.0, 0.05, f"there is no gradient: {error}")
+        yield indicator("zero gradients", 1.0, 0.05, f"there is no gradient: {error}")
         return
     zero, wild = slopes == 0, ~slopes.isfinite()
-    yield sign("zero gradients", float(zero.double().mean()), 0.05, f"the gradient is zero on {_share(zero)} of the examples")
+    yield indicator("zero gradients", float(zero.double().mean()), 0.05, f"the gradient is zero on {_share(zero)} of the examples")
     usual = slopes[~zero & ~wild]
     ratio = torch.inf if wild.any() else float(usual.max() / usual.median()) if len(usual) else 0.0
-    yield sign("exploding gradients", ratio, 1e6, f"the largest gradient is {ratio:.2g} times the usual one")
+    yield indicator("exploding gradients", ratio, 1e6, f"the largest gradient is {ratio:.2g} times the usual one")
     best = heights.nan_to_num(-torch.inf).cummax(0).values
     flat = ~(best[-1] > heights[0] + 1e-6 * heights[0].abs())
-    yield sign(
+    yield indicator(
         "loss not rising",
         float(flat.double().mean()),
         0.1,
@@ -156,60 +158,60 @@ def _gradients(sample: Sample) -> Iterator[Indicator]:
     risen = best[-1] - heights[0]
     late = ((best[-1] - best[-1 - STEPS // 10]) / risen)[(risen > 0) & risen.isfinite()]
     part = float(late.mean()) if len(late) else 0.0
-    yield sign(
+    yield indicator(
         "loss still rising", part, 0.05, f"the last tenth of the steps brought {100 * part:.0f} % of the rise: more steps would find more"
     )
 
 
-def _climbed(sample: Sample) -> tuple[Tensor, Tensor]:
-    """Margins (STEPS + 1, n) on the way of an ascent that never stops, and the first slopes' lengths (n,)."""
-    threat, x, rows = sample.threat, sample.x, torch.arange(len(sample.x), device=sample.x.device)
-    meter, room = CountedModel(sample.model, sample.y), threat.projection_cache(sample.x)
+def _climbed(probes: ProbeSet) -> tuple[Tensor, Tensor]:
+    """Return the margins (STEPS + 1, n) along an ascent that never stops, and the norms of the first gradients (n,)."""
+    threat, x, rows = probes.threat, probes.x, torch.arange(len(probes.x), device=probes.x.device)
+    meter, room = CountedModel(probes.model, probes.y), threat.projection_cache(probes.x)
     image = (lambda z: to_image(threat, z, x)) if isinstance(threat, ParametricThreat) else None
-    z = threat.sample(x, sample.draw("ascent"), room)
+    z = threat.sample(x, probes.draw("ascent"), room)
     heights, slopes = [], torch.zeros(len(x), dtype=torch.float64)
     for number, length in enumerate(cosine_step_sizes(threat.eps, STEPS, 2.0)):
-        _, height, gradient = meter.value_and_grad(z, rows, lambda logits, which: margin(logits, sample.y[which]), image)
+        _, height, gradient = meter.value_and_grad(z, rows, lambda logits, which: margin(logits, probes.y[which]), image)
         heights.append(height.double())
         if not number:
             slopes = gradient.double().flatten(1).norm(dim=1)
         z = ascent_step(threat, length, z, gradient, x, room)
-    heights.append(margin(meter.logits(to_image(threat, z, x), rows), sample.y).double())
+    heights.append(margin(meter.logits(to_image(threat, z, x), rows), probes.y).double())
     return torch.stack(heights), slopes
 
 
-def _attempts(sample: Sample, left: Sample) -> Iterator[Indicator]:
+def _attempts(probes: ProbeSet, left: ProbeSet) -> Iterator[Indicator]:
     """One step, another start, and a change without limit."""
-    count, kind = len(sample.x), threat_name(sample.threat.spec)
+    count, kind = len(probes.x), threat_name(probes.threat.spec)
     single: Attack | None = next((one() for one in (FGSM, FGM) if kind in one.supports), None)
     if len(left.x) and single is not None:
         many = int(_tried(single, left, left.threat, "one step").success.sum())
-        yield sign("one step beats many", many / count, 0.02, f"one step broke {many} of {len(left.x)} examples that the attacks left")
+        yield indicator("one step beats many", many / count, 0.02, f"one step broke {many} of {len(left.x)} examples that the attacks left")
     if kind not in PGD.supports:
         return
     if len(left.x):
         many = int(_tried(PGD(STEPS), left, left.threat, "restart").success.sum())
-        yield sign(
+        yield indicator(
             "restarts still help", many / count, 0.02, f"one more start broke {many} of {len(left.x)} examples that the attacks left"
         )
-    whole = unlimited(sample.threat, sample.x)
+    whole = unlimited(probes.threat, probes.x)
     if whole is not None:
-        rest = 1 - float(_tried(PGD(STEPS), sample, whole, "unlimited").success.double().mean())
-        yield sign(
+        rest = 1 - float(_tried(PGD(STEPS), probes, whole, "unlimited").success.double().mean())
+        yield indicator(
             "accuracy does not fall to nothing",
             rest,
             0.1,
-            f"{100 * rest:.0f} % of the examples stand even where every value may change freely",
+            f"{100 * rest:.0f} % of the examples are unbroken even where every value may change freely",
         )
 
 
-def gradient_fails(sample: Sample) -> Tensor:
-    """Which examples (n,) bool projected gradient ascent cannot break."""
-    return ~_tried(PGD(2 * STEPS, restarts=2), sample, sample.threat, "check").success
+def gradient_fails(probes: ProbeSet) -> Tensor:
+    """Return which examples (n,) bool PGD cannot break."""
+    return ~_tried(PGD(2 * STEPS, restarts=2), probes, probes.threat, "check").success
 
 
-def _tried(attack: Callable[..., AttackOutcome], sample: Sample, threat: Threat, place: str) -> AttackOutcome:
-    return attack(sample.model, sample.x, sample.y, threat, seed=sample.draw(place).seed, ids=sample.ids)
+def _tried(attack: Callable[..., AttackOutcome], probes: ProbeSet, threat: Threat, place: str) -> AttackOutcome:
+    return attack(probes.model, probes.x, probes.y, threat, seed=probes.draw(place).seed, ids=probes.ids)
 
 
 def unlimited(threat: Threat, x: Tensor) -> Threat | None:

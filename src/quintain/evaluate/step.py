@@ -1,4 +1,4 @@
-"""What an evaluation hands back, and how it becomes a record."""
+"""The output of one step of an evaluation, and how it becomes a record."""
 
 import datetime
 import platform
@@ -15,12 +15,12 @@ from quintain.results.privacy_records import AuditResult
 from quintain.results.quantity import Metric
 from quintain.results.records import SCHEMA, Claim, NamedHash, PackageVersion, Provenance, Record, StepResult
 
-_TOLD = ("quintain", "torch", "numpy", "scipy", "dp-accounting", "cryptography")
+_PACKAGES = ("quintain", "torch", "numpy", "scipy", "dp-accounting", "cryptography")
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """Results of one step, not yet written down.
+class StepOutput:
+    """The results of one step, not yet stored.
 
     Args:
         result: The step's own results.
@@ -35,16 +35,16 @@ class Outcome:
     reproducible: bool = True
 
 
-def recorded(make: Callable[[], Outcome], *, command: str, seed: int, data: tuple[str, str]) -> Record:
-    """Run a step and write down how it came about."""
+def record_step(make: Callable[[], StepOutput], *, command: str, seed: int, data: tuple[str, str]) -> Record:
+    """Run a step and return its record, with how it came about."""
     started = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
     clock = time.perf_counter()
-    outcome = make()
+    output = make()
     provenance = Provenance(
         command=command,
         seed=seed,
         data=NamedHash(*data),
-        models=_models(outcome.claims),
+        models=_models(output.claims),
         started=started.isoformat(),
         seconds=time.perf_counter() - clock,
         versions=_versions(),
@@ -52,13 +52,13 @@ def recorded(make: Callable[[], Outcome], *, command: str, seed: int, data: tupl
         dtype=str(torch.get_default_dtype()).removeprefix("torch."),
         threads=torch.get_num_threads(),
         platform=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        reproducible=outcome.reproducible,
+        reproducible=output.reproducible,
     )
-    return Record(SCHEMA, provenance, outcome.claims, outcome.result, notes=outcome.notes)
+    return Record(SCHEMA, provenance, output.claims, output.result, notes=output.notes)
 
 
-def require_consistent(record: Record, comparisons: int | None = None) -> None:
-    """Sound the alarm if a mechanism is not what it claims or the two sides of a claim cross; the record is stored before.
+def raise_if_unsound(record: Record, comparisons: int | None = None) -> None:
+    """Raise if a mechanism is not what it claims, or if the two bounds of a claim cross; the record is stored before.
 
     Args:
         record: Of one step.
@@ -70,19 +70,19 @@ def require_consistent(record: Record, comparisons: int | None = None) -> None:
     """
     failed = [test.message for test in record.result.mechanism_tests if not test.passed] if isinstance(record.result, AuditResult) else []
     crossed = contradictions(record.claims, comparisons=comparisons or len(record.claims))
-    told = "; ".join(map(_crossing, crossed))
+    sentence = "; ".join(map(_crossing, crossed))
     if failed:
-        also = f" The two sides of the claim cross as well: {told}." if crossed else ""
+        also = f" The two sides of the claim cross as well: {sentence}." if crossed else ""
         raise MechanismError("; ".join(failed) + f"; the accounted epsilon is void until this is found.{also}")
     if crossed:
         raise ContradictionError(
-            f"proved from below and refuted from above at once: {told}. "
+            f"proved from below and refuted from above at once: {sentence}. "
             "One of the two methods is wrong: the evidence is in the run folder, please report it"
         )
 
 
 def _crossing(claim: Claim) -> str:
-    """The two sides of a claim that contradict each other."""
+    """Return the two bounds of a claim that contradict each other, in words."""
     both = f"{claim.name}: {claim.bracket.lower.value:.4g} > {claim.bracket.upper.value:.4g}"
     if claim.bracket.quantity.metric is Metric.EPSILON:
         return f"{both} (the audit shows more than the accountant allows, each time that it was repeated with fresh coins)"
@@ -90,14 +90,14 @@ def _crossing(claim: Claim) -> str:
 
 
 def _models(claims: tuple[Claim, ...]) -> tuple[NamedHash, ...]:
-    """Each model that a claim speaks of; the subject of an epsilon is a mechanism and no model."""
+    """Return each model that a claim is about; the subject of an epsilon is a mechanism and no model."""
     quantities = {claim.model: claim.bracket.quantity for claim in claims if claim.bracket.quantity.metric is not Metric.EPSILON}
     return tuple(NamedHash(name, quantity.subject_hash) for name, quantity in quantities.items())
 
 
 def _versions() -> tuple[PackageVersion, ...]:
     found = []
-    for package in _TOLD:
+    for package in _PACKAGES:
         try:
             found.append(PackageVersion(package, version(package)))
         except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""One sticker for all pictures: fitted on some, judged on others, beside the same area of random pattern."""
+"""Evaluate a sticker that is one for all pictures: fitted on some, scored on others, beside a random pattern."""
 
 from pathlib import Path
 from typing import Protocol
@@ -10,15 +10,14 @@ from quintain.attacks.perturbation import Perturbation, held_out, success_rate
 from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
-from quintain.evaluate.gallery import answered
-from quintain.evaluate.pictures import drawable
-from quintain.evaluate.subject import Subject
+from quintain.evaluate.images import drawable, store_prediction
+from quintain.evaluate.model import EvaluatedModel
 from quintain.results.artifacts import Gallery, Picture
 from quintain.results.robustness_records import StickerResult
 
 
-class Fit(Protocol):
-    """A sticker that is not yet fitted."""
+class FittableSticker(Protocol):
+    """A sticker that can be fitted to pictures."""
 
     @property
     def target(self) -> int | None:
@@ -32,28 +31,28 @@ class Fit(Protocol):
         """The sticker for some pictures."""
 
 
-def stuck(
-    subject: Subject,
+def evaluate_sticker(
+    subject: EvaluatedModel,
     train: Dataset,
     test: Dataset,
-    sticker: Fit,
-    what: str,
+    sticker: FittableSticker,
+    description: str,
     *,
     seed: int = 0,
     folder: Path | None = None,
-    pictures: int = 3,
+    num_pictures: int = 3,
     progress: Progress = no_progress,
 ) -> StickerResult:
     """Fit a sticker on ``train`` and score it on the pictures of ``test`` that it has not seen, in views that it has not seen.
 
     Args:
         subject: The model.
-        train, test: Pictures to fit on, and to judge on.
-        sticker: What is fitted.
-        what: Its name, for people.
-        seed: Of fitting, views and the random pattern.
+        train, test: Pictures to fit on, and to score on.
+        sticker: The sticker to fit.
+        description: Its name, for people.
+        seed: Seed of fitting, views and the random pattern.
         folder: Where pictures go.
-        pictures: How many examples that it turned are kept.
+        num_pictures: How many pictures on which it succeeds are kept.
         progress: Shows a bar of steps.
     """
     fitted = sticker.fit(subject.model, train, seed=derive_seed(seed, "fit"), progress=progress)
@@ -62,21 +61,32 @@ def stuck(
     found = success_rate(subject.model, unseen, fitted, seed=views, target=sticker.target)
     chance = success_rate(subject.model, unseen, control, seed=views, target=sticker.target)
     target = "any wrong class" if sticker.target is None else test.class_names[sticker.target]
-    shown = _gallery(folder, subject, unseen, (fitted, control), views, sticker.target, pictures) if folder and drawable(test.shape) else ()
-    return StickerResult(subject.name, what, sticker.area, target, found.eligible, found.successes, chance.successes, shown)
+    pictures: Gallery = ()
+    if folder and drawable(test.shape):
+        pictures = _gallery(folder, subject, unseen, (fitted, control), views, sticker.target, num_pictures)
+    return StickerResult(
+        model=subject.name,
+        description=description,
+        area=sticker.area,
+        target_class=target,
+        eligible=found.eligible,
+        successes=found.successes,
+        control_successes=chance.successes,
+        gallery=pictures,
+    )
 
 
 @torch.inference_mode()
 def _gallery(
     folder: Path,
-    subject: Subject,
+    subject: EvaluatedModel,
     data: Dataset,
     stickers: tuple[Perturbation, Perturbation],
     seed: int,
     target: int | None,
     pictures: int,
 ) -> Gallery:
-    """The first pictures that the sticker turns."""
+    """Return the first pictures on which the sticker succeeds."""
     rows: list[tuple[Picture, ...]] = []
     for x, y, ids in data.batches(64):
         worn, random = (sticker.apply(x, ids, seed=seed) for sticker in stickers)
@@ -84,9 +94,9 @@ def _gallery(
         turned = (before == y) & (after != y if target is None else (after == target) & (y != target))
         for at in turned.nonzero().squeeze(1).tolist()[: pictures - len(rows)]:
             stem = f"{subject.name}-sticker-{int(ids[at])}"
-            clean = answered(folder, f"{stem}-clean", subject, data, x[at])
-            wearing = answered(folder, f"{stem}-worn", subject, data, worn[at], "bad")
-            rows.append((clean, wearing, answered(folder, f"{stem}-random", subject, data, random[at])))
+            clean = store_prediction(folder, f"{stem}-clean", subject, data, x[at])
+            wearing = store_prediction(folder, f"{stem}-worn", subject, data, worn[at], "bad")
+            rows.append((clean, wearing, store_prediction(folder, f"{stem}-random", subject, data, random[at])))
         if len(rows) == pictures:
             break
     return tuple(rows)

@@ -1,4 +1,4 @@
-"""An X-ray rebuilt from the update that it caused, however well the wire is encrypted; and what protects it."""
+"""Reconstruct an image from the update that it caused, and from updates that are protected."""
 
 import copy
 import time
@@ -17,8 +17,8 @@ from quintain.core.seeds import derive_seed
 from quintain.core.statistics import psnr
 from quintain.data.dataset import Dataset
 from quintain.dp import PrivatePlan, fit
-from quintain.evaluate.outcome import Outcome
-from quintain.evaluate.pictures import Mark, drawable, store_picture
+from quintain.evaluate.images import Frame, drawable, store_picture
+from quintain.evaluate.step import StepOutput
 from quintain.federated import secure_sum
 from quintain.leakage import invert_gradient
 from quintain.results.artifacts import Picture
@@ -39,7 +39,7 @@ TV_WEIGHTS = (1e-4, 0.03, 0.3)
 no attack is needed for, are as many, and the best of them counts as well."""
 
 
-def leaked_outcome(
+def run_leak(
     net: nn.Module,
     data: Dataset,
     *,
@@ -48,7 +48,7 @@ def leaked_outcome(
     folder: Path,
     show: bool,
     progress: Progress = no_progress,
-) -> Outcome:
+) -> StepOutput:
     """Five sites send the gradient of one image each: the first one's alone, their sum, and the first one's with noise are attacked.
 
     A picture that was rebuilt from the sum is compared with each site's. It leaks where it is nearer to an original than anything that is
@@ -101,17 +101,17 @@ def leaked_outcome(
     shown = attempts[0].site - 1
     mean, nearest = guesses.mean(x[shown]), guesses.nearest(x[shown])
     constant = Reconstruction("no attack: the best picture of one color", _psnr(guesses.constant(x[shown]), x[shown]), None, False)
-    body = LeakResult(
-        album.store("leak-original", x[shown], "the original"),
-        tuple(attempts),
-        _guess("the best mean picture", "leak-mean", mean, x[shown], album),
-        NOISE,
-        seconds,
-        _guess(f"the nearest of {guesses.count} public pictures", "leak-nearest", nearest, x[shown], album),
-        floors,
-        constant,
+    result = LeakResult(
+        original=album.store("leak-original", x[shown], "the original"),
+        reconstructions=tuple(attempts),
+        mean_image=_guess("the best mean picture", "leak-mean", mean, x[shown], album),
+        noise_multiplier=NOISE,
+        seconds=seconds,
+        nearest_image=_guess(f"the nearest of {guesses.count} public pictures", "leak-nearest", nearest, x[shown], album),
+        baseline_psnr_by_site=floors,
+        constant_image=constant,
     )
-    return Outcome(body, notes=(*_notes(attempts, few=guesses.count < FEW), *guesses.notes, *album.notes), reproducible=False)
+    return StepOutput(result, notes=(*_notes(attempts, few=guesses.count < FEW), *guesses.notes, *album.notes), reproducible=False)
 
 
 class _Guesses:
@@ -166,9 +166,9 @@ class _Album:
     folder: Path
     show: bool
 
-    def store(self, name: str, image: Tensor, caption: str, mark: Mark = "") -> Picture | None:
+    def store(self, name: str, image: Tensor, caption: str, frame: Frame = "") -> Picture | None:
         """A picture, or None where it is private."""
-        return store_picture(self.folder, name, image, caption, mark) if self.show else None
+        return store_picture(self.folder, name, image, caption, frame) if self.show else None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -219,7 +219,9 @@ def _notes(attempts: Sequence[Reconstruction], *, few: bool) -> tuple[str, ...]:
     elif not private.failure_reason:
         notes.append("of the three only the private update carries a guarantee: that of its noise")
     if not plain.leaks:
-        notes.append("the plain update was not rebuilt either: the two defenses are not shown to resist anything")
+        notes.append(
+            "the unprotected update was not reconstructed either, so this run says nothing about the two protections; use more --steps"
+        )
     return tuple(notes)
 
 

@@ -1,4 +1,4 @@
-"""What one attack found at one size on one batch: written down as soon as it is there, so that a run that was cut off goes on."""
+"""Save each finished chunk of an attack run (one attack at one threat on one batch), so that an interrupted run resumes."""
 
 import io
 import json
@@ -12,12 +12,11 @@ import numpy as np
 
 from quintain.core.errors import RunFolderError
 from quintain.core.files import read_bytes, sha256, write_atomically
+from quintain.results.run_layout import CHUNK_SETTINGS_FILE
 
-SETTINGS = "settings.json"
 
-
-class Place(NamedTuple):
-    """Which piece: the number of the batch, the attack's name and the threat's token."""
+class ChunkKey(NamedTuple):
+    """The key of a chunk: the number of the batch, the attack's name and the threat's spec."""
 
     batch: int
     attack: str
@@ -25,52 +24,53 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Piece:
-    """Columns of the n examples that the attack was run on.
+class Chunk:
+    """Arrays over the n examples that the attack was run on.
 
     Args:
-        rows: Their places in the data set.
-        broken, failed: As the attack's outcome says; failed is its error.
-        size: Of the change that broke them; infinite where unbroken.
+        rows: Their rows in the data set.
+        broken: Where the attack succeeded.
+        invalid: Where the model gave NaN.
+        size: Size of the change that broke them; infinite where unbroken.
         radius: The same after bisection towards the clean example.
-        forwards, backwards, found: As the outcome says.
-        extra: Questions of the bisection.
-        by: The member that broke them, empty where unbroken.
+        forwards, backwards, queries_to_success: As the attack's outcome has them.
+        bisection_queries: Queries of the bisection.
+        found_by: The member of an ensemble that broke them, empty where unbroken.
         seconds: Wall time.
         kept: The rows (m,) whose images are kept.
-        images: Those (m, *S), as the attack left them.
+        images: Those adversarial examples (m, *S), as the attack left them.
     """
 
     rows: np.ndarray
     broken: np.ndarray
-    failed: np.ndarray
+    invalid: np.ndarray
     size: np.ndarray
     radius: np.ndarray
     forwards: np.ndarray
     backwards: np.ndarray
-    found: np.ndarray
-    extra: np.ndarray
-    by: np.ndarray
+    queries_to_success: np.ndarray
+    bisection_queries: np.ndarray
+    found_by: np.ndarray
     seconds: float
     kept: np.ndarray
     images: np.ndarray
 
     @classmethod
-    def empty(cls, shape: tuple[int, ...]) -> "Piece":
-        """Of an attack that had nobody to attack."""
+    def empty(cls, shape: tuple[int, ...]) -> "Chunk":
+        """Return a chunk without examples."""
         number, flag, real = np.zeros(0, np.int64), np.zeros(0, bool), np.zeros(0)
         images = np.zeros((0, *shape), np.float32)
         return cls(number, flag, flag, real, real, number, number, number, number, np.zeros(0, "<U1"), 0.0, number, images)
 
     def encode(self) -> bytes:
-        """As an ``.npz`` file, without pickle."""
+        """Encode as an ``.npz`` file, without pickle."""
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **{field.name: getattr(self, field.name) for field in fields(self)})
         return buffer.getvalue()
 
     @classmethod
-    def decode(cls, data: bytes, source: str = "piece") -> "Piece":
-        """From what ``encode`` gave.
+    def decode(cls, data: bytes, source: str = "a chunk") -> "Chunk":
+        """Decode what ``encode`` gave.
 
         Raises:
             RunFolderError: If it is damaged.
@@ -83,20 +83,20 @@ class Piece:
             raise RunFolderError(f"{source} is damaged; delete it, and the same command does that part again") from None
 
 
-class Pieces:
-    """The finished pieces of a run, in a folder of their own.
+class ChunkStore:
+    """The finished chunks of a run, kept in a folder of their own.
 
     Args:
-        folder: Where; made with the first piece.
-        settings: What the run was asked; pieces of another run are refused.
+        folder: Where; made with the first chunk.
+        settings: Settings of the run; chunks of a run of other settings are refused.
 
     Raises:
-        RunFolderError: If the folder holds pieces of a run of other settings; the difference is named.
+        RunFolderError: If the folder holds chunks of a run of other settings; the difference is named.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, object]) -> None:
         self._folder, self._settings = folder, json.loads(json.dumps(settings))
-        place = folder / SETTINGS
+        place = folder / CHUNK_SETTINGS_FILE
         if not place.exists():
             return
         try:
@@ -109,25 +109,25 @@ class Pieces:
                 f"{folder} belongs to an unfinished run of other settings ({'; '.join(differ)}); use the same, or another --out"
             )
 
-    def get(self, place: Place) -> Piece | None:
-        """A finished piece."""
-        path = self._path(place)
-        return Piece.decode(read_bytes(path), str(path)) if path.exists() else None
+    def get(self, key: ChunkKey) -> Chunk | None:
+        """Return a finished chunk, None if there is none."""
+        path = self._path(key)
+        return Chunk.decode(read_bytes(path), str(path)) if path.exists() else None
 
-    def put(self, place: Place, piece: Piece) -> None:
-        """Write a piece, whole or not at all: from here on it is finished."""
-        settings = self._folder / SETTINGS
+    def put(self, key: ChunkKey, chunk: Chunk) -> None:
+        """Save a chunk, whole or not at all: from here on it is finished."""
+        settings = self._folder / CHUNK_SETTINGS_FILE
         if not settings.exists():
             write_atomically(settings, json.dumps(self._settings, indent=1).encode() + b"\n")
-        write_atomically(self._path(place), piece.encode())
+        write_atomically(self._path(key), chunk.encode())
 
-    def _path(self, place: Place) -> Path:
-        return self._folder / f"{place.batch:06d}-{sha256('/'.join(place[1:]).encode())[:16]}.npz"
+    def _path(self, key: ChunkKey) -> Path:
+        return self._folder / f"{key.batch:06d}-{sha256('/'.join(key[1:]).encode())[:16]}.npz"
 
 
-def forget(folder: Path) -> None:
-    """Remove the pieces of a run whose record is written."""
-    for path in (*folder.glob("*.npz"), folder / SETTINGS):
+def delete_chunks(folder: Path) -> None:
+    """Delete the chunks of a run whose record is written."""
+    for path in (*folder.glob("*.npz"), folder / CHUNK_SETTINGS_FILE):
         path.unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()

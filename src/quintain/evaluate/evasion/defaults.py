@@ -1,9 +1,14 @@
-"""Which attacks to run where the user named none: by what the model gives and what may be changed."""
+"""The attacks that run where none was named, and the one call that attacks a batch."""
+
+from torch import Tensor
 
 from quintain.attacks.base import ACCESS, access_of
+from quintain.attacks.outcome import AttackOutcome, Model
 from quintain.core.errors import SettingError
-from quintain.core.registry import Entry, entries
+from quintain.core.registry import Entry, entries, get_entry
 from quintain.models.protocol import Access
+from quintain.threats import parse
+from quintain.threats.threat import Threat
 
 _FIRST: dict[Access, tuple[str, ...]] = {
     "gradients": ("quick", "apgd", "pgd"),
@@ -16,8 +21,8 @@ _CURVE = ("fmn", "ddn", "fab")
 """Searches for the smallest change, by gradients: one run gives the accuracy at every size."""
 
 
-def chosen(access: Access, kind: str) -> tuple[str, ...]:
-    """Names of registered attacks for a model that gives ``access``, on threats of a kind.
+def default_attacks(access: Access, kind: str) -> tuple[str, ...]:
+    """Return the names of the attacks that run by default on a model that gives ``access``, at threats of a kind.
 
     With gradients, a search for the smallest change comes with the first choice, so that the curve over sizes is more than a staircase.
 
@@ -36,3 +41,23 @@ def chosen(access: Access, kind: str) -> tuple[str, ...]:
 
 def _may(entry: Entry, access: Access) -> bool:
     return ACCESS.index(access_of(entry.fact("access"))) <= ACCESS.index(access)
+
+
+def attack(model: Model, x: Tensor, y: Tensor, threat: Threat | str, *, seed: int = 0, ids: Tensor | None = None) -> AttackOutcome:
+    """Attack a batch with the quick ensemble, the one to begin with.
+
+    Args:
+        model: Gives logits (B, K), with gradients.
+        x: Inputs (B, *S), in the threat's box.
+        y: True classes (B,) long.
+        threat: What may be changed, or its token, such as ``"linf:8/255"``.
+        seed: Of all draws.
+        ids: The examples' numbers in their data set (B,); 0, 1, 2 ... if not given.
+
+    Guarantee:
+        Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
+        pass on the stored point. A failure does not show robustness.
+    """
+    ball = parse(threat) if isinstance(threat, str) else threat
+    outcome: AttackOutcome = get_entry("attack", "quick").load()()(model, x, y, ball, seed=seed, ids=ids)
+    return outcome

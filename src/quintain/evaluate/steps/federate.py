@@ -1,4 +1,4 @@
-"""Sites that train together: the common model beside each one alone and all data in one place."""
+"""Train over several sites, beside each site alone and beside all data in one place."""
 
 import copy
 from dataclasses import replace
@@ -9,9 +9,9 @@ from torch import nn
 from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
-from quintain.evaluate.brackets import clean_claim
-from quintain.evaluate.outcome import Outcome
-from quintain.evaluate.subject import clean_tally, stored
+from quintain.evaluate.brackets import clean_accuracy_claim
+from quintain.evaluate.model import clean_counts, save_model
+from quintain.evaluate.step import StepOutput
 from quintain.federated import FederatedConfig, SecureSumResult, partition, simulate
 from quintain.federated import RoundReport as Facts
 from quintain.federated.secagg.policy import default_threshold
@@ -24,7 +24,7 @@ from quintain.training import Recipe, fit
 ALPHA = 1.0
 
 
-def federated_outcome(
+def run_federate(
     net: nn.Module,
     data: Dataset,
     test: Dataset,
@@ -35,9 +35,10 @@ def federated_outcome(
     seed: int = 0,
     folder: Path,
     progress: Progress = no_progress,
-) -> Outcome:
-    """Split the data over sites, train by secure aggregation, and compare. One site falls silent in the middle round,
-    where the threshold leaves room for that.
+) -> StepOutput:
+    """Split the data over sites, train by secure aggregation, and compare.
+
+    One site drops out in the middle round, where the threshold leaves room for that.
 
     The sites' numbers of examples are their weights in the average, up to the largest weight by which no site stands out in a sum more than
     one of two equals; a note says where it cuts. They are public, as the record shows them. The server's view of
@@ -61,7 +62,7 @@ def federated_outcome(
     def reached(recipe: Recipe, examples: Dataset, label: str) -> ClassCounts:
         twin = copy.deepcopy(net)
         fit(twin, examples, recipe, seed=derive_seed(seed, label), progress=progress, progress_label=label)
-        return clean_tally(Classifier(twin, classes=test.classes), test)
+        return clean_counts(Classifier(twin, classes=test.classes), test)
 
     alone = {name: reached(as_long, part, f"{name} alone") for name, part in parts.sites.items()}
     pooled = reached(as_long, data, "pooled")
@@ -70,7 +71,7 @@ def federated_outcome(
     found: list[RoundResult] = []
 
     def on_round(facts: Facts, _sum: SecureSumResult | None) -> None:
-        found.append(_round(facts, clean_tally(Classifier(net.eval(), classes=test.classes), test)))
+        found.append(_round(facts, clean_counts(Classifier(net.eval(), classes=test.classes), test)))
 
     sizes = {name: len(part) for name, part in parts.sites.items()}
     plan = FederatedConfig(rounds, local)
@@ -84,14 +85,14 @@ def federated_outcome(
         progress=progress,
         on_round=on_round,
     )
-    subject = stored(net, folder, "federated", "federated model", classes=test.classes)
+    subject = save_model(net, folder, "federated", "federated model", classes=test.classes)
     counts = parts.class_counts()
-    body = FederateResult(
-        subject.file,
-        tuple(SiteResult(name, counts[name], alone[name]) for name in parts.sites),
-        tuple(found),
-        pooled,
-        f"Bonawitz et al. 2017, {done.num_sites} clients, threshold {done.threshold}",
+    result = FederateResult(
+        model=subject.file,
+        sites=tuple(SiteResult(name, counts[name], alone[name]) for name in parts.sites),
+        rounds=tuple(found),
+        centralized_counts=pooled,
+        protocol=f"Bonawitz et al. 2017, {done.num_sites} clients, threshold {done.threshold}",
     )
     notes = tuple(f"round {facts.index + 1} was abandoned: {facts.abort_reason}" for facts in done.rounds if facts.abort_reason)
     notes += tuple(
@@ -114,18 +115,21 @@ def federated_outcome(
     if cut:
         notes += (f"weights are numbers of examples, cut where a sum would come near to one site's own update: {cut}",)
     if not spare:
-        notes = (*notes, f"{sites} sites stand no dropout if one of them may side with the server: none was tried")
-    return Outcome(body, (clean_claim(subject, test),), notes)
+        notes = (
+            *notes,
+            f"no dropout was simulated: with {sites} sites, one of which may collude with the server, the secure sum needs all of them",
+        )
+    return StepOutput(result, (clean_accuracy_claim(subject, test),), notes)
 
 
 def _round(facts: Facts, reached: ClassCounts) -> RoundResult:
     return RoundResult(
-        facts.index + 1,
-        reached,
-        facts.survivors,
-        facts.dropped,
-        facts.simulated.exact,
-        facts.masked_vectors,
-        max(facts.bytes_uploaded.values(), default=0),
-        facts.seconds,
+        round=facts.index + 1,
+        global_counts=reached,
+        survivors=facts.survivors,
+        dropped=facts.dropped,
+        sum_exact=facts.simulated.exact,
+        masked_vectors=facts.masked_vectors,
+        bytes_uploaded=max(facts.bytes_uploaded.values(), default=0),
+        seconds=facts.seconds,
     )

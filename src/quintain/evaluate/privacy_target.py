@@ -1,11 +1,10 @@
-"""Budgets of private training: the plans that keep them, what those cost, and the same without any training."""
+"""The privacy target of a training: the plans that keep it, and what those cost."""
 
 import hashlib
 import hmac
 import math
 import secrets
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -13,10 +12,8 @@ from quintain.core.errors import SettingError
 from quintain.data.dataset import Dataset
 from quintain.dp import PrivatePlan, accounting
 from quintain.dp.accounting.calibration import MAX_EPSILON
-from quintain.dp.accounting.planning import plan_grid, steps_left
-from quintain.evaluate.outcome import Outcome
 from quintain.results.bounds import Bound
-from quintain.results.privacy_records import PlanResult, PrivacyPlan
+from quintain.results.privacy_records import PrivacyPlan
 from quintain.results.quantity import Basis, Metric, Quantity, Side
 
 FEW = 10
@@ -24,21 +21,18 @@ FEW = 10
 
 ACCOUNTANT = "PLD (dp-accounting)"
 ASSUMES = ("Gaussian noise and Poisson sampling as specified", "initial weights and settings do not depend on the data")
-STEPS = (0.25, 1, 4)
-BATCHES = (0.25, 0.5, 1, 2, 4)
-"""Axes of a plan's grids, as multiples of what was asked."""
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
-    """What a private run may cost, and its public constants.
+class PrivacyTarget:
+    """The epsilon and delta that a private training may cost, and its public settings.
 
     Args:
         epsilon, delta: The target.
-        batch: Expected examples a step.
-        steps: Noisy steps.
-        clip: C.
-        rate, momentum: Of the descent; free in privacy.
+        batch_size: Expected batch size.
+        steps: Number of noisy steps.
+        max_grad_norm: The clip norm.
+        learning_rate, momentum: Of the optimizer; they cost no privacy.
         ema: Decay of the mean of the weights, which is what training ends with: free too, and it evens out the noise of the last steps.
 
     Raises:
@@ -47,10 +41,10 @@ class Budget:
 
     epsilon: float = 3.0
     delta: float = 1e-5
-    batch: int = 512
+    batch_size: int = 512
     steps: int = 276
-    clip: float = 1.0
-    rate: float = 1.0
+    max_grad_norm: float = 1.0
+    learning_rate: float = 1.0
     momentum: float = 0.5
     ema: float = 0.9
 
@@ -61,31 +55,32 @@ class Budget:
                 f"a positive finite number up to {MAX_EPSILON:g}, above which nothing is promised, such as 3",
             ),
             "delta": (0 < self.delta < 1, "a number strictly between 0 and 1, well below one over the records, such as 1e-5"),
-            "batch": (self.batch >= 1, "at least 1, such as 512"),
+            "batch-size": (self.batch_size >= 1, "at least 1, such as 512"),
             "steps": (self.steps >= 1, "at least 1, such as 276"),
-            "max-grad-norm": (0 < self.clip < math.inf, "a positive finite number, such as 1"),
-            "rate": (0 < self.rate < math.inf, "a positive finite number, such as 1"),
+            "max-grad-norm": (0 < self.max_grad_norm < math.inf, "a positive finite number, such as 1"),
+            "learning-rate": (0 < self.learning_rate < math.inf, "a positive finite number, such as 1"),
         }
-        got = dict(zip(ranges, (self.epsilon, self.delta, self.batch, self.steps, self.clip, self.rate), strict=True))
+        given = (self.epsilon, self.delta, self.batch_size, self.steps, self.max_grad_norm, self.learning_rate)
+        got = dict(zip(ranges, given, strict=True))
         for name, (good, expected) in ranges.items():
             if not good:
                 raise SettingError(f"got {name} {got[name]}; expected {expected}")
 
     def plan(self, records: int, *, noise: float | None = None) -> PrivatePlan:
-        """The plan with the least noise that keeps the budget on so many records, or with the noise given.
+        """Return the plan with the least noise that keeps the target on so many records, or with the noise given.
 
         Raises:
             SettingError: If a batch would hold more than all records.
         """
-        if self.batch > records:
-            raise SettingError(f"got batch {self.batch} out of {records} records; expected 1 to {records}")
+        if self.batch_size > records:
+            raise SettingError(f"got batch {self.batch_size} out of {records} records; expected 1 to {records}")
         if noise is None:
-            noise = accounting.calibrate_noise_multiplier(self.epsilon, self.delta, self.batch / records, self.steps)
-        return PrivatePlan(noise, self.clip, self.batch, self.steps, self.rate, self.momentum, self.delta, self.ema)
+            noise = accounting.calibrate_noise_multiplier(self.epsilon, self.delta, self.batch_size / records, self.steps)
+        return PrivatePlan(noise, self.max_grad_norm, self.batch_size, self.steps, self.learning_rate, self.momentum, self.delta, self.ema)
 
 
-def describe(plan: PrivatePlan, records: int) -> PrivacyPlan:
-    """A plan's public constants and what they cost by the accountant, whatever a run's own ledger says."""
+def plan_record(plan: PrivatePlan, records: int) -> PrivacyPlan:
+    """Return a plan's public settings and what they cost by the accountant, whatever a run's own ledger says."""
     return PrivacyPlan(
         plan.noise_multiplier,
         plan.max_grad_norm,
@@ -119,8 +114,8 @@ class Protected:
         return cls(len(train), hmac.new(salt, train.hash.encode(), hashlib.sha256).hexdigest())
 
 
-def quantity(plan: PrivatePlan, records: Protected) -> Quantity:
-    """The epsilon of a plan: its subject is the mechanism, not the weights that came out."""
+def epsilon_quantity(plan: PrivatePlan, records: Protected) -> Quantity:
+    """Return the quantity epsilon of a plan: its subject is the mechanism, not the weights that came out."""
     mechanism = hashlib.sha256(f"dp-sgd {plan!r} {records.count}".encode()).hexdigest()
     return Quantity(
         Metric.EPSILON,
@@ -133,20 +128,20 @@ def quantity(plan: PrivatePlan, records: Protected) -> Quantity:
     )
 
 
-def accounted(plan: PrivatePlan, records: Protected, epsilon: float) -> Bound:
-    """The accountant's side."""
-    return Bound(quantity(plan, records), Side.UPPER, epsilon, Basis.PROOF, None, ACCOUNTANT, ASSUMES)
+def epsilon_upper_bound(plan: PrivatePlan, records: Protected, epsilon: float) -> Bound:
+    """Return the accountant's upper bound on epsilon."""
+    return Bound(epsilon_quantity(plan, records), Side.UPPER, epsilon, Basis.PROOF, None, ACCOUNTANT, ASSUMES)
 
 
 def delta_warnings(delta: float, records: int) -> tuple[str, ...]:
-    """What is wrong with a delta for so many records."""
+    """Return what is wrong with a delta for so many records."""
     if delta < 1 / records:
         return ()
     return (f"delta = {delta:g} is not below 1/{records}: publishing one random record in full would pass; choose a smaller one",)
 
 
 def class_warnings(train: Dataset) -> tuple[str, ...]:
-    """What to tell the data's owner, and to write into no result: classes that nobody named, and that few records show to exist."""
+    """Return warnings for the data's owner alone: classes that nobody named, and that few records show to exist."""
     if train.class_names != tuple(map(str, range(train.classes))):
         return ()
     counts = np.bincount(train.labels, minlength=train.classes)
@@ -157,36 +152,3 @@ def class_warnings(train: Dataset) -> tuple[str, ...]:
         f"{', '.join(few)} of {len(train)} records: the number of classes was read off the labels, and the shape of the "
         "released weights shows it without noise; name all classes that there may be, in class_names of the .npz, or leave them out",
     )
-
-
-def planned_outcome(budget: Budget, records: int, *, noise: float | None = None, batches: tuple[int, ...] = ()) -> Outcome:
-    """What a budget buys, without training: noise, steps that fit in, and both over a grid of batches and steps.
-
-    Args:
-        budget: The target, and the batch and steps that are asked about.
-        records: n, public.
-        noise: A noise multiplier to ask about; by default the least that keeps the budget.
-        batches: Rows of the grid; by default multiples of the budget's batch.
-
-    Raises:
-        SettingError: If a number is out of its range.
-    """
-    if noise is not None and not 0 < noise < math.inf:
-        raise SettingError(f"got noise-multiplier {noise}; expected a positive finite number, such as 1.1")
-    plan = budget.plan(records, noise=noise)
-    sigma, rate = plan.noise_multiplier, plan.sample_rate(records)
-    rows = tuple(sorted({*batches, budget.batch} if batches else {max(1, min(records, round(budget.batch * by))) for by in BATCHES}))
-    columns = tuple(sorted({max(1, round(budget.steps * by)) for by in STEPS}))
-    axes = partial(plan_grid, num_records=records, batch_sizes=rows, steps=columns, delta=budget.delta)
-    body = PlanResult(
-        describe(plan, records),
-        budget.epsilon,
-        records,
-        steps_left((), epsilon=budget.epsilon, delta=budget.delta, noise_multiplier=sigma, sample_rate=rate),
-        rows,
-        columns,
-        axes(epsilon=budget.epsilon).noise_multiplier,
-        axes(noise_multiplier=sigma).epsilon,
-        delta_warnings(budget.delta, records),
-    )
-    return Outcome(body, notes=body.warnings)

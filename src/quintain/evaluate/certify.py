@@ -1,0 +1,96 @@
+"""Certify every example of a data set: the largest radius within which no change alters its prediction."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from quintain.certify.outcome import Certifier
+from quintain.certify.radius_search import largest_certified_radius
+from quintain.core.progress import Progress, no_progress
+from quintain.data.dataset import Dataset
+from quintain.evaluate.model import EvaluatedModel, per_example, predictions
+from quintain.results.per_example import PerExample
+from quintain.threats.sizes import sorted_by_size
+from quintain.threats.threat import Threat
+
+BATCH_SIZE = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Certification:
+    """Certified radii of the examples of a data set.
+
+    Args:
+        examples: Certified radii; nothing is broken but what is misclassified without a change.
+        method: What certified them.
+        assumptions: What must be true for the certificates to hold.
+        seconds: Wall time.
+        alpha: Probability that one certificate is wrong; 0 for proofs in the strict sense.
+    """
+
+    examples: PerExample
+    method: str
+    assumptions: tuple[str, ...]
+    seconds: float
+    alpha: float = 0.0
+
+
+def certify_examples(
+    subject: EvaluatedModel,
+    data: Dataset,
+    threats: Sequence[Threat],
+    certifier: Certifier,
+    *,
+    method: str,
+    batch_size: int = BATCH_SIZE,
+    progress: Progress = no_progress,
+) -> Certification:
+    """Certify each example: return the largest eps at which no change alters its prediction.
+
+    Each requested eps is decided by a certificate at exactly that eps; between them the radius is the largest certified one
+    of a fine grid.
+
+    Args:
+        subject: The model.
+        data: Labeled examples.
+        threats: Threats of one type.
+        certifier: The certifier.
+        method: Its name in records.
+        batch_size: Examples at a time.
+        progress: Shows a bar of examples.
+    """
+    sizes = sorted_by_size(threats)
+    predicted = predictions(subject.model, data, batch_size=batch_size)
+    radius, invalid = np.zeros(len(data)), predicted < 0
+    assumptions: tuple[str, ...] = ()
+    clock = time.perf_counter()
+    with progress.bar(f"certify {subject.name}", len(data)) as advance:
+        for x, y, ids in data.batches(batch_size):
+            rows = ids.numpy()
+            outcome = largest_certified_radius(certifier, subject.model, x, y, sizes[-1], radii=[threat.eps for threat in sizes])
+            assert outcome.radius is not None
+            radius[rows], assumptions = outcome.radius.cpu().numpy(), outcome.assumptions
+            invalid[rows] |= outcome.failed.cpu().numpy()
+            advance(len(ids))
+    seconds = time.perf_counter() - clock
+    broken = np.where(predicted == data.labels, math.inf, 0.0)
+    return Certification(per_example(data, predicted, radius, broken, invalid), method, assumptions, seconds)
+
+
+def best_certification(proofs: Sequence[Certification]) -> Certification | None:
+    """Return for each example the largest radius that any of several methods certified; None for no method."""
+    if not proofs:
+        return None
+    first = proofs[0]
+    radii = tuple(max(column) for column in zip(*(one.examples.certified_radius for one in proofs), strict=True))
+    invalid = tuple(any(column) for column in zip(*(one.examples.invalid for one in proofs), strict=True))
+    return Certification(
+        examples=replace(first.examples, certified_radius=radii, invalid=invalid),
+        method=" + ".join(one.method for one in proofs),
+        assumptions=tuple(dict.fromkeys(line for one in proofs for line in one.assumptions)),
+        seconds=sum(one.seconds for one in proofs),
+        alpha=sum(one.alpha for one in proofs),
+    )

@@ -1,0 +1,93 @@
+"""The model under evaluation, its predictions and its counts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from quintain.core.errors import ModelError
+from quintain.data.dataset import Dataset
+from quintain.models.classifier import Classifier
+from quintain.models.protocol import ClassifierLike
+from quintain.models.weights import save_weights
+from quintain.results.artifacts import ModelFile
+from quintain.results.class_counts import ClassCounts
+from quintain.results.per_example import PerExample
+from quintain.results.run_layout import MODELS
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluatedModel:
+    """A model with its names and its file.
+
+    Args:
+        model: The model.
+        file: How records name it.
+    """
+
+    model: ClassifierLike
+    file: ModelFile
+
+    @property
+    def name(self) -> str:
+        """Such as ``certified``."""
+        return self.file.name
+
+
+def save_model(net: nn.Module, folder: Path, name: str, title: str, *, classes: int) -> EvaluatedModel:
+    """Save the weights of a net that was just trained into the run folder, and return it as a model under evaluation."""
+    path = Path(MODELS) / f"{name}.safetensors"
+    digest = save_weights(net, folder / path)
+    return named_model(Classifier(net.eval(), classes=classes, name=name), name, title, path=path.as_posix(), digest=digest)
+
+
+def named_model(model: ClassifierLike, name: str, title: str, *, path: str = "", digest: str = "") -> EvaluatedModel:
+    """Return a model with the names that records use."""
+    return EvaluatedModel(model, ModelFile(name, title, model.hash, model.num_parameters, path, digest))
+
+
+@torch.inference_mode()
+def predictions(model: ClassifierLike, data: Dataset, *, batch_size: int = 512) -> np.ndarray:
+    """Return the class that the model predicts for each example (N,), -1 where its output is NaN.
+
+    Raises:
+        ModelError: If its output is NaN for every example.
+    """
+    found = []
+    for x, _, _ in data.batches(batch_size):
+        logits = model(x)
+        found.append(torch.where(torch.isnan(logits).any(1), -1, logits.argmax(1)))
+    result: np.ndarray = torch.cat(found).numpy()
+    if (result < 0).all():
+        raise ModelError(
+            "the model gives NaN for every example; look at its weights and at the range it expects: inputs here are in [0, 1]"
+        )
+    return result
+
+
+def clean_counts(model: ClassifierLike, data: Dataset) -> ClassCounts:
+    """Count the correct predictions on unchanged examples."""
+    correct = predictions(model, data) == data.labels
+    return class_counts(correct, data.labels, data.classes)
+
+
+def class_counts(correct: np.ndarray, labels: np.ndarray, classes: int) -> ClassCounts:
+    """Count correct predictions class by class, from booleans (N,) and labels (N,)."""
+    return ClassCounts(
+        tuple(int(value) for value in np.bincount(labels[correct], minlength=classes)),
+        tuple(int(value) for value in np.bincount(labels, minlength=classes)),
+    )
+
+
+def per_example(data: Dataset, predicted: np.ndarray, certified: np.ndarray, broken: np.ndarray, invalid: np.ndarray) -> PerExample:
+    """Return what is known of N examples as a record keeps it."""
+    return PerExample(
+        ids=tuple(range(len(data))),
+        labels=tuple(int(label) for label in data.labels),
+        predicted=tuple(int(label) for label in predicted),
+        certified_radius=tuple(float(radius) for radius in certified),
+        broken_radius=tuple(float(radius) for radius in broken),
+        invalid=tuple(bool(flag) for flag in invalid),
+    )

@@ -1,0 +1,70 @@
+"""Attack a model; nothing is proved of it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from quintain.core.progress import Progress, no_progress
+from quintain.data.dataset import Dataset
+from quintain.evaluate.brackets import clean_accuracy_claim, robustness_claims
+from quintain.evaluate.evasion.attacks import run_attacks
+from quintain.evaluate.evasion.shard import AttackFn
+from quintain.evaluate.model import EvaluatedModel
+from quintain.evaluate.step import StepOutput
+from quintain.evaluate.workers import SINGLE_PROCESS, WorkerGroup
+from quintain.results.robustness_records import AttackResult
+from quintain.results.run_layout import UNFINISHED
+from quintain.threats.threat import Threat
+
+
+def run_attack(
+    subject: EvaluatedModel,
+    data: Dataset,
+    threats: Sequence[Threat],
+    attacks: Mapping[str, AttackFn],
+    *,
+    seed: int = 0,
+    folder: Path,
+    num_pictures: int = 6,
+    max_queries: int | None = None,
+    target_class: int | None = None,
+    num_excluded: int = 0,
+    workers: WorkerGroup = SINGLE_PROCESS,
+    progress: Progress = no_progress,
+) -> StepOutput:
+    """Attack a model; nothing is proved of it.
+
+    Args:
+        subject, data, threats, attacks, seed, max_queries, target_class, workers, progress: As ``run_attacks`` takes them.
+        folder: The run folder: it gets the pictures, and under ``UNFINISHED`` the finished chunks until the run is whole.
+        num_pictures: How many adversarial examples are kept as pictures.
+        num_excluded: How many examples of the target class are not among ``data``, for the notes.
+    """
+    attacked = run_attacks(
+        subject,
+        data,
+        threats,
+        attacks,
+        seed=seed,
+        folder=folder,
+        num_pictures=num_pictures,
+        max_queries=max_queries,
+        target_class=target_class,
+        checkpoint_dir=folder / UNFINISHED,
+        workers=workers,
+        progress=progress,
+    )
+    _, claims = robustness_claims(subject, data, threats, attacked=attacked, primary=True)
+    notes = []
+    if target_class is not None:
+        notes.append(
+            f"Targeted attack: only the prediction {data.class_names[target_class]} counts as a break; "
+            f"{num_excluded} examples of that class are left out."
+        )
+    if attacked.stop_reason:
+        notes.append(
+            f"The run stopped early: {attacked.stop_reason}. {attacked.num_unattacked} examples that were not attacked count as unbroken."
+        )
+    clean = clean_accuracy_claim(subject, data, predicted=np.array(attacked.examples.predicted), primary=True)
+    return StepOutput(AttackResult((attacked,)), (clean, *claims), tuple(notes))

@@ -1,0 +1,13 @@
+"""Words that are stored in records as text and compared as text."""
+
+UNCHANGED = "unchanged"
+"""What an example is said to be broken by that is misclassified without any change."""
+
+CLEAN_ERRORS_ONLY = "unchanged examples"
+"""The method of an upper bound for which nothing was attacked: only clean errors are counted."""
+
+INTERVAL_BOUNDS = "interval bounds"
+"""The method of a certificate by interval bound propagation."""
+
+RANDOMIZED_SMOOTHING = "randomized smoothing"
+"""The method of a certificate of the smoothed model."""

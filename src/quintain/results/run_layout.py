@@ -1,0 +1,24 @@
+"""Names of the files and folders of a run, each said once."""
+
+RESULT_FILE = "result.json"
+"""The record of one verb."""
+
+DRILL_SETTINGS_FILE = "run.json"
+"""The settings of a drill; the only JSON file of a run folder that is no record."""
+
+CHUNK_SETTINGS_FILE = "settings.json"
+"""The settings of an attack whose finished chunks lie beside it."""
+
+VERB_FILE = "verb"
+"""Says, in the folder of what is unfinished, which verb's run it is."""
+
+REPORT_FILE = "report.html"
+
+UNFINISHED = "unfinished"
+"""Where a run folder keeps the state of a run that may be cut off, until its record is whole."""
+
+CHECKPOINTS = "checkpoints"
+"""Where a drill keeps the state of a training."""
+
+MODELS = "models"
+PICTURES = "pictures"
