@@ -61,7 +61,7 @@ def run_audit(
     comparisons: five at 95 %, three at 99 %. That is a contradiction. See ``joint_bound`` for what they say together.
 
     The control has a Quantity of its own: what it shows is no lower side of the plan's epsilon. A measurement that differs from the plan
-    is in the record; ``require_consistent`` raises for it once that is stored.
+    is in the record; ``raise_if_unsound`` raises for it once that is stored.
 
     Args:
         net: A net with its first weights; copies of it are trained.
