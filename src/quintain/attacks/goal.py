@@ -17,7 +17,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 to.
 """
 
-LOSSES = ("margin", "ce", "dlr", "probability")
+LOSSES = ("margin", "ce", "dlr", "probability_margin")
 """The losses that an attack can maximize, by name."""
 
 
@@ -62,7 +62,7 @@ class Goal:
         """
         return dlr(logits, self.y[rows]) if self.targets is None else self.margin(logits, rows) / targeted_dlr_scale(logits)
 
-    def probability(self, logits: Tensor, rows: Tensor) -> Tensor:
+    def probability_margin(self, logits: Tensor, rows: Tensor) -> Tensor:
         """Return the log of one plus the margin of probabilities (n,), without underflow."""
         own = self.y[rows] if self.targets is None else self.targets[rows]
         other = logits.detach().scatter(1, own[:, None], -torch.inf).argmax(1)
@@ -93,4 +93,4 @@ class Goal:
         """
         if name not in LOSSES:
             raise SettingError(f"loss = {name!r}; expected one of {', '.join(LOSSES)}")
-        return {"margin": self.margin, "ce": self.log_odds, "dlr": self.dlr, "probability": self.probability}[name]
+        return {"margin": self.margin, "ce": self.log_odds, "dlr": self.dlr, "probability_margin": self.probability_margin}[name]

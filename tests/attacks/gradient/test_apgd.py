@@ -97,7 +97,7 @@ def test_any_number_of_classes_is_served_at_full_strength(classes: int) -> None:
     model = invariant_net(16, classes, seed=5)
     y = model(x).argmax(1)
     plain = PGD(steps=50)(model, x, y, Linf(0.05))
-    for attack in (APGD(50), APGD(50, loss="dlr"), APGD(50, loss="probability"), APGD(50, loss="dlr", target_classes=9)):
+    for attack in (APGD(50), APGD(50, loss="dlr"), APGD(50, loss="probability_margin"), APGD(50, loss="dlr", target_classes=9)):
         ours = attack(model, x, y, Linf(0.05))
         assert 0 < ours.success.sum() < 40, attack
         assert ours.success.sum() >= plain.success.sum() - 1, attack

@@ -36,5 +36,5 @@ def test_the_start_belongs_to_the_example_and_the_seed() -> None:
 
 
 def test_a_step_of_no_length_is_refused() -> None:
-    with pytest.raises(SettingError, match=r"rel_step_size = 0; expected a positive share"):
+    with pytest.raises(SettingError, match=r"rel_step_size = 0; expected a positive fraction"):
         RSFGSM(rel_step_size=0)

@@ -97,7 +97,13 @@ class AutoAttack(EnsembleBase):
         return (apgd_ce, apgd_dlr, apgd_t, *rest) if self.version == "plus" else (apgd_ce, apgd_t, *rest)
 
     def _apgd(self, loss: str, *, restarts: int = 1, target_classes: int = 0) -> APGD:
-        return APGD(self.steps, restarts, loss, target_classes, math.inf if self.version == "rand" else self.patience)
+        return APGD(
+            steps=self.steps,
+            restarts=restarts,
+            loss=loss,
+            target_classes=target_classes,
+            patience=math.inf if self.version == "rand" else self.patience,
+        )
 
     def wrap_model(self, model: Model) -> Model:
         """Average a randomized model over ``EOT_SAMPLES`` forward passes."""

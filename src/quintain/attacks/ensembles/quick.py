@@ -54,11 +54,9 @@ class Quick(EnsembleBase):
     def plan(self, threat: Threat, classes: int) -> tuple[Attack, ...]:
         """Return untargeted runs, then a search without gradients, then the targeted run."""
         target_classes = min(TARGET_CLASSES, classes - 1)
-        square, walks = (
-            Square(self.queries, patience=self.patience / SQUARE_PATIENCE_DIVISOR),
-            FAB(self.steps, target_classes, early_stop=True),
-        )
-        search = square if threat_name(threat.spec) in Square.supports else walks
+        square = Square(self.queries, patience=self.patience / SQUARE_PATIENCE_DIVISOR)
+        fab = FAB(self.steps, target_classes, early_stop=True)
+        search = square if threat_name(threat.spec) in Square.supports else fab
         if classes == 2:
             return (
                 APGD(self.steps, 1, "margin", patience=self.patience),
@@ -69,5 +67,5 @@ class Quick(EnsembleBase):
             APGD(self.steps, 1, "margin", patience=self.patience),
             APGD(self.steps, 1, "ce", patience=self.patience),
             search,
-            APGD(self.steps, 1, "dlr", target_classes, self.patience),
+            APGD(self.steps, loss="dlr", target_classes=target_classes, patience=self.patience),
         )

@@ -64,4 +64,11 @@ class Strongest(EnsembleBase):
         return (*self._autoattack().plan(threat, classes), *(attack for attack in others if kind in attack.supports))
 
     def _autoattack(self) -> AutoAttack:
-        return AutoAttack("plus", self.steps, self.target_classes, self.target_classes, self.queries, math.inf)
+        return AutoAttack(
+            "plus",
+            steps=self.steps,
+            target_classes=self.target_classes,
+            fab_target_classes=self.target_classes,
+            queries=self.queries,
+            patience=math.inf,
+        )

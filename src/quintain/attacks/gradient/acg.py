@@ -51,7 +51,7 @@ class ACG(Attack):
     Args:
         steps: Gradients per example and restart; an example stops at its first success.
         restarts: How many random points to start from.
-        loss: What is ascended: ``margin``, ``ce``, ``dlr`` or ``probability``.
+        loss: What is maximized: ``margin``, ``ce``, ``dlr`` or ``probability_margin``.
 
     Raises:
         SettingError: If a setting is not positive, or there is no such loss.
@@ -84,20 +84,18 @@ class ACG(Attack):
         def update(step: int, state: ACGState, out: Evaluation, clean: Tensor, cache: ProjectionCache) -> ACGState:
             gradient = out.gradient.nan_to_num(0.0, 0.0, 0.0)
             better = out.loss_values > state.best_loss
-            best_point, best_gradient = where_rows(better, state.z, state.best_point), where_rows(better, gradient, state.best_gradient)
-            step_state, halve = update_step_size(StepSizeState(*state[5:]), out.loss_values, step, checkpoint_windows.get(step))
+            best_point = where_rows(better, state.z, state.best_point)
+            best_gradient = where_rows(better, gradient, state.best_gradient)
+            window = checkpoint_windows.get(step)
+            step_state, halve = update_step_size(StepSizeState(*state[5:]), out.loss_values, step, window)
             # s_k = g_k + beta_k s_{k-1}
-            z, direction = (
-                state.z,
-                gradient + expand_rows(hestenes_stiefel_beta(gradient, state.gradient, state.direction), gradient) * state.direction,
-            )
+            beta = hestenes_stiefel_beta(gradient, state.gradient, state.direction)
+            z, direction = state.z, gradient + expand_rows(beta, gradient) * state.direction
             # where the step size was halved, restart from the best point with its gradient as direction
             if halve is not None:
-                z, gradient, direction = (
-                    where_rows(halve, best_point, z),
-                    where_rows(halve, best_gradient, gradient),
-                    where_rows(halve, best_gradient, direction),
-                )
+                z = where_rows(halve, best_point, z)
+                gradient = where_rows(halve, best_gradient, gradient)
+                direction = where_rows(halve, best_gradient, direction)
             move = per_example_step(search.threat, z, direction, step_state.step_size, clean, cache)
             return ACGState(move, gradient, direction, best_point, best_gradient, *step_state)
 

@@ -68,7 +68,7 @@ class APGD(Attack):
     Args:
         steps: Gradients per example, restart and target class; an example stops at its first success.
         restarts: Random starts for each target class.
-        loss: ``ce``, ``margin``, ``dlr`` or ``probability``; with target classes ``margin`` or ``dlr``.
+        loss: ``ce``, ``margin``, ``dlr`` or ``probability_margin``; with target classes ``margin`` or ``dlr``.
         target_classes: Number of target classes, at most K - 1; 0 for the untargeted loss.
         patience: At each checkpoint an example is dropped whose loss would stay below 0 even if it improved
             ``patience`` times as fast as on average so far; never if not given, as published. 1 saves more
@@ -116,16 +116,15 @@ class APGD(Attack):
         def update(step: int, state: APGDState, out: Evaluation, clean: Tensor, cache: ProjectionCache) -> APGDState:
             # keep the best point and its gradient
             best_point, best_gradient = update_best(state, out)
-            step_state, halve = update_step_size(StepSizeState(*state[4:]), out.loss_values, step, checkpoint_windows.get(step))
+            window = checkpoint_windows.get(step)
+            step_state, halve = update_step_size(StepSizeState(*state[4:]), out.loss_values, step, window)
             z, previous_point, gradient = state.z, state.previous_point, out.gradient
             # Checkpoint: where the step was halved, restart from the best point with its gradient;
             # previous_point is set to the same point, so that the momentum term is 0.
             if halve is not None:
-                z, previous_point, gradient = (
-                    where_rows(halve, best_point, z),
-                    where_rows(halve, best_point, previous_point),
-                    where_rows(halve, best_gradient, gradient),
-                )
+                z = where_rows(halve, best_point, z)
+                previous_point = where_rows(halve, best_point, previous_point)
+                gradient = where_rows(halve, best_gradient, gradient)
             move = per_example_step(search.threat, z, gradient, step_state.step_size, clean, cache)
             # z_{k+1} = P(z_k + 0.75 (u - z_k) + 0.25 (z_k - z_{k-1})), no momentum in the first step
             if step:

@@ -40,7 +40,7 @@ class PGD(Attack):
         steps: Gradients per example and restart; an example stops at its first success.
         rel_step_size: Length of the first step, as a share of the threat's ``eps``.
         restarts: How many random points to start from.
-        loss: What is ascended: ``margin``, ``ce``, ``dlr`` or ``probability``.
+        loss: What is maximized: ``margin``, ``ce``, ``dlr`` or ``probability_margin``.
 
     Raises:
         SettingError: If a number is not positive, or there is no such loss.

@@ -45,4 +45,4 @@ class PMA(Attack):
         self._climber().run(search)
 
     def _climber(self) -> APGD:
-        return APGD(self.steps, self.restarts, "probability")
+        return APGD(self.steps, self.restarts, "probability_margin")

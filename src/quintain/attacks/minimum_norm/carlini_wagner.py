@@ -113,9 +113,8 @@ class CarliniWagner(Attack):
             # enough
             succeeded[rows] |= adversarial & second_half
             c, change = constant[rows].to(z.dtype), z - clean
-            best_objective = torch.minimum(
-                best_objective, change.flatten(1).square().sum(1) + c * (-out.loss_values).clamp(min=0).to(z.dtype)
-            )
+            objective = change.flatten(1).square().sum(1) + c * (-out.loss_values).clamp(min=0).to(z.dtype)
+            best_objective = torch.minimum(best_objective, objective)
             objective_gradient = 2 * change - expand_rows(c * ~adversarial, z) * out.gradient.nan_to_num(0.0, 0.0, 0.0)
             # gradient of |delta|^2 + c max(-m, 0) in z, times dz/dw = half (1 - tanh^2 w); an Adam step of 1
             # in w moves z by dz/dw: scale it to learning_rate * max_change, at most half a unit of w

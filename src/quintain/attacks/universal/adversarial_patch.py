@@ -122,5 +122,13 @@ def side_marker(target: int | None = 0, *, area: float = 0.06, steps: int = 150)
         area: The largest share of the X-ray that it may cover.
         steps: Steps of Adam.
     """
-    corner = View((0.05, 0.95), 0.02, 5.0, (0.95, 1.0), 0.0, 0.03, 0.03)
+    corner = View(
+        position=(0.05, 0.95),
+        shift=0.02,
+        rotation=5.0,
+        magnification=(0.95, 1.0),
+        perspective=0.0,
+        brightness=0.03,
+        contrast=0.03,
+    )
     return AdversarialPatch(target, area, "letter", corner, low=BRIGHT, steps=steps, batch_size=64)

@@ -25,7 +25,15 @@ TRIED = 16
 
 def as_worn() -> View:
     """Return a frame that sits a little differently on each photo."""
-    return View((0.5, 0.5), 0.02, 4.0, (0.97, 1.03), 0.02, 0.1, 0.1)
+    return View(
+        position=(0.5, 0.5),
+        shift=0.02,
+        rotation=4.0,
+        magnification=(0.97, 1.03),
+        perspective=0.02,
+        brightness=0.1,
+        contrast=0.1,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,15 @@ def from_a_projector() -> View:
 
     Its light is set by the day, not by the view.
     """
-    return View((0.5, 0.5), 0.04, 5.0, (0.92, 1.0), 0.08, 0.0, 0.0)
+    return View(
+        position=(0.5, 0.5),
+        shift=0.04,
+        rotation=5.0,
+        magnification=(0.92, 1.0),
+        perspective=0.08,
+        brightness=0.0,
+        contrast=0.0,
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

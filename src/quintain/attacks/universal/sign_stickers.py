@@ -24,7 +24,15 @@ def on_a_sign() -> View:
     """Return stickers that stay where they were put, on a sign that fills the image, seen a little turned,
     moved and lit.
     """
-    return View((0.5, 0.5), 0.04, 8.0, (0.92, 1.0), 0.08, 0.1, 0.1)
+    return View(
+        position=(0.5, 0.5),
+        shift=0.04,
+        rotation=8.0,
+        magnification=(0.92, 1.0),
+        perspective=0.08,
+        brightness=0.1,
+        contrast=0.1,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,5 +92,13 @@ class View:
         return (0.5 + contrast.view(-1, 1, 1, 1) * (stickers - 0.5) + brightness.view(-1, 1, 1, 1)).clamp(0, 1)
 
 
-FIXED_VIEW = View((0.5, 0.5), 0.0, 0.0, (1.0, 1.0), 0.0, 0.0, 0.0)
+FIXED_VIEW = View(
+    position=(0.5, 0.5),
+    shift=0.0,
+    rotation=0.0,
+    magnification=(1.0, 1.0),
+    perspective=0.0,
+    brightness=0.0,
+    contrast=0.0,
+)
 """The one view of a sticker that is as large as the image and lies on it."""
