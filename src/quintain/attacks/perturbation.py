@@ -83,7 +83,7 @@ def success_rate(
         batch_size: How many images are held in memory at once.
 
     Raises:
-        DataError: If it was fitted on one of the images, or none of them can be turned.
+        DataError: If it was fitted on one of the images, or none of them is eligible.
         SettingError: If the target is none of the classes.
     """
     check_target(data, target)

@@ -163,8 +163,9 @@ class Search:
         return others.topk(min(count, others.shape[1] - 1), dim=1).indices
 
     def branch(self, rng: ExampleRNG, *, name: str, minimum_norm: bool = False) -> Self:
-        """Return a search of its own on what still stands, with this one's meter and clean answers; ``merge``
-        takes in what it found.
+        """Return a search of its own on the active examples, with the same counted model and clean logits.
+
+        ``merge`` takes over its results.
 
         Args:
             rng: The examples' streams of random numbers.

@@ -18,7 +18,7 @@ CATALOGUE = (
         "attack",
         "autoattack",
         "quintain.attacks.ensembles.autoattack:AutoAttack",
-        "APGD-CE, APGD-T, FAB-T and Square, each on what still stands: the standard to report",
+        "APGD-CE, APGD-T, FAB-T and Square, each on the examples not yet broken: the standard to report",
         guarantee=WITNESS,
         facts=(
             *FACTS,

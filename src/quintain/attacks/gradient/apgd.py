@@ -68,7 +68,8 @@ class APGD(Attack):
     Args:
         steps: Gradients per example, restart and target class; an example stops at its first success.
         restarts: Random starts for each target class.
-        loss: ``ce``, ``margin``, ``dlr`` or ``probability_margin``; with target classes ``margin`` or ``dlr``.
+        loss: ``ce``, ``margin``, ``dlr`` or ``probability_margin``; with target classes ``margin`` or
+            ``dlr``.
         target_classes: Number of target classes, at most K - 1; 0 for the untargeted loss.
         patience: At each checkpoint an example is dropped whose loss would stay below 0 even if it improved
             ``patience`` times as fast as on average so far; never if not given, as published. 1 saves more

@@ -36,7 +36,7 @@ CATALOGUE: tuple[Entry, ...] = (
         "attack",
         "fab",
         "quintain.attacks.minimum_norm.fab:FAB",
-        "along the boundary, biased towards the clean point, guided by each target class class",
+        "along the boundary, biased towards the clean point, guided by each target class",
         guarantee=MINIMUM_NORM,
         facts=(
             ("supports", "linf l2 l1"),
@@ -50,7 +50,7 @@ CATALOGUE: tuple[Entry, ...] = (
         "attack",
         "superdeepfool",
         "quintain.attacks.minimum_norm.superdeepfool:SuperDeepFool",
-        "DeepFool, turned back onto the boundary's normal: near the smallest L2 change at few gradients",
+        "DeepFool alternating with a projection on the boundary's tangent plane: near the smallest L2 change at few gradients",
         guarantee=MINIMUM_NORM,
         facts=(
             ("supports", "l2"),

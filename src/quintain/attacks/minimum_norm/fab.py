@@ -40,17 +40,16 @@ class FAB(Attack):
         a = \min\Big(\frac{\|d(z)\|}{\|d(z)\| + \|d(x)\|}, 0.1\Big)
 
     with :math:`d(u)` the smallest change, inside the box, of u onto the hyperplane on which the linearized
-    lead of a target class class over the true one is zero, and :math:`\eta = 1.05`. After a break z is first
-    moved to :math:`x + 0.9 (z - x)`, and its lead is read off the same linearization: a step costs one answer
-    and one gradient. The first break of each walk is bisected first. The target classes are guides: any wrong
-    class is a break. Where targets are given, the lead of the target over the best other class is the only
-    guide.
+    lead of a target class over the true one is zero, and :math:`\eta = 1.05`. After a success z is first
+    moved to :math:`x + 0.9 (z - x)`, and its lead is read off the same linearization: a step costs one
+    forward and one backward pass. The first success of each run is bisected first. A target class only
+    steers: any wrong class is a success. If the call gives ``targets=``, it runs once, on the lead of the
+    target over the best other class.
 
     Args:
-        steps: Gradients per example, guide and restart.
-        target_classes: How many target classes to follow, those with the largest clean logits first; at most
-            the number of wrong classes.
-        restarts: How often; the first starts from the clean point, the others from random points.
+        steps: Gradients per example, target class and restart.
+        target_classes: Number of target classes, those with the largest clean logits first; at most K - 1.
+        restarts: Number of runs; the first starts from the clean point, the others from random points.
         early_stop: Stop an example at its first success within the threat's ``eps``.
 
     Raises:
