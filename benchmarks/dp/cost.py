@@ -9,9 +9,9 @@ import torch
 from scipy.optimize import nnls
 
 from benchmarks.harness import Told
-from quintain.dp.gradients import cost
-from quintain.dp.gradients.forms import Outer
-from quintain.dp.rules.convolutions import Filters, Window
+from quintain.dp.per_example import cost_model
+from quintain.dp.per_example.grads import OuterProductGrads
+from quintain.dp.rules.convolutions import ConvGeometry, ConvGrads
 
 BATCH, ROUNDS = 32, 7
 SEQUENCES = tuple(itertools.product((2, 8, 32, 128, 256), ((32, 32), (128, 128), (128, 512), (512, 128), (64, 1024))))
@@ -45,26 +45,29 @@ def seconds(work: Callable[[], object]) -> float:
 
 def norm_times(positions: int, inputs: int, outputs: int) -> tuple[float, float]:
     """Of a ghost norm, and of the norm of built gradients."""
-    outer = Outer(torch.randn(BATCH, positions, inputs), torch.randn(BATCH, positions, outputs))
-    chosen, times = cost.ghost, []
+    outer = OuterProductGrads(torch.randn(BATCH, positions, inputs), torch.randn(BATCH, positions, outputs))
+    chosen, times = cost_model.ghost_norm_is_cheaper, []
     for ghost in (True, False):
-        cost.ghost = lambda *_, ghost=ghost: ghost
-        times.append(seconds(outer.squared))
-    cost.ghost = chosen
+        cost_model.ghost_norm_is_cheaper = lambda *_, ghost=ghost: ghost
+        times.append(seconds(outer.squared_norms))
+    cost_model.ghost_norm_is_cheaper = chosen
     return times[0], times[1]
 
 
 def filter_times(inputs: int, outputs: int, side: int, kernel: int, stride: int, padding: int) -> dict[str, float]:
     """Of the norms of a convolution's weight gradients: built from patches, ghost norms of patches, folded calls, and as chosen."""
-    window = Window(torch.Size((outputs, inputs, kernel, kernel)), (stride,) * 2, (padding,) * 2, (1, 1), 1)
+    window = ConvGeometry(torch.Size((outputs, inputs, kernel, kernel)), (stride,) * 2, (padding,) * 2, (1, 1), 1)
     out = (side + 2 * padding - kernel) // stride + 1
-    filters = Filters(window, torch.randn(BATCH, inputs, side, side), torch.randn(BATCH, outputs, out, out))
-    times = {"chosen": seconds(filters.squared)}
-    chosen = cost.patches, cost.ghost
+    filters = ConvGrads(window, torch.randn(BATCH, inputs, side, side), torch.randn(BATCH, outputs, out, out))
+    times = {"chosen": seconds(filters.squared_norms)}
+    chosen = cost_model.patches_are_cheaper, cost_model.ghost_norm_is_cheaper
     for name, patches, ghost in (("patches", True, False), ("ghost", True, True), ("folded", False, False)):
-        cost.patches, cost.ghost = lambda *_, patches=patches: patches, lambda *_, ghost=ghost: ghost
-        times[name] = seconds(filters.squared)
-    cost.patches, cost.ghost = chosen
+        cost_model.patches_are_cheaper, cost_model.ghost_norm_is_cheaper = (
+            lambda *_, patches=patches: patches,
+            lambda *_, ghost=ghost: ghost,
+        )
+        times[name] = seconds(filters.squared_norms)
+    cost_model.patches_are_cheaper, cost_model.ghost_norm_is_cheaper = chosen
     return times
 
 
@@ -75,15 +78,15 @@ def run() -> Iterator[Told]:
         ghost, built = norm_times(positions, inputs, outputs)
         ghosts.append([positions**2 * (inputs + outputs) / ghost, positions**2 / ghost, positions * (inputs + outputs) / ghost])
         builts.append([positions * inputs * outputs / built, inputs * outputs / built, positions * (inputs + outputs) / built])
-        found.append((ghost, built, cost.ghost(positions, inputs, outputs)))
+        found.append((ghost, built, cost_model.ghost_norm_is_cheaper(positions, inputs, outputs)))
     ones = np.ones(len(found))
     multiply, product, _ = nnls(np.array(ghosts), ones)[0]
     build, read, _ = nnls(np.array(builts), ones)[0]
     regret = [(ghost if choice else built) / min(ghost, built) for ghost, built, choice in found]
     yield Told(
         "norms of sequences",
-        f"in units of a ghost norm's multiplication ({1e12 * multiply / BATCH:.0f} ps): BUILT {build / multiply:.2f}, PRODUCT "
-        f"{product / multiply:.1f}, READ {read / multiply:.1f}; the choice costs {np.mean(regret):.2f} times the best on average, "
+        f"in units of a ghost norm's multiplication ({1e12 * multiply / BATCH:.0f} ps): MATERIALIZE_FLOP {build / multiply:.2f}, PRODUCT "
+        f"{product / multiply:.1f}, MEMORY_ROUNDTRIP {read / multiply:.1f}; the choice costs {np.mean(regret):.2f} times the best on average, "
         f"{max(regret):.2f} at worst, always ghost {np.mean([g / min(g, b) for g, b, _ in found]):.2f}, never "
         f"{np.mean([b / min(g, b) for g, b, _ in found]):.2f} ({len(found)} shapes, batch {BATCH})",
     )

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from quintain.dp import PoissonLoader, PrivacyEngine, PrivateOptimizer, rules
+from quintain.dp.capture.hooks import Capture
 from quintain.dp.draws.units import Units
-from quintain.dp.gradients.capture import Capture
 from quintain.dp.step.clipping import Clip
 from quintain.dp.step.noise import Stream
 from quintain.dp.step.optimizer import DPOptimizer
@@ -90,7 +90,7 @@ def made() -> Callable[..., tuple[DPOptimizer, PoissonLoader]]:
             noise_multiplier=sigma,
             max_grad_norm=bound,
             loss_reduction=reduction,
-            capture=Capture(net, drawn=lambda: loader.piece, finished=lambda _turn: None),
+            capture=Capture(net, current_batch=lambda: loader.piece, on_pass_complete=lambda _turn: None),
             loader=loader,
             stream=Stream.seeded(0, "noise"),
         )

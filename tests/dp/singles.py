@@ -5,8 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from quintain.dp.gradients.capture import Capture
-from quintain.dp.gradients.passes import Pass
+from quintain.dp.capture.captured_pass import CapturedPass
+from quintain.dp.capture.hooks import Capture
 from quintain.dp.step.clipping import Flat, weighed
 from quintain.dp.step.sums import FloatSums
 
@@ -32,7 +32,7 @@ def built(net: nn.Module) -> nn.Module:
 
 
 def captured(net: nn.Module) -> Capture:
-    return Capture(net, drawn=lambda: 1, finished=lambda _pass: None)
+    return Capture(net, current_batch=lambda: 1, on_pass_complete=lambda _pass: None)
 
 
 def losses(out: Tensor) -> Tensor:
@@ -40,14 +40,14 @@ def losses(out: Tensor) -> Tensor:
     return (out.flatten(1) if out.dim() > 1 else out[:, None]).sin().sum(1) * 2
 
 
-def passes(net: nn.Module, x: Tensor, loss) -> list[Pass]:
+def passes(net: nn.Module, x: Tensor, loss) -> list[CapturedPass]:
     capture = captured(net)
     loss(losses(net(x))).backward()
     capture.remove()
-    return capture.take()
+    return capture.pop_passes()
 
 
-def clipped_sum(turn: Pass, bound: float, *, mean: bool) -> Found:
+def clipped_sum(turn: CapturedPass, bound: float, *, mean: bool) -> Found:
     sums = FloatSums(list(turn.gradients))
     found, weights, clipped = weighed(list(turn.gradients), turn, Flat(bound), mean=mean)
     sums.add(found, weights)

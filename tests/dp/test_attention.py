@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError, SettingError
-from quintain.dp.gradients.capture import CAPTURES
+from quintain.dp.capture.hooks import _CAPTURE_OF_LAYER
 from quintain.dp.layers import DPMultiheadAttention
 from tests.dp.singles import EXACT, TIGHT, built, captured, check_singles, clipped_sum, one_by_one, passes
 
@@ -214,7 +214,7 @@ def test_copies_evaluation_and_what_is_left_after_removal_run_torch_s_forward(mo
     assert calls == [twin.layer, net.layer, net.layer]
     capture.remove()
     assert "forward" not in vars(net.layer)
-    assert net.layer not in CAPTURES
+    assert net.layer not in _CAPTURE_OF_LAYER
     net(x).sum().backward()
     assert calls[-1] is net.layer
     assert net.layer.in_proj_weight.grad is not None

@@ -12,7 +12,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError, SettingError
-from quintain.dp.gradients.forms import Dense
+from quintain.dp.per_example.grads import DenseGrads
 from quintain.dp.step import discrete
 from quintain.dp.step.discrete import DiscreteSums, discrete_gaussian
 from quintain.dp.step.noise import Stream
@@ -120,11 +120,11 @@ def test_one_record_moves_the_sum_by_no_more_than_the_bound(
     factors = clipped(torch.cat([row.flatten(1) for row in rows], 1), bound)
     sums = DiscreteSums(held, noise_multiplier=sigma, sensitivity=bound)
     assert sums.bound * sigma <= math.sqrt(discrete.VARIANCE)
-    left_out = sums.add({p: Dense(row) for p, row in zip(held, rows, strict=True)}, [factors, factors])
+    left_out = sums.add({p: DenseGrads(row) for p, row in zip(held, rows, strict=True)}, [factors, factors])
     assert not left_out.any()
     whole = sums.flat.clone()
     sums.clear()
-    sums.add({p: Dense(row[:-1]) for p, row in zip(held, rows, strict=True)}, [factors[:-1], factors[:-1]])
+    sums.add({p: DenseGrads(row[:-1]) for p, row in zip(held, rows, strict=True)}, [factors[:-1], factors[:-1]])
     assert sum(int(moved) ** 2 for moved in whole - sums.flat) <= sums.bound**2
 
 
@@ -133,7 +133,7 @@ def test_sums_are_those_of_floating_point_to_the_grid() -> None:
     rows = [torch.randn(9, *p.shape, dtype=torch.float64) for p in held]
     factors = clipped(torch.cat([row.flatten(1) for row in rows], 1), 1.5)
     sums = DiscreteSums(held, noise_multiplier=1.1, sensitivity=1.5)
-    sums.add({p: Dense(row) for p, row in zip(held, rows, strict=True)}, [factors, factors])
+    sums.add({p: DenseGrads(row) for p, row in zip(held, rows, strict=True)}, [factors, factors])
     for p, row in zip(held, rows, strict=True):
         exact = torch.einsum("b,b...->...", factors, row) / 9
         assert (released(sums, 9)[p] - exact).abs().max() <= sums.unit
@@ -144,7 +144,7 @@ def test_gradients_longer_than_they_were_said_to_be_add_nothing() -> None:
     held = parameters((4,))
     sums = DiscreteSums(held, noise_multiplier=1.0, sensitivity=1.0)
     rows = torch.tensor([[2.0, 0, 0, 0], [0.5, 0, 0, 0], [math.nan, 0, 0, 0], [math.inf, 0, 0, 0], [1e30, -1e30, 0, 0], [-0.0, -0.0, 0, 0]])
-    left_out = sums.add({held[0]: Dense(rows)}, [torch.ones(6, dtype=torch.float64)])
+    left_out = sums.add({held[0]: DenseGrads(rows)}, [torch.ones(6, dtype=torch.float64)])
     assert left_out.tolist() == [True, False, True, True, True, False]
     assert released(sums, 1)[held[0]].tolist() == pytest.approx([0.5, 0, 0, 0], abs=1e-6)
     assert not torch.signbit(released(sums, 1)[held[0]]).any()
@@ -157,7 +157,7 @@ def test_the_sum_does_not_depend_on_order() -> None:
     found = []
     for order in (torch.arange(64), torch.randperm(64)):
         sums = DiscreteSums(held, noise_multiplier=1.0, sensitivity=1.0)
-        sums.add({held[0]: Dense(rows[order])}, [factors[order]])
+        sums.add({held[0]: DenseGrads(rows[order])}, [factors[order]])
         found.append(sums.flat)
     assert torch.equal(*found)
 
@@ -165,7 +165,7 @@ def test_the_sum_does_not_depend_on_order() -> None:
 def test_an_empty_batch_and_an_unused_parameter_get_noise_of_the_right_size() -> None:
     held = parameters((300, 400), (10,))
     sums = DiscreteSums(held, noise_multiplier=1.3, sensitivity=0.7)
-    sums.add({held[1]: Dense(torch.zeros(0, 10))}, [torch.zeros(0, dtype=torch.float64)] * 2)
+    sums.add({held[1]: DenseGrads(torch.zeros(0, 10))}, [torch.zeros(0, dtype=torch.float64)] * 2)
     assert not sums.flat.any()
     means = released(sums, 1, Stream.seeded(6))
     noise = means[held[0]].double()
@@ -178,7 +178,7 @@ def test_an_empty_batch_and_an_unused_parameter_get_noise_of_the_right_size() ->
 def test_what_is_released_is_whole_multiples_of_the_grid() -> None:
     held = parameters((100,), dtype=torch.float64)
     sums = DiscreteSums(held, noise_multiplier=2.0, sensitivity=1.0)
-    sums.add({held[0]: Dense(torch.randn(3, 100, dtype=torch.float64) / 100)}, [torch.ones(3, dtype=torch.float64)])
+    sums.add({held[0]: DenseGrads(torch.randn(3, 100, dtype=torch.float64) / 100)}, [torch.ones(3, dtype=torch.float64)])
     steps = released(sums, 1, Stream.seeded(7))[held[0]] / sums.unit
     assert (steps - steps.round()).abs().max() < 1e-6
     assert sums.flat.dtype == torch.int64

@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import PrivacyError
 from quintain.dp import PrivacyEngine
-from quintain.dp.gradients.capture import Capture
-from quintain.dp.rules import BY_VMAP, register_rule
+from quintain.dp.capture.hooks import Capture
+from quintain.dp.rules import VMAP_RULE, register_rule
 from tests.dp.owners import NETS, Alone, Borrowed, LogitScale, Scale, Vision
 from tests.dp.singles import check_singles, passes
 
@@ -79,7 +79,7 @@ def test_an_owner_without_parameters_can_be_registered() -> None:
     plain.remove()
     assert net.layer.weight.grad is not None
     net.zero_grad()
-    register_rule(Alone)(BY_VMAP)
+    register_rule(Alone)(VMAP_RULE)
     check_singles(net, x, mean=False)
 
 
@@ -190,7 +190,7 @@ def test_a_record_that_is_not_finite_stops_nothing() -> None:
     net, x = Scale(4), torch.randn(3, 4)
     x[1] = torch.nan
     (turn,) = passes(net, x, torch.sum)
-    assert turn.gradients[net.weight].squared().isfinite().tolist() == [True, False, True]
+    assert turn.gradients[net.weight].squared_norms().isfinite().tolist() == [True, False, True]
 
 
 def test_a_transformer_with_a_class_token_trains_through_the_engine() -> None:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from quintain.dp.gradients.trials import FINE
+from quintain.dp.capture.module_reruns import NO_DEPENDENCE
 from tests.dp.loops import full, refused
 
 WEIGHTS = torch.tensor([1.0, 3.0])
@@ -182,7 +182,7 @@ def test_losses_of_outputs_in_containers_are_looked_at(private, kind) -> None:
     F.cross_entropy(net(x).logits, y).backward()
     optimizer.step()
     probed = engine.record.runs[0].probed
-    assert (probed.model, probed.values, probed.loss) == (FINE, FINE, FINE)
+    assert (probed.model, probed.values, probed.loss) == (NO_DEPENDENCE, NO_DEPENDENCE, NO_DEPENDENCE)
 
 
 @pytest.mark.parametrize("name", FAIR)
@@ -197,7 +197,7 @@ def test_a_loss_of_one_term_an_example_trains(private, name: str) -> None:
         FAIR[name](out, y).backward()
         optimizer.step()
     assert engine.ledger.steps == len(loader)
-    assert engine.record.runs[0].probed.loss == FINE
+    assert engine.record.runs[0].probed.loss == NO_DEPENDENCE
     assert not any("changes from step to step" in remark for remark in engine.record.runs[0].probed.remarks)
 
 
@@ -303,7 +303,7 @@ def test_losses_inside_the_model_are_looked_at(private) -> None:
     def later(y: Tensor, count: int) -> Tensor:
         return some(y, count) if count else y
 
-    assert train(F.cross_entropy, lambda y, _count: y) == FINE
+    assert train(F.cross_entropy, lambda y, _count: y) == NO_DEPENDENCE
     for hide in (some, later):
         with refused("how many labels count in.*take the outputs"):
             train(F.cross_entropy, hide)

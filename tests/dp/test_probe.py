@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from quintain.core.errors import PrivacyError
-from quintain.dp.gradients.watched import Watched
+from quintain.dp.capture.watched_tensor import WatchedTensor
 
 FINE = "no dependence found between examples"
 
@@ -102,7 +102,7 @@ def test_a_loss_of_one_term_an_example_is_fine(private, loss) -> None:
     for x, y in loader:
         optimizer.zero_grad()
         out = net(x)
-        assert type(out) is Watched
+        assert type(out) is WatchedTensor
         loss(out, y).backward()
         optimizer.step()
     assert engine.record.runs[0].probed.loss == FINE

@@ -11,10 +11,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import DataError, PrivacyError
 from quintain.dp import PrivacyEngine
-from quintain.dp.gradients import cost
-from quintain.dp.gradients.capture import CAPTURES
+from quintain.dp.capture.hooks import _CAPTURE_OF_LAYER
 from quintain.dp.layers import DPGRU, DPLSTM, DPRNN
-from quintain.dp.rules import cells
+from quintain.dp.per_example import cost_model
+from quintain.dp.rules import recurrent_cells
 from tests.dp.loops import step
 from tests.dp.sequences import CASES, KINDS, Run, batch, made
 from tests.dp.singles import EXACT, TIGHT, built, captured, check_singles, clipped_sum, passes
@@ -74,7 +74,7 @@ def test_layers_of_any_shape(kind, hidden, layers, steps, examples, sides, lengt
 @pytest.mark.parametrize("ghost", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
 def test_both_ways_to_a_norm_give_the_same(kind: type[nn.RNNBase], ghost: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cost, "ghost", lambda *_: ghost)
+    monkeypatch.setattr(cost_model, "ghost_norm_is_cheaper", lambda *_: ghost)
     check_singles(made(kind, "two layers, both directions"), batch(3), mean=True)
 
 
@@ -84,12 +84,12 @@ def test_both_ways_to_a_norm_give_the_same(kind: type[nn.RNNBase], ghost: bool, 
 def test_no_sum_passes_the_bound_in_short_numbers(
     kind: type[nn.RNNBase], scale: float, ghost: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cost, "ghost", lambda *_: ghost)
+    monkeypatch.setattr(cost_model, "ghost_norm_is_cheaper", lambda *_: ghost)
     torch.manual_seed(0)
     net = kind(3, 4, batch_first=True)
     capture = captured(net)
     (net(torch.randn(1, 64, 3))[0] * torch.randn(64, 1) * scale).sum().backward()
-    total = clipped_sum(capture.take()[0], 1e-2, mean=False).total
+    total = clipped_sum(capture.pop_passes()[0], 1e-2, mean=False).total
     assert 0 < float(torch.cat([g.flatten() for g in total.values()]).double().norm()) <= 1e-2 * (1 + 1e-6)
 
 
@@ -177,7 +177,7 @@ def test_copies_evaluation_and_what_is_left_after_removal_run_torch_s_forward(
     assert calls == [twin.layer, net.layer, net.layer]
     capture.remove()
     assert "forward" not in vars(net.layer)
-    assert net.layer not in CAPTURES
+    assert net.layer not in _CAPTURE_OF_LAYER
     net(x).sum().backward()
     assert net.layer.weight_ih_l0.grad is not None
 
@@ -260,12 +260,12 @@ def test_a_small_lstm_trains_privately() -> None:
 
 def test_a_gate_gradient_that_is_wrong_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A mutation: the new gate of a GRU as if states came in past the reset gate."""
-    backward = cells.Gru.backward
+    backward = recurrent_cells.Gru.backward
 
-    def wrong(*args: object) -> cells.Back:
+    def wrong(*args: object) -> recurrent_cells.CellBackward:
         found = backward(*args)
-        return cells.Back(found.ih, found.ih, found.first)
+        return recurrent_cells.CellBackward(found.gate_grads_ih, found.gate_grads_ih, found.initial_state_grads)
 
-    monkeypatch.setattr(cells.Gru, "backward", wrong)
+    monkeypatch.setattr(recurrent_cells.Gru, "backward", wrong)
     with pytest.raises(AssertionError):
         check_singles(made(nn.GRU, "one layer"), batch(3), mean=True)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError
-from quintain.dp.gradients import cost, numbers
-from quintain.dp.gradients.capture import Capture
+from quintain.dp.capture.hooks import Capture
+from quintain.dp.per_example import cost_model, numerics
 from tests.dp.singles import TIGHT, check_singles, clipped_sum, one_by_one, passes
 
 pytestmark = pytest.mark.rounding
@@ -141,14 +141,14 @@ CONVOLUTIONS = [kind for kind in LAYERS if "conv" in kind]
 
 @pytest.mark.parametrize("ghost", [True, False])
 @pytest.mark.parametrize("patches", [True, False])
-@pytest.mark.parametrize("kept", [200, numbers.KEPT])
+@pytest.mark.parametrize("kept", [200, numerics.MAX_WORKING_SET])
 @pytest.mark.parametrize("kind", CONVOLUTIONS)
 def test_every_way_through_a_convolution_gives_the_same(
     kind: str, kept: int, patches: bool, ghost: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cost, "ghost", lambda *_: ghost)
-    monkeypatch.setattr(cost, "patches", lambda *_: patches)
-    monkeypatch.setattr("quintain.dp.gradients.numbers.KEPT", kept)
+    monkeypatch.setattr(cost_model, "ghost_norm_is_cheaper", lambda *_: ghost)
+    monkeypatch.setattr(cost_model, "patches_are_cheaper", lambda *_: patches)
+    monkeypatch.setattr("quintain.dp.per_example.numerics.MAX_WORKING_SET", kept)
     check_singles(build(kind), inputs(kind, 3), mean=True)
 
 
@@ -166,7 +166,7 @@ def test_a_frozen_half_does_not_count(kind: str, frozen: str) -> None:
 def test_large_layers_in_pieces_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     net, x = build("conv in groups, dilated"), inputs("conv in groups, dilated", 5)
     kept = clipped_sum(passes(net, x, torch.mean)[0], 1.0, mean=True)
-    monkeypatch.setattr(numbers, "KEPT", 200)
+    monkeypatch.setattr(numerics, "MAX_WORKING_SET", 200)
     pieces = clipped_sum(passes(net, x, torch.mean)[0], 1.0, mean=True)
     torch.testing.assert_close(kept.norms, pieces.norms, **TIGHT)
     for parameter in net.parameters():
@@ -175,25 +175,25 @@ def test_large_layers_in_pieces_give_the_same(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("ghost", [True, False])
 def test_both_ways_to_a_norm_give_the_same(ghost: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cost, "ghost", lambda *_: ghost)
+    monkeypatch.setattr(cost_model, "ghost_norm_is_cheaper", lambda *_: ghost)
     net, x = build("linear on a grid"), inputs("linear on a grid", 7)
     expected = torch.stack([torch.cat([g.flatten() for g in gradients]).norm() for gradients in one_by_one(net, x)])
     torch.testing.assert_close(clipped_sum(passes(net, x, torch.sum)[0], 0.5, mean=False).norms, expected, **TIGHT)
 
 
 @pytest.mark.parametrize("ghost", [True, False])
-@pytest.mark.parametrize("kept", [1, numbers.KEPT])
+@pytest.mark.parametrize("kept", [1, numerics.MAX_WORKING_SET])
 @pytest.mark.parametrize("seed", range(5))
 def test_positions_that_cancel_do_not_pass_the_bound(ghost: bool, kept: int, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cost, "ghost", lambda *_: ghost)
-    monkeypatch.setattr(numbers, "KEPT", kept)
+    monkeypatch.setattr(cost_model, "ghost_norm_is_cheaper", lambda *_: ghost)
+    monkeypatch.setattr(numerics, "MAX_WORKING_SET", kept)
     generator = torch.Generator().manual_seed(seed)
     half = torch.rand(1, 64, 5, generator=generator) * 1e8
     x = torch.cat([half, half[:, torch.randperm(64, generator=generator)]], 1)
     net, signs = nn.Linear(5, 3, bias=False), torch.cat([torch.ones(64), -torch.ones(64)])[None, :, None]
-    capture = Capture(net, finished=lambda _pass: None)
+    capture = Capture(net, on_pass_complete=lambda _pass: None)
     (net(torch.cat([x, torch.zeros_like(x)])) * signs * torch.tensor([0.3, -0.7, 0.9])).sum().backward()
-    (total,) = clipped_sum(capture.take()[0], 1e-3, mean=False).total.values()
+    (total,) = clipped_sum(capture.pop_passes()[0], 1e-3, mean=False).total.values()
     assert float(total.double().norm()) <= 1e-3 * (1 + 1e-6)
 
 
@@ -294,7 +294,7 @@ def test_records_at_the_end_of_the_number_range_are_clipped_too(scale: float, bo
     for seed in range(5):
         net, generator = nn.Linear(50, 3), torch.Generator().manual_seed(seed)
         x = torch.rand(1, positions, 50, generator=generator) * scale
-        capture = Capture(net, finished=lambda _pass: None)
+        capture = Capture(net, on_pass_complete=lambda _pass: None)
         (net(x) * torch.tensor([11.1, -27.0, 15.9])).sum().backward()
-        total = clipped_sum(capture.take()[0], bound, mean=False).total
+        total = clipped_sum(capture.pop_passes()[0], bound, mean=False).total
         assert float(torch.cat([g.flatten() for g in total.values()]).double().norm()) <= bound * (1 + 1e-6)

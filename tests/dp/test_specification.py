@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from quintain.dp import PrivatePlan, fit
-from quintain.dp.gradients import forms
-from quintain.dp.gradients.passes import Pass
+from quintain.dp.capture.captured_pass import CapturedPass
 from quintain.dp.own_net import BLOCK, noise_of_net, sensitivity_of_net
+from quintain.dp.per_example import grads
 from quintain.dp.replay import Drift, Replay, weights_measurement
 from quintain.dp.rules import RULES
-from quintain.dp.rules.convolutions import Filters
+from quintain.dp.rules.convolutions import ConvGrads
 from quintain.dp.specification import _sensitivity, inclusion_measurements, measurements
 from quintain.dp.specimens import EveryLayer, hostile_records, layers_without_gradient
 from quintain.dp.step import clipping, optimizer
@@ -66,7 +66,7 @@ class Run:
                 sums = [torch.zeros(p.shape, dtype=torch.float64) for p in parameters]
                 for into, p, weight in zip(sums, parameters, weights, strict=True):
                     if p in found:
-                        found[p].add_to(into, weight)
+                        found[p].add_weighted_sum_to(into, weight)
                 release = torch.cat([into.flatten() for into in sums]) / plan.expected_batch_size
                 steps.append(replace(step, release=release))
             return steps
@@ -82,7 +82,7 @@ def run():
     found, real = [], optimizer.weighed
 
     def kept(parameters, turn, clip, *, mean):
-        found.append((parameters, Pass(turn.draw, dict(turn.gradients), turn.batch), clip, mean))
+        found.append((parameters, CapturedPass(turn.draw, dict(turn.gradients), turn.batch), clip, mean))
         return real(parameters, turn, clip, mean=mean)
 
     def watched(net, *settings):
@@ -137,11 +137,13 @@ def test_a_norm_that_one_kind_of_layer_understates_is_seen(kind, run):
 
 def understate(monkeypatch, form, share=0.25, of=None):
     real = form.squared
-    monkeypatch.setattr(form, "squared", lambda found: real(found) * (share if of is None or found.rows.dtype == of else 1.0))
+    monkeypatch.setattr(form, "squared_norms", lambda found: real(found) * (share if of is None or found.rows.dtype == of else 1.0))
 
 
 @RUN
-@pytest.mark.parametrize("form", [Filters, forms.Outer, forms.Rows, forms.Blocks, forms.Sum], ids=lambda form: form.__name__)
+@pytest.mark.parametrize(
+    "form", [ConvGrads, grads.OuterProductGrads, grads.TableRowGrads, grads.BlockGrads, grads.SummedGrads], ids=lambda form: form.__name__
+)
 def test_a_norm_that_one_form_of_gradients_understates_is_seen(form, run, monkeypatch):
     understate(monkeypatch, form)
     assert _sensitivity(PLAN, run.way(), seed=0).p_value == 0
@@ -175,8 +177,8 @@ def test_a_net_of_ones_own_is_held_to_the_bound_and_stays_as_it_is(name, monkeyp
     assert found.p_value == 1
     assert 0.65 < found.measured < 0.701
     assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
-    understate(monkeypatch, forms.Dense, of=torch.float32)
-    understate(monkeypatch, forms.Outer)
+    understate(monkeypatch, grads.DenseGrads, of=torch.float32)
+    understate(monkeypatch, grads.OuterProductGrads)
     assert sensitivity_of_net(net, (1, 10, 10), PLAN).p_value == 0
 
 

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from quintain.dp.gradients import cost, numbers
-from quintain.dp.gradients.forms import Dense, Outer, Rows, Sum
+from quintain.dp.per_example import cost_model, numerics
+from quintain.dp.per_example.grads import DenseGrads, OuterProductGrads, SummedGrads, TableRowGrads
 from tests.dp.singles import check_singles, passes
 
 IDS = torch.tensor([[0, 2, 2, 1], [4, 4, 4, 4], [2, 3, 2, 3], [1, 1, 0, 1], [3, 0, 4, 2]])
@@ -63,22 +63,22 @@ NETS = {
 @pytest.mark.parametrize("batch", [0, 1, 5])
 @pytest.mark.parametrize("kind", NETS)
 def test_tied_layers_have_the_norm_of_their_sum(kind: str, batch: int, ghost: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cost, "ghost", lambda *_: ghost)
+    monkeypatch.setattr(cost_model, "ghost_norm_is_cheaper", lambda *_: ghost)
     torch.manual_seed(3)
     make, x = NETS[kind]
     check_singles(make().double(), x[:batch].double() if x.is_floating_point() else x[:batch], mean=True)
 
 
-@pytest.mark.parametrize("kept", [1, 20, numbers.KEPT])
+@pytest.mark.parametrize("kept", [1, 20, numerics.MAX_WORKING_SET])
 def test_an_embedding_tied_to_the_head_builds_no_table_an_example(kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(numbers, "KEPT", kept)
+    monkeypatch.setattr(numerics, "MAX_WORKING_SET", kept)
     net = Language().double()
     gradient = passes(net, IDS, torch.sum)[0].gradients[net.table.weight]
-    assert isinstance(gradient, Sum)
-    expected = gradient.dense().square().sum((1, 2))
-    monkeypatch.setattr(Rows, "dense", None)
-    monkeypatch.setattr(Outer, "dense", None)
-    torch.testing.assert_close(gradient.squared(), expected, rtol=1e-9, atol=0)
+    assert isinstance(gradient, SummedGrads)
+    expected = gradient.to_dense().square().sum((1, 2))
+    monkeypatch.setattr(TableRowGrads, "to_dense", None)
+    monkeypatch.setattr(OuterProductGrads, "to_dense", None)
+    torch.testing.assert_close(gradient.squared_norms(), expected, rtol=1e-9, atol=0)
 
 
 @pytest.mark.parametrize("kind", ["embedding and head", "linear"])
@@ -86,22 +86,22 @@ def test_the_sum_of_squared_norms_would_be_too_small(kind: str) -> None:
     """Uses that pull the same way: the norm of two equal parts is twice theirs, the naive figure root two times."""
     generator = torch.Generator().manual_seed(0)
     a, g = torch.rand(3, 2, 4, generator=generator).double(), torch.rand(3, 2, 5, generator=generator).double()
-    head = Outer(a, g)
+    head = OuterProductGrads(a, g)
     ids = torch.arange(5).expand(3, 5)
-    other = Rows.of(ids, head.dense(), torch.Size((5, 4))) if kind == "embedding and head" else Outer(a, g)
-    naive = head.squared() + other.squared()
-    true = head.plus(other).squared()
+    other = TableRowGrads.from_ids(ids, head.to_dense(), torch.Size((5, 4))) if kind == "embedding and head" else OuterProductGrads(a, g)
+    naive = head.squared_norms() + other.squared_norms()
+    true = head.plus(other).squared_norms()
     torch.testing.assert_close(true, 2 * naive, rtol=1e-9, atol=0)
 
 
 def test_sums_of_many_kinds_stay_right_in_any_order() -> None:
     generator = torch.Generator().manual_seed(1)
     parts = [
-        Outer(torch.randn(3, 2, 4, generator=generator).double(), torch.randn(3, 2, 5, generator=generator).double()),
-        Rows.of(IDS[:3], torch.randn(3, 4, 4, generator=generator).double(), torch.Size((5, 4))),
-        Outer(torch.randn(3, 1, 4, generator=generator).double(), torch.randn(3, 1, 5, generator=generator).double()),
-        Rows.of(IDS[2:], torch.randn(3, 4, 4, generator=generator).double(), torch.Size((5, 4))),
-        Dense(torch.randn(3, 5, 4, generator=generator).double()),
+        OuterProductGrads(torch.randn(3, 2, 4, generator=generator).double(), torch.randn(3, 2, 5, generator=generator).double()),
+        TableRowGrads.from_ids(IDS[:3], torch.randn(3, 4, 4, generator=generator).double(), torch.Size((5, 4))),
+        OuterProductGrads(torch.randn(3, 1, 4, generator=generator).double(), torch.randn(3, 1, 5, generator=generator).double()),
+        TableRowGrads.from_ids(IDS[2:], torch.randn(3, 4, 4, generator=generator).double(), torch.Size((5, 4))),
+        DenseGrads(torch.randn(3, 5, 4, generator=generator).double()),
     ]
     whole = sum(part.dense() for part in parts)
     for order in (parts, parts[::-1], parts[2:] + parts[:2]):

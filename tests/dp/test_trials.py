@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.data import DataLoader
 
 from quintain.dp import PrivacyEngine
-from quintain.dp.gradients.trials import FINE
+from quintain.dp.capture.module_reruns import NO_DEPENDENCE
 from quintain.dp.step.spot_checks import FIRST, ONE_IN
 from tests.dp.loops import refused, step
 
@@ -76,7 +76,7 @@ def test_what_cannot_be_told_yet_is_not_called_fine(private) -> None:
     first, second = train(lambda x, _: x)
     assert first.model.startswith("not checked: the gradient was zero, of first.weight")
     assert first.values == "not checked: the outputs do not follow the inputs"
-    assert (second.model, second.values) == (FINE, FINE)
+    assert (second.model, second.values) == (NO_DEPENDENCE, NO_DEPENDENCE)
     with refused("other rows"):
         train(lambda x, _: x - x.mean(0))
 
@@ -106,7 +106,7 @@ def test_trial_passes_leave_no_trace(private) -> None:
             optimizer.probe.remove()
         for x, y in loader:
             step(net, optimizer, x, y)
-        values = FINE if look else "not asked yet: no pass over two examples"
+        values = NO_DEPENDENCE if look else "not asked yet: no pass over two examples"
         assert engine.record.runs[0].probed.values == values
         assert (net.count, len(net.log), net.table) == (2, 2, {"passes": 2})
         return [net.layer.weight.tolist(), torch.rand(2).tolist(), random.random(), np.random.rand()]
@@ -146,7 +146,7 @@ def test_dropout_of_packed_rows_mixes_nothing() -> None:
         with refused("other rows") if mixes else nullcontext():
             for x, y in rows:
                 step(net, optimizer, x, y)
-        assert mixes or engine.record.runs[0].probed.values == FINE
+        assert mixes or engine.record.runs[0].probed.values == NO_DEPENDENCE
 
 
 class Sorts(nn.Module):
@@ -165,7 +165,7 @@ def test_indices_among_numbers_stay_indices(private) -> None:
     x, y = next(iter(loader))
     loader.batch[0][:, 0] = torch.arange(len(x)) % 4
     step(net, optimizer, x, y)
-    assert engine.record.runs[0].probed.values == FINE
+    assert engine.record.runs[0].probed.values == NO_DEPENDENCE
 
 
 class Reader(nn.Module):
@@ -207,14 +207,14 @@ def test_padding_to_the_longest_that_the_model_does_not_mask_is_found(masked: bo
         return engine.record.runs[0].probed.lengths
 
     if masked or fixed:
-        assert train() == (FINE if masked and not fixed else "not checked: all batches had one length")
+        assert train() == (NO_DEPENDENCE if masked and not fixed else "not checked: all batches had one length")
     else:
         with refused("how far their batch is padded"):
             train()
 
 
 def test_rows_that_are_not_the_loaders_are_reported(private) -> None:
-    for change, told in ((lambda x: x, FINE), (lambda x: 0.5 * x + 0.5 * x.roll(1, 0), "not checked")):
+    for change, told in ((lambda x: x, NO_DEPENDENCE), (lambda x: 0.5 * x + 0.5 * x.roll(1, 0), "not checked")):
         net, optimizer, loader, engine = private(batch=20)
         x, y = next(iter(loader))
         step(net, optimizer, change(x), y)

@@ -12,10 +12,10 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import DataError, PrivacyError, SettingError
+from quintain.dp.capture.unit_sums import sum_by_unit
 from quintain.dp.draws.distributed import Ranks
 from quintain.dp.draws.units import Units, augmented
-from quintain.dp.gradients.forms import Blocks, Dense, Outer, PerExample, Rows, Sum
-from quintain.dp.gradients.grouping import gathered
+from quintain.dp.per_example.grads import BlockGrads, DenseGrads, OuterProductGrads, PerExampleGrads, SummedGrads, TableRowGrads
 from quintain.dp.step.noise import Stream
 
 SEED = 3
@@ -25,15 +25,20 @@ def normal(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, dtype=torch.float64)
 
 
-def forms(batch: int) -> dict[str, PerExample]:
+def forms(batch: int) -> dict[str, PerExampleGrads]:
     ids = torch.randint(0, 7, (batch, 3))
     return {
-        "dense": Dense(normal(batch, 4, 2)),
-        "outer": Outer(normal(batch, 1, 6), normal(batch, 1, 5)),
-        "positions": Outer(normal(batch, 2, 3), normal(batch, 2, 2)),
-        "rows": Rows.of(ids, normal(batch, 3, 4), torch.Size((7, 4))),
-        "blocks": Blocks([Outer(normal(batch, 2, 3), normal(batch, 2, 4)), Dense(normal(batch, 2, 3))]),
-        "tied": Sum([Rows.of(ids, normal(batch, 3, 4), torch.Size((7, 4))), Outer(normal(batch, 2, 4), normal(batch, 2, 7))]),
+        "dense": DenseGrads(normal(batch, 4, 2)),
+        "outer": OuterProductGrads(normal(batch, 1, 6), normal(batch, 1, 5)),
+        "positions": OuterProductGrads(normal(batch, 2, 3), normal(batch, 2, 2)),
+        "rows": TableRowGrads.from_ids(ids, normal(batch, 3, 4), torch.Size((7, 4))),
+        "blocks": BlockGrads([OuterProductGrads(normal(batch, 2, 3), normal(batch, 2, 4)), DenseGrads(normal(batch, 2, 3))]),
+        "tied": SummedGrads(
+            [
+                TableRowGrads.from_ids(ids, normal(batch, 3, 4), torch.Size((7, 4))),
+                OuterProductGrads(normal(batch, 2, 4), normal(batch, 2, 7)),
+            ]
+        ),
     }
 
 
@@ -44,24 +49,24 @@ def test_any_form_gathered_is_the_sum_of_its_parts(name: str, counts: list[int],
     torch.manual_seed(seed)
     form = forms(sum(counts))[name]
     weights = torch.rand(sum(counts), dtype=torch.float64) + 0.1
-    found = gathered(form, torch.tensor(counts, dtype=torch.long), weights)
-    weighted = form.dense() * weights.view(-1, *(1 for _ in form.shape))
+    found = sum_by_unit(form, torch.tensor(counts, dtype=torch.long), weights)
+    weighted = form.to_dense() * weights.view(-1, *(1 for _ in form.shape))
     expected = torch.stack([part.sum(0) for part in weighted.split(counts)]) if counts else weighted
-    torch.testing.assert_close(found.dense(), expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(found.to_dense(), expected, rtol=1e-9, atol=1e-9)
     exact = expected.flatten(1).square().sum(1)
-    torch.testing.assert_close(found.squared(), exact, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(found.squared_norms(), exact, rtol=1e-9, atol=1e-9)
     into = torch.zeros(form.shape, dtype=torch.float64)
-    found.add_to(into, torch.ones(len(counts), dtype=torch.float64))
+    found.add_weighted_sum_to(into, torch.ones(len(counts), dtype=torch.float64))
     torch.testing.assert_close(into, expected.sum(0), rtol=1e-9, atol=1e-9)
 
 
 def test_long_and_short_units_are_built_where_that_is_smaller() -> None:
     torch.manual_seed(0)
-    small, large = Outer(normal(9, 1, 3), normal(9, 1, 2)), Outer(normal(9, 1, 60), normal(9, 1, 50))
+    small, large = OuterProductGrads(normal(9, 1, 3), normal(9, 1, 2)), OuterProductGrads(normal(9, 1, 60), normal(9, 1, 50))
     counts, weights = torch.tensor([8, 1]), torch.ones(9, dtype=torch.float64)
-    assert isinstance(gathered(small, counts, weights), Dense)
-    assert isinstance(gathered(large, counts, weights), Outer)
-    assert isinstance(gathered(large, torch.tensor([3, 3, 3]), weights), Outer)
+    assert isinstance(sum_by_unit(small, counts, weights), DenseGrads)
+    assert isinstance(sum_by_unit(large, counts, weights), OuterProductGrads)
+    assert isinstance(sum_by_unit(large, torch.tensor([3, 3, 3]), weights), OuterProductGrads)
 
 
 def test_units_are_drawn_with_all_their_records() -> None:
@@ -263,7 +268,7 @@ def test_one_unit_moves_the_sum_by_at_most_the_bound(made, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["huge", "equal"])
 def test_records_clipped_by_themselves_would_break_the_bound(made, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quintain.dp.step.optimizer.grouped", lambda turn, counts, shares, *, mean: turn)
+    monkeypatch.setattr("quintain.dp.step.optimizer.group_pass_by_unit", lambda turn, counts, shares, *, mean: turn)
     assert moved(made, kind) > 0.6
 
 

@@ -350,10 +350,10 @@ def test_mutant_twice_the_sampling_rate_shows_on_the_canaries_themselves(monkeyp
 
 def test_mutant_of_norms_that_leave_biases_out_shows_on_the_net_itself(monkeypatch, run_alone):
     """In the net's own format alone: neither canaries, which have no bias, nor layers in float64 can tell."""
-    from quintain.dp.gradients.forms import Dense
+    from quintain.dp.per_example.grads import DenseGrads
 
-    real = Dense.squared
-    monkeypatch.setattr(Dense, "squared", lambda found: real(found) * (found.rows.dtype != torch.float32))
+    real = DenseGrads.squared_norms
+    monkeypatch.setattr(DenseGrads, "squared_norms", lambda found: real(found) * (found.rows.dtype != torch.float32))
     assert failed(audit(QUICK)) == {"sensitivity of the net"}
 
 

@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from quintain.core.registry import entries
 from quintain.data import from_arrays
 from quintain.dp import PrivacyEngine, PrivateFit, PrivatePlan, measure
-from quintain.dp.gradients.forms import PerExample
 from quintain.dp.layers import SequenceBias
+from quintain.dp.per_example.grads import PerExampleGrads
 from quintain.dp.rules import RULES
 from quintain.dp.specification import Measured, measurements
 from quintain.dp.step.clipping import weighed
@@ -105,7 +105,7 @@ def contributions(net: nn.Module, x: torch.Tensor, y: torch.Tensor, bound: float
     nn.functional.cross_entropy(module(rows), labels).backward()
     found, weights, _ = weighed(optimizer.params, optimizer.capture.pending[0], optimizer.clip, mean=True)
     added = [torch.cat([_alone(found[p], weight, i) for p, weight in zip(optimizer.params, weights, strict=True)]) for i in range(len(x))]
-    order = sum(float((weight * found[p].rounding()).sum()) for p, weight in zip(optimizer.params, weights, strict=True))
+    order = sum(float((weight * found[p].rounding_bound()).sum()) for p, weight in zip(optimizer.params, weights, strict=True))
     optimizer.step()
     optimizer.capture.remove()
     total = torch.cat([p.grad.flatten() for p in net.parameters()]) * len(x)
@@ -113,9 +113,9 @@ def contributions(net: nn.Module, x: torch.Tensor, y: torch.Tensor, bound: float
     return torch.stack(added), total, order
 
 
-def _alone(gradients: PerExample, weights: torch.Tensor, record: int) -> torch.Tensor:
+def _alone(gradients: PerExampleGrads, weights: torch.Tensor, record: int) -> torch.Tensor:
     into = torch.zeros(gradients.shape, dtype=torch.float64)
-    gradients.add_to(into, torch.where(torch.arange(len(weights)) == record, weights, 0))
+    gradients.add_weighted_sum_to(into, torch.where(torch.arange(len(weights)) == record, weights, 0))
     return into.flatten()
 
 

@@ -8,12 +8,12 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import MechanismError, PrivacyError
 from quintain.dp import PoissonLoader, PrivacyEngine, PrivatePlan, measure, specification
-from quintain.dp.gradients import forms
+from quintain.dp.per_example import grads
 from quintain.dp.step import clipping, noise
 from quintain.results.specification import Measurement
 
 PLAN = PrivatePlan(noise_multiplier=1.5, max_grad_norm=0.7, expected_batch_size=32, steps=250, rate=0.1)
-CHOSEN, NORMAL, DENSE = noise.Stream.chosen, noise.Stream._normal, forms.Dense.squared
+CHOSEN, NORMAL, DENSE = noise.Stream.chosen, noise.Stream._normal, grads.DenseGrads.squared_norms
 FILL, ADD_NORMAL, WEIGHED, ATTACH = noise.Stream._fill, noise.Stream.add_normal, clipping.weighed, PrivacyEngine.attach
 
 
@@ -136,8 +136,8 @@ MUTATIONS = {
         "moves the sum",
     ),
     "per-layer clip called flat": ("quintain.dp.step.clipping.Flat.factors", per_parameter, "moves the sum"),
-    "bias not counted": ("quintain.dp.gradients.forms.Dense.squared", only_matrices, "moves the sum"),
-    "no cross terms between positions": ("quintain.dp.gradients.forms.Outer.squared", apart, "moves the sum"),
+    "bias not counted": ("quintain.dp.per_example.grads.DenseGrads.squared_norms", only_matrices, "moves the sum"),
+    "no cross terms between positions": ("quintain.dp.per_example.grads.OuterProductGrads.squared_norms", apart, "moves the sum"),
     "halved noise": ("quintain.dp.step.noise.Stream._normal", lambda *drawn: NORMAL(*drawn) / 2, "standard deviation"),
     "noise 2 % short": (
         "quintain.dp.step.noise.Stream._normal",

@@ -17,6 +17,7 @@ from quintain.dp.accounting.budget import PrivacyBudget
 from quintain.dp.accounting.fully_adaptive import all_fixed_beforehand
 from quintain.dp.accounting.ledger import Ledger
 from quintain.dp.accounting.ledger_accountant import LedgerAccountant, calibrate_for_epochs
+from quintain.dp.capture.grad_sample import GradSampleMode, make_capture
 from quintain.dp.checkpoint import Checkpoints
 from quintain.dp.criterion import PrivateCriterion
 from quintain.dp.draws.alike import agree_on_data
@@ -24,7 +25,6 @@ from quintain.dp.draws.distributed import present, ranks_of, together
 from quintain.dp.draws.sampling import PoissonLoader, SamplingLoader
 from quintain.dp.draws.shuffling import private_loader
 from quintain.dp.draws.units import Units
-from quintain.dp.gradients.samples import Mode, capturing
 from quintain.dp.record import PrivacyRecord, RunRecord
 from quintain.dp.rules import Rule
 from quintain.dp.step import guards
@@ -132,7 +132,7 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
         poisson_sampling: bool = True,
         clipping: Clipping = "flat",
         noise_generator: torch.Generator | None = None,
-        grad_sample_mode: Mode = "auto",
+        grad_sample_mode: GradSampleMode = "auto",
         wrap_model: bool = True,
         rand_on_empty: bool = False,
         allow_no_privacy: bool = False,
@@ -271,7 +271,7 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
         batch_first: bool = True,
         loss_reduction: Reduction = "mean",
         noise_generator: torch.Generator | None = None,
-        grad_sample_mode: Mode = "auto",
+        grad_sample_mode: GradSampleMode = "auto",
         allow_no_privacy: bool = False,
         stop_at_epsilon: tuple[float, float] | None = None,
     ) -> Private:
@@ -301,7 +301,7 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
         self._check_own(loader.stream, loader, "batches")
         self._check_own(stream, stream, "noise")
         budget = None if stop_at_epsilon is None else PrivacyBudget.of(stop_at_epsilon)
-        capture = capturing(module, grad_sample_mode, mean=mean, rules=self._rules, batch_first=batch_first)
+        capture = make_capture(module, grad_sample_mode, mean=mean, rules=self._rules, batch_first=batch_first)
         loader.reproducible = loader.reproducible or self._seed is not None or noise_generator is not None
         try:
             private = DPOptimizer(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from quintain.dp.gradients.probe import Probed
+from quintain.dp.capture.mixing_probe import ProbeResult
 
 if TYPE_CHECKING:
     from quintain.dp.step.optimizer import DPOptimizer
@@ -109,7 +109,7 @@ class RunRecord:
     compared: str
     unit: str
     noise: str
-    probed: Probed
+    probed: ProbeResult
     stop_at_epsilon: tuple[float, float] | None
 
     @classmethod
@@ -132,7 +132,7 @@ class RunRecord:
             compared=loader.compared,
             unit="record" if loader.units is None else loader.units.name,
             noise=noise,
-            probed=optimizer.probe.found,
+            probed=optimizer.probe.result,
             stop_at_epsilon=None if budget is None else (budget.epsilon, budget.delta),
         )
 

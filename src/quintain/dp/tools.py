@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quintain.dp.gradients.numbers import flat as flattened
+from quintain.dp.per_example.numerics import flatten_examples as flattened
 
 
 def parametrized_modules(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:

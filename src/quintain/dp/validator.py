@@ -8,8 +8,8 @@ from typing import Any, ClassVar, TypeVar
 from torch import nn
 
 from quintain.core.errors import PrivacyError
-from quintain.dp.gradients.capture import Capture
-from quintain.dp.gradients.validation import BATCH_NORMS, INSTANCE_NORMS
+from quintain.dp.capture.hooks import Capture
+from quintain.dp.capture.layer_checks import BATCH_NORMS, INSTANCE_NORMS
 from quintain.dp.rules import Rule
 
 GROUPS = 32

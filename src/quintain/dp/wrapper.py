@@ -6,8 +6,8 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError, SettingError
-from quintain.dp.gradients.capture import CAPTURES, Capture
-from quintain.dp.gradients.samples import Samples
+from quintain.dp.capture.grad_sample import GradSampleCapture
+from quintain.dp.capture.hooks import _CAPTURE_OF_LAYER, Capture
 from quintain.dp.rules import RULES, Rule, register_rule
 from quintain.dp.step.guards import is_mean
 
@@ -52,7 +52,7 @@ class GradSampleModule(nn.Module):
         self.training = m.training
         self.add_module("_module", m)
         if capture is None:
-            Samples(m, mean=is_mean(loss_reduction), batch_first=batch_first)
+            GradSampleCapture(m, mean=is_mean(loss_reduction), batch_first=batch_first)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self._module(*args, **kwargs)
@@ -86,7 +86,7 @@ class GradSampleModule(nn.Module):
     @property
     def capture(self) -> Capture | None:
         """What catches the gradients of the module inside, if anything does."""
-        found = (CAPTURES.get(child) for child in self._module.modules())
+        found = (_CAPTURE_OF_LAYER.get(child) for child in self._module.modules())
         return next((capture for capture in found if capture is not None and capture.root is self._module), None)
 
     @property
@@ -119,8 +119,8 @@ class GradSampleModule(nn.Module):
 
     def set_grad_sample_to_none(self) -> None:
         """Drop the gradients of single examples that are shown."""
-        if isinstance(self.capture, Samples):
-            self.capture.clear()
+        if isinstance(self.capture, GradSampleCapture):
+            self.capture.clear_grad_sample()
 
     def del_grad_sample(self) -> None:
         """Take ``grad_sample`` off the parameters."""
@@ -132,7 +132,7 @@ class GradSampleModule(nn.Module):
         """Drop all gradients, those of single examples too; they become None."""
         self.set_grad_sample_to_none()
         if self.capture is not None:
-            self.capture.take()
+            self.capture.pop_passes()
         self._module.zero_grad(set_to_none=True)
 
     def _caught(self) -> Capture:

@@ -244,7 +244,7 @@ class SamplingLoader(Fixed):
             PrivacyError: If another still does: two steps on one draw cost more than two on draws of their own.
         """
         other = self._optimizer
-        if other is not None and other.capture.alive:
+        if other is not None and other.capture.is_attached:
             raise PrivacyError(
                 "got a loader whose batches another private optimiser steps on; expected one for each: two steps on the same draw cost "
                 "more than is counted for two draws"

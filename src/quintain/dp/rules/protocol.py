@@ -1,4 +1,4 @@
-"""What a rule is, for layers of three kinds."""
+"""The three kinds of rules that compute per-example gradients of a layer."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -6,56 +6,62 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from quintain.dp.gradients.forms import PerExample
+from quintain.dp.per_example.grads import PerExampleGrads
 
-Found = Mapping[str, PerExample | Tensor]
-"""Gradients of single examples by the parameter's name: a form, or a plain tensor (B, *shape)."""
+ParameterGrads = Mapping[str, PerExampleGrads | Tensor]
+"""Per-example gradients by parameter name: a representation, or a plain tensor (B, *shape)."""
 
-Simple = Callable[[nn.Module, Tensor, Tensor, Collection[str]], Found]
-"""From a layer, its input, the gradient at its output and the names of its trainable parameters to the gradients of these."""
+SingleInputRule = Callable[[nn.Module, Tensor, Tensor, Collection[str]], ParameterGrads]
+"""Called with the layer, its input, the gradient at its output and the names of its trainable parameters."""
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
-    """A rule of a layer that takes more than one input, or whose input does not begin with the batch.
+class AllInputsRule:
+    """A rule of a layer with several inputs, or whose input does not begin with the batch.
 
     Args:
-        rule: As a simple one, but in place of the input it gets all that the layer was called with, by the names in its ``forward``;
-            what is left out is not there.
+        compute: As a single-input rule, but in place of the input it gets all arguments of the call, by the
+            names in the layer's ``forward``; arguments that were left out are missing.
     """
 
-    rule: Callable[[nn.Module, Mapping[str, Any], Tensor, Collection[str]], Found]
+    compute: Callable[[nn.Module, Mapping[str, Any], Tensor, Collection[str]], ParameterGrads]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Use:
-    """One use of a fused layer in a captured pass.
+class LayerCall:
+    """One call of a layer with a custom forward in a captured pass.
 
     Args:
-        names: Of its trainable parameters.
-        needs: An empty tensor that requires a gradient: an operation that takes it has a backward pass, whatever its inputs.
-        note: To be called in the backward pass, once for each use, with the number of examples, a gradient (for its precision), and what
-            works out the gradients of these parameters.
+        names: Names of its trainable parameters.
+        grad_anchor: An empty tensor that requires a gradient: an operation that takes it has a backward pass,
+            whatever its other inputs.
+        record_grads: To be called once in the backward pass, with the number of examples, a gradient (for its
+            dtype), and a function that computes the gradients of these parameters.
     """
 
     names: Collection[str]
-    needs: Tensor
-    note: Callable[[int, Tensor, Callable[[], Found]], None]
+    grad_anchor: Tensor
+    record_grads: Callable[[int, Tensor, Callable[[], ParameterGrads]], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Fused:
-    """A layer whose own forward hides what its weights are multiplied by.
+class CustomForwardRule:
+    """A rule that replaces a layer's forward while gradients are captured.
+
+    For layers whose own forward does not show the inputs of their weights (attention, recurrent layers, group
+    norm).
 
     Args:
-        run: Runs in place of the forward of a layer that is captured, on the layer, its ``Use``, and what the layer was called with;
-            gives the same outputs, takes the layer's weights as constants, and calls ``Use.note`` in its backward pass.
-        inside: Whether it also answers for weights of layers inside, where these are used without calling their layers.
+        forward: Called with the layer, its ``LayerCall`` and the layer's arguments; returns what the layer's
+            own forward would, treats its weights as constants, and calls ``LayerCall.record_grads`` once in
+            its backward pass.
+        covers_submodules: Whether the rule also gives the gradients of weights of submodules that the layer
+            uses without calling them.
     """
 
-    run: Callable[..., Any]
-    inside: bool = False
+    forward: Callable[..., Any]
+    covers_submodules: bool = False
 
 
-Rule = Simple | Whole | Fused
-"""How a kind of layer gives the gradients of single examples."""
+Rule = SingleInputRule | AllInputsRule | CustomForwardRule
+"""How a kind of layer gives its per-example gradients."""

@@ -1,7 +1,7 @@
-"""LSTM, GRU and RNN, run step by step so that the gradients at their gates are seen.
+"""Per-example gradients of ``nn.LSTM``, ``nn.GRU`` and ``nn.RNN``, run step by step to see gate gradients.
 
-With ``dz`` the gradient at the gates, the weights on inputs have the gradients of a linear layer from the inputs, those on states of
-one from the states ahead of each step, and both biases its sum over the steps.
+With ``dz`` the gradient at the gates, the weights on inputs have the gradients of a linear layer from the
+inputs, those on states of one from the states ahead of each step, and both biases its sum over the steps.
 """
 
 from collections.abc import Collection, Sequence
@@ -13,17 +13,17 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from quintain.core.errors import DataError, PrivacyError
-from quintain.dp.gradients.forms import PerExample
-from quintain.dp.gradients.numbers import sum_of
-from quintain.dp.rules.cells import Back, Cell, Elman, Gru, Lstm, Weights
-from quintain.dp.rules.protocol import Found, Use
-from quintain.dp.rules.shared import Shared
+from quintain.dp.per_example.grads import PerExampleGrads
+from quintain.dp.per_example.numerics import sum_tensors
+from quintain.dp.rules.protocol import LayerCall, ParameterGrads
+from quintain.dp.rules.recurrent_cells import Cell, CellBackward, Elman, Gru, Lstm, Weights
+from quintain.dp.rules.shared_output_grads import SharedOutputGrads
 
 CELLS: dict[str, Cell] = {"LSTM": Lstm(), "GRU": Gru(), "RNN_TANH": Elman(relu=False), "RNN_RELU": Elman(relu=True)}
 
 
-def recurrent(layer: nn.Module, use: Use, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
-    """``nn.LSTM.forward``, ``nn.GRU.forward`` or ``nn.RNN.forward`` on a batch, packed or not.
+def recurrent(layer: nn.Module, call: LayerCall, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
+    """The custom forward of ``nn.LSTM``, ``nn.GRU`` and ``nn.RNN`` on a batch, packed or not.
 
     Raises:
         PrivacyError: If there is no batch dimension, or the LSTM projects its states (``proj_size``).
@@ -35,7 +35,7 @@ def recurrent(layer: nn.Module, use: Use, input: Tensor | PackedSequence, hx: An
     if net.proj_size:
         raise PrivacyError(f"got an LSTM with proj_size = {net.proj_size}; expected 0: put a Linear layer behind it")
     if isinstance(input, PackedSequence):
-        x, shape, steps = input.data, None, _Steps.packed(input)
+        x, shape, steps = input.data, None, _PackedLayout.from_packed(input)
         hx = net.permute_hidden(hx, input.sorted_indices) if hx is not None else None
     else:
         if input.dim() != 3:
@@ -44,16 +44,16 @@ def recurrent(layer: nn.Module, use: Use, input: Tensor | PackedSequence, hx: An
                 f"{net.input_size}), or steps first where batch_first=False"
             )
         x = input.transpose(0, 1) if net.batch_first else input
-        shape, steps = x.shape[:2], _Steps.beside(*x.shape[:2])
+        shape, steps = x.shape[:2], _PackedLayout.equal_lengths(*x.shape[:2])
         x = x.flatten(0, 1)
-    if not steps.sizes:
+    if not steps.batch_sizes:
         raise DataError("a recurrent layer got sequences of no step; expected at least one")
     if hx is None:
-        zeros = x.new_zeros(net.num_layers * (1 + net.bidirectional), steps.batch, net.hidden_size)
+        zeros = x.new_zeros(net.num_layers * (1 + net.bidirectional), steps.num_sequences, net.hidden_size)
         hx = (zeros, zeros) if net.mode == "LSTM" else zeros
     packed = isinstance(input, PackedSequence)
-    net.check_forward_args(input.data if packed else cast(Tensor, input), hx, torch.tensor(steps.sizes) if packed else None)
-    out, *last = _Layers.apply(net, use, steps, use.needs, x, *(hx if net.mode == "LSTM" else (hx,)))
+    net.check_forward_args(input.data if packed else cast(Tensor, input), hx, torch.tensor(steps.batch_sizes) if packed else None)
+    out, *last = _RecurrentFunction.apply(net, call, steps, call.grad_anchor, x, *(hx if net.mode == "LSTM" else (hx,)))
     hidden = tuple(last) if net.mode == "LSTM" else last[0]
     if isinstance(input, PackedSequence):
         given = PackedSequence(out, input.batch_sizes, input.sorted_indices, input.unsorted_indices)
@@ -63,56 +63,66 @@ def recurrent(layer: nn.Module, use: Use, input: Tensor | PackedSequence, hx: An
 
 
 @dataclass(frozen=True, slots=True)
-class _Steps:
-    """How the rows of sequences that lie side by side belong together.
+class _PackedLayout:
+    """The layout of rows that lie step by step: which row belongs to which sequence.
 
     Args:
-        sizes: How many each step has.
-        batch: Sequences.
-        place: Of each row among those of the first example, the second, ..., as many for each as there are steps; None if sequences are
-            of one length.
+        batch_sizes: Number of rows of each step.
+        num_sequences: Number of sequences.
+        padded_index: For each packed row its row in the padded tensor (sequences * steps, width), that is
+            sequence * steps + step; None if all sequences have the same length, where a reshape does.
     """
 
-    sizes: Sequence[int]
-    batch: int
-    place: Tensor | None = None
+    batch_sizes: Sequence[int]
+    num_sequences: int
+    padded_index: Tensor | None = None
 
     @classmethod
-    def beside(cls, steps: int, batch: int) -> "_Steps":
+    def equal_lengths(cls, steps: int, batch: int) -> "_PackedLayout":
         return cls([batch] * steps, batch)
 
     @classmethod
-    def packed(cls, given: PackedSequence) -> "_Steps":
+    def from_packed(cls, given: PackedSequence) -> "_PackedLayout":
         sizes = given.batch_sizes.tolist()
+        # torch packs step by step over sequences sorted by length
         examples = torch.arange(sizes[0], device=given.data.device) if given.sorted_indices is None else given.sorted_indices
         return cls(sizes, sizes[0], torch.cat([examples[:size] * len(sizes) + step for step, size in enumerate(sizes)]))
 
-    def examples(self, rows: Tensor) -> Tensor:
-        """(B, steps, width) from (N, width); zero where a sequence has ended."""
-        if self.place is None:
-            return rows.unflatten(0, (len(self.sizes), self.batch)).transpose(0, 1)
-        whole = rows.new_zeros(self.batch * len(self.sizes), rows.shape[1])
-        whole[self.place] = rows
-        return whole.unflatten(0, (self.batch, len(self.sizes)))
+    def to_padded(self, rows: Tensor) -> Tensor:
+        """The padded tensor (B, steps, width) from rows (N, width); zero where a sequence has ended."""
+        if self.padded_index is None:
+            return rows.unflatten(0, (len(self.batch_sizes), self.num_sequences)).transpose(0, 1)
+        padded = rows.new_zeros(self.num_sequences * len(self.batch_sizes), rows.shape[1])
+        padded[self.padded_index] = rows
+        return padded.unflatten(0, (self.num_sequences, len(self.batch_sizes)))
 
 
-class _Layers(torch.autograd.Function):
-    """All layers of a recurrent net: outputs (N, directions * hidden) and last states (layers * directions, B, hidden)."""
+class _RecurrentFunction(torch.autograd.Function):
+    """All layers of a recurrent net: outputs (N, directions * hidden) and final states, stacked by layer."""
 
     @staticmethod
-    def forward(ctx: Any, net: nn.RNNBase, use: Use, steps: _Steps, _needs: Tensor, x: Tensor, *first: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, net: nn.RNNBase, call: LayerCall, steps: _PackedLayout, _grad_anchor: Tensor, x: Tensor, *first: Tensor
+    ) -> tuple[Tensor, ...]:
         cell, last = CELLS[net.mode], []
-        ctx.net, ctx.use, ctx.steps, ctx.kept = net, use, steps, []
+        ctx.net, ctx.call, ctx.steps, ctx.saved_runs = net, call, steps, []
         ctx.save_for_backward(x)
-        for layer, sides in enumerate(_sides(net)):
+        for layer, directions in enumerate(_weight_names(net)):
+            # dropout between layers: one mask for forward and backward
             mask = nn.functional.dropout(torch.ones_like(x), net.dropout) if layer and net.dropout and net.training else None
             x = x if mask is None else x * mask
             runs = [
-                cell.forward(x, [state[layer * len(sides) + side] for state in first], _weights(net, names), steps.sizes, side == 1)
-                for side, names in enumerate(sides)
+                cell.forward(
+                    x,
+                    [state[layer * len(directions) + direction] for state in first],
+                    _weights(net, names),
+                    steps.batch_sizes,
+                    direction == 1,
+                )
+                for direction, names in enumerate(directions)
             ]
-            ctx.kept.append((x if layer else None, mask, runs))
-            last += [run.last for run in runs]
+            ctx.saved_runs.append((x if layer else None, mask, runs))
+            last += [run.final_states for run in runs]
             x = torch.cat([run.outputs for run in runs], 1)
         return x, *(torch.stack(states) for states in zip(*last, strict=True))
 
@@ -121,39 +131,62 @@ class _Layers(torch.autograd.Function):
         net, steps, given = ctx.net, ctx.steps, ctx.saved_tensors[0].detach()
         cell, top = CELLS[net.mode], g
         first: list[tuple[Tensor, ...]] = []
-        seen: list[tuple[Sequence[str], Tensor, Tensor, Back]] = []
-        for layer, (x, mask, runs), sides in reversed(list(zip(range(net.num_layers), ctx.kept, _sides(net), strict=True))):
-            backs = [
-                cell.backward(run, part, [state[layer * len(sides) + side] for state in last], _weights(net, names), steps.sizes, side == 1)
-                for side, (run, part, names) in enumerate(zip(runs, g.chunk(len(sides), 1), sides, strict=True))
+        uses: list[tuple[Sequence[str], Tensor, Tensor, CellBackward]] = []
+        for layer, (x, mask, runs), directions in reversed(
+            list(zip(range(net.num_layers), ctx.saved_runs, _weight_names(net), strict=True))
+        ):
+            backward_results = [
+                cell.backward(
+                    run,
+                    part,
+                    [state[layer * len(directions) + direction] for state in last],
+                    _weights(net, names),
+                    steps.batch_sizes,
+                    direction == 1,
+                )
+                for direction, (run, part, names) in enumerate(zip(runs, g.chunk(len(directions), 1), directions, strict=True))
             ]
-            seen += [(names, given if x is None else x, run.before, back) for names, run, back in zip(sides, runs, backs, strict=True)]
-            first = [back.first for back in backs] + first
+            uses += [
+                (names, given if x is None else x, run.previous_hidden, result)
+                for names, run, result in zip(directions, runs, backward_results, strict=True)
+            ]
+            first = [result.initial_state_grads for result in backward_results] + first
             if layer or ctx.needs_input_grad[4]:
-                g = sum_of(back.ih @ _weights(net, names).ih for back, names in zip(backs, sides, strict=True))
+                # gradient at the layer below, through both directions
+                g = sum_tensors(
+                    result.gate_grads_ih @ _weights(net, names).ih for result, names in zip(backward_results, directions, strict=True)
+                )
                 g = g if mask is None else g * mask
-        ctx.use.note(steps.batch, top, lambda: {k: v for one in seen for k, v in _found(ctx.use.names, steps, *one).items()})
+        ctx.call.record_grads(
+            steps.num_sequences, top, lambda: {k: v for one in uses for k, v in _direction_grads(ctx.call.names, steps, *one).items()}
+        )
         return None, None, None, None, g if ctx.needs_input_grad[4] else None, *(torch.stack(states) for states in zip(*first, strict=True))
 
 
-def _found(trained: Collection[str], steps: _Steps, names: Sequence[str], x: Tensor, before: Tensor, back: Back) -> Found:
-    """Gradients of one direction of one layer."""
-    if back.hh is back.ih:
-        ih = hh = Shared(steps.examples(back.ih), x.shape[1] + before.shape[1])
+def _direction_grads(
+    trainable_names: Collection[str], steps: _PackedLayout, names: Sequence[str], x: Tensor, previous_hidden: Tensor, result: CellBackward
+) -> ParameterGrads:
+    """The per-example gradients of one direction of one layer."""
+    if result.gate_grads_hh is result.gate_grads_ih:
+        ih = hh = SharedOutputGrads(steps.to_padded(result.gate_grads_ih), x.shape[1] + previous_hidden.shape[1])
     else:
-        ih, hh = Shared(steps.examples(back.ih), x.shape[1]), Shared(steps.examples(back.hh), before.shape[1])
-    found: dict[str, PerExample | Tensor] = {}
+        ih, hh = (
+            SharedOutputGrads(steps.to_padded(result.gate_grads_ih), x.shape[1]),
+            SharedOutputGrads(steps.to_padded(result.gate_grads_hh), previous_hidden.shape[1]),
+        )
+    grads: dict[str, PerExampleGrads | Tensor] = {}
+    # names come as w_ih, w_hh, b_ih, b_hh: odd ones are on states, the last two are biases
     for kind, name in enumerate(names):
-        if name in trained:
+        if name in trainable_names:
             g = hh if kind % 2 else ih
-            found[name] = g.summed if kind > 1 else g.outer(steps.examples(before if kind else x))
-    return found
+            grads[name] = g.bias_grads if kind > 1 else g.grads_for(steps.to_padded(previous_hidden if kind else x))
+    return grads
 
 
-def _sides(net: nn.RNNBase) -> list[list[list[str]]]:
-    """The names of the weights by layer and direction: on inputs, on states, and the biases, if any, alike."""
-    directions = 1 + net.bidirectional
-    return [net._all_weights[at : at + directions] for at in range(0, len(net._all_weights), directions)]
+def _weight_names(net: nn.RNNBase) -> list[list[list[str]]]:
+    """The names of the weights by layer and direction: on inputs, on states, and of both biases, if any."""
+    num_directions = 1 + net.bidirectional
+    return [net._all_weights[at : at + num_directions] for at in range(0, len(net._all_weights), num_directions)]
 
 
 def _weights(net: nn.RNNBase, names: Sequence[str]) -> Weights:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from quintain.core.errors import SettingError
-from quintain.dp.gradients.forms import PerExample
-from quintain.dp.gradients.passes import Pass
+from quintain.dp.capture.captured_pass import CapturedPass
+from quintain.dp.per_example.grads import PerExampleGrads
 
 
 class Clip(Protocol):
@@ -161,8 +161,8 @@ def factors(norms: Tensor, max_grad_norm: float, precision: torch.finfo) -> Tens
 
 
 def weighed(
-    parameters: Sequence[nn.Parameter], turn: Pass, clip: Clip, *, mean: bool
-) -> tuple[dict[nn.Parameter, PerExample], Tensor, Clipped]:
+    parameters: Sequence[nn.Parameter], turn: CapturedPass, clip: Clip, *, mean: bool
+) -> tuple[dict[nn.Parameter, PerExampleGrads], Tensor, Clipped]:
     r"""Each example's gradients by parameter, and for each of P parameters what they count in the clipped sum, (P, B) float64.
 
     .. math:: S = \sum_i f_i\, g_i
@@ -177,16 +177,16 @@ def weighed(
 
     Source: Abadi et al., 2016, arXiv:1607.00133; norms without gradients: Goodfellow, 2015, arXiv:1510.01799.
     """
-    batch = turn.batch or 0
+    batch = turn.batch_size or 0
     scale = float(batch) if mean else 1.0
     found = turn.gradients
     none = torch.zeros(batch, dtype=torch.float64, device=parameters[0].device)
-    norms = scale * torch.stack([found[parameter].squared() if parameter in found else none for parameter in parameters]).sqrt()
+    norms = scale * torch.stack([found[parameter].squared_norms() if parameter in found else none for parameter in parameters]).sqrt()
     precision = max((torch.finfo(parameter.dtype) for parameter in parameters), key=lambda info: info.eps)
     multipliers = clip.factors(norms, precision).expand(len(parameters), -1)
     total = whole(norms)
     broken = ~total.isfinite()
     if broken.any():
-        found = {parameter: gradient.without(broken) for parameter, gradient in found.items()}
+        found = {parameter: gradient.zeroed_where(broken) for parameter, gradient in found.items()}
         multipliers = multipliers.masked_fill(broken, 0)
     return found, scale * multipliers, Clipped(total, multipliers.amin(0))

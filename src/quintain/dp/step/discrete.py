@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError, SettingError
-from quintain.dp.gradients.forms import PerExample
-from quintain.dp.gradients.numbers import flat
+from quintain.dp.per_example.grads import PerExampleGrads
+from quintain.dp.per_example.numerics import flatten_examples
 from quintain.dp.step.noise import Stream
 
 Integers = npt.NDArray[np.int64]
@@ -117,7 +117,7 @@ class DiscreteSums:
         for parameter in self._parameters:
             parameter.grad = None
 
-    def add(self, found: Mapping[nn.Parameter, PerExample], factors: Tensor) -> Tensor:
+    def add(self, found: Mapping[nn.Parameter, PerExampleGrads], factors: Tensor) -> Tensor:
         """Add each example's gradient times its factor, rounded to the grid.
 
         Args:
@@ -155,9 +155,9 @@ class DiscreteSums:
         step = self.unit / self._by
         return {parameter: (part.double() * step).to(parameter.dtype) for parameter, part in self.by_parameter.items()}
 
-    def _rounded(self, gradients: PerExample, factors: Tensor, kept: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    def _rounded(self, gradients: PerExampleGrads, factors: Tensor, kept: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """Pieces of the rows of whole numbers, float64, in which their squares and sums are exact; zero where not kept."""
-        rows, steps = flat(gradients.dense()), (factors / self.unit)[:, None]
+        rows, steps = flatten_examples(gradients.to_dense()), (factors / self.unit)[:, None]
         width = max(1, AT_ONCE // max(1, len(rows)))
         for start in range(0, rows.shape[1], width):
             columns = slice(start, start + width)

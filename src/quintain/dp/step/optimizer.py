@@ -11,14 +11,14 @@ from quintain.core.errors import BudgetExceededError, PrivacyError
 from quintain.dp.accounting.budget import PrivacyBudget
 from quintain.dp.accounting.ledger import Ledger
 from quintain.dp.accounting.release import Release
+from quintain.dp.capture.captured_pass import CapturedPass
+from quintain.dp.capture.grad_sample import GradSampleCapture, pending_grad_samples
+from quintain.dp.capture.hooks import Capture
+from quintain.dp.capture.mixing_probe import MixingProbe
+from quintain.dp.capture.unit_sums import group_pass_by_unit
 from quintain.dp.draws.pieces import NOTHING, Piece
 from quintain.dp.draws.sampling import SamplingLoader
-from quintain.dp.gradients.capture import Capture
-from quintain.dp.gradients.grouping import grouped
-from quintain.dp.gradients.passes import Pass
-from quintain.dp.gradients.precision import exact
-from quintain.dp.gradients.probe import Probe
-from quintain.dp.gradients.samples import Samples, pending_samples
+from quintain.dp.per_example.precision import full_precision_without_autocast
 from quintain.dp.step import guards, together
 from quintain.dp.step.adaptive import Adaptive
 from quintain.dp.step.clipping import Clip, clip_of, weighed
@@ -92,7 +92,7 @@ class DPOptimizer(Fixed, Saved, Standing):
     ) -> None:
         guards.check_inner(optimizer)
         self.inner = optimizer
-        self.capture = Samples.over(optimizer) if capture is None else capture
+        self.capture = GradSampleCapture.of_optimizer(optimizer) if capture is None else capture
         self.parameters = guards.matched(self.capture.root, optimizer)
         self._clip = clip_of(max_grad_norm)
         guards.check_settings(noise_multiplier, self._clip)
@@ -114,15 +114,15 @@ class DPOptimizer(Fixed, Saved, Standing):
         self._skips: list[bool] = []
         self._hooks: list[Callable[[DPOptimizer], None]] = []
         self.loader.serve(self)
-        self.capture.serve(drawn=self._drawn, finished=self._accumulate)
+        self.capture.connect(current_batch=self._drawn, on_pass_complete=self._accumulate)
         self._state = StateGuard(self.capture, SpotChecks(self.stream.child("state")))
         # the probe is made later, since its hooks come last
         looks = SpotChecks(self.stream.child("rows"))
         self._rows = Rows(self.capture, self.loader, looks, lambda: self.probe.strange_rows())  # noqa: PLW0108
         guards.guard(self)
-        self.probe = Probe(
+        self.probe = MixingProbe(
             self.capture,
-            close=SpotChecks(self.stream.child("probe")),
+            probe_fully=SpotChecks(self.stream.child("probe")),
             mean=self._mean,
             batch_dim=0 if self.capture.batch_first else 1,
             handed=lambda: self.loader.batch if isinstance(self.loader, SamplingLoader) else None,
@@ -154,7 +154,7 @@ class DPOptimizer(Fixed, Saved, Standing):
     @property
     def grad_samples(self) -> list[Tensor]:
         """Of each parameter, the gradients (B, *shape) of all examples that wait to be clipped, of the sum of their losses."""
-        return pending_samples(self.capture.pending, self.params, mean=self._mean)
+        return pending_grad_samples(self.capture.pending, self.params, mean=self._mean)
 
     @property
     def accumulated_iterations(self) -> int:
@@ -203,7 +203,7 @@ class DPOptimizer(Fixed, Saved, Standing):
 
     def clip_and_accumulate(self) -> None:
         """Clip the gradients of all passes since the last time, and add them up."""
-        for turn in self.capture.take():
+        for turn in self.capture.pop_passes():
             self._accumulate(turn)
 
     @one_at_a_time
@@ -228,7 +228,7 @@ class DPOptimizer(Fixed, Saved, Standing):
         self._written.check_others(self.inner)
         self._written.check()
         self.gathered.check(self.loader)
-        self.probe.stepped()
+        self.probe.on_step()
         if self.broke and (limit := self.limit) is not None:
             raise BudgetExceededError(
                 f"one more step would cost more than epsilon = {limit.epsilon} at delta = {limit.delta} "
@@ -278,7 +278,7 @@ class DPOptimizer(Fixed, Saved, Standing):
             self._written.check()
             self._ready = False
             return
-        if self.capture.hands_to(self._accumulate) and self._written.moves(optimizer):
+        if self.capture.delivers_to(self._accumulate) and self._written.moves(optimizer):
             raise PrivacyError(
                 f"{type(optimizer).__name__} is about to step on parameters that are trained privately, past the clip and the noise; "
                 "expected the optimiser that make_private returned to step alone"
@@ -286,9 +286,9 @@ class DPOptimizer(Fixed, Saved, Standing):
 
     def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: ARG002
         """Drop all gradients, captured ones too; they become None. Sums of the earlier pieces of the batch in hand stay."""
-        if isinstance(self.capture, Samples):
-            self.capture.clear()
-        self.capture.take()
+        if isinstance(self.capture, GradSampleCapture):
+            self.capture.clear_grad_sample()
+        self.capture.pop_passes()
         if self.gathered.examples != self.gathered.kept:
             self.gathered.forget()
         self._noised = self._ready = False
@@ -305,7 +305,7 @@ class DPOptimizer(Fixed, Saved, Standing):
         self.zero_grad()
         self.gathered.forget()
 
-    def _accumulate(self, turn: Pass) -> None:
+    def _accumulate(self, turn: CapturedPass) -> None:
         self._written.check()
         self._state.check()
         if self._noised:
@@ -313,19 +313,19 @@ class DPOptimizer(Fixed, Saved, Standing):
                 "got gradients to clip between add_noise() and scale_grad(), which have no noise yet; expected scale_grad() first, or "
                 "zero_grad() to drop the step"
             )
-        piece = turn.draw
+        piece = turn.physical_batch
         if self.gathered.left(piece):
             self.gathered.forget()
         if self.gathered.examples is None:
             self._rows.forget()
             self._sums = self._empty()
             self._sums.clear()
-        self.gathered.begin(turn.batch or 0)
+        self.gathered.begin(turn.batch_size or 0)
         self._rows.add(turn)
         mean = self._mean
-        with exact(self.params[0].device):
+        with full_precision_without_autocast(self.params[0].device):
             if piece.counts is not None and piece.shares is not None:
-                turn, mean = grouped(turn, piece.counts, piece.shares, mean=mean), False
+                turn, mean = group_pass_by_unit(turn, piece.counts, piece.shares, mean=mean), False
             found, weights, part = weighed(self.params, turn, self._clip, mean=mean)
             self._sums.add(found, weights)
         self.gathered.add(piece, self._clip.votes(part.norms) if isinstance(self._clip, Adaptive) else 0)

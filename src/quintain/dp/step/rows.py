@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from quintain.core.errors import PrivacyError
+from quintain.dp.capture.captured_pass import CapturedPass
+from quintain.dp.capture.hooks import Capture
 from quintain.dp.draws.handed import Handed, tensors_in
 from quintain.dp.draws.pieces import NOTHING, Piece
-from quintain.dp.gradients.capture import Capture
-from quintain.dp.gradients.passes import Pass
 from quintain.dp.step.spot_checks import SpotChecks
 
 if TYPE_CHECKING:
@@ -71,20 +71,20 @@ class Rows:
         # first rows of batches that were in hand while other tensors were given, and the numbers of these batches
         self._first: dict[bytes, int] = {}
         root = capture.root
-        capture.keep(
+        capture.add_handles(
             root.register_forward_pre_hook(
                 lambda module, args, kwargs: self._open(args, kwargs) if module is root else None, with_kwargs=True
             )
         )
 
-    def add(self, turn: Pass) -> None:
+    def add(self, turn: CapturedPass) -> None:
         """Take note of a pass that is about to count.
 
         Raises:
             PrivacyError: If it is over an earlier batch, or the passes over a piece of a batch have as many rows as it has, and not each of
                 its rows once.
         """
-        seen, piece = turn.seen, turn.draw
+        seen, piece = turn.row_check_state, turn.physical_batch
         if not isinstance(seen, Seen):
             return
         if seen.old:
@@ -93,7 +93,7 @@ class Rows:
                 "batch that it yielded last: a record in several steps costs more than is counted for the batches that it was drawn for "
                 "(a wrapper that fetches batches ahead draws them too early: take it off, and let the DataLoader's workers do so)"
             )
-        if seen.given is None or len(seen.given) != turn.batch:
+        if seen.given is None or len(seen.given) != turn.batch_size:
             return
         self._seen = [*self._seen, seen] if self._seen and piece is self._piece else [seen]
         parts = [one.given for one in self._seen if one.given is not None]
@@ -115,15 +115,15 @@ class Rows:
         self._seen = []
 
     def _open(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        turn = self._capture.turn
+        turn = self._capture.open_pass
         if turn is None or self._loader.handed is None or torch.compiler.is_compiling():
             return
         given = tensors_in((args, kwargs) if kwargs else args)
-        old = self._is_old(given, self._loader.handed, turn.draw.draw)
-        if turn.draw is not self._piece:
-            self._piece, self._looking = turn.draw, self._look()
+        old = self._is_old(given, self._loader.handed, turn.physical_batch.draw)
+        if turn.physical_batch is not self._piece:
+            self._piece, self._looking = turn.physical_batch, self._look()
         if old or self._looking:
-            turn.seen = self._close_look(given, turn.draw, old=old)
+            turn.row_check_state = self._close_look(given, turn.physical_batch, old=old)
 
     def _close_look(self, given: list[Tensor], piece: Piece, *, old: bool) -> Seen:
         """What the first input and the batch in hand have as rows."""

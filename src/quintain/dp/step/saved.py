@@ -10,8 +10,8 @@ from torch import nn
 from quintain.core.errors import PrivacyError
 from quintain.dp.accounting.checksum import add_checksum, verified_content
 from quintain.dp.accounting.release import Release
+from quintain.dp.capture.hooks import Capture
 from quintain.dp.draws.sampling import SamplingLoader
-from quintain.dp.gradients.capture import Capture
 from quintain.dp.step import generators
 from quintain.dp.step.bounded import Bounded
 from quintain.dp.step.unsampled import Unsampled
@@ -63,7 +63,7 @@ class Saved(Bounded):
 
     def check_loaded(self) -> None:
         """Raise if a state was loaded after the latest step, and the module's weights are not those that it was saved with."""
-        if self.capture.alive:
+        if self.capture.is_attached:
             self._weights.compare()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError
-from quintain.dp.gradients.capture import Capture
+from quintain.dp.capture.hooks import Capture
 
 SMALL = 4096
 """Numbers of a tensor up to which its values are compared at every pass; larger ones are, where the pass is looked at closely."""
@@ -78,7 +78,7 @@ class StateGuard:
         self._root = root = capture.root
         self._modules = list(root.named_modules())
         self._weights: dict[torch.device, Tensor] = {}
-        capture.keep(
+        capture.add_handles(
             root.register_forward_pre_hook(lambda module, _args: self._open() if module is root else None),
             root.register_forward_hook(
                 lambda module, _args, output: self._close(failed=output is None) if module is root else None, always_call=True
@@ -94,7 +94,7 @@ class StateGuard:
 
     def _open(self) -> None:
         capture = self._capture
-        if not (capture.alive and capture.enabled and (self._root.training or torch.is_grad_enabled())):
+        if not (capture.is_attached and capture.enabled and (self._root.training or torch.is_grad_enabled())):
             return
         if self._refusal is not None and self._root.training:
             raise PrivacyError(self._refusal)

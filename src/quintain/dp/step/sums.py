@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError
-from quintain.dp.gradients.forms import PerExample
+from quintain.dp.per_example.grads import PerExampleGrads
 from quintain.dp.step.noise import Stream
 
 
@@ -40,17 +40,17 @@ class FloatSums:
         """Each in the shape of its parameter."""
         return self._parts(self.flat)
 
-    def add(self, found: MutableMapping[nn.Parameter, PerExample], factors: Tensor) -> None:
+    def add(self, found: MutableMapping[nn.Parameter, PerExampleGrads], factors: Tensor) -> None:
         """Add each example's gradient times its factor, (P, B) in the order of the parameters; those that a pass did not use stay.
 
         What was added is taken out of ``found``, so that its memory is free for the next.
         """
-        beta = 0 if self._flat is None else 1
+        accumulate = self._flat is not None
         self._flat = self._room() if self._flat is None else self._flat
         for (parameter, into), factor in zip(self._parts(self._flat).items(), factors, strict=True):
             if (gradient := found.pop(parameter, None)) is not None:
-                gradient.add_to(into, factor, beta)
-            elif not beta:
+                gradient.add_weighted_sum_to(into, factor, accumulate)
+            elif not accumulate:
                 into.zero_()
             del gradient
 

@@ -1,4 +1,4 @@
-"""Refusals of layers that cannot be trained privately, with what to use instead."""
+"""Checks that refuse layers which cannot be trained privately, and say what to use instead."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,18 +9,18 @@ from quintain.core.errors import PrivacyError
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
-INSTEAD: Mapping[type[nn.Module], str] = {
+REPLACEMENT_HINTS: Mapping[type[nn.Module], str] = {
     **dict.fromkeys(BATCH_NORMS, "BatchNorm mixes the examples of a batch: use GroupNorm (or freeze it and keep it in evaluation mode)"),
 }
 
 
-def mixing(module: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The batch and instance norms of a module, by name: they may mix examples or write statistics."""
+def norm_layers(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The batch and instance norms of a module, with their names; they may mix examples or write statistics."""
     return [(name, child) for name, child in module.named_modules() if isinstance(child, BATCH_NORMS + INSTANCE_NORMS)]
 
 
-def refuse_mixing(layers: Sequence[tuple[str, nn.Module]]) -> None:
-    """Refuse layers that use batch statistics, or write running ones without noise, with weights or without.
+def check_no_mixing(layers: Sequence[tuple[str, nn.Module]]) -> None:
+    """Raise if a layer uses statistics of the batch, or writes running statistics without noise.
 
     Raises:
         PrivacyError: If a layer, in its present mode, uses either.
@@ -36,8 +36,8 @@ def refuse_mixing(layers: Sequence[tuple[str, nn.Module]]) -> None:
             )
 
 
-def refuse_compiled(module: nn.Module) -> None:
-    """Refuse modules whose forward runs as compiled code, where hooks catch no per-example gradients.
+def check_not_compiled(module: nn.Module) -> None:
+    """Raise if a module runs as compiled code, where hooks capture no per-example gradients.
 
     Raises:
         PrivacyError: If one is inside.
@@ -50,25 +50,13 @@ def refuse_compiled(module: nn.Module) -> None:
             )
 
 
-def refuse_table(table: nn.Module) -> None:
-    """Refuse an embedding whose weights or gradients depend on all ids of the batch.
-
-    Raises:
-        PrivacyError: If ``table`` is one.
-    """
-    if isinstance(table, (nn.Embedding, nn.EmbeddingBag)) and (table.max_norm is not None or table.scale_grad_by_freq or table.sparse):
-        raise PrivacyError(
-            f"got an {type(table).__name__} with max_norm, scale_grad_by_freq or sparse, which mix examples; expected it without these"
-        )
-
-
-def refuse_without_rule(label: str, layer: nn.Module) -> None:
-    """Refuse a trainable layer that cannot even be run example by example.
+def check_can_run_by_vmap(label: str, layer: nn.Module) -> None:
+    """Raise if a trainable layer without a rule cannot be run example by example either.
 
     Raises:
         PrivacyError: If ``layer`` is one.
     """
-    for kind, instead in INSTEAD.items():
+    for kind, instead in REPLACEMENT_HINTS.items():
         if isinstance(layer, kind):
             raise PrivacyError(f"layer {label!r} is a {type(layer).__name__}, whose per-example gradients do not exist; {instead}")
     if any(nn.parameter.is_lazy(parameter) for parameter in layer.parameters(recurse=False)):

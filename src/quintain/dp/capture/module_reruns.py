@@ -1,4 +1,4 @@
-"""Passes beside the real one, on other rows: whether the outputs of an example, or a loss inside the module, follow other examples."""
+"""Reruns of the module on other rows: whether outputs of an example, or a loss inside, depend on others."""
 
 import copy
 import math
@@ -17,23 +17,23 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from quintain.core.errors import PrivacyError
-from quintain.dp.gradients.capture import Capture
+from quintain.dp.capture.hooks import Capture
 
-FINE = "no dependence found between examples"
-STRANGE = "not checked: the module is given other numbers than the loader yields, and what made them could mix records"
+NO_DEPENDENCE = "no dependence found between examples"
+NOT_LOADERS_ROWS = "not checked: the module is given other numbers than the loader yields, and what made them could mix records"
 STRETCH = 3.0
-"""What floating-point rows are multiplied by: also a largest or smallest entry of the batch then moves.
+"""Factor of replaced floating-point rows, so that a largest or smallest entry of the batch moves too.
 
 Entries that are whole numbers in every row may be indices or masks, and stay as they are.
 """
-DROPOUTS = frozenset(
+DROPOUT_FUNCTIONS = frozenset(
     {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout, torch.dropout, torch.alpha_dropout}
 )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RandomState:
-    """Of the generators that a forward may draw from: the trial passes draw what the real one drew."""
+class GeneratorStates:
+    """The states of the random generators that a forward may use, so that reruns repeat its random numbers."""
 
     torch: Tensor
     devices: tuple[tuple[int, Tensor], ...]
@@ -41,7 +41,7 @@ class RandomState:
     python: Any
 
     @classmethod
-    def now(cls) -> "RandomState":
+    def now(cls) -> "GeneratorStates":
         devices = range(torch.cuda.device_count()) if torch.cuda.is_available() and torch.cuda.is_initialized() else ()
         cuda = tuple((device, torch.cuda.get_rng_state(device)) for device in devices)
         return cls(torch.get_rng_state(), cuda, np.random.get_state(), random.getstate())
@@ -53,95 +53,104 @@ class RandomState:
         np.random.set_state(self.numpy)
         random.setstate(self.python)
 
-    def is_like(self, other: "RandomState") -> bool:
-        """Whether torch's generators stand where they did in the other."""
+    def is_like(self, other: "GeneratorStates") -> bool:
+        """Whether torch's generators have the same states."""
         pairs = zip((self.torch, *(x for _, x in self.devices)), (other.torch, *(x for _, x in other.devices)), strict=False)
         return len(self.devices) == len(other.devices) and all(torch.equal(one, x) for one, x in pairs)
 
 
 class WithoutDropout(TorchFunctionMode):
-    """Lets dropout keep everything: its masks follow the layout of a batch, such as the lengths that are packed, and tell nothing."""
+    """A mode in which dropout keeps everything: its masks depend on the layout of a batch and say nothing."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func in DROPOUTS:
+        if func in DROPOUT_FUNCTIONS:
             return args[0] if args else kwargs["input"]
         if func is F.scaled_dot_product_attention:
             args, kwargs = (*args[:4], 0.0, *args[5:]) if len(args) > 4 else args, {**kwargs, "dropout_p": 0.0} if len(args) < 5 else kwargs
         return func(*args, **kwargs)
 
 
-class Trials:
-    """Runs the module again on changed rows, and compares what may not change.
+class ModuleReruns:
+    """Runs the module again on changed rows, and compares what must not change.
 
     Args:
-        capture: Of the module; it catches nothing meanwhile.
-        called: What the real pass was called with.
-        given: Its outputs.
-        start: The generators before it.
-        size: Rows of the batch.
-        dim: Which dimension is the batch.
-        halves: All rows, in two parts, of which one is replaced at a time.
+        capture: The module's capture; it captures nothing meanwhile.
+        call: The arguments of the real pass.
+        outputs: Its outputs.
+        rng_before: The random generators before it.
+        batch_size: Rows of the batch.
+        batch_dim: Which dimension is the batch.
+        halves: All rows in two halves, of which one is replaced at a time.
     """
 
     def __init__(
         self,
         capture: Capture,
-        called: tuple[tuple[Any, ...], dict[str, Any]],
-        given: Any,
-        start: RandomState,
+        call: tuple[tuple[Any, ...], dict[str, Any]],
+        outputs: Any,
+        rng_before: GeneratorStates,
         *,
-        size: int,
-        dim: int,
+        batch_size: int,
+        batch_dim: int,
         halves: tuple[Tensor, Tensor],
     ) -> None:
-        self._capture, self._given, self._start, self._size, self._dim = capture, given, start, size, dim
-        self._halves, self._ended = halves, start
-        self._leaves, self._form = tree_flatten(called)
+        self._capture, self._real_outputs, self._rng_before, self._batch_size, self._batch_dim = (
+            capture,
+            outputs,
+            rng_before,
+            batch_size,
+            batch_dim,
+        )
+        self._halves, self._rng_after = halves, rng_before
+        self._leaves, self._tree_spec = tree_flatten(call)
 
-    def same_rows(self, handed: Any) -> str:
-        """Whether what the module is given is the batch as the loader yielded it."""
-        yielded = [x for x in tree_flatten(handed)[0] if isinstance(x, Tensor)]
+    def check_rows_are_the_loaders(self, batch: Any) -> str:
+        """Whether the module's inputs are the batch as the loader yielded it."""
+        yielded = [x for x in tree_flatten(batch)[0] if isinstance(x, Tensor)]
         given = [leaf for leaf in self._leaves if self._holds_batch(leaf)]
         if given and all(any(_is(leaf, x) for x in yielded) for leaf in given):
-            return FINE
-        return STRANGE
+            return NO_DEPENDENCE
+        return NOT_LOADERS_ROWS
 
-    def rows(self) -> str:
-        """Whether outputs of half of the examples follow the others, which are replaced by rows of that half, stretched both ways.
+    def check_replaced_rows(self) -> str:
+        """Whether outputs of half of the examples depend on the other half, which is replaced by stretched rows.
 
         Raises:
             PrivacyError: If they do.
         """
         if not any(self._holds_batch(leaf) for leaf in self._leaves):
-            return f"not checked: no input has the batch as dimension {self._dim}"
-        answer = FINE
+            return f"not checked: no input has the batch as dimension {self._batch_dim}"
+        answer = NO_DEPENDENCE
         one, other = self._halves
         for changed, others, stretch in ((one, other, STRETCH), (other, one, -STRETCH)):
-            leaves = self._replaced(changed, others[torch.arange(len(changed)) % len(others)], stretch)
-            outputs = self._run(leaves)
+            leaves = self._inputs_with_rows_replaced(changed, others[torch.arange(len(changed)) % len(others)], stretch)
+            outputs = self._rerun(leaves)
             if outputs is None:
                 return "not checked: the module does not take other rows"
-            real = self._batched(self._given)
-            if not self._agree(real, outputs, others):
-                doubt = self._confirm(leaves, others)
+            real = self._batch_outputs(self._real_outputs)
+            if not self._rows_agree(real, outputs, others):
+                doubt = self._confirm_dependence(leaves, others)
                 if doubt is not None:
                     return doubt
-            if self._agree(real, outputs, changed):
+            if self._rows_agree(real, outputs, changed):
                 answer = "not checked: the outputs do not follow the inputs"
         return answer
 
-    def own_loss(self, name: str) -> str:
-        """Whether a loss that the module gives is a sum of one of each half of the batch: L(a, b) - L(a', b) - L(a, b') + L(a', b') = 0.
+    def check_own_loss(self, name: str) -> str:
+        """Whether a loss inside the module is a sum over the halves of the batch.
+
+        For halves a and b and their replacements L(a, b) - L(a', b) - L(a, b') + L(a', b') must be 0.
 
         Raises:
             PrivacyError: If it is not.
         """
-        slack, answer = max(map(_tolerance, tensors(self._given))), "not checked: the loss did not follow the examples"
-        every = torch.arange(self._size)
-        for sources in (every.roll(-1), torch.zeros_like(every), torch.full_like(every, self._size - 1)):
+        slack, answer = max(map(_tolerance, iter_tensors(self._real_outputs))), "not checked: the loss did not follow the examples"
+        every = torch.arange(self._batch_size)
+        for sources in (every.roll(-1), torch.zeros_like(every), torch.full_like(every, self._batch_size - 1)):
             found = [
-                self._losses(self._run(self._replaced(rows, sources[rows], 1.0), quiet=True)) for rows in (every[:0], *self._halves, every)
+                self._scalar_losses(self._rerun(self._inputs_with_rows_replaced(rows, sources[rows], 1.0), without_dropout=True))
+                for rows in (every[:0], *self._halves, every)
             ]
             values = torch.stack([losses for losses in found if losses is not None])
             if len(values) < len(found):
@@ -155,32 +164,35 @@ class Trials:
                     "outputs, and work out the mean within each example first"
                 )
             if bool((whole - both).abs().gt(allowed).any()):
-                answer = FINE
+                answer = NO_DEPENDENCE
         return answer
 
-    def _losses(self, outputs: Any) -> Tensor | None:
-        """All single numbers that can be differentiated in the real pass."""
+    def _scalar_losses(self, outputs: Any) -> Tensor | None:
+        """All scalar outputs that are differentiable in the real pass."""
         if outputs is None:
             return None
-        pairs = zip(tensors(outputs), tensors(self._given), strict=True)
+        pairs = zip(iter_tensors(outputs), iter_tensors(self._real_outputs), strict=True)
         return torch.stack([x.double() for x, given in pairs if given.requires_grad and not given.dim()])
 
     @property
-    def given_lengths(self) -> tuple[int, ...]:
-        """Of the second dimension of each input that holds the batch."""
+    def input_lengths(self) -> tuple[int, ...]:
+        """The second dimension of each input that holds the batch."""
         return tuple(leaf.shape[1] for leaf in self._leaves if self._holds_batch(leaf) and leaf.dim() > 1)
 
-    def lengths(self, pads: dict[int, Tensor], *, vary: bool) -> str | None:
-        """Whether outputs follow how far the batch is padded: without its longest examples, and cut to what the others need.
+    def check_padding(self, pads: dict[int, Tensor], *, vary: bool) -> str | None:
+        """Whether outputs depend on how far the batch is padded.
+
+        Checked without the longest examples, at full length and cut to what the others need.
 
         Args:
-            pads: What rows of earlier batches ended with, by the place of the input.
-            vary: Whether batches of several lengths were seen; if not, only the padding is noted, and there is no answer.
+            pads: What rows of earlier batches ended with, by the index of the input.
+            vary: Whether batches of several lengths were seen; if not, only the padding is noted, and there
+                is no answer.
 
         Raises:
             PrivacyError: If they do.
         """
-        plan = self._cut(pads)
+        plan = self._rows_to_shorten(pads)
         if not vary:
             return None
         if plan is None:
@@ -188,26 +200,26 @@ class Trials:
         kept, length, cut = plan
         leaves = [leaf.index_select(0, kept.to(leaf.device)) if self._holds_batch(leaf) else leaf for leaf in self._leaves]
         held = [self._holds_batch(leaf) for leaf in self._leaves]
-        shorter = [_cut_to(leaf, length, cut) if batch else leaf for leaf, batch in zip(leaves, held, strict=True)]
-        whole, short = (self._run(rows, evaluate=True) for rows in (leaves, shorter))
+        shorter = [_shorten(leaf, length, cut) if batch else leaf for leaf, batch in zip(leaves, held, strict=True)]
+        whole, short = (self._rerun(rows, evaluate=True) for rows in (leaves, shorter))
         if whole is None or short is None:
             return "not checked: the module does not take shorter rows"
-        real = [_cut_to(x, length, cut) for x in tensors(whole) if x.dim() and len(x) == len(kept)]
-        again = [x for x in tensors(short) if x.dim() and len(x) == len(kept)]
-        if not self._agree(real, again, torch.arange(len(kept))):
+        real = [_shorten(x, length, cut) for x in iter_tensors(whole) if x.dim() and len(x) == len(kept)]
+        again = [x for x in iter_tensors(short) if x.dim() and len(x) == len(kept)]
+        if not self._rows_agree(real, again, torch.arange(len(kept))):
             raise PrivacyError(
                 f"the outputs of examples follow how far their batch is padded (to {length}, or to {cut} without its longest): one long "
                 "record changes all others; expected padding that is masked everywhere, or one fixed length for all batches"
             )
-        return FINE
+        return NO_DEPENDENCE
 
-    def _cut(self, pads: dict[int, Tensor]) -> tuple[Tensor, int, int] | None:
-        """The rows that are not the longest, the length of the batch, and theirs; what rows end with is padding if it was so before."""
+    def _rows_to_shorten(self, pads: dict[int, Tensor]) -> tuple[Tensor, int, int] | None:
+        """The rows that are not the longest, the batch's length, and theirs; repeated equal endings are padding."""
         padded = {at: leaf for at, leaf in enumerate(self._leaves) if self._holds_batch(leaf) and leaf.dim() > 1}
-        if self._dim or not padded:
+        if self._batch_dim or not padded:
             return None
         length = next(iter(padded.values())).shape[1]
-        needed = torch.zeros(self._size, dtype=torch.int64)
+        needed = torch.zeros(self._batch_size, dtype=torch.int64)
         for at, leaf in padded.items():
             if leaf.shape[1] == length:
                 flat = leaf.flatten(2) if leaf.dim() > 2 else leaf[..., None]
@@ -226,18 +238,18 @@ class Trials:
         cut = max(int(shorter.max()), 1)
         return torch.nonzero(needed <= cut).flatten(), length, cut
 
-    def _confirm(self, leaves: list[Any], others: Tensor) -> str | None:
-        """Raise if the difference is no matter of how the module runs, captured or not, or at random: else what cannot be told, if any."""
-        once, again = self._run(self._leaves, quiet=True), self._run(self._leaves, quiet=True)
-        ended = self._ended
-        changed = self._run(leaves, quiet=True)
+    def _confirm_dependence(self, leaves: list[Any], others: Tensor) -> str | None:
+        """Raise if outputs differ for no other reason than the rows; else say what cannot be known, if anything."""
+        once, again = self._rerun(self._leaves, without_dropout=True), self._rerun(self._leaves, without_dropout=True)
+        ended = self._rng_after
+        changed = self._rerun(leaves, without_dropout=True)
         if once is None or again is None or changed is None:
             return "not checked: the module does not take other rows"
-        one = self._batched(once)
-        if not self._agree(one, again, others):
+        one = self._batch_outputs(once)
+        if not self._rows_agree(one, again, others):
             return "not checked: the module gives other outputs when it runs again on the same rows"
-        if not self._agree(one, changed, others):
-            if not ended.is_like(self._ended):
+        if not self._rows_agree(one, changed, others):
+            if not ended.is_like(self._rng_after):
                 return "not checked: how many random numbers the module draws follows the rows"
             raise PrivacyError(
                 "the output of one example depends on another: other rows in its batch change it; expected a module that looks at each "
@@ -246,41 +258,41 @@ class Trials:
             )
         return None
 
-    def _replaced(self, changed: Tensor, sources: Tensor, stretch: float) -> list[Any]:
-        """What the module was called with, some rows replaced by others."""
-        return [self._exchange(leaf, changed, sources, stretch) if self._holds_batch(leaf) else leaf for leaf in self._leaves]
+    def _inputs_with_rows_replaced(self, changed: Tensor, sources: Tensor, stretch: float) -> list[Any]:
+        """The module's inputs with some rows replaced by others."""
+        return [self._replace_rows(leaf, changed, sources, stretch) if self._holds_batch(leaf) else leaf for leaf in self._leaves]
 
-    def _exchange(self, leaf: Tensor, changed: Tensor, sources: Tensor, stretch: float) -> Tensor:
+    def _replace_rows(self, leaf: Tensor, changed: Tensor, sources: Tensor, stretch: float) -> Tensor:
         leaf = leaf.detach()
-        other = leaf.index_select(self._dim, sources.to(leaf.device))
+        other = leaf.index_select(self._batch_dim, sources.to(leaf.device))
         if leaf.is_floating_point():
-            whole = (leaf == leaf.round()).all(self._dim, keepdim=True)
+            whole = (leaf == leaf.round()).all(self._batch_dim, keepdim=True)
             other = torch.where(whole, other, other * stretch)
-        return leaf.index_copy(self._dim, changed.to(leaf.device), other)
+        return leaf.index_copy(self._batch_dim, changed.to(leaf.device), other)
 
     def _holds_batch(self, leaf: Any) -> bool:
-        return isinstance(leaf, Tensor) and leaf.dim() > self._dim and leaf.shape[self._dim] == self._size
+        return isinstance(leaf, Tensor) and leaf.dim() > self._batch_dim and leaf.shape[self._batch_dim] == self._batch_size
 
-    def _batched(self, output: Any) -> list[Tensor]:
-        return [x.detach() for x in tensors(output) if self._holds_batch(x) and x.is_floating_point()]
+    def _batch_outputs(self, output: Any) -> list[Tensor]:
+        return [x.detach() for x in iter_tensors(output) if self._holds_batch(x) and x.is_floating_point()]
 
-    def _agree(self, real: Sequence[Tensor], output: Any, rows: Tensor) -> bool:
-        """Whether these rows of all outputs are the same, but for rounding."""
-        again = [x.detach() for x in tensors(output) if x.is_floating_point() and x.dim() > self._dim]
+    def _rows_agree(self, real: Sequence[Tensor], output: Any, rows: Tensor) -> bool:
+        """Whether these rows of all outputs are equal up to rounding."""
+        again = [x.detach() for x in iter_tensors(output) if x.is_floating_point() and x.dim() > self._batch_dim]
         again = [x for x in again if any(x.shape == y.shape for y in real)] if len(again) != len(real) else again
         return len(real) == len(again) and all(
-            x.shape == y.shape and _close(x, y, self._dim, rows) for x, y in zip(real, again, strict=True)
+            x.shape == y.shape and _are_close(x, y, self._batch_dim, rows) for x, y in zip(real, again, strict=True)
         )
 
-    def _run(self, leaves: list[Any], *, evaluate: bool = False, quiet: bool = False) -> Any:
-        """The module's outputs, with the generators as they were, and without dropout if quiet; None if it fails."""
-        args, kwargs = tree_unflatten(leaves, self._form)
-        after = RandomState.now()
-        mode = WithoutDropout() if quiet else nullcontext()
-        with torch.no_grad(), self._capture.paused(), untouched(self._capture.root), mode:
-            self._start.restore()
+    def _rerun(self, leaves: list[Any], *, evaluate: bool = False, without_dropout: bool = False) -> Any:
+        """The module's outputs for these inputs, with the same random numbers; None if the module raises."""
+        args, kwargs = tree_unflatten(leaves, self._tree_spec)
+        after = GeneratorStates.now()
+        mode = WithoutDropout() if without_dropout else nullcontext()
+        with torch.no_grad(), self._capture.paused(), module_state_restored(self._capture.root), mode:
+            self._rng_before.restore()
             try:
-                for module in self._capture.root.modules() if quiet else ():
+                for module in self._capture.root.modules() if without_dropout else ():
                     if isinstance(module, (nn.RNNBase, nn.MultiheadAttention)):
                         module.dropout = 0.0
                 if evaluate:
@@ -290,13 +302,13 @@ class Trials:
             except Exception:
                 return None
             finally:
-                self._ended = RandomState.now()
+                self._rng_after = GeneratorStates.now()
                 after.restore()
 
 
 @contextmanager
-def untouched(root: nn.Module) -> Iterator[None]:
-    """What modules hold, counters and lists too, is afterwards as it was."""
+def module_state_restored(root: nn.Module) -> Iterator[None]:
+    """A context after which all state that modules hold, counters and lists too, is as before."""
     kept: list[tuple[Any, Any]] = []
     for module in root.modules():
         held = vars(module)
@@ -310,22 +322,22 @@ def untouched(root: nn.Module) -> Iterator[None]:
             (container.extend if isinstance(container, (list, deque)) else container.update)(content)
 
 
-def tensors(output: Any) -> Iterator[Tensor]:
-    """All in a tensor, or in lists, dicts and data classes."""
+def iter_tensors(output: Any) -> Iterator[Tensor]:
+    """All tensors in nested lists, tuples, dicts and data classes."""
     if isinstance(output, Tensor):
         yield output
     elif is_dataclass(output) and not isinstance(output, (type, dict)):
         for name in (part.name for part in fields(output)):
-            yield from tensors(getattr(output, name, None))
+            yield from iter_tensors(getattr(output, name, None))
     elif isinstance(output, (list, tuple)):
         for part in output:
-            yield from tensors(part)
+            yield from iter_tensors(part)
     elif isinstance(output, dict):
         for part in output.values():
-            yield from tensors(part)
+            yield from iter_tensors(part)
 
 
-def _close(one: Tensor, other: Tensor, dim: int, rows: Tensor) -> bool:
+def _are_close(one: Tensor, other: Tensor, dim: int, rows: Tensor) -> bool:
     rows, tolerance = rows.to(one.device), _tolerance(one)
     one, other = (x.index_select(dim, rows).double() for x in (one, other.to(one.device)))
     finite = one.isfinite() & other.isfinite()
@@ -342,12 +354,12 @@ def _is(one: Tensor, other: Tensor) -> bool:
 
 
 def _tolerance(x: Tensor) -> float:
-    """How far apart, of the largest, numbers may be that other kernels gave: the square root of the rounding unit."""
+    """Relative tolerance between results of different kernels: the square root of machine epsilon."""
     return math.sqrt(torch.finfo(x.dtype).eps) if x.is_floating_point() else 0.0
 
 
-def _cut_to(leaf: Any, length: int, cut: int) -> Any:
-    """Every dimension of ``length`` but the first cut short."""
+def _shorten(leaf: Any, length: int, cut: int) -> Any:
+    """The tensor with every dimension of size ``length`` but the first cut to ``cut``."""
     if isinstance(leaf, Tensor):
         for dim in range(1, leaf.dim()):
             if leaf.shape[dim] == length:

@@ -1,4 +1,4 @@
-"""In how many bits gradients are worked out, measured and added up: in all of float32's, or those of autocast to bfloat16."""
+"""The floating-point precision in which gradients are computed, measured and summed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -12,22 +12,22 @@ from torch.utils._pytree import tree_map
 from quintain.core.errors import PrivacyError
 from quintain.models.precision import Lowered, lowered_precision
 
-PER_OPERATION = ".fp32_precision"
-"""What the settings of torch 2.9 and later end with: one for each library and operation."""
+PER_OPERATION_SUFFIX = ".fp32_precision"
+"""What the settings of torch 2.9 and later end with; there is one for each library and operation."""
 
 
 @contextmanager
-def exact(device: torch.device) -> Iterator[None]:
-    """As ``full``, without autocast: a norm of positions that cancel is exact only if what is added up is rounded as it was."""
-    with uncast(device.type), full(device):
+def full_precision_without_autocast(device: torch.device) -> Iterator[None]:
+    """A context with all bits of float32 and without autocast, so that sums round as the norms did."""
+    with without_autocast(device.type), full_precision(device):
         yield
 
 
 @contextmanager
-def full(device: torch.device) -> Iterator[None]:
-    """Float32 products have all their bits in here; what lowers them is off, and back afterwards, after an exception too.
+def full_precision(device: torch.device) -> Iterator[None]:
+    """A context in which float32 products have all their bits; lower precision is restored afterwards.
 
-    Which kernels round depends on the size of a batch: one record less would move the gradients of all others.
+    How kernels round depends on the size of a batch: one record less would move the gradients of all others.
 
     Raises:
         PrivacyError: If a setting lowers precision that cannot be switched off while Python runs.
@@ -45,7 +45,7 @@ def full(device: torch.device) -> Iterator[None]:
             _set(setting, full=False)
 
 
-def require_full(device: torch.device) -> None:
+def require_full_precision(device: torch.device) -> None:
     """Raise if float32 products may be rounded more coarsely now."""
     lowered = lowered_precision(device)
     if lowered:
@@ -56,23 +56,23 @@ def require_full(device: torch.device) -> None:
 
 
 @contextmanager
-def uncast(kind: str) -> Iterator[None]:
-    """Without autocast, if it is on."""
+def without_autocast(kind: str) -> Iterator[None]:
+    """A context without autocast."""
     with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext():
         yield
 
 
-def widened(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """bfloat16 numbers of a pass under autocast in the format of the weights, where each is the same number."""
+def widen(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """A bfloat16 tensor of a pass under autocast in the dtype of the weights, which holds the same numbers."""
     return x.to(dtype) if x.dtype == torch.bfloat16 and dtype in (torch.float32, torch.float64) else x
 
 
-def widened_all(called: Any, dtype: torch.dtype) -> Any:
-    """The same for all that a layer is called with."""
+def widen_all(called: Any, dtype: torch.dtype) -> Any:
+    """``widen`` for everything that a layer is called with."""
 
     def one(x: Any) -> Any:
         return (
-            widened(x, dtype)
+            widen(x, dtype)
             if isinstance(x, Tensor)
             else x.to(dtype)
             if isinstance(x, PackedSequence) and x.data.dtype == torch.bfloat16
@@ -83,11 +83,11 @@ def widened_all(called: Any, dtype: torch.dtype) -> Any:
 
 
 def _set(setting: Lowered, *, full: bool) -> None:
-    """Switch a setting off, or back on: to what it inherits, if that is what it was."""
+    """Set full precision, or restore the setting: to what it inherits, if that is what it was."""
     name = setting.setting
-    if name.endswith(PER_OPERATION):
+    if name.endswith(PER_OPERATION_SUFFIX):
         holder: Any = torch
-        for part in name.removeprefix("torch.").removesuffix(PER_OPERATION).split("."):
+        for part in name.removeprefix("torch.").removesuffix(PER_OPERATION_SUFFIX).split("."):
             holder = getattr(holder, part)
         holder.fp32_precision = "ieee" if full else "none"
         if not full and holder.fp32_precision != setting.value:

@@ -1,0 +1,356 @@
+"""Rules for losses: those in which examples share a scale, a selection or a statistic are refused."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from inspect import signature
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from quintain.core.errors import PrivacyError
+from quintain.dp.capture.watched_tensor import (
+    ONE_EXAMPLE,
+    REDUCED,
+    SELECTED_EXAMPLES,
+    WHOLE_BATCH,
+    WatchedTensor,
+    first_dim_of,
+    flatten_nested,
+)
+
+CLASS_LOSSES = (F.cross_entropy, F.nll_loss)
+BINARY_LOSSES = (F.binary_cross_entropy, F.binary_cross_entropy_with_logits)
+LOSS_SIGNATURES: Mapping[Any, Any] = {
+    loss: signature(loss)
+    for loss in (
+        *CLASS_LOSSES,
+        *BINARY_LOSSES,
+        F.mse_loss,
+        F.l1_loss,
+        F.smooth_l1_loss,
+        F.huber_loss,
+        F.kl_div,
+        F.poisson_nll_loss,
+        F.gaussian_nll_loss,
+        F.multilabel_margin_loss,
+        F.multilabel_soft_margin_loss,
+        F.multi_margin_loss,
+        F.soft_margin_loss,
+        F.hinge_embedding_loss,
+    )
+}
+SCALING_OPS = frozenset(
+    {"div", "true_divide", "divide", "mul", "multiply"} | {f"__{name}__" for name in ("truediv", "rtruediv", "mul", "rmul")}
+)
+SELECTION_OPS: Mapping[str, tuple[int, int | None]] = {
+    **dict.fromkeys(("topk", "kthvalue"), (1, -1)),
+    **dict.fromkeys(("sort", "mode"), (0, -1)),
+    **dict.fromkeys(("median", "nanmedian", "quantile", "nanquantile", "max", "min", "amax", "amin", "aminmax"), (0, None)),
+    **dict.fromkeys(("msort", "cummax", "cummin"), (0, 0)),
+}
+"""By operation: integer arguments before the dimension, and the default dimension (None is all)."""
+REDUCTION_OPS = frozenset({"mean", "sum", "nanmean", "nansum"})
+INDEXING_OPS = frozenset({"__getitem__", "masked_select", "index_select", "take"})
+SCATTER_OPS = frozenset(
+    name + ending
+    for name in ("masked_scatter", "index_put", "index_add", "index_copy", "scatter", "scatter_add", "scatter_reduce", "segment_reduce")
+    for ending in ("", "_")
+)
+ADDITION_OPS = frozenset({"add", "sub", "__add__", "__radd__", "__iadd__", "__sub__", "add_"})
+
+MIN_LABELS_TO_COMPARE = 8
+"""At least so many labels are compared, since fewer may equal each other in two orders by chance."""
+SCALE_TOLERANCE = 1e-5
+"""Relative tolerance between scales that count as equal."""
+
+
+@dataclass(frozen=True, slots=True)
+class TermScale:
+    """How much one term of a mean or sum over the batch counts in the loss.
+
+    Args:
+        mean: Whether the operation was a mean.
+        grad: Gradient at its result.
+        num_terms: Numbers that it was over.
+        batch_size: Examples of the pass.
+    """
+
+    mean: bool
+    grad: float
+    num_terms: int
+    batch_size: int
+
+    @property
+    def per_term(self) -> float:
+        """The gradient at one term."""
+        return self.grad / self.num_terms if self.mean else self.grad
+
+
+class LossRules:
+    """Checks the losses of a run by rules; a loss with one term for each example passes.
+
+    Args:
+        mean: Whether losses are declared to be means over the batch, or sums.
+    """
+
+    def __init__(self, *, mean: bool) -> None:
+        self._mean = mean
+        self._constants: dict[str, list[Tensor]] = {}
+        self._names_at_first_step: frozenset[str] = frozenset()
+        self._targets: list[tuple[Tensor, Tensor]] = []
+        self._batch_size, self._probe_fully = 0, False
+        self._scales: list[TermScale] = []
+        self._scales_of_last_step: tuple[TermScale, ...] = ()
+        self.remarks: dict[str, None] = {}
+        self.saw_loss = False
+
+    def begin_pass(self, batch_size: int, *, fully: bool) -> None:
+        """Begin a pass over so many examples; with ``fully``, scales are measured as well."""
+        self._batch_size, self._probe_fully = batch_size, fully
+        self._targets.clear()
+
+    def on_step(self) -> None:
+        """Finish the checks of a step that is about to be made.
+
+        Raises:
+            PrivacyError: If what was declared a mean is a sum, or the reverse.
+        """
+        self._targets.clear()
+        self._names_at_first_step = frozenset(self._constants)
+        if self._scales:
+            self._check_scales()
+
+    def on_call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> str:
+        """A function of torch was called on outputs; returns what its result's first dimension stands for."""
+        name, rows = getattr(func, "__name__", ""), first_dim_of(args, kwargs)
+        if func in LOSS_SIGNATURES:
+            self.check_loss(func, args, kwargs)
+            reduction, given = (_argument(func, args, kwargs, name) for name in ("reduction", "input"))
+            if reduction == "none" or rows not in (WHOLE_BATCH, SELECTED_EXAMPLES):
+                return rows
+            classes = given.shape[1] if func in CLASS_LOSSES and given.dim() > 1 else 1
+            self._on_reduction(reduction != "sum", rows is SELECTED_EXAMPLES, given, given.numel() // classes, result)
+            return REDUCED
+        if name in SCALING_OPS:
+            if rows is not ONE_EXAMPLE and self._batch_size > 1:
+                self._on_scaling(name, args)
+        elif rows not in (WHOLE_BATCH, SELECTED_EXAMPLES):
+            pass
+        elif name in SELECTION_OPS:
+            self._on_selection(name, args, kwargs, result)
+        elif name in REDUCTION_OPS and _is_over_first_dim(args[0], args[1:], kwargs, None):
+            chosen = rows is SELECTED_EXAMPLES or (name == "nanmean" and bool(args[0].isnan().any()))
+            self._on_reduction("mean" in name, chosen, args[0], args[0].numel(), result)
+            return REDUCED
+        return self._first_dim_after(name, rows, args, result)
+
+    def _on_reduction(self, mean: bool, selected: bool, x: Tensor, num_terms: int, result: Any) -> None:
+        """Handle a mean or sum over the batch, or over examples selected from it."""
+        if mean and selected and self._batch_size > 1 and isinstance(result, Tensor) and result.requires_grad:
+            result.register_hook(_refuse_mean_of_selected)
+        if self._probe_fully and isinstance(x, Tensor):
+            self._record_scale(mean, num_terms, result)
+
+    def _first_dim_after(self, name: str, rows: str, args: tuple[Any, ...], result: Any) -> str:
+        """What the first dimension stands for after an operation that does not reduce over it."""
+        if name in SCATTER_OPS or (rows is ONE_EXAMPLE and name in ("stack", "cat", "concat", "concatenate", "vstack", "hstack")):
+            return WHOLE_BATCH
+        if rows is ONE_EXAMPLE and name in ADDITION_OPS and all(isinstance(x, WatchedTensor) for x in args[:2]):
+            return REDUCED
+        if rows is not WHOLE_BATCH or self._batch_size < 2 or not isinstance(args[0], WatchedTensor):
+            return rows
+        if name in ("unbind", "__iter__", "select", "__getitem__") and _drops_first_dim(name, args):
+            return ONE_EXAMPLE
+        if name not in INDEXING_OPS or not isinstance(result, Tensor) or result.shape[:1] == args[0].shape[:1]:
+            return rows
+        return SELECTED_EXAMPLES if any(isinstance(x, Tensor) and x.dim() for x in flatten_nested(args[1:])) else rows
+
+    def check_loss(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Check a loss function of torch: its labels and its weights.
+
+        Raises:
+            PrivacyError: If its mean divides by what the batch holds, its weights follow the batch, or its
+                labels pair the examples.
+        """
+        self.saw_loss = True
+        of = partial(_argument, func, args, kwargs)
+        given, target, weight = of("input"), of("target"), of("weight")
+        if func in CLASS_LOSSES:
+            _refuse_shared_mean(func.__name__, given, target, weight, ignore_index=of("ignore_index"), reduction=of("reduction"))
+        elementwise = func in BINARY_LOSSES and isinstance(weight, Tensor) and weight.dim() == given.dim()
+        for argument, constant in (("weight", None if elementwise else weight), ("pos_weight", of("pos_weight"))):
+            if isinstance(constant, Tensor):
+                self._check_constant(f"{func.__name__}(..., {argument}=)", constant)
+        self._check_pairing(func.__name__, given, target)
+
+    def _check_constant(self, name: str, value: Tensor) -> None:
+        """Check a constant that all examples share: other values than at the first step are refused."""
+        if value.requires_grad:
+            return
+        known = self._constants.setdefault(name, [])
+        if any(torch.equal(value, other) for other in known):
+            return
+        if name in self._names_at_first_step:
+            raise PrivacyError(
+                f"{name} in the loss is another tensor than at the first step: worked out from a batch, it makes each record change the "
+                "scale of all others; expected public constants (weights from public counts, a division by the number of examples), or a "
+                "number of Python for a schedule"
+            )
+        known.append(value.detach().clone())
+        self.remarks[f"not checked at the first step: whether {name} follows the batch (a change at a later step is refused)"] = None
+
+    def _on_scaling(self, name: str, args: tuple[Any, ...]) -> None:
+        """Handle a product or quotient of a loss and one number."""
+        for value in args[:2]:
+            if isinstance(value, Tensor) and value.numel() == 1 and not value.requires_grad and torch.is_grad_enabled():
+                if name.strip("_") not in ("mul", "rmul", "multiply") and value.item() == self._batch_size:
+                    continue
+                self._check_constant(f"a tensor of one number that multiplies or divides ({name.strip('_')})", value)
+
+    def _on_selection(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
+        """Handle a selection among the batch's terms, which depends on all of them."""
+        before, default = SELECTION_OPS[name]
+        if any(isinstance(x, Tensor) for x in (*args[1:], kwargs.get("other"))) and "quantile" not in name:
+            return
+        if not self._is_over_batch(args[0], args[1 + before :], kwargs, default):
+            return
+        for value in (result,) if isinstance(result, Tensor) else result:
+            if value.requires_grad:
+                value.register_hook(partial(_refuse_selection, name))
+
+    def _is_over_batch(self, x: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], default: int | None) -> bool:
+        """Whether an operation acts along or over the batch."""
+        if not isinstance(x, Tensor) or not x.dim() or self._batch_size < 2 or not x.shape[0] or x.shape[0] % self._batch_size:
+            return False
+        return _is_over_first_dim(x, args, kwargs, default)
+
+    def _record_scale(self, mean: bool, num_terms: int, result: Any) -> None:
+        """Record how much a term counts, once its gradient arrives."""
+        if not isinstance(result, Tensor) or not result.requires_grad or result.dim() or self._batch_size < 2 or not num_terms:
+            return
+        batch = self._batch_size
+
+        def arrived(g: Tensor) -> None:
+            self._scales.append(TermScale(mean, float(g.detach()), num_terms, batch))
+
+        result.register_hook(arrived)
+
+    def _check_scales(self) -> None:
+        now, self._scales = tuple(self._scales), []
+        earlier, self._scales_of_last_step = self._scales_of_last_step, now
+        for scale in now:
+            if scale.grad == 1 and scale.mean is not self._mean:
+                self._refuse_reduction()
+        if len(now) != len(earlier):
+            return
+        for scale, other in zip(now, earlier, strict=True):
+            if scale.batch_size == other.batch_size or not scale.per_term or not other.per_term:
+                continue
+            alike, each = (
+                _is_close(scale.per_term, other.per_term),
+                _is_close(scale.per_term * scale.batch_size, other.per_term * other.batch_size),
+            )
+            if (alike, each) == ((True, False) if self._mean else (False, True)):
+                self._refuse_reduction()
+            if not (each if self._mean else alike):
+                self.remarks["not checked: what one example counts changes from step to step, by a schedule or by the batch"] = None
+
+    def _refuse_reduction(self) -> None:
+        said, done = ("mean", "sum") if self._mean else ("sum", "mean")
+        raise PrivacyError(
+            f'the loss is a {done} over the batch where loss_reduction="{said}" was declared: one record then changes the scale of all '
+            f'others; expected loss_reduction="{done}", or a {said}'
+        )
+
+    def _check_pairing(self, name: str, given: Any, target: Any) -> None:
+        """Refuse one set of outputs with two orders of the same labels, as mixed examples have."""
+        if not isinstance(given, Tensor) or not isinstance(target, Tensor) or not target.dim():
+            return
+        for other, labels in self._targets:
+            alike = other is given and labels.shape == target.shape and len(target) >= MIN_LABELS_TO_COMPARE
+            if alike and not torch.equal(labels, target) and torch.equal(labels.sort(0).values, target.sort(0).values):
+                raise PrivacyError(
+                    f"{name} was called twice on the same outputs, with the same labels in two orders: mixed examples (mixup, cutmix) "
+                    "carry two records in one row; expected each row to be one record: mix with public data, or other views of the record"
+                )
+        self._targets.append((given, target))
+
+
+class LossMode(TorchFunctionMode):
+    """A mode that sees the loss functions of torch that the module itself calls."""
+
+    def __init__(self, rules: LossRules) -> None:
+        super().__init__()
+        self._rules = rules
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in LOSS_SIGNATURES:
+            with torch._C.DisableTorchFunction():
+                self._rules.check_loss(func, args, kwargs or {})
+        return func(*args, **(kwargs or {}))
+
+
+def _refuse_shared_mean(name: str, given: Tensor, target: Tensor, weight: Tensor | None, *, ignore_index: int, reduction: str) -> None:
+    """Refuse a mean that divides by the labels' weights, or by the number of labels not ignored."""
+    if reduction != "mean" or given.dim() < 2:
+        return
+    ignored = not target.is_floating_point() and bool((target == ignore_index).any())
+    if weight is not None or ignored:
+        raise PrivacyError(
+            f"{name} takes a mean that divides by {'the weights of' if weight is not None else 'how many labels count in'} the whole "
+            'batch: one record then changes the scale of all others; expected reduction="none", the mean within each example, and a mean '
+            "over these (of a model that works out its loss itself, take the outputs)"
+        )
+
+
+def _is_over_first_dim(x: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], default: int | None) -> bool:
+    """Whether an operation acts along or over the first dimension."""
+    if not isinstance(x, Tensor) or not x.dim():
+        return False
+    given = (arg for arg in args if isinstance(arg, (int, tuple, list)) and not isinstance(arg, bool))
+    dims = kwargs.get("dim", next(given, default))
+    return dims is None or any(dim % x.dim() == 0 for dim in ((dims,) if isinstance(dims, int) else dims))
+
+
+def _drops_first_dim(name: str, args: tuple[Any, ...]) -> bool:
+    """Whether the result is of single rows: of one index, or of each row in turn."""
+    if name == "__getitem__":
+        first = args[1][0] if isinstance(args[1], tuple) and args[1] else args[1]
+        return isinstance(first, int) and not isinstance(first, bool)
+    return not args[1:] or args[1] == 0
+
+
+def _refuse_mean_of_selected(gradient: Tensor) -> None:
+    if bool((gradient != 0).any()):
+        raise PrivacyError(
+            "the loss takes a mean over some of a batch's rows that were chosen by their values (a mask, an index, numbers that are not "
+            "NaN): it divides by how many there are, so that one record changes the scale of all others; expected the sum over those "
+            "chosen, divided by the number of examples: len(x)"
+        )
+
+
+def _refuse_selection(name: str, gradient: Tensor) -> None:
+    if bool((gradient != 0).any()):
+        raise PrivacyError(
+            f"the loss selects among the examples of a batch ({name} over the batch): which count, and how much, then follows all of them; "
+            "expected every example to count by a rule that looks at it alone, such as a fixed threshold"
+        )
+
+
+def _argument(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str) -> Any:
+    """An argument by name, or its default; None if the function has none of that name."""
+    if name in kwargs:
+        return kwargs[name]
+    parameters = LOSS_SIGNATURES[func].parameters
+    if name not in parameters:
+        return None
+    at = list(parameters).index(name)
+    return args[at] if at < len(args) else (None if parameters[name].default is parameters[name].empty else parameters[name].default)
+
+
+def _is_close(one: float, other: float) -> bool:
+    return abs(one - other) <= SCALE_TOLERANCE * max(abs(one), abs(other))
