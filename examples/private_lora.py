@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import quintain as q
 from quintain.dp import PrivacyEngine
 from quintain.dp.training.ema import EMA
-from quintain.dp.training.lora import lora, merge
+from quintain.dp.training.lora import add_lora, merge_lora
 from quintain.models.nets import xray_cnn
 from quintain.training import Recipe, fit
 
@@ -21,7 +21,7 @@ def main() -> None:
     whole = sum(parameter.numel() for parameter in net.parameters())
     print(f"before: accuracy {(net(x).argmax(1) == y).float().mean():.1%}")
 
-    layers = lora(net, rank=2)
+    layers = add_lora(net, rank=2)
     few = sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
     print(f"updates beside {', '.join(layers)}: {few} weights to train instead of {whole}")
     engine = PrivacyEngine()
@@ -41,7 +41,7 @@ def main() -> None:
             average.update()
     average.apply()
     optimizer.capture.remove()
-    merge(net).eval()
+    merge_lora(net).eval()
     print(f"after: accuracy {(net(x).argmax(1) == y).float().mean():.1%} for epsilon {engine.get_epsilon(delta=1e-5):.2f} at delta 1e-5")
 
 

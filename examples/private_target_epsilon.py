@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import quintain as q
 from quintain.dp import PrivacyEngine
 from quintain.dp.training.ema import EMA
-from quintain.dp.training.features import frozen_features
+from quintain.dp.training.features import extract_features
 from quintain.dp.training.scattering import Scattering
 
 EPSILON, DELTA, EPOCHS = 3.0, 1e-5, 5
@@ -17,7 +17,7 @@ EPSILON, DELTA, EPOCHS = 3.0, 1e-5, 5
 def main() -> None:
     """A linear layer on scattering features of 600 X-rays, for epsilon 3."""
     train = q.load_data("xrays").split("train").subset(range(600))
-    features = frozen_features(nn.Sequential(Scattering(28), nn.GroupNorm(27, 81, affine=False), nn.Flatten()).eval(), train)
+    features = extract_features(nn.Sequential(Scattering(28), nn.GroupNorm(27, 81, affine=False), nn.Flatten()).eval(), train)
     net: nn.Module = nn.Linear(features.x.shape[1], 2)
 
     engine = PrivacyEngine()

@@ -86,7 +86,8 @@ def run() -> Iterator[Told]:
     yield Told(
         "norms of sequences",
         f"in units of a ghost norm's multiplication ({1e12 * multiply / BATCH:.0f} ps): MATERIALIZE_FLOP {build / multiply:.2f}, PRODUCT "
-        f"{product / multiply:.1f}, MEMORY_ROUNDTRIP {read / multiply:.1f}; the choice costs {np.mean(regret):.2f} times the best on average, "
+        f"{product / multiply:.1f}, MEMORY_ROUNDTRIP {read / multiply:.1f}; "
+        f"the choice costs {np.mean(regret):.2f} times the best on average, "
         f"{max(regret):.2f} at worst, always ghost {np.mean([g / min(g, b) for g, b, _ in found]):.2f}, never "
         f"{np.mean([b / min(g, b) for g, b, _ in found]):.2f} ({len(found)} shapes, batch {BATCH})",
     )

@@ -15,7 +15,7 @@ import quintain as q
 from benchmarks.dp.nets import mnist_cnn
 from benchmarks.evasion.shared import path
 from benchmarks.harness import Told
-from quintain.dp.training.features import Features, Records, frozen_features
+from quintain.dp.training.features import Features, LabeledRecords, extract_features
 from quintain.dp.training.plan import PrivatePlan
 from quintain.dp.training.scattering import Scattering
 from quintain.models.nets import Normalise, initialize, xray_cnn
@@ -75,12 +75,12 @@ DIGITS_LINEAR = Case("scattering + linear", linear, batch=4096, epochs=120, rate
 DIGITS_CNN = Case("tanh CNN, 4 shifted copies", tanh_cnn, batch=2048, epochs=20, rates={1.2: 3.0, 2.36: 4.0}, ema=0.98, copies=4, shift=1)
 
 
-def scattered(data: Records) -> Features:
-    """Scattering features, normalised over groups of channels of each picture by itself, which spends nothing."""
-    return frozen_features(nn.Sequential(Scattering(28), nn.GroupNorm(27, 81, affine=False)).eval(), data)
+def scattered(data: LabeledRecords) -> Features:
+    """Scattering features, normalized over groups of channels of each picture by itself, which spends nothing."""
+    return extract_features(nn.Sequential(Scattering(28), nn.GroupNorm(27, 81, affine=False)).eval(), data)
 
 
-def in_memory(data: Records) -> Features:
+def in_memory(data: LabeledRecords) -> Features:
     """The pictures themselves."""
     return Features(*data.batch(torch.arange(len(data))))
 

@@ -9,14 +9,14 @@ def scored(x):
     mean = x.reshape(len(x), -1).mean(1)
     return np.stack([np.full_like(mean, 0.55), mean], 1)
 
-def labelled(x):
+def labeled(x):
     return scored(x).argmax(1)
 """
 
 
 def test_a_function_of_labels_is_attacked_by_what_labels_allow(call, small, tmp_path):
     (tmp_path / "asked.py").write_text(FUNCTIONS)
-    spec = f"labels:{tmp_path / 'asked.py'}:labelled"
+    spec = f"labels:{tmp_path / 'asked.py'}:labeled"
     settings = ("--data", small, "--limit", 4, "--threat", "linf:0.2", "--max-queries", 60, "--out", tmp_path / "run")
     code, told, _ = call("attack", "--model", spec, "--attack", "rays", *settings)
     assert code == 0
@@ -46,7 +46,7 @@ def test_proofs_and_training_of_it_are_refused(call, small, tmp_path):
 
 def test_it_is_certified_by_smoothing_which_only_asks(call, small, tmp_path):
     (tmp_path / "asked.py").write_text(FUNCTIONS)
-    for access, name in (("scores", "scored"), ("labels", "labelled")):
+    for access, name in (("scores", "scored"), ("labels", "labeled")):
         spec = f"{access}:{tmp_path / 'asked.py'}:{name}"
         words = ("--certifier", "smoothing", "--data", small, "--limit", 2, "--noise-samples", 50, "--out", tmp_path / access)
         code, told, complaint = call("certify", "--model", spec, *words)

@@ -64,7 +64,7 @@ def private(blobs: tuple[Tensor, Tensor]) -> Callable[..., Made]:
 
 @pytest.fixture
 def made() -> Callable[..., tuple[DPOptimizer, PoissonLoader]]:
-    """A private optimiser of a net over the rows of ``x``, and its loader; without an engine."""
+    """A private optimizer of a net over the rows of ``x``, and its loader; without an engine."""
 
     def make(
         net: nn.Module,

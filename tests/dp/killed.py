@@ -17,7 +17,7 @@ from quintain.dp.step import noise, optimizer
 from quintain.dp.training import resume
 
 STEPS, EVERY = 5, 2
-PLAN = PrivatePlan(1.5, 1.0, 12, STEPS, rate=0.3, momentum=0.5)
+PLAN = PrivatePlan(1.5, 1.0, 12, STEPS, learning_rate=0.3, momentum=0.5)
 SECRET, OTHER = bytes(range(32)), bytes(32)
 
 
@@ -41,16 +41,16 @@ def train(folder: Path) -> dict[str, object]:
         model,
         held,
         PLAN,
-        resume=resume.Unfinished(folder, every=EVERY),
+        resume=resume.ResumableRun(folder, every=EVERY),
         on_step=lambda step, update: drawn.append((step, hashlib.sha256(update.numpy().tobytes()).hexdigest())),
         on_checkpoint=lambda step, _spent: told.append(step),
     )
     weights = hashlib.sha256(b"".join(value.numpy().tobytes() for value in model.state_dict().values())).hexdigest()
-    state = resume.Unfinished(folder)
+    state = resume.ResumableRun(folder)
     return {
         "weights": weights,
         "steps": result.steps,
-        "clipped": result.clipped_share,
+        "clipped": result.clipped_fraction,
         "ledger": state.ledger["releases"],
         "drawn": drawn,
         "told": told,
@@ -168,7 +168,7 @@ def broken(folder: str, kill: str, number: int) -> dict[str, object]:
 def gone_on(folder: str) -> dict[str, object]:
     """The run from where it was killed; if its key was written down, what the system would draw now is another one."""
     _repeatable()
-    begun = resume.Unfinished(Path(folder)).steps
-    if (Path(folder) / resume.KEY).exists():
+    begun = resume.ResumableRun(Path(folder)).steps
+    if (Path(folder) / resume.KEY_FILE).exists():
         resume.os.urandom = lambda count: OTHER[:count]
     return {**train(Path(folder)), "from": begun}

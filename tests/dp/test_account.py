@@ -31,7 +31,7 @@ def test_a_batch_that_was_stepped_on_is_not_drawn_again(private) -> None:
     assert engine.ledger.steps == 5
 
 
-def test_the_state_of_another_optimiser_does_not_rewind_the_noise(blobs) -> None:
+def test_the_state_of_another_optimizer_does_not_rewind_the_noise(blobs) -> None:
     engine, made = PrivacyEngine(), []
     for steps in (3, 1):
         net = nn.Linear(6, 2)
@@ -239,7 +239,7 @@ def test_two_iterations_at_a_time_share_their_draws(private) -> None:
     assert engine.ledger.steps <= loader.draws
 
 
-def test_two_optimisers_do_not_step_on_one_draw(blobs) -> None:
+def test_two_optimizers_do_not_step_on_one_draw(blobs) -> None:
     engine, data = PrivacyEngine(), DataLoader(TensorDataset(*blobs), batch_size=8)
 
     def made(loader):
@@ -247,7 +247,7 @@ def test_two_optimisers_do_not_step_on_one_draw(blobs) -> None:
         return engine.make_private(module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=loader)
 
     _, first, loader = made(data)
-    with refused("another private optimiser steps on"):
+    with refused("another private optimizer steps on"):
         made(loader)
     first.capture.remove()
     net, second, same = made(loader)

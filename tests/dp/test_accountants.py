@@ -81,7 +81,7 @@ def test_a_state_goes_into_a_given_dictionary() -> None:
     assert kept == {"else": 1, "history": [(2.0, 0.1, 2)], "mechanism": "rdp"}
 
 
-def test_a_hook_counts_the_optimisers_own_noise() -> None:
+def test_a_hook_counts_the_optimizers_own_noise() -> None:
     accountant = create_accountant("rdp")
     hook = accountant.get_optimizer_hook_fn(sample_rate=0.1)
     hook(SimpleNamespace(noise_multiplier=2.0))

@@ -26,7 +26,7 @@ def test_under_pure_noise_the_corrected_second_moment_is_zero_on_average() -> No
 
 def test_a_step_is_the_formula() -> None:
     weight = nn.Parameter(torch.zeros(3, dtype=torch.float64))
-    optimizer = DPAdam([weight], lr=0.1, betas=(0.8, 0.9), floor=0.01, noise_std=0.5)
+    optimizer = DPAdam([weight], lr=0.1, betas=(0.8, 0.9), second_moment_floor=0.01, noise_std=0.5)
     gradients = torch.tensor([[1.0, 0.5, -2.0], [0.2, -0.4, 1.0]], dtype=torch.float64)
     for gradient in gradients:
         weight.grad = gradient.clone()
@@ -40,7 +40,7 @@ def test_a_step_is_the_formula() -> None:
 
 def test_without_noise_it_is_adam() -> None:
     ends = []
-    for make in (lambda p: DPAdam(p, lr=0.01, floor=1e-30, noise_std=0.0), lambda p: torch.optim.Adam(p, lr=0.01, eps=0.0)):
+    for make in (lambda p: DPAdam(p, lr=0.01, second_moment_floor=1e-30, noise_std=0.0), lambda p: torch.optim.Adam(p, lr=0.01, eps=0.0)):
         weight, generator = nn.Parameter(torch.ones(20, dtype=torch.float64)), torch.Generator().manual_seed(0)
         optimizer = make([weight])
         for _ in range(10):
@@ -50,7 +50,7 @@ def test_without_noise_it_is_adam() -> None:
     torch.testing.assert_close(*ends, rtol=1e-12, atol=0)
 
 
-def test_a_private_optimiser_tells_it_the_noise(blobs) -> None:
+def test_a_private_optimizer_tells_it_the_noise(blobs) -> None:
     from torch.utils.data import DataLoader, TensorDataset
 
     from quintain.dp import PrivacyEngine
@@ -81,7 +81,9 @@ def test_noise_that_nobody_tells_is_refused() -> None:
     assert torch.equal(weight.detach(), torch.zeros(2))
 
 
-@pytest.mark.parametrize("change", [{"lr": 0}, {"betas": (1.0, 0.9)}, {"floor": 0}, {"noise_std": -1}, {"noise_std": float("inf")}])
+@pytest.mark.parametrize(
+    "change", [{"lr": 0}, {"betas": (1.0, 0.9)}, {"second_moment_floor": 0}, {"noise_std": -1}, {"noise_std": float("inf")}]
+)
 def test_settings_out_of_range_are_refused(change) -> None:
     with pytest.raises(SettingError, match=f"got {next(iter(change))} = "):
         DPAdam([nn.Parameter(torch.zeros(1))], **change)

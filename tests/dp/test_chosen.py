@@ -92,7 +92,7 @@ def train_once(net, optimizer, loader) -> None:
 
 def check(engine: PrivacyEngine, *, fixed: bool) -> None:
     found = engine.ledger.guarantee(DELTA)
-    assert engine.record.fixed_beforehand == found.fixed_beforehand == fixed
+    assert engine.report.fixed_beforehand == found.fixed_beforehand == fixed
     assert engine.get_epsilon(DELTA) == found.epsilon == (found.epsilon_if_fixed_beforehand if fixed else found.epsilon_if_adaptive)
     assert found.epsilon_if_fixed_beforehand < found.epsilon_if_adaptive
     assert any("chosen after releases" in warning for warning in found.warnings) == (not fixed)
@@ -359,8 +359,8 @@ def test_a_state_of_a_schedule_that_was_edited_is_refused(name: str) -> None:
             other.load_state_dict(wrong)
 
 
-def test_the_state_of_another_schedule_that_is_loaded_before_the_optimisers_is_a_choice() -> None:
-    """There is nothing to compare it to yet; the next step of the schedule finds that the optimiser's noise is not what it had set."""
+def test_the_state_of_another_schedule_that_is_loaded_before_the_optimizers_is_a_choice() -> None:
+    """There is nothing to compare it to yet; the next step of the schedule finds that the optimizer's noise is not what it had set."""
     other = scheduled(lambda epoch: 0.5)[2].state_dict()
     _, made, _ = scheduled()
     train(*made)

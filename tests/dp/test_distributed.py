@@ -211,7 +211,7 @@ def test_one_process_needs_no_group() -> None:
 def test_a_loader_that_draws_for_one_process_is_refused_among_several(monkeypatch: pytest.MonkeyPatch) -> None:
     dp = PrivacyEngine()
     module, x = nn.Linear(2, 2), torch.rand(8, 2)
-    loader = dp.loader(lambda rows: x[rows], records=8, expected_batch_size=4, steps_per_epoch=2)
+    loader = dp.make_loader(lambda rows: x[rows], records=8, expected_batch_size=4, steps_per_epoch=2)
     monkeypatch.setattr(engine, "present", lambda: Ranks(0, 2))
     with pytest.raises(PrivacyError, match=r"got 2 processes and a loader that draws for 1"):
         dp.attach(

@@ -97,7 +97,7 @@ def data():
 def trained(data, **settings: float) -> tuple[nn.Module, list[torch.Tensor]]:
     torch.manual_seed(0)
     net, released = nn.Sequential(nn.Flatten(), nn.Linear(36, 2)), []
-    plan = PrivatePlan(2.0, 1.0, 20, 6, rate=0.5, **settings)
+    plan = PrivatePlan(2.0, 1.0, 20, 6, learning_rate=0.5, **settings)
     fit(net, data, plan, seed=0, on_step=lambda _step, update: released.append(update.clone()))
     return net, released
 

@@ -345,22 +345,22 @@ def test_a_large_delta_is_warned_of(private) -> None:
 
 def test_the_record_states_what_the_guarantee_assumes(private) -> None:
     net, optimizer, loader, engine = private(batch=20, stop_at_epsilon=(100.0, 1e-3))
-    assert "not asked yet" in engine.record.runs[0].probed.model
+    assert "not probed yet" in engine.report.runs[0].mixing_probe.model
     step(net, optimizer, *next(iter(loader)))
-    record = engine.record
-    (run,) = record.runs
-    assert record.reproducible
-    assert record.steps == 1
-    assert (run.noise_multiplier, run.max_grad_norm, run.expected_batch_size, run.records) == (1.1, 1.0, 20, 40)
+    report = engine.report
+    (run,) = report.runs
+    assert report.reproducible
+    assert report.steps == 1
+    assert (run.noise_multiplier, run.max_grad_norm, run.expected_batch_size, run.num_units) == (1.1, 1.0, 20, 40)
     assert run.layers == ("0: Linear", "2: Linear")
     assert run.sampling == "poisson"
     assert "seed" in run.noise
     assert run.stop_at_epsilon == (100.0, 1e-3)
-    assert (run.probed.model, run.probed.loss) == ("no dependence found between examples",) * 2
-    assert record.assumed
-    assert record.checked
+    assert (run.mixing_probe.model, run.mixing_probe.loss) == ("no dependence found between examples",) * 2
+    assert report.assumptions
+    assert report.enforced
     with pytest.raises(AttributeError):
-        record.steps = 0
+        report.steps = 0
 
 
 def test_a_data_set_of_tensors_with_its_own_records_keeps_them(blobs) -> None:

@@ -20,7 +20,7 @@ def thrown(epoch: int, sigma: float = 2.0, steps: int = 100) -> Release:
     return Release(sigma, 10, 1000, steps, sampling="balls-in-bins", epoch=epoch, steps_per_epoch=100)
 
 
-def test_a_ledger_merges_equal_neighbours_and_its_order_does_not_matter() -> None:
+def test_a_ledger_merges_equal_neighbors_and_its_order_does_not_matter() -> None:
     first, second = Release(2.0, 10, 100), Release(3.0, 20, 100, 5)
     ledger, other = Ledger(), Ledger([second])
     for release in (first, first, second):

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import SettingError
 from quintain.dp import PrivacyEngine
-from quintain.dp.training.lora import LowRank, lora, merge
+from quintain.dp.training.lora import LoRALayer, add_lora, merge_lora
 
 
 class Net(nn.Module):
@@ -42,7 +42,7 @@ def disturbed(net: nn.Module) -> nn.Module:
 def test_at_first_the_function_is_the_same_and_only_updates_train() -> None:
     net, x = made(), torch.rand(4, 1, 4, 4)
     before = net(x)
-    assert lora(net, rank=2) == ["filters", "query", "head"]
+    assert add_lora(net, rank=2) == ["filters", "query", "head"]
     assert torch.equal(net(x), before)
     assert {name for name, p in net.named_parameters() if p.requires_grad} == {
         f"{layer}.{side}.weight" for layer in ("filters", "query", "head") for side in ("down", "up")
@@ -60,26 +60,26 @@ def test_at_first_the_function_is_the_same_and_only_updates_train() -> None:
 )
 def test_a_merged_convolution_does_the_same(kernel: int, stride: int, padding: int, dilation: int, rank: int, bias: bool) -> None:
     net = nn.Sequential(nn.Conv2d(2, 4, kernel, stride, padding, dilation, bias=bias)).double()
-    lora(net, rank=rank, alpha=3.0)
+    add_lora(net, rank=rank, alpha=3.0)
     x = torch.rand(2, 2, 7, 7, dtype=torch.float64)
     with torch.no_grad():
         expected = disturbed(net)(x)
-        torch.testing.assert_close(merge(net)(x), expected, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(merge_lora(net)(x), expected, rtol=1e-9, atol=1e-12)
 
 
 def test_a_merged_net_has_its_first_form() -> None:
     net, first = made().double(), made()
-    lora(net, rank=2, alpha=5.0)
+    add_lora(net, rank=2, alpha=5.0)
     x = torch.rand(4, 1, 4, 4, dtype=torch.float64)
     with torch.no_grad():
         expected = disturbed(net)(x)
-        assert merge(net) is net
+        assert merge_lora(net) is net
         torch.testing.assert_close(net(x), expected, rtol=1e-9, atol=1e-12)
     assert {name: p.shape for name, p in net.state_dict().items()} == {name: p.shape for name, p in first.state_dict().items()}
 
 
 def test_the_weight_that_it_shows_is_the_merged_one() -> None:
-    layer = disturbed(LowRank(nn.Linear(4, 3), rank=2, alpha=1.0))
+    layer = disturbed(LoRALayer(nn.Linear(4, 3), rank=2, alpha=1.0))
     x = torch.rand(5, 4)
     torch.testing.assert_close(F.linear(x, layer.weight, layer.bias), layer(x))
 
@@ -87,7 +87,7 @@ def test_the_weight_that_it_shows_is_the_merged_one() -> None:
 @pytest.mark.parametrize("unfrozen", [False, True])
 def test_the_first_private_step_clips_and_moves_every_trainable_parameter(unfrozen: bool) -> None:
     net = made()
-    lora(net, rank=2, targets=["filters", "query"])
+    add_lora(net, rank=2, targets=["filters", "query"])
     if unfrozen:
         net.head.requires_grad_(True)
     disturbed(net)
@@ -108,7 +108,7 @@ def test_the_first_private_step_clips_and_moves_every_trainable_parameter(unfroz
     total = torch.zeros(sum(p.numel() for p in trained.values()))
     for one in range(30):
         alone = copy.deepcopy(made())
-        lora(alone, rank=2, targets=["filters", "query"])
+        add_lora(alone, rank=2, targets=["filters", "query"])
         alone.head.requires_grad_(unfrozen)
         alone.load_state_dict(before)
         gradients = torch.autograd.grad(
@@ -125,7 +125,7 @@ def test_the_first_private_step_clips_and_moves_every_trainable_parameter(unfroz
 def test_seeds_repeat_and_layers_differ() -> None:
     nets = [nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)) for _ in range(2)]
     for net in nets:
-        lora(net, rank=2, seed=7)
+        add_lora(net, rank=2, seed=7)
     assert torch.equal(nets[0][0].down.weight, nets[1][0].down.weight)
     assert not torch.equal(nets[0][0].down.weight, nets[0][1].down.weight)
 
@@ -133,14 +133,14 @@ def test_seeds_repeat_and_layers_differ() -> None:
 def test_what_cannot_be_meant_is_refused() -> None:
     for targets in (["nothing"], ["query", "nothing"]):
         with pytest.raises(SettingError, match=r"nothing.*expected some of filters, query, head"):
-            lora(made(), targets=targets)
+            add_lora(made(), targets=targets)
     with pytest.raises(SettingError, match="expected some of a module with such layers"):
-        lora(nn.Sequential(nn.ReLU()))
+        add_lora(nn.Sequential(nn.ReLU()))
     for change in ({"rank": 0}, {"alpha": 0.0}):
         with pytest.raises(SettingError, match="expected at least 1, and a positive number"):
-            lora(made(), **change)
+            add_lora(made(), **change)
 
 
 def test_subclasses_that_others_read_the_weights_of_are_left_alone() -> None:
     net = nn.Sequential(nn.MultiheadAttention(4, 2), nn.Linear(4, 4), nn.Conv2d(4, 4, 1, groups=2))
-    assert lora(net, rank=1) == ["1"]
+    assert add_lora(net, rank=1) == ["1"]

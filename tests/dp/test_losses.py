@@ -80,7 +80,7 @@ def test_a_loss_that_shares_among_examples_is_refused_by_its_second_step(private
             optimizer.zero_grad()
             loss(net(x), y).backward()
             optimizer.step()
-            assert any("not checked at the first step" in remark for remark in engine.record.runs[0].probed.remarks)
+            assert any("not checked at the first step" in remark for remark in engine.report.runs[0].mixing_probe.remarks)
     assert engine.ledger.steps < 2
 
 
@@ -181,7 +181,7 @@ def test_losses_of_outputs_in_containers_are_looked_at(private, kind) -> None:
     optimizer.zero_grad()
     F.cross_entropy(net(x).logits, y).backward()
     optimizer.step()
-    probed = engine.record.runs[0].probed
+    probed = engine.report.runs[0].mixing_probe
     assert (probed.model, probed.values, probed.loss) == (NO_DEPENDENCE, NO_DEPENDENCE, NO_DEPENDENCE)
 
 
@@ -197,8 +197,8 @@ def test_a_loss_of_one_term_an_example_trains(private, name: str) -> None:
         FAIR[name](out, y).backward()
         optimizer.step()
     assert engine.ledger.steps == len(loader)
-    assert engine.record.runs[0].probed.loss == NO_DEPENDENCE
-    assert not any("changes from step to step" in remark for remark in engine.record.runs[0].probed.remarks)
+    assert engine.report.runs[0].mixing_probe.loss == NO_DEPENDENCE
+    assert not any("changes from step to step" in remark for remark in engine.report.runs[0].mixing_probe.remarks)
 
 
 def test_labels_to_ignore_are_refused_when_they_first_come(private) -> None:
@@ -246,7 +246,7 @@ def test_a_scale_that_changes_is_reported(private) -> None:
         optimizer.zero_grad()
         (each(net(x), y).sum() / (y == 1).sum().item()).backward()
         optimizer.step()
-    assert any("what one example counts changes" in remark for remark in engine.record.runs[0].probed.remarks)
+    assert any("what one example counts changes" in remark for remark in engine.report.runs[0].mixing_probe.remarks)
 
 
 def test_a_loss_of_pairs_from_two_passes_is_refused(private) -> None:
@@ -264,7 +264,7 @@ def test_a_loss_without_a_gradient_is_not_called_fine(private) -> None:
     x, y = next(iter(loader))
     (F.cross_entropy(net(x), y) * 0).backward()
     optimizer.step()
-    assert engine.record.runs[0].probed.loss == "not checked: the gradient was zero"
+    assert engine.report.runs[0].mixing_probe.loss == "not checked: the gradient was zero"
 
 
 class OwnLoss(nn.Module):
@@ -295,7 +295,7 @@ def test_losses_inside_the_model_are_looked_at(private) -> None:
             optimizer.zero_grad()
             net(x, labels=hide(y, count))["loss"].backward()
             optimizer.step()
-        return engine.record.runs[0].probed.loss
+        return engine.report.runs[0].mixing_probe.loss
 
     def some(y: Tensor, _count: int) -> Tensor:
         return torch.where(torch.arange(len(y)) % 3 == 0, -100, y)

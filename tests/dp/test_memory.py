@@ -265,7 +265,7 @@ def test_memory_that_runs_out_in_the_middle_of_a_batch_redoes_all_of_it(made, x:
 
 
 def test_a_fit_goes_on_in_pieces_when_memory_runs_out(x: torch.Tensor) -> None:
-    data, plan = from_arrays(x.sigmoid().numpy(), (torch.arange(40) % 2).numpy()), PrivatePlan(0.8, 0.5, 20, 4, rate=0.2)
+    data, plan = from_arrays(x.sigmoid().numpy(), (torch.arange(40) % 2).numpy()), PrivatePlan(0.8, 0.5, 20, 4, learning_rate=0.2)
     ends, steps = [], []
     for most in (40, 6):
         net = small()

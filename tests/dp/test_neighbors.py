@@ -48,7 +48,7 @@ def through_the_loop(sampling: str, records: tuple[Tensor, Tensor], *, batch: in
     net, optimizer, loader = engine.make_private(
         module=net,
         optimizer=torch.optim.SGD(net.parameters(), lr=0.0),
-        data_loader=LOADERS[sampling].like(plain, engine._stream("sampling")),
+        data_loader=LOADERS[sampling].like(plain, engine._new_stream("sampling")),
         noise_multiplier=sigma,
         max_grad_norm=BOUND,
         poisson_sampling=sampling == "poisson",
@@ -68,7 +68,7 @@ def through_the_loop(sampling: str, records: tuple[Tensor, Tensor], *, batch: in
 def through_fit(_sampling: str, records: tuple[Tensor, Tensor], *, batch: int, sigma: float, steps: int, seed: int) -> Tensor:
     """What each step of ``fit`` releases, (steps, P), at a learning rate that moves nothing."""
     released: list[Tensor] = []
-    plan = PrivatePlan(sigma, BOUND, batch, steps, rate=1e-30)
+    plan = PrivatePlan(sigma, BOUND, batch, steps, learning_rate=1e-30)
     data = from_arrays(records[0].numpy(), records[1].numpy(), name="neighbors")
     fit(linear(), data, plan, seed=seed, on_step=lambda _step, mean: released.append(mean))
     return torch.stack(released)

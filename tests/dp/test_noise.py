@@ -298,7 +298,7 @@ def test_threads_that_make_private_get_streams_of_their_own(hasty: None) -> None
     engine = PrivacyEngine(seed=0)
 
     def keys(_number: int) -> list[bytes]:
-        return [engine._stream("noise").words(2).tobytes() for _ in range(200)]
+        return [engine._new_stream("noise").words(2).tobytes() for _ in range(200)]
 
     drawn = [key for found in at_once(keys, 4) for key in found]
     assert len(set(drawn)) == len(drawn) == 800

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from quintain.core.errors import PrivacyError, SettingError, StorageError
 from quintain.dp import PrivacyEngine, epsilon
 from quintain.dp import validator as errors
-from quintain.dp.criterion import PrivateCriterion
+from quintain.dp.criterion import CheckedCriterion
 from quintain.dp.training.schedulers import ExponentialNoise
 from quintain.dp.validator import ModuleValidator
 from quintain.dp.wrapper import GradSampleModule
@@ -206,7 +206,7 @@ def test_each_accountant_reads_the_ledger(blobs, name: str) -> None:
     assert 1.9 < engine.get_epsilon(1e-3) <= 2.0
     assert engine.get_epsilon(1e-3) >= epsilon(optimizer.noise_multiplier, 0.25, 8, 1e-3) * (1 - 1e-3)
     assert engine.accountant.history == [(optimizer.noise_multiplier, 0.25, 8)]
-    assert (len(engine.accountant), engine.accountant.mechanism(), engine.record.accountant) == (1, name, name)
+    assert (len(engine.accountant), engine.accountant.mechanism(), engine.report.accountant) == (1, name, name)
     with pytest.raises(PrivacyError, match="count twice"):
         engine.accountant.step(noise_multiplier=1.0, sample_rate=0.1)
     other = PrivacyEngine(accountant=name, seed=0)
@@ -224,7 +224,7 @@ def test_a_noise_generator_repeats_the_noise_and_is_recorded(private) -> None:
             F.cross_entropy(net(x), y).backward()
             optimizer.step()
         assert engine.reproducible
-        assert engine.record.runs[0].noise == "AES-256-CTR keyed by a torch.Generator"
+        assert engine.report.runs[0].noise == "AES-256-CTR keyed by a torch.Generator"
         assert engine.ledger.releases[0].reproducible
         return net[0].weight.detach()
 
@@ -262,7 +262,7 @@ def test_secure_mode_takes_no_seed_and_draws_on_a_grid(blobs) -> None:
             optimizer.zero_grad()
         assert [release.mechanism for release in engine.ledger.releases] == ["discrete gaussian"]
         assert (abs(optimizer.max_grad_norm - 1.0) > 1e-6) is (clipping == "adaptive")
-        assert engine.record.secure_mode
+        assert engine.report.secure_mode
         optimizer.capture.remove()
 
 
@@ -274,19 +274,19 @@ def test_shuffled_data_are_warned_of_and_cost_more(private) -> None:
         F.cross_entropy(net(x), y).backward()
         optimizer.step()
         optimizer.zero_grad()
-    assert engine.record.runs[0].sampling == "shuffle"
+    assert engine.report.runs[0].sampling == "shuffle"
     assert engine.get_epsilon(1e-3) == pytest.approx(epsilon(2.0, 1.0, 1, 1e-3), rel=0.05)
     assert engine.get_epsilon(1e-3) > 1.5 * epsilon(2.0, 0.25, 4, 1e-3)
 
 
 def test_the_wrapped_criterion_is_checked(private) -> None:
-    plain = PrivateCriterion(nn.CrossEntropyLoss(), "mean")
+    plain = CheckedCriterion(nn.CrossEntropyLoss(), "mean")
     out, y = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 3
     assert torch.equal(plain(out, y), F.cross_entropy(out, y))
     tokens = plain(out, y, shape=(2, 3))
     torch.testing.assert_close(tokens, F.cross_entropy(out, y, reduction="none").view(2, 3).mean(1).mean())
     assert plain.criterion.reduction == "mean"
     with pytest.raises(SettingError, match="reduction = 'sum'"):
-        PrivateCriterion(nn.CrossEntropyLoss(reduction="sum"), "mean")
+        CheckedCriterion(nn.CrossEntropyLoss(reduction="sum"), "mean")
     with pytest.raises(PrivacyError, match="class weights"):
         private(grad_sample_mode="ghost", criterion=nn.CrossEntropyLoss(torch.ones(2)))

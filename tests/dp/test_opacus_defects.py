@@ -21,7 +21,7 @@ from quintain.dp.wrapper import GradSampleModule
 
 
 def made(net: nn.Module, *data: Tensor, batch: int | None = None, **settings):
-    """A private net, its optimiser and its loader, which draws everything by default."""
+    """A private net, its optimizer and its loader, which draws everything by default."""
     engine = PrivacyEngine(seed=0)
     settings = {"noise_multiplier": 0.0, "allow_no_privacy": True, "wrap_model": False, **settings}
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
@@ -124,7 +124,7 @@ def test_batch_norm_in_training_mode_is_refused_in_any_form(blobs, how: str) -> 
         train()
 
 
-def test_a_second_plain_optimiser_does_not_step(blobs) -> None:
+def test_a_second_plain_optimizer_does_not_step(blobs) -> None:
     net = nn.Linear(6, 2)
     _, optimizer, loader, engine = made(net, *blobs)
     before = net.weight.detach().clone()

@@ -56,7 +56,7 @@ def private(engine: PrivacyEngine, kind: str = "shuffle", *, batch: int = 5, net
         warnings.simplefilter("ignore")
         given = DataLoader(data, batch_size=batch)
         if kind == "balls-in-bins":
-            given = BallsInBinsLoader.like(given, engine._stream("sampling"))
+            given = BallsInBinsLoader.like(given, engine._new_stream("sampling"))
         return engine.make_private(
             module=net,
             optimizer=torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.1),
@@ -105,7 +105,7 @@ def test_a_budget_counts_the_passes_of_all_runs(kind: str) -> None:
 @pytest.mark.parametrize("done", [2, 4, 6])
 @pytest.mark.parametrize("seed", [0, None])
 @pytest.mark.parametrize("kind", KINDS)
-def test_passes_after_a_checkpoint_without_its_optimiser_are_further_ones(kind: str, seed: int | None, done: int, tmp_path: Path) -> None:
+def test_passes_after_a_checkpoint_without_its_optimizer_are_further_ones(kind: str, seed: int | None, done: int, tmp_path: Path) -> None:
     path, uses = tmp_path / "run.pt", Uses()
     for run in range(3):
         engine = PrivacyEngine(seed=seed)

@@ -9,7 +9,7 @@ from quintain.core.errors import PrivacyError, SettingError
 from quintain.data import from_arrays
 from quintain.dp import PrivatePlan, epsilon, fit
 
-PLAN = PrivatePlan(noise_multiplier=2.0, max_grad_norm=1.0, expected_batch_size=20, steps=40, rate=0.5, momentum=0.5)
+PLAN = PrivatePlan(noise_multiplier=2.0, max_grad_norm=1.0, expected_batch_size=20, steps=40, learning_rate=0.5, momentum=0.5)
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_a_fit_learns_and_states_its_price(data) -> None:
     assert result.steps == 40
     assert result.sample_rate == 0.2
     assert result.reproducible
-    assert 0 < result.clipped_share <= 1
+    assert 0 < result.clipped_fraction <= 1
     assert result.epsilon == pytest.approx(epsilon(2.0, 0.2, 40, 1e-5))
     assert result.epsilon == PLAN.epsilon(100)
     assert [step for step, _ in released] == list(range(40))
@@ -43,7 +43,7 @@ def test_a_fit_learns_and_states_its_price(data) -> None:
 def test_the_released_updates_are_the_whole_training(data) -> None:
     model, updates = net(), list[Tensor]()
     start = torch.cat([p.detach().flatten() for p in model.parameters()])
-    plan = PrivatePlan(4.0, 1.0, 20, 5, rate=0.5)
+    plan = PrivatePlan(4.0, 1.0, 20, 5, learning_rate=0.5)
     fit(model, data, plan, seed=0, on_step=lambda _step, update: updates.append(update.clone()))
     end = torch.cat([p.detach().flatten() for p in model.parameters()])
     torch.testing.assert_close(end, start - 0.5 * torch.stack(updates).sum(0))
@@ -62,7 +62,7 @@ def test_a_seed_repeats_a_run_and_secrecy_does_not(data) -> None:
 def test_no_steps_cost_nothing_and_change_nothing(data) -> None:
     model, before = net(), net()
     result = fit(model, data, PrivatePlan(4.0, 1.0, 20, 0, 0.5))
-    assert (result.epsilon, result.steps, result.clipped_share) == (0.0, 0, 0.0)
+    assert (result.epsilon, result.steps, result.clipped_fraction) == (0.0, 0, 0.0)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), before.parameters(), strict=True))
 
 
@@ -81,17 +81,25 @@ def test_batch_norm_is_refused_and_leaves_the_net_alone(data) -> None:
 
 
 def test_a_plan_at_a_target_stays_below_it() -> None:
-    plan = PrivatePlan.at(epsilon=2.0, delta=1e-4, n=1000, expected_batch_size=100, steps=50)
+    plan = PrivatePlan.for_epsilon(epsilon=2.0, delta=1e-4, num_records=1000, expected_batch_size=100, steps=50)
     assert 1.95 < plan.epsilon(1000) <= 2.0
     assert plan.sample_rate(1000) == 0.1
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"noise_multiplier": -1}, {"max_grad_norm": 0}, {"expected_batch_size": 0}, {"steps": -1}, {"rate": 0}, {"momentum": 1}, {"delta": 0}],
+    [
+        {"noise_multiplier": -1},
+        {"max_grad_norm": 0},
+        {"expected_batch_size": 0},
+        {"steps": -1},
+        {"learning_rate": 0},
+        {"momentum": 1},
+        {"delta": 0},
+    ],
 )
 def test_settings_out_of_range_are_refused(change: dict[str, float]) -> None:
-    settings = {"noise_multiplier": 1.0, "max_grad_norm": 1.0, "expected_batch_size": 1, "steps": 1, "rate": 0.1}
+    settings = {"noise_multiplier": 1.0, "max_grad_norm": 1.0, "expected_batch_size": 1, "steps": 1, "learning_rate": 0.1}
     with pytest.raises(SettingError, match=f"got {next(iter(change))} = "):
         PrivatePlan(**{**settings, **change})
 

@@ -55,7 +55,7 @@ def test_a_model_that_does_not_is_left_as_it_is(private, change) -> None:
         F.cross_entropy(net(x), y).backward()
         optimizer.step()
         nets.append((net.first.weight.detach(), torch.get_rng_state(), optimizer.seen))
-    assert engine.record.runs[0].probed.model == FINE
+    assert engine.report.runs[0].mixing_probe.model == FINE
     assert all(torch.equal(one, other) for one, other in zip(nets[0][:2], nets[1][:2], strict=True))
     assert nets[0][2] == nets[1][2] == len(x)
 
@@ -84,7 +84,7 @@ def test_a_loss_that_mixes_examples_is_found(private, name: str) -> None:
     optimizer.zero_grad()
     F.cross_entropy(net(x), y).backward()
     optimizer.step()
-    assert engine.record.runs[0].probed.loss == FINE
+    assert engine.report.runs[0].mixing_probe.loss == FINE
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_loss_of_one_term_an_example_is_fine(private, loss) -> None:
         assert type(out) is WatchedTensor
         loss(out, y).backward()
         optimizer.step()
-    assert engine.record.runs[0].probed.loss == FINE
+    assert engine.report.runs[0].mixing_probe.loss == FINE
     assert engine.ledger.steps == 2
 
 
@@ -117,7 +117,7 @@ def test_what_cannot_be_asked_is_recorded_as_such(private) -> None:
     net, optimizer, loader, engine = private(Summed(torch.relu), batch=20, loss_reduction="sum")
     net(next(iter(loader))[0]).backward()
     optimizer.step()
-    assert engine.record.runs[0].probed.model.startswith("not asked")
+    assert engine.report.runs[0].mixing_probe.model.startswith("not probed")
 
     class Once(torch.autograd.Function):
         @staticmethod
@@ -133,23 +133,23 @@ def test_what_cannot_be_asked_is_recorded_as_such(private) -> None:
 
     net, optimizer, loader, engine = private(batch=20)
     loss = Once.apply(net(next(iter(loader))[0]))
-    assert engine.record.runs[0].probed.loss.startswith("not asked yet")
+    assert engine.report.runs[0].mixing_probe.loss.startswith("not probed yet")
     loss.backward()
     optimizer.step()
-    assert engine.record.runs[0].probed.model == FINE
-    assert engine.record.runs[0].probed.loss.startswith("nothing to see")
+    assert engine.report.runs[0].mixing_probe.model == FINE
+    assert engine.report.runs[0].mixing_probe.loss.startswith("nothing to see")
 
     net, optimizer, loader, engine = private(batch=20)
     x, y = next(iter(loader))
     torch.autograd.backward(F.cross_entropy(net(x), y))
     optimizer.step()
-    assert engine.record.runs[0].probed.loss.startswith("not asked: no backward()")
+    assert engine.report.runs[0].mixing_probe.loss.startswith("not probed: no backward()")
 
 
 def test_the_probe_leaves_no_grad_sample(private) -> None:
     net, _, loader, engine = private(batch=20, grad_sample_mode="hooks")
     net(next(iter(loader))[0])
-    assert engine.record.runs[0].probed.model == FINE
+    assert engine.report.runs[0].mixing_probe.model == FINE
     assert not any(getattr(parameter, "grad_sample", None) is not None for parameter in net.parameters())
 
 
@@ -168,4 +168,4 @@ def test_batches_of_one_are_passed_over_and_nested_outputs_are_seen(private) -> 
         out = net(part)
         (F.cross_entropy(out["logits"], label) + out["parts"][1][0].mean()).backward()
     optimizer.step()
-    assert (engine.record.runs[0].probed.model, engine.record.runs[0].probed.loss) == (FINE, FINE)
+    assert (engine.report.runs[0].mixing_probe.model, engine.report.runs[0].mixing_probe.loss) == (FINE, FINE)

@@ -1,4 +1,4 @@
-"""What the engine refuses in a loop, a module, an optimiser or a loader."""
+"""What the engine refuses in a loop, a module, an optimizer or a loader."""
 
 import copy
 
@@ -27,7 +27,7 @@ def test_layers_that_cannot_be_private_are_named(private, layer: nn.Module, mess
         private(nn.Sequential(layer, nn.Linear(6, 2)))
 
 
-def test_modules_and_optimisers_that_do_not_fit_are_refused(blobs) -> None:
+def test_modules_and_optimizers_that_do_not_fit_are_refused(blobs) -> None:
     net, other = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 2)), nn.Linear(2, 2)
     data = DataLoader(TensorDataset(*blobs), batch_size=8)
 
@@ -166,7 +166,7 @@ def test_what_is_trained_does_not_change_afterwards(private, change: str) -> Non
 
 
 @pytest.mark.parametrize("change", ["gradient", "group"])
-def test_an_optimiser_that_holds_more_than_was_made_private_does_not_step(blobs, change: str) -> None:
+def test_an_optimizer_that_holds_more_than_was_made_private_does_not_step(blobs, change: str) -> None:
     net = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 2))
     F.cross_entropy(net(blobs[0]), blobs[1]).backward()
     net[0].requires_grad_(False)
@@ -228,7 +228,7 @@ def test_making_private_twice_is_refused(private, blobs) -> None:
         engine.make_private(module=net, optimizer=optimizer, data_loader=plain)
     _, second, loader = engine.make_private(module=net, optimizer=optimizer.inner, data_loader=plain)
     rows, labels = next(iter(loader))
-    with refused("belongs to two private optimisers"):
+    with refused("belongs to two private optimizers"):
         net(rows)
     optimizer.capture.remove()
     step(net, second, rows, labels)
@@ -258,7 +258,7 @@ def test_noise_and_bound_change_between_steps_alone(private) -> None:
     assert [release.noise_multiplier for release in engine.ledger.releases] == [1.5, 3.0]
 
 
-def test_no_other_optimiser_steps_on_private_parameters(private) -> None:
+def test_no_other_optimizer_steps_on_private_parameters(private) -> None:
     net, optimizer, loader, engine = private(batch=20)
     other = torch.optim.Adam(net.parameters())
     rows, labels = next(iter(loader))
@@ -303,7 +303,7 @@ def test_buffers_that_training_writes_are_refused(private) -> None:
         net(batch[0])
 
 
-def test_optimisers_that_ask_for_several_gradients_are_refused(blobs) -> None:
+def test_optimizers_that_ask_for_several_gradients_are_refused(blobs) -> None:
     net = nn.Linear(6, 2)
     data = DataLoader(TensorDataset(*blobs), batch_size=8)
     with refused("LBFGS.*one gradient"):
@@ -322,7 +322,7 @@ def test_a_model_on_two_devices_is_refused(blobs) -> None:
 def test_a_run_is_not_copied_with_its_noise(private) -> None:
     _, optimizer, loader, _ = private(seed=None)
     for thing in (optimizer, loader, optimizer.stream):
-        with refused("copy or pickle a (stream of noise|private optimiser|private loader)"):
+        with refused("copy or pickle a (stream of noise|private optimizer|private loader)"):
             copy.deepcopy(thing)
     for thing, name in ((optimizer.stream, "stream of noise"), (loader, "private loader")):
         with refused(f"copy or pickle a {name}"):

@@ -114,17 +114,17 @@ def test_the_same_sum_at_another_scale_meets_other_noise(blobs, changed: str) ->
 
 
 def test_a_tag_is_of_all_bits_and_numbers() -> None:
-    stream, x = PrivacyEngine(seed=0)._root, torch.arange(70, dtype=torch.float64)
+    stream, x = PrivacyEngine(seed=0)._root_stream, torch.arange(70, dtype=torch.float64)
     tags = [stream.tag(x, 1, 2), stream.tag(x, 1, 3), stream.tag(x, 2, 2), stream.tag(x[:-1], 1, 2), stream.tag(x + 2.0**-40, 1, 2)]
     tags += [stream.child("other").tag(x, 1, 2), stream.tag(x[:0], 1, 2)]
     assert len(set(tags)) == len(tags)
     assert stream.tag(x.clone(), 1, 2) == tags[0]
-    assert PrivacyEngine(seed=0)._root.tag(x, 1, 2) == tags[0]
+    assert PrivacyEngine(seed=0)._root_stream.tag(x, 1, 2) == tags[0]
 
 
 def test_sums_larger_than_what_is_tagged_at_once_have_tags_of_all_their_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("quintain.dp.step.noise.MOST", 64)
-    stream, x = PrivacyEngine(seed=0)._root, torch.arange(70)
+    stream, x = PrivacyEngine(seed=0)._root_stream, torch.arange(70)
     changed = x.clone()
     changed[-1] += 1
     assert stream.tag(x) == stream.tag(x.clone()) != stream.tag(changed)

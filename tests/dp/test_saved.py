@@ -1,4 +1,4 @@
-"""The state of a private optimiser: whole, of the run that is asked for, and never of fewer steps than were spent."""
+"""The state of a private optimizer: whole, of the run that is asked for, and never of fewer steps than were spent."""
 
 import copy
 import json
@@ -111,9 +111,9 @@ def test_a_scheduled_number_goes_on_where_it_was(private) -> None:
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
-def test_a_copy_is_refused_and_breaks_no_private_optimiser(private, copied) -> None:
+def test_a_copy_is_refused_and_breaks_no_private_optimizer(private, copied) -> None:
     net, optimizer, loader, engine = private()
-    with refused("copy or pickle a private optimiser"):
+    with refused("copy or pickle a private optimizer"):
         copied(optimizer)
     other = private()
     for made in ((net, optimizer, loader), other[:3]):
@@ -186,7 +186,7 @@ def test_other_weights_go_on_over_the_ledger_alone(private) -> None:
     net, fresh, loader, engine = private()
     engine.ledger.load_state_dict(optimizer.state_dict()["privacy"]["ledger"])
     step(net, fresh, *next(iter(loader)))
-    assert (engine.ledger.steps, engine.record.fixed_beforehand) == (5, False)
+    assert (engine.ledger.steps, engine.report.fixed_beforehand) == (5, False)
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -218,9 +218,9 @@ def test_what_a_record_says_of_noise_is_true_of_the_steps_before_it_went_on(priv
     data = DataLoader(TensorDataset(torch.randn(40, 6), torch.arange(40) % 2), batch_size=8)
     plain = torch.optim.SGD(net.parameters(), lr=0.1)
     _, fresh, _ = engine.make_private(module=net, optimizer=plain, data_loader=data, noise_multiplier=2.0)
-    assert (engine.record.reproducible, engine.record.secure_mode) == (False, True)
+    assert (engine.report.reproducible, engine.report.secure_mode) == (False, True)
     fresh.load_state_dict(optimizer.state_dict())
-    assert (engine.record.reproducible, engine.record.secure_mode) == (True, False)
+    assert (engine.report.reproducible, engine.report.secure_mode) == (True, False)
 
 
 def test_numbers_of_numpy_and_torch_are_numbers(private) -> None:
@@ -278,7 +278,7 @@ def test_a_run_without_a_budget_keeps_to_that_of_its_engine() -> None:
     for run in runs[::-1]:
         train(*run, epochs=2)
     assert 0 < engine.get_epsilon(1e-3) <= 2.0
-    assert [run.stop_at_epsilon for run in engine.record.runs] == [(2.0, 1e-3)] * 3
+    assert [run.stop_at_epsilon for run in engine.report.runs] == [(2.0, 1e-3)] * 3
     train(*unbudgeted(stop_at_epsilon=(9.0, 1e-3)), epochs=2)
     assert 2.0 < engine.get_epsilon(1e-3) <= 9.0
 

@@ -9,8 +9,8 @@ from torch import nn
 
 from quintain.core.errors import ModelError, SettingError
 from quintain.dp import PrivatePlan, fit
-from quintain.dp.training.features import Features, frozen_features
-from quintain.dp.training.scattering import Scattering, filters
+from quintain.dp.training.features import Features, extract_features
+from quintain.dp.training.scattering import Scattering, morlet_filter_bank
 
 
 def circular(x: torch.Tensor, spectrum: torch.Tensor) -> torch.Tensor:
@@ -27,8 +27,8 @@ def test_each_channel_is_what_its_definition_says() -> None:
     size, angles = 8, 3
     x = torch.rand(2, 2, size, size, dtype=torch.float64)
     net = Scattering(size, scales=2, angles=angles).double()
-    low, bands = filters(16, 2, angles)
-    net.low, net.bands = low, bands
+    low, bands = morlet_filter_bank(16, 2, angles)
+    net.low_pass, net.wavelets = low, bands
     found = net(x)
     assert found.shape == (2, 2 * (1 + 6 + 9), 2, 2)
     for picture in range(2):
@@ -56,7 +56,7 @@ def test_grey_pictures_of_28_pixels_have_81_channels_of_7() -> None:
 
 
 def test_waves_have_mean_zero_and_no_frequency_gains_energy() -> None:
-    low, bands = filters(36, 2, 8)
+    low, bands = morlet_filter_bank(36, 2, 8)
     assert low[0, 0] == pytest.approx(1)
     assert bands[..., 0, 0].abs().max() < 1e-12
     turned = bands.flip(-2, -1).roll((1, 1), (-2, -1))
@@ -66,7 +66,7 @@ def test_waves_have_mean_zero_and_no_frequency_gains_energy() -> None:
 
 
 def test_a_layer_keeps_most_of_the_energy_and_adds_none() -> None:
-    low, bands = filters(36, 2, 8)
+    low, bands = morlet_filter_bank(36, 2, 8)
     generator = torch.Generator().manual_seed(0)
     x = F.avg_pool2d(torch.randn(1, 1, 38, 38, generator=generator, dtype=torch.float64), 3, 1)[0, 0]
     spectrum = torch.fft.fft2(x)
@@ -110,7 +110,7 @@ def pictures() -> Features:
 @pytest.mark.parametrize("layer", [None, "0", "2.0"])
 def test_features_are_those_of_the_layer_in_order(pictures: Features, layer: str | None) -> None:
     net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Sequential(nn.Linear(72, 4), nn.Tanh())).eval()
-    found = frozen_features(net, pictures, layer=layer, batch=7)
+    found = extract_features(net, pictures, layer=layer, batch_size=7)
     with torch.no_grad():
         x = net[0](pictures.x)
         expected = {"0": x, "2.0": net[2][0](net[1](x)), None: net(pictures.x)}[layer]
@@ -121,14 +121,14 @@ def test_features_are_those_of_the_layer_in_order(pictures: Features, layer: str
 
 def test_a_net_in_training_or_without_the_layer_is_refused(pictures: Features) -> None:
     with pytest.raises(ModelError, match=r"expected net.eval\(\)"):
-        frozen_features(nn.Linear(64, 2), pictures)
+        extract_features(nn.Linear(64, 2), pictures)
     with pytest.raises(ModelError, match="got the layer 'third'; expected one of 0"):
-        frozen_features(nn.Sequential(nn.Flatten()).eval(), pictures, layer="third")
+        extract_features(nn.Sequential(nn.Flatten()).eval(), pictures, layer="third")
 
 
 def test_a_private_linear_layer_on_features_learns(pictures: Features) -> None:
-    features = frozen_features(Scattering(8).eval(), pictures)
+    features = extract_features(Scattering(8).eval(), pictures)
     head = nn.Sequential(nn.GroupNorm(27, 81, affine=False), nn.Flatten(), nn.Linear(324, 2))
-    spent = fit(head, features, PrivatePlan(1.0, 0.1, 25, 60, rate=4.0, ema=0.9), seed=0)
+    spent = fit(head, features, PrivatePlan(1.0, 0.1, 25, 60, learning_rate=4.0, ema_decay=0.9), seed=0)
     assert spent.epsilon < math.inf
     assert (head(features.x).argmax(1) == features.y).float().mean() > 0.95

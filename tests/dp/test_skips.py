@@ -316,7 +316,7 @@ def test_of_two_small_batches_that_happen_to_be_as_large_the_earlier_is_refused(
     assert engine.ledger.steps == loader.draws - 1
 
 
-@pytest.mark.parametrize("how", ["normalised", "written in place", "changed once", "every row in each", "looked at before"])
+@pytest.mark.parametrize("how", ["normalized", "written in place", "changed once", "every row in each", "looked at before"])
 def test_changed_batches_pass_and_are_said_not_to_be_checked(private, how: str) -> None:
     """Full batches hold the same rows each time; one that was looked at has the rows of the one that comes again."""
     net, optimizer, loader, engine = private(nn.Linear(6, 2), batch=40 if how == "every row in each" else 20)
@@ -327,8 +327,8 @@ def test_changed_batches_pass_and_are_said_not_to_be_checked(private, how: str) 
                 x, y = kept
             elif how == "written in place":
                 x.sub_(0.5)
-            elif how == "normalised" or (how == "changed once" and turn == 6):
+            elif how == "normalized" or (how == "changed once" and turn == 6):
                 x = (x - 0.5) * 2
             step(net, optimizer, x, y)
     assert engine.ledger.steps == 8 * len(loader)
-    assert engine.record.runs[0].probed.rows.startswith("not checked") == (how not in ("every row in each", "looked at before"))
+    assert engine.report.runs[0].mixing_probe.rows.startswith("not checked") == (how not in ("every row in each", "looked at before"))

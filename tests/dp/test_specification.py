@@ -23,7 +23,7 @@ from quintain.dp.training.features import Features
 from quintain.dp.ways import WAYS, Watched
 from quintain.results.specification import Measurement, bonferroni_tests
 
-PLAN = PrivatePlan(noise_multiplier=1.5, max_grad_norm=0.7, expected_batch_size=8, steps=4, rate=0.1)
+PLAN = PrivatePlan(noise_multiplier=1.5, max_grad_norm=0.7, expected_batch_size=8, steps=4, learning_rate=0.1)
 KINDS = sorted((kind for kind in RULES if kind.__module__.startswith("torch.")), key=lambda kind: kind.__name__)
 
 
@@ -307,7 +307,9 @@ def test_a_net_whose_records_have_no_gradient_is_not_measured(factor):
     assert sensitivity_of_net(Times(1.0), (1, 10, 10), PLAN).p_value == 1
 
 
-@pytest.mark.parametrize("plan", [PLAN, replace(PLAN, steps=30, rate=2.0, momentum=0.9, ema=0.9)], ids=["plain", "momentum and mean"])
+@pytest.mark.parametrize(
+    "plan", [PLAN, replace(PLAN, steps=30, learning_rate=2.0, momentum=0.9, ema_decay=0.9)], ids=["plain", "momentum and mean"]
+)
 def test_weights_are_where_the_releases_lead(plan):
     net, drifts = net_of_two_parts(), []
     replay = Replay(net.parameters(), plan)
@@ -339,7 +341,7 @@ def test_weights_whose_rounding_hides_the_noise_are_not_measured_unless_they_are
     assert weights_measurement([Drift(1.5, 1.0, 2.0)]).p_value == 0
     assert weights_measurement([Drift(0.1, 0.2, 2.0)]).p_value == 1
     assert weights_measurement([Drift(float("nan"), 0.2, 2.0)]).p_value == 0
-    net, plan, drifts = nn.Linear(4, 2), replace(PLAN, rate=1e-7), []
+    net, plan, drifts = nn.Linear(4, 2), replace(PLAN, learning_rate=1e-7), []
     replay = Replay(net.parameters(), plan)
     fit(net, records(), plan, on_step=lambda _step, release: drifts.append(replay.step(release)))
     assert all(one.apart <= one.allowed for one in drifts)

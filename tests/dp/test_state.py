@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from quintain.dp.step.noise import Stream
 from quintain.dp.step.spot_checks import AHEAD, FIRST, ONE_IN, SpotChecks
 from quintain.dp.step.state import SMALL
-from quintain.dp.training.lora import lora
+from quintain.dp.training.lora import add_lora
 from tests.dp.loops import refused, step
 
 
@@ -156,7 +156,7 @@ def test_what_changes_nothing_trains(private) -> None:
     plain.kept[0] = math.nan
     plain.norm = nn.BatchNorm1d(6).requires_grad_(False).eval()
     low = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 2))
-    lora(low, rank=2)
+    add_lora(low, rank=2)
     recurrent = nn.LSTM(3, 2, batch_first=True)
     for net in (plain, low, Last(recurrent)):
         net, optimizer, loader, engine = private(net, batch=8)

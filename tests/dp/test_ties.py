@@ -103,12 +103,12 @@ def test_sums_of_many_kinds_stay_right_in_any_order() -> None:
         TableRowGrads.from_ids(IDS[2:], torch.randn(3, 4, 4, generator=generator).double(), torch.Size((5, 4))),
         DenseGrads(torch.randn(3, 5, 4, generator=generator).double()),
     ]
-    whole = sum(part.dense() for part in parts)
+    whole = sum(part.to_dense() for part in parts)
     for order in (parts, parts[::-1], parts[2:] + parts[:2]):
         total = order[0]
         for part in order[1:]:
             total = total.plus(part)
-        torch.testing.assert_close(total.squared(), whole.square().sum((1, 2)), rtol=1e-9, atol=0)
+        torch.testing.assert_close(total.squared_norms(), whole.square().sum((1, 2)), rtol=1e-9, atol=0)
         into = torch.zeros(5, 4, dtype=torch.float64)
         total.add_to(into, torch.tensor([0.3, 0.0, 2.0], dtype=torch.float64))
         torch.testing.assert_close(into, 0.3 * whole[0] + 2 * whole[2], rtol=1e-9, atol=1e-9)

@@ -70,7 +70,7 @@ def test_what_cannot_be_told_yet_is_not_called_fine(private) -> None:
         found = []
         for x, y in loader:
             step(net, optimizer, x, y)
-            found.append(engine.record.runs[0].probed)
+            found.append(engine.report.runs[0].mixing_probe)
         return found
 
     first, second = train(lambda x, _: x)
@@ -106,8 +106,8 @@ def test_trial_passes_leave_no_trace(private) -> None:
             optimizer.probe.remove()
         for x, y in loader:
             step(net, optimizer, x, y)
-        values = NO_DEPENDENCE if look else "not asked yet: no pass over two examples"
-        assert engine.record.runs[0].probed.values == values
+        values = NO_DEPENDENCE if look else "not probed yet: no pass over two examples"
+        assert engine.report.runs[0].mixing_probe.values == values
         assert (net.count, len(net.log), net.table) == (2, 2, {"passes": 2})
         return [net.layer.weight.tolist(), torch.rand(2).tolist(), random.random(), np.random.rand()]
 
@@ -118,7 +118,7 @@ def test_a_model_that_is_random_in_a_way_of_its_own_is_said_not_to_be_checked(pr
     own = torch.Generator().manual_seed(0)
     net, optimizer, loader, engine = private(Changed(lambda x, _: x + torch.rand(x.shape, generator=own)), batch=20)
     step(net, optimizer, *next(iter(loader)))
-    assert engine.record.runs[0].probed.values.startswith("not checked: the module gives other outputs")
+    assert engine.report.runs[0].mixing_probe.values.startswith("not checked: the module gives other outputs")
 
 
 class Packed(nn.Module):
@@ -146,7 +146,7 @@ def test_dropout_of_packed_rows_mixes_nothing() -> None:
         with refused("other rows") if mixes else nullcontext():
             for x, y in rows:
                 step(net, optimizer, x, y)
-        assert mixes or engine.record.runs[0].probed.values == NO_DEPENDENCE
+        assert mixes or engine.report.runs[0].mixing_probe.values == NO_DEPENDENCE
 
 
 class Sorts(nn.Module):
@@ -165,7 +165,7 @@ def test_indices_among_numbers_stay_indices(private) -> None:
     x, y = next(iter(loader))
     loader.batch[0][:, 0] = torch.arange(len(x)) % 4
     step(net, optimizer, x, y)
-    assert engine.record.runs[0].probed.values == NO_DEPENDENCE
+    assert engine.report.runs[0].mixing_probe.values == NO_DEPENDENCE
 
 
 class Reader(nn.Module):
@@ -204,7 +204,7 @@ def test_padding_to_the_longest_that_the_model_does_not_mask_is_found(masked: bo
         for _ in range(3):
             for x, y in loader:
                 step(net, optimizer, x, y)
-        return engine.record.runs[0].probed.lengths
+        return engine.report.runs[0].mixing_probe.lengths
 
     if masked or fixed:
         assert train() == (NO_DEPENDENCE if masked and not fixed else "not checked: all batches had one length")
@@ -218,4 +218,4 @@ def test_rows_that_are_not_the_loaders_are_reported(private) -> None:
         net, optimizer, loader, engine = private(batch=20)
         x, y = next(iter(loader))
         step(net, optimizer, change(x), y)
-        assert engine.record.runs[0].probed.rows.startswith(told)
+        assert engine.report.runs[0].mixing_probe.rows.startswith(told)

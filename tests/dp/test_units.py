@@ -225,7 +225,7 @@ def test_the_sum_of_units_is_that_of_a_loop(made, average: bool, most: int | Non
     for parameter, total in zip(net.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, total / 6, rtol=1e-9, atol=1e-9)
     assert optimizer.ledger.releases[0].unit == "patient"
-    assert optimizer.ledger.releases[0].records == 6
+    assert optimizer.ledger.releases[0].num_units == 6
     assert optimizer.seen == 6
 
 
@@ -321,7 +321,7 @@ def test_augmented_copies_are_averaged_before_the_clip(made, grouped: bool, redu
     optimizer.capture.remove()
     for found, total in zip(given, loop(net, copies, groups, [1 / 3] * len(groups), 0.5), strict=True):
         torch.testing.assert_close(found, total / len(groups), rtol=1e-9, atol=1e-9)
-    assert optimizer.ledger.releases[0].records == len(groups)
+    assert optimizer.ledger.releases[0].num_units == len(groups)
     with pytest.raises(SettingError, match="augmented already"):
         augmented(loader, 3)
     with pytest.raises(SettingError, match="at least 1"):

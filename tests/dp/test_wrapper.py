@@ -1,4 +1,4 @@
-"""The wrapped module and the private optimiser by the names that scripts know."""
+"""The wrapped module and the private optimizer by the names that scripts know."""
 
 import copy
 
@@ -150,7 +150,7 @@ def test_a_grad_sample_that_is_edited_is_refused(private, how: str) -> None:
     optimizer.step()
 
 
-def test_an_optimiser_on_its_own_clips_adds_noise_and_counts_each_step_as_one_on_all(blobs) -> None:
+def test_an_optimizer_on_its_own_clips_adds_noise_and_counts_each_step_as_one_on_all(blobs) -> None:
     x, y = blobs[0][:8].double(), blobs[1][:8]
     net = classifier()
     rows = torch.cat([gradient.flatten(1) for gradient in singles(net, x, y)], 1)
@@ -189,7 +189,7 @@ def test_an_optimiser_on_its_own_clips_adds_noise_and_counts_each_step_as_one_on
     assert again.ledger.steps == 3
 
 
-def test_an_optimiser_on_its_own_steps_when_it_is_told(blobs) -> None:
+def test_an_optimizer_on_its_own_steps_when_it_is_told(blobs) -> None:
     x, y = blobs[0][:8].double(), blobs[1][:8]
     ends = []
     for cuts in ([slice(0, 8)], [slice(0, 3), slice(3, 3), slice(3, 8)]):
@@ -209,7 +209,7 @@ def test_an_optimiser_on_its_own_steps_when_it_is_told(blobs) -> None:
     torch.testing.assert_close(*ends, rtol=0, atol=1e-12)
 
 
-def test_an_optimiser_needs_a_module_a_batch_and_no_seed_in_secure_mode() -> None:
+def test_an_optimizer_needs_a_module_a_batch_and_no_seed_in_secure_mode() -> None:
     net = classifier()
     inner = torch.optim.SGD(net.parameters(), lr=1.0)
     settings = {"noise_multiplier": 1.0, "max_grad_norm": 1.0}

@@ -47,7 +47,7 @@ def trained(
         net = DifferentiallyPrivateDistributedDataParallel(net)
     size = distributed.get_world_size() if together else 1
     shared = DistributedSampler(data(), num_replicas=size, rank=0) if sampler else None
-    net, optimizer, loader = PrivacyEngine(seed=seed, secure_mode=secure, key=key).make_private(
+    net, optimizer, loader = PrivacyEngine(seed=seed, secure_mode=secure, secret_key=key).make_private(
         module=net,
         optimizer=torch.optim.SGD(net.parameters(), lr=0.2, momentum=0.5),
         data_loader=DataLoader(data(), batch_size=batch // size if sampler else batch, sampler=shared),
@@ -74,7 +74,7 @@ def trained(
             if loader.piece.last:
                 sizes.append(loader.size)
     (release,) = optimizer.ledger.releases
-    told = (release.steps, release.expected_batch_size, release.records, len(loader))
+    told = (release.steps, release.expected_batch_size, release.num_units, len(loader))
     weights = torch.cat([p.detach().flatten() for p in net.parameters()]).numpy()
     return {"weights": weights, "rows": np.array(rows), "sizes": sizes, "ledger": told, "bound": optimizer.max_grad_norm}
 
@@ -171,7 +171,7 @@ class Pictures(Dataset):
         return torch.full((6,), number + by), {"row": number, "name": f"picture {number}"}
 
 
-class Labelled(Pictures):
+class Labeled(Pictures):
     """Pictures changed by draws of their own, which differ from process to process, with labels, which do not."""
 
     def __getitem__(self, row: int) -> tuple[torch.Tensor, dict[str, int | str]]:
@@ -184,7 +184,7 @@ COMPARED = {
     "files": lambda _rank: Pictures(),
     "changed by torch": lambda _rank: Pictures(0, "torch"),
     "changed by itself": lambda _rank: Pictures(0, "itself"),
-    "labels alone": lambda rank: Labelled(rank, "itself"),
+    "labels alone": lambda rank: Labeled(rank, "itself"),
 }
 
 
@@ -195,7 +195,7 @@ def compared(case: str) -> str:
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         engine.make_private(module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=loader)
-    return "; ".join([engine.record.runs[0].compared, *(str(one.message) for one in heard)])
+    return "; ".join([engine.report.runs[0].compared, *(str(one.message) for one in heard)])
 
 
 OTHER = {

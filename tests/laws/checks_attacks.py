@@ -282,10 +282,10 @@ def check_labels_suffice(attack: Attack, threat: Threat) -> None:
     model = invariant_net(16, 3, seed=6)
     y = model(x).argmax(1)
 
-    def labelled(z: Tensor) -> Tensor:
+    def labeled(z: Tensor) -> Tensor:
         return nn.functional.one_hot(model(z).argmax(1), 3).to(z.dtype)
 
-    whole, poor = attack(model, x, y, threat), attack(labelled, x, y, threat)
+    whole, poor = attack(model, x, y, threat), attack(labeled, x, y, threat)
     for name in FIELDS:
         assert torch.equal(getattr(whole, name), getattr(poor, name)), name
 

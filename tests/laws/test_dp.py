@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.registry import entries
 from quintain.data import from_arrays
-from quintain.dp import PrivacyEngine, PrivateFit, PrivatePlan, measure
+from quintain.dp import PrivacyEngine, PrivatePlan, PrivateTrainingResult, measure
 from quintain.dp.layers import SequenceBias
 from quintain.dp.per_example.grads import PerExampleGrads
 from quintain.dp.rules import RULES
@@ -88,7 +88,7 @@ SAMPLES = {
     NonDynamicallyQuantizableLinear: lambda: (nn.Sequential(nn.Flatten(), NonDynamicallyQuantizableLinear(16, 3)), torch.float64),
 }
 
-PLAN = PrivatePlan(noise_multiplier=1.5, max_grad_norm=0.7, expected_batch_size=32, steps=200, rate=0.1)
+PLAN = PrivatePlan(noise_multiplier=1.5, max_grad_norm=0.7, expected_batch_size=32, steps=200, learning_rate=0.1)
 
 
 def contributions(net: nn.Module, x: torch.Tensor, y: torch.Tensor, bound: float) -> tuple[torch.Tensor, torch.Tensor, float]:
@@ -187,6 +187,6 @@ def test_everything_registered_trains_in_place_and_says_what_it_spent(name: str)
     before = net[1].weight.detach().clone()
     plan = PrivatePlan(2.0, 1.0, 10, 5, 0.1)
     result = train(net, data, plan, seed=0)
-    assert isinstance(result, PrivateFit)
+    assert isinstance(result, PrivateTrainingResult)
     assert result.epsilon == plan.epsilon(60) > 0
     assert (net[1].weight != before).all()

@@ -12,7 +12,7 @@ from quintain.dp.per_example import grads
 from quintain.dp.step import clipping, noise
 from quintain.results.specification import Measurement
 
-PLAN = PrivatePlan(noise_multiplier=1.5, max_grad_norm=0.7, expected_batch_size=32, steps=250, rate=0.1)
+PLAN = PrivatePlan(noise_multiplier=1.5, max_grad_norm=0.7, expected_batch_size=32, steps=250, learning_rate=0.1)
 CHOSEN, NORMAL, DENSE = noise.Stream.chosen, noise.Stream._normal, grads.DenseGrads.squared_norms
 FILL, ADD_NORMAL, WEIGHED, ATTACH = noise.Stream._fill, noise.Stream.add_normal, clipping.weighed, PrivacyEngine.attach
 

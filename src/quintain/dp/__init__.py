@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from quintain.dp.training.adam import DPAdam as DPAdam
     from quintain.dp.training.ema import EMA as EMA
     from quintain.dp.training.features import Features as Features
-    from quintain.dp.training.features import frozen_features as frozen_features
-    from quintain.dp.training.fitting import PrivateFit as PrivateFit
+    from quintain.dp.training.features import extract_features as extract_features
+    from quintain.dp.training.fitting import PrivateTrainingResult as PrivateTrainingResult
     from quintain.dp.training.fitting import fit as fit
     from quintain.dp.training.plan import PrivatePlan as PrivatePlan
     from quintain.dp.training.scattering import Scattering as Scattering
@@ -60,7 +60,7 @@ __getattr__, __dir__ = lazy_exports(
         "ModuleValidator": "quintain.dp.validator",
         "PoissonLoader": "quintain.dp.draws.sampling",
         "PrivacyEngine": "quintain.dp.engine",
-        "PrivateFit": "quintain.dp.training.fitting",
+        "PrivateTrainingResult": "quintain.dp.training.fitting",
         "PrivateOptimizer": "quintain.dp.step.optimizer",
         "PrivatePlan": "quintain.dp.training.plan",
         "Release": "quintain.dp.accounting.release",
@@ -72,7 +72,7 @@ __getattr__, __dir__ = lazy_exports(
         "delta_curve": "quintain.dp.accounting",
         "epsilon": "quintain.dp.accounting",
         "fit": "quintain.dp.training.fitting",
-        "frozen_features": "quintain.dp.training.features",
+        "extract_features": "quintain.dp.training.features",
         "halving": "quintain.dp.draws.memory",
         "measure": "quintain.dp.specification",
         "calibrate_noise_multiplier": "quintain.dp.accounting",

@@ -1,4 +1,4 @@
-"""Weights, optimiser, schedulers and what was spent, in one file that runs no code when it is read."""
+"""Weights, optimizer, schedulers and what was spent, in one file that runs no code when it is read."""
 
 import io
 import os
@@ -41,7 +41,7 @@ def save(path: str | os.PathLike[str], content: Mapping[str, Any], ledger: Ledge
         path: Where.
         content: Weights, and what else is to be kept.
         ledger: What was spent.
-        parts: Optimiser and schedulers, in the order of ``PARTS``; None where there is none.
+        parts: Optimizer and schedulers, in the order of ``PARTS``; None where there is none.
     """
     states = {name: part.state_dict() for name, part in zip(PARTS, parts, strict=True) if part is not None}
     packed, spent = io.BytesIO(), ledger.state_dict()
@@ -53,8 +53,9 @@ def load(path: str | os.PathLike[str], *, has_optimizer: bool, map_location: Any
     """What ``save`` wrote: tensors, numbers, names and containers of these, never code.
 
     Raises:
-        PrivacyError: If it holds anything else, has no weights, does not say what was spent, holds weights that were saved at another
-            moment, or has the state of an optimiser where there is none, or the other way round.
+        PrivacyError: If it holds anything else, has no weights, does not say what was spent, holds weights
+            that were saved at another moment, or has the state of an optimizer where there is none, or the
+            other way round.
     """
     packed = io.BytesIO(read_bytes(Path(path)))
     try:
@@ -76,7 +77,7 @@ def load(path: str | os.PathLike[str], *, has_optimizer: bool, map_location: Any
         )
     if (PARTS[0] in content) != has_optimizer:
         raise PrivacyError(
-            "got a file with the state of an optimiser and no optimiser, or the other way round; expected both or none: without its place "
+            "got a file with the state of an optimizer and no optimizer, or the other way round; expected both or none: without its place "
             "in the noise a run would draw the same noise for other steps"
         )
     return content
@@ -120,7 +121,7 @@ class Checkpoints:
         module_state_dict_kwargs: dict[str, Any] | None = None,
         torch_save_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        """Write weights, optimiser, schedulers and what was spent to one file, readable by its owner alone.
+        """Write weights, optimizer, schedulers and what was spent to one file, readable by its owner alone.
 
         Raises:
             PrivacyError: If a state was loaded and the module's weights are not those that it was saved with.
@@ -148,8 +149,8 @@ class Checkpoints:
             What else the file holds.
 
         Raises:
-            PrivacyError: If it does not say what was spent, or its weights and its ledger were not saved together, or it has the state of
-                an optimiser and none is given, or the other way round.
+            PrivacyError: If it does not say what was spent, or its weights and its ledger were not saved
+                together, or it has the state of an optimizer and none is given, or the other way round.
         """
         options = dict(torch_load_kwargs or {})
         if not options.pop("weights_only", True) or set(options) - {"map_location"}:

@@ -1,4 +1,4 @@
-"""The user's criterion, checked against what the engine is told of it."""
+"""The criterion that ``make_private`` returns in mode "ghost", checked against ``loss_reduction``."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -9,33 +9,35 @@ from torch import Tensor, nn
 from quintain.core.errors import PrivacyError, SettingError
 
 
-class PrivateCriterion:
-    """The user's own criterion in a thin wrapper: the plain one clips as well, since clipping takes no second backward pass.
+class CheckedCriterion:
+    """A thin wrapper of the user's criterion; clipping needs no second backward pass, so the plain one works too.
 
     Args:
-        criterion: Gives one number a batch.
-        loss_reduction: What it does to the losses of the examples.
+        criterion: Returns one number for a batch.
+        loss_reduction: How it reduces the losses of the examples.
 
     Raises:
-        SettingError: If the criterion says otherwise.
-        PrivacyError: If its mean is weighted by class, which makes each example's share depend on the others.
+        SettingError: If the criterion reduces in the other way.
+        PrivacyError: If its mean is weighted by class, which makes each example's weight depend on the
+            others.
     """
 
     def __init__(self, criterion: Callable[..., Tensor], loss_reduction: Literal["mean", "sum"]) -> None:
-        said = getattr(criterion, "reduction", loss_reduction)
-        if said != loss_reduction:
+        own_reduction = getattr(criterion, "reduction", loss_reduction)
+        if own_reduction != loss_reduction:
             raise SettingError(
-                f"got a criterion with reduction = {said!r} and loss_reduction = {loss_reduction!r}; expected both alike: told wrongly, "
+                f"got a criterion with reduction = {own_reduction!r} and loss_reduction = {loss_reduction!r}; expected them equal: otherwise "
                 "one record can move the sum by more than the bound"
             )
-        check_weights(criterion)
+        refuse_class_weights(criterion)
         self.criterion, self.reduction = criterion, loss_reduction
 
     def __call__(self, *args: Any, shape: tuple[int, int] | None = None, **kwargs: Any) -> Tensor:
-        """The loss.
+        """Compute the loss.
 
         Args:
-            shape: (B, T) for losses of T tokens an example, in rows: an example's loss is then the mean of its own.
+            shape: (B, T) for losses of T tokens an example, in rows: an example's loss is then the mean of
+                its own.
         """
         if shape is None:
             return self.criterion(*args, **kwargs)
@@ -49,8 +51,8 @@ class PrivateCriterion:
         return each.mean() if self.reduction == "mean" else each.sum()
 
 
-class DPLossFastGradientClipping(PrivateCriterion):
-    """``PrivateCriterion`` as scripts make it by hand, with the module and the optimiser, which it does not need."""
+class DPLossFastGradientClipping(CheckedCriterion):
+    """``CheckedCriterion`` with Opacus' arguments, of which it does not need the module and the optimizer."""
 
     def __init__(
         self,
@@ -62,7 +64,7 @@ class DPLossFastGradientClipping(PrivateCriterion):
         super().__init__(criterion, loss_reduction)
 
 
-def check_weights(criterion: Any) -> None:
+def refuse_class_weights(criterion: Any) -> None:
     """Raise if a mean is weighted by class."""
     weighted = isinstance(criterion, (nn.CrossEntropyLoss, nn.NLLLoss)) and criterion.weight is not None
     if weighted and criterion.reduction == "mean":

@@ -1,4 +1,4 @@
-"""One call that turns a module, its optimiser and its loader private."""
+"""The privacy engine: one call that makes a module, its optimizer and its loader private."""
 
 import os
 import warnings
@@ -19,13 +19,13 @@ from quintain.dp.accounting.ledger import Ledger
 from quintain.dp.accounting.ledger_accountant import LedgerAccountant, calibrate_for_epochs
 from quintain.dp.capture.grad_sample import GradSampleMode, make_capture
 from quintain.dp.checkpoint import Checkpoints
-from quintain.dp.criterion import PrivateCriterion
+from quintain.dp.criterion import CheckedCriterion
 from quintain.dp.draws.alike import agree_on_data
 from quintain.dp.draws.distributed import present, ranks_of, together
 from quintain.dp.draws.sampling import PoissonLoader, SamplingLoader
 from quintain.dp.draws.shuffling import private_loader
 from quintain.dp.draws.units import Units
-from quintain.dp.record import PrivacyRecord, RunRecord
+from quintain.dp.report import PrivacyReport, RunReport
 from quintain.dp.rules import Rule
 from quintain.dp.step import guards
 from quintain.dp.step.clipping import Clip
@@ -37,16 +37,16 @@ from quintain.dp.step.together import at_the_start
 from quintain.dp.validator import Validates
 from quintain.dp.wrapper import GradSampleModule
 
-KEY = 32
-_TRAINED: "WeakKeyDictionary[nn.Module, Ledger]" = WeakKeyDictionary()
-"""The ledger of the engine that each module was made private by last."""
+KEY_BYTES = 32
+_LEDGER_OF_MODULE: "WeakKeyDictionary[nn.Module, Ledger]" = WeakKeyDictionary()
+"""The ledger of the engine that last made each module private."""
 Private = tuple[nn.Module, DPOptimizer, SamplingLoader]
-Reduction = Literal["mean", "sum"]
-Clipping = Literal["flat", "per_layer", "adaptive", "automatic"]
+LossReduction = Literal["mean", "sum"]
+ClippingName = Literal["flat", "per_layer", "adaptive", "automatic"]
 
 
 class PrivacyEngine(Fixed, Checkpoints, Validates):
-    """Makes the ordinary loop (``zero_grad``, ``loss.backward()``, ``step``) train with differential privacy, and counts what it spends.
+    """Makes an ordinary training loop train with differential privacy, and accounts for its privacy cost.
 
     ::
 
@@ -59,25 +59,34 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
             optimizer.step()
         engine.get_epsilon(delta=1e-5)
 
-    Guarantee: (epsilon, delta) for adding or removing one record (or unit) of the loader's data, against an adversary who sees every
-    iterate; the number of records, the sampling rate, the divisor and the steps are public. It assumes what a hook cannot see: the loss is
-    a mean or sum of one term an example, and no term or layer looks at other examples, be it of the batch (the first step is probed for
-    that) or kept from earlier ones; each row of a pass is one record of the batch drawn, unmixed; every batch drawn is stepped on, an
-    empty one too (a step after one that was left out is refused; a new iteration begins with what had no step yet). What is not covered:
-    the losses, batch sizes and shares of clipped examples that a loop may show, the choice of settings on the same data, and rounding:
-    that in the noise, without ``secure_mode`` (see ``step.noise.Stream``), and that in the gradients of the *other* records, whose last
-    digits follow the size of their batch; each record by itself adds at most the bound, whatever its digits.
-    ``record`` states all of it.
+    Guarantee: (epsilon, delta)-differential privacy, as ``report`` states in full:
+
+    - protected: one record (or privacy unit) of the loader's data, which is added or removed;
+    - against: an adversary who sees every iterate;
+    - public: the number of records, the sampling rate, the divisor and the steps;
+    - assumed, since a hook cannot see it: the loss is a mean or sum of one term an example; no term or layer
+      looks at other examples, of the batch (the first steps are probed for that) or kept from earlier ones;
+      each row of a pass is one record of the batch sampled, unmixed; every batch sampled is stepped on, an
+      empty one too (a step after one that was left out is refused; a new iteration begins with what had no
+      step yet);
+    - not covered: the losses, batch sizes and fractions of clipped examples that a loop may show; the choice
+    of
+      settings on the same data; rounding in the noise, without ``secure_mode`` (see ``step.noise.Stream``),
+      and in the gradients of the *other* records, whose last digits depend on the size of their batch. Each
+      record by itself adds at most the bound, whatever its digits.
 
     Args:
-        accountant: How epsilon is computed: "pld" (tightest), "rdp" or "prv"; "gdp" is answered with PLD, since it tells too little.
-        secure_mode: Whether noise is discrete, on a grid, so that rounding tells nothing.
-        seed: Draws batches and noise from this seed, for tests and papers: ``reproducible`` is then true, and who knows the seed can
-            subtract the noise. By default both come from secret streams, keyed by the operating system.
-        key: 32 secret bytes to draw from instead of fresh ones, so that a run that broke off can repeat its last step bit for bit; never
-            for another run. Noise then follows from the key, the sum that it hides, and its scale: where a step that was released is
-            repeated with other gradients, whatever they come from, or with other noise or another bound, its noise is another, too, and
-            both releases were made but one is counted.
+        accountant: How epsilon is computed: "pld" (tightest), "rdp" or "prv"; "gdp", whose epsilon is too
+            small, is answered by PLD.
+        secure_mode: Whether noise is discrete, on a grid, so that rounding reveals nothing.
+        seed: Derives batches and noise from this seed, for tests and papers: ``reproducible`` is then true,
+            and who knows the seed can subtract the noise. By default both come from secret streams, keyed by
+            the operating system.
+        secret_key: 32 secret bytes to use instead of fresh ones, so that a run that broke off can repeat its
+            last step bit for bit; never for another run. The noise follows from the key, the sum that it
+            hides, and its scale. A step that is repeated with other gradients, other noise or another bound
+            therefore gets other
+            noise: then both releases were made, but one is counted.
         rules: Rules for further kinds of layer (see ``rules.Rule``).
 
     Raises:
@@ -92,29 +101,31 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
         accountant: str = "pld",
         secure_mode: bool = False,
         seed: int | None = None,
-        key: bytes | None = None,
+        secret_key: bytes | None = None,
         rules: Mapping[type[nn.Module], Rule] | None = None,
     ) -> None:
-        if key is not None and (seed is not None or len(key) != KEY):
+        if secret_key is not None and (seed is not None or len(secret_key) != KEY_BYTES):
             raise SettingError(
-                f"got a key of {len(key)} bytes{' and a seed' if seed is not None else ''}; expected {KEY} secret bytes alone"
+                f"got a key of {len(secret_key)} bytes{' and a seed' if seed is not None else ''}; expected {KEY_BYTES} secret bytes alone"
             )
         if secure_mode and seed is not None:
             raise SettingError("got a seed in secure mode; expected none: who knows it can subtract the noise")
         self.ledger = Ledger()
         self.accountant = LedgerAccountant(accountant, self.ledger)
         self.secure_mode = secure_mode
-        self._seed, self._rules, self._kept_key = seed, rules, key is not None
-        self._root = Stream((key or os.urandom(KEY)) if seed is None else seeded_key(seed))
-        self._made: list[tuple[DPOptimizer, str]] = []
-        self._streams = count(1)
-        self._drawing: dict[bytes, object] = {}
+        self._seed, self._rules, self._key_was_given = seed, rules, secret_key is not None
+        self._root_stream = Stream((secret_key or os.urandom(KEY_BYTES)) if seed is None else seeded_key(seed))
+        self._attached: list[tuple[DPOptimizer, str]] = []
+        self._streams_issued = count(1)
+        self._users_of_streams: dict[bytes, object] = {}
 
     @property
     def reproducible(self) -> bool:
-        """Whether noise or batches follow from a seed, so that privacy holds only against those who do not know it; of earlier parts of
-        a run that goes on, too."""
-        made = any(optimizer.loader.reproducible for optimizer, _ in self._made)
+        """Whether noise or batches follow from a seed, also in earlier parts of a resumed run.
+
+        Privacy then holds only against those who do not know the seed.
+        """
+        made = any(optimizer.loader.reproducible for optimizer, _ in self._attached)
         return self._seed is not None or made or any(release.reproducible for release in self.ledger.releases)
 
     @together
@@ -128,9 +139,9 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
         noise_multiplier: float = 1.1,
         max_grad_norm: float | Sequence[float] | Clip = 1.0,
         batch_first: bool = True,
-        loss_reduction: Reduction = "mean",
+        loss_reduction: LossReduction = "mean",
         poisson_sampling: bool = True,
-        clipping: Clipping = "flat",
+        clipping: ClippingName = "flat",
         noise_generator: torch.Generator | None = None,
         grad_sample_mode: GradSampleMode = "auto",
         wrap_model: bool = True,
@@ -139,36 +150,49 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
         max_physical_batch: int | None = None,
         units: Units | Iterable[Hashable] | None = None,
         stop_at_epsilon: tuple[float, float] | None = None,
-        **adaptive: float,
+        **adaptive_settings: float,
     ) -> Any:
-        """The module, wrapped; the optimiser, wrapped; and a loader that samples. With ``grad_sample_mode="ghost"`` the criterion, too.
+        """Make a module, its optimizer and its loader private, and return all three.
+
+        With ``grad_sample_mode="ghost"`` the criterion comes before the loader.
 
         Args:
-            module: What to train; parts may be frozen.
+            module: The module to train; parts may be frozen.
             optimizer: Holds exactly the module's trainable parameters.
-            criterion: For "ghost" alone, where it is returned in a thin wrapper; the plain one clips as well.
-            data_loader: Its batch size becomes the expected one, its length stays; or a private one, such as a ``DPDataLoader``, as it is.
+            criterion: For "ghost" only, where it is returned in a thin wrapper; the plain one works as well.
+            data_loader: Its batch size becomes the expected one, its length stays; a private one, such as a
+                ``DPDataLoader``, is used as it is.
             noise_multiplier: Standard deviation of the noise, in units of ``max_grad_norm``.
-            max_grad_norm: Bound of one example's gradient, over all parameters together; for "per_layer" one for each parameter, in the
-                order of the optimiser, or a number that they come to together; or another way to clip.
-            batch_first: Whether the batch is the first dimension of what layers take and give, or the second of three or more.
-            loss_reduction: Whether losses are means over the examples of their pass, or sums; told wrongly, one record can move the sum by
-                twice the bound, since the scale of all others follows the size of the batch.
-            poisson_sampling: False goes through shuffled data instead, which is accounted without amplification and costs far more.
-            clipping: "flat", "per_layer", "adaptive" (the bound follows a quantile of the norms; takes ``target_unclipped_quantile``,
-                ``clipbound_learning_rate``, ``min_clipbound``, ``max_clipbound``, ``unclipped_num_std``), or "automatic".
-            noise_generator: Keys the noise, which is then reproducible; refused in secure mode.
-            grad_sample_mode: "auto" and "ghost" leave nothing on the parameters; "hooks", "functorch" and "ew" leave ``grad_sample``.
-            wrap_model: Whether the module comes back as a ``GradSampleModule`` around it, or as it is.
-            rand_on_empty: False: empty batches have a first dimension of 0, and are stepped on with noise alone.
+            max_grad_norm: Bound of one example's gradient, over all parameters together; for "per_layer" one
+                for each parameter, in the order of the optimizer, or a number that they come to together; or
+                another way to clip.
+            batch_first: Whether the batch is the first dimension of inputs and outputs, or the second of
+                three or more.
+            loss_reduction: Whether losses are means over the examples of their pass, or sums. If it is set
+                wrong, one record can move the sum by twice the bound, since the scale of all others depends
+                on the size of the batch.
+            poisson_sampling: False uses shuffled epochs instead, which are accounted without amplification
+                and cost far more.
+            clipping: "flat", "per_layer", "adaptive" (the bound follows a quantile of the norms; takes
+                ``target_unclipped_quantile``, ``clipbound_learning_rate``, ``min_clipbound``,
+                ``max_clipbound``, ``unclipped_num_std``), or "automatic".
+            noise_generator: The key of the noise, which is then reproducible; refused in secure mode.
+            grad_sample_mode: "auto" and "ghost" leave nothing on the parameters; "hooks", "functorch" and
+                "ew" leave ``grad_sample``.
+            wrap_model: Whether to return a ``GradSampleModule`` around the module, or the module as it is.
+            rand_on_empty: False: empty batches have a first dimension of 0, and are stepped on with noise
+                alone.
             allow_no_privacy: Whether a noise multiplier of 0 is meant; epsilon is then infinite.
-            max_physical_batch: Rows that the loader yields at once; larger batches come in pieces, and ``step()`` acts at the last.
-            units: Who the records belong to, if each person has several: these are then hidden together. One key a record will do.
-            stop_at_epsilon: (epsilon, delta): the loader ends, and ``step()`` raises ``BudgetExceededError``, before more is spent.
-                Runs of this engine that are given none keep to the one that was given last. One that affords no first step is refused.
+            max_physical_batch: Rows that the loader yields at once; larger batches come in pieces, and
+                ``step()`` acts at the last.
+            units: Privacy units, if each person has several records, which are then hidden together; one key
+                for each record is enough.
+            stop_at_epsilon: A privacy budget (epsilon, delta): the loader ends, and ``step()`` raises
+                ``BudgetExceededError``, before more is spent. Runs of this engine without one of their own keep to
+                the latest. One that affords no first step is refused.
 
         Raises:
-            PrivacyError: If a layer cannot be private, or module and optimiser do not fit together.
+            PrivacyError: If a layer cannot be private, or module and optimizer do not fit together.
             PeerRefusedError: If another process that trains with this one refuses.
             SettingError: If a number is out of its range.
         """
@@ -176,19 +200,19 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
             raise SettingError("got rand_on_empty=True; expected False: an empty batch is a batch, and a step of noise alone")
         loader = private_loader(
             data_loader,
-            lambda: self._stream("sampling"),
+            lambda: self._new_stream("sampling"),
             poisson=poisson_sampling,
             max_physical_batch=max_physical_batch,
             units=units,
             ranks=ranks_of(module),
         )
-        held = sum(parameter.requires_grad for group in optimizer.param_groups for parameter in group["params"])
-        made, private, _ = self.attach(
+        num_trainable = sum(parameter.requires_grad for group in optimizer.param_groups for parameter in group["params"])
+        wrapped, private, _ = self.attach(
             module=module,
             optimizer=optimizer,
             loader=loader,
             noise_multiplier=noise_multiplier,
-            max_grad_norm=clip_named(clipping, max_grad_norm, held, loader.expected_batch_size, adaptive),
+            max_grad_norm=clip_named(clipping, max_grad_norm, num_trainable, loader.expected_batch_size, adaptive_settings),
             batch_first=batch_first,
             loss_reduction=loss_reduction,
             noise_generator=noise_generator,
@@ -197,10 +221,10 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
             stop_at_epsilon=stop_at_epsilon,
         )
         if wrap_model:
-            made = GradSampleModule(made, capture=private.capture)
+            wrapped = GradSampleModule(wrapped, capture=private.capture)
         if grad_sample_mode == "ghost":
-            return made, private, PrivateCriterion(nn.CrossEntropyLoss() if criterion is None else criterion, loss_reduction), loader
-        return made, private, loader
+            return wrapped, private, CheckedCriterion(nn.CrossEntropyLoss() if criterion is None else criterion, loss_reduction), loader
+        return wrapped, private, loader
 
     @together
     def make_private_with_epsilon(
@@ -215,12 +239,14 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
         poisson_sampling: bool = True,
         **settings: Any,
     ) -> Any:
-        """As ``make_private``, with the least noise whose ``epochs`` over the loader cost at most ``target_epsilon``.
+        """``make_private`` with the least noise whose ``epochs`` cost at most ``target_epsilon``.
 
-        More than that is never spent: ``stop_at_epsilon`` is the target, unless it is given, for all runs of this engine together.
+        More than that is never spent: ``stop_at_epsilon`` is the target, unless it is given, for all runs of
+        this engine together.
 
         Raises:
-            SettingError: If something was already spent, or a number is out of its range; ``epochs`` is a whole one.
+            SettingError: If something was already spent, or a number is out of its range; ``epochs`` is a
+                whole one.
         """
         require_at_least(1, epochs=epochs)
         PrivacyBudget.of((target_epsilon, target_delta), "(target_epsilon, target_delta)")
@@ -229,9 +255,9 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
         for tolerance in ("eps_error", "epsilon_tolerance", "alphas"):
             settings.pop(tolerance, None)
         settings.setdefault("stop_at_epsilon", (target_epsilon, target_delta))
-        plan = data_loader
-        if not isinstance(plan, SamplingLoader):
-            plan = PoissonLoader.like(plan, Stream.secret(), units=settings.get("units"), ranks=ranks_of(module))
+        reference_loader = data_loader
+        if not isinstance(reference_loader, SamplingLoader):
+            reference_loader = PoissonLoader.like(reference_loader, Stream.secret(), units=settings.get("units"), ranks=ranks_of(module))
         return self.make_private(
             module=module,
             optimizer=optimizer,
@@ -239,7 +265,7 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
             noise_multiplier=calibrate_for_epochs(
                 target_epsilon,
                 target_delta,
-                plan,
+                reference_loader,
                 epochs,
                 accountant=self.accountant.mechanism(),
                 poisson=poisson_sampling,
@@ -249,14 +275,14 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
             **settings,
         )
 
-    def loader(self, fetch: Any, *, records: int, expected_batch_size: int, steps_per_epoch: int, **settings: Any) -> PoissonLoader:
-        """A sampling loader of this engine over any source: ``fetch(rows)`` makes a batch (see ``PoissonLoader``)."""
+    def make_loader(self, fetch: Any, *, records: int, expected_batch_size: int, steps_per_epoch: int, **settings: Any) -> PoissonLoader:
+        """Make a Poisson loader of this engine over any source, whose ``fetch(rows)`` returns a batch."""
         return PoissonLoader(
             fetch,
             records=records,
             expected_batch_size=expected_batch_size,
             steps_per_epoch=steps_per_epoch,
-            stream=self._stream("sampling"),
+            stream=self._new_stream("sampling"),
             **settings,
         )
 
@@ -269,7 +295,7 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
         noise_multiplier: float,
         max_grad_norm: float | Sequence[float] | Clip,
         batch_first: bool = True,
-        loss_reduction: Reduction = "mean",
+        loss_reduction: LossReduction = "mean",
         noise_generator: torch.Generator | None = None,
         grad_sample_mode: GradSampleMode = "auto",
         allow_no_privacy: bool = False,
@@ -278,7 +304,8 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
         """``make_private`` with a loader that already samples; the module comes back as it is.
 
         Raises:
-            PrivacyError: As ``make_private``, and if there are several processes and the loader draws for this one alone.
+            PrivacyError: As ``make_private``, and if there are several processes and the loader draws for
+                this one alone.
         """
         if loader.ranks.size != (size := present().size):
             raise PrivacyError(
@@ -295,11 +322,11 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
             module = module.to_standard_module()
         guards.check_inner(optimizer)
         if noise_generator is None:
-            stream, noise = self._stream("noise"), "a seed" if self._seed is not None else "the operating system's entropy"
+            stream, noise = self._new_stream("noise"), "a seed" if self._seed is not None else "the operating system's entropy"
         else:
             stream, noise = guards.noise_stream(noise_generator, secure=self.secure_mode), "a torch.Generator"
-        self._check_own(loader.stream, loader, "batches")
-        self._check_own(stream, stream, "noise")
+        self._check_not_shared(loader.stream, loader, "batches")
+        self._check_not_shared(stream, stream, "noise")
         budget = None if stop_at_epsilon is None else PrivacyBudget.of(stop_at_epsilon)
         capture = make_capture(module, grad_sample_mode, mean=mean, rules=self._rules, batch_first=batch_first)
         loader.reproducible = loader.reproducible or self._seed is not None or noise_generator is not None
@@ -314,7 +341,7 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
                 loader=loader,
                 ledger=self.ledger,
                 stream=loader.ranks.shared(stream),
-                kept_key=self._kept_key,
+                kept_key=self._key_was_given,
                 budget=budget,
             )
             if budget is not None and not self.ledger.steps:
@@ -326,28 +353,30 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
             raise
         self.ledger.budget = budget or self.ledger.budget
         self._warn_of_earlier_training(module)
-        self._drawing |= {loader.stream.name: loader, stream.name: stream}
-        self._made.append((private, f"AES-256-CTR keyed by {noise}"))
+        self._users_of_streams |= {loader.stream.name: loader, stream.name: stream}
+        self._attached.append((private, f"AES-256-CTR keyed by {noise}"))
         loader.ended = lambda: private.broke
         return module, private, loader
 
     def get_epsilon(self, delta: float) -> float:
-        """What all steps of this engine so far cost, at ``delta``; a delta of one over the records or more is warned of.
+        """The epsilon of all steps of this engine so far, at ``delta``.
 
-        Batches that training went past without a step count as if they had had one, and are warned of.
+        Batches that training skipped count as if they had been stepped on, with a warning. A delta of one
+        over the number of records or more is warned of, too.
 
         Raises:
-            PrivacyError: If a state was loaded and the module's weights are not those that it was saved with: load both first.
+            PrivacyError: If a state was loaded and the module's weights are not those that it was saved with:
+                load both first.
         """
         self.check_loaded()
-        fewest = min((release.num_units for release in self.ledger.releases), default=0)
-        if fewest and delta >= 1 / fewest:
+        min_units = min((release.num_units for release in self.ledger.releases), default=0)
+        if min_units and delta >= 1 / min_units:
             warnings.warn(
-                f"delta = {delta:g} is not below 1/{fewest}: publishing one random record in full would pass; choose a smaller one",
+                f"delta = {delta:g} is not below 1/{min_units}: publishing one random record in full would pass; choose a smaller one",
                 stacklevel=2,
             )
         ledger = self.ledger.copy()
-        passed = sum(optimizer.count_passed(ledger) for optimizer, _ in self._made)
+        passed = sum(optimizer.count_passed(ledger) for optimizer, _ in self._attached)
         if not passed:
             return self.accountant.get_epsilon(delta)
         warnings.warn(
@@ -359,24 +388,24 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
 
     def check_loaded(self) -> None:
         """Raise if a state was loaded and the module's weights are not those that it was saved with, or not loaded yet."""
-        for optimizer, _ in self._made:
+        for optimizer, _ in self._attached:
             optimizer.check_loaded()
 
     @property
-    def record(self) -> PrivacyRecord:
-        """Everything that the guarantee assumes."""
-        return PrivacyRecord(
+    def report(self) -> PrivacyReport:
+        """The report: what the guarantee assumes, what is enforced, and what was probed."""
+        return PrivacyReport(
             accountant=self.accountant.mechanism(),
             reproducible=self.reproducible,
             secure_mode=self.secure_mode and all(release.mechanism != "gaussian" for release in self.ledger.releases),
             steps=self.ledger.steps,
             fixed_beforehand=all_fixed_beforehand(self.ledger.releases),
-            runs=tuple(RunRecord.of(optimizer, noise) for optimizer, noise in self._made),
+            runs=tuple(RunReport.of(optimizer, noise) for optimizer, noise in self._attached),
         )
 
     def _warn_of_earlier_training(self, module: nn.Module) -> None:
         """Warn if another engine has trained the module for steps that this one's ledger does not hold."""
-        before = _TRAINED.get(module)
+        before = _LEDGER_OF_MODULE.get(module)
         missing = 0 if before is None else self.ledger.count_missing(before)
         if missing:
             warnings.warn(
@@ -384,16 +413,16 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
                 "engine, or its latest state loaded into this one, unless the records are others: on the same records, both costs add up",
                 stacklevel=5,
             )
-        _TRAINED[module] = self.ledger
+        _LEDGER_OF_MODULE[module] = self.ledger
 
-    def _check_own(self, stream: Stream, drawer: object, what: str) -> None:
-        """Raise if something else draws from the same key: equal noise cancels out, and equal batches add up."""
-        if self._drawing.get(stream.name, drawer) is not drawer:
+    def _check_not_shared(self, stream: Stream, drawer: object, what: str) -> None:
+        """Raise if something else uses the same key: equal noise cancels out, and equal batches add up."""
+        if self._users_of_streams.get(stream.name, drawer) is not drawer:
             raise SettingError(
                 f"got a seed for the {what} that those of another run of this engine follow from; expected one for each: what both release "
                 "would tell more than is counted for two, even to those who do not know the seed"
             )
 
-    def _stream(self, purpose: str) -> Stream:
-        """A stream of its own for each purpose and each call, in whatever thread: no noise is ever drawn twice."""
-        return self._root.child(purpose, next(self._streams))
+    def _new_stream(self, purpose: str) -> Stream:
+        """A new random stream for each purpose and each call, in whatever thread: no noise is ever used twice."""
+        return self._root_stream.child(purpose, next(self._streams_issued))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from quintain.core.laws import spread_p
 from quintain.dp.noise_laws import exact, repeated
 from quintain.dp.specimens import Loud, Unmoved
-from quintain.dp.training.features import Features, Records
+from quintain.dp.training.features import Features, LabeledRecords
 from quintain.dp.training.fitting import fit
 from quintain.dp.training.plan import PrivatePlan
 from quintain.dp.ways import Watched, fit_kept
@@ -33,16 +33,19 @@ LOUD_ENOUGH = 0.5
 """The share of the bound that a record must reach: below it, clipping did not act, and nothing was measured."""
 
 
-def noise_of_net(net: nn.Module, data: Records, plan: PrivatePlan) -> tuple[Measurement, ...]:
+def noise_of_net(net: nn.Module, data: LabeledRecords, plan: PrivatePlan) -> tuple[Measurement, ...]:
     """Measure the noise on all trainable weights of a net of one's own, through ``fit``; nothing is learned of the records.
 
-    At two steps of a run whose state is kept, as ``quintain privatize`` keeps it, and at two of one whose state is not.
+    At two steps of a run whose state is kept, as ``quintain privatize`` keeps it, and at two of one whose
+    state is not.
 
-    Also whether sums and sums of squares of it vary as they should, by block, by parameter and over all; and whether any of it, with its
-    signs or without, is used twice, within a step or in another; among the first 1,048,576 weights.
+    Also whether sums and sums of squares of it vary as they should, by block, by parameter and over all; and
+    whether any of it, with its signs or without, is used twice, within a step or in another; among the first
+    1,048,576 weights.
 
     Args:
-        net: As it is trained; it is copied. Its outputs are multiplied by zero, so that its weights get noise alone.
+        net: As it is trained; it is copied. Its outputs are multiplied by zero, so that its weights get noise
+            alone.
         data: What it takes.
         plan: With noise.
     """
@@ -59,7 +62,7 @@ def noise_of_net(net: nn.Module, data: Records, plan: PrivatePlan) -> tuple[Meas
         squares.append([float(block.square().sum()) for block in blocks])
 
     for way in (fit_kept, fit):
-        way(Unmoved(deepcopy(net)), data, replace(plan, steps=2, ema=0.0), on_step=observe)
+        way(Unmoved(deepcopy(net)), data, replace(plan, steps=2, ema_decay=0.0), on_step=observe)
     total, numbers = np.array(squares), len(squares) * int(sizes.sum())
     found = [
         (spread_p(mean, count)[0], math.sqrt(mean)) for mean, count in zip((total / sizes).flat, np.tile(sizes, len(total)), strict=True)
@@ -78,11 +81,13 @@ def noise_of_net(net: nn.Module, data: Records, plan: PrivatePlan) -> tuple[Meas
 def sensitivity_of_net(net: nn.Module, shape: Sequence[int], plan: PrivatePlan) -> Measurement | None:
     """Measure, as ``fit`` clips, the most that one record moves the clipped sum of a net of one's own: in its layers, sizes and format.
 
-    Records are made up, and the net's outputs are multiplied until gradients are far above the bound. Each batch's sum, without noise, is
-    taken apart into one term a record. Where the net itself draws at random (dropout), batches hold one record alone. What rounding moves
-    in a net of few bits is far below ``SLACK_OF_NET``; an excess below it is left to ``measurements``, which are in float64.
+    Records are made up, and the net's outputs are multiplied until gradients are far above the bound. Each
+    batch's sum, without noise, is taken apart into one term a record. Where the net itself draws at random
+    (dropout), batches hold one record alone. What rounding moves in a net of few bits is far below
+    ``SLACK_OF_NET``; an excess below it is left to ``measurements``, which are in float64.
 
-    It is None where no record reaches half of the bound, as where outputs are NaN or follow no weight: then clipping was not measured.
+    It is None where no record reaches half of the bound, as where outputs are NaN or follow no weight: then
+    clipping was not measured.
 
     Args:
         net: As it is trained; it is copied.
@@ -103,7 +108,7 @@ def sensitivity_of_net(net: nn.Module, shape: Sequence[int], plan: PrivatePlan) 
         drawn.append(np.bincount(records.batch_in_hand(), minlength=len(records)).astype(np.float64))
         sums.append(release.cpu() * batch)
 
-    still = PrivatePlan(0.0, bound, expected_batch_size=batch, steps=SUMS_OF_NET, rate=1e-30)
+    still = PrivatePlan(0.0, bound, expected_batch_size=batch, steps=SUMS_OF_NET, learning_rate=1e-30)
     fit_kept(loud, records, still, on_step=observe)
     found = _most(np.array(drawn), torch.stack(sums).float()) if batch > 1 else float(torch.stack(sums).norm(dim=1).max())
     if found < LOUD_ENOUGH * bound:

@@ -1,4 +1,4 @@
-"""Do weights move by what was released, and by nothing else? The plan's descent, worked out again beside the optimiser's."""
+"""Do weights move by what was released, and by nothing else? The plan's descent, worked out again beside the optimizer's."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -47,7 +47,7 @@ class Replay:
         self._steps, self._slack, self._mean_slack = 0, 0.0, 0.0
         self._rounding = max(torch.finfo(p.dtype).eps for p in self._parameters)
         unit = plan.noise_multiplier * plan.max_grad_norm / plan.expected_batch_size if plan.noise_multiplier else 0.0
-        self._noise = plan.rate * unit * math.sqrt(len(self._before))
+        self._noise = plan.learning_rate * unit * math.sqrt(len(self._before))
 
     @torch.no_grad()
     def step(self, release: Tensor) -> Drift:
@@ -55,21 +55,22 @@ class Replay:
         plan, now = self._plan, self._weights
         carried = plan.momentum * self._velocity
         self._velocity = carried + release
-        apart = _norm(now - (self._before - plan.rate * self._velocity))
-        # each of a product, a sum and a difference is rounded once, by the optimiser and here; what the velocity has of it decays
+        apart = _norm(now - (self._before - plan.learning_rate * self._velocity))
+        # each of a product, a sum and a difference is rounded once, by the optimizer and here; what the
+        # velocity has of it decays
         self._slack = plan.momentum * self._slack + 2 * self._rounding * max(_norm(self._velocity), _norm(carried))
         length = _norm(now)
         self._steps, self._before = self._steps + 1, now
-        if plan.ema:
-            share = (1 - plan.ema) / (1 - plan.ema**self._steps)
+        if plan.ema_decay:
+            share = (1 - plan.ema_decay) / (1 - plan.ema_decay**self._steps)
             self._mean = self._mean + share * (now - self._mean)
             self._mean_slack = (1 - share) * self._mean_slack + 2 * self._rounding * (length + _norm(self._mean))
-        return Drift(apart, 2 * (self._rounding * length + plan.rate * self._slack), self._noise)
+        return Drift(apart, 2 * (self._rounding * length + plan.learning_rate * self._slack), self._noise)
 
     @torch.no_grad()
     def end(self) -> Drift:
         """After training, when the net holds the mean if the plan wants one."""
-        ends = self._mean if self._plan.ema and self._steps else self._before
+        ends = self._mean if self._plan.ema_decay and self._steps else self._before
         return Drift(_norm(self._weights - ends), self._mean_slack, self._noise)
 
     @property

@@ -68,7 +68,8 @@ def measure(plan: PrivatePlan, n: int, *, seed: int | None = None) -> Measured:
         seed: For a measurement that can be repeated; fresh entropy by default.
 
     Returns:
-        The tests: if the mechanism is as stated, one of them fails with probability at most 1e-6 (see ``measurements``).
+        The tests: if the mechanism is as stated, one of them fails with probability at most 1e-6 (see
+        ``measurements``).
     """
     return Measured(bonferroni_tests(measurements(plan, n, seed=seed)))
 
@@ -77,13 +78,15 @@ def measurements(plan: PrivatePlan, n: int, *, seed: int | None = None, ways: Se
     r"""Noise, inclusion and sensitivity, each through ``fit`` with its state kept and through an ordinary loop over ``make_private``.
 
     - noise: records without gradient leave :math:`b\,\tilde g / (\sigma C)` standard normal: spread (chi-square), shape
-      (Kolmogorov-Smirnov), as many numbers beyond 2.5 to 4.5 deviations as there should be (binomial), radii and angles of pairs of a
-      grid of more than 2^21 values, and no correlation between steps, between layers, or with itself at any distance within and
-      across steps, with signs or without (Chernoff); sums and sums of squares, of each layer and of all, that vary as they should (too
-      exact is as wrong as too far); over 135,168 numbers a step, which are drawn in three parts;
+      (Kolmogorov-Smirnov), as many numbers beyond 2.5 to 4.5 deviations as there should be (binomial), radii
+      and angles of pairs of a grid of more than 2^21 values, and no correlation between steps, between
+      layers, or with itself at any distance within and across steps, with signs or without (Chernoff); sums
+      and sums of squares, of each layer and of all, that vary as they should (too exact is as wrong as too
+      far); over 135,168 numbers a step, which are drawn in three parts;
     - weights: they move by what was released, through the plan's rate and momentum, and by nothing else;
-    - inclusion: each record is in Bin(T, q) batches, batch sizes vary as Bin(n, q): fixed or shuffled batches do not;
-    - sensitivity: without noise, the record that moves the sum most moves it by C, not by more and not by less, on huge, equal, NaN and
+    - inclusion: each record is in Bin(T, q) batches, batch sizes vary as Bin(n, q): fixed or shuffled batches
+    do not; - sensitivity: without noise, the record that moves the sum most moves it by C, not by more and
+    not by less, on huge, equal, NaN and
       cancelling records, through every kind of layer with a rule.
 
     Args:
@@ -92,7 +95,7 @@ def measurements(plan: PrivatePlan, n: int, *, seed: int | None = None, ways: Se
         seed: For a measurement that can be repeated; fresh entropy by default.
         ways: Names of ``WAYS``, where only some matter.
     """
-    plan = replace(plan, copies=1, shift=0, ema=0.0)
+    plan = replace(plan, augmentations_per_record=1, max_shift_pixels=0, ema_decay=0.0)
     found: list[Measurement] = []
     for name in ways or WAYS:
         way = WAYS[name]
@@ -105,8 +108,8 @@ def measurements(plan: PrivatePlan, n: int, *, seed: int | None = None, ways: Se
 def _digits(z: npt.NDArray[np.float64]) -> Measurement:
     r"""Whether pairs of noise (steps, numbers), as they are drawn together, come of uniform numbers of values enough.
 
-    Of two standard normal numbers, :math:`e^{-(x^2 + y^2) / 2}` and the angle are uniform, whatever pair is taken. Of a pair that the
-    transform of Box and Muller makes, they are the words that it was made of.
+    Of two standard normal numbers, :math:`e^{-(x^2 + y^2) / 2}` and the angle are uniform, whatever pair is
+    taken. Of a pair that the transform of Box and Muller makes, they are the words that it was made of.
     """
     halves = [half for piece in np.split(z, range(AT_ONCE // 4, z.shape[1], AT_ONCE // 4), axis=1) for half in np.split(piece, 2, axis=1)]
     x, y = (np.concatenate([half.ravel() for half in halves[side::2]]) for side in (0, 1))
@@ -150,7 +153,7 @@ def _noise(plan: PrivatePlan, way: Way, seed: int | None) -> tuple[Measurement, 
 
     net = layers_without_gradient()
     x, y = records_without_gradient(2 * plan.expected_batch_size, net)
-    taken = way(net, x, y, replace(plan, steps=NOISE_STEPS, rate=1.0), seed)
+    taken = way(net, x, y, replace(plan, steps=NOISE_STEPS, learning_rate=1.0), seed)
     steps = torch.stack([step.release.double() for step in taken])
     scale = plan.noise_multiplier * plan.max_grad_norm
     if scale == 0 or math.isinf(plan.max_grad_norm):
@@ -211,11 +214,12 @@ def _sensitivity(plan: PrivatePlan, way: Way, seed: int) -> Measurement:
         return Measurement("sensitivity", bound, bound, 1.0, "no bound is claimed")
     net = EveryLayer(seed, gain=100 * max(bound, 1.0))
     x, y = hostile_records(net)
-    still = PrivatePlan(0.0, bound, expected_batch_size=len(x) // 2, steps=SUMS, rate=1e-30)
+    still = PrivatePlan(0.0, bound, expected_batch_size=len(x) // 2, steps=SUMS, learning_rate=1e-30)
     steps = way(net, x, y, still, 0)
     drawn = np.array([np.bincount(step.rows, minlength=len(x)) for step in steps], dtype=np.float64)
     sums = torch.stack([step.release for step in steps]).numpy() * still.expected_batch_size
-    # What each record adds, if the sums are sums of one term a record; and what is then left over, since one record moves another's term.
+    # What each record adds, if the sums are sums of one term a record; and what is then left over, since one
+    # record moves another's term.
     terms = np.linalg.lstsq(drawn, sums, rcond=None)[0] if np.isfinite(sums).all() else np.full((len(x), 1), np.inf)
     left = np.linalg.norm(sums - drawn @ terms, axis=1).max() if np.isfinite(terms).all() else math.inf
     found = float(np.linalg.norm(terms, axis=1).max() + left)

@@ -76,8 +76,9 @@ class _Branch(nn.Module):
 class EveryLayer(nn.Module):
     """A small float64 net of each kind of layer that has a rule, one of them used twice, and some with tied weights.
 
-    Convolutions, attention and tables are there in sizes and uses enough for each form that gradients are held in (``forms``).
-    They stand side by side, each on the record itself, so that none hides another's gradient.
+    Convolutions, attention and tables are there in sizes and uses enough for each form that gradients are
+    held in (``forms``). They stand side by side, each on the record itself, so that none hides another's
+    gradient.
 
     Args:
         seed: Of the weights.
@@ -100,7 +101,7 @@ class EveryLayer(nn.Module):
 
 
 def hostile_records(net: nn.Module) -> tuple[Tensor, Tensor]:
-    """Records that are large, huge, equal, opposite, NaN, infinite and zero, each labelled with the class that the net thinks least of."""
+    """Records that are large, huge, equal, opposite, NaN, infinite and zero, each labeled with the class that the net thinks least of."""
     base = torch.linspace(-1, 1, PIXELS, dtype=torch.float64).sin()
     x = torch.stack([base * scale for scale in _SCALES])
     with torch.no_grad():

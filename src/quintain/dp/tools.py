@@ -1,4 +1,4 @@
-"""Small questions about modules and per-example gradients that training scripts ask."""
+"""Small helpers for modules and per-example gradients that training scripts use."""
 
 import copy
 from collections.abc import Iterator, Mapping
@@ -73,5 +73,5 @@ def compute_seq_lengths(batch_sizes: Tensor) -> list[int]:
 
 
 def params(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
-    """Parameters of an optimiser that require a gradient."""
+    """Parameters of an optimizer that require a gradient."""
     return [parameter for group in optimizer.param_groups for parameter in group["params"] if parameter.requires_grad]

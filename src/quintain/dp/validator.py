@@ -12,8 +12,8 @@ from quintain.dp.capture.hooks import Capture
 from quintain.dp.capture.layer_checks import BATCH_NORMS, INSTANCE_NORMS
 from quintain.dp.rules import Rule
 
-GROUPS = 32
-MATCHING: Mapping[type[nn.Module], type[nn.Module]] = {
+DEFAULT_NUM_GROUPS = 32
+INSTANCE_NORM_FOR: Mapping[type[nn.Module], type[nn.Module]] = {
     nn.BatchNorm1d: nn.InstanceNorm1d,
     nn.BatchNorm2d: nn.InstanceNorm2d,
     nn.BatchNorm3d: nn.InstanceNorm3d,
@@ -52,8 +52,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 class ModuleValidator:
     """What a module needs to be trained privately.
 
-    ``VALIDATORS`` and ``FIXERS`` hold what was registered for further kinds of layer; what makes a layer impossible to train privately is
-    refused whether or not they say so.
+    ``VALIDATORS`` and ``FIXERS`` hold what was registered for further kinds of layer; what makes a layer
+    impossible to train privately is refused whether or not they say so.
     """
 
     VALIDATORS: ClassVar[dict[type[nn.Module], Validator]] = {}
@@ -63,45 +63,45 @@ class ModuleValidator:
     def validate(
         cls, module: nn.Module, *, strict: bool = False, rules: Mapping[type[nn.Module], Rule] | None = None
     ) -> list[UnsupportedModuleError]:
-        """What is wrong with it.
+        """The list of errors of a module: what keeps it from being private.
 
         Args:
             module: In training mode.
-            strict: Whether to raise what is wrong, if anything is, instead.
+            strict: Whether to raise the errors, if there are any, instead.
             rules: Rules for further kinds of layer.
         """
-        found = list[UnsupportedModuleError]()
+        errors = list[UnsupportedModuleError]()
         if not module.training:
-            found.append(IllegalModuleConfigurationError("the module is in evaluation mode; expected training mode: module.train()"))
+            errors.append(IllegalModuleConfigurationError("the module is in evaluation mode; expected training mode: module.train()"))
         for name, layer in module.named_modules():
             label = f"layer {name or type(layer).__name__!r} is a {type(layer).__name__}"
             if isinstance(layer, BATCH_NORMS):
                 if layer.training or layer.running_mean is None:
-                    found.append(
+                    errors.append(
                         ShouldReplaceModuleError(f"{label}, which mixes the examples of a batch; use GroupNorm (ModuleValidator.fix)")
                     )
             elif isinstance(layer, INSTANCE_NORMS) and layer.training and layer.running_mean is not None:
                 text = f"{label} that writes running statistics without noise; expected track_running_stats=False (ModuleValidator.fix)"
-                found.append(IllegalModuleConfigurationError(text))
+                errors.append(IllegalModuleConfigurationError(text))
             if (check := cls.VALIDATORS.get(type(layer))) is not None:
-                found.extend(check(layer))
-        if not found:
-            found = _without_rules(module, rules)
-        if strict and found:
-            raise found[0] if len(found) == 1 else UnsupportedModuleError("; ".join(map(str, found)))
-        return found
+                errors.extend(check(layer))
+        if not errors:
+            errors = _unsupported_layers(module, rules)
+        if strict and errors:
+            raise errors[0] if len(errors) == 1 else UnsupportedModuleError("; ".join(map(str, errors)))
+        return errors
 
     @classmethod
     def is_valid(cls, module: nn.Module) -> bool:
-        """Whether nothing is wrong with it."""
+        """Whether the module has no errors."""
         return not cls.validate(module)
 
     @classmethod
-    def fix(cls, module: nn.Module, *, num_groups: int = GROUPS, replace_bn_with_in: bool = False) -> nn.Module:
-        """A copy in which batch norms are group norms, and instance norms keep no statistics; recurrent and attention layers stay.
+    def fix(cls, module: nn.Module, *, num_groups: int = DEFAULT_NUM_GROUPS, replace_bn_with_in: bool = False) -> nn.Module:
+        """A copy with group norms for batch norms, and instance norms that keep no statistics.
 
-        A batch norm with C channels becomes a GroupNorm of gcd(``num_groups``, C) groups, or an InstanceNorm, with its weights. The copy
-        needs an optimiser over its own parameters.
+        A batch norm with C channels becomes a GroupNorm of gcd(``num_groups``, C) groups, or an InstanceNorm,
+        with its weights. The copy needs an optimizer over its own parameters.
         """
         fixed = cls._replaced(copy.deepcopy(module), num_groups, replace_bn_with_in)
         for parent in list(fixed.modules()):
@@ -112,26 +112,26 @@ class ModuleValidator:
 
     @classmethod
     def _replaced(cls, layer: nn.Module, num_groups: int, replace_bn_with_in: bool) -> nn.Module:
-        """What a layer is replaced with; itself if it stays."""
+        """The replacement of a layer; the layer itself if it stays."""
         if (fixer := cls.FIXERS.get(type(layer))) is not None:
             return fixer(layer, num_groups=num_groups, replace_bn_with_in=replace_bn_with_in)
-        return _fixed(layer, num_groups, replace_bn_with_in) if isinstance(layer, BATCH_NORMS + INSTANCE_NORMS) else layer
+        return _replacement(layer, num_groups, replace_bn_with_in) if isinstance(layer, BATCH_NORMS + INSTANCE_NORMS) else layer
 
     @classmethod
     def fix_and_validate(cls, module: nn.Module, **settings: Any) -> nn.Module:
-        """``fix``, and raise if that did not suffice."""
+        """``fix``, and raise if errors are left."""
         fixed = cls.fix(module, **settings)
         cls.validate(fixed, strict=True)
         return fixed
 
 
 def register_module_validator(kinds: type[nn.Module] | Sequence[type[nn.Module]]) -> Callable[[F], F]:
-    """Let a function of a layer say what is wrong with some kinds, by exact type: a list of ``UnsupportedModuleError``."""
+    """Register a function that returns the errors of a layer, for exact types of layers."""
     return _register(ModuleValidator.VALIDATORS, kinds)
 
 
 def register_module_fixer(kinds: type[nn.Module] | Sequence[type[nn.Module]]) -> Callable[[F], F]:
-    """Let a function of a layer, and of the settings of ``ModuleValidator.fix`` by keyword, give what replaces some kinds."""
+    """Register a function that returns the replacement of a layer, for exact types of layers."""
     return _register(ModuleValidator.FIXERS, kinds)
 
 
@@ -143,8 +143,8 @@ def _register(into: dict[type[nn.Module], Any], kinds: type[nn.Module] | Sequenc
     return register
 
 
-def _without_rules(module: nn.Module, rules: Mapping[type[nn.Module], Rule] | None) -> list[UnsupportedModuleError]:
-    """What a capture would refuse."""
+def _unsupported_layers(module: nn.Module, rules: Mapping[type[nn.Module], Rule] | None) -> list[UnsupportedModuleError]:
+    """The error with which a capture would refuse the module, if any."""
     try:
         Capture(module, rules=rules).remove()
     except PrivacyError as error:
@@ -152,8 +152,8 @@ def _without_rules(module: nn.Module, rules: Mapping[type[nn.Module], Rule] | No
     return []
 
 
-def _fixed(layer: nn.Module, num_groups: int, instance: bool) -> nn.Module:
-    """The private form of a norm; its place, format, mode and weights are kept."""
+def _replacement(layer: nn.Module, num_groups: int, instance: bool) -> nn.Module:
+    """The replacement of a norm layer, with the same device, dtype, mode and weights."""
     if isinstance(layer, INSTANCE_NORMS):
         layer.track_running_stats = False
         layer.running_mean = layer.running_var = layer.num_batches_tracked = None
@@ -161,32 +161,32 @@ def _fixed(layer: nn.Module, num_groups: int, instance: bool) -> nn.Module:
     assert isinstance(layer, BATCH_NORMS)
     channels, affine = layer.num_features, layer.affine
     if instance:
-        kind = next((norm for batch, norm in MATCHING.items() if isinstance(layer, batch)), None)
+        kind = next((norm for batch, norm in INSTANCE_NORM_FOR.items() if isinstance(layer, batch)), None)
         if kind is None:
             raise UnsupportableModuleError(f"got a {type(layer).__name__} to replace by InstanceNorm; expected a BatchNorm1d, 2d or 3d")
-        made: nn.Module = kind(channels, eps=layer.eps, affine=affine)
+        replacement: nn.Module = kind(channels, eps=layer.eps, affine=affine)
     else:
-        made = nn.GroupNorm(gcd(num_groups, channels), channels, eps=layer.eps, affine=affine)
+        replacement = nn.GroupNorm(gcd(num_groups, channels), channels, eps=layer.eps, affine=affine)
     if affine:
-        made.weight, made.bias = layer.weight, layer.bias
-    return made.train(layer.training)
+        replacement.weight, replacement.bias = layer.weight, layer.bias
+    return replacement.train(layer.training)
 
 
 class Validates:
-    """Asks the validator on behalf of an engine with rules of its own."""
+    """The engine's methods for validation, which use the engine's rules."""
 
     _rules: Mapping[type[nn.Module], Rule] | None
 
     @classmethod
     def get_compatible_module(cls, module: nn.Module) -> nn.Module:
-        """A copy in which what cannot be private is replaced (see ``ModuleValidator.fix``)."""
+        """A copy in which layers that cannot be private are replaced (see ``ModuleValidator.fix``)."""
         return ModuleValidator.fix_and_validate(module)
 
     def validate(self, *, module: nn.Module, optimizer: Any = None, data_loader: Any = None) -> None:  # noqa: ARG002
         """Raise if the module cannot be private as it is.
 
         Raises:
-            UnsupportedModuleError: With what to do.
+            UnsupportedModuleError: If it cannot; the error says what to do.
         """
         ModuleValidator.validate(module, strict=True, rules=self._rules)
 

@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader, TensorDataset
 from quintain.core.progress import Progress, no_progress
 from quintain.dp.engine import PrivacyEngine
 from quintain.dp.replay import Drift, Replay
-from quintain.dp.training.features import Features, Records
-from quintain.dp.training.fitting import PrivateFit, fit
+from quintain.dp.training.features import Features, LabeledRecords
+from quintain.dp.training.fitting import PrivateTrainingResult, fit
 from quintain.dp.training.plan import PrivatePlan
-from quintain.dp.training.resume import Unfinished, hash_of
+from quintain.dp.training.resume import ResumableRun, hash_of_records
 
 Rows = npt.NDArray[np.int64]
 
@@ -44,13 +44,13 @@ Way = Callable[[nn.Module, Tensor, Tensor, PrivatePlan, int | None], list[Step]]
 
 def fit_kept(
     net: nn.Module,
-    data: Records,
+    data: LabeledRecords,
     plan: PrivatePlan,
     *,
     seed: int | None = None,
     progress: Progress = no_progress,
     on_step: Callable[[int, Tensor], None] | None = None,
-) -> PrivateFit:
+) -> PrivateTrainingResult:
     """``fit`` as ``quintain privatize`` calls it: with its state kept, here in a folder that is gone afterwards.
 
     Noise is then drawn from a key that outlives the process, and follows from the sum that it hides.
@@ -59,7 +59,7 @@ def fit_kept(
         return fit(net, data, plan, seed=seed, progress=progress, on_step=on_step, resume=_Seldom(Path(folder) / "unfinished"))
 
 
-class _Seldom(Unfinished):
+class _Seldom(ResumableRun):
     """A state that is written half way and in the end alone, to save time: nobody will go on from it."""
 
     def due(self, step: int, plan: PrivatePlan, records: int) -> bool:  # noqa: ARG002
@@ -83,7 +83,7 @@ def _by_loop(net: nn.Module, x: Tensor, y: Tensor, plan: PrivatePlan, seed: int 
     loader = DataLoader(numbered, batch_size=plan.expected_batch_size, generator=torch.Generator())
     model, optimizer, private = engine.make_private(
         module=net,
-        optimizer=torch.optim.SGD(net.parameters(), lr=plan.rate, momentum=plan.momentum),
+        optimizer=torch.optim.SGD(net.parameters(), lr=plan.learning_rate, momentum=plan.momentum),
         data_loader=loader,
         noise_multiplier=plan.noise_multiplier,
         max_grad_norm=plan.max_grad_norm,
@@ -114,7 +114,7 @@ class Watched:
         records: What is asked for.
     """
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: LabeledRecords) -> None:
         self._records, self._rows = records, list[Rows]()
 
     def __len__(self) -> int:
@@ -123,7 +123,7 @@ class Watched:
     @property
     def hash(self) -> str:
         """Of the records, which are not counted as asked for by that."""
-        return hash_of(self._records)
+        return hash_of_records(self._records)
 
     def batch(self, ids: Rows) -> tuple[Tensor, Tensor]:
         """Inputs and labels of these rows."""

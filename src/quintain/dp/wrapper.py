@@ -1,4 +1,4 @@
-"""The module that ``make_private`` returns: the user's own in a thin wrapper, with per-example gradients."""
+"""The module that ``make_private`` returns: the user's own in a thin wrapper with per-example gradients."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
@@ -16,17 +16,18 @@ GradSampler = Callable[[nn.Module, list[Tensor], Tensor], Mapping[nn.Parameter, 
 
 
 class GradSampleModule(nn.Module):
-    """A module whose parameters carry ``grad_sample``, the gradients of single examples, after ``backward()`` in training mode.
+    """A wrapper of a module whose parameters get ``grad_sample``, the per-example gradients, in training.
 
-    Attributes, methods and items are those of the module inside; names in its ``state_dict`` begin with ``_module.``.
+    Attributes, methods and items are those of the module inside; names in its ``state_dict`` begin with
+    ``_module.``.
 
     Args:
         m: The module to wrap.
-        batch_first: Whether the batch is the first dimension of what layers take and give, or the second.
+        batch_first: Whether the batch is the first dimension of inputs and outputs, or the second.
         loss_reduction: Whether losses are means over the batch, or sums.
-        strict: True; what cannot be trained privately is always refused.
-        force_functorch: Accepted; there is one way to the gradients of each layer, and the numbers are the same.
-        capture: What catches the gradients, if something does already.
+        strict: Must be True; a layer that cannot be trained privately is always refused.
+        force_functorch: Ignored; each layer's gradients are computed in one way, with the same numbers.
+        capture: The capture that the module is under, if it is already.
 
     Raises:
         PrivacyError: If a layer cannot be private.
@@ -85,64 +86,64 @@ class GradSampleModule(nn.Module):
 
     @property
     def capture(self) -> Capture | None:
-        """What catches the gradients of the module inside, if anything does."""
-        found = (_CAPTURE_OF_LAYER.get(child) for child in self._module.modules())
-        return next((capture for capture in found if capture is not None and capture.root is self._module), None)
+        """The capture that the wrapped module is under, if any."""
+        captures = (_CAPTURE_OF_LAYER.get(child) for child in self._module.modules())
+        return next((capture for capture in captures if capture is not None and capture.root is self._module), None)
 
     @property
     def hooks_enabled(self) -> bool:
-        """Whether gradients of single examples are caught."""
+        """Whether per-example gradients are captured."""
         return self.capture is not None and self.capture.enabled
 
     def enable_hooks(self) -> None:
-        """Catch the gradients of single examples again."""
-        self._caught().enabled = True
+        """Capture per-example gradients again."""
+        self._require_capture().enabled = True
 
     def disable_hooks(self) -> None:
         """Train plainly for a while; a private step on what that leaves in ``grad`` is refused."""
-        self._caught().enabled = False
+        self._require_capture().enabled = False
 
     def remove_hooks(self) -> None:
-        """Train plainly from now on."""
-        self._caught().remove()
+        """Detach all hooks; the module trains plainly from now on."""
+        self._require_capture().remove()
 
     def cleanup(self) -> None:
-        """Take off everything that was put on the module inside."""
+        """Remove everything that was added to the wrapped module."""
         self.del_grad_sample()
         if self.capture is not None:
             self.remove_hooks()
 
     def to_standard_module(self) -> nn.Module:
-        """The module inside, as it was before."""
+        """The wrapped module, as it was before."""
         self.cleanup()
         return self._module
 
     def set_grad_sample_to_none(self) -> None:
-        """Drop the gradients of single examples that are shown."""
+        """Set ``grad_sample`` of all parameters to None."""
         if isinstance(self.capture, GradSampleCapture):
             self.capture.clear_grad_sample()
 
     def del_grad_sample(self) -> None:
-        """Take ``grad_sample`` off the parameters."""
+        """Delete ``grad_sample`` from the parameters."""
         self.set_grad_sample_to_none()
         for parameter in self.parameters():
             vars(parameter).pop("grad_sample", None)
 
     def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: ARG002
-        """Drop all gradients, those of single examples too; they become None."""
+        """Set all gradients to None, the per-example ones too."""
         self.set_grad_sample_to_none()
         if self.capture is not None:
             self.capture.pop_passes()
         self._module.zero_grad(set_to_none=True)
 
-    def _caught(self) -> Capture:
+    def _require_capture(self) -> Capture:
         if self.capture is None:
             raise PrivacyError("got a module whose hooks are off; expected GradSampleModule(module) or make_private anew")
         return self.capture
 
 
 def register_grad_sampler(kinds: type[nn.Module] | Sequence[type[nn.Module]]) -> Callable[[GradSampler], GradSampler]:
-    """Teach every module that is wrapped from now on how some kinds of layer give the gradients of single examples.
+    """Register the per-example gradients of types of layers for all modules wrapped from now on.
 
     ::
 

@@ -41,7 +41,7 @@ class Ledger:
 
     @property
     def releases(self) -> tuple[Release, ...]:
-        """Everything released, equal neighbours merged."""
+        """Everything released, equal neighbors merged."""
         return tuple(self._releases)
 
     @property

@@ -12,7 +12,7 @@ from quintain.dp.accounting.prv import merge_history, prv_bounds
 from quintain.dp.accounting.rdp import rdp_epsilon
 
 ADJACENCY = "add/remove"
-"""Data sets are neighbours if one has one record more."""
+"""Data sets are neighbors if one has one record more."""
 
 GRID_VARIANCE_RATIO = 3e-3
 """Squared grid step over the variance of a step's loss; rounding raises epsilon by about a sixth of it."""

@@ -23,7 +23,7 @@ from quintain.dp.capture.module_reruns import NO_DEPENDENCE, NOT_LOADERS_ROWS, G
 from quintain.dp.capture.watched_tensor import REDUCED, Watcher, mark_watched
 from quintain.dp.per_example.grads import PerExampleGrads
 
-NOT_PROBED_YET = "not asked yet: no pass over two examples"
+NOT_PROBED_YET = "not probed yet: no pass over two examples"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class MixingProbe:
         self._outputs.clear()
         self._rules.on_step()
         if self._full and self._result.model != NOT_PROBED_YET and self._result.loss == NOT_PROBED_YET:
-            self._record(loss="not asked: no backward() of a tensor made of the module's output was seen")
+            self._record(loss="not probed: no backward() of a tensor made of the module's output was seen")
 
     def strange_rows(self) -> None:
         """Record that a pass had other rows than the batch as the loader yielded it."""
@@ -169,10 +169,10 @@ class MixingProbe:
             try:
                 self._record(model=self._probe_model(outputs))
             except (RuntimeError, MemoryError) as error:
-                self._record(model=f"not asked: {(str(error) or type(error).__name__).splitlines()[0]}")
+                self._record(model=f"not probed: {(str(error) or type(error).__name__).splitlines()[0]}")
             self._check_reruns((args, kwargs), output, self._rng_before, size)
         elif sizes or not outputs:
-            blind = f"not asked: no output has the batch as dimension {self._batch_dim}"
+            blind = f"not probed: no output has the batch as dimension {self._batch_dim}"
             self._record(model=blind, values=blind, loss=blind)
         self._rules.begin_pass(size, fully=self._full)
         self._own_losses = list[Tensor]()
@@ -210,11 +210,11 @@ class MixingProbe:
             # a backward pass from the outputs of one half must give no gradient to the other half
             grads = self._capture.dry_run(_weighted([x.index_select(self._batch_dim, mine.to(x.device)) for x in outputs]))
             if not grads:
-                return "not asked: no gradient reaches the module from its output"
+                return "not probed: no gradient reaches the module from its output"
             for parameter, gradient in grads.items():
                 examples = len(gradient.squared_norms())
                 if examples != size:
-                    return f"not asked: {size} outputs for {examples} examples"
+                    return f"not probed: {size} outputs for {examples} examples"
                 if _any_finite_nonzero(_weighted_grad_sum(gradient, parameter, theirs, size)):
                     raise PrivacyError(
                         f"the output of one example depends on another: a backward pass from it brings gradients of parameter "
@@ -235,7 +235,7 @@ class MixingProbe:
             try:
                 self._record(loss=self._probe_loss(args[0]))
             except RuntimeError as error:
-                self._record(loss=f"not asked: {str(error).splitlines()[0]}")
+                self._record(loss=f"not probed: {str(error).splitlines()[0]}")
             finally:
                 self._probing_loss = False
         return REDUCED
@@ -244,7 +244,7 @@ class MixingProbe:
         """Whether the gradient at one half's outputs depends on the other half's, by second derivatives."""
         outputs = [x for each, _ in self._outputs for x in each]
         if loss.numel() != 1:
-            return "not asked: the loss is not one number"
+            return "not probed: the loss is not one number"
         slopes = torch.autograd.grad(loss.sum(), outputs, create_graph=True, allow_unused=True)
         if not any(slope is not None and bool((slope != 0).any()) for slope in slopes):
             return "not checked: the gradient was zero"

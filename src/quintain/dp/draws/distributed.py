@@ -165,7 +165,7 @@ class DifferentiallyPrivateDistributedDataParallel(nn.Module):
 
     They agree on all settings and on the data in ``make_private``, and on bound, noise and place at every step: where they differ, as when
     a schedule steps in the first alone, all refuse. Of the data are compared the length, the rows of subsets, tensors in memory, and some
-    records as they are read; of the rest it is assumed that all hold the same (see ``PrivacyRecord.assumed``).
+    records as they are read; of the rest it is assumed that all hold the same (see ``PrivacyReport.assumptions``).
 
     What one process refuses in ``make_private`` or in a step, all refuse (``PeerRefusedError`` in the others). What one refuses in its
     forward or backward pass ends that process alone: ``torchrun`` then stops the others, and without it they wait for the time-out of

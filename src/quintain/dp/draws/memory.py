@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 class BatchMemoryManager:
-    """A context in which batches come in pieces, and the optimiser steps at the last piece of each.
+    """A context in which batches come in pieces, and the optimizer steps at the last piece of each.
 
     The same as ``max_physical_batch`` of the loader, under the name that scripts know. A batch that is left
     half way (``break``) is dropped whole: the next step is on the next batch alone. ``len()`` of the manager,
@@ -26,7 +26,7 @@ class BatchMemoryManager:
     Args:
         data_loader: A private loader.
         max_physical_batch_size: Rows of a piece at most.
-        optimizer: The private optimiser that goes with it.
+        optimizer: The private optimizer that goes with it.
 
     Raises:
         SettingError: If the two do not belong together.
@@ -82,7 +82,7 @@ def halving(work: Callable[[Any], Result], *, loader: SamplingLoader, optimizer:
     Args:
         work: Takes what the loader yields; one call ends with ``optimizer.step()``.
         loader: A private loader.
-        optimizer: The private optimiser that goes with it.
+        optimizer: The private optimizer that goes with it.
 
     Returns:
         A function of the same batch; it gives None for a piece that memory did not suffice for.
@@ -131,5 +131,5 @@ def _check_pair(loader: object, optimizer: "DPOptimizer") -> None:
     if not isinstance(loader, SamplingLoader) or getattr(optimizer, "loader", None) is not loader:
         raise SettingError(
             f"got a {type(loader).__name__} and a {type(optimizer).__name__} that do not belong together; expected the loader and the "
-            "optimiser that one make_private returned"
+            "optimizer that one make_private returned"
         )

@@ -1,4 +1,4 @@
-"""A part of one batch: what the loader hands out and the optimiser asks about."""
+"""A part of one batch: what the loader hands out and the optimizer asks about."""
 
 from dataclasses import dataclass
 

@@ -31,7 +31,7 @@ class SamplingLoader(Fixed):
     A batch follows from the stream and its own number alone, so workers may fetch ahead; ``draws`` (its
     number) and ``size`` are those of the batch in the user's hands.
 
-    Once an optimiser steps on the batches, an iteration begins after the last batch that was stepped on: one
+    Once an optimizer steps on the batches, an iteration begins after the last batch that was stepped on: one
     that was only looked at, or left by ``break``, comes again. An iteration inside another, such as an
     evaluation, looks at batches from there on; the outer one then goes on where it was. So steps are on the
     batches 1, 2, 3, ..., and which batches are used does not depend on the records in them.
@@ -238,7 +238,7 @@ class SamplingLoader(Fixed):
         return self.draws if self._stepped is None else self.spent
 
     def serve(self, optimizer: "DPOptimizer") -> None:
-        """Let one optimiser step on the batches.
+        """Let one optimizer step on the batches.
 
         Raises:
             PrivacyError: If another still does: two steps on one draw cost more than two on draws of their own.
@@ -246,7 +246,7 @@ class SamplingLoader(Fixed):
         other = self._optimizer
         if other is not None and other.capture.is_attached:
             raise PrivacyError(
-                "got a loader whose batches another private optimiser steps on; expected one for each: two steps on the same draw cost "
+                "got a loader whose batches another private optimizer steps on; expected one for each: two steps on the same draw cost "
                 "more than is counted for two draws"
             )
         self._stepped = ref(optimizer)
@@ -263,7 +263,7 @@ class SamplingLoader(Fixed):
 
     @property
     def _optimizer(self) -> "DPOptimizer | None":
-        """The optimiser that steps on the batches, if any."""
+        """The optimizer that steps on the batches, if any."""
         return None if self._stepped is None else self._stepped()
 
     def _turn(self) -> int:

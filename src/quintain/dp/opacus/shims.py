@@ -24,7 +24,7 @@ class GradSampleModuleFastGradientClipping(GradSampleModule):
 
     Args:
         m: The module to wrap.
-        max_grad_norm, use_ghost_clipping: Without effect: the optimiser holds the bound.
+        max_grad_norm, use_ghost_clipping: Without effect: the optimizer holds the bound.
         settings: Of ``GradSampleModule``.
     """
 
@@ -92,7 +92,7 @@ def wrap_model(model: nn.Module, grad_sample_mode: str, *args: Any, **settings: 
 
 
 def get_optimizer_class(clipping: str, distributed: bool, grad_sample_mode: str | None = None) -> type[DPOptimizer]:
-    """The class of optimisers that clip in a way."""
+    """The class of optimizers that clip in a way."""
     if grad_sample_mode is not None:
         _check_mode(grad_sample_mode)
     if clipping not in ("flat", "per_layer", "adaptive"):

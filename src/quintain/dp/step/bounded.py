@@ -18,7 +18,7 @@ class Bounded:
     _clip: Clip
     _noise_multiplier: float
     asked: tuple[float, float]
-    """Noise and bound as the user has set them last: what schedules make of them is not asked anew."""
+    """Noise and bound as the user has set them last: what schedules make of them is not probed anew."""
     ledger: Ledger
     _choice: tuple[int, str]
 

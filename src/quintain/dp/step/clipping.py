@@ -26,7 +26,7 @@ class Clip(Protocol):
         """The same with another bound, for what is scheduled: the noise is scaled to the new one too."""
 
     def factors(self, norms: Tensor, precision: torch.finfo) -> Tensor:
-        """What gradients of these norms (P, B) are multiplied by, float64: (P, B) by parameter in the order of the optimiser, or
+        """What gradients of these norms (P, B) are multiplied by, float64: (P, B) by parameter in the order of the optimizer, or
         (B,) alike for all."""
 
 
@@ -61,7 +61,7 @@ class PerLayer:
     r"""Each parameter by itself; one record adds at most :math:`\sqrt{\sum_k C_k^2}`.
 
     Args:
-        max_grad_norms: C for each parameter, in the order of the optimiser.
+        max_grad_norms: C for each parameter, in the order of the optimizer.
     """
 
     max_grad_norms: tuple[float, ...]
@@ -83,7 +83,7 @@ class PerLayer:
 
 @dataclass(frozen=True, slots=True)
 class Automatic:
-    r"""Every gradient normalised, :math:`f_i = C / (n_i + \gamma)`: C then scales the step like the learning rate, and needs no search.
+    r"""Every gradient normalized, :math:`f_i = C / (n_i + \gamma)`: C then scales the step like the learning rate, and needs no search.
 
     Args:
         max_grad_norm: C, which no clipped gradient reaches.
@@ -170,7 +170,7 @@ def weighed(
     A record whose gradient is not finite counts nothing.
 
     Args:
-        parameters: In the order of the optimiser; those that the pass did not use are not among the gradients.
+        parameters: In the order of the optimizer; those that the pass did not use are not among the gradients.
         turn: A pass after its backward pass.
         clip: How to bound.
         mean: Whether the loss was a mean over the pass' examples, so that their gradients arrive divided by their number.

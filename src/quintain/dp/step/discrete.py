@@ -66,7 +66,7 @@ class DiscreteSums:
     :math:`\Delta = \lfloor s / \sigma \rfloor`.
 
     Args:
-        parameters: In the order of the optimiser.
+        parameters: In the order of the optimizer.
         noise_multiplier: sigma, at least 0.25.
         sensitivity: C, the bound that gradients are clipped to, over all parameters together.
 

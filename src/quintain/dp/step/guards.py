@@ -1,4 +1,4 @@
-"""What private training refuses: optimisers beside it, settings and modules that do not fit."""
+"""What private training refuses: optimizers beside it, settings and modules that do not fit."""
 
 import inspect
 import math
@@ -24,7 +24,7 @@ _GUARDED: "WeakSet[DPOptimizer]" = WeakSet()
 
 
 def guard(private: "DPOptimizer") -> None:
-    """Let no other optimiser step on these parameters, as long as their gradients are captured."""
+    """Let no other optimizer step on these parameters, as long as their gradients are captured."""
     _GUARDED.add(private)
 
 
@@ -54,11 +54,11 @@ def check_settings(noise_multiplier: float, clip: Clip) -> None:
 
 
 def check_inner(optimizer: torch.optim.Optimizer) -> None:
-    """Raise unless the optimiser is a plain one that takes one gradient a step."""
+    """Raise unless the optimizer is a plain one that takes one gradient a step."""
     from quintain.dp.step.optimizer import DPOptimizer
 
     if isinstance(optimizer, DPOptimizer):
-        raise PrivacyError("got an optimiser that is private already; expected a plain one, over a module that no other holds")
+        raise PrivacyError("got an optimizer that is private already; expected a plain one, over a module that no other holds")
     closure = inspect.signature(type(optimizer).step).parameters.get("closure")
     if isinstance(optimizer, torch.optim.LBFGS) or (closure is not None and closure.default is inspect.Parameter.empty):
         raise PrivacyError(
@@ -85,18 +85,18 @@ def noise_stream(generator: torch.Generator | None, *, secure: bool) -> Stream:
 
 
 def matched(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, nn.Parameter]:
-    """The trainable parameters by name, in the optimiser's order."""
+    """The trainable parameters by name, in the optimizer's order."""
     names = {parameter: name for name, parameter in module.named_parameters()}
     held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     if any(parameter not in names for parameter in held):
         shapes = [tuple(parameter.shape) for parameter in held if parameter not in names]
         raise PrivacyError(
-            f"the optimiser holds {len(shapes)} parameters (shapes {shapes[:3]}) that the module does not; expected its own alone"
+            f"the optimizer holds {len(shapes)} parameters (shapes {shapes[:3]}) that the module does not; expected its own alone"
         )
     missing = [name for parameter, name in names.items() if parameter.requires_grad and not any(parameter is other for other in held)]
     if missing:
         raise PrivacyError(
-            f"the optimiser does not hold trainable parameter {missing[0]!r} ({len(missing)} in all); expected every one: "
+            f"the optimizer does not hold trainable parameter {missing[0]!r} ({len(missing)} in all); expected every one: "
             "build it from module.parameters(), or freeze the rest (requires_grad=False)"
         )
     return {names[parameter]: parameter for parameter in held if parameter.requires_grad}

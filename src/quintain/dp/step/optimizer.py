@@ -1,4 +1,4 @@
-"""The optimiser's step made private: clip, sum, noise, divide, and only then the user's own step."""
+"""The optimizer's step made private: clip, sum, noise, divide, and only then the user's own step."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -39,7 +39,7 @@ from quintain.dp.step.written import Written
 
 
 class DPOptimizer(Fixed, Saved, Standing):
-    r"""A user's optimiser whose gradients are noisy sums of clipped ones.
+    r"""A user's optimizer whose gradients are noisy sums of clipped ones.
 
     .. math:: \tilde g = \frac{1}{b}\Big(\sum_{i \in B_t} \mathrm{clip}_C(g_i) + \sigma C\, \mathcal{N}(0, I)\Big)
 
@@ -51,7 +51,7 @@ class DPOptimizer(Fixed, Saved, Standing):
     one on all records, the most that it can cost as long as no record is in two passes of one step.
 
     Args:
-        optimizer: The optimiser to step.
+        optimizer: The optimizer to step.
         noise_multiplier: sigma.
         max_grad_norm: How one record's gradient is bounded: C over all parameters, one for each, or another way to clip.
         expected_batch_size: b, which the sum is divided by; a ``loader`` tells it.
@@ -67,7 +67,7 @@ class DPOptimizer(Fixed, Saved, Standing):
         budget: What may be spent; by default what the ledger says.
 
     Raises:
-        PrivacyError: If optimiser and module do not hold the same trainable parameters, or a layer cannot be private.
+        PrivacyError: If optimizer and module do not hold the same trainable parameters, or a layer cannot be private.
         SettingError: If a number is out of its range.
     """
 
@@ -133,7 +133,7 @@ class DPOptimizer(Fixed, Saved, Standing):
 
     @property
     def params(self) -> list[nn.Parameter]:
-        """The trainable parameters, in the optimiser's order."""
+        """The trainable parameters, in the optimizer's order."""
         return list(self.parameters.values())
 
     @property
@@ -162,7 +162,7 @@ class DPOptimizer(Fixed, Saved, Standing):
         return 1
 
     def attach_step_hook(self, fn: "Callable[[DPOptimizer], None]") -> None:
-        """Call ``fn`` with this optimiser in each step, after the noise and before the update; several may be attached."""
+        """Call ``fn`` with this optimizer in each step, after the noise and before the update; several may be attached."""
         self._hooks.append(fn)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -187,7 +187,7 @@ class DPOptimizer(Fixed, Saved, Standing):
         self._skips.append(do_skip)
 
     def pre_step(self) -> bool:
-        """All of a step but the inner optimiser's; whether that is due."""
+        """All of a step but the inner optimizer's; whether that is due."""
         with self.loader.ranks.refusing_together():
             self.clip_and_accumulate()
         self._is_last_step_skipped = self._check_skip_next_step()
@@ -269,7 +269,7 @@ class DPOptimizer(Fixed, Saved, Standing):
         return self.budget or self.ledger.budget
 
     def admit(self, optimizer: torch.optim.Optimizer) -> None:
-        """Called before any optimiser's step: none may step on private parameters but the inner one, once on each private gradient.
+        """Called before any optimizer's step: none may step on private parameters but the inner one, once on each private gradient.
 
         Raises:
             PrivacyError: If another does.
@@ -281,7 +281,7 @@ class DPOptimizer(Fixed, Saved, Standing):
         if self.capture.delivers_to(self._accumulate) and self._written.moves(optimizer):
             raise PrivacyError(
                 f"{type(optimizer).__name__} is about to step on parameters that are trained privately, past the clip and the noise; "
-                "expected the optimiser that make_private returned to step alone"
+                "expected the optimizer that make_private returned to step alone"
             )
 
     def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: ARG002

@@ -19,7 +19,7 @@ from quintain.dp.step.weights import Weights, digest_of_state
 
 
 class Saved(Bounded):
-    """The inner optimiser's state, the ledger, and the places in the random streams."""
+    """The inner optimizer's state, the ledger, and the places in the random streams."""
 
     inner: torch.optim.Optimizer
     capture: Capture
@@ -42,8 +42,8 @@ class Saved(Bounded):
         return [it.sampling, it.expected_batch_size, it.num_units, it.steps_per_epoch, it.mechanism]
 
     def state_dict(self) -> dict[str, Any]:
-        """The inner optimiser's state, and under ``"privacy"`` the ledger, the places in the random streams (never their keys), and the
-        state of torch's own generators. It belongs to the weights as they are now, and to what the inner optimiser has gathered, such as
+        """The inner optimizer's state, and under ``"privacy"`` the ledger, the places in the random streams (never their keys), and the
+        state of torch's own generators. It belongs to the weights as they are now, and to what the inner optimizer has gathered, such as
         momentum (hashes of both are in it)."""
         inner = self.inner.state_dict()
         privacy = {
@@ -70,19 +70,19 @@ class Saved(Bounded):
         """Go on from ``state_dict``; a seeded run then draws as if it had never stopped, torch's own generators included: they are put back
         to where they were, for layers such as dropout. Where batches are drawn otherwise than those of the state (size, records, way to
         sample, kind of noise), that is a choice that was made after its steps. The module's weights are to be those that it was saved with:
-        the first step looks at them, so that module and optimiser may be loaded in any order.
+        the first step looks at them, so that module and optimizer may be loaded in any order.
 
         Raises:
             PrivacyError: If the state does not say what was spent, was changed or put together from two, is earlier than what was spent
                 here, or of a run that other noise or another bound was asked for.
         """
         if "privacy" not in state_dict:
-            raise PrivacyError("got a plain optimiser's state; expected one with its ledger, or the steps already spent would be forgotten")
+            raise PrivacyError("got a plain optimizer's state; expected one with its ledger, or the steps already spent would be forgotten")
         told, inner = state_dict["privacy"], {key: value for key, value in state_dict.items() if key != "privacy"}
         states = told.get("generators", {}) if isinstance(told, Mapping) else {}
         if not (isinstance(told, Mapping) and isinstance(states, Mapping) and {"state", "param_groups"} <= inner.keys()):
             raise PrivacyError(f"got a state of {', '.join(map(repr, state_dict))} that is damaged; expected all of what state_dict() gave")
-        privacy = verified_content({key: value for key, value in told.items() if key != "generators"}, "a private optimiser")
+        privacy = verified_content({key: value for key, value in told.items() if key != "generators"}, "a private optimizer")
         if privacy.get("gathered") != digest_of_state(inner["state"]):
             raise PrivacyError(
                 f"got what {type(self.inner).__name__} has gathered (momentum, moments) at another moment than the ledger beside it was "
@@ -114,6 +114,6 @@ class Saved(Bounded):
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise PrivacyError(
                 f"got a state that {type(self.inner).__name__} cannot take ({type(error).__name__}: {error}); expected that of the same "
-                "optimiser over the same parameters: what was spent counts from now on, all the same"
+                "optimizer over the same parameters: what was spent counts from now on, all the same"
             ) from error
         generators.restore(states)

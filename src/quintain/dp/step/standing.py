@@ -1,4 +1,4 @@
-"""An optimiser that stands in front of another."""
+"""An optimizer that stands in front of another."""
 
 from typing import Any, NoReturn
 
@@ -8,7 +8,7 @@ from quintain.core.errors import PrivacyError
 
 
 class Standing(torch.optim.Optimizer):
-    """``param_groups``, ``state``, ``defaults`` and all else are the inner optimiser's own objects, so that schedulers reach its rate."""
+    """``param_groups``, ``state``, ``defaults`` and all else are the inner optimizer's own objects, so that schedulers reach its rate."""
 
     inner: torch.optim.Optimizer
 
@@ -16,9 +16,9 @@ class Standing(torch.optim.Optimizer):
         return getattr(self.__dict__["inner"], name) if "inner" in self.__dict__ else object.__getattribute__(self, name)
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
-        """Refuse copies, shallow ones too: two optimisers that share a stream would add the same noise to different sums."""
+        """Refuse copies, shallow ones too: two optimizers that share a stream would add the same noise to different sums."""
         raise PrivacyError(
-            "got a request to copy or pickle a private optimiser; expected each run to have its own: make_private anew, and "
+            "got a request to copy or pickle a private optimizer; expected each run to have its own: make_private anew, and "
             "load_state_dict(optimizer.state_dict())"
         )
 
@@ -32,9 +32,9 @@ class Standing(torch.optim.Optimizer):
 
     @property
     def original_optimizer(self) -> torch.optim.Optimizer:
-        """The optimiser that steps on the private gradients."""
+        """The optimizer that steps on the private gradients."""
         return self.inner
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:  # noqa: ARG002
         """Refused: what is trained is fixed when training becomes private."""
-        raise PrivacyError("got another group of parameters; expected what make_private was given: call it again on a fresh optimiser")
+        raise PrivacyError("got another group of parameters; expected what make_private was given: call it again on a fresh optimizer")

@@ -160,7 +160,7 @@ class StateGuard:
         if isinstance(x, nn.Parameter):
             return (
                 f"parameter {name!r} was written by a pass, past the clip and the noise; expected none to change before the step: "
-                f"initialise it before make_private, from public numbers; {final}"
+                f"initialize it before make_private, from public numbers; {final}"
             )
         return (
             f"attribute {name!r}, a tensor of shape {tuple(x.shape)}, was written by a pass: it could carry records, past the noise, into "

@@ -15,7 +15,7 @@ class FloatSums:
     memory that a gradient was handed out in.
 
     Args:
-        parameters: In the order of the optimiser.
+        parameters: In the order of the optimizer.
 
     Raises:
         PrivacyError: If they are on several devices.

@@ -1,4 +1,4 @@
-"""What stands in for a loader where a private optimiser is used on its own."""
+"""What stands in for a loader where a private optimizer is used on its own."""
 
 from typing import TYPE_CHECKING
 
@@ -49,4 +49,4 @@ class Unsampled:
         self.draws = self.spent = draws
 
     def serve(self, optimizer: "DPOptimizer") -> None:
-        """It has its optimiser from the beginning."""
+        """It has its optimizer from the beginning."""

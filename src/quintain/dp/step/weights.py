@@ -1,5 +1,5 @@
 """The weights that a saved state belongs to: those of more steps than its ledger counts would go on for less than they cost; so would what
-the optimiser has gathered of more steps, such as momentum."""
+the optimizer has gathered of more steps, such as momentum."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -59,7 +59,7 @@ class Weights:
 
 
 def digest_of_state(state: object) -> str:
-    """A hash of what an optimiser has gathered, by the number of its parameter and by name."""
+    """A hash of what an optimizer has gathered, by the number of its parameter and by name."""
     return digest(part for pair in _parts("", state) for part in pair)
 
 

@@ -37,17 +37,17 @@ class Written:
                 )
 
     def check_others(self, optimizer: torch.optim.Optimizer) -> None:
-        """Raise if the optimiser would move anything else."""
+        """Raise if the optimizer would move anything else."""
         private = set(self._parameters.values())
         held = [parameter for group in optimizer.param_groups for parameter in group["params"] if parameter not in private]
         if any(parameter.requires_grad or parameter.grad is not None for parameter in held):
             raise PrivacyError(
-                "the optimiser holds a parameter that was not trainable when it was made private, and now is, or has a plain gradient; "
-                "expected no unfreezing and no further parameters: call make_private again on the changed module and a fresh optimiser"
+                "the optimizer holds a parameter that was not trainable when it was made private, and now is, or has a plain gradient; "
+                "expected no unfreezing and no further parameters: call make_private again on the changed module and a fresh optimizer"
             )
 
     def moves(self, optimizer: torch.optim.Optimizer) -> bool:
-        """Whether the optimiser would move any of these parameters."""
+        """Whether the optimizer would move any of these parameters."""
         own = set(self._parameters.values())
         return any(parameter in own for group in optimizer.param_groups for parameter in group["params"])
 

@@ -1,4 +1,4 @@
-"""A moving average of the weights: a function of what was released, so that it costs no privacy."""
+"""An exponential moving average of the weights; it costs no privacy, since it is a function of releases."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,21 +11,21 @@ from quintain.core.errors import SettingError
 
 
 class EMA:
-    r"""Exponentially weighted mean of a module's trainable parameters over the steps so far.
+    r"""Exponential moving average of a module's trainable parameters over the steps so far.
 
     .. math:: \bar\theta_t = \frac{\sum_{s=1}^{t} d^{\,t-s}\, \theta_s}{\sum_{s=1}^{t} d^{\,t-s}}
 
-    The weights before the first step do not enter, so that short runs need no warm-up. Noise of about :math:`1 / (1 - d)` steps is
-    averaged out.
+    The weights before the first step do not enter, so that short runs need no warm-up. The noise of about
+    :math:`1 / (1 - d)` steps is averaged out.
 
     ::
 
-        average = EMA(net, decay=0.99)
+        ema = EMA(net, decay=0.99)
         for x, y in loader:
             ...
             optimizer.step()
-            average.update()
-        average.apply()
+            ema.update()
+        ema.apply()
 
     Args:
         module: The module that is trained.
@@ -45,48 +45,48 @@ class EMA:
         self.decay = decay
         self.steps = 0
         self._parameters = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
-        self._means = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
+        self._averages = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the weights as they are now; call it after each step."""
+        """Add the present weights to the average; call it after each step."""
         self.steps += 1
-        share = (1 - self.decay) / (1 - self.decay**self.steps)
-        for name, mean in self._means.items():
-            mean.lerp_(self._parameters[name], share)
+        weight = (1 - self.decay) / (1 - self.decay**self.steps)
+        for name, mean in self._averages.items():
+            mean.lerp_(self._parameters[name], weight)
 
     @torch.no_grad()
     def apply(self) -> None:
-        """Write the means into the module."""
-        for name, mean in self._means.items():
+        """Write the average into the module."""
+        for name, mean in self._averages.items():
             self._parameters[name].copy_(mean)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The module with the means inside the block, and as it was after it: to look at accuracy on the way."""
-        kept = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
+        """A context in which the module has the averaged weights, for example to measure its accuracy."""
+        original = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
         self.apply()
         try:
             yield
         finally:
             with torch.no_grad():
                 for name, parameter in self._parameters.items():
-                    parameter.copy_(kept[name])
+                    parameter.copy_(original[name])
 
     def state_dict(self) -> dict[str, Any]:
-        """Steps taken in, and the means by name."""
-        return {"steps": self.steps, "means": dict(self._means)}
+        """The number of steps averaged, and the averages by name."""
+        return {"steps": self.steps, "means": dict(self._averages)}
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from ``state``.
+        """Continue from ``state``.
 
         Raises:
             SettingError: If it is of other parameters.
         """
         means: Mapping[str, Tensor] = state["means"]
-        if {name: mean.shape for name, mean in means.items()} != {name: mean.shape for name, mean in self._means.items()}:
-            raise SettingError(f"got means of {sorted(means)}; expected those of {sorted(self._means)} in their shapes")
+        if {name: mean.shape for name, mean in means.items()} != {name: mean.shape for name, mean in self._averages.items()}:
+            raise SettingError(f"got means of {sorted(means)}; expected those of {sorted(self._averages)} in their shapes")
         self.steps = state["steps"]
         for name, mean in means.items():
-            self._means[name].copy_(mean)
+            self._averages[name].copy_(mean)

@@ -1,4 +1,4 @@
-"""What a frozen net makes of the records, worked out once: a linear layer on top is quick to train, and little is spent."""
+"""Features of a frozen net, computed once; a linear layer on top trains quickly and costs little privacy."""
 
 from dataclasses import dataclass
 from itertools import chain
@@ -11,22 +11,24 @@ from torch import Tensor, nn
 from quintain.core.errors import ModelError
 
 
-class Records(Protocol):
-    """Labelled records by their places: a ``Dataset``, or features of one."""
+class LabeledRecords(Protocol):
+    """Labeled records by index: a ``Dataset``, or features of one."""
 
     def __len__(self) -> int:
-        """How many."""
+        """The number of records."""
 
     def batch(self, ids: Any) -> tuple[Tensor, Tensor]:
-        """Inputs and labels of these rows."""
+        """The inputs and labels of these rows."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:
-    """Features and labels in memory: 4 bytes a number, 0.95 GB for the scattering features of 60,000 pictures of 28x28.
+    """Features and labels in memory.
+
+    They take 4 bytes a number: 0.95 GB for the scattering features of 60,000 images of 28x28.
 
     Args:
-        x: (N, *F) float32.
+        x: Features (N, *F), float32.
         y: Labels (N,).
     """
 
@@ -37,21 +39,22 @@ class Features:
         return len(self.x)
 
     def batch(self, ids: Any) -> tuple[Tensor, Tensor]:
-        """Rows, in the order of ``ids``."""
+        """The rows ``ids``, in this order."""
         rows = torch.as_tensor(ids)
         return self.x[rows], self.y[rows]
 
 
-def frozen_features(net: nn.Module, data: Records, *, layer: str | None = None, batch: int = 128) -> Features:
-    """What ``net``, or a layer of it, makes of each record.
+def extract_features(net: nn.Module, data: LabeledRecords, *, layer: str | None = None, batch_size: int = 128) -> Features:
+    """The output of a frozen net, or of one of its layers, for each record.
 
     Args:
-        net: In evaluation mode; each record by itself.
+        net: In evaluation mode, so that each record is processed by itself.
         data: N records.
-        layer: Name of the layer whose output is wanted, as in ``net.named_modules()``; the net's own output, if not given.
-        batch: Records at a time.
+        layer: Name of the layer whose output is taken, as in ``net.named_modules()``; by default the net's
+            own output.
+        batch_size: Records at a time.
 
-    Guarantee: spends nothing, if the net was made without ``data``: with public data, or no data at all.
+    Guarantee: costs nothing, if the net was made without ``data``: with public data, or no data at all.
 
     Raises:
         ModelError: If the net is in training mode, or has no such layer.
@@ -59,23 +62,23 @@ def frozen_features(net: nn.Module, data: Records, *, layer: str | None = None, 
     if net.training:
         raise ModelError(f"got {type(net).__name__} in training mode; expected net.eval(): features are not to depend on the other records")
     device = next((tensor.device for tensor in chain(net.parameters(), net.buffers())), torch.device("cpu"))
-    caught: list[Tensor] = []
+    outputs: list[Tensor] = []
     if layer is not None and layer not in dict(net.named_modules()):
         raise ModelError(f"got the layer {layer!r}; expected one of {', '.join(name for name, _ in net.named_modules() if name)}")
-    watched = net if layer is None else net.get_submodule(layer)
-    handle = watched.register_forward_hook(lambda _module, _args, output: caught.append(output))
+    hooked = net if layer is None else net.get_submodule(layer)
+    handle = hooked.register_forward_hook(lambda _module, _args, output: outputs.append(output))
     x: Tensor | None = None
     labels = []
     try:
         with torch.no_grad():
-            for start in range(0, len(data), batch):
-                caught.clear()
-                ids = np.arange(start, min(start + batch, len(data)))
-                pictures, y = data.batch(ids)
-                net(pictures.to(device))
-                found = caught[-1].float().cpu()
-                x = torch.empty(len(data), *found.shape[1:]) if x is None else x
-                x[start : start + len(found)] = found
+            for start in range(0, len(data), batch_size):
+                outputs.clear()
+                ids = np.arange(start, min(start + batch_size, len(data)))
+                inputs, y = data.batch(ids)
+                net(inputs.to(device))
+                features = outputs[-1].float().cpu()
+                x = torch.empty(len(data), *features.shape[1:]) if x is None else x
+                x[start : start + len(features)] = features
                 labels.append(y)
     finally:
         handle.remove()

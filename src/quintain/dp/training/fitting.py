@@ -1,4 +1,4 @@
-"""Private training by a plan: the ordinary loop over the engine."""
+"""Private training by a plan: the ordinary training loop over the engine."""
 
 import os
 from collections.abc import Callable
@@ -15,31 +15,33 @@ from quintain.dp.accounting.release import Release
 from quintain.dp.draws.memory import halving
 from quintain.dp.draws.sampling import SamplingLoader
 from quintain.dp.draws.units import augmented
-from quintain.dp.engine import KEY, PrivacyEngine
-from quintain.dp.record import PrivacyRecord
+from quintain.dp.engine import KEY_BYTES, PrivacyEngine
+from quintain.dp.report import PrivacyReport
 from quintain.dp.step.noise import Stream
 from quintain.dp.step.optimizer import DPOptimizer
-from quintain.dp.training.augmentation import shifted
+from quintain.dp.training.augmentation import random_shift
 from quintain.dp.training.ema import EMA
-from quintain.dp.training.features import Records
+from quintain.dp.training.features import LabeledRecords
 from quintain.dp.training.plan import PrivatePlan
-from quintain.dp.training.resume import Unfinished, depends_on
+from quintain.dp.training.resume import ResumableRun, run_fingerprint
 from quintain.models.adapters import adapt
 from quintain.training.loop import isolated_rng, seed_rng
 
 
 @dataclass(frozen=True, slots=True)
-class PrivateFit:
-    """What a private run did.
+class PrivateTrainingResult:
+    """The result of a private training run.
 
     Args:
-        epsilon, delta: What it cost, for adding or removing one record, all iterates released.
+        epsilon, delta: Its privacy cost, for adding or removing one record, all iterates released.
         steps: Steps taken.
         noise_multiplier, sample_rate, expected_batch_size: The public constants.
-        clipped_share: Examples whose gradient was clipped, of all seen; computed from the records without noise, so keep it private.
-        reproducible: Whether batches and noise follow from a seed: privacy then holds only against those who do not know it.
-        releases: What was released, as the run's own ledger has it.
-        record: What epsilon rests on.
+        clipped_fraction: Fraction of gradients that were clipped; computed from the records without noise, so
+            keep it private.
+        reproducible: Whether batches and noise follow from a seed: privacy then holds only against those who
+            do not know it.
+        releases: The releases in the run's own ledger.
+        report: What epsilon assumes, and what was checked.
     """
 
     epsilon: float
@@ -48,38 +50,38 @@ class PrivateFit:
     noise_multiplier: float
     sample_rate: float
     expected_batch_size: int
-    clipped_share: float
+    clipped_fraction: float
     reproducible: bool
     releases: tuple[Release, ...]
-    record: PrivacyRecord
+    report: PrivacyReport
 
 
 def fit(
     net: nn.Module,
-    data: Records,
+    data: LabeledRecords,
     plan: PrivatePlan,
     *,
     seed: int | None = None,
     progress: Progress = no_progress,
     on_step: Callable[[int, Tensor], None] | None = None,
-    resume: Unfinished | None = None,
+    resume: ResumableRun | None = None,
     on_checkpoint: Callable[[int, float], None] | None = None,
-) -> PrivateFit:
+) -> PrivateTrainingResult:
     """Train ``net`` in place with differential privacy, on cross-entropy, and leave it in evaluation mode.
 
     Args:
-        net: Takes (B, *S), gives logits (B, classes) or what ``adapt`` makes logits of; its trainable layers as in
-            ``PrivacyEngine.make_private``.
+        net: Takes (B, *S), gives logits (B, classes) or what ``adapt`` makes logits of; its trainable layers
+            as in ``PrivacyEngine.make_private``.
         data: The records to protect: a ``Dataset``, or ``Features`` of one.
         plan: All public settings.
         seed: For a run that can be repeated; by default batches and noise are secret.
         progress: Shows a bar of steps.
-        on_step: Called after each step with its number and what it released: the noisy mean gradient, one flat tensor in the order of
-            the trainable parameters.
-        resume: Where to keep the state of a run that may be cut off, and to go on from; without it, batches are cut into smaller and
-            smaller pieces when memory runs out.
-        on_checkpoint: Called with the steps done and the epsilon spent, whenever they are safe in ``resume``; the net then holds what it
-            would be if training ended there.
+        on_step: Called after each step with its number and what it released: the noisy mean gradient, one
+            flat tensor in the order of the trainable parameters.
+        resume: Where to keep the state of a run that may be cut off, and to go on from; without it, physical
+            batches become smaller when memory runs out.
+        on_checkpoint: Called with the steps done and the epsilon spent, whenever they are saved in
+            ``resume``; the net then holds the weights that it would have if training ended there.
 
     Raises:
         PrivacyError: If a layer cannot be private.
@@ -91,20 +93,20 @@ def fit(
     Source: Abadi et al., 2016, arXiv:1607.00133.
     """
     if resume is not None:
-        resume.belongs_to(depends_on(net, data, plan, seed))
-    key = None if seed is not None else os.urandom(KEY) if resume is None else resume.key(plan.steps)
+        resume.check_same_run(run_fingerprint(net, data, plan, seed))
+    key = None if seed is not None else os.urandom(KEY_BYTES) if resume is None else resume.load_or_make_key(plan.steps)
     done = 0 if resume is None else resume.steps
-    engine = PrivacyEngine(seed=seed, key=None if resume is None else key)
-    loader = engine.loader(
+    engine = PrivacyEngine(seed=seed, secret_key=None if resume is None else key)
+    loader = engine.make_loader(
         data.batch, records=len(data), expected_batch_size=plan.expected_batch_size, steps_per_epoch=max(plan.steps - done, 1)
     )
-    augmented(loader, plan.copies)
+    augmented(loader, plan.augmentations_per_record)
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
     if not parameters:
         raise PrivacyError("got a net without trainable parameters; expected at least one with requires_grad=True")
     _, optimizer, _ = engine.attach(
         module=net,
-        optimizer=torch.optim.SGD(parameters, lr=plan.rate, momentum=plan.momentum),
+        optimizer=torch.optim.SGD(parameters, lr=plan.learning_rate, momentum=plan.momentum),
         loader=loader,
         noise_multiplier=plan.noise_multiplier,
         max_grad_norm=plan.max_grad_norm,
@@ -112,68 +114,68 @@ def fit(
         allow_no_privacy=True,
     )
     device = parameters[0].device
-    layers = Stream(key).child("layers") if key is not None else Stream.seeded(seed or 0, "layers")
-    average = EMA(net, plan.ema) if plan.ema else None
-    work = _work(net, optimizer, loader, plan, layers)
-    attempt = work if resume is not None else halving(work, loader=loader, optimizer=optimizer)
+    dropout_stream = Stream(key).child("layers") if key is not None else Stream.seeded(seed or 0, "layers")
+    ema = EMA(net, plan.ema_decay) if plan.ema_decay else None
+    train_step = _make_train_step(net, optimizer, loader, plan, dropout_stream)
+    try_step = train_step if resume is not None else halving(train_step, loader=loader, optimizer=optimizer)
     net.train()
     try:
         if resume is not None:
-            resume.restore(net, optimizer, average)
+            resume.restore(net, optimizer, ema)
         with progress.bar("private training", plan.steps) as advance, isolated_rng(device):
             advance(done)
             for batch in loader if plan.steps > done else ():
-                if not attempt(batch):
+                if not try_step(batch):
                     continue
                 step = optimizer.steps - 1
-                if average is not None:
-                    average.update()
+                if ema is not None:
+                    ema.update()
                 if on_step is not None:
                     on_step(step, torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]))
-                if resume is not None and resume.due(step + 1, plan, len(data)):
-                    resume.keep(net, optimizer, average)
+                if resume is not None and resume.should_save(step + 1, plan, len(data)):
+                    resume.save(net, optimizer, ema)
                     if on_checkpoint is not None:
-                        with nullcontext() if average is None else average.applied():
+                        with nullcontext() if ema is None else ema.applied():
                             on_checkpoint(step + 1, engine.ledger.epsilon(plan.delta))
                         net.train()
                 advance(1)
-        if average is not None:
-            average.apply()
+        if ema is not None:
+            ema.apply()
         if resume is not None:
-            resume.close()
+            resume.destroy_key()
     finally:
         optimizer.capture.remove()
         net.eval()
-    return PrivateFit(
+    return PrivateTrainingResult(
         epsilon=engine.ledger.epsilon(plan.delta),
         delta=plan.delta,
         steps=engine.ledger.steps,
         noise_multiplier=plan.noise_multiplier,
         sample_rate=loader.sample_rate,
         expected_batch_size=loader.expected_batch_size,
-        clipped_share=optimizer.clipped / max(optimizer.seen, 1),
+        clipped_fraction=optimizer.clipped / max(optimizer.seen, 1),
         reproducible=engine.reproducible,
         releases=engine.ledger.releases,
-        record=engine.record,
+        report=engine.report,
     )
 
 
-def _work(
-    net: nn.Module, optimizer: DPOptimizer, loader: SamplingLoader, plan: PrivatePlan, layers: Stream
+def _make_train_step(
+    net: nn.Module, optimizer: DPOptimizer, loader: SamplingLoader, plan: PrivatePlan, dropout_stream: Stream
 ) -> Callable[[tuple[Tensor, Tensor]], bool]:
-    """What is done with each piece of a batch; it tells whether that was the last, so that a step was made."""
-    device, places = optimizer.params[0].device, loader.stream.child("shift")
+    """The function that trains on one physical batch; it returns whether a step was made."""
+    device, shift_stream = optimizer.params[0].device, loader.stream.child("shift")
 
-    def work(batch: tuple[Tensor, Tensor]) -> bool:
+    def train_step(batch: tuple[Tensor, Tensor]) -> bool:
         x, y = batch
         if loader.piece.first:
-            layers.seek(optimizer.steps)
-            seed_rng(device, int(layers.words(1)[0] >> 1))
-            places.seek(loader.draws)
+            dropout_stream.seek(optimizer.steps)
+            seed_rng(device, int(dropout_stream.words(1)[0] >> 1))
+            shift_stream.seek(loader.draws)
         optimizer.zero_grad()
-        x = shifted(x, plan.shift, places)
+        x = random_shift(x, plan.max_shift_pixels, shift_stream)
         F.cross_entropy(adapt(net(x.to(device)), len(x)), y.to(device), reduction="sum").backward()
         optimizer.step()
         return loader.piece.last
 
-    return work
+    return train_step

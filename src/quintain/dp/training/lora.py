@@ -1,4 +1,4 @@
-"""Low-rank updates of frozen layers: few numbers to train, so that little noise is needed."""
+"""Low-rank adaptation (LoRA) of frozen layers: few trainable numbers, so that little noise is needed."""
 
 from collections.abc import Collection
 from typing import TypeVar, cast
@@ -14,8 +14,8 @@ M = TypeVar("M", bound=nn.Module)
 Pair = tuple[int, int]
 
 
-class LowRank(nn.Module):
-    r"""A frozen layer beside a product of two small ones.
+class LoRALayer(nn.Module):
+    r"""A frozen layer with a trainable low-rank update, the product of two small layers.
 
     .. math:: y = W x + \tfrac{\alpha}{r}\, B A x, \qquad A \in R^{r \times in},\; B \in R^{out \times r},\; B = 0 \text{ at first}
 
@@ -25,7 +25,7 @@ class LowRank(nn.Module):
         base: ``nn.Linear``, or ``nn.Conv2d`` without groups (A then has its kernel and stride, and B is 1x1).
         rank: r.
         alpha: Scale of the update, in units of the rank.
-        seed: Of A.
+        seed: For the first weights of A.
 
     Source: Hu et al., 2021, arXiv:2106.09685; trained privately: Yu et al., 2021, arXiv:2110.06500.
     """
@@ -53,39 +53,40 @@ class LowRank(nn.Module):
         self.to(base.weight.device, base.weight.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the layer gives, with the update."""
+        """The output of the layer with its update."""
         y: Tensor = self.base(x)
         return y + self.scale * self.up(self.down(x))
 
     @property
     def weight(self) -> Tensor:
-        """Of the one layer that does the same."""
+        """The weight of a plain layer that computes the same."""
         up, down = self.up.get_parameter("weight"), self.down.get_parameter("weight")
         return self.base.weight + self.scale * (up.flatten(1) @ down.flatten(1)).view_as(self.base.weight)
 
     @property
     def bias(self) -> Tensor | None:
-        """The frozen layer's."""
+        """The bias of the frozen layer."""
         return self.base.bias
 
 
-def lora(
+def add_lora(
     module: nn.Module, *, rank: int = 8, alpha: float | None = None, targets: Collection[str] | None = None, seed: int = 0
 ) -> list[str]:
-    """Freeze ``module`` and put a trainable low-rank update beside some of its layers, in place.
+    """Freeze ``module`` and add a trainable low-rank update to some of its layers, in place.
 
-    The modules of the ``peft`` package serve as well: their updates, too, are ordinary layers. What else is to be trained, such as a
-    new last layer, is unfrozen afterwards (``requires_grad_(True)``); then ``make_private``.
+    The modules of the ``peft`` package serve as well: their updates, too, are ordinary layers. What else is
+    to be trained, such as a new last layer, is unfrozen afterwards (``requires_grad_(True)``); then
+    ``make_private``.
 
     Args:
         module: Holds ``nn.Linear`` or ``nn.Conv2d`` (without groups) layers; its function does not change.
         rank: r.
         alpha: Scale of the update; the rank, if not given.
-        targets: Layers by their whole name or its last part, such as ``"query"``; every one, if not given.
+        targets: Layers by their full name or its last part, such as ``"query"``; by default all.
         seed: Of the updates' first weights.
 
     Returns:
-        The names of the layers that have an update now.
+        The names of the layers that now have an update.
 
     Raises:
         SettingError: If a number is out of its range, no layer is meant, or a target is none.
@@ -93,29 +94,29 @@ def lora(
     alpha = float(rank) if alpha is None else alpha
     if rank < 1 or alpha <= 0:
         raise SettingError(f"got rank = {rank}, alpha = {alpha}; expected at least 1, and a positive number")
-    able = {name: child for name, child in module.named_modules() if name and _able(child)}
-    chosen = [name for name in able if targets is None or name in targets or name.rpartition(".")[2] in targets]
-    missed = [target for target in targets or () if not any(target in (name, name.rpartition(".")[2]) for name in chosen)]
-    if missed or not chosen:
+    candidates = {name: child for name, child in module.named_modules() if name and _supports_lora(child)}
+    selected = [name for name in candidates if targets is None or name in targets or name.rpartition(".")[2] in targets]
+    unmatched = [target for target in targets or () if not any(target in (name, name.rpartition(".")[2]) for name in selected)]
+    if unmatched or not selected:
         raise SettingError(
-            f"got targets {sorted(targets or ())}, of which {missed or 'none'} is no Linear or Conv2d layer inside "
-            f"{type(module).__name__}; expected some of {', '.join(able) or 'a module with such layers'}"
+            f"got targets {sorted(targets or ())}, of which {unmatched or 'none'} is no Linear or Conv2d layer inside "
+            f"{type(module).__name__}; expected some of {', '.join(candidates) or 'a module with such layers'}"
         )
     module.requires_grad_(False)
-    for name in chosen:
-        module.set_submodule(name, LowRank(able[name], rank=rank, alpha=alpha, seed=derive_seed(seed, "lora", name)))
-    return chosen
+    for name in selected:
+        module.set_submodule(name, LoRALayer(candidates[name], rank=rank, alpha=alpha, seed=derive_seed(seed, "lora", name)))
+    return selected
 
 
-def merge(module: M) -> M:
-    """Turn each low-rank update into a change of its layer's weights, in place: the same function in the module's first form."""
+def merge_lora(module: M) -> M:
+    """Merge each low-rank update into its layer's weights, in place; the module computes the same as before."""
     for name, child in list(module.named_modules()):
-        if isinstance(child, LowRank):
+        if isinstance(child, LoRALayer):
             with torch.no_grad():
                 child.base.weight.copy_(child.weight)
             module.set_submodule(name, child.base)
     return module
 
 
-def _able(child: nn.Module) -> bool:
+def _supports_lora(child: nn.Module) -> bool:
     return type(child) is nn.Linear or (type(child) is nn.Conv2d and child.groups == 1)

@@ -1,4 +1,4 @@
-"""Everything public about a private run, in one frozen value that states its guarantee."""
+"""The plan of a private run: all its public settings in one frozen value, with its guarantee."""
 
 import math
 from dataclasses import dataclass
@@ -9,21 +9,22 @@ from quintain.dp import accounting
 
 @dataclass(frozen=True, slots=True)
 class PrivatePlan:
-    """Noisy clipped gradient descent on Poisson batches; all of these settings are public.
+    """The plan of DP-SGD on Poisson batches; all of these settings are public.
 
     Args:
-        noise_multiplier: sigma, in units of ``max_grad_norm``.
-        max_grad_norm: C, bound of one example's gradient.
-        expected_batch_size: b: the mean size of a batch, and what the sum is divided by.
-        steps: T.
-        rate: Learning rate.
-        momentum: Of the plain gradient descent.
+        noise_multiplier: sigma, the standard deviation of the noise in units of ``max_grad_norm``.
+        max_grad_norm: C, the bound on the norm of one example's gradient.
+        expected_batch_size: b, the mean size of a batch, by which the sum is divided.
+        steps: T, the number of steps.
+        learning_rate: Of the gradient descent.
+        momentum: Of the gradient descent.
         delta: At which epsilon is stated.
-        ema: Decay of the moving average of weights that is kept in the end; 0 keeps the last ones.
-        copies: K: altered copies of each record in a batch, whose mean gradient is clipped; no privacy is spent on them.
-        shift: Pixels by which pictures are moved at random, at most.
+        ema_decay: Decay of the moving average of weights that is returned; 0 returns the last weights.
+        augmentations_per_record: K, altered copies of each record in a batch, whose mean gradient is clipped;
+            they cost no privacy.
+        max_shift_pixels: The largest random shift of images.
 
-    Guarantee: ``epsilon(n)`` for adding or removing one of n records, all iterates released.
+    Guarantee: ``epsilon(num_records)`` for adding or removing one record, all iterates released.
 
     Raises:
         SettingError: If a setting is out of its range.
@@ -33,12 +34,12 @@ class PrivatePlan:
     max_grad_norm: float
     expected_batch_size: int
     steps: int
-    rate: float
+    learning_rate: float
     momentum: float = 0.0
     delta: float = 1e-5
-    ema: float = 0.0
-    copies: int = 1
-    shift: int = 0
+    ema_decay: float = 0.0
+    augmentations_per_record: int = 1
+    max_shift_pixels: int = 0
 
     def __post_init__(self) -> None:
         ranges = {
@@ -46,12 +47,12 @@ class PrivatePlan:
             "max_grad_norm": (self.max_grad_norm > 0, "a positive number"),
             "expected_batch_size": (self.expected_batch_size >= 1, "at least 1"),
             "steps": (self.steps >= 0, "0 or more"),
-            "rate": (0 < self.rate < math.inf, "a positive number"),
+            "learning_rate": (0 < self.learning_rate < math.inf, "a positive number"),
             "momentum": (0 <= self.momentum < 1, "a number in [0, 1)"),
             "delta": (0 < self.delta < 1, "a number strictly between 0 and 1, such as 1e-5"),
-            "ema": (0 <= self.ema < 1, "a number in [0, 1), such as 0.99"),
-            "copies": (self.copies >= 1, "at least 1"),
-            "shift": (self.shift >= 0, "0 or more"),
+            "ema_decay": (0 <= self.ema_decay < 1, "a number in [0, 1), such as 0.99"),
+            "augmentations_per_record": (self.augmentations_per_record >= 1, "at least 1"),
+            "max_shift_pixels": (self.max_shift_pixels >= 0, "0 or more"),
         }
         for name, (good, expected) in ranges.items():
             if not good:
@@ -60,11 +61,11 @@ class PrivatePlan:
             raise SettingError("got max_grad_norm = inf with noise; expected a finite bound: noise is scaled to it")
 
     @classmethod
-    def at(
+    def for_epsilon(
         cls,
         *,
         epsilon: float,
-        n: int,
+        num_records: int,
         delta: float = 1e-5,
         max_grad_norm: float = 1.0,
         expected_batch_size: int = 512,
@@ -72,17 +73,19 @@ class PrivatePlan:
         rate: float = 1.0,
         momentum: float = 0.5,
     ) -> "PrivatePlan":
-        """The plan with the least noise that costs at most ``epsilon`` at ``delta`` on ``n`` records."""
-        batch = min(expected_batch_size, n)
-        sigma = accounting.calibrate_noise_multiplier(epsilon, delta, batch / n, steps)
+        """The plan with the least noise that costs at most ``epsilon`` at ``delta`` on ``num_records`` records."""
+        batch = min(expected_batch_size, num_records)
+        sigma = accounting.calibrate_noise_multiplier(epsilon, delta, batch / num_records, steps)
         return cls(sigma, max_grad_norm, batch, steps, rate, momentum, delta)
 
-    def sample_rate(self, n: int) -> float:
-        """Probability that one of ``n`` records is in a batch."""
-        if n < self.expected_batch_size:
-            raise SettingError(f"got {n} records for an expected batch of {self.expected_batch_size}; expected at least as many records")
-        return self.expected_batch_size / n
+    def sample_rate(self, num_records: int) -> float:
+        """Probability that one of ``num_records`` records is in a batch."""
+        if num_records < self.expected_batch_size:
+            raise SettingError(
+                f"got {num_records} records for an expected batch of {self.expected_batch_size}; expected at least as many records"
+            )
+        return self.expected_batch_size / num_records
 
-    def epsilon(self, n: int) -> float:
-        """What the plan costs on ``n`` records, at its delta."""
-        return accounting.epsilon(self.noise_multiplier, self.sample_rate(n), self.steps, self.delta)
+    def epsilon(self, num_records: int) -> float:
+        """What the plan costs on ``num_records`` records, at its delta."""
+        return accounting.epsilon(self.noise_multiplier, self.sample_rate(num_records), self.steps, self.delta)

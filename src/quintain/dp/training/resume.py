@@ -1,4 +1,4 @@
-"""A private run that is cut off goes on exactly: the same batches, the same noise, no step counted twice or not at all."""
+"""Exact resumption of a private run: the same batches and noise, and every step counted once."""
 
 import hashlib
 import json
@@ -17,25 +17,27 @@ from quintain.core.errors import RunFolderError, StorageError
 from quintain.core.files import read_bytes, write_atomically
 from quintain.dp.step.optimizer import DPOptimizer
 from quintain.dp.training.ema import EMA
-from quintain.dp.training.features import Records
+from quintain.dp.training.features import LabeledRecords
 from quintain.dp.training.plan import PrivatePlan
 from quintain.training.checkpoint import decode_checkpoint, encode_checkpoint, read_checkpoint
 
-KEY, STATE, MEAN, SALT = "key", "state.safetensors", "mean.", "salt"
-SECRET = 32
-AT_ONCE = 4096
+KEY_FILE, STATE_FILE, EMA_PREFIX, SALT_FILE = "key", "state.safetensors", "mean.", "salt"
+KEY_BYTES = 32
+RECORDS_PER_CHUNK = 4096
 
 
-class Unfinished:
-    """Where one private run keeps what it needs to go on, readable by its owner alone.
+class ResumableRun:
+    """The folder of a private run that can be resumed, readable by its owner alone.
 
-    The folder holds the run's secret key, written once before the first draw and destroyed after the last, and its state: weights,
-    optimiser with its ledger, and place, written before the first step and then every so often, each time whole or not at all. A run that
-    goes on draws the same batches and noise for the steps that it repeats, so that nothing is released that was not counted. What is drawn
-    from is made of the key and of all that the run depends on: another run with the same file would draw other noise.
+    The folder holds the run's secret key, written once before the first draw and destroyed after the last,
+    and its state: weights, optimizer with its ledger, and place, written before the first step and then every
+    so often, each time whole or not at all. A run that goes on draws the same batches and noise for the steps
+    that it repeats, so that nothing is released that was not counted. What is drawn from is made of the key
+    and of all that the run depends on: another run with the same file would draw other noise.
 
-    What it does not protect against: who reads the key while the run is unfinished can subtract the noise; destroying it overwrites the
-    file, which a file system that copies on write, a backup or a flash disk may undo.
+    What it does not protect against: who reads the key while the run is unfinished can subtract the noise;
+    destroying it overwrites the file, which a file system that copies on write, a backup or a flash disk may
+    undo.
 
     Args:
         folder: Of this run alone.
@@ -48,7 +50,7 @@ class Unfinished:
     def __init__(self, folder: Path, *, every: int = 25) -> None:
         self.folder, self.every = folder, every
         self.settings: dict[str, Any] = {}
-        self._secret = os.urandom(SECRET)
+        self._secret = os.urandom(KEY_BYTES)
         self._metadata: dict[str, str] = {}
         self._tensors: dict[str, Tensor] = {}
         if self._state.exists():
@@ -58,39 +60,39 @@ class Unfinished:
                 raise RunFolderError(f"{self._state} is no state of a private run; {anew}")
 
     @property
-    def begun(self) -> bool:
-        """Whether there is a state to go on from."""
+    def has_state(self) -> bool:
+        """Whether there is a state to resume from."""
         return bool(self._metadata)
 
     @property
     def steps(self) -> int:
-        """Steps that are done."""
-        return int(self._run["optimizer"]["steps"]) if self.begun else 0
+        """The number of steps done."""
+        return int(self._run_state["optimizer"]["steps"]) if self.has_state else 0
 
     @property
     def ledger(self) -> dict[str, Any]:
-        """What they have spent, for ``Ledger.load_state_dict``."""
-        found: dict[str, Any] = self._run["optimizer"]["ledger"]
+        """The state of the ledger, for ``Ledger.load_state_dict``."""
+        found: dict[str, Any] = self._run_state["optimizer"]["ledger"]
         return found
 
     @property
-    def clipped_share(self) -> float:
-        """Examples whose gradient was clipped, of all seen; as in ``PrivateFit``."""
-        return float(self._run["clipped"] / max(self._run["seen"], 1))
+    def clipped_fraction(self) -> float:
+        """The fraction of gradients that were clipped, as in ``PrivateTrainingResult``."""
+        return float(self._run_state["clipped"] / max(self._run_state["seen"], 1))
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """The weights after them: what the net would be if training ended there."""
-        return {**decode_checkpoint(self._metadata, self._tensors)[0], **(self._means if self.steps else {})}
+        """The weights that the net would have if training ended there."""
+        return {**decode_checkpoint(self._metadata, self._tensors)[0], **(self._ema_weights if self.steps else {})}
 
-    def belongs_to(self, settings: Mapping[str, object]) -> None:
-        """Say what this run depends on.
+    def check_same_run(self, settings: Mapping[str, object]) -> None:
+        """Check that the saved state is of a run with these settings.
 
         Raises:
             RunFolderError: If the state is of a run that depends on something else; the difference is named.
         """
         self.settings = json.loads(json.dumps(settings))
-        if not self.begun:
+        if not self.has_state:
             return
         found = json.loads(self._metadata["settings"])
         differ = [f"{key} = {found.get(key)}, now {value}" for key, value in self.settings.items() if found.get(key) != value]
@@ -100,43 +102,43 @@ class Unfinished:
                 "choose another --out: that is a new run, which costs its own epsilon"
             )
 
-    def key(self, steps: int) -> bytes:
-        """What to draw from in this run of so many steps; anything will do once they are done.
+    def load_or_make_key(self, steps: int) -> bytes:
+        """The key of the run's random streams; without a state, of a new secret.
 
         Raises:
             RunFolderError: If steps are left and the key is gone.
         """
-        path = self.folder / KEY
+        path = self.folder / KEY_FILE
         if path.exists():
             self._secret = read_bytes(path)
-            if len(self._secret) != SECRET:
+            if len(self._secret) != KEY_BYTES:
                 raise RunFolderError(
-                    f"{path} holds {len(self._secret)} bytes, a key has {SECRET}, so this run cannot go on: its {self.steps} steps stay "
+                    f"{path} holds {len(self._secret)} bytes, a key has {KEY_BYTES}, so this run cannot go on: its {self.steps} steps stay "
                     "spent; choose another --out to begin a new run"
                 )
-        elif self.begun and self.steps < steps:
+        elif self.has_state and self.steps < steps:
             raise RunFolderError(
                 f"{path} is gone, so this run cannot go on: its {self.steps} steps stay spent; choose another --out to begin a new run"
             )
-        return hashlib.blake2b(json.dumps(self.settings, sort_keys=True).encode(), key=self._secret, digest_size=SECRET).digest()
+        return hashlib.blake2b(json.dumps(self.settings, sort_keys=True).encode(), key=self._secret, digest_size=KEY_BYTES).digest()
 
-    def restore(self, net: nn.Module, optimizer: DPOptimizer, average: EMA | None = None) -> None:
-        """Put the state back; where there is none, write down the key and the beginning, before anything is drawn."""
-        if not self.begun:
+    def restore(self, net: nn.Module, optimizer: DPOptimizer, ema: EMA | None = None) -> None:
+        """Restore the state; without one, save the key and the first state before any random number is used."""
+        if not self.has_state:
             self._make_folder()
-            write_atomically(self.folder / KEY, self._secret, mode=0o600)
-            self.keep(net, optimizer, average)
+            write_atomically(self.folder / KEY_FILE, self._secret, mode=0o600)
+            self.save(net, optimizer, ema)
             return
         weights, state = decode_checkpoint(self._metadata, self._tensors)
         net.load_state_dict(weights)
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": state, "privacy": self._run["optimizer"]})
-        optimizer.seen, optimizer.clipped = self._run["seen"], self._run["clipped"]
-        if average is not None:
-            average.load_state_dict({"steps": self._run["averaged"], "means": self._means})
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": state, "privacy": self._run_state["optimizer"]})
+        optimizer.seen, optimizer.clipped = self._run_state["seen"], self._run_state["clipped"]
+        if ema is not None:
+            ema.load_state_dict({"steps": self._run_state["averaged"], "means": self._ema_weights})
 
-    def keep(self, net: nn.Module, optimizer: DPOptimizer, average: EMA | None = None) -> None:
-        """Write the state between two steps."""
-        mean: dict[str, Any] = average.state_dict() if average is not None else {"steps": 0, "means": {}}
+    def save(self, net: nn.Module, optimizer: DPOptimizer, ema: EMA | None = None) -> None:
+        """Save the state between two steps."""
+        mean: dict[str, Any] = ema.state_dict() if ema is not None else {"steps": 0, "means": {}}
         privacy = optimizer.state_dict()["privacy"]
         del privacy["generators"]  # layers draw from the run's own stream
         run = {
@@ -146,28 +148,28 @@ class Unfinished:
             "averaged": mean["steps"],
         }
         words = {"run": json.dumps(run), "settings": json.dumps(self.settings)}
-        means = {f"{MEAN}{name}": value for name, value in mean["means"].items()}
+        means = {f"{EMA_PREFIX}{name}": value for name, value in mean["means"].items()}
         write_atomically(self._state, encode_checkpoint(net, optimizer, words, means), mode=0o600)
 
-    def due(self, step: int, plan: PrivatePlan, records: int) -> bool:
-        """Whether the state is to be written after so many steps."""
-        return step == plan.steps or step % self.every == 0 or step % -(-records // plan.expected_batch_size) == 0
+    def should_save(self, step: int, plan: PrivatePlan, num_records: int) -> bool:
+        """Whether the state is to be saved after this step."""
+        return step == plan.steps or step % self.every == 0 or step % -(-num_records // plan.expected_batch_size) == 0
 
-    def close(self) -> None:
-        """Destroy the key: all steps are done."""
-        for path in (*self.folder.glob(f".{KEY}.*"), self.folder / KEY):
+    def destroy_key(self) -> None:
+        """Destroy the key, after the last step."""
+        for path in (*self.folder.glob(f".{KEY_FILE}.*"), self.folder / KEY_FILE):
             _destroy(path)
 
     @property
     def _state(self) -> Path:
-        return self.folder / STATE
+        return self.folder / STATE_FILE
 
     @property
-    def _means(self) -> dict[str, Tensor]:
-        return {name.removeprefix(MEAN): value for name, value in self._tensors.items() if name.startswith(MEAN)}
+    def _ema_weights(self) -> dict[str, Tensor]:
+        return {name.removeprefix(EMA_PREFIX): value for name, value in self._tensors.items() if name.startswith(EMA_PREFIX)}
 
     @property
-    def _run(self) -> dict[str, Any]:
+    def _run_state(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self._metadata["run"])
         return found
 
@@ -178,30 +180,36 @@ class Unfinished:
             raise StorageError(f"cannot make {self.folder}: {error.strerror}; choose another folder with --out") from error
 
 
-def salt_of(folder: Path) -> bytes:
-    """Secret bytes that name the records of the runs in ``folder``: written once, readable by their owner alone, and gone with ``forget``.
+def load_or_make_salt(folder: Path) -> bytes:
+    """Secret bytes that name the records of the runs in ``folder``.
+
+    Written once, readable by the owner alone, and deleted by ``delete_unfinished``.
 
     Raises:
         RunFolderError: If the file is damaged.
     """
-    path = folder / SALT
+    path = folder / SALT_FILE
     if not path.exists():
-        write_atomically(path, os.urandom(SECRET), mode=0o600)
+        write_atomically(path, os.urandom(KEY_BYTES), mode=0o600)
     found = read_bytes(path)
-    if len(found) != SECRET:
-        raise RunFolderError(f"{path} holds {len(found)} bytes, a salt has {SECRET}; delete this file alone, and go on")
+    if len(found) != KEY_BYTES:
+        raise RunFolderError(f"{path} holds {len(found)} bytes, a salt has {KEY_BYTES}; delete this file alone, and go on")
     return found
 
 
-def depends_on(net: nn.Module, data: Records, plan: PrivatePlan, seed: int | None) -> dict[str, object]:
-    """All that the steps of a run follow from, besides its key: a sum that is rounded otherwise must not meet the same noise."""
+def run_fingerprint(net: nn.Module, data: LabeledRecords, plan: PrivatePlan, seed: int | None) -> dict[str, object]:
+    """Everything besides the secret key that determines the numbers of a run.
+
+    A resumed run must agree in all of it: if a sum were rounded differently, the same noise would be added to
+    two different sums, and their difference would show them without noise.
+    """
     first = hashlib.sha256(repr(net).encode())
     for name, value in net.state_dict().items():
         first.update(name.encode())
-        _add(first, value)
+        _update_hash(first, value)
     return {
         "plan": repr(plan),
-        "data": hash_of(data)[:16],
+        "data": hash_of_records(data)[:16],
         "first weights": first.hexdigest()[:16],
         "seed": seed,
         "torch": torch.__version__,
@@ -210,25 +218,28 @@ def depends_on(net: nn.Module, data: Records, plan: PrivatePlan, seed: int | Non
     }
 
 
-def hash_of(data: Records) -> str:
-    """Of all inputs and labels."""
+def hash_of_records(data: LabeledRecords) -> str:
+    """The hash of all inputs and labels."""
     if known := getattr(data, "hash", ""):
         return str(known)
     digest = hashlib.sha256()
-    for start in range(0, len(data), AT_ONCE):
-        for value in data.batch(np.arange(start, min(start + AT_ONCE, len(data)))):
-            _add(digest, value)
+    for start in range(0, len(data), RECORDS_PER_CHUNK):
+        for value in data.batch(np.arange(start, min(start + RECORDS_PER_CHUNK, len(data)))):
+            _update_hash(digest, value)
     return digest.hexdigest()
 
 
-def _add(digest: "hashlib._Hash", value: Tensor) -> None:
+def _update_hash(digest: "hashlib._Hash", value: Tensor) -> None:
     digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
     digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
 
 
-def forget(folder: Path) -> None:
-    """Remove what only unfinished runs need, once their record is written; at once out of sight, so that no half of it is gone on from."""
-    for path in [path for name in (KEY, SALT) for pattern in (name, f".{name}.*") for path in folder.rglob(pattern)]:
+def delete_unfinished(folder: Path) -> None:
+    """Delete what only unfinished runs need, once their record is written.
+
+    The folder is first moved out of sight, so that no half of it can be resumed.
+    """
+    for path in [path for name in (KEY_FILE, SALT_FILE) for pattern in (name, f".{name}.*") for path in folder.rglob(pattern)]:
         _destroy(path)
     if folder.is_dir():
         gone = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}")

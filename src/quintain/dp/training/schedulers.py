@@ -14,24 +14,29 @@ AHEAD = 10_000
 
 
 class Scheduler:
-    r"""Sets one setting of a private optimiser, :math:`v_t = v_0\, h(t)`, when it is made and at each ``step()``.
+    r"""Sets one setting of a private optimizer, :math:`v_t = v_0\, h(t)`, when it is made and at each ``step()``.
 
-    Made before the first private step, it is a plan that was fixed beforehand. Made later, what it does to the noise is a choice, as if the
-    noise were set by hand (see ``PrivacyRecord.fixed_beforehand``). So is all that it sets from there on where
+    Made before the first private step, it is a plan that was fixed beforehand. Made later, what it does to
+    the noise is a choice, as if the noise were set by hand (see ``PrivacyReport.fixed_beforehand``). So is
+    all that it sets from there on where
 
-    - h gives another value than it gave before, or a state is of another plan. A plan is the values at the next ``AHEAD`` epochs: these are
-      asked when it is made, and again whenever one of them has come. What h does beyond is not compared until it is as near;
-    - ``step()`` is called after more or fewer private steps than the time before: calls that follow what was looked at are no plan. The
+    - h gives another value than it gave before, or a state is of another plan. A plan is the values at the
+    next ``AHEAD`` epochs: these are
+      asked when it is made, and again whenever one of them has come. What h does beyond is not compared until
+      it is as near;
+    - ``step()`` is called after more or fewer private steps than the time before: calls that follow what was
+    looked at are no plan. The
       first call after a private step says how many there are between calls;
     - its setting was set to another value in between, by hand or by a state that does not fit.
 
     Args:
         optimizer: Whose setting it is.
-        factor: h, a function of the epoch alone: each is asked for more than once, and long before it comes. An error there is no value.
+        factor: h, a function of the epoch alone: each is asked for more than once, and long before it comes.
+            An error there is no value.
         last_epoch: t before the first step, which making it takes.
 
     Raises:
-        SettingError: If it is no private optimiser.
+        SettingError: If it is no private optimizer.
         PrivacyError: If its epoch or first value is set: these are part of the plan.
     """
 
@@ -39,7 +44,7 @@ class Scheduler:
 
     def __init__(self, optimizer: DPOptimizer, factor: Callable[[int], float], last_epoch: int) -> None:
         if not isinstance(optimizer, DPOptimizer):
-            raise SettingError(f"got a {type(optimizer).__name__}; expected the private optimiser that make_private returned")
+            raise SettingError(f"got a {type(optimizer).__name__}; expected the private optimizer that make_private returned")
         self.optimizer, self.factor, self._epoch = optimizer, factor, last_epoch
         self._base: float = getattr(optimizer, self.sets)
         self._value = self._base
@@ -100,14 +105,15 @@ class Scheduler:
         self._epoch, self._base, self._first, self._at, self._pace = (state[name] for name in ("last_epoch", "base", "first", "at", "pace"))
         self._plan = [self._asked(epoch) for epoch in range(self._first, self._epoch + 1 + AHEAD)]
         value = self._base * self.factor(self._epoch)
-        # where the schedule is loaded first, the optimiser's own number is yet to come: the next step looks at it
+        # where the schedule is loaded first, the optimizer's own number is yet to come: the next step looks
+        # at it
         self._value = value
         self._beforehand = state["beforehand"] and _hash(self._plan) == state["plan"] and self._untouched
         self._set(value)
 
     @property
     def _untouched(self) -> bool:
-        """Whether the optimiser's number is what this schedule has set."""
+        """Whether the optimizer's number is what this schedule has set."""
         return not self.optimizer.ledger.steps or math.isclose(self._value, getattr(self.optimizer, self.sets), rel_tol=1e-9)
 
     def _asked(self, epoch: int) -> str:

@@ -239,7 +239,7 @@ def _gradient(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 def _private(net: nn.Module, one: Dataset) -> Tensor | str:
     """The same step through the private engine; or why it refuses the net."""
     released: list[Tensor] = []
-    plan = PrivatePlan(NOISE, CLIP, expected_batch_size=1, steps=1, rate=1.0)
+    plan = PrivatePlan(NOISE, CLIP, expected_batch_size=1, steps=1, learning_rate=1.0)
     try:
         fit(copy.deepcopy(net), one, plan, on_step=lambda _step, update: released.append(update.clone()))
     except PrivacyError as error:

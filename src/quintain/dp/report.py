@@ -1,4 +1,4 @@
-"""Everything that a guarantee assumes, in one frozen value."""
+"""The privacy report of an engine: what its guarantee assumes, what is enforced, and what was probed."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -8,7 +8,7 @@ from quintain.dp.capture.mixing_probe import ProbeResult
 if TYPE_CHECKING:
     from quintain.dp.step.optimizer import DPOptimizer
 
-ASSUMED = (
+ASSUMPTIONS = (
     "the loss is a mean or sum of one term an example, as loss_reduction says; unseen are a scale that is a number of Python (from "
     ".item() or len()), a weight for each example worked out from the batch's labels, a mask from detached statistics of the batch, labels "
     "or inputs mixed before the pass, and a loss that torch.autograd.backward is called on: replace half of a batch's rows and labels, and "
@@ -27,22 +27,22 @@ ASSUMED = (
     "files, globals, iterators, large arrays that are read-only, and what objects more than four deep, bound methods or compiled classes "
     "hold: read each forward() for what it assigns, or compare copy.deepcopy(vars(module)) before and after a pass",
     "the number of records, the expected batch, the steps and all settings are public, and were not chosen on these data: write the plan "
-    "down before the first step, and compare the record to it",
+    "down before the first step, and compare the report to it",
     "the number of classes, which shows in the shape of the weights, is public and was not read off these labels: write the classes down "
     "beforehand (class_names of an .npz), and compare their number to the last layer's",
     "the number and the order of steps follow from the plan, and not from losses or accuracies that were looked at in between",
     "where settings were chosen after releases (fixed_beforehand is False), they were chosen by what the steps released, and by nothing "
     "else of these data, such as losses",
-    "losses, batch sizes, clipped shares and accuracies on the training data that a loop shows are not covered",
+    "losses, batch sizes, fractions of clipped gradients and accuracies on the training data that a loop shows are not covered",
     "each record is in the data set once (subsets and concatenations that repeat one are warned of; compare hashes of the records)",
-    "what stands in front of the private module and gives it its inputs learns nothing from these records: no plain optimiser trains it "
-    "on this loss or another; list the parameters of all optimisers",
+    "what stands in front of the private module and gives it its inputs learns nothing from these records: no plain optimizer trains it "
+    "on this loss or another; list the parameters of all optimizers",
     "processes that train together hold the same records in the same order, so that each is in one of them alone; compared are the length, "
     "the rows of subsets, tensors in memory, units, and of 16 records as they are read those parts that come out alike when read again "
     "(compared, of each run, says which do not): compare a hash of all records, before anything changes them, in each process",
     "weights that are loaded into a module, frozen ones, buffers and means of weights among them, cost what the ledger counts, or nothing "
     "on these records; compared are those of a whole checkpoint, and, means apart, those at the first step, get_epsilon() or "
-    "save_checkpoint() after an optimiser's state was loaded: compare them with what the state's run ended with",
+    "save_checkpoint() after an optimizer's state was loaded: compare them with what the state's run ended with",
     "a schedule's values are a function of the epoch alone, the script that makes it was not edited on the way, and the times of its "
     "step() follow from the plan; compared are 10,000 epochs from where it is, and whether as many private steps lie between two of its "
     "steps as before the first: read the script that was there before the first step, also for when the schedule steps first and last",
@@ -51,14 +51,14 @@ ASSUMED = (
     "machine, where what a loop draws from elsewhere than torch is put back as well): compare the weights after them",
 )
 
-CHECKED = (
+ENFORCED = (
     "layers without a rule, or that mix examples or keep running statistics, are refused",
     "parameters, buffers and tensors in attributes that a pass writes are refused by their values: small ones at each pass, those of more "
     "than 4096 numbers at the first three and one in 64, at random, and at the others as far as torch counts writes",
-    "models and losses that mix examples are refused as far as probes see (see probed of each run): gradients and values of outputs, and "
+    "models and losses that mix examples are refused as far as probes see (see mixing_probe of each run): gradients and values of outputs, and "
     "second derivatives of the loss, at the first three passes and one in 64; labels to ignore, weights, scales and selections over the "
     "batch at each pass",
-    "gradients past the clip, edited gradients, and other optimisers on the same parameters are refused",
+    "gradients past the clip, edited gradients, and other optimizers on the same parameters are refused",
     "parameters that are frozen, unfrozen, added or replaced afterwards are refused",
     "weights in half precision and autocast to float16 are refused; norms and sums are in all bits of float32 or float64, whatever the "
     "passes run in (TF32, autocast to bfloat16)",
@@ -75,82 +75,84 @@ CHECKED = (
 
 
 @dataclass(frozen=True, slots=True)
-class RunRecord:
-    """One module made private.
+class RunReport:
+    """The report of one module made private.
 
     Args:
-        module, optimizer: Their classes.
-        parameters: Numbers that are trained.
+        module, optimizer: Names of their classes.
+        num_parameters: Number of trainable numbers.
         layers: Each trained layer and its class.
-        noise_multiplier, max_grad_norm: As they are now.
-        clipping: The way to clip, with its settings.
-        loss_reduction: What losses are taken to be.
-        expected_batch_size, records, steps_per_epoch: Public constants.
-        sampling: How batches are drawn.
+        noise_multiplier, max_grad_norm: Their present values.
+        clipping: The clipping method with its settings.
+        loss_reduction: What losses are taken to be: means or sums.
+        expected_batch_size, num_units, steps_per_epoch: Public constants.
+        sampling: How batches are sampled.
         compared: What processes that train together have compared of their data.
-        unit: Whose presence is hidden.
-        noise: Where it comes from.
-        probed: Whether examples were found to mix: a probe, not a proof.
-        stop_at_epsilon: The budget that its steps keep to, if there is one.
+        unit: The privacy unit: whose presence is hidden.
+        noise: Where the noise comes from.
+        mixing_probe: Whether examples were found to mix: a probe, not a proof.
+        stop_at_epsilon: The privacy budget of its steps, if there is one.
     """
 
     module: str
     optimizer: str
-    parameters: int
+    num_parameters: int
     layers: tuple[str, ...]
     noise_multiplier: float
     max_grad_norm: float
     clipping: str
     loss_reduction: str
     expected_batch_size: int
-    records: int
+    num_units: int
     steps_per_epoch: int
     sampling: str
     compared: str
     unit: str
     noise: str
-    probed: ProbeResult
+    mixing_probe: ProbeResult
     stop_at_epsilon: tuple[float, float] | None
 
     @classmethod
-    def of(cls, optimizer: "DPOptimizer", noise: str) -> "RunRecord":
-        """What an optimiser does now, with noise from ``noise``."""
+    def of(cls, optimizer: "DPOptimizer", noise: str) -> "RunReport":
+        """The report of an optimizer as it is now, with noise from ``noise``."""
         loader, budget = optimizer.loader, optimizer.limit
         return cls(
             module=type(optimizer.capture.root).__name__,
             optimizer=type(optimizer.inner).__name__,
-            parameters=sum(parameter.numel() for parameter in optimizer.params),
+            num_parameters=sum(parameter.numel() for parameter in optimizer.params),
             layers=tuple(f"{layer.name}: {type(layer.module).__name__}" for layer in optimizer.capture.layers),
             noise_multiplier=optimizer.noise_multiplier,
             max_grad_norm=optimizer.max_grad_norm,
             clipping=str(optimizer.clip),
             loss_reduction=optimizer.loss_reduction,
             expected_batch_size=loader.expected_batch_size,
-            records=loader.records,
+            num_units=loader.records,
             steps_per_epoch=loader.steps_per_epoch,
             sampling=loader.sampling,
             compared=loader.compared,
             unit="record" if loader.units is None else loader.units.name,
             noise=noise,
-            probed=optimizer.probe.result,
+            mixing_probe=optimizer.probe.result,
             stop_at_epsilon=None if budget is None else (budget.epsilon, budget.delta),
         )
 
 
 @dataclass(frozen=True, slots=True)
-class PrivacyRecord:
-    """What an engine has done, and what its epsilon rests on.
+class PrivacyReport:
+    """The report of an engine: what it has done, and what its epsilon assumes.
 
     Args:
         accountant: How epsilon is computed.
-        reproducible: Whether batches or noise of any step follow from a seed: privacy then holds only against those who do not know it.
+        reproducible: Whether batches or noise of any step follow from a seed: privacy then holds only against
+            those who do not know it.
         secure_mode: Whether the noise of all steps is discrete.
-        steps: Steps spent.
-        fixed_beforehand: Whether all settings were there before the first step: no make_private later, no noise set by hand. Else epsilon
-            is by Renyi divergences, which hold for choices by what was released; ``ledger.guarantee(delta)`` shows both figures.
+        steps: Number of steps.
+        fixed_beforehand: Whether all settings were there before the first step: no make_private later, no
+            noise set by hand. Else epsilon is by Renyi divergences, which hold for choices by what was
+            released; ``ledger.guarantee(delta)`` shows both figures.
         runs: Each module made private.
-        assumed: What no check can see.
-        checked: What is refused.
+        assumptions: What no check can see, each with a way to check it.
+        enforced: What is refused.
     """
 
     accountant: str
@@ -158,6 +160,6 @@ class PrivacyRecord:
     secure_mode: bool
     steps: int
     fixed_beforehand: bool
-    runs: tuple[RunRecord, ...]
-    assumed: tuple[str, ...] = ASSUMED
-    checked: tuple[str, ...] = CHECKED
+    runs: tuple[RunReport, ...]
+    assumptions: tuple[str, ...] = ASSUMPTIONS
+    enforced: tuple[str, ...] = ENFORCED
