@@ -26,8 +26,8 @@ class CheckedCriterion:
         own_reduction = getattr(criterion, "reduction", loss_reduction)
         if own_reduction != loss_reduction:
             raise SettingError(
-                f"got a criterion with reduction = {own_reduction!r} and loss_reduction = {loss_reduction!r}; expected them equal: otherwise "
-                "one record can move the sum by more than the bound"
+                f"got a criterion with reduction = {own_reduction!r} and loss_reduction = {loss_reduction!r}; expected them equal: "
+                "otherwise one record can move the sum by more than the bound"
             )
         refuse_class_weights(criterion)
         self.criterion, self.reduction = criterion, loss_reduction
