@@ -82,7 +82,7 @@ def run():
     found, real = [], optimizer.weighed
 
     def kept(parameters, turn, clip, *, mean):
-        found.append((parameters, CapturedPass(turn.draw, dict(turn.gradients), turn.batch), clip, mean))
+        found.append((parameters, CapturedPass(turn.physical_batch, dict(turn.gradients), turn.batch_size), clip, mean))
         return real(parameters, turn, clip, mean=mean)
 
     def watched(net, *settings):
@@ -111,11 +111,11 @@ class Half:
     def __init__(self, of):
         self.of = of
 
-    def squared(self):
-        return 0.5 * self.of.squared()
+    def squared_norms(self):
+        return 0.5 * self.of.squared_norms()
 
-    def without(self, gone):
-        return Half(self.of.without(gone))
+    def zeroed_where(self, gone):
+        return Half(self.of.zeroed_where(gone))
 
     def __getattr__(self, name):
         return getattr(self.of, name)

@@ -110,5 +110,5 @@ def test_sums_of_many_kinds_stay_right_in_any_order() -> None:
             total = total.plus(part)
         torch.testing.assert_close(total.squared_norms(), whole.square().sum((1, 2)), rtol=1e-9, atol=0)
         into = torch.zeros(5, 4, dtype=torch.float64)
-        total.add_to(into, torch.tensor([0.3, 0.0, 2.0], dtype=torch.float64))
+        total.add_weighted_sum_to(into, torch.tensor([0.3, 0.0, 2.0], dtype=torch.float64))
         torch.testing.assert_close(into, 0.3 * whole[0] + 2 * whole[2], rtol=1e-9, atol=1e-9)

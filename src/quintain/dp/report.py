@@ -56,8 +56,8 @@ ENFORCED = (
     "parameters, buffers and tensors in attributes that a pass writes are refused by their values: small ones at each pass, those of more "
     "than 4096 numbers at the first three and one in 64, at random, and at the others as far as torch counts writes",
     "models and losses that mix examples are refused as far as probes see (see mixing_probe of each run): gradients and values of "
-    "outputs, and second derivatives of the loss, at the first three passes and one in 64; labels to ignore, weights, scales and selections over the "
-    "batch at each pass",
+    "outputs, and second derivatives of the loss, at the first three passes and one in 64; labels to ignore, weights, scales and "
+    "selections over the batch at each pass",
     "gradients past the clip, edited gradients, and other optimizers on the same parameters are refused",
     "parameters that are frozen, unfrozen, added or replaced afterwards are refused",
     "weights in half precision and autocast to float16 are refused; norms and sums are in all bits of float32 or float64, whatever the "
