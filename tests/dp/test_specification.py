@@ -136,7 +136,7 @@ def test_a_norm_that_one_kind_of_layer_understates_is_seen(kind, run):
 
 
 def understate(monkeypatch, form, share=0.25, of=None):
-    real = form.squared
+    real = form.squared_norms
     monkeypatch.setattr(form, "squared_norms", lambda found: real(found) * (share if of is None or found.rows.dtype == of else 1.0))
 
 
@@ -188,7 +188,7 @@ def test_a_record_that_moves_what_another_adds_is_seen(monkeypatch):
 
     def coupled(parameters, turn, clip, *, mean):
         found, weights, part = real(parameters, turn, clip, mean=mean)
-        return found, weights * 6 / max(turn.batch or 1, 1), part
+        return found, weights * 6 / max(turn.batch_size or 1, 1), part
 
     monkeypatch.setattr(optimizer, "weighed", coupled)
     assert _sensitivity(PLAN, WAYS["fit"], seed=0).p_value == 0
