@@ -216,7 +216,13 @@ def test_a_fork_does_not_draw_the_batches_and_noise_of_the_process_that_made_the
         net, optimizer, loader, _ = private(seed=seed)
         step(net, optimizer, *next(iter(loader)))
 
-    uses = (go_on, lambda: next(batches), lambda: list(loader), lambda: engine._root_stream.child("noise"), lambda: optimizer.stream.keyed(bytes))
+    uses = (
+        go_on,
+        lambda: next(batches),
+        lambda: list(loader),
+        lambda: engine._root_stream.child("noise"),
+        lambda: optimizer.stream.keyed(bytes),
+    )
     *refused, twice, anew = in_a_fork(*uses, fork_again, begin_anew)
     assert len(refused) == len(uses)
     for said in refused:
