@@ -8,7 +8,7 @@ import torch
 
 from quintain.core.errors import SettingError
 from quintain.dp import Ledger
-from quintain.dp.training.resume import Unfinished
+from quintain.dp.training.resume import ResumableRun
 from quintain.evaluate.privacy_target import PrivacyTarget
 from quintain.evaluate.steps.plan import run_plan
 from quintain.evaluate.steps.privatize import partial_privatize, run_privatize
@@ -82,7 +82,7 @@ def test_what_is_left_of_a_run_that_broke_off_speaks_of_the_steps_that_are_safe(
     words = {"folder": tmp_path, "unfinished": tmp_path / "u"}
     with pytest.raises(KeyboardInterrupt):
         run_privatize(net(), data(), data(100), BUDGET, progress=Watched(stop=7), **words)
-    kept, model = Unfinished(tmp_path / "u" / "main"), net()
+    kept, model = ResumableRun(tmp_path / "u" / "main"), net()
     ledger = Ledger()
     ledger.load_state_dict(kept.ledger)
     outcome = partial_privatize(model, data(), data(100), BUDGET, reason="interrupted", **words)
@@ -91,7 +91,7 @@ def test_what_is_left_of_a_run_that_broke_off_speaks_of_the_steps_that_are_safe(
     assert outcome.claims[1].bracket.upper.value == outcome.result.plan.epsilon == ledger.epsilon(1e-5)
     assert not outcome.claims[1].primary
     assert torch.equal(model.weight, kept.weights["weight"])
-    assert outcome.result.clipped_fraction == kept.clipped_share
+    assert outcome.result.clipped_fraction == kept.clipped_fraction
 
 
 def test_nothing_is_left_of_a_run_that_did_no_step(tmp_path):

@@ -64,7 +64,7 @@ def run(
 def _trained(session: "Session", budget: "PrivacyTarget", sizes: tuple[int, ...], *, curve: bool) -> int:
     """Train, or go on where a run was cut off."""
     from quintain.cli.session import command_line
-    from quintain.dp.training.resume import forget
+    from quintain.dp.training.resume import delete_unfinished
     from quintain.evaluate.privacy_target import class_warnings
     from quintain.evaluate.steps.privatize import EPSILONS, partial_privatize, run_privatize
 
@@ -97,7 +97,7 @@ def _trained(session: "Session", budget: "PrivacyTarget", sizes: tuple[int, ...]
             )
         )
         raise
-    forget(unfinished)
+    delete_unfinished(unfinished)
     return code
 
 

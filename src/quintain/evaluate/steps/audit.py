@@ -14,7 +14,7 @@ from quintain.core.errors import SettingError
 from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
-from quintain.dp import PrivateFit, PrivatePlan
+from quintain.dp import PrivatePlan, PrivateTrainingResult
 from quintain.dp.accounting import prv
 from quintain.dp.own_net import noise_of_net, sensitivity_of_net
 from quintain.dp.replay import Drift, Replay, weights_measurement
@@ -134,14 +134,14 @@ class _Observed:
     """
 
     seen: CanaryRun
-    spent: PrivateFit
+    spent: PrivateTrainingResult
     batches: tuple[Rows, ...]
     drifts: tuple[Drift, ...]
 
 
 def _observed(net: nn.Module, train: Dataset, plan: PrivatePlan, canaries: int, seed: int, progress: Progress) -> _Observed:
     """Train once with canaries in the place of as many records, so that all public settings stay the plan's."""
-    fits: list[PrivateFit] = []
+    fits: list[PrivateTrainingResult] = []
     batches: list[Rows] = []
     drifts: list[Drift] = []
 
@@ -184,7 +184,7 @@ def _measured(
     return found, tuple(note for note, one in ((UNFOLLOWED, followed), (UNCLIPPED, clipped)) if one is None)
 
 
-def _accounting(plan: PrivatePlan, claimed: float, spent: PrivateFit, releases: int) -> Measurement:
+def _accounting(plan: PrivatePlan, claimed: float, spent: PrivateTrainingResult, releases: int) -> Measurement:
     """Check that the run's own ledger comes to the claim, and holds as many steps as were seen."""
     passed = spent.epsilon == claimed and spent.steps == releases == plan.steps
     text = f"the run's ledger: {spent.steps} steps at {spent.epsilon:.6g}, {releases} released; of {plan.steps} steps"

@@ -11,9 +11,9 @@ from torch import nn
 from quintain.core import rounding
 from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
-from quintain.dp import Ledger, PrivateFit, PrivatePlan, Release, accounting, fit
-from quintain.dp.record import ASSUMED
-from quintain.dp.training.resume import Unfinished, salt_of
+from quintain.dp import Ledger, PrivatePlan, PrivateTrainingResult, Release, accounting, fit
+from quintain.dp.report import ASSUMPTIONS
+from quintain.dp.training.resume import ResumableRun, load_or_make_salt
 from quintain.evaluate.brackets import clean_accuracy_claim
 from quintain.evaluate.model import EvaluatedModel, clean_counts
 from quintain.evaluate.privacy_target import PrivacyTarget, Protected, delta_warnings, epsilon_upper_bound, plan_record
@@ -65,7 +65,7 @@ def run_privatize(
         epsilons: Other epsilons to train at, with the same batch size and steps.
         batch_sizes: Other batch sizes to train with, at the same epsilon and steps.
         held_out: Examples whose accuracy is shown on the way.
-        unfinished: Where runs that may be cut off keep their state; ``dp.resume.forget`` it once the record is written.
+        unfinished: Where runs that may be cut off keep their state; ``dp.resume.delete_unfinished`` it once the record is written.
         progress: Shows bars.
 
     Raises:
@@ -77,7 +77,7 @@ def run_privatize(
         f"epsilon-{epsilon:g}": replace(target, epsilon=epsilon).plan(len(train)) for epsilon in epsilons if epsilon != target.epsilon
     }
     others |= {f"batch-{size}": replace(target, batch_size=size).plan(len(train)) for size in batch_sizes if size != target.batch_size}
-    fits: list[PrivateFit] = []
+    fits: list[PrivateTrainingResult] = []
 
     def work() -> tuple[float, ...]:
         fits.append(_fitted(net, train, plan, MAIN, held_out or test, unfinished, progress))
@@ -94,14 +94,14 @@ def run_privatize(
         training=training,
         nonprivate_counts=nonprivate_counts,
         plan=trials[MAIN].plan,
-        clipped_fraction=fits[0].clipped_share,
-        statement=privacy_statement(fits[0].releases, plan, len(train), fits[0].record.runs[-1].noise),
+        clipped_fraction=fits[0].clipped_fraction,
+        statement=privacy_statement(fits[0].releases, plan, len(train), fits[0].report.runs[-1].noise),
         epsilon_sweep=_among(trials, "epsilon-", lambda one: one.plan.epsilon),
         batch_size_sweep=_among(trials, "batch-", lambda one: one.plan.expected_batch_size),
         composed_epsilon=accounting.composed_epsilon(runs, plan.delta) if others else None,
     )
     notes = (*delta_warnings(plan.delta, len(train)), *_notes(result))
-    records = Protected.of(train, None if unfinished is None else salt_of(unfinished))
+    records = Protected.of(train, None if unfinished is None else load_or_make_salt(unfinished))
     claims = _claims(subject, test, plan, records, fits[0].epsilon, primary=True)
     return StepOutput(result, claims, notes, reproducible=False)
 
@@ -110,7 +110,7 @@ def partial_privatize(
     net: nn.Module, train: Dataset, test: Dataset, target: PrivacyTarget, *, folder: Path, unfinished: Path, reason: str
 ) -> StepOutput | None:
     """Return what there is of a private training that was cut off, marked as partial; None where no step was saved."""
-    kept = Unfinished(unfinished / MAIN)
+    kept = ResumableRun(unfinished / MAIN)
     if not kept.steps:
         return None
     plan = replace(target.plan(len(train)), steps=kept.steps)
@@ -124,12 +124,12 @@ def partial_privatize(
         training=training,
         nonprivate_counts=None,
         plan=plan_record(plan, len(train)),
-        clipped_fraction=kept.clipped_share,
+        clipped_fraction=kept.clipped_fraction,
         statement=privacy_statement(ledger.releases, plan, len(train), SECRET),
         stop_reason=stop_reason,
     )
     notes = (f"PARTIAL: {stop_reason}", *_notes(result))
-    records = Protected.of(train, salt_of(unfinished))
+    records = Protected.of(train, load_or_make_salt(unfinished))
     claims = _claims(subject, test, plan, records, ledger.epsilon(plan.delta), primary=False)
     return StepOutput(result, claims, notes, reproducible=False)
 
@@ -154,7 +154,7 @@ def privacy_statement(releases: Sequence[Release], plan: PrivatePlan, records: i
         noise=f"{found.noise}, {source}",
         reproducible=found.reproducible,
         warnings=found.warnings,
-        assumptions=ASSUMED,
+        assumptions=ASSUMPTIONS,
     )
 
 
@@ -166,7 +166,7 @@ def _fitted(
     held_out: Dataset,
     unfinished: Path | None,
     progress: Progress,
-) -> PrivateFit:
+) -> PrivateTrainingResult:
     """Train privately, resumable where there is a folder for it; show epsilon and accuracy on the way."""
     if unfinished is None:
         return fit(net, train, plan, progress=progress)
@@ -177,7 +177,7 @@ def _fitted(
         accuracy = clean_counts(Classifier(twin.eval(), classes=held_out.classes), held_out).accuracy
         progress.set_status(f"epsilon {rounding.epsilon(spent)}, accuracy {100 * accuracy:.1f} %")
 
-    state = Unfinished(unfinished / name, every=max(1, plan.steps // NUM_CHECKPOINTS))
+    state = ResumableRun(unfinished / name, every=max(1, plan.steps // NUM_CHECKPOINTS))
     return fit(net, train, plan, progress=progress, resume=state, on_checkpoint=look)
 
 
