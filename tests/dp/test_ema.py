@@ -106,7 +106,7 @@ def test_a_plan_with_a_mean_ends_with_the_mean_of_the_same_iterates(data) -> Non
     torch.manual_seed(0)
     start = nn.Sequential(nn.Flatten(), nn.Linear(36, 2))[1].weight.detach().flatten()
     plain, updates = trained(data)
-    mean, same = trained(data, ema=0.8)
+    mean, same = trained(data, ema_decay=0.8)
     assert all(torch.equal(a, b) for a, b in zip(updates, same, strict=True))
     iterates = start - 0.5 * torch.stack([update[:72] for update in updates]).cumsum(0)
     weights = torch.tensor([0.8 ** (5 - s) for s in range(6)])
@@ -116,10 +116,10 @@ def test_a_plan_with_a_mean_ends_with_the_mean_of_the_same_iterates(data) -> Non
 
 def test_altered_copies_cost_nothing_and_are_drawn_from_the_run(data) -> None:
     _, updates = trained(data)
-    _, unmoved = trained(data, copies=3)
+    _, unmoved = trained(data, augmentations_per_record=3)
     for a, b in zip(updates, unmoved, strict=True):
         torch.testing.assert_close(a, b)
-    _, moved = trained(data, copies=3, shift=1)
-    _, again = trained(data, copies=3, shift=1)
+    _, moved = trained(data, augmentations_per_record=3, max_shift_pixels=1)
+    _, again = trained(data, augmentations_per_record=3, max_shift_pixels=1)
     assert all(torch.equal(a, b) for a, b in zip(moved, again, strict=True))
     assert not torch.allclose(moved[0], updates[0])
