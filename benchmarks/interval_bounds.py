@@ -37,7 +37,7 @@ def run() -> Iterator[Duel]:
     net = xray_cnn()
     q.harden.fit(net, data.split("train"), q.harden.IBPTraining(q.Linf(EPS), q.training.Recipe(6, learning_rate=5e-3)))
     x, y = data.split("test").batch(torch.arange(624))
-    model = q.Classifier(net, classes=2)
+    model = q.Classifier(net, num_classes=2)
 
     def ours() -> Tensor:
         return q.certify.IntervalBounds()(model, x, y, q.Linf(EPS)).certified

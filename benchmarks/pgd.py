@@ -28,7 +28,7 @@ def run() -> Iterator[Duel]:
     data = q.load_data("xrays")
     x, y = data.split("test").batch(torch.arange(624))
     for name, net in nets(data.split("train")).items():
-        model = q.Classifier(net.eval(), classes=2)
+        model = q.Classifier(net.eval(), num_classes=2)
 
         def ours(model: q.Classifier = model) -> torch.Tensor:
             outcome = q.attacks.PGD(steps=STEPS)(model, x, y, q.Linf(EPS), seed=0)

@@ -12,7 +12,7 @@ def main() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(784, 16), nn.ReLU(), nn.Linear(16, 2))
     q.harden.fit(net, data.split("train"), q.harden.IBPTraining(q.Linf(2 / 255), q.training.Recipe(epochs=3)))
 
-    model = q.Classifier(net.eval(), classes=2)
+    model = q.Classifier(net.eval(), num_classes=2)
     x, y = data.split("test").batch(torch.arange(200))
     threat = q.Linf(2 / 255)
     attacked = q.attacks.PGD(steps=20)(model, x, y, threat, seed=0)

@@ -34,7 +34,7 @@ def drawn(people: int = 6, photos: int = 24) -> Dataset:
             face = np.where((np.abs(y - 0.72) < 0.02) & (aside < mouth), 0.3, face)
             images.append(np.clip(face * random.uniform(0.8, 1.1) + random.normal(0, 0.03, face.shape), 0, 1))
             labels.append(person)
-    return from_arrays(np.float32(images), labels, name="drawn faces", classes=people)
+    return from_arrays(np.float32(images), labels, name="drawn faces", num_classes=people)
 
 
 def small_net(data: Dataset) -> nn.Sequential:
@@ -51,7 +51,7 @@ def small_net(data: Dataset) -> nn.Sequential:
             nn.Flatten(),
             nn.Linear(flat, 128),
             nn.ReLU(),
-            nn.Linear(128, data.classes),
+            nn.Linear(128, data.num_classes),
         )
     return initialize(net, 0)
 
@@ -71,7 +71,7 @@ def main() -> None:
     train = data.subset(np.flatnonzero(turn == 0))
     net = small_net(data)
     q.training.fit(net, train, q.training.Recipe(given.epochs, batch_size=20))
-    model = q.Classifier(net.eval(), classes=data.classes)
+    model = q.Classifier(net.eval(), num_classes=data.num_classes)
 
     own = np.flatnonzero((data.labels == given.wearer) & (turn == 1))
     fitting, others = data.subset(own[::2]), data.subset(own[1::2])

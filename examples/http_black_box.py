@@ -20,7 +20,7 @@ def main() -> None:
         attack = q.attacks.RayS(queries=100)
         for run in ("first", "second"):
             before = serving.answered
-            outcome = attack(connect(endpoint, classes=2), x, y, q.Linf(0.1))
+            outcome = attack(connect(endpoint, num_classes=2), x, y, q.Linf(0.1))
             print(f"{run} run: {outcome.success.sum()} of {len(x)} broken in {serving.answered - before} questions to the server")
         serving.shutdown()
 

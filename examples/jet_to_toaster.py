@@ -29,10 +29,10 @@ def torchvision_model(name: str, weights: Path | None) -> q.Classifier:
 
     if weights is None:
         normal = Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-        return q.Classifier(nn.Sequential(normal, models.get_model(name, weights="DEFAULT")).eval(), classes=1000)
+        return q.Classifier(nn.Sequential(normal, models.get_model(name, weights="DEFAULT")).eval(), num_classes=1000)
     net = models.get_model(name)
     q.models.load_weights(net, weights)
-    return q.Classifier(net.eval(), classes=1000)
+    return q.Classifier(net.eval(), num_classes=1000)
 
 
 def folder(path: Path, model: q.Classifier) -> tuple[Dataset, Dataset]:
@@ -50,7 +50,7 @@ def folder(path: Path, model: q.Classifier) -> tuple[Dataset, Dataset]:
     values = np.stack(images)
     x = torch.from_numpy(values).permute(0, 3, 1, 2).float() / 255
     labels = torch.cat([model.predict(part) for part in x.split(16)])
-    data = from_arrays(values, labels.numpy(), name=path.name, classes=model.classes)
+    data = from_arrays(values, labels.numpy(), name=path.name, num_classes=model.num_classes)
     return data.subset(range(0, len(data), 2)), data.subset(range(1, len(data), 2))
 
 
@@ -59,7 +59,7 @@ def x_rays() -> tuple[q.Classifier, Dataset, Dataset]:
     data = q.load_data("xrays")
     net = xray_cnn()
     q.training.fit(net, data.split("train"), q.training.Recipe(4))
-    return q.Classifier(net.eval(), classes=2), data.split("train"), data.split("test")
+    return q.Classifier(net.eval(), num_classes=2), data.split("train"), data.split("test")
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ def drawn(count: int, seed: int) -> Dataset:
         image[radius < 11] = red
         image[((np.abs(at) < 2)[:, None] & (radius < 9)) if label == 0 else radius < 7] = white
         image[:] = np.clip(image * random.uniform(0.5, 1.1) + random.normal(0, 0.03, image.shape), 0, 1)
-    return from_arrays(images, labels, name="drawn signs", classes=2)
+    return from_arrays(images, labels, name="drawn signs", num_classes=2)
 
 
 def main() -> None:
@@ -48,9 +48,9 @@ def main() -> None:
     if given.data:
         splits = q.load_data(given.data)
         train, test = splits.split("train"), splits.split("test")
-    net = xray_cnn(train.classes, train.shape[0], train.shape[1])
+    net = xray_cnn(train.num_classes, train.shape[0], train.shape[1])
     q.training.fit(net, train, q.training.Recipe(given.epochs, batch_size=32))
-    model = q.Classifier(net.eval(), classes=train.classes)
+    model = q.Classifier(net.eval(), num_classes=train.num_classes)
 
     stops = np.flatnonzero(test.labels == given.stop)
     fitting, others = test.subset(stops[::2]), test.subset(stops[1::2])

@@ -17,7 +17,7 @@ POINTS, TRAIN, EPOCHS = 1000, 20_000, 12
 def run() -> Iterator[Told]:
     """The peer knows of no certificate and pays for every example that stands."""
     train = q.load_data(str(path("data/MNIST/raw"))).split("train").subset(torch.arange(TRAIN))
-    net = xray_cnn(classes=10)
+    net = xray_cnn(num_classes=10)
     q.harden.fit(net, train, q.harden.IBPTraining(THREAT, q.training.Recipe(EPOCHS, learning_rate=3e-3)), seed=0)
     net = net.eval().requires_grad_(False)
     x, y = mnist().batch(torch.arange(POINTS))

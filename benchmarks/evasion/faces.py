@@ -21,7 +21,7 @@ LEARNT, FITTED = 5, 3
 def faces() -> tuple[Dataset, np.ndarray]:
     """All photos, and the number of each among those of its person."""
     with np.load(path("data/faces_orl.npz"), allow_pickle=False) as stored:
-        data = from_arrays(stored["images"], stored["labels"], name="faces", classes=PEOPLE)
+        data = from_arrays(stored["images"], stored["labels"], name="faces", num_classes=PEOPLE)
     return data, np.arange(len(data)) % 10
 
 
@@ -37,7 +37,7 @@ def face_net(train: Dataset) -> q.Classifier:
         )  # fmt: skip
     initialize(net, 0)
     q.training.fit(net, train, q.training.Recipe(60, batch_size=20, learning_rate=1e-3))
-    return q.Classifier(net.eval(), classes=PEOPLE)
+    return q.Classifier(net.eval(), num_classes=PEOPLE)
 
 
 def total(scores: list[SuccessRate]) -> str:

@@ -18,7 +18,7 @@ import quintain as q
 from quintain.evaluate.evasion.attacks import run_attacks
 from quintain.evaluate.model import named_model
 from quintain.models import initialize, xray_cnn
-net = xray_cnn(classes=10, channels=3, size=32)
+net = xray_cnn(num_classes=10, channels=3, size=32)
 initialize(net, seed=0)
 data = q.load_data(sys.argv[1]).split("test")
 peak, over = [0], threading.Event()

@@ -58,7 +58,7 @@ def run() -> Iterator[Duel | Told]:
         rounds=9,
     )
     few, label = x[:8], y[:8]
-    models = {"net": net, "Classifier": q.Classifier(net, classes=10)}
+    models = {"net": net, "Classifier": q.Classifier(net, num_classes=10)}
     counts = []
     for name, model in models.items():
         short, long = (calls(lambda: q.attacks.PGD(steps)(model, few, label, threat)) for steps in (STEPS // 2, STEPS))  # noqa: B023

@@ -26,8 +26,8 @@ def signs() -> tuple[Dataset, Dataset, Dataset]:
     """What the net learns from, what changes are fitted on, and what they are scored on; no track is in two of them."""
     with np.load(path("data/gtsrb_small.npz"), allow_pickle=False) as stored:
         images, labels, tracks = stored["train_images"], stored["train_labels"], stored["train_tracks"]
-        test = from_arrays(stored["test_images"], stored["test_labels"], name="signs", classes=43)
-    data = from_arrays(images, labels, name="signs", classes=43)
+        test = from_arrays(stored["test_images"], stored["test_labels"], name="signs", num_classes=43)
+    data = from_arrays(images, labels, name="signs", num_classes=43)
     held = tracks % HELD_TRACKS == 0
     stop = labels == STOP
     return data.subset(np.flatnonzero(~held)), data.subset(np.flatnonzero(held & stop)), test.subset(np.flatnonzero(test.labels == STOP))
@@ -45,7 +45,7 @@ def sign_net(train: Dataset) -> q.Classifier:
         )  # fmt: skip
     initialize(net, 0)
     q.training.fit(net, train, q.training.Recipe(8, learning_rate=2e-3))
-    return q.Classifier(net.eval(), classes=43)
+    return q.Classifier(net.eval(), num_classes=43)
 
 
 def run() -> Iterator[Told]:

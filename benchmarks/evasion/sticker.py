@@ -31,14 +31,14 @@ def squeezenet() -> q.Classifier:
 
     net: nn.Module = squeezenet1_1()
     load_weights(net, path("models/squeezenet1_1_rgb01.safetensors"))
-    return q.Classifier(net.eval().requires_grad_(False), classes=1000)
+    return q.Classifier(net.eval().requires_grad_(False), num_classes=1000)
 
 
 def parts() -> tuple[Dataset, Dataset, torch.Tensor]:
     """Pictures to fit on, pictures to score on, and one of a toaster."""
     with np.load(path("data/imagenet_sample_dev.npz"), allow_pickle=False) as stored:
         images, labels = stored["images"], stored["labels"]
-    data = from_arrays(images, labels, name="imagenet", classes=1000)
+    data = from_arrays(images, labels, name="imagenet", num_classes=1000)
     order = np.random.default_rng(0).permutation(np.flatnonzero(labels != TOASTER))
     toaster = data.batch(np.flatnonzero(labels == TOASTER)[:1])[0][0]
     return data.subset(np.sort(order[:FITTED])), data.subset(np.sort(order[FITTED:])), toaster

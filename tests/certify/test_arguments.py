@@ -95,7 +95,7 @@ def test_len_in_a_forward_is_named():
 
 def test_random_answers_and_black_boxes_that_answer_by_the_batch_are_refused_by_smoothing():
     drops = Classifier(Body(lambda z, _: F.dropout(z, 0.5, training=True)).eval())
-    counts = BlackBox(lambda x: (x * len(x)).astype("float32") + 1, classes=2)
+    counts = BlackBox(lambda x: (x * len(x)).astype("float32") + 1, num_classes=2)
     for model in (drops, counts):
         with pytest.raises(ModelError, match="alone than in a batch of two"):
             smoothed(model).certify(X, Y)

@@ -98,7 +98,7 @@ def test_a_certifier_that_is_not_monotone_is_believed_where_it_speaks():
 def test_a_radius_is_the_largest_of_the_grid_that_is_certified(name, threat):
     model, x = Classifier(random_net(name, 7)), inputs(7, 12)
     y = model.predict(x)
-    y[0] = (y[0] + 1) % model.classes
+    y[0] = (y[0] + 1) % model.num_classes
     radius = largest_certified_radius(IntervalBounds(), model, x, y, threat).radius
     assert (radius[1:] > 0).any()
     assert radius[0] == 0

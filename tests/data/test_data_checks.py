@@ -77,7 +77,7 @@ def test_copies_across_parts(count):
 
 
 def test_classes_that_a_part_lacks():
-    splits = parts(test=(IMAGES[20:], np.zeros(10, dtype=int)), classes=3)
+    splits = parts(test=(IMAGES[20:], np.zeros(10, dtype=int)), num_classes=3)
     assert text(splits, "labels") == "classes without samples: test lacks 1, 2"
 
 

@@ -35,7 +35,7 @@ def test_the_bundled_xrays_have_not_changed(xrays):
 
 
 def test_every_registered_data_set_loads():
-    for entry in entries("data").values():
+    for entry in entries("dataset").values():
         splits = entry.load()()
         assert isinstance(splits, Splits)
         assert splits.as_dict()
@@ -68,6 +68,6 @@ def test_a_file_of_another_kind_says_what_is_accepted(tmp_path):
 
 def test_a_registered_data_set_that_returns_something_else_is_refused(monkeypatch):
     monkeypatch.setattr(module, "entries", lambda kind: {"odd": None})
-    monkeypatch.setattr(module, "find", lambda kind, name: Entry("data", "odd", "builtins:dict", ""))
+    monkeypatch.setattr(module, "get_entry", lambda kind, name: Entry("dataset", "odd", "builtins:dict", ""))
     with pytest.raises(ExecutionError, match="returns dict; expected Splits"):
         load_data("odd")

@@ -125,10 +125,10 @@ def test_a_subset_is_its_rows(ids, more):
     values = np.arange(20, dtype=np.uint8)[:, None]
     data = from_arrays(values, np.arange(20) % 3)
     part = data.subset(ids)
-    assert part.classes == 3
+    assert part.num_classes == 3
     assert torch.equal(part.batch(np.arange(len(ids)))[0], data.batch(ids)[0])
     assert part.labels.tolist() == data.labels[ids].tolist()
-    assert part.hash == from_arrays(values[ids], data.labels[ids], classes=3).hash
+    assert part.hash == from_arrays(values[ids], data.labels[ids], num_classes=3).hash
     inner = more.draw(st.lists(st.integers(0, len(ids) - 1), min_size=1))
     assert torch.equal(part.subset(inner).batch(np.arange(len(inner)))[0], data.batch([ids[i] for i in inner])[0])
 
@@ -207,7 +207,7 @@ def test_bad_arrays_are_refused(values, labels, message):
 
 def test_labels_beyond_the_classes_are_refused():
     with pytest.raises(DataError, match=r"label 5; expected 0 \.\. 2 for 3 classes"):
-        from_arrays(np.zeros((2, 2)), [0, 5], classes=3)
+        from_arrays(np.zeros((2, 2)), [0, 5], num_classes=3)
 
 
 def test_a_bad_value_far_inside_is_found_at_once():

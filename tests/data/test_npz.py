@@ -55,7 +55,7 @@ def test_arrays_without_compression_are_not_loaded(tmp_path, monkeypatch):
 def test_classes_are_those_of_all_parts_together(tmp_path):
     np.savez(tmp_path / "a.npz", train_images=IMAGES, train_labels=LABELS, test_images=IMAGES[:2], test_labels=[0, 1])
     splits = load_data(tmp_path / "a.npz")
-    assert splits.test.classes == splits.train.classes == 3
+    assert splits.test.num_classes == splits.train.num_classes == 3
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def net():
 
 @pytest.fixture(scope="module")
 def subject():
-    return named_model(Classifier(net(), classes=2), "tiny", "tiny model")
+    return named_model(Classifier(net(), num_classes=2), "tiny", "tiny model")
 
 
 @pytest.fixture(scope="module")
@@ -143,11 +143,11 @@ def test_each_fooled_picture_is_another_example_and_is_what_was_stored(tmp_path,
         model[1].weight.copy_(torch.from_numpy(generator.normal(size=(classes, 9))))
         model[1].bias.copy_(torch.tensor([0.0, 0.0, -1.0])[:classes])
         labels = model(torch.from_numpy(images)).argmax(1).clamp(max=1).numpy()
-    subject = named_model(Classifier(model, classes=classes), "pictured", "model")
+    subject = named_model(Classifier(model, num_classes=classes), "pictured", "model")
     attacks = {"fgsm": FGSM(), "pgd": PGD(steps=10)}
     found = run_attacks(
         subject,
-        from_arrays(images, labels, classes=2),
+        from_arrays(images, labels, num_classes=2),
         [Linf(0.05), Linf(0.1), Linf(0.3)],
         attacks,
         folder=tmp_path,
@@ -209,7 +209,7 @@ class Sometimes(nn.Module):
 
 def test_examples_without_a_number_are_neither_robust_nor_broken():
     data = points()
-    subject = named_model(Classifier(Sometimes().eval(), classes=2), "sometimes", "model")
+    subject = named_model(Classifier(Sometimes().eval(), num_classes=2), "sometimes", "model")
     x, _ = data.batch(np.arange(len(data)))
     unchanged = (x[:, 0] > 0.9).numpy()
     asked = []
@@ -237,7 +237,7 @@ def test_examples_without_a_number_are_neither_robust_nor_broken():
 
 def test_examples_without_a_number_are_errors_and_forbid_a_pass():
     data = points()
-    subject = named_model(Classifier(Sometimes().eval(), classes=2), "sometimes", "model")
+    subject = named_model(Classifier(Sometimes().eval(), num_classes=2), "sometimes", "model")
     attacked = run_attacks(subject, data, [Linf(0.01)], {"fgsm": FGSM()})
     _, claims = robustness_claims(subject, data, [Linf(0.01)], attacked=attacked)
     assert claims[0].bracket.num_invalid >= 1

@@ -51,7 +51,7 @@ def net():
 
 @cache
 def subject():
-    return named_model(Classifier(net(), classes=2), "tiny", "tiny model")
+    return named_model(Classifier(net(), num_classes=2), "tiny", "tiny model")
 
 
 def run(subject_=None, data=None, threats=SIZES, attacks=ATTACKS, **words):
@@ -169,7 +169,7 @@ class Mortal(nn.Module):
 
 
 def mortal(calls):
-    found = named_model(Classifier(Mortal(calls).eval(), classes=2), "tiny", "tiny model")
+    found = named_model(Classifier(Mortal(calls).eval(), num_classes=2), "tiny", "tiny model")
     return replace(found, file=subject().file)
 
 
@@ -321,7 +321,7 @@ def test_a_batch_in_which_all_are_wrong_already_is_no_work():
     labels = net()(x).argmax(1).numpy()
     labels[:16] = 1 - labels[:16]
     made: list[tuple] = []
-    found = run(data=from_arrays(x.numpy(), labels, classes=2), attacks=counted(made))
+    found = run(data=from_arrays(x.numpy(), labels, num_classes=2), attacks=counted(made))
     assert {one for _, _, ids in made for one in ids} == set(range(16, 32))
     assert found.break_log.found_by[:16] == ("unchanged",) * 16
 
@@ -329,7 +329,7 @@ def test_a_batch_in_which_all_are_wrong_already_is_no_work():
 def test_no_example_at_all_stands_to_be_attacked():
     x = points().batch(range(10))[0]
     labels = 1 - net()(x).argmax(1).numpy()
-    found = run(data=from_arrays(x.numpy(), labels, classes=2))
+    found = run(data=from_arrays(x.numpy(), labels, num_classes=2))
     assert set(found.break_log.found_by) == {"unchanged"}
     assert all(row.forwards == row.unbroken_counts.num_correct == 0 for row in found.rows)
     assert found.diagnostics.num_probed == 0
@@ -337,7 +337,7 @@ def test_no_example_at_all_stands_to_be_attacked():
 
 def test_pictures_of_a_model_that_gives_labels_show_no_confidence(tmp_path):
     class Labels:
-        name, classes, hash, num_parameters, device, dtype, access = "m", 2, "h", 0, torch.device("cpu"), torch.float32, "labels"
+        name, num_classes, hash, num_parameters, device, dtype, access = "m", 2, "h", 0, torch.device("cpu"), torch.float32, "labels"
 
         def __call__(self, x):
             return nn.functional.one_hot(net()(x).argmax(1), 2).float()

@@ -30,7 +30,7 @@ def halfspace():
     with torch.no_grad():
         model.weight.copy_(torch.tensor([[0.0, 0.0], [4.0, 4.0]]))
         model.bias.copy_(torch.tensor([0.0, -4.0]))
-    return named_model(Classifier(model.eval(), classes=2), "half", "half-space")
+    return named_model(Classifier(model.eval(), num_classes=2), "half", "half-space")
 
 
 def points(count=50):
@@ -85,7 +85,7 @@ class Cliff(nn.Module):
 def test_an_example_whose_vote_gives_no_number_is_an_error_and_the_others_are_judged():
     x = np.array([[0.1, 0.2], [0.2, 0.1], [0.9, 0.9], [0.15, 0.2]], dtype=np.float32)
     data = from_arrays(x, [0, 0, 1, 1], name="cliff")
-    base = named_model(Classifier(Cliff().eval(), classes=2), "cliff", "cliff")
+    base = named_model(Classifier(Cliff().eval(), num_classes=2), "cliff", "cliff")
     _, result, claims = certify_smoothed(base, data, [L2(0.05)], replace(PLAN, sigma=0.05), seed=1)
     assert result.examples.invalid == (False, False, True, False)
     assert result.examples.states(0.05) == (ExampleState.CERTIFIED, ExampleState.CERTIFIED, ExampleState.ERROR, ExampleState.WRONG)
@@ -120,7 +120,7 @@ def test_a_base_that_only_answers_is_certified_and_attacked_by_estimates():
     plain = halfspace()
     data = points(30)
     for access, most in (("scores", 0.1), ("labels", 0.1)):
-        asked = BlackBox(answers(plain, access), access=access, classes=2)
+        asked = BlackBox(answers(plain, access), access=access, num_classes=2)
         attacks, result, claims = certify_smoothed(named_model(asked, "half", "half-space"), data, [L2(0.1)], PLAN, seed=4)
         _, whole, _ = certify_smoothed(plain, data, [L2(0.1)], PLAN, seed=4)
         assert result.examples.certified_radius == whole.examples.certified_radius

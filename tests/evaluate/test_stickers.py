@@ -58,7 +58,7 @@ def halves(count: int, seed: int) -> Dataset:
 
 def test_a_sticker_is_judged_on_what_it_has_not_seen_beside_its_control(tmp_path: Path) -> None:
     train, test = halves(10, 0), halves(12, 1)
-    subject = named_model(q.Classifier(Bright().eval(), classes=2), "net", "net")
+    subject = named_model(q.Classifier(Bright().eval(), num_classes=2), "net", "net")
     found = evaluate_sticker(subject, train, test, Fit(), "a dot", folder=tmp_path)
     assert (found.eligible, found.successes, found.control_successes) == (6, 6, 0)
     assert found.target_class == "0"
@@ -73,7 +73,7 @@ def test_pictures_that_it_was_fitted_on_do_not_count() -> None:
     both = from_arrays(
         np.concatenate([train.batch(range(10))[0].numpy(), halves(4, 5).batch(range(4))[0].numpy()]), np.arange(14) % 2, name="both"
     )
-    subject = named_model(q.Classifier(Bright().eval(), classes=2), "net", "net")
+    subject = named_model(q.Classifier(Bright().eval(), num_classes=2), "net", "net")
     assert evaluate_sticker(subject, train, both, Fit(), "a dot").eligible == 2
     with pytest.raises(q.QuintainError, match="fitted on all 10"):
         evaluate_sticker(subject, train, train, Fit(), "a dot")

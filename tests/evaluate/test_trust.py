@@ -59,7 +59,7 @@ class Idle:
 
 
 def attacked(way, threat=None, attacks=None, data=None, **words):
-    subject = named_model(Classifier(Planted(way).eval() if way else net(), classes=2), "m", "model")
+    subject = named_model(Classifier(Planted(way).eval() if way else net(), num_classes=2), "m", "model")
     return run_attacks(subject, data or points(), [threat or Linf(0.05)], attacks or {"pgd": PGD(20)}, **words)
 
 
@@ -126,7 +126,7 @@ def test_a_loss_that_still_rises_at_the_end_asks_for_more_steps():
         far = (x - 0.5031).abs().clamp(min=1e-6).log().mean(1)
         return torch.stack((far + 20, torch.zeros_like(far)), 1)
 
-    assert "loss still rising" in fired(needle, Linf(0.3), data=from_arrays(points().batch(range(40))[0].numpy(), [0] * 40, classes=2))
+    assert "loss still rising" in fired(needle, Linf(0.3), data=from_arrays(points().batch(range(40))[0].numpy(), [0] * 40, num_classes=2))
 
 
 def test_an_attack_that_gives_up_is_beaten_by_one_step_by_chance_and_by_another_start():
@@ -193,7 +193,7 @@ def test_scores_and_labels_alone_are_asked_for_no_gradient():
     trained = net()
 
     class Asked:
-        name, classes, hash, num_parameters, device, dtype = "m", 2, "h", 0, torch.device("cpu"), torch.float32
+        name, num_classes, hash, num_parameters, device, dtype = "m", 2, "h", 0, torch.device("cpu"), torch.float32
 
         def __init__(self, access):
             self.access = access

@@ -14,7 +14,7 @@ LONE = "clinic-\ud800"
 
 
 def data():
-    return from_arrays(np.random.default_rng(0).random((80, 3)).astype(np.float32), np.arange(80) % 2, classes=2)
+    return from_arrays(np.random.default_rng(0).random((80, 3)).astype(np.float32), np.arange(80) % 2, num_classes=2)
 
 
 ASKED = {

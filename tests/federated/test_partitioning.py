@@ -10,7 +10,7 @@ from quintain.federated import partition
 
 def dataset(n=600, classes=2):
     labels = np.arange(n) % 4 // (4 // classes if classes == 2 else 1)
-    return from_arrays(np.arange(n, dtype=np.float32)[:, None] / n, labels, classes=classes)
+    return from_arrays(np.arange(n, dtype=np.float32)[:, None] / n, labels, num_classes=classes)
 
 
 @settings(max_examples=20, deadline=None)

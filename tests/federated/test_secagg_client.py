@@ -134,7 +134,7 @@ def test_a_dishonest_list_of_keys_is_refused(how, match):
     _, outgoing = party.run(client.Joined)
     listed = parse_key_list(server_body(outgoing[0]), 4)
     refuses(party, 0, MessageType.KEY_LIST, tampered_keys(party, listed, how), match)
-    assert isinstance(client.step(party.sites[0], outgoing[0])[0], client.Shared)
+    assert isinstance(client.step(party.sites[0], outgoing[0])[0], client.SharesSent)
 
 
 def test_keys_of_another_round_are_refused():
@@ -373,7 +373,7 @@ def test_no_secret_shows_in_any_state_and_none_is_left_at_the_end():
 
 def test_what_a_site_no_longer_needs_is_overwritten_before_its_vector_leaves():
     party = federation(3)
-    _, outgoing = party.run(client.Shared)
+    _, outgoing = party.run(client.SharesSent)
     shared = party.sites[0]
     buffers = [getattr(shared, name).peek() for name in ("encoded", "channel_seed", "mask_key", "self_mask_seed", "own_share")]
     assert all(any(buffer) for buffer in buffers)
@@ -400,7 +400,7 @@ def test_a_secret_is_moved_not_copied():
 
 
 @pytest.mark.parametrize("message", [None, "QSA2", 7, [b"QSA2"], np.zeros(40, np.uint8)])
-@pytest.mark.parametrize("state", [client.Ready, client.Joined, client.Shared, client.Masked, client.Agreed, client.Done])
+@pytest.mark.parametrize("state", [client.Ready, client.Joined, client.SharesSent, client.Masked, client.Agreed, client.Done])
 def test_a_message_of_another_type_is_refused_and_changes_nothing(state, message):
     party = federation(3)
     _, outgoing = party.run(state)
@@ -437,7 +437,7 @@ def test_a_source_of_entropy_that_gives_less_than_asked_for_makes_no_secret(draw
         site = replace(party.sites[0].context, entropy=lambda size, source=source: next(source, drawn))
         party.sites[0] = replace(party.sites[0], context=site)
         with pytest.raises(SettingError, match="the source of entropy gave"):
-            party.run(client.Shared)
+            party.run(client.SharesSent)
 
 
 def test_an_identity_whose_halves_do_not_belong_together_is_refused():
@@ -561,7 +561,7 @@ def test_a_cohort_is_of_identities_whatever_their_places():
 
 def test_the_three_secrets_of_a_site_are_drawn_apart():
     party = federation(4)
-    party.run(until=client.Shared)
+    party.run(until=client.SharesSent)
     for site in party.sites.values():
         assert len({bytes(secret.peek()) for secret in (site.channel_seed, site.mask_key, site.self_mask_seed)}) == 3
 

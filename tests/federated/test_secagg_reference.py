@@ -96,7 +96,7 @@ def test_every_signature_of_a_site_is_over_the_chain_of_all_lists_before_it():
     party = federation(N, threshold=3, length=5)
     state, outgoing = server.open_round(party.policy)
     links = [party.policy.digest()]
-    for kind, until in zip((1, 3, 5, 7, 9), (client.Joined, client.Shared, client.Masked, client.Agreed, client.Done), strict=True):
+    for kind, until in zip((1, 3, 5, 7, 9), (client.Joined, client.SharesSent, client.Masked, client.Agreed, client.Done), strict=True):
         replies = party.deliver(outgoing)
         for i, reply in replies.items():
             body = reply[HEADER:-SIGNATURE]

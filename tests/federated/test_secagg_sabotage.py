@@ -139,7 +139,7 @@ def complaint_against(dealer, private):
 @pytest.mark.parametrize("reveals", ["its own key", "another key"])
 def test_who_complains_of_a_good_share_is_named_and_the_sum_of_the_others_is_exact(reveals):
     party = federation(4)
-    party.run(client.Shared)
+    party.run(client.SharesSent)
     true = dealing.channel_private(party.sites[VICTIM].channel_seed.peek(), CULPRIT)
 
     party = federation(4)  # the same keys once more
@@ -170,7 +170,7 @@ def test_a_complaint_of_a_site_that_dealt_nothing_is_refused(dealer):
 
 def test_a_complaint_opens_one_pair_and_is_the_last_word_of_its_site():
     party = federation(4)
-    _, outgoing = party.run(client.Shared)
+    _, outgoing = party.run(client.SharesSent)
     victim, culprit = party.sites[VICTIM], party.sites[CULPRIT]
     bodies = {i: parse_delivery(server_body(outgoing[i]), i, 4) for i in range(4)}
     bodies[VICTIM][1][CULPRIT] = BAD_SHARES["another round"](culprit, bodies[VICTIM][1][CULPRIT])
@@ -440,7 +440,7 @@ def test_whatever_one_site_signs_the_sum_is_exact_or_it_is_named_and_nobody_else
 def test_a_false_share_of_a_silent_sites_mask_key_is_its_holders_lie():
     """Three true answers are left of the four that are needed; the one who lied is named, not the dealer who fell silent."""
     party = federation(5, threshold=4, corrupt=1)
-    state, outgoing = party.run(until=client.Shared)
+    state, outgoing = party.run(until=client.SharesSent)
     masked = party.deliver(outgoing)
     del masked[4]
     state, outgoing = server.step(state, masked)
@@ -477,7 +477,7 @@ def test_a_complaint_leaves_nothing_secret_in_the_state_that_it_came_from(monkey
         raise ProtocolError("bad")
 
     party = federation(4)
-    _, outgoing = party.run(until=client.Shared)
+    _, outgoing = party.run(until=client.SharesSent)
     before = party.sites[0]
     monkeypatch.setattr(client, "_opened_pair", bad)
     after, _ = client.step(before, outgoing[0])

@@ -101,7 +101,7 @@ def test_a_copied_channel_key_costs_both_sites_their_place():
 
 def test_the_server_names_no_survivors_below_the_minimum():
     party = federation(4, threshold=3, minimum=4)
-    state, outgoing = party.run(until=client.Shared)
+    state, outgoing = party.run(until=client.SharesSent)
     masked = party.deliver(outgoing)
     del masked[3]
     with pytest.raises(ProtocolError, match="3 of 4 sites sent a masked vector; 4 are needed"):
@@ -127,7 +127,7 @@ def test_too_few_sites_abandon_the_round_with_the_reasons():
 
 def test_the_server_holds_sums_of_masked_vectors_only():
     party = federation(4, length=50)
-    state, outgoing = party.run(client.Shared)
+    state, outgoing = party.run(client.SharesSent)
     state, _ = server.step(state, party.deliver(outgoing))
     assert isinstance(state, server.RoundInProgress)
     for hidden in (*party.words, total(party.words)):

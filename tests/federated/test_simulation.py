@@ -22,7 +22,7 @@ def blobs(n=400, seed=0):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 2, n)
     x = np.clip(0.5 + 0.15 * rng.standard_normal((n, 6)) + 0.25 * (labels[:, None] - 0.5), 0, 1)
-    return from_arrays(x.astype(np.float32), labels, classes=2)
+    return from_arrays(x.astype(np.float32), labels, num_classes=2)
 
 
 def linear(seed=0):
@@ -78,7 +78,7 @@ def test_a_round_without_one_site_is_the_pooled_step_of_the_others():
     result = simulate(sites, federated, plan, dropouts={0: ("hospital-2", "masked")})
     left = [name for name in sites if name != "hospital-2"]
     x, y = (torch.cat(parts).numpy() for parts in zip(*(sites[n].batch(np.arange(len(sites[n]))) for n in left), strict=True))
-    fit(pooled, from_arrays(x, y, classes=2), ONE_STEP)
+    fit(pooled, from_arrays(x, y, num_classes=2), ONE_STEP)
     assert (weights(pooled) - weights(federated)).abs().max() < 1e-6
     assert result.rounds[0].survivors == tuple(left)
     assert result.rounds[0].dropped == ("hospital-2",)
@@ -158,7 +158,7 @@ def marked(data):
     """The same data, for ``Faulty`` to know."""
     x, y = (part.numpy() for part in data.batch(np.arange(len(data))))
     x[:, 0] = 1
-    return from_arrays(x, y, classes=2)
+    return from_arrays(x, y, num_classes=2)
 
 
 def test_the_nan_of_one_site_is_its_dropout_and_that_of_all_is_the_end():

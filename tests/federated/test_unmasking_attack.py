@@ -39,7 +39,7 @@ def test_with_the_one_seed_that_it_lacks_the_vector_is_bare():
     seed = b""
     while isinstance(state, server.RoundInProgress):
         at_site = transport._sites.get(1)
-        if isinstance(at_site, client.Shared):
+        if isinstance(at_site, client.SharesSent):
             seed = bytes(at_site.self_mask_seed.peek())
         state, outgoing = server.step(state, transport.exchange(outgoing))
     guess = attack_masks(transport.view, "site-1")

@@ -27,7 +27,7 @@ HUGE = 10**330  # beyond any float
 
 def sites(n=5):
     rng = np.random.default_rng(0)
-    return {name: from_arrays(rng.random((16, 6)).astype(np.float32), np.arange(16) % 2, classes=2) for name in NAMES[:n]}
+    return {name: from_arrays(rng.random((16, 6)).astype(np.float32), np.arange(16) % 2, num_classes=2) for name in NAMES[:n]}
 
 
 def linear():

@@ -23,7 +23,7 @@ def small_net(classes=2):
 
 def small_data(count=12, classes=2):
     rng = np.random.default_rng(0)
-    return from_arrays(rng.random((count, 1, 5, 5), dtype=np.float32), rng.integers(0, classes, count), classes=classes)
+    return from_arrays(rng.random((count, 1, 5, 5), dtype=np.float32), rng.integers(0, classes, count), num_classes=classes)
 
 
 def gradients(net, x, y):
@@ -126,7 +126,7 @@ def test_planted_data_keeps_its_examples_and_streams_them():
     data, included = small_data(), np.array([True, False, True])
     planted = insert_canaries(data, included)
     x, y = planted.batch([0, 14, 5, 12, 13])
-    assert (len(planted), planted.shape, planted.classes) == (15, (1, 6, 5), 2)
+    assert (len(planted), planted.shape, planted.num_classes) == (15, (1, 6, 5), 2)
     assert torch.equal(x[[0, 2], :, :5], data.batch([0, 5])[0])
     assert torch.equal(x[[0, 2], :, 5], torch.zeros(2, 1, 5))
     assert x[[1, 3, 4]].count_nonzero() == 3
@@ -219,7 +219,7 @@ def test_coins_are_fair_and_follow_the_seed():
 def test_one_logit_stands_for_two_classes():
     net = CanaryNet(nn.Linear(3, 1), canaries=3, max_grad_norm=1.0)
     assert net(torch.zeros(2, 4)).shape == (2, 2)
-    assert net.classes == 2
+    assert net.num_classes == 2
 
 
 def test_what_cannot_be_audited_is_refused():

@@ -27,7 +27,7 @@ def labelled(x):
 class Data:
     """Nine pixels, the labels that the function itself gives."""
 
-    classes = 3
+    num_classes = 3
 
     def __init__(self):
         self.x = torch.rand(20, 1, 3, 3, generator=torch.Generator().manual_seed(1))
@@ -46,11 +46,11 @@ def test_scores_come_through_as_they_are():
     x = torch.rand(5, 1, 3, 3)
     assert torch.equal(model(x), torch.from_numpy(scored(x.numpy())))
     assert torch.equal(model.predict(x), torch.from_numpy(labelled(x.numpy())))
-    assert (model.access, model.classes, model.num_parameters, model.device.type, model.dtype) == ("scores", 3, 0, "cpu", torch.float32)
+    assert (model.access, model.num_classes, model.num_parameters, model.device.type, model.dtype) == ("scores", 3, 0, "cpu", torch.float32)
 
 
 def test_labels_become_rows_of_zeros_and_one():
-    model = BlackBox(labelled, access="labels", classes=3)
+    model = BlackBox(labelled, access="labels", num_classes=3)
     x = torch.rand(5, 1, 3, 3)
     assert torch.equal(model(x), torch.nn.functional.one_hot(torch.from_numpy(labelled(x.numpy())), 3).float())
     assert not model(x.requires_grad_()).requires_grad
@@ -79,9 +79,9 @@ def test_a_list_will_do_and_nan_is_passed_on():
         (lambda x: np.zeros((len(x), 1)), {}, r"from one probability p make \(1 - p, p\)"),
         (lambda x: np.zeros(len(x), int), {}, "for labels say access='labels'"),
         (lambda x: np.zeros((1, 3)), {}, r"gives shape \(1, 3\) and type float64 for 2 inputs"),
-        (lambda x: np.zeros((len(x), 4)), {"classes": 3}, "gives 4 scores an input; expected 3"),
-        (lambda x: np.zeros((len(x), 3)), {"access": "labels", "classes": 3}, r"expected integer labels of shape \(2,\)"),
-        (lambda x: np.full(len(x), 3), {"access": "labels", "classes": 3}, "gives labels from 3 to 3; expected 0 to 2"),
+        (lambda x: np.zeros((len(x), 4)), {"num_classes": 3}, "gives 4 scores an input; expected 3"),
+        (lambda x: np.zeros((len(x), 3)), {"access": "labels", "num_classes": 3}, r"expected integer labels of shape \(2,\)"),
+        (lambda x: np.full(len(x), 3), {"access": "labels", "num_classes": 3}, "gives labels from 3 to 3; expected 0 to 2"),
         (lambda x: 1 / 0, {}, "fails on an input of shape .*ZeroDivisionError"),
     ],
 )
@@ -94,8 +94,8 @@ def test_answers_that_are_none_are_refused(answer, settings, message):
     ("settings", "message"),
     [
         ({"access": "gradients"}, "wrap a torch.nn.Module in Classifier"),
-        ({"access": "labels"}, "give classes="),
-        ({"classes": 1}, "expected at least 2"),
+        ({"access": "labels"}, "give num_classes="),
+        ({"num_classes": 1}, "expected at least 2"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, message):
@@ -105,7 +105,7 @@ def test_settings_that_cannot_be_are_refused(settings, message):
 
 def test_classes_are_not_known_before_the_first_answer():
     with pytest.raises(ModelError, match="not known yet"):
-        BlackBox(scored).classes  # noqa: B018
+        BlackBox(scored).num_classes  # noqa: B018
 
 
 def test_integers_as_inputs_are_refused():
@@ -124,7 +124,7 @@ def test_the_hash_follows_the_functions_source():
 
 def test_an_attack_by_labels_breaks_what_gives_labels_alone():
     data = Data()
-    model = BlackBox(labelled, access="labels", classes=3)
+    model = BlackBox(labelled, access="labels", num_classes=3)
     x, y = data.batch(np.arange(20))
     for attack, threat in ((HopSkipJump(queries=200), L2(3.0)), (RayS(queries=200), Linf(0.9))):
         outcome = attack(model, x, y, threat)
@@ -135,7 +135,7 @@ def test_an_attack_by_labels_breaks_what_gives_labels_alone():
 
 @pytest.mark.parametrize("access", ["scores", "labels"])
 def test_a_gradient_attack_is_refused_and_told_which_attacks_can(access):
-    model = BlackBox(scored if access == "scores" else labelled, access=access, classes=3)
+    model = BlackBox(scored if access == "scores" else labelled, access=access, num_classes=3)
     with pytest.raises(ModelError, match=rf"pgd needs gradients, and the model gives {access} only. Attacks that can: .*hopskipjump"):
         PGD()(model, torch.rand(2, 1, 3, 3), torch.zeros(2, dtype=torch.long), Linf(0.1))
 
@@ -147,7 +147,7 @@ def test_nothing_can_be_proved_of_it():
 
 def test_it_is_a_subject_without_weights():
     data = Data()
-    model = BlackBox(labelled, access="labels", classes=3)
+    model = BlackBox(labelled, access="labels", num_classes=3)
     subject = named_model(model, "model", "a function")
     assert subject.file.num_parameters == 0
     assert (predictions(model, data, batch_size=7) == data.labels).all()
@@ -182,7 +182,7 @@ def test_what_keeps_its_answers_cannot_be_seen_to_vary():
 
 
 def test_functions_of_a_file_are_loaded_by_what_they_give(file, tmp_path):
-    scores, labels = load_model(f"scores:{file}:scored"), load_model(f"labels:{file}:labelled", classes=2)
+    scores, labels = load_model(f"scores:{file}:scored"), load_model(f"labels:{file}:labelled", num_classes=2)
     x = torch.rand(4, 1, 3, 3)
     assert torch.equal(scores.predict(x), labels.predict(x))
     assert (scores.access, labels.access) == ("scores", "labels")
@@ -205,7 +205,7 @@ def test_functions_of_a_file_are_loaded_by_what_they_give(file, tmp_path):
 )
 def test_what_is_no_function_is_refused(file, spec, message):
     with pytest.raises(ModelError, match=message):
-        load_model(spec.format(file), classes=2)
+        load_model(spec.format(file), num_classes=2)
 
 
 def test_weights_for_what_is_only_asked_and_training_of_it_are_refused(file):

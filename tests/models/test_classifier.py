@@ -27,7 +27,7 @@ def returning(output, **settings) -> Classifier:
 
 def test_logits_are_those_of_the_net():
     net = xray_cnn().eval()
-    model = Classifier(net, classes=2)
+    model = Classifier(net, num_classes=2)
     assert torch.equal(model(X), net(X))
     assert torch.equal(model.predict(X), net(X).argmax(1))
     assert not model.predict(X).requires_grad
@@ -35,12 +35,12 @@ def test_logits_are_those_of_the_net():
 
 
 def test_the_number_of_classes_is_given_or_seen():
-    assert Classifier(mlp().eval(), classes=2).classes == 2
-    model = Classifier(mlp(classes=7).eval())
+    assert Classifier(mlp().eval(), num_classes=2).num_classes == 2
+    model = Classifier(mlp(num_classes=7).eval())
     with pytest.raises(ModelError, match="number of classes of model is not known yet"):
-        _ = model.classes
+        _ = model.num_classes
     model(X)
-    assert model.classes == 7
+    assert model.num_classes == 7
 
 
 def test_the_gradient_reaches_the_input_and_the_net_is_untouched():
@@ -88,7 +88,7 @@ def test_training_mode_is_refused_anywhere_in_the_net_unless_allowed():
         (Classifier(xray_cnn().eval()), X.expand(5, 3, 28, 28), r"shape \(5, 3, 28, 28\)"),
         (Classifier(xray_cnn().eval()), X.long(), "type torch.int64; expected a batch of floating-point"),
         (Classifier(xray_cnn().eval()), X[0, 0, 0], r"shape \(28,\)"),
-        (Classifier(xray_cnn().eval(), classes=3), X, "2 logits an example; expected 3"),
+        (Classifier(xray_cnn().eval(), num_classes=3), X, "2 logits an example; expected 3"),
         (returning(lambda x: x.missing), X, "AttributeError"),
         (returning(lambda x: None), X, "returns NoneType"),
         (returning(lambda x: x), X, r"returns shape \(5, 1, 28, 28\) for 5 examples"),
@@ -109,15 +109,15 @@ def test_a_net_that_changes_its_mind_about_classes_is_refused():
 def test_only_nets_with_two_classes_or_more_are_classifiers():
     with pytest.raises(ModelError, match=r"a function; expected a torch\.nn\.Module"):
         Classifier(lambda x: x)
-    with pytest.raises(SettingError, match="classes = 1"):
-        Classifier(mlp(), classes=1)
+    with pytest.raises(SettingError, match="num_classes = 1"):
+        Classifier(mlp(), num_classes=1)
 
 
 def test_the_hash_is_that_of_the_net_as_it_is_now():
     net = mlp().eval()
     model = Classifier(net)
     before = model.hash
-    assert before == Classifier(mlp().eval(), name="another name", classes=2).hash
+    assert before == Classifier(mlp().eval(), name="another name", num_classes=2).hash
     with torch.no_grad():
         net[1].bias[0] += 1
     assert model.hash != before

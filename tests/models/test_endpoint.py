@@ -59,7 +59,7 @@ def test_a_file_says_all_of_it(tmp_path):
         cache=tmp_path / "kept.sqlite",
     )
     path.write_text(f'url = "{URL}"\nclass_names = ["cat", "dog"]\n')
-    assert load_model(str(path)).classes == 2
+    assert load_model(str(path)).num_classes == 2
 
 
 def test_a_file_with_the_keys_of_earlier_versions_is_read(tmp_path):

@@ -38,7 +38,7 @@ class Clock:
 
 def line(server, clock=None, *, classes=None, **settings):
     clock = clock or Clock()
-    return connect(Endpoint(server.url, **settings), classes=classes, sleep=clock.sleep, clock=clock)
+    return connect(Endpoint(server.url, **settings), num_classes=classes, sleep=clock.sleep, clock=clock)
 
 
 def images(count, *, seed=0, channels=1):
@@ -50,7 +50,7 @@ def test_an_address_alone_is_asked_in_batches_and_its_bits_arrive(server):
     assert torch.equal(model(x).float(), torch.from_numpy(scores_of(x.numpy())))
     assert [len(request["inputs"]) for request in server.requests] == [64, 64, 22]
     assert np.array_equal(np.stack(server.seen), x.numpy())
-    assert (model.access, model.classes, model.name) == ("scores", 2, server.url)
+    assert (model.access, model.num_classes, model.name) == ("scores", 2, server.url)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ Y = (X.flatten(1).mean(1) > 0.5).long()
 class Examples:
     x: torch.Tensor = X
     y: torch.Tensor = Y
-    classes: int = 2
+    num_classes: int = 2
 
     @property
     def labels(self):
@@ -43,7 +43,7 @@ class Program(nn.Module):
 
 
 def findings(net: nn.Module, data=None, **settings) -> dict[str, tuple[str, str]]:
-    settings.setdefault("classes", None)
+    settings.setdefault("num_classes", None)
     found = check_model(Classifier(net.eval(), **settings), data or Examples())
     return {finding.name: (finding.level, finding.message) for finding in found}
 
@@ -102,8 +102,8 @@ def test_each_flaw_is_found(change, name, level, message):
 
 
 def test_too_few_logits_are_an_error():
-    assert findings(Program(), Examples(classes=3))["output"][0] == "error"
-    assert findings(Program(), classes=3)["output"] == ("error", "model returns 2 logits an example; expected 3, one a class")
+    assert findings(Program(), Examples(num_classes=3))["output"][0] == "error"
+    assert findings(Program(), num_classes=3)["output"] == ("error", "model returns 2 logits an example; expected 3, one a class")
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,8 @@ NET = """
     def make():
         return Net()
 
-    def sized(classes, channels, size):
-        return nn.Sequential(nn.Flatten(), nn.Linear(channels * size * size, classes))
+    def sized(num_classes, channels, size):
+        return nn.Sequential(nn.Flatten(), nn.Linear(channels * size * size, num_classes))
 
     def broken():
         raise RuntimeError("no GPU here")
@@ -60,9 +60,9 @@ def file(tmp_path):
 
 
 def test_a_name_is_built_to_size_in_evaluation_mode():
-    model = load_model("xray-cnn", classes=5, channels=3, size=16)
+    model = load_model("xray-cnn", num_classes=5, channels=3, size=16)
     assert model(torch.rand(2, 3, 16, 16)).shape == (2, 5)
-    assert (model.classes, model.name) == (5, "xray-cnn")
+    assert (model.num_classes, model.name) == (5, "xray-cnn")
     assert not model.net.training
 
 
@@ -82,8 +82,8 @@ def test_a_function_a_class_or_a_net_of_a_file(file, factory):
 
 
 def test_a_factory_gets_the_sizes_that_it_takes(file):
-    assert load_model(f"{file}:Net", classes=6, channels=1, size=2)(torch.zeros(3, 1, 2, 2)).shape == (3, 6)
-    assert load_model(f"{file}:sized", classes=6, channels=2, size=5)(torch.zeros(3, 2, 5, 5)).shape == (3, 6)
+    assert load_model(f"{file}:Net", num_classes=6, channels=1, size=2)(torch.zeros(3, 1, 2, 2)).shape == (3, 6)
+    assert load_model(f"{file}:sized", num_classes=6, channels=2, size=5)(torch.zeros(3, 2, 5, 5)).shape == (3, 6)
 
 
 def test_a_model_is_its_program_and_weights_not_the_place_of_its_file(file, tmp_path):
@@ -149,7 +149,7 @@ def test_an_unknown_name_suggests_the_nearest():
 
 
 def test_a_registered_factory_that_fails_is_told_by_its_name(monkeypatch):
-    monkeypatch.setattr(module, "find", lambda kind, name: Entry("model", "odd", "operator:truediv", ""))
+    monkeypatch.setattr(module, "get_entry", lambda kind, name: Entry("model", "odd", "operator:truediv", ""))
     with pytest.raises(ModelError, match="odd: TypeError"):
         load_model("odd")
 

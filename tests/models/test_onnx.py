@@ -52,7 +52,7 @@ def test_scores_are_those_of_the_file_at_any_batch_size(path, kind, batch):
     for count in (1, 4, 7):
         x = torch.rand(count, 1, 3, 3)
         assert torch.allclose(model(x).float(), expected(x), atol=1e-5)
-    assert (model.access, model.classes, model.name) == ("scores", 3, "line.onnx")
+    assert (model.access, model.num_classes, model.name) == ("scores", 3, "line.onnx")
     assert model(torch.rand(0, 1, 3, 3)).shape == (0, 3)
 
 

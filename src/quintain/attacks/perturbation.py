@@ -145,5 +145,5 @@ def check_target(data: Dataset, target: int | None) -> None:
     Raises:
         SettingError: If so.
     """
-    if target is not None and not 0 <= target < data.classes:
-        raise SettingError(f"target = {target}; {data.name} has the classes 0 .. {data.classes - 1}")
+    if target is not None and not 0 <= target < data.num_classes:
+        raise SettingError(f"target = {target}; {data.name} has the classes 0 .. {data.num_classes - 1}")

@@ -119,9 +119,9 @@ class SmoothedClassifier:
         return self.base_classifier.access
 
     @property
-    def classes(self) -> int:
+    def num_classes(self) -> int:
         """Number of classes."""
-        return self.base_classifier.classes
+        return self.base_classifier.num_classes
 
     @property
     def device(self) -> torch.device:

@@ -264,7 +264,7 @@ class Session:
     @property
     def _shape(self) -> dict[str, int]:
         shape = self.examples.shape
-        sizes = {"classes": self.examples.classes}
+        sizes = {"num_classes": self.examples.num_classes}
         return {**sizes, "channels": shape[0], "size": shape[-1]} if len(shape) == 3 else sizes
 
 

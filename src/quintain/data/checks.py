@@ -98,7 +98,7 @@ def _shape(splits: dict[str, Dataset]) -> Finding:
 
 
 def _classes(splits: dict[str, Dataset]) -> Finding:
-    counts = {data.classes for data in splits.values()}
+    counts = {data.num_classes for data in splits.values()}
     if len(counts) > 1:
         return Finding("labels", "error", f"the splits have {' and '.join(map(str, sorted(counts)))} classes; expected the same number")
     classes = counts.pop()
@@ -113,13 +113,13 @@ def _classes(splits: dict[str, Dataset]) -> Finding:
 
 
 def _balance(name: str, data: Dataset) -> Finding:
-    counts = np.bincount(data.labels, minlength=data.classes)
+    counts = np.bincount(data.labels, minlength=data.num_classes)
     most = int(counts.argmax())
     text = f"{name}: always answering {data.class_names[most]!r} is right on {counts[most] / len(data):.1%}"
-    rare = int(((counts > 0) & (counts < RARE_BELOW * len(data) / data.classes)).sum())
+    rare = int(((counts > 0) & (counts < RARE_BELOW * len(data) / data.num_classes)).sum())
     if rare:
         return Finding(f"balance {name}", "warning", f"{text}; {rare} classes have under a tenth of an equal share: read balanced accuracy")
-    level: Level = "note" if counts[most] > 1.2 * len(data) / data.classes else "ok"
+    level: Level = "note" if counts[most] > 1.2 * len(data) / data.num_classes else "ok"
     return Finding(f"balance {name}", level, text)
 
 

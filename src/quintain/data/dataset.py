@@ -53,8 +53,8 @@ class Dataset:
 
     Args:
         source: From which samples are read.
-        labels: Class of each row, (N,), integers in [0, classes).
-        classes: Number of classes; the largest label plus one, and at least two, if not given.
+        labels: Class of each row, (N,), integers in [0, num_classes).
+        num_classes: Number of classes; the largest label plus one, and at least two, if not given.
         class_names: One name a class; the numbers themselves if not given.
         name: The data set's name in results.
         rows: Rows of the source that belong to it, in order; all of them if not given. ``labels`` is then of
@@ -70,18 +70,18 @@ class Dataset:
         labels: npt.ArrayLike,
         *,
         name: str,
-        classes: int | None = None,
+        num_classes: int | None = None,
         class_names: Sequence[str] = (),
         rows: RowIndices | None = None,
     ) -> None:
         self._source = source
         self._rows = np.arange(len(source), dtype=np.int64) if rows is None else rows
         self.name = name
-        self.labels: Labels = check_labels(labels, count=len(self._rows), classes=classes, name=name)
-        self.classes = count_classes(self.labels, len(self), name) if classes is None else classes
-        self.class_names = tuple(class_names) or tuple(str(label) for label in range(self.classes))
-        if len(self.class_names) != self.classes:
-            raise DataError(f"{name} has {len(self.class_names)} class names for {self.classes} classes; expected one each")
+        self.labels: Labels = check_labels(labels, count=len(self._rows), num_classes=num_classes, name=name)
+        self.num_classes = count_classes(self.labels, len(self), name) if num_classes is None else num_classes
+        self.class_names = tuple(class_names) or tuple(str(label) for label in range(self.num_classes))
+        if len(self.class_names) != self.num_classes:
+            raise DataError(f"{name} has {len(self.class_names)} class names for {self.num_classes} classes; expected one each")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -92,7 +92,7 @@ class Dataset:
         return len(self._rows)
 
     def __repr__(self) -> str:
-        return f"Dataset({self.name}: {len(self)} x {self.shape}, {self.classes} classes)"
+        return f"Dataset({self.name}: {len(self)} x {self.shape}, {self.num_classes} classes)"
 
     def batch(self, ids: npt.ArrayLike | Tensor) -> tuple[Tensor, Tensor]:
         """Read samples and labels at ``ids``, in that order; repeats are allowed.
@@ -128,7 +128,7 @@ class Dataset:
             self._source,
             self.labels[positions],
             name=name or f"{self.name}[{len(positions)}]",
-            classes=self.classes,
+            num_classes=self.num_classes,
             class_names=self.class_names,
             rows=self._rows[positions],
         )
@@ -194,7 +194,7 @@ def from_arrays(
     labels: npt.ArrayLike,
     *,
     name: str = "arrays",
-    classes: int | None = None,
+    num_classes: int | None = None,
     class_names: Sequence[str] = (),
 ) -> Dataset:
     """Make a data set over arrays, which are not copied.
@@ -205,7 +205,7 @@ def from_arrays(
             last is.
         labels: (N,) or (N, 1), integers.
         name: The data set's name in results.
-        classes: Number of classes; the largest label plus one, and at least two, if not given.
+        num_classes: Number of classes; the largest label plus one, and at least two, if not given.
         class_names: One name a class.
 
     Raises:
@@ -214,4 +214,4 @@ def from_arrays(
     values = channels_first(np.asanyarray(images), name)
     for start in range(0, len(values), READ_BATCH_SIZE):
         check_values(values[start : start + READ_BATCH_SIZE], name)
-    return Dataset(ArraySource(values), labels, name=name, classes=classes, class_names=class_names)
+    return Dataset(ArraySource(values), labels, name=name, num_classes=num_classes, class_names=class_names)

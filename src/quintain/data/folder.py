@@ -98,7 +98,7 @@ def _dataset(name: str, by_class: dict[str, list[Path]], names: list[str]) -> Da
     if not paths:
         raise DataError(f"{name} is empty: expected at least one image")
     source = ImageSource([path for path, _ in paths])
-    return Dataset(source, [label for _, label in paths], name=name, classes=len(names), class_names=names)
+    return Dataset(source, [label for _, label in paths], name=name, num_classes=len(names), class_names=names)
 
 
 def _header(path: Path) -> tuple[tuple[int, int], str]:

@@ -65,7 +65,7 @@ def splits_from_arrays(
     names = class_names or (fallback_class_names if len(fallback_class_names) == num_classes else ())
     classes = max(num_classes, len(names))
     sets = {
-        split: from_arrays(images, labels, name=f"{name}.{split}", classes=classes, class_names=names)
+        split: from_arrays(images, labels, name=f"{name}.{split}", num_classes=classes, class_names=names)
         for split, (images, labels) in arrays.items()
     }
     return Splits(name, **sets)

@@ -49,7 +49,7 @@ class TorchSource:
         return np.stack(samples) if samples else np.empty((0, *self.shape), dtype=np.uint8)
 
 
-def from_torch(dataset: MapStyleDataset, *, name: str, classes: int | None = None) -> Dataset:
+def from_torch(dataset: MapStyleDataset, *, name: str, num_classes: int | None = None) -> Dataset:
     """Make a data set over a map-style ``torch.utils.data.Dataset``, whose samples are read when a batch is
     needed.
 
@@ -61,7 +61,7 @@ def from_torch(dataset: MapStyleDataset, *, name: str, classes: int | None = Non
             a uint8 or float array of an image (H, W) or (H, W, C), or a PIL image. Labels are read from
             ``.targets`` where there is one for each sample, else by one pass.
         name: The data set's name in results.
-        classes: Number of classes; the largest label plus one, and at least two, if not given.
+        num_classes: Number of classes; the largest label plus one, and at least two, if not given.
 
     Raises:
         DataError: If it has no length, is empty, or a sample or label does not fit; for a single sample, when
@@ -80,8 +80,8 @@ def from_torch(dataset: MapStyleDataset, *, name: str, classes: int | None = Non
         labels = np.asarray(targets)
     else:
         labels = np.asarray([_sample_and_label(dataset, row, name)[1] for row in range(count)])
-    labels = check_labels(labels, count=count, classes=classes, name=name)
-    return Dataset(TorchSource(dataset, labels, name), labels, name=name, classes=classes)
+    labels = check_labels(labels, count=count, num_classes=num_classes, name=name)
+    return Dataset(TorchSource(dataset, labels, name), labels, name=name, num_classes=num_classes)
 
 
 def _sample_and_label(items: MapStyleDataset, row: int, name: str) -> tuple[Any, int]:

@@ -38,11 +38,11 @@ def check_values(values: npt.NDArray[Any], name: str) -> None:
         raise DataError(f"{name} has values from {low:g} to {high:g}; expected [0, 1]: {hint}")
 
 
-def check_labels(labels: npt.ArrayLike, *, count: int, classes: int | None, name: str) -> Labels:
+def check_labels(labels: npt.ArrayLike, *, count: int, num_classes: int | None, name: str) -> Labels:
     """Convert labels to int64, (N,).
 
     Raises:
-        DataError: If they are not one whole number a sample, from 0 to ``classes - 1``.
+        DataError: If they are not one whole number a sample, from 0 to ``num_classes - 1``.
     """
     if count == 0:
         raise DataError(f"{name} is empty: expected at least one sample")
@@ -59,14 +59,14 @@ def check_labels(labels: npt.ArrayLike, *, count: int, classes: int | None, name
         raise DataError(f"{name} has the label {low}; expected 0, 1, 2 ... (labels that begin at -1 or 1 need shifting)")
     if high >= MAX_CLASSES:
         raise DataError(f"{name} has the label {high}; expected classes numbered 0, 1, 2 ..., fewer than {MAX_CLASSES:,}")
-    if classes is not None and high >= classes:
-        raise DataError(f"{name} has the label {high}; expected 0 .. {classes - 1} for {classes} classes")
+    if num_classes is not None and high >= num_classes:
+        raise DataError(f"{name} has the label {high}; expected 0 .. {num_classes - 1} for {num_classes} classes")
     return flat.astype(np.int64)
 
 
 def count_classes(labels: npt.ArrayLike, count: int, name: str) -> int:
     """Return the number of classes: the largest label plus one, and at least two."""
-    return max(2, int(check_labels(labels, count=count, classes=None, name=name).max()) + 1)
+    return max(2, int(check_labels(labels, count=count, num_classes=None, name=name).max()) + 1)
 
 
 def channels_first(images: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:

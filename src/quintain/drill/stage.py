@@ -90,7 +90,7 @@ class Stage:
         path = self.folder / file.path
         if not path.exists() or sha256_file(path) != file.sha256:
             raise RunFolderError(f"{path} is missing or changed since the run stored it; delete the run folder and drill again")
-        model = load_classifier("xray-cnn", path, classes=2)
+        model = load_classifier("xray-cnn", path, num_classes=2)
         return EvaluatedModel(model, file)
 
     def trained(self) -> TrainResult:

@@ -55,7 +55,7 @@ def robustness_claims(
     claims = []
     for threat in sizes:
         quantity = Quantity(Metric.ROBUST_ACCURACY, subject.file.model_hash, data.hash, threat.spec)
-        below, above = both.certified_counts(threat.eps, data.classes), both.unbroken_counts(threat.eps, data.classes)
+        below, above = both.certified_counts(threat.eps, data.num_classes), both.unbroken_counts(threat.eps, data.num_classes)
         lower = Bound.trivial(quantity, Side.LOWER)
         if certification is not None:
             lower = Bound(
@@ -94,7 +94,7 @@ def robustness_claims(
         threat_type=common_threat_type(sizes),
         examples=both,
         requested_eps=tuple(threat.eps for threat in sizes),
-        num_classes=data.classes,
+        num_classes=data.num_classes,
         curve_eps=tuple(float(eps) for eps in np.linspace(0, sizes[-1].eps, CURVE_POINTS)),
         seconds=certification.seconds if certification else 0.0,
     )
@@ -186,7 +186,7 @@ def clean_accuracy_claim(subject: EvaluatedModel, data: Dataset, *, predicted: n
     """
     predicted = predictions(subject.model, data) if predicted is None else predicted
     correct, invalid = predicted == data.labels, predicted < 0
-    below, above = (class_counts(counted, data.labels, data.classes) for counted in (correct, correct | invalid))
+    below, above = (class_counts(counted, data.labels, data.num_classes) for counted in (correct, correct | invalid))
     quantity = Quantity(Metric.CLEAN_ACCURACY, subject.file.model_hash, data.hash)
     lower, upper = (
         Bound(quantity, side, counts.accuracy, Basis.WITNESS, CountEvidence(counts.num_correct, counts.num_examples), "counted")

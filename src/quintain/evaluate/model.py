@@ -40,7 +40,7 @@ def save_model(net: nn.Module, folder: Path, name: str, title: str, *, classes: 
     """Save the weights of a net that was just trained into the run folder, and return it as a model under evaluation."""
     path = Path(MODELS) / f"{name}.safetensors"
     digest = save_weights(net, folder / path)
-    return named_model(Classifier(net.eval(), classes=classes, name=name), name, title, path=path.as_posix(), digest=digest)
+    return named_model(Classifier(net.eval(), num_classes=classes, name=name), name, title, path=path.as_posix(), digest=digest)
 
 
 def named_model(model: ClassifierLike, name: str, title: str, *, path: str = "", digest: str = "") -> EvaluatedModel:
@@ -70,7 +70,7 @@ def predictions(model: ClassifierLike, data: Dataset, *, batch_size: int = 512) 
 def clean_counts(model: ClassifierLike, data: Dataset) -> ClassCounts:
     """Count the correct predictions on unchanged examples."""
     correct = predictions(model, data) == data.labels
-    return class_counts(correct, data.labels, data.classes)
+    return class_counts(correct, data.labels, data.num_classes)
 
 
 def class_counts(correct: np.ndarray, labels: np.ndarray, classes: int) -> ClassCounts:

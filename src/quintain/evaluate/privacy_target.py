@@ -142,9 +142,9 @@ def delta_warnings(delta: float, records: int) -> tuple[str, ...]:
 
 def class_warnings(train: Dataset) -> tuple[str, ...]:
     """Return warnings for the data's owner alone: classes that nobody named, and that few records show to exist."""
-    if train.class_names != tuple(map(str, range(train.classes))):
+    if train.class_names != tuple(map(str, range(train.num_classes))):
         return ()
-    counts = np.bincount(train.labels, minlength=train.classes)
+    counts = np.bincount(train.labels, minlength=train.num_classes)
     few = [f"class {label} has {count}" for label, count in enumerate(counts) if 0 < count < FEW]
     if not few:
         return ()

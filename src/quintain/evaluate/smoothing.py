@@ -165,7 +165,7 @@ def _attack(
                 AttackRow(
                     attack=name,
                     threat=threat.spec,
-                    unbroken_counts=class_counts(radius > threat.eps, data.labels, data.classes),
+                    unbroken_counts=class_counts(radius > threat.eps, data.labels, data.num_classes),
                     forwards=2 * NOISE_PAIRS * cost if estimated else cost,
                     backwards=0.0 if estimated else cost,
                     seconds=time.perf_counter() - clock,

@@ -36,7 +36,7 @@ def train_and_test(
     clock = time.perf_counter()
     losses = train()
     seconds = time.perf_counter() - clock
-    subject = save_model(net, folder, name, title, classes=test.classes)
+    subject = save_model(net, folder, name, title, classes=test.num_classes)
     return subject, TrainingRun(subject.file, clean_counts(subject.model, test), losses, seconds, describe_settings(settings))
 
 

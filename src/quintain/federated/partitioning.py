@@ -33,7 +33,7 @@ class Partition:
 
     def class_counts(self) -> dict[str, tuple[int, ...]]:
         """Count the examples of each class, by site."""
-        return {name: tuple(np.bincount(data.labels, minlength=data.classes).tolist()) for name, data in self.sites.items()}
+        return {name: tuple(np.bincount(data.labels, minlength=data.num_classes).tolist()) for name, data in self.sites.items()}
 
 
 def partition(
@@ -77,8 +77,8 @@ def partition(
         raise SettingError(f"{len(data)} examples for {num_sites} sites of at least {min_examples}; give more data or fewer sites")
     for attempt in range(MAX_ATTEMPTS):
         rng = np.random.default_rng(derive_seed(seed, "sites", attempt))
-        parts = _assign(data.labels, data.classes, num_sites, alpha, rng)
-        counts = np.array([np.bincount(data.labels[part], minlength=data.classes) for part in parts])
+        parts = _assign(data.labels, data.num_classes, num_sites, alpha, rng)
+        counts = np.array([np.bincount(data.labels[part], minlength=data.num_classes) for part in parts])
         if counts.sum(1).min() >= min_examples and counts.min() >= min_per_class:
             named = {f"{prefix}-{k + 1}": data.subset(part, name=f"{data.name}/{prefix}-{k + 1}") for k, part in enumerate(parts)}
             return Partition(named, alpha, seed, attempt + 1)
@@ -91,12 +91,12 @@ def partition(
 
 
 def _assign(
-    labels: NDArray[np.int64], classes: int, num_sites: int, alpha: float | None, rng: np.random.Generator
+    labels: NDArray[np.int64], num_classes: int, num_sites: int, alpha: float | None, rng: np.random.Generator
 ) -> list[NDArray[np.int64]]:
     parts: list[list[NDArray[np.int64]]] = [[] for _ in range(num_sites)]
     sizes = np.arange(1, num_sites + 1) / (num_sites * (num_sites + 1) / 2)
     # Label-Dirichlet (Hsu et al., 2019): each class is permuted and cut at the cumulative proportions.
-    for label in range(classes):
+    for label in range(num_classes):
         members = rng.permutation(np.flatnonzero(labels == label))
         proportions = sizes if alpha is None else rng.dirichlet(np.full(num_sites, alpha))
         cuts = np.rint(np.cumsum(proportions)[:-1] * len(members)).astype(np.int64)

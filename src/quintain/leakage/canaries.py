@@ -63,7 +63,7 @@ class CanaryNet(nn.Module):
         self.net = net
         self.canary = nn.Linear(canaries, 1, bias=False)
         self.gain = _NORM_IN_CLIPS * max_grad_norm
-        self.classes: int | None = None
+        self.num_classes: int | None = None
         nn.init.zeros_(self.canary.weight)
 
     @property
@@ -79,7 +79,7 @@ class CanaryNet(nn.Module):
         """
         pictures, number = _decode_markers(x, self.canaries)
         logits = adapt(self.net(pictures), len(pictures))
-        self.classes = logits.shape[1]
+        self.num_classes = logits.shape[1]
         # Classes 0 (a user's example) and m + 1 (a placeholder) are cut off, so that both read no weight.
         marker = nn.functional.one_hot(number, self.canaries + 2)[:, 1:-1].to(logits.dtype)
         wrong = _WRONG_LOGIT + self.gain * self.canary(marker)
@@ -106,11 +106,11 @@ class CanaryNet(nn.Module):
         Raises:
             ModelError: If the net has given no logits yet, so that K is not known.
         """
-        if self.classes is None:
+        if self.num_classes is None:
             raise ModelError("the net has given no logits yet, so that its number of classes is not known; expected a forward pass first")
         weight = self.canary.weight.detach().flatten() if weight is None else weight
         # softmax_1 = sigmoid(z - log(K - 1)).
-        return self.gain * torch.sigmoid(_WRONG_LOGIT + self.gain * weight.double() - math.log(self.classes - 1))
+        return self.gain * torch.sigmoid(_WRONG_LOGIT + self.gain * weight.double() - math.log(self.num_classes - 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +215,7 @@ def insert_canaries(data: Dataset, included: NDArray[np.bool_]) -> Dataset:
     numbers = np.where(included, np.arange(1, m + 1), m + 1)
     labels = np.concatenate([data.labels, np.full(m, CANARY_LABEL)])
     source = _CanarySource(data, (numbers / (m + 1)).astype(np.float32))
-    return Dataset(source, labels, name=f"{data.name} with {m} canaries", classes=data.classes, class_names=data.class_names)
+    return Dataset(source, labels, name=f"{data.name} with {m} canaries", num_classes=data.num_classes, class_names=data.class_names)
 
 
 class _CanarySource:

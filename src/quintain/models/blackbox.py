@@ -27,7 +27,7 @@ class BlackBox:
         predict_fn: Takes inputs (B, *S) as a float32 array in [0, 1]; returns scores (B, K), or integer
             labels (B,).
         access: What it returns: ``scores`` or ``labels``.
-        classes: Number of classes; taken from the first scores if not given, and needed for labels.
+        num_classes: Number of classes; taken from the first scores if not given, and needed for labels.
         name: The model's name in results.
         hash: SHA-256 that identifies the model; by default of the source of ``predict_fn`` alone (not of the
             functions that it calls).
@@ -48,37 +48,37 @@ class BlackBox:
         predict_fn: PredictFunction,
         *,
         access: Literal["labels", "scores"] = "scores",
-        classes: int | None = None,
+        num_classes: int | None = None,
         name: str = "function",
         hash: str | None = None,
         cached: bool = False,
     ) -> None:
         if access not in ("labels", "scores"):
             raise SettingError(f"access = {access!r}; expected 'labels' or 'scores': for gradients, wrap a torch.nn.Module in Classifier")
-        if classes is None and access == "labels":
-            raise SettingError(f"{name} gives labels, which do not tell how many classes there are; give classes=...")
-        if classes is not None and classes < 2:
-            raise SettingError(f"classes = {classes}; expected at least 2")
+        if num_classes is None and access == "labels":
+            raise SettingError(f"{name} gives labels, which do not tell how many classes there are; give num_classes=...")
+        if num_classes is not None and num_classes < 2:
+            raise SettingError(f"num_classes = {num_classes}; expected at least 2")
         self.access: Literal["labels", "scores"] = access
         self.name = name
         self.cached = cached
         self.hash = hashlib.sha256(source_of(predict_fn).encode()).hexdigest() if hash is None else hash
         self._predict_fn = predict_fn
-        self._classes = classes
+        self._num_classes = num_classes
 
     def __repr__(self) -> str:
-        return f"BlackBox({self.name}: {self.access}, {self._classes or 'unknown'} classes)"
+        return f"BlackBox({self.name}: {self.access}, {self._num_classes or 'unknown'} classes)"
 
     @property
-    def classes(self) -> int:
+    def num_classes(self) -> int:
         """Number of classes.
 
         Raises:
             ModelError: If it was not given and the model was not queried yet.
         """
-        if self._classes is None:
-            raise ModelError(f"the number of classes of {self.name} is not known yet; give classes=... or query it once")
-        return self._classes
+        if self._num_classes is None:
+            raise ModelError(f"the number of classes of {self.name} is not known yet; give num_classes=... or query it once")
+        return self._num_classes
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
@@ -105,9 +105,9 @@ class BlackBox:
             raise ModelError(
                 f"{self.name} gives {_describe(given)} for {batch_size} inputs; expected integer labels of shape ({batch_size},)"
             )
-        if batch_size and not (given.min() >= 0 and given.max() < self.classes):
-            raise ModelError(f"{self.name} gives labels from {given.min()} to {given.max()}; expected 0 to {self.classes - 1}")
-        return one_hot(torch.from_numpy(given.astype(np.int64)), self.classes).float()
+        if batch_size and not (given.min() >= 0 and given.max() < self.num_classes):
+            raise ModelError(f"{self.name} gives labels from {given.min()} to {given.max()}; expected 0 to {self.num_classes - 1}")
+        return one_hot(torch.from_numpy(given.astype(np.int64)), self.num_classes).float()
 
     def _from_scores(self, given: np.ndarray, batch_size: int) -> Tensor:
         if given.dtype.kind != "f" or given.ndim != 2 or len(given) != batch_size or given.shape[1] < 2:
@@ -118,10 +118,10 @@ class BlackBox:
                 f"{self.name} gives {_describe(given)} for {batch_size} inputs; "
                 f"expected floating-point scores of shape ({batch_size}, K), K at least 2{hint}"
             )
-        if self._classes is None:
-            self._classes = given.shape[1]
-        if given.shape[1] != self._classes:
-            raise ModelError(f"{self.name} gives {given.shape[1]} scores an input; expected {self._classes}, one a class")
+        if self._num_classes is None:
+            self._num_classes = given.shape[1]
+        if given.shape[1] != self._num_classes:
+            raise ModelError(f"{self.name} gives {given.shape[1]} scores an input; expected {self._num_classes}, one a class")
         return torch.from_numpy(np.array(given, dtype=np.float64 if given.dtype == np.float64 else np.float32))
 
 

@@ -1,4 +1,4 @@
-"""Models known by name; each target is a factory ``(classes, channels, size, *, seed) -> nn.Module``."""
+"""Models known by name; each target is a factory ``(num_classes, channels, size, *, seed) -> nn.Module``."""
 
 from quintain.core.registry import Entry
 

@@ -28,7 +28,7 @@ class LabeledData(Protocol):
         """Labels, (N,)."""
 
     @property
-    def classes(self) -> int:
+    def num_classes(self) -> int:
         """Number of classes."""
 
     def batch(self, ids: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor]:
@@ -66,7 +66,7 @@ def check_model(model: ClassifierLike, data: LabeledData, *, sample: int = 64) -
             case = ProbeBatch(model, x, y, model(x))
     except QuintainError as error:
         return [*findings, Finding("output", "error", str(error))]
-    findings.append(_output(case, data.classes))
+    findings.append(_output(case, data.num_classes))
     if findings[-1].level == "error":
         return findings
     if isinstance(model, BlackBox) and model.cached:
@@ -75,7 +75,7 @@ def check_model(model: ClassifierLike, data: LabeledData, *, sample: int = 64) -
         findings += [_determinism(case), _batch_independence(case)]
     if model.access == "gradients":
         findings += _gradient(case)
-    if model.classes == data.classes:
+    if model.num_classes == data.num_classes:
         findings.append(_input_scale(case, data))
     return findings
 
@@ -109,22 +109,24 @@ def _weights(model: Classifier) -> Finding:
     return Finding("weights", "ok", f"{count:,} finite parameters" + (f" in {', '.join(sorted(kinds))}" if kinds else ""))
 
 
-def _output(case: ProbeBatch, classes: int) -> Finding:
+def _output(case: ProbeBatch, num_classes: int) -> Finding:
     spoiled = int((~case.logits.isfinite()).any(1).sum())
     if spoiled:
         return Finding("output", "error", f"NaN or infinite logits for {spoiled} of {len(case.x)} samples; expected finite numbers")
-    if case.logits.shape[1] < classes:
+    if case.logits.shape[1] < num_classes:
         return Finding(
-            "output", "error", f"{case.logits.shape[1]} logits a sample, but the data have {classes} classes; expected one a class"
+            "output", "error", f"{case.logits.shape[1]} logits a sample, but the data have {num_classes} classes; expected one a class"
         )
-    if case.logits.shape[1] > classes:
+    if case.logits.shape[1] > num_classes:
         return Finding(
-            "output", "warning", f"{case.logits.shape[1]} logits a sample, and the data have {classes} classes: the others are never right"
+            "output",
+            "warning",
+            f"{case.logits.shape[1]} logits a sample, and the data have {num_classes} classes: the others are never right",
         )
     if (case.logits >= 0).all() and torch.allclose(case.logits.sum(1), case.logits.new_ones(()), atol=1e-4):
         text = "outputs are probabilities, which saturate and hide gradients; return logits, without the softmax"
         return Finding("output", "warning", text)
-    return Finding("output", "ok", f"{classes} finite logits a sample")
+    return Finding("output", "ok", f"{num_classes} finite logits a sample")
 
 
 def _determinism(case: ProbeBatch) -> Finding:

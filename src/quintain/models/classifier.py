@@ -23,7 +23,7 @@ class Classifier:
     Args:
         net: In evaluation mode; takes (B, *S). Its output may be a tensor, dict, tuple, an object with
             ``.logits``, or one logit an example.
-        classes: Number of classes; taken from the first output if not given.
+        num_classes: Number of classes; taken from the first output if not given.
         allow_train_mode: Accept layers in training mode, for dropout as a defense.
         name: The model's name in results.
 
@@ -34,29 +34,31 @@ class Classifier:
 
     access: Access = "gradients"
 
-    def __init__(self, net: nn.Module, *, classes: int | None = None, allow_train_mode: bool = False, name: str = "model") -> None:
+    def __init__(self, net: nn.Module, *, num_classes: int | None = None, allow_train_mode: bool = False, name: str = "model") -> None:
         if not isinstance(net, nn.Module):
             raise ModelError(f"a {type(net).__name__}; expected a torch.nn.Module")
-        if classes is not None and classes < 2:
-            raise SettingError(f"classes = {classes}; expected at least 2")
+        if num_classes is not None and num_classes < 2:
+            raise SettingError(f"num_classes = {num_classes}; expected at least 2")
         self.net = net
         self.name = name
         self.allow_train_mode = allow_train_mode
-        self._classes = classes
+        self._num_classes = num_classes
 
     def __repr__(self) -> str:
-        return f"Classifier({self.name}: {type(self.net).__name__}, {self._classes or 'unknown'} classes)"
+        return f"Classifier({self.name}: {type(self.net).__name__}, {self._num_classes or 'unknown'} classes)"
 
     @property
-    def classes(self) -> int:
+    def num_classes(self) -> int:
         """Number of classes.
 
         Raises:
             ModelError: If it was not given and nothing was classified yet.
         """
-        if self._classes is None:
-            raise ModelError(f"the number of classes of {self.name} is not known yet; give Classifier(net, classes=...) or call it once")
-        return self._classes
+        if self._num_classes is None:
+            raise ModelError(
+                f"the number of classes of {self.name} is not known yet; give Classifier(net, num_classes=...) or call it once"
+            )
+        return self._num_classes
 
     @property
     def num_parameters(self) -> int:
@@ -104,10 +106,10 @@ class Classifier:
                 f"{self.name} fails on an input of shape {tuple(x.shape)}: {type(error).__name__}: {error}. Expected a net for such inputs"
             ) from error
         logits = adapt(output, len(x)).to(x.device)
-        if self._classes is None:
-            self._classes = logits.shape[1]
-        if logits.shape[1] != self._classes:
-            raise ModelError(f"{self.name} returns {logits.shape[1]} logits an example; expected {self._classes}, one a class")
+        if self._num_classes is None:
+            self._num_classes = logits.shape[1]
+        if logits.shape[1] != self._num_classes:
+            raise ModelError(f"{self.name} returns {logits.shape[1]} logits an example; expected {self._num_classes}, one a class")
         return logits
 
     def predict(self, x: Tensor) -> Tensor:

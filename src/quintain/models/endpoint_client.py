@@ -24,7 +24,7 @@ MAX_RETRY_WAIT = 300.0  # seconds: for a longer one the run ends, to be repeated
 def connect(
     endpoint: Endpoint,
     *,
-    classes: int | None = None,
+    num_classes: int | None = None,
     client: "httpx.Client | None" = None,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
@@ -36,7 +36,7 @@ def connect(
 
     Args:
         endpoint: Its address, its request body and the path to its answer.
-        classes: Number of classes; that of the class names, or of the first scores, if not given.
+        num_classes: Number of classes; that of the class names, or of the first scores, if not given.
         client: Sends the requests; an ``httpx.Client`` with the endpoint's headers and timeout if not given.
         sleep: Waits for a number of seconds.
         clock: Returns the time in seconds.
@@ -53,8 +53,8 @@ def connect(
         raise ModelError(f"{endpoint.url} needs httpx, which is not installed; run: pip install 'quintain[http]'") from error
     client = client or httpx.Client(headers=expand_environment(endpoint.headers), timeout=endpoint.timeout)
     endpoint_client = EndpointClient(endpoint, client, QueryCache(endpoint.cache, endpoint.hash), sleep, clock)
-    known = classes or len(endpoint.class_names) or None
-    return BlackBox(endpoint_client.query, access=endpoint.access, classes=known, name=endpoint.url, hash=endpoint.hash, cached=True)
+    known = num_classes or len(endpoint.class_names) or None
+    return BlackBox(endpoint_client.query, access=endpoint.access, num_classes=known, name=endpoint.url, hash=endpoint.hash, cached=True)
 
 
 @dataclass(slots=True, eq=False)

@@ -37,7 +37,7 @@ def load_model(
     spec: str,
     weights: str | Path | None = None,
     *,
-    classes: int | None = None,
+    num_classes: int | None = None,
     channels: int | None = None,
     size: int | None = None,
     seed: int | None = None,
@@ -56,7 +56,7 @@ def load_model(
     Args:
         spec: One of these. A Python file is run: give only files that you trust.
         weights, channels, size, seed: For a ``torch.nn.Module`` alone.
-        classes: Of the data; a function of labels needs it.
+        num_classes: Of the data; a function of labels needs it.
 
     Raises:
         UnknownNameError: If no model has that name.
@@ -64,27 +64,27 @@ def load_model(
         ModelError: If the file cannot be run or read, or the weights do not fit.
     """
     if not is_black_box(spec):
-        return load_classifier(spec, weights, classes=classes, channels=channels, size=size, seed=seed)
+        return load_classifier(spec, weights, num_classes=num_classes, channels=channels, size=size, seed=seed)
     if weights is not None:
         raise SettingError(f"{spec} is a black box and takes no weights; leave {weights} out")
     kind, colon, rest = spec.partition(":")
     if colon and kind in ("scores", "labels"):
-        return _black_box_function(rest, "labels" if kind == "labels" else "scores", classes)
+        return _black_box_function(rest, "labels" if kind == "labels" else "scores", num_classes)
     if spec.startswith(("http://", "https://")) or spec.endswith(".toml"):
         from quintain.models.endpoint import Endpoint, read_endpoint
         from quintain.models.endpoint_client import connect
 
-        return connect(read_endpoint(Path(spec).expanduser()) if spec.endswith(".toml") else Endpoint(spec), classes=classes)
+        return connect(read_endpoint(Path(spec).expanduser()) if spec.endswith(".toml") else Endpoint(spec), num_classes=num_classes)
     from quintain.models.onnx import load_onnx
 
-    return load_onnx(Path(spec.removeprefix("onnx:")).expanduser(), classes=classes)
+    return load_onnx(Path(spec.removeprefix("onnx:")).expanduser(), num_classes=num_classes)
 
 
 def load_classifier(
     spec: str,
     weights: str | Path | None = None,
     *,
-    classes: int | None = None,
+    num_classes: int | None = None,
     channels: int | None = None,
     size: int | None = None,
     seed: int | None = None,
@@ -97,7 +97,7 @@ def load_classifier(
             Python code: give only files that you trust.
         weights: A ``.safetensors``, ``.pt`` or ``.pth`` file (``load_weights``); the factory's own weights if
             not given.
-        classes, channels, size: Of the data; handed to the factory if it takes an argument of that name.
+        num_classes, channels, size: Of the data; handed to the factory if it takes an argument of that name.
         seed: Of a fresh net's weights; handed on likewise, and PyTorch's own generator starts from it while
             the user's file runs.
 
@@ -108,9 +108,9 @@ def load_classifier(
     """
     if is_black_box(spec):
         raise ModelError(f"{spec} is a black box; this needs a torch.nn.Module, such as path/to/file.py:factory")
-    factory_arguments = {
-        key: value for key, value in (("classes", classes), ("channels", channels), ("size", size), ("seed", seed)) if value is not None
-    }
+    # Factories of users may still call the number of classes ``classes``, as earlier versions did.
+    offered = {"num_classes": num_classes, "classes": num_classes, "channels": channels, "size": size, "seed": seed}
+    factory_arguments = {key: value for key, value in offered.items() if value is not None}
     path, colon, factory = spec.rpartition(":")
     if colon and path.endswith(".py"):
         with _seeded(seed):
@@ -122,10 +122,10 @@ def load_classifier(
             net = _build(get_entry("model", spec).load(), spec, factory_arguments)
     if weights is not None:
         load_weights(net, Path(weights).expanduser())
-    return Classifier(net.eval(), classes=classes, name=spec)
+    return Classifier(net.eval(), num_classes=num_classes, name=spec)
 
 
-def _black_box_function(spec: str, access: Literal["labels", "scores"], classes: int | None) -> BlackBox:
+def _black_box_function(spec: str, access: Literal["labels", "scores"], num_classes: int | None) -> BlackBox:
     path, _, name = spec.rpartition(":")
     if not path.endswith(".py"):
         raise ModelError(f"{access}:{spec} names no function; expected {access}:path/to/file.py:function")
@@ -134,7 +134,7 @@ def _black_box_function(spec: str, access: Literal["labels", "scores"], classes:
         if not callable(answer) or isinstance(answer, type | nn.Module):
             raise ModelError(f"{spec} is no function of arrays; for a torch.nn.Module leave out '{access}:'")
     digest = sha256(f"{access} {name} {sha256_file(file)}".encode())
-    return BlackBox(answer, access=access, classes=classes, name=spec, hash=digest)
+    return BlackBox(answer, access=access, num_classes=num_classes, name=spec, hash=digest)
 
 
 def _from_file(path: Path, factory: str, factory_arguments: dict[str, int]) -> nn.Module:

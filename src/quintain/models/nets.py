@@ -40,15 +40,15 @@ class Normalise(nn.Module):
         return f"mean={self.mean.tolist()}, std={self.std.tolist()}"
 
 
-def xray_cnn(classes: int = 2, channels: int = 1, size: int = 28, *, seed: int = 0) -> nn.Sequential:
+def xray_cnn(num_classes: int = 2, channels: int = 1, size: int = 28, *, seed: int = 0) -> nn.Sequential:
     """Build a net of two 4x4 convolutions of stride 2, to 16 and 32 channels, then 64 hidden units, all with
     ReLU.
 
-    It takes (B, channels, size, size) in [0, 1] and returns (B, classes) logits; 109,042 parameters for one
+    It takes (B, channels, size, size) in [0, 1] and returns (B, num_classes) logits; 109,042 parameters for one
     channel of 28x28 and two classes.
 
     Args:
-        classes, channels, size: Of the data; ``size`` in pixels, at least 4.
+        num_classes, channels, size: Of the data; ``size`` in pixels, at least 4.
         seed: Of the weights, which are the same for the same seed; no global generator is used.
     """
     if size < 4:
@@ -63,18 +63,18 @@ def xray_cnn(classes: int = 2, channels: int = 1, size: int = 28, *, seed: int =
             nn.Flatten(),
             nn.Linear(32 * side * side, 64),
             nn.ReLU(),
-            nn.Linear(64, classes),
+            nn.Linear(64, num_classes),
         )
     return initialize(net, seed)
 
 
-def mlp(classes: int = 2, channels: int = 1, size: int = 28, *, seed: int = 0) -> nn.Sequential:
+def mlp(num_classes: int = 2, channels: int = 1, size: int = 28, *, seed: int = 0) -> nn.Sequential:
     """Build a net of one hidden layer of 32 units with ReLU.
 
-    It takes (B, channels, size, size) in [0, 1] and returns (B, classes) logits.
+    It takes (B, channels, size, size) in [0, 1] and returns (B, num_classes) logits.
     """
     with torch.device("meta"):
-        net = nn.Sequential(nn.Flatten(), nn.Linear(channels * size * size, 32), nn.ReLU(), nn.Linear(32, classes))
+        net = nn.Sequential(nn.Flatten(), nn.Linear(channels * size * size, 32), nn.ReLU(), nn.Linear(32, num_classes))
     return initialize(net, seed)
 
 

@@ -12,7 +12,7 @@ from quintain.models.blackbox import BlackBox
 FLOATS = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
 
 
-def load_onnx(path: str | Path, *, classes: int | None = None, name: str | None = None) -> BlackBox:
+def load_onnx(path: str | Path, *, num_classes: int | None = None, name: str | None = None) -> BlackBox:
     """Load the classifier of an ONNX file with one input of images or vectors in [0, 1].
 
     Its scores are the output called ``logits``, ``scores``, ``probabilities`` or ``output``, or the only
@@ -21,7 +21,7 @@ def load_onnx(path: str | Path, *, classes: int | None = None, name: str | None 
 
     Args:
         path: The file; external data beside it, as ``.data`` or ``_data``, count in the hash.
-        classes: Number of classes; taken from the file or the first output if not given.
+        num_classes: Number of classes; taken from the file or the first output if not given.
         name: The model's name in results; the file's name if not given.
 
     Raises:
@@ -53,9 +53,9 @@ def load_onnx(path: str | Path, *, classes: int | None = None, name: str | None 
             part = x[first : first + fixed]
             filled = np.concatenate([part, np.repeat(part[-1:], fixed - len(part), axis=0)])
             outputs.append(session.run([output_spec.name], {input_spec.name: filled})[0][: len(part)])
-        return np.concatenate(outputs) if outputs else np.zeros((0, classes or known or 2), np.float32)
+        return np.concatenate(outputs) if outputs else np.zeros((0, num_classes or known or 2), np.float32)
 
-    return BlackBox(predict, classes=classes or known, name=name or path.name, hash=digest)
+    return BlackBox(predict, num_classes=num_classes or known, name=name or path.name, hash=digest)
 
 
 def _input(session: Any, path: Path) -> Any:

@@ -20,7 +20,7 @@ class ClassifierLike(Protocol):
         """The model's name in results."""
 
     @property
-    def classes(self) -> int:
+    def num_classes(self) -> int:
         """Number of classes."""
 
     @property

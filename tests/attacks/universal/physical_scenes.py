@@ -28,7 +28,7 @@ def colors(count: int = 30, side: int = 24, gap: float = 0.1) -> Dataset:
     labels = torch.arange(count) % 3
     images = 0.4 + 0.2 * torch.rand(count, 3, side, side, generator=generator)
     images[torch.arange(count), labels] += gap
-    return from_arrays(images.numpy(), labels.numpy(), name="colors", classes=3)
+    return from_arrays(images.numpy(), labels.numpy(), name="colors", num_classes=3)
 
 
 def halves(count: int = 20, side: int = 24) -> Dataset:
@@ -38,12 +38,12 @@ def halves(count: int = 20, side: int = 24) -> Dataset:
     images = 0.4 + 0.2 * torch.rand(count, 1, side, side, generator=generator)
     images[labels == 0, :, :, : side // 2] += 0.05
     images[labels == 1, :, :, side // 2 :] += 0.05
-    return from_arrays(images.numpy(), labels.numpy(), name="halves", classes=2)
+    return from_arrays(images.numpy(), labels.numpy(), name="halves", num_classes=2)
 
 
 def by_color() -> Classifier:
-    return Classifier(BrightestColor().eval(), classes=3)
+    return Classifier(BrightestColor().eval(), num_classes=3)
 
 
 def by_half() -> Classifier:
-    return Classifier(BrightestHalf().eval(), classes=2)
+    return Classifier(BrightestHalf().eval(), num_classes=2)

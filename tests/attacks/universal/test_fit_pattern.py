@@ -55,9 +55,9 @@ def test_the_views_of_fitting_and_of_scoring_are_never_the_same() -> None:
             return x.mean((2, 3))
 
     blank = AdversarialPatch(1, **{**QUICK, "steps": 30}, view=View(None, 0.0, 180.0, (0.5, 1.0))).blank(3, 24, 24)
-    black = from_arrays(np.zeros((8, 3, 24, 24), dtype=np.float32), np.zeros(8, dtype=int), name="black", classes=3)
+    black = from_arrays(np.zeros((8, 3, 24, 24), dtype=np.float32), np.zeros(8, dtype=int), name="black", num_classes=3)
     fit_pattern(
-        Classifier(Watched().eval(), classes=3), black, blank.pattern, blank.apply_pattern,
+        Classifier(Watched().eval(), num_classes=3), black, blank.pattern, blank.apply_pattern,
         name="views", target=1, settings=FitSettings(5, 8, 0.01), seed=0, progress=no_progress,
     )  # fmt: skip
     masks = {tuple((one > 0).flatten().tolist()) for one in torch.cat(seen)}
@@ -109,7 +109,7 @@ def test_no_step_is_kept_and_no_weight_gets_a_gradient() -> None:
             return self.scale * x.mean((2, 3))
 
     net = Counting().eval()
-    fitted = AdversarialPatch(1, **{**QUICK, "steps": 12}).fit(Classifier(net, classes=3), colors())
+    fitted = AdversarialPatch(1, **{**QUICK, "steps": 12}).fit(Classifier(net, num_classes=3), colors())
     assert max(most) <= 1
     assert net.scale.grad is None
     assert not net.training
@@ -130,7 +130,7 @@ def test_a_model_that_answers_nan_is_refused_before_it_spoils_the_sticker() -> N
             return x.mean((2, 3)) / (x.mean((1, 2, 3), keepdim=True)[..., 0, 0] > 2)
 
     with pytest.raises(ModelError, match="not finite"):
-        AdversarialPatch(1, **QUICK).fit(Classifier(Broken().eval(), classes=3), colors())
+        AdversarialPatch(1, **QUICK).fit(Classifier(Broken().eval(), num_classes=3), colors())
 
 
 def test_a_caller_without_gradients_is_no_obstacle() -> None:
@@ -142,7 +142,7 @@ def test_a_caller_without_gradients_is_no_obstacle() -> None:
 
 def test_a_model_of_scores_alone_is_refused() -> None:
     with pytest.raises(ModelError, match="sticker needs gradients"):
-        AdversarialPatch(1, **QUICK).fit(BlackBox(lambda x: np.zeros((len(x), 3)), classes=3), colors())
+        AdversarialPatch(1, **QUICK).fit(BlackBox(lambda x: np.zeros((len(x), 3)), num_classes=3), colors())
 
 
 def test_bad_input_is_refused() -> None:

@@ -12,7 +12,7 @@ def trained():
     data = q.load_data("xrays")
     net = xray_cnn()
     q.training.fit(net, data.split("train"), q.training.Recipe(4))
-    return q.Classifier(net.eval(), classes=2), data
+    return q.Classifier(net.eval(), num_classes=2), data
 
 
 def test_a_marker_turns_x_rays_that_it_was_not_fitted_on_more_often_than_a_random_one(trained) -> None:

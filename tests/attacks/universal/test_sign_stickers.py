@@ -23,11 +23,11 @@ class Window(nn.Module):
 
 def photos(count: int, seed: int):
     images = 0.3 + 0.2 * torch.rand(count, 1, 24, 24, generator=torch.Generator().manual_seed(seed))
-    return from_arrays(images.numpy(), torch.zeros(count, dtype=torch.long).numpy(), name="signs", classes=2)
+    return from_arrays(images.numpy(), torch.zeros(count, dtype=torch.long).numpy(), name="signs", num_classes=2)
 
 
 def test_the_first_pass_finds_where_and_the_second_what() -> None:
-    model = Classifier(Window().eval(), classes=2)
+    model = Classifier(Window().eval(), num_classes=2)
     attack = SignStickers(1, area=0.08, count=2, steps=40, batch_size=8, learning_rate=0.1, l1_weight=2.0)
     fitted = attack.fit(model, photos(12, 0))
     inside = fitted.alpha[0, *BRIGHT].sum() / fitted.alpha.sum()
@@ -37,7 +37,7 @@ def test_the_first_pass_finds_where_and_the_second_what() -> None:
 
 
 def test_sparsity_leaves_what_is_not_needed_alone() -> None:
-    model = Classifier(Window().eval(), classes=2)
+    model = Classifier(Window().eval(), num_classes=2)
     attack = SignStickers(1, steps=40, batch_size=8, learning_rate=0.1, l1_weight=2.0, view=FIXED_VIEW)
     importance = attack.importance(model, photos(12, 0))
     window = torch.zeros(24, 24, dtype=torch.bool)
@@ -51,7 +51,9 @@ def test_the_sign_is_all_that_may_be_stuck_on() -> None:
             seen = x[:, 0, :2, :2].mean((1, 2))
             return torch.stack((0 * seen, seen), 1)
 
-    importance = SignStickers(1, steps=3, batch_size=4, view=FIXED_VIEW).importance(Classifier(Corner().eval(), classes=2), photos(4, 0))
+    importance = SignStickers(1, steps=3, batch_size=4, view=FIXED_VIEW).importance(
+        Classifier(Corner().eval(), num_classes=2), photos(4, 0)
+    )
     assert importance[:2, :2].max() == 0
 
 

@@ -71,7 +71,7 @@ def test_in_linf_the_control_goes_up_or_down_by_eps_everywhere() -> None:
 
 def test_it_keeps_the_optimum_of_a_linear_model(net: nn.Module) -> None:
     slope = net[1].weight[1] - net[1].weight[0]
-    data = from_arrays(np.full((9, 1, 8, 8), 0.5, np.float32), np.zeros(9, int), classes=2)
+    data = from_arrays(np.full((9, 1, 8, 8), 0.5, np.float32), np.zeros(9, int), num_classes=2)
     for threat, best in ((Linf(0.1), 0.1 * slope.sign()), (L2(0.5), 0.5 * slope / slope.norm())):
         change = (
             UAP(steps=30).fit(lambda z: torch.stack([0 * z.flatten(1) @ slope, (z.flatten(1) - 0.5) @ slope], 1), data, threat).perturbation
@@ -108,7 +108,7 @@ def test_batches_change_no_score(net: nn.Module) -> None:
 
 
 def test_what_is_right_and_of_another_class_is_eligible() -> None:
-    data = from_arrays(np.array([[0.0], [0.2], [0.9], [0.95]], np.float32), [0, 1, 1, 0], classes=2)
+    data = from_arrays(np.array([[0.0], [0.2], [0.9], [0.95]], np.float32), [0, 1, 1, 0], num_classes=2)
 
     def above_half(z: Tensor) -> Tensor:
         return torch.cat([0.5 - z, z - 0.5], 1)

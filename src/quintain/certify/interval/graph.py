@@ -303,6 +303,6 @@ def _margins_through_head(head: nn.Linear, interval: Interval, y: Tensor, roundi
     return bound.masked_fill(_true_class_mask(y, len(weight)), 0.0)
 
 
-def _true_class_mask(y: Tensor, classes: int) -> Tensor:
+def _true_class_mask(y: Tensor, num_classes: int) -> Tensor:
     """Return the mask (B, K) of the true class."""
-    return F.one_hot(y, classes).bool()
+    return F.one_hot(y, num_classes).bool()

@@ -8,4 +8,4 @@ from quintain.models.classifier import Classifier
 
 def run(stage: Stage) -> StepOutput:
     """Check value range, labels, duplicates, balance, and the model's shape, mode and determinism."""
-    return run_check(stage.splits, Classifier(stage.net("plain").eval(), classes=2, name="xray-cnn"))
+    return run_check(stage.splits, Classifier(stage.net("plain").eval(), num_classes=2, name="xray-cnn"))

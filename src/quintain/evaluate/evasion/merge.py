@@ -98,7 +98,7 @@ def attack_rows(job: AttackJob, merged: MergedAttacks, data: Dataset, correct: n
                 AttackRow(
                     attack=name,
                     threat=threat.spec,
-                    unbroken_counts=class_counts(unbroken, data.labels, data.classes),
+                    unbroken_counts=class_counts(unbroken, data.labels, data.num_classes),
                     forwards=forwards / len(data),
                     backwards=backwards / len(data),
                     seconds=seconds,

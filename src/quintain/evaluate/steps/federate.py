@@ -62,7 +62,7 @@ def run_federate(
     def reached(recipe: Recipe, examples: Dataset, label: str) -> ClassCounts:
         twin = copy.deepcopy(net)
         fit(twin, examples, recipe, seed=derive_seed(seed, label), progress=progress, progress_label=label)
-        return clean_counts(Classifier(twin, classes=test.classes), test)
+        return clean_counts(Classifier(twin, num_classes=test.num_classes), test)
 
     alone = {name: reached(as_long, part, f"{name} alone") for name, part in parts.sites.items()}
     pooled = reached(as_long, data, "pooled")
@@ -71,7 +71,7 @@ def run_federate(
     found: list[RoundResult] = []
 
     def on_round(facts: Facts, _sum: SecureSumResult | None) -> None:
-        found.append(_round(facts, clean_counts(Classifier(net.eval(), classes=test.classes), test)))
+        found.append(_round(facts, clean_counts(Classifier(net.eval(), num_classes=test.num_classes), test)))
 
     sizes = {name: len(part) for name, part in parts.sites.items()}
     plan = FederatedConfig(rounds, local)
@@ -85,7 +85,7 @@ def run_federate(
         progress=progress,
         on_round=on_round,
     )
-    subject = save_model(net, folder, "federated", "federated model", classes=test.classes)
+    subject = save_model(net, folder, "federated", "federated model", classes=test.num_classes)
     counts = parts.class_counts()
     result = FederateResult(
         model=subject.file,

@@ -109,7 +109,7 @@ def _certifiers(net: nn.Module, data: Dataset, threat: Threat) -> tuple[dict[str
     """Return interval bounds where the net has a rule for each layer; else none, and why."""
     x, y = data.batch([0])
     try:
-        IntervalBounds()(Classifier(copy.deepcopy(net).eval(), classes=data.classes), x, y, threat)
+        IntervalBounds()(Classifier(copy.deepcopy(net).eval(), num_classes=data.num_classes), x, y, threat)
     except ModelError as error:
         return {}, (f"interval bounds cannot certify this net: {error}",)
     return {INTERVAL_BOUNDS: IntervalBounds()}, ()

@@ -174,7 +174,7 @@ def _fitted(
 
     def look(_step: int, spent: float) -> None:
         twin.load_state_dict(net.state_dict())
-        accuracy = clean_counts(Classifier(twin.eval(), classes=held_out.classes), held_out).accuracy
+        accuracy = clean_counts(Classifier(twin.eval(), num_classes=held_out.num_classes), held_out).accuracy
         progress.set_status(f"epsilon {rounding.epsilon(spent)}, accuracy {100 * accuracy:.1f} %")
 
     state = ResumableRun(unfinished / name, every=max(1, plan.steps // NUM_CHECKPOINTS))
@@ -185,7 +185,7 @@ def _plain(net: nn.Module, train: Dataset, test: Dataset, unfinished: Path | Non
     """Train the net without privacy, and count its correct predictions."""
     checkpoint = unfinished and unfinished / "plain.safetensors"
     fit_plainly(net, train, Recipe(epochs=PLAIN_EPOCHS), checkpoint=checkpoint, progress=progress, progress_label="plain training")
-    return clean_counts(Classifier(net, classes=test.classes), test)
+    return clean_counts(Classifier(net, num_classes=test.num_classes), test)
 
 
 def _trial(
@@ -194,7 +194,7 @@ def _trial(
     clock = time.perf_counter()
     _fitted(net, train, plan, name, test, unfinished, progress)
     seconds = time.perf_counter() - clock
-    return PrivateRun(plan_record(plan, len(train)), clean_counts(Classifier(net, classes=test.classes), test), seconds)
+    return PrivateRun(plan_record(plan, len(train)), clean_counts(Classifier(net, num_classes=test.num_classes), test), seconds)
 
 
 def _among(trials: dict[str, PrivateRun], prefix: str, key: Callable[[PrivateRun], float]) -> tuple[PrivateRun, ...]:

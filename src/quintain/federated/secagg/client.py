@@ -91,7 +91,7 @@ class Joined:
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class SharesSent:
     """Has sealed its shares; ``own`` holds the one that it keeps."""
 
     context: RoundContext
@@ -132,7 +132,7 @@ class Done:
     context: RoundContext
 
 
-State = Ready | Joined | Shared | Masked | Agreed | Done
+State = Ready | Joined | SharesSent | Masked | Agreed | Done
 
 
 def start_round(
@@ -195,7 +195,7 @@ def _(state: Ready, message: bytes) -> tuple[Joined, bytes]:
 
 
 @step.register
-def _(state: Joined, message: bytes) -> tuple[Shared, bytes]:
+def _(state: Joined, message: bytes) -> tuple[SharesSent, bytes]:
     site = state.context
     policy, own = site.policy, site.index
     body = open_server(message, MessageType.KEY_LIST, policy)
@@ -219,13 +219,13 @@ def _(state: Joined, message: bytes) -> tuple[Shared, bytes]:
     )
     reply = site.reply(MessageType.SHARES, pack_shares(sharing, len(policy.roster)), transcript_hash)
     kept = Secret(_pack_pair(pairs[own]))
-    return Shared(
+    return SharesSent(
         site, state.encoded.move(), state.channel_seed.move(), state.mask_key.move(), Secret(seed), kept, keys, transcript_hash
     ), reply
 
 
 @step.register
-def _(state: Shared, message: bytes) -> tuple[Masked | Done, bytes]:
+def _(state: SharesSent, message: bytes) -> tuple[Masked | Done, bytes]:
     site = state.context
     policy, own = site.policy, site.index
     sharing, dealt = parse_delivery(open_server(message, MessageType.DELIVERY, policy), own, len(policy.roster))
@@ -297,7 +297,7 @@ def _checked_keys(state: Joined, body: bytes) -> dict[int, RoundKeys]:
     return {i: entry.keys for i, entry in listed.items()}
 
 
-def _require_signed(state: Shared, dealt: Mapping[int, Dealt]) -> None:
+def _require_signed(state: SharesSent, dealt: Mapping[int, Dealt]) -> None:
     """Refuse a delivery in which a pair of shares is not what its dealer signed: then nobody but the server is to blame."""
     policy = state.context.policy
     for dealer, pair in dealt.items():
@@ -308,14 +308,14 @@ def _require_signed(state: Shared, dealt: Mapping[int, Dealt]) -> None:
             )
 
 
-def _opened_pair(state: Shared, dealer: int, dealt: Dealt) -> SharePair:
+def _opened_pair(state: SharesSent, dealer: int, dealt: Dealt) -> SharePair:
     """The pair of shares that a peer dealt this site, if it is as it should be."""
     own = state.context.index
     key = _channel_key(state.channel_seed, state.public_keys[dealer], state.transcript_hash, own=own, dealer=dealer, holder=own)
     return dealing.open_dealt(state.context.policy, state.transcript_hash, dealer, own, key, dealt)
 
 
-def _complain(state: Shared, dealer: int, transcript_hash: bytes) -> tuple[Done, bytes]:
+def _complain(state: SharesSent, dealer: int, transcript_hash: bytes) -> tuple[Done, bytes]:
     """Reveal the one key that shows what a dealer sealed, and leave the round with everything else erased."""
     private = dealing.channel_private(state.channel_seed.peek(), dealer)
     reply = state.context.reply(MessageType.COMPLAINT, pack_complaint(Complaint(dealer, private)), transcript_hash)
