@@ -1,5 +1,6 @@
 """Broken private training, audited by the command line at its defaults: each planted fault ends in an alarm, the clean run does not."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -89,16 +90,19 @@ def noise_a_little_short_and_no_clipping_of_sums(monkeypatch):
 
 
 def noise_used_again_cut_off_and_left_out(monkeypatch):
-    """Turns are 64 numbers apart, no number is beyond three deviations, and one step in a hundred has no noise."""
-    monkeypatch.setattr(Stream, "seek", lambda stream, turn: stream._begin(turn << 4))
+    """Each noise is the one before, 64 numbers further on; none is beyond three deviations, and one step in a
+    hundred has none."""
     monkeypatch.setattr(Stream, "_normal", lambda *drawn: NORMAL(*drawn).clamp(-3, 3))
-    calls = iter(range(10**6))
+    key, calls = os.urandom(32), iter(range(10**6))
 
-    def add_normal(stream, into, scale, by=1):
-        if next(calls) % 100 == 99:
+    def add_normal(_stream, into, scale, by=1):
+        step = next(calls)
+        if step % 100 == 99:
             into.mul_(1 / by)
-        else:
-            ADD_NORMAL(stream, into, scale, by)
+            return
+        overlapping = Stream(key)
+        overlapping._begin(step << 4)
+        ADD_NORMAL(overlapping, into, scale, by)
 
     monkeypatch.setattr(Stream, "add_normal", add_normal)
 
