@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Duel:
+class TimedComparison:
     """What a comparison found.
 
     Args:
@@ -39,7 +39,7 @@ class Duel:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Comparison:
     """A comparison that is more than two times.
 
     Args:
@@ -55,7 +55,9 @@ class Told:
         return f"{self.name}: {self.text}"
 
 
-def duel(name: str, ours: Callable[[], object], peer: Callable[[], object], *, rounds: int = 5, notes: str = "") -> Duel:
+def compare_times(
+    name: str, ours: Callable[[], object], peer: Callable[[], object], *, rounds: int = 5, notes: str = ""
+) -> TimedComparison:
     """Time two pieces of work in turn, after one round of each that is not counted."""
     ours()
     peer()
@@ -65,4 +67,4 @@ def duel(name: str, ours: Callable[[], object], peer: Callable[[], object], *, r
             clock = time.perf_counter()
             work()
             spent.append(time.perf_counter() - clock)
-    return Duel(name, tuple(times[0]), tuple(times[1]), notes)
+    return TimedComparison(name, tuple(times[0]), tuple(times[1]), notes)

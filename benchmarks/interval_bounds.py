@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 import quintain as q
-from benchmarks.harness import Duel, duel
+from benchmarks.harness import TimedComparison, compare_times
 from quintain.models.nets import xray_cnn
 
 EPS = 4 / 255
@@ -31,7 +31,7 @@ def textbook(net: nn.Sequential, x: Tensor, y: Tensor) -> Tensor:
     return (weight * center).sum(1) + bias - (weight.abs() * radius).sum(1)
 
 
-def run() -> Iterator[Duel]:
+def run() -> Iterator[TimedComparison]:
     """The price of soundness."""
     data = q.load_data("xrays")
     net = xray_cnn()
@@ -47,4 +47,4 @@ def run() -> Iterator[Duel]:
         return textbook(net, x, y) > 0
 
     notes = f"certified {ours().float().mean():.1%} ours, {peer().float().mean():.1%} textbook"
-    yield duel("interval bounds in float64 with rounding, 624 X-rays, against float32 without", ours, peer, notes=notes)
+    yield compare_times("interval bounds in float64 with rounding, 624 X-rays, against float32 without", ours, peer, notes=notes)

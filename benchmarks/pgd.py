@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import quintain as q
-from benchmarks.harness import Duel, duel
+from benchmarks.harness import TimedComparison, compare_times
 from quintain.models.nets import xray_cnn
 
 EPS = 4 / 255
@@ -21,7 +21,7 @@ def nets(train: object) -> dict[str, nn.Module]:
     return {"plain": plain, "adversarial": hardened}
 
 
-def run() -> Iterator[Duel]:
+def run() -> Iterator[TimedComparison]:
     """Time and accuracy left; the peer runs its published settings but for the number of steps, which is ours."""
     import torchattacks
 
@@ -40,4 +40,4 @@ def run() -> Iterator[Duel]:
                 return net(adversarial).argmax(1) == y
 
         notes = f"accuracy left {ours().float().mean():.1%} ours, {peer().float().mean():.1%} peer"
-        yield duel(f"PGD-{STEPS}, {name} net, 624 X-rays, linf:4/255", ours, peer, notes=notes)
+        yield compare_times(f"PGD-{STEPS}, {name} net, 624 X-rays, linf:4/255", ours, peer, notes=notes)

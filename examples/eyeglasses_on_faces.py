@@ -58,28 +58,28 @@ def small_net(data: Dataset) -> nn.Sequential:
 
 def main() -> None:
     """Train a small net, fit two frames on some photos of the wearer, and score them on others beside random frames."""
-    ask = argparse.ArgumentParser(description="Adversarial eyeglasses.")
-    ask.add_argument("--data", type=Path, help="an .npz file with images and labels; drawn faces if not given")
-    ask.add_argument("--wearer", type=int, default=0)
-    ask.add_argument("--other", type=int, default=2, help="whom to be taken for")
-    ask.add_argument("--epochs", type=int, default=30)
-    ask.add_argument("--steps", type=int, default=80)
-    given = ask.parse_args()
+    parser = argparse.ArgumentParser(description="Adversarial eyeglasses.")
+    parser.add_argument("--data", type=Path, help="an .npz file with images and labels; drawn faces if not given")
+    parser.add_argument("--wearer", type=int, default=0)
+    parser.add_argument("--other", type=int, default=2, help="whom to be taken for")
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--steps", type=int, default=80)
+    args = parser.parse_args()
 
-    data = q.load_data(given.data).split("test") if given.data else drawn()
+    data = q.load_data(args.data).split("test") if args.data else drawn()
     turn = np.arange(len(data)) % 2
     train = data.subset(np.flatnonzero(turn == 0))
     net = small_net(data)
-    q.training.fit(net, train, q.training.Recipe(given.epochs, batch_size=20))
+    q.training.fit(net, train, q.training.Recipe(args.epochs, batch_size=20))
     model = q.Classifier(net.eval(), num_classes=data.num_classes)
 
-    own = np.flatnonzero((data.labels == given.wearer) & (turn == 1))
+    own = np.flatnonzero((data.labels == args.wearer) & (turn == 1))
     fitting, others = data.subset(own[::2]), data.subset(own[1::2])
-    for what, target in (("dodging", None), (f"impersonation of {given.other}", given.other)):
-        frame = q.attacks.Eyeglasses(target, steps=given.steps).fit(model, fitting)
+    for what, target in (("dodging", None), (f"impersonation of {args.other}", args.other)):
+        frame = q.attacks.Eyeglasses(target, steps=args.steps).fit(model, fitting)
         for name, one in (("the frame", frame), ("a random one", frame.random_control())):
-            told = success_rate(model, others, one, seed=1, target=target)
-            print(f"{what}, {name}: {told.successes} of {told.eligible} other photos, {told.rate:.1%}")
+            result = success_rate(model, others, one, seed=1, target=target)
+            print(f"{what}, {name}: {result.successes} of {result.eligible} other photos, {result.rate:.1%}")
 
 
 if __name__ == "__main__":

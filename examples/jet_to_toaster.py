@@ -64,31 +64,31 @@ def x_rays() -> tuple[q.Classifier, Dataset, Dataset]:
 
 def main() -> None:
     """Fit, score beside a random and a gray sticker, and write the page to print."""
-    ask = argparse.ArgumentParser(description="A sticker that turns a jet into a toaster.")
-    ask.add_argument("--pictures", type=Path, help="a folder of pictures; the bundled X-rays if not given")
-    ask.add_argument("--model", default="squeezenet1_1", help="a torchvision classifier (pip install torchvision)")
-    ask.add_argument("--weights", type=Path, help="a .safetensors file for inputs in [0, 1]; torchvision's own weights if not given")
-    ask.add_argument("--target", type=int, help="the class to be answered: 859, a toaster, or 1, pneumonia, for the X-rays")
-    ask.add_argument("--area", type=float, default=0.11, help="the largest share of the picture that it covers")
-    ask.add_argument("--steps", type=int, default=60)
-    ask.add_argument("--printed", action="store_true", help="fit it to survive a printer and a camera")
-    ask.add_argument("--centimetres", type=float, default=8.0, help="its diameter on paper")
-    ask.add_argument("--out", type=Path, help="the page, .pdf or .png; a temporary file if not given")
-    given = ask.parse_args()
+    parser = argparse.ArgumentParser(description="A sticker that turns a jet into a toaster.")
+    parser.add_argument("--pictures", type=Path, help="a folder of pictures; the bundled X-rays if not given")
+    parser.add_argument("--model", default="squeezenet1_1", help="a torchvision classifier (pip install torchvision)")
+    parser.add_argument("--weights", type=Path, help="a .safetensors file for inputs in [0, 1]; torchvision's own weights if not given")
+    parser.add_argument("--target", type=int, help="the class to be answered: 859, a toaster, or 1, pneumonia, for the X-rays")
+    parser.add_argument("--area", type=float, default=0.11, help="the largest share of the picture that it covers")
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--printed", action="store_true", help="fit it to survive a printer and a camera")
+    parser.add_argument("--centimetres", type=float, default=8.0, help="its diameter on paper")
+    parser.add_argument("--out", type=Path, help="the page, .pdf or .png; a temporary file if not given")
+    args = parser.parse_args()
 
-    if given.pictures is None:
+    if args.pictures is None:
         model, fitting, others = x_rays()
     else:
-        model = torchvision_model(given.model, given.weights)
-        fitting, others = folder(given.pictures, model)
-    target = given.target if given.target is not None else (1 if given.pictures is None else 859)
-    sticker = q.attacks.AdversarialPatch(target, given.area, steps=given.steps, printing=Printing() if given.printed else None)
+        model = torchvision_model(args.model, args.weights)
+        fitting, others = folder(args.pictures, model)
+    target = args.target if args.target is not None else (1 if args.pictures is None else 859)
+    sticker = q.attacks.AdversarialPatch(target, args.area, steps=args.steps, printing=Printing() if args.printed else None)
     fitted = sticker.fit(model, fitting)
     for name, one in (("the sticker", fitted), ("a random one", fitted.random_control()), ("a gray one", fitted.gray_control())):
-        told = success_rate(model, others, one, seed=1, target=target, batch_size=32)
-        print(f"{name}: {told.successes} of {told.eligible} other pictures are read as class {target}, {told.rate:.1%}")
+        result = success_rate(model, others, one, seed=1, target=target, batch_size=32)
+        print(f"{name}: {result.successes} of {result.eligible} other pictures are read as class {target}, {result.rate:.1%}")
     with tempfile.TemporaryDirectory() as scratch:
-        page = q.attacks.export_patch(fitted, given.out or Path(scratch) / "sticker.pdf", centimetres=given.centimetres)
+        page = q.attacks.export_patch(fitted, args.out or Path(scratch) / "sticker.pdf", centimetres=args.centimetres)
         size = f"{page.width:g} cm across on {page.page_size[0]:g} x {page.page_size[1]:g} cm"
         print(f"{page.path.name}: {size}, non-printability {page.non_printability:.3f}")
 

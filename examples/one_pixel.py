@@ -23,8 +23,8 @@ def main() -> None:
         print(f"{pixels} of {x[0].numel()} pixels: {len(turned)} of {int(right.sum())} right answers turned")
         for row in turned[:3]:
             places = (outcome.adversarial[row] != x[row])[0].nonzero().tolist()
-            told = ", ".join(f"row {down} column {across}" for down, across in places)
-            print(f"  X-ray {row}, after {int(outcome.forwards[row])} questions: {told}")
+            pixels_text = ", ".join(f"row {down} column {across}" for down, across in places)
+            print(f"  X-ray {row}, after {int(outcome.forwards[row])} queries: {pixels_text}")
 
 
 if __name__ == "__main__":

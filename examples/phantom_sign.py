@@ -35,34 +35,34 @@ def drawn(count: int, seed: int) -> Dataset:
 
 def main() -> None:
     """Train a small net, fit the light on some stop signs, and score it on others beside light of the same energy."""
-    ask = argparse.ArgumentParser(description="A phantom on a stop sign.")
-    ask.add_argument("--data", type=Path, help="an .npz file with a train and a test part; drawn signs if not given")
-    ask.add_argument("--stop", type=int, default=0, help="the class that light is thrown on")
-    ask.add_argument("--limit", type=int, default=1, help="the class that it shall be read as")
-    ask.add_argument("--gain", type=float, default=0.5, help="the strongest light, in the units of the pictures")
-    ask.add_argument("--epochs", type=int, default=4)
-    ask.add_argument("--steps", type=int, default=60)
-    given = ask.parse_args()
+    parser = argparse.ArgumentParser(description="A phantom on a stop sign.")
+    parser.add_argument("--data", type=Path, help="an .npz file with a train and a test part; drawn signs if not given")
+    parser.add_argument("--stop", type=int, default=0, help="the class that light is thrown on")
+    parser.add_argument("--limit", type=int, default=1, help="the class that it shall be read as")
+    parser.add_argument("--gain", type=float, default=0.5, help="the strongest light, in the units of the pictures")
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=60)
+    args = parser.parse_args()
 
     train, test = drawn(400, 0), drawn(200, 1)
-    if given.data:
-        splits = q.load_data(given.data)
+    if args.data:
+        splits = q.load_data(args.data)
         train, test = splits.split("train"), splits.split("test")
     net = xray_cnn(train.num_classes, train.shape[0], train.shape[1])
-    q.training.fit(net, train, q.training.Recipe(given.epochs, batch_size=32))
+    q.training.fit(net, train, q.training.Recipe(args.epochs, batch_size=32))
     model = q.Classifier(net.eval(), num_classes=train.num_classes)
 
-    stops = np.flatnonzero(test.labels == given.stop)
+    stops = np.flatnonzero(test.labels == args.stop)
     fitting, others = test.subset(stops[::2]), test.subset(stops[1::2])
-    phantom = q.attacks.Phantom(given.limit, q.threats.ProjectedLight(given.gain), steps=given.steps)
+    phantom = q.attacks.Phantom(args.limit, q.threats.ProjectedLight(args.gain), steps=args.steps)
     light = phantom.fit(model, fitting)
     plain, _ = others.batch(torch.arange(len(others)))
     brighter = float((light.apply(plain) - plain).mean())
-    print(f"light of at most {given.gain:g} makes the pictures {brighter:.3f} brighter")
+    print(f"light of at most {args.gain:g} makes the pictures {brighter:.3f} brighter")
     random, white = light.random_control(), light.gray_control()
     for name, one in (("the phantom", light), ("random light of its energy", random), ("white light of its energy", white)):
-        told = success_rate(model, others, one, seed=1, target=given.limit)
-        print(f"{name}: {told.successes} of {told.eligible} other stop signs are read as class {given.limit}, {told.rate:.1%}")
+        result = success_rate(model, others, one, seed=1, target=args.limit)
+        print(f"{name}: {result.successes} of {result.eligible} other stop signs are read as class {args.limit}, {result.rate:.1%}")
 
 
 if __name__ == "__main__":

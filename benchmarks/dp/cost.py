@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy.optimize import nnls
 
-from benchmarks.harness import Told
+from benchmarks.harness import Comparison
 from quintain.dp.per_example import cost_model
 from quintain.dp.per_example.grads import OuterProductGrads
 from quintain.dp.rules.convolutions import ConvGeometry, ConvGrads
@@ -71,7 +71,7 @@ def filter_times(inputs: int, outputs: int, side: int, kernel: int, stride: int,
     return times
 
 
-def run() -> Iterator[Told]:
+def run() -> Iterator[Comparison]:
     """First the norms of sequences, then convolutions."""
     ghosts, builts, found = [], [], []
     for positions, (inputs, outputs) in SEQUENCES:
@@ -83,7 +83,7 @@ def run() -> Iterator[Told]:
     multiply, product, _ = nnls(np.array(ghosts), ones)[0]
     build, read, _ = nnls(np.array(builts), ones)[0]
     regret = [(ghost if choice else built) / min(ghost, built) for ghost, built, choice in found]
-    yield Told(
+    yield Comparison(
         "norms of sequences",
         f"in units of a ghost norm's multiplication ({1e12 * multiply / BATCH:.0f} ps): MATERIALIZE_FLOP {build / multiply:.2f}, PRODUCT "
         f"{product / multiply:.1f}, MEMORY_ROUNDTRIP {read / multiply:.1f}; "
@@ -95,7 +95,7 @@ def run() -> Iterator[Told]:
         inputs, outputs, side, kernel, stride, _ = shape
         times = filter_times(*shape)
         best = min(times[name] for name in ("patches", "ghost", "folded"))
-        yield Told(
+        yield Comparison(
             f"norms of a convolution {inputs} -> {outputs} on {side}x{side}, kernel {kernel}, stride {stride}",
             f"{', '.join(f'{name} {1e3 * value:.2f} ms' for name, value in times.items())}; {times['chosen'] / best:.2f} times the best",
         )

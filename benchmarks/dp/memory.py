@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 
 from benchmarks.dp.nets import TASKS
-from benchmarks.harness import Told
+from benchmarks.harness import Comparison
 
 STEPS = 4
 LOOSE = {"MALLOC_MMAP_THRESHOLD_": "65536"}
@@ -47,11 +47,11 @@ def peaks(task: int, kind: str) -> tuple[float, float]:
     return first, later
 
 
-def run() -> Iterator[Told]:
+def run() -> Iterator[Comparison]:
     """Task by task, on one thread; the first private step is probed."""
     for number, task in enumerate(TASKS):
         (plain_first, plain), (first, ours) = peaks(number, "plain"), peaks(number, "ours")
-        yield Told(
+        yield Comparison(
             task.name,
             f"plain {plain:.0f} MB, private {ours:.0f} MB: {ours / plain:.2f} times; first step {plain_first:.0f} MB and {first:.0f} MB",
         )

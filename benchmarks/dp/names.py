@@ -6,7 +6,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks.harness import Told
+from benchmarks.harness import Comparison
 
 LISTED = Path(__file__).parents[2] / "tests/dp/opacus_1_6.txt"
 Names = dict[str, frozenset[str]]
@@ -47,7 +47,7 @@ def public(file: ast.Module, *, package: bool) -> Iterator[str]:
         yield from (name for name in names if not name.startswith("_") and name != "logger")
 
 
-def run() -> Iterator[Told]:
+def run() -> Iterator[Comparison]:
     """One line; the process ends with the differences if there are any."""
     ours, theirs = listed(), installed()
     differ = [
@@ -58,4 +58,4 @@ def run() -> Iterator[Told]:
     ]
     if differ:
         raise SystemExit("\n".join([f"Opacus {version('opacus')} has other names than {LISTED.name}:", *differ]))
-    yield Told("Opacus' names", f"{sum(map(len, ours.values()))} in {len(ours)} modules, as listed")
+    yield Comparison("Opacus' names", f"{sum(map(len, ours.values()))} in {len(ours)} modules, as listed")

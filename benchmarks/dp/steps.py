@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import quintain as q
 from benchmarks.dp.nets import TASKS, Recurrent, Task
-from benchmarks.harness import Told
+from benchmarks.harness import Comparison
 from quintain.dp.step.noise import Stream
 
 SIGMA, CLIP, RATE = 1.1, 1.0, 0.01
@@ -134,7 +134,7 @@ def timed(steps: dict[str, Step]) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def run() -> Iterator[Told]:
+def run() -> Iterator[Comparison]:
     """Task by task."""
     for task in TASKS:
         seconds = timed(contestants(task))
@@ -142,4 +142,4 @@ def run() -> Iterator[Told]:
         noise = seconds.pop("one draw of noise", 0.0)
         over = "plain" if not noise else f"plain and one draw of noise ({1e3 * noise:.1f} ms, AES-256-CTR, float32)"
         told = ", ".join(f"{name} {value / (base + noise):.2f}" for name, value in seconds.items())
-        yield Told(task.name, f"plain {1e3 * base:.1f} ms; times {over}: {told}")
+        yield Comparison(task.name, f"plain {1e3 * base:.1f} ms; times {over}: {told}")

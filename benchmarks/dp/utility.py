@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import quintain as q
 from benchmarks.dp.nets import mnist_cnn
 from benchmarks.evasion.shared import path
-from benchmarks.harness import Told
+from benchmarks.harness import Comparison
 from quintain.dp.training.features import Features, LabeledRecords, extract_features
 from quintain.dp.training.plan import PrivatePlan
 from quintain.dp.training.scattering import Scattering
@@ -117,13 +117,13 @@ def named(case: Case, epsilon: float, spent: float) -> str:
     return f"{case.name}, epsilon {spent:.3f} (aim {epsilon}) at delta {DELTA}"
 
 
-def diagnosed(name: str, answers: list[Tensor], y: Tensor) -> Told:
+def diagnosed(name: str, answers: list[Tensor], y: Tensor) -> Comparison:
     """Two classes, of which the second is the sick."""
     accuracy, sensitivity, specificity = (list(column) for column in zip(*(scores(guess, y) for guess in answers), strict=True))
-    return Told(name, f"accuracy {spread(accuracy)}, sensitivity {spread(sensitivity)}, specificity {spread(specificity)}")
+    return Comparison(name, f"accuracy {spread(accuracy)}, sensitivity {spread(sensitivity)}, specificity {spread(specificity)}")
 
 
-def xrays() -> Iterator[Told]:
+def xrays() -> Iterator[Comparison]:
     """Chest X-rays: the private linear layer, the same without noise or clip, and a plain net."""
     data = q.load_data("xrays")
     train, test = data.split("train"), data.split("test")
@@ -143,7 +143,7 @@ def xrays() -> Iterator[Told]:
         yield diagnosed(f"X-rays, {named(XRAYS, epsilon, spent)}", answers, y)
 
 
-def digits() -> Iterator[Told]:
+def digits() -> Iterator[Comparison]:
     """MNIST."""
     data = q.load_data(str(path("data/MNIST/raw")))
     for case, prepared in ((DIGITS_LINEAR, scattered), (DIGITS_CNN, in_memory)):
@@ -151,10 +151,10 @@ def digits() -> Iterator[Told]:
         for epsilon in sorted(case.rates, reverse=True):
             answers, spent = trials(case, epsilon, train, test)
             right = [float((guess == test.y).double().mean()) for guess in answers]
-            yield Told(f"MNIST, {named(case, epsilon, spent)}", f"accuracy {spread(right)}")
+            yield Comparison(f"MNIST, {named(case, epsilon, spent)}", f"accuracy {spread(right)}")
 
 
-def run() -> Iterator[Told]:
+def run() -> Iterator[Comparison]:
     """All of it: about two hours on one core."""
     yield from xrays()
     yield from digits()

@@ -7,14 +7,14 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 import quintain as q
-from benchmarks.harness import Duel, duel
+from benchmarks.harness import TimedComparison, compare_times
 from quintain.models.nets import xray_cnn
 
 BATCH = 512
 SIGMA, CLIP = 1.1, 1.0
 
 
-def run() -> Iterator[Duel]:
+def run() -> Iterator[TimedComparison]:
     """One epoch of Poisson batches each."""
     import opacus
 
@@ -55,4 +55,4 @@ def run() -> Iterator[Duel]:
             optimizer.step()
 
     for mode in ("hooks", "ghost"):
-        yield duel(f"DP-SGD, one epoch of batch {BATCH}, against Opacus {mode}", ours, lambda mode=mode: peer(mode))
+        yield compare_times(f"DP-SGD, one epoch of batch {BATCH}, against Opacus {mode}", ours, lambda mode=mode: peer(mode))

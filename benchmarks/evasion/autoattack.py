@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import quintain as q
 from benchmarks.evasion.shared import Counted, lenet, mnist
-from benchmarks.harness import Told
+from benchmarks.harness import Comparison
 
 THREAT = q.Linf(0.3)
 POINTS = 100
@@ -58,10 +58,10 @@ def reference(x: Tensor, y: Tensor, threat: q.Linf = THREAT) -> Callable[[nn.Mod
     return attack
 
 
-def told(name: str, mine: Run, peer: Run) -> Told:
+def told(name: str, mine: Run, peer: Run) -> Comparison:
     """Both, and the ratios."""
     lost, won = int((mine.standing & ~peer.standing).sum()), int((~mine.standing & peer.standing).sum())
-    return Told(
+    return Comparison(
         name,
         f"ours {mine.line()}; peer {peer.line()}; ours/peer time 1/{peer.seconds / mine.seconds:.1f}, "
         f"gradients 1/{peer.backwards / max(mine.backwards, 1e-9):.1f}, forwards 1/{peer.forwards / max(mine.forwards, 1e-9):.1f}; "
@@ -69,7 +69,7 @@ def told(name: str, mine: Run, peer: Run) -> Told:
     )
 
 
-def run() -> Iterator[Told]:
+def run() -> Iterator[Comparison]:
     """Point by point on the same pictures."""
     net, data = lenet("adv"), mnist()
     x, y = data.batch(torch.arange(POINTS))

@@ -7,14 +7,14 @@ import torch
 import quintain as q
 from benchmarks.evasion.autoattack import measured, ours, reference, told
 from benchmarks.evasion.shared import mnist, path
-from benchmarks.harness import Told
+from benchmarks.harness import Comparison
 from quintain.models.nets import xray_cnn
 
 THREAT = q.Linf(0.1)
 POINTS, TRAIN, EPOCHS = 1000, 20_000, 12
 
 
-def run() -> Iterator[Told]:
+def run() -> Iterator[Comparison]:
     """The peer knows of no certificate and pays for every example that stands."""
     train = q.load_data(str(path("data/MNIST/raw"))).split("train").subset(torch.arange(TRAIN))
     net = xray_cnn(num_classes=10)

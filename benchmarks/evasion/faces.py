@@ -7,7 +7,7 @@ import torch
 
 import quintain as q
 from benchmarks.evasion.shared import path
-from benchmarks.harness import Told
+from benchmarks.harness import Comparison
 from quintain.attacks.perturbation import SuccessRate, success_rate
 from quintain.attacks.universal.eyeglasses import Eyeglasses
 from quintain.attacks.universal.printing import Printing
@@ -55,14 +55,14 @@ def nearest(model: q.Classifier, train: Dataset) -> np.ndarray:
     return mean.fill_diagonal_(-torch.inf).argmax(1).numpy()
 
 
-def run() -> Iterator[Told]:
+def run() -> Iterator[Comparison]:
     """Dodging; impersonation of the person most alike, and of the next but six; each wearer with a frame of their own."""
     data, turn = faces()
     train = data.subset(np.flatnonzero(turn < LEARNT))
     model = face_net(train)
     x, y = data.batch(np.flatnonzero(turn >= LEARNT + FITTED))
     right = model.predict(x) == y
-    yield Told("faces", f"{float(right.float().mean()):.0%} of {len(y)} photos held out are recognized")
+    yield Comparison("faces", f"{float(right.float().mean()):.0%} of {len(y)} photos held out are recognized")
     wearers = [person for person in range(0, PEOPLE, 2) if right[y == person].any()]
     alike = nearest(model, train)
     aims: dict[str, Callable[[int], int | None]] = {
@@ -78,4 +78,4 @@ def run() -> Iterator[Told]:
                 frame = Eyeglasses(aim(person), printing=printing).fit(model, data.subset(own[:FITTED]), seed=person)
                 for scores, one in ((fitted, frame), (random, frame.random_control(person))):
                     scores.append(success_rate(model, data.subset(own[FITTED:]), one, seed=1, target=aim(person)))
-            yield Told(f"eyeglasses, {what}{name}", f"fitted {total(fitted)}, random {total(random)} photos held out")
+            yield Comparison(f"eyeglasses, {what}{name}", f"fitted {total(fitted)}, random {total(random)} photos held out")

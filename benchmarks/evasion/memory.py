@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.harness import Told
+from benchmarks.harness import Comparison
 
 SIZES = (2_000, 16_000)
 PROGRAM = """
@@ -37,7 +37,7 @@ print(peak[0])
 """
 
 
-def run() -> Iterator[Told]:
+def run() -> Iterator[Comparison]:
     """The pictures lie in an uncompressed file, of which only a batch is read at a time; the system's cache of it does not count."""
     with tempfile.TemporaryDirectory() as folder:
         peaks = []
@@ -48,4 +48,4 @@ def run() -> Iterator[Told]:
             told = subprocess.run([sys.executable, "-c", PROGRAM, str(file)], capture_output=True, text=True, check=True)
             peaks.append(int(told.stdout.split()[-1]) / 1024)
         peaks_told = ", ".join(f"{size} pictures {peak:.0f} MB" for size, peak in zip(SIZES, peaks, strict=True))
-        yield Told("Peak memory of an attack", peaks_told)
+        yield Comparison("Peak memory of an attack", peaks_told)

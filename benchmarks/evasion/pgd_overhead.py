@@ -10,7 +10,7 @@ from torch.nn import functional
 
 import quintain as q
 from benchmarks.evasion.shared import lenet, mnist
-from benchmarks.harness import Duel, Told, duel
+from benchmarks.harness import Comparison, TimedComparison, compare_times
 
 STEPS, BATCH, EPS = 40, 256, 0.3
 
@@ -44,14 +44,14 @@ def calls(work: Callable[[], object]) -> int:
     return count
 
 
-def run() -> Iterator[Duel | Told]:
+def run() -> Iterator[TimedComparison | Comparison]:
     """On examples that PGD leaves standing, so that both do the same work to the end."""
     torch.set_num_threads(1)
     net, data, threat = lenet("adv"), mnist(), q.Linf(EPS)
     x, y = data.batch(torch.arange(2 * BATCH))
     standing = (~q.attacks.PGD(STEPS)(net, x, y, threat).success).nonzero().squeeze(1)[:BATCH]
     x, y = x[standing], y[standing]
-    yield duel(
+    yield compare_times(
         f"PGD-{STEPS} against the bare loop, LeNet, {len(x)} MNIST digits, 1 thread",
         lambda: q.attacks.PGD(STEPS)(net, x, y, threat),
         lambda: bare(net, x, y),
@@ -64,4 +64,4 @@ def run() -> Iterator[Duel | Told]:
         short, long = (calls(lambda: q.attacks.PGD(steps)(model, few, label, threat)) for steps in (STEPS // 2, STEPS))  # noqa: B023
         alone = calls(lambda: model(few))  # noqa: B023
         counts.append(f"{(long - short) / (STEPS - STEPS // 2):.0f} with a {name}, of which the model's own {alone}")
-    yield Told("Python calls a step of PGD", "; ".join(counts))
+    yield Comparison("Python calls a step of PGD", "; ".join(counts))

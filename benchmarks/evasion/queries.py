@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import quintain as q
 from benchmarks.evasion.shared import Counted, lenet, mnist
-from benchmarks.harness import Told
+from benchmarks.harness import Comparison
 
 POINTS = 100
 ASKED = (100, 300, 1000)
@@ -28,7 +28,7 @@ def art_classifier(net: nn.Module) -> object:
     return PyTorchClassifier(net, nn.CrossEntropyLoss(), (1, 28, 28), 10, clip_values=(0.0, 1.0))
 
 
-def square(x: Tensor, y: Tensor) -> Iterator[Told]:
+def square(x: Tensor, y: Tensor) -> Iterator[Comparison]:
     """Square, Linf 0.1, on the plainly trained net."""
     from art.attacks.evasion import SquareAttack
 
@@ -39,14 +39,14 @@ def square(x: Tensor, y: Tensor) -> Iterator[Told]:
         np.random.seed(0)
         peer = SquareAttack(art_classifier(counted), norm=np.inf, eps=threat.eps, max_iter=questions, nb_restarts=1)
         found = torch.from_numpy(peer.generate(x.numpy(), y.numpy()))
-        yield Told(
+        yield Comparison(
             f"Square, {threat.spec}, {questions} questions, {len(x)} pictures",
             f"left standing: ours {int((~outcome.success).sum())} at {int(outcome.forwards.max())} at most, "
             f"ART {left(net, found, y)} at {counted.forwards / len(x):.0f} on average",
         )
 
 
-def hopskipjump(x: Tensor, y: Tensor) -> Iterator[Told]:
+def hopskipjump(x: Tensor, y: Tensor) -> Iterator[Comparison]:
     """HopSkipJump, L2: the median size after about as many questions as foolbox asks in so many steps."""
     import foolbox
 
@@ -59,14 +59,14 @@ def hopskipjump(x: Tensor, y: Tensor) -> Iterator[Told]:
         questions = counted.forwards // len(x)
         outcome = q.attacks.HopSkipJump(questions)(q.Classifier(net), x, y, q.L2(28.0), max_queries=questions)
         theirs = torch.linalg.vector_norm((found - x).flatten(1), dim=1)
-        yield Told(
+        yield Comparison(
             f"HopSkipJump, l2, {questions} questions, {len(x)} pictures",
             f"median size ours {float(outcome.size.median()):.3g}, foolbox {float(theirs.median()):.3g}; "
             f"within l2 {RADIUS:g}: ours {int((outcome.size <= RADIUS).sum())}, foolbox {int((theirs <= RADIUS).sum())}",
         )
 
 
-def one_pixel(x: Tensor, y: Tensor) -> Iterator[Told]:
+def one_pixel(x: Tensor, y: Tensor) -> Iterator[Comparison]:
     """One pixel: every pixel at both ends of the box is fewer questions than differential evolution asks."""
     import torchattacks
 
@@ -75,14 +75,14 @@ def one_pixel(x: Tensor, y: Tensor) -> Iterator[Told]:
     counted = Counted(net).eval()
     np.random.seed(0)
     found = torchattacks.OnePixel(counted, pixels=1, steps=100, popsize=4)(x, y)
-    yield Told(
+    yield Comparison(
         f"One pixel, {len(x)} pictures",
         f"left standing: ours {int((~outcome.success).sum())} at {float(outcome.forwards.double().mean()):.0f} questions on average, "
         f"torchattacks {left(net, found, y)} at {counted.forwards / len(x):.0f}",
     )
 
 
-def run() -> Iterator[Told]:
+def run() -> Iterator[Comparison]:
     """Square, HopSkipJump and one pixel."""
     x, y = mnist().batch(torch.arange(POINTS))
     yield from square(x, y)

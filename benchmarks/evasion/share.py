@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import quintain as q
 from benchmarks.evasion.shared import lenet, mnist
-from benchmarks.harness import Told
+from benchmarks.harness import Comparison
 
 THREAT = q.Linf(0.3)
 POINTS = 100
@@ -35,7 +35,7 @@ class Clocked(nn.Module):
         return result
 
 
-def run() -> Iterator[Told]:
+def run() -> Iterator[Comparison]:
     """Attack by attack, on pictures that stand where they were."""
     x, y = mnist().batch(torch.arange(POINTS))
     attacks = {
@@ -51,7 +51,7 @@ def run() -> Iterator[Told]:
         with mock.patch("torch.autograd.grad", lambda *a, net=net, **k: net.timed(grad, *a, **k)):
             outcome = attack(q.Classifier(net), x, y, THREAT, seed=0)
         total = time.perf_counter() - clock
-        yield Told(
+        yield Comparison(
             f"{name}, {POINTS} pictures, {THREAT.spec}",
             f"{100 * net.seconds / total:.0f} % of {total:.1f} s in the model; {int((~outcome.success).sum())} left",
         )

@@ -7,7 +7,7 @@ import torch
 
 import quintain as q
 from benchmarks.evasion.shared import path
-from benchmarks.harness import Told
+from benchmarks.harness import Comparison
 from quintain.attacks.perturbation import success_rate
 from quintain.attacks.universal.phantom import Phantom
 from quintain.attacks.universal.printing import Printing
@@ -48,12 +48,12 @@ def sign_net(train: Dataset) -> q.Classifier:
     return q.Classifier(net.eval(), num_classes=43)
 
 
-def run() -> Iterator[Told]:
+def run() -> Iterator[Comparison]:
     """Stickers, then light."""
     train, fitting, test = signs()
     model = sign_net(train)
     x, y = test.batch(torch.arange(len(test)))
-    yield Told(
+    yield Comparison(
         "signs", f"{float((model.predict(x) == y).float().mean()):.0%} of {len(test)} stop signs read rightly; {len(fitting)} to fit on"
     )
     attacks = {
@@ -69,4 +69,4 @@ def run() -> Iterator[Told]:
             f"{kind} {one.rate:.0%} ({one.fooled / one.eligible:.0%} any wrong)"
             for kind, one in zip(("fitted", "random", "plain"), rates, strict=True)
         )
-        yield Told(f"stop read as 60 km/h, {name}, {rates[0].eligible} photos held out", wrong)
+        yield Comparison(f"stop read as 60 km/h, {name}, {rates[0].eligible} photos held out", wrong)

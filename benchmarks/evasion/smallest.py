@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 import quintain as q
 from benchmarks.evasion.shared import Counted, lenet, mnist
-from benchmarks.harness import Told
+from benchmarks.harness import Comparison
 
 POINTS = 200
 WHOLE = {"l2": q.L2(28.0), "linf": q.Linf(1.0), "l1": q.L1(784.0), "l0": q.L0(784)}
@@ -37,7 +37,7 @@ def our_sizes(attack: q.attacks.Attack, net: nn.Module, x: Tensor, y: Tensor, ki
     return torch.where(outcome.success, sizes(outcome.adversarial - x, kind), torch.inf), counted.forwards / len(x)
 
 
-def run() -> Iterator[Told]:
+def run() -> Iterator[Comparison]:
     """Attack by attack."""
     from foolbox import attacks as peers
 
@@ -55,7 +55,7 @@ def run() -> Iterator[Told]:
         net = lenet(training)
         for name, kind, mine, peer in pairs:
             (ours, paid), (theirs, cost) = our_sizes(mine, net, x, y, kind), peer_sizes(peer, net, x, y, kind)
-            yield Told(
+            yield Comparison(
                 f"{name} {kind}, {training}trained LeNet, {POINTS} pictures",
                 f"median size ours {float(ours.median()):.4g} at {paid:.0f} forwards, foolbox {float(theirs.median()):.4g} at {cost:.0f}; "
                 f"ours smaller on {int((ours < theirs).sum())}, larger on {int((ours > theirs).sum())}",

@@ -9,7 +9,7 @@ from torch import nn
 
 import quintain as q
 from benchmarks.evasion.shared import path
-from benchmarks.harness import Told
+from benchmarks.harness import Comparison
 from quintain.attacks.perturbation import success_rate
 from quintain.attacks.universal.adversarial_patch import AdversarialPatch
 from quintain.attacks.universal.fitted_patch import FittedPatch
@@ -50,7 +50,7 @@ def seen_at(decal: FittedPatch, area: float, printing: Printing | None) -> Fitte
     return replace(decal, view=replace(decal.view, magnification=(size, size)), printing=printing)
 
 
-def run() -> Iterator[Told]:
+def run() -> Iterator[Comparison]:
     """One sticker without and one with the print model in its fit, from 1 % to 11 % of the area, each beside its controls."""
     model, (train, test, toaster) = squeezenet(), parts()
 
@@ -61,9 +61,9 @@ def run() -> Iterator[Told]:
         fitted = AdversarialPatch(TOASTER, LARGEST, view=NEAR, printing=printing).fit(model, train)
         for percent in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11):
             decal = seen_at(fitted, percent / 100, printing)
-            yield Told(f"sticker, {percent} % of the area, {name}, {len(test)} pictures held out", f"read as a toaster {rate(decal)}")
+            yield Comparison(f"sticker, {percent} % of the area, {name}, {len(test)} pictures held out", f"read as a toaster {rate(decal)}")
         controls = {"random": decal.random_control(), "gray": decal.gray_control(), "a crop of a toaster": decal.crop_control(toaster)}
-        yield Told(f"controls, 11 % of the area, {name}", ", ".join(f"{what} {rate(one)}" for what, one in controls.items()))
+        yield Comparison(f"controls, 11 % of the area, {name}", ", ".join(f"{what} {rate(one)}" for what, one in controls.items()))
         if printing is None:
             after = rate(seen_at(fitted, LARGEST, Printing()))
-            yield Told("sticker, 11 % of the area, fitted without the print model, then printed and photographed", after)
+            yield Comparison("sticker, 11 % of the area, fitted without the print model, then printed and photographed", after)

@@ -1,4 +1,4 @@
-"""Quintain: attack, harden, certify, privatise and audit a model, with every claim held from both sides.
+"""Quintain: attack, harden, certify, privatize and audit a model, with every claim held from both sides.
 
 ::
 

@@ -85,7 +85,7 @@ def test_the_same_command_goes_on_after_ctrl_c_and_comes_to_the_same(call, words
         patch.setattr("quintain.attacks.gradient.pgd.PGD", Cut)
         code, _, err = call(*words, *SIZES, "--attack", "pgd", "--out", "r")
     assert code == ExitCode.INTERRUPTED
-    assert "goes on" in err
+    assert "to resume: " in err
     assert len(list(Path("r/unfinished").glob("*.npz"))) == 1
     code, _, err = call(*words, *SIZES, "--attack", "pgd", "--seed", 1, "--out", "r")
     assert code == ExitCode.USAGE
@@ -119,7 +119,7 @@ def test_a_model_that_dies_half_way_leaves_a_result_and_says_how_to_go_on(call, 
     told = " ".join(err.split())
     assert code == ExitCode.EXECUTION
     assert "gone" in told
-    assert "this goes on: quintain" in told
+    assert "to resume: quintain" in told
     partial = result().result.models[0]
     assert "gone" in partial.stop_reason
     assert "broke off" in out

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from quintain.cli.progress import ProgressBars
+from quintain.cli.console import ProgressBars
 from quintain.core.errors import ExitCode
 from quintain.core.files import sha256_file
 from quintain.data import load_data
@@ -135,15 +135,15 @@ def test_a_plan_asks_about_other_noise_and_batches(private):
         (("--delta", "0"), "got delta 0"),
         (("--delta", "1"), "got delta 1"),
         (("--delta", "nan"), "got delta nan"),
-        (("--batch", "0"), "got batch 0"),
+        (("--batch", "0"), "got batch-size 0"),
         (("--batch", "201"), "got batch 201 out of 200 records"),
         (("--batch", "1.5"), "'--batch'"),
         (("--steps", "0"), "got steps 0"),
         (("--steps", "-3"), "got steps -3"),
         (("--max-grad-norm", "0"), "got max-grad-norm 0"),
         (("--max-grad-norm", "inf"), "got max-grad-norm inf"),
-        (("--rate", "0"), "got rate 0"),
-        (("--rate", "nan"), "got rate nan"),
+        (("--rate", "0"), "got learning-rate 0"),
+        (("--rate", "nan"), "got learning-rate nan"),
         (("--batches", "20,x"), "got --batches 20,x"),
         (("--batches", "0"), "got --batches 0"),
         (("--batches", "20,201"), "got batch 201 out of 200 records"),
@@ -187,7 +187,7 @@ def test_ctrl_c_leaves_a_marked_partial_result_and_the_command_that_goes_on(priv
     real = interrupting(monkeypatch, 4)
     code, out, err = private("--out", "p")
     assert code == ExitCode.INTERRUPTED
-    assert "run folder p; if it is cut off, this goes on: " in out
+    assert "run folder p; if it is cut off, to resume: " in out
     assert "goes on, with the same noise" in err
     partial = result("p")
     assert partial.result.stop_reason == "interrupted after 3 of 6 steps"

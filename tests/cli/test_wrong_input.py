@@ -37,7 +37,7 @@ def attack(call, weights):
         (("--threat", "linf:nan"), USAGE, "expected"),
         (("--threat", "linf"), USAGE, "has no size"),
         (("--threat", "lonf:4/255"), USAGE, "Did you mean linf"),
-        (("--threat", "linf:4/255", "--threat", "l2:1"), USAGE, "sizes of one ball"),
+        (("--threat", "linf:4/255", "--threat", "l2:1"), USAGE, "of different types"),
         (("--threat", "color:hue=0.1", "--threat", "color:hue=0.2"), USAGE, "one at a time"),
         (("--threat", "negative"), USAGE, "fgsm does not support the threat negative"),
         (("--target", "2"), USAGE, "expected a class from 0 to 1: normal, pneumonia"),
@@ -222,7 +222,7 @@ def test_what_nothing_is_proved_of_is_refused_by_name_where_something_is_to_be_p
     words = ("--weights", weights) if verb == "certify" else ()
     code, _, err = call(verb, *words, "--threat", token, "--out", "r")
     assert code == USAGE
-    assert f"{token}: nothing is proved of {token.partition(':')[0]}" in " ".join(err.split())
+    assert f"no certifier handles {token.partition(':')[0]}" in " ".join(err.split())
 
 
 @pytest.mark.parametrize("verb", ["harden", "privatize", "audit", "federate"])
@@ -289,7 +289,7 @@ def test_interruption_has_its_own_exit_code(call, monkeypatch):
     monkeypatch.setattr("quintain.drill.pipeline.drill", interrupted)
     code, _, err = call("drill", "--quick", "--out", "d")
     assert code == ExitCode.INTERRUPTED
-    assert "goes on" in err
+    assert "to resume: " in err
 
 
 def test_only_a_drill_and_an_attack_promise_to_go_on(call, weights, monkeypatch, tmp_path):
@@ -299,13 +299,13 @@ def test_only_a_drill_and_an_attack_promise_to_go_on(call, weights, monkeypatch,
     monkeypatch.setattr("quintain.evaluate.steps.certify.run_certify", interrupted)
     code, _, err = call("certify", "--weights", weights, "--out", "a")
     assert code == ExitCode.INTERRUPTED
-    assert "no result was stored" in err
+    assert "nothing was saved" in err
     assert not (tmp_path / "a").exists()
     monkeypatch.setattr("quintain.evaluate.steps.attack.run_attack", interrupted)
     code, out, err = call("attack", "--weights", weights, "--out", "a")
     assert code == ExitCode.INTERRUPTED
-    assert "goes on" in err
-    assert "run folder a; if it is cut off, this goes on: " in out
+    assert "to resume: " in err
+    assert "run folder a; if it is cut off, to resume: " in out
     assert not (tmp_path / "a").exists()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import quintain as q
-from quintain.cli.verbs import ALL
+from quintain.cli.commands import COMMANDS
 from quintain.core.errors import ExitCode
 from quintain.core.registry import CATALOGUES, Entry, entries
 from quintain.core.threat_specs import threat_name
@@ -39,7 +39,7 @@ def test_the_two_commands_come_first():
 
 
 def test_every_verb_and_exit_code_is_named():
-    assert all(re.search(rf"quintain {verb.name}\b", README) for verb in ALL)
+    assert all(re.search(rf"quintain {verb.name}\b", README) for verb in COMMANDS)
     assert all(re.search(rf"\b{int(code)} ", README) for code in ExitCode)
 
 
@@ -60,7 +60,7 @@ def test_every_link_leads_somewhere(name):
 
 @pytest.mark.parametrize("text", [README, ATTACKS], ids=["readme", "attacks"])
 def test_every_option_of_a_command_that_is_shown_exists(text):
-    known = {verb.name: set(inspect.signature(verb.run).parameters) for verb in ALL}
+    known = {verb.name: set(inspect.signature(verb.run).parameters) for verb in COMMANDS}
     shown = [
         (verb, option.replace("-", "_"))
         for verb, rest in re.findall(r"^ {4}.*\bquintain (\w+)((?:.*\\\n)*.*)$", text, re.MULTILINE)

@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from quintain.cli.verbs import privatize
+from quintain.cli.commands import privatize
 from quintain.dp import accounting
 
 PAGE = (Path(__file__).parents[2] / "docs/epsilon.md").read_text(encoding="utf-8")

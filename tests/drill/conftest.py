@@ -5,19 +5,19 @@ from dataclasses import replace
 import pytest
 
 from quintain.data import load_data
-from quintain.drill import Settings, drill, pipeline, stage
-from quintain.drill.settings import Scale
+from quintain.drill import Settings, context, drill, pipeline
+from quintain.drill.settings import Workload
 
-TINY = Scale(
+TINY = Workload(
     plain_epochs=1,
     adversarial_epochs=1,
     certified_epochs=2,
     noise_epochs=1,
-    test=40,
+    test_examples=40,
     attack_steps=3,
-    attack_questions=5,
+    attack_queries=5,
     marker_steps=3,
-    smoothed=3,
+    smoothed_examples=3,
     noise_samples=200,
     private_batch=64,
     private_steps=5,
@@ -35,7 +35,7 @@ def tiny():
     few = replace(splits, train=splits.split("train").subset(range(0, len(splits.split("train")), 4)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "QUICK", TINY)
-        patch.setattr(stage, "load_data", lambda _name: few)
+        patch.setattr(context, "load_data", lambda _name: few)
         yield TINY
 
 

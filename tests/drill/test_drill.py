@@ -76,7 +76,7 @@ def test_a_finished_folder_is_not_done_again(finished, tmp_path, monkeypatch):
 
     monkeypatch.setattr(pipeline, "STEPS", dict.fromkeys(STEPS, never))
     told = []
-    drill(folder, settings(), told=lambda step, _record: told.append(step))
+    drill(folder, settings(), on_step=lambda step, _record: told.append(step))
     assert told == list(STEPS)
 
 

@@ -42,23 +42,23 @@ def epsilon(lower: float, upper: float, *, subject: str = "plan", delta: float =
 )
 def test_only_brackets_apart_decide(before: tuple[int | None, int | None], after: tuple[int | None, int | None], outcome: str) -> None:
     (change,) = compare(of(robust(*before)), of(robust(*after)))
-    assert change.outcome == outcome
+    assert change.change == outcome
     assert change.before == ((before[0] or 0) / 624, (before[1] or 0) / 624)
-    assert change.kind is Metric.ROBUST_ACCURACY
+    assert change.metric is Metric.ROBUST_ACCURACY
 
 
 def test_less_epsilon_is_better_and_the_plan_may_differ() -> None:
     (change,) = compare(of(epsilon(2, 3)), of(epsilon(0.5, 1, subject="other plan")))
-    assert change.outcome == "better"
+    assert change.change == "better"
     (change,) = compare(of(epsilon(0.5, 1)), of(epsilon(2, 3)))
-    assert change.outcome == "worse"
+    assert change.change == "worse"
 
 
 def test_records_that_no_result_names_do_not_part_two_epsilons() -> None:
     before, other = epsilon(2, 3), replace(epsilon(0.5, 1).bracket.upper.quantity, data_hash="other")
     sides = (replace(side, quantity=other) for side in (epsilon(0.5, 1).bracket.lower, epsilon(0.5, 1).bracket.upper))
     (change,) = compare(of(before), of(replace(before, bracket=Bracket(*sides))))
-    assert change.outcome == "better"
+    assert change.change == "better"
 
 
 @pytest.mark.parametrize("word", ["data", "threat", "delta"])
@@ -71,25 +71,25 @@ def test_other_data_another_threat_or_delta_are_named_and_not_compared(word: str
     )
     after = replace(before, bracket=Bracket(*sides))
     (change,) = compare(of(before), of(after))
-    assert change.outcome == "incomparable"
-    assert f"the {word} differs" in change.why
-    assert ("0123abcd after" if word == "data" else str(other)) in change.why
+    assert change.change == "incomparable"
+    assert f"the {word} differs" in change.reason
+    assert ("0123abcd after" if word == "data" else str(other)) in change.reason
 
 
 def test_claims_of_one_run_alone_are_told() -> None:
     left, right = robust(300, 310), accuracy("net:other", "Robust accuracy, other", 300, 310)
     changes = {change.name: change for change in compare(of(left), of(right))}
-    assert (changes["net:headline"].outcome, changes["net:headline"].after) == ("removed", None)
-    assert (changes["net:other"].outcome, changes["net:other"].before) == ("added", None)
+    assert (changes["net:headline"].change, changes["net:headline"].after) == ("removed", None)
+    assert (changes["net:other"].change, changes["net:other"].before) == ("added", None)
 
 
 def test_a_run_against_itself_has_not_moved(records: tuple[Record, ...]) -> None:
-    assert {change.outcome for change in compare(records, records)} == {"same"}
+    assert {change.change for change in compare(records, records)} == {"same"}
     assert compare((), ()) == ()
 
 
 @given(st.lists(st.integers(0, 624), min_size=4, max_size=4))
 def test_better_one_way_is_worse_the_other(counts: list[int]) -> None:
     one, two = robust(*sorted(counts[:2])), robust(*sorted(counts[2:]))
-    there, back = compare(of(one), of(two))[0].outcome, compare(of(two), of(one))[0].outcome
+    there, back = compare(of(one), of(two))[0].change, compare(of(two), of(one))[0].change
     assert {there, back} in ({"better", "worse"}, {"same"}, {"undecided"})

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from quintain.cli.headlines import headlines
+from quintain.cli.summaries import summary_lines
 from quintain.report import render
-from quintain.report.charts import falling
-from quintain.report.evasion import against_queries, breakdown, trouble, typical
-from quintain.report.run import Run
+from quintain.report.charts import step_chart
+from quintain.report.evasion import broken_by_text, indicator_text, median_queries, queries_chart
+from quintain.report.run_results import RunResults
 from quintain.results.class_counts import ClassCounts
 from quintain.results.codec import decode
 from quintain.results.per_example import PerExample
@@ -44,17 +44,17 @@ def test_trust_and_the_breakdown_stand_above_the_curves_and_each_sign_below(reco
     assert "plain training, trust: high." in text
     doubt = "adversarial training, trust: doubtful, because random points broke 3 of 31 examples that the attacks left."
     assert doubt in text
-    assert text.index(doubt) < text.index("Accuracy against questions asked") < text.rindex("How far to trust this")
+    assert text.index(doubt) < text.index("Accuracy by number of queries") < text.rindex("Diagnostics")
     assert "trust: high. First broken by: fgsm " in text
-    assert text.count("doubtful above 0.05") == 3
+    assert text.count("doubtful above 0.05") >= 3
     assert "YES" in text
 
 
 def test_a_run_that_broke_off_says_so_and_how_many_were_not_met(records: tuple[Record, ...], folder: Path) -> None:
     record, attacks = first(records)
     text = page_of(record, replace(attacks, stop_reason="connection lost", num_unattacked=40, diagnostics=None), folder)
-    assert "the run broke off (connection lost); 40 examples not attacked by all count as standing" in text
-    assert "how far to trust what stands is not known" in text
+    assert "the run stopped early (connection lost); 40 examples not attacked by all attacks count as unbroken" in text
+    assert "how far the unbroken examples can be trusted is not known" in text
 
 
 def test_a_record_from_before_these_fields_still_makes_a_page(folder: Path) -> None:
@@ -66,9 +66,9 @@ def test_a_record_from_before_these_fields_still_makes_a_page(folder: Path) -> N
     assert attacks.rows[0].eps == 4 / 255
     text = Page(render([old], folder)).text
     assert "50.0 %" in text
-    assert "not looked for" in text
+    assert "not run" in text
     assert "trust: high" not in text
-    assert not [line for line in headlines(old) if "trust" in line]
+    assert not [line for line in summary_lines(old) if "trust" in line]
 
 
 def test_a_family_is_shown_though_its_token_names_no_number(records: tuple[Record, ...], folder: Path) -> None:
@@ -77,15 +77,15 @@ def test_a_family_is_shown_though_its_token_names_no_number(records: tuple[Recor
     examples = replace(attacks.examples, broken_radius=tuple(0.5 if 0 < one < math.inf else one for one in attacks.examples.broken_radius))
     text = page_of(record, replace(attacks, rows=(row,), examples=examples, threat_type="spatial"), folder)
     assert "Spatial rotate=15,shift=3" in text
-    assert "all attacks together" in text
+    assert "worst case" in text
     assert f"{100 * examples.unbroken_counts(1.0, 2).accuracy:.1f} %" in text
 
 
 def test_the_breakdown_counts_what_fell_and_not_what_was_wrong() -> None:
     examples = PerExample((0, 1, 2, 3), (0,) * 4, (0, 0, 0, 1), (0.0,) * 4, (0.1, math.inf, 0.2, 0.0), (False,) * 4)
     attacks = AttackedModel("m", "m", (), examples, "linf", break_log=BreakLog(("quick: apgd-ce", "", "quick: apgd-ce", "unchanged")))
-    assert breakdown(attacks) == "quick: apgd-ce 2"
-    assert breakdown(replace(attacks, break_log=BreakLog(("", "unchanged")))) == "nothing"
+    assert broken_by_text(attacks) == "quick: apgd-ce 2"
+    assert broken_by_text(replace(attacks, break_log=BreakLog(("", "unchanged")))) == "nothing"
 
 
 @pytest.mark.parametrize(
@@ -93,24 +93,24 @@ def test_the_breakdown_counts_what_fell_and_not_what_was_wrong() -> None:
     [((), "\u2013"), (((0, 9),), "\u2013"), (((0, 9), (4, 8), (50, 5), (1200, 2)), "50"), (((0, 9), (1200, 2)), "1,200")],
 )
 def test_questions_to_a_break_are_the_median(queries: tuple[tuple[int, int], ...], expected: str) -> None:
-    assert typical(AttackRow("a", "linf:0.1", ClassCounts((2, 0), (9, 1)), 1, 1, 1, 0.1, 7, queries)) == expected
+    assert median_queries(AttackRow("a", "linf:0.1", ClassCounts((2, 0), (9, 1)), 1, 1, 1, 0.1, 7, queries)) == expected
 
 
 def test_a_curve_over_questions_is_drawn_for_the_largest_size_and_for_what_broke_something(records: tuple[Record, ...]) -> None:
     _, attacks = first(records)
-    drawing = against_queries(Run.of(records), attacks)
+    drawing = queries_chart(RunResults.of(records), attacks)
     assert drawing is not None
     assert "Linf 8/255" in drawing.title
     assert len(list(ET.fromstring(drawing.svg).iter("polyline"))) == 2
     silent = tuple(replace(row, correct_by_queries=row.correct_by_queries[:1]) for row in attacks.rows)
-    assert against_queries(Run.of(records), replace(attacks, rows=silent)) is None
-    assert against_queries(Run.of(records), replace(attacks, rows=())) is None
+    assert queries_chart(RunResults.of(records), replace(attacks, rows=silent)) is None
+    assert queries_chart(RunResults.of(records), replace(attacks, rows=())) is None
 
 
 @pytest.mark.parametrize("most", [1, 2, 10, 9999])
 def test_the_lines_stay_in_their_frame_and_never_rise(most: int) -> None:
     lines = [(f"attack {number}", [(1.0, 0.9), (float(most), 0.9 - number / 10)]) for number in range(1, 6)]
-    drawn = ET.fromstring(falling(lines, title="questions", spoken="words"))
+    drawn = ET.fromstring(step_chart(lines, title="questions", alt_text="words"))
     for line in drawn.iter("polyline"):
         places = [tuple(map(float, pair.split(","))) for pair in (line.get("points") or "").split()]
         assert all(48 <= x <= 276 and 10 <= y <= 196 for x, y in places)
@@ -123,11 +123,11 @@ def test_the_lines_stay_in_their_frame_and_never_rise(most: int) -> None:
 def test_a_sign_is_told_with_its_measure(records: tuple[Record, ...]) -> None:
     _, attacks = first(records)
     assert isinstance(attacks.diagnostics, AttackDiagnostics)
-    assert trouble(attacks.diagnostics.indicators[0]) == "the gradient is zero on 0 % of the examples (0; doubtful above 0.05)"
+    assert indicator_text(attacks.diagnostics.indicators[0]) == "the gradient is zero on 0 % of the examples (0; doubtful above 0.05)"
 
 
 def test_the_screen_says_who_broke_what_and_whether_to_trust_it(records: tuple[Record, ...]) -> None:
     record, attacks = first(records)
-    lines = list(headlines(record))
+    lines = list(summary_lines(record))
     assert f"trust: {attacks.diagnostics.summary}" in lines
-    assert any(line.startswith(f"broken by: {breakdown(attacks)}; ") for line in lines)
+    assert any(line.startswith(f"first broken by: {broken_by_text(attacks)}; ") for line in lines)

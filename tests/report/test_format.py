@@ -21,7 +21,7 @@ from quintain.results.quantity import Metric, Side
         (0.9996, ">99.9 %"),
         (0.9994, "99.9 %"),
         (None, "–"),
-        (math.nan, "no number"),
+        (math.nan, "NaN"),
         (math.inf, "∞"),
     ],
 )
@@ -48,7 +48,7 @@ def test_only_nothing_reads_as_nothing_and_only_all_as_all(share: float) -> None
         (1.2345e-5, "1.24e-5", "1.23e-5"),
         (0.0, "0.00", "0.00"),
         (math.inf, "∞", "∞"),
-        (math.nan, "no number", "no number"),
+        (math.nan, "NaN", "NaN"),
         (None, "–", "–"),
     ],
 )
@@ -71,18 +71,18 @@ def test_no_bound_is_shown_better_than_it_is(value: float) -> None:
     [(2 / 255, "2/255"), (4 / 255, "4/255"), (8 / 255, "8/255"), (0.5, "0.5"), (0.2, "0.2"), (1.0, "1"), (0.0, "0"), (0.1234567, "0.1235")],
 )
 def test_size(eps: float, text: str) -> None:
-    assert fmt.size(eps) == text
-    assert fmt.size(math.inf) == "∞"
+    assert fmt.eps_text(eps) == text
+    assert fmt.eps_text(math.inf) == "∞"
 
 
 @given(st.integers(1, 254))
 def test_a_size_survives_its_token(steps: int) -> None:
-    assert fmt.size_of(f"linf:{fmt.size(steps / 255)}") == steps / 255
+    assert fmt.eps_of(f"linf:{fmt.eps_text(steps / 255)}") == steps / 255
 
 
 @pytest.mark.parametrize("token", ["", "patch", "linf:", "linf:a/b", "linf:1/0"])
 def test_a_token_without_a_size_has_none(token: str) -> None:
-    assert math.isnan(fmt.size_of(token))
+    assert math.isnan(fmt.eps_of(token))
 
 
 @pytest.mark.parametrize(
@@ -110,18 +110,18 @@ def test_bytes(many: float, text: str) -> None:
 
 
 def test_the_rest() -> None:
-    assert fmt.threat("linf:4/255") == "Linf 4/255"
-    assert fmt.threat("l2:0.5") == "L2 0.5"
-    assert fmt.threat("patch") == "patch"
+    assert fmt.threat_text("linf:4/255") == "Linf 4/255"
+    assert fmt.threat_text("l2:0.5") == "L2 0.5"
+    assert fmt.threat_text("patch") == "patch"
     assert fmt.delta(1e-5) == "1e-5"
     assert fmt.delta(1e-12) == "1e-12"
     assert fmt.decibels(33.14) == "33.1 dB"
     assert fmt.decibels(math.inf) == "∞ dB"
     assert fmt.points(-0.0304) == "-3.0 points"
     assert fmt.number(-math.inf) == "−∞"
-    assert fmt.span(Metric.ROBUST_ACCURACY, 0.692, 0.773) == "69.2 .. 77.3 %"
-    assert fmt.span(Metric.EPSILON, 0.93, math.inf) == "0.93 .. ∞"
-    assert fmt.span(Metric.ROBUST_ACCURACY, math.nan, 1) == "no number .. 100.0 %"
+    assert fmt.interval(Metric.ROBUST_ACCURACY, 0.692, 0.773) == "69.2 .. 77.3 %"
+    assert fmt.interval(Metric.EPSILON, 0.93, math.inf) == "0.93 .. ∞"
+    assert fmt.interval(Metric.ROBUST_ACCURACY, math.nan, 1) == "NaN .. 100.0 %"
     assert fmt.date("2026-11-24T13:04:05+00:00") == "24 Nov 2026, 13:04 UTC"
     assert fmt.date("yesterday") == "yesterday"
     assert fmt.count(1, "canary", "canaries") == "1 canary"

@@ -15,12 +15,12 @@ import pytest
 from quintain.core.errors import RunFolderError
 from quintain.report import format as fmt
 from quintain.report import read, render, write
-from quintain.report.page import NAME
-from quintain.report.summary import UNATTACKED
+from quintain.report.page import REPORT_FILE
 from quintain.results import codec
 from quintain.results.bounds import Bound, Bracket
 from quintain.results.class_counts import ClassCounts
 from quintain.results.evidence import CountEvidence
+from quintain.results.literals import CLEAN_ERRORS_ONLY
 from quintain.results.privacy_records import AuditResult, FederateResult, LeakResult, PrivatizeResult, Reconstruction
 from quintain.results.quantity import Basis, Side
 from quintain.results.records import Claim, DrillResult, NamedHash, Record
@@ -80,21 +80,21 @@ def test_every_claim_shows_both_sides_and_its_interval(records: tuple[Record, ..
     for claim in claims:
         kind = claim.bracket.quantity.metric
         assert claim.title in page.text
-        assert fmt.quantity(kind, claim.bracket.lower.value) in page.text
-        assert fmt.quantity(kind, claim.bracket.upper.value) in page.text
-        assert fmt.span(kind, *claim.bracket.confidence_interval()) in page.text
+        assert fmt.metric_value(kind, claim.bracket.lower.value) in page.text
+        assert fmt.metric_value(kind, claim.bracket.upper.value) in page.text
+        assert fmt.interval(kind, *claim.bracket.confidence_interval()) in page.text
 
 
 def test_the_prototype_figures_stand_where_they_belong(page: Page) -> None:
     for words in (
-        "1 undecided 2 hold no two claims contradict each other",
-        "455 proved by interval bounds, 6 open (1.0 %), 163 of 624 wrong or broken.",
-        "Above a constant answer on both sides.",
-        "No better than a constant answer.",
-        "certified training 83.5 % 73.9 % 72.9 % none",
-        "constant answer 62.5 % 62.5 % 62.5 % 0.00",
+        "1 undecided 2 passed bounds consistent",
+        "Certified 455 by interval bounds, undecided 6 (1.0 %), misclassified or broken 163 of 624.",
+        "Both bounds are above the majority class.",
+        "Not above the majority class.",
+        "certified training 83.5 % 73.9 % 72.9 % ∞ (no DP)",
+        "majority class 62.5 % 62.5 % 62.5 % 0",
         "private model 83.0 % – – 3.00",
-        "An audit of this size can show at most 5.10 with 95 % confidence.",
+        "An audit of this size can detect at most 5.10 with 95 % confidence.",
         "from a plain update, 33.1 dB",
         "what the server saw, round 3",
         "masked vectors 4 of 5",
@@ -116,15 +116,16 @@ def test_drawings_and_pictures_speak(page: Page) -> None:
     assert len(page.all("img")) == 12 + 6
     assert all(image["alt"] for image in page.all("img"))
     assert any(
-        drawing["aria-label"].startswith("proved 72.9 %, attacked 73.9 %, 95 %: 69.2 .. 77.3 %, asked ≥ 65.0 %") for drawing in drawings
+        drawing["aria-label"].startswith("certified 72.9 %, attacked 73.9 %, 95 %: 69.2 .. 77.3 %, required ≥ 65.0 %")
+        for drawing in drawings
     )
 
 
 @pytest.mark.parametrize("number", range(10))
 def test_each_record_alone_makes_a_page(records: tuple[Record, ...], folder: Path, number: int) -> None:
     alone = Page(render(records[number : number + 1], folder))
-    assert alone.text.count("Record") >= 1
-    assert "nothing was required" in alone.text or isinstance(records[number].result, DrillResult)
+    assert alone.text.count("Provenance") >= 1
+    assert "no requirements given" in alone.text or isinstance(records[number].result, DrillResult)
     assert "None" not in alone.text
     assert "Undefined" not in alone.text
 
@@ -153,7 +154,7 @@ def test_bare_bodies_make_a_page(records: tuple[Record, ...], folder: Path) -> N
         DrillResult((), (), 0, True),
     )
     for body in bare:
-        assert "Record" in Page(render((record(body),), folder)).text
+        assert "Provenance" in Page(render((record(body),), folder)).text
 
 
 def test_a_round_without_a_sum_is_told_and_is_no_wrong_sum(records: tuple[Record, ...], folder: Path) -> None:
@@ -178,7 +179,7 @@ def test_many_classes_and_errors_are_shown(folder: Path) -> None:
     claim = replace(claim, bracket=replace(claim.bracket, num_invalid=2))
     text = Page(render((record(AttackResult(()), (claim,)),), folder)).text
     assert "Balanced over 3 classes: 80.0 %." in text
-    assert "2 examples gave no number" in text
+    assert "2 examples with an invalid output (NaN)" in text
 
 
 def test_what_people_wrote_is_escaped(records: tuple[Record, ...], folder: Path) -> None:
@@ -210,9 +211,9 @@ def test_a_contradiction_is_loud_and_comes_first(records: tuple[Record, ...], fo
     alarm = [attributes for _, attributes in page.tags if attributes.get("role") == "alert"]
     assert len(alarm) == 1
     assert "1 claim contradicts itself: some code is wrong" in page.text
-    assert page.text.index("contradicts itself") < page.text.index("hold")
-    assert "no two claims contradict each other" not in page.text
-    assert "19 both proved and broken" in page.text
+    assert page.text.index("contradicts itself") < page.text.index("passed")
+    assert "bounds consistent" not in page.text
+    assert "both certified and broken 19" in page.text
     assert any("clash" in attributes.get("class", "") for _, attributes in page.tags)
 
 
@@ -223,8 +224,8 @@ def test_a_specification_failure_is_as_loud(records: tuple[Record, ...], folder:
     page = Page(render((replace(audit, result=replace(audit.result, mechanism_tests=(halved,))),), folder))
     assert len([attributes for _, attributes in page.tags if attributes.get("role") == "alert"]) == 1
     assert "no epsilon on this page can be relied on" in page.text
-    assert "no two claims contradict each other" not in page.text
-    assert "SPECIFICATION FAILURE" in page.text
+    assert "bounds consistent" not in page.text
+    assert "MECHANISM MISMATCH" in page.text
 
 
 def test_an_overwritten_contradiction_is_still_told(folder: Path) -> None:
@@ -238,7 +239,7 @@ def test_a_suspect_claim_asks_for_a_rerun(folder: Path) -> None:
     claim = accuracy("smoothed:l2:0.5", "Robust accuracy", 50, 49, trials=100, token="l2:0.5")
     lower = replace(claim.bracket.lower, basis=Basis.STATISTICAL, evidence=CountEvidence(50, 100, 0.001))
     page = Page(render((record(AttackResult(()), (replace(claim, bracket=replace(claim.bracket, lower=lower)),)),), folder))
-    assert "1 claim crosses as chance may do: run again" in page.text
+    assert "1 bracket crosses within statistical error: rerun with another seed" in page.text
     assert "SUSPECT" in page.text
 
 
@@ -279,7 +280,7 @@ def test_infinity_is_told_in_words(records: tuple[Record, ...], folder: Path) ->
 def test_a_folder_is_read_whole_and_in_order(folder: Path, records: tuple[Record, ...]) -> None:
     assert [one.result.kind for one in records] == [path.stem[3:] for path in sorted(folder.glob("[0-9]*.json"))]
     path = write(folder)
-    assert path == folder / NAME
+    assert path == folder / REPORT_FILE
     assert path.read_text(encoding="utf-8") == render(records, folder)
     assert not list(folder.glob(".report*"))
 
@@ -288,7 +289,7 @@ def test_a_result_of_one_verb_is_enough(tmp_path: Path) -> None:
     codec.save(record(AttackResult(()), (accuracy("net:linf:4/255", "Robust accuracy, net", None, 372),)), tmp_path / "result.json")
     text = Page(write(tmp_path).read_text(encoding="utf-8")).text
     assert text.startswith("Attack on xrays.test")
-    assert "nothing proved" in text
+    assert "not certified" in text
 
 
 def test_a_damaged_record_is_never_skipped(folder: Path, tmp_path: Path) -> None:
@@ -314,7 +315,7 @@ def test_nothing_to_report_is_an_error(tmp_path: Path, make: bool) -> None:
 def test_a_claim_of_clean_accuracy_comes_alone_only(records: tuple[Record, ...], folder: Path) -> None:
     tally = ClassCounts((161, 360), (234, 390))
     lone: Claim = clean("certified", tally)
-    assert "right 83.5 %" in Page(render((record(AttackResult(()), (lone,)),), folder)).text
+    assert "correct 83.5 %" in Page(render((record(AttackResult(()), (lone,)),), folder)).text
     heads = [attributes for name, attributes in Page(render(records, folder)).tags if name == "article"]
     assert len(heads) == 5
 
@@ -322,7 +323,7 @@ def test_a_claim_of_clean_accuracy_comes_alone_only(records: tuple[Record, ...],
 def test_a_check_alone_speaks_of_data_and_of_no_claim(records: tuple[Record, ...], folder: Path) -> None:
     text = Page(render((body_of(records, CheckResult),), folder)).text
     assert "How many examples there are of each class" in text
-    for word in ("What was trained", "no two claims contradict", "no two sides cross"):
+    for word in ("Training", "no two claims contradict", "no two sides cross"):
         assert word not in text
 
 
@@ -339,16 +340,16 @@ def test_what_a_hardening_alone_proves_is_in_its_curve(records: tuple[Record, ..
     alone = replace(body, models=body.models[:1])
     shown = render((record(alone, proofs),), folder)
     for claim in proofs:
-        assert f"{fmt.percent(claim.bracket.lower.value)} proved" in shown
+        assert f"{fmt.percent(claim.bracket.lower.value)} certified" in shown
     assert 'class="line-proved"' in shown
     assert 'class="line-proved"' not in render((record(alone, ()),), folder)
 
 
 def test_an_upper_side_that_no_attack_gave_is_called_unchanged(folder: Path) -> None:
     claim = accuracy("net:linf:4/255", "Robust accuracy, net", 100, 500)
-    upper = replace(claim.bracket.upper, method=UNATTACKED)
+    upper = replace(claim.bracket.upper, method=CLEAN_ERRORS_ONLY)
     text = Page(render((record(AttackResult(()), (replace(claim, bracket=Bracket(claim.bracket.lower, upper)),)),), folder)).text
-    assert "unchanged 80.1 %" in text
+    assert "clean 80.1 % (not attacked)" in text
     assert "attacked 80.1 %" not in text
 
 
@@ -385,7 +386,7 @@ def test_private_pictures_are_numbers_alone(records: tuple[Record, ...], folder:
 
 def test_the_report_never_loads_torch() -> None:
     code = (
-        "import sys, quintain.report; from quintain.report import Change, compare, render, write, rows; "
+        "import sys, quintain.report; from quintain.report import ClaimChange, compare, render, write, key_rows; "
         "sys.exit(any(name == 'torch' for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quintain.report import render
-from quintain.report.charts import against, growing
-from quintain.report.private_training import chosen, cost_table, dropped, fitting
+from quintain.report.charts import interval_chart, log_log_chart
+from quintain.report.private_training import accuracy_cost_text, cost_table, selection_cost_text, steps_left_text
 from quintain.results.class_counts import ClassCounts
 from quintain.results.privacy_records import PlanResult, PrivacyPlan, PrivacyStatement, PrivateRun, PrivatizeResult
 
@@ -55,16 +55,16 @@ def page(body: PrivatizeResult | PlanResult, folder: Path) -> Page:
 def test_it_says_what_privacy_costs_and_what_epsilon_speaks_of(whole: PrivatizeResult, tmp_path: Path) -> None:
     text = page(whole, tmp_path).text
     for words in (
-        "Privacy costs 3.0 points of accuracy against the plain run of the same net (2 to 10 points are usual).",
-        "adding or removing one record",
+        "Privacy cost 3.0 points of accuracy: private ",
+        "neighboring data sets differ by one record (add/remove)",
         "the best adversary is right at most 63.4 % of the time (guessing: 50 %)",
-        "no accountant can say less than 2.96",
-        "each record by itself (Poisson sampling)",
+        "lower bound on epsilon (own PRV accountant) 2.96",
+        "sampling Poisson",
         "AES-256-CTR keyed by the operating system's entropy",
         "reproducible no",
-        "To choose among these trainings by their accuracies costs up to epsilon 9.41",
-        "Accuracy by budget",
-        "Accuracy by batch, at one budget",
+        "If you pick the best of these trainings by accuracy, the whole selection costs epsilon 9.41",
+        "Accuracy by epsilon",
+        "Accuracy by batch size, at one epsilon",
     ):
         assert words in text.replace("\N{NO-BREAK SPACE}", " ")
 
@@ -89,8 +89,8 @@ def test_a_partial_result_is_marked_and_has_no_plain_run(whole: PrivatizeResult,
     assert "PARTIAL RESULT: interrupted after 20 of 276 steps." in text
     assert "not trained yet" in text
     assert "Other budgets" not in text
-    assert [cell[0].text for cell in cost_table(broken).rows] == ["private model", "constant answer"]
-    assert chosen(broken) == ""
+    assert [cell[0].text for cell in cost_table(broken).rows] == ["private model", "majority class"]
+    assert selection_cost_text(broken) == ""
 
 
 def test_no_noise_is_an_infinite_epsilon_and_warnings_are_shown(whole: PrivatizeResult, tmp_path: Path) -> None:
@@ -102,11 +102,11 @@ def test_no_noise_is_an_infinite_epsilon_and_warnings_are_shown(whole: Privatize
     text = page(endless, tmp_path).text
     assert "epsilon, accounted ∞" in text
     assert "epsilon is infinite: no privacy" in text
-    assert "no accountant can say less than not known" in text
+    assert "lower bound on epsilon (own PRV accountant) not known" in text
 
 
 def test_a_private_model_above_the_plain_one_is_said_so(whole: PrivatizeResult) -> None:
-    assert "costs no accuracy here" in dropped(replace(whole, nonprivate_counts=ClassCounts((0, 300), (234, 390))))
+    assert "cost no accuracy here" in accuracy_cost_text(replace(whole, nonprivate_counts=ClassCounts((0, 300), (234, 390))))
 
 
 def test_a_plan_shows_both_grids(tmp_path: Path) -> None:
@@ -115,14 +115,14 @@ def test_a_plan_shows_both_grids(tmp_path: Path) -> None:
         "Privacy plan",
         "Nothing was trained",
         "Noise multiplier for epsilon 3.00",
-        "Epsilon with noise 1.12",
+        "Epsilon at noise multiplier 1.12",
         "15.2",
         "10.1",
         "69 steps",
     ):
         assert words in text
-    assert "276 steps fit into epsilon 3.00 at delta 1e-5: 0 are left" in fitting(PLANNED)
-    assert "76 fewer than the 276 asked about" in fitting(replace(PLANNED, steps_within_budget=200))
+    assert "276 steps fit into epsilon 3.00 at delta 1e-5: 276 of 276 steps use the whole budget" in steps_left_text(PLANNED)
+    assert "76 fewer than the 276 planned steps" in steps_left_text(replace(PLANNED, steps_within_budget=200))
 
 
 @given(
@@ -131,11 +131,11 @@ def test_a_plan_shows_both_grids(tmp_path: Path) -> None:
 )
 def test_accuracies_stay_inside_their_frame(points: list[tuple[float, float]], references: list[float]) -> None:
     drawn = ET.fromstring(
-        against(
+        interval_chart(
             [(x, y, max(y - 0.1, 0), min(y + 0.1, 1)) for x, y in sorted(points)],
             [(y, f"line {y:.2f}", "constant") for y in references],
             title="epsilon",
-            spoken="x",
+            alt_text="x",
         )
     )
     circles = [(float(dot.get("cx", "nan")), float(dot.get("cy", "nan"))) for dot in drawn.iter("circle")]
@@ -147,7 +147,7 @@ def test_accuracies_stay_inside_their_frame(points: list[tuple[float, float]], r
 @given(st.lists(st.lists(st.floats(1e-4, 1e4), min_size=3, max_size=3), min_size=1, max_size=3), st.none() | st.floats(1e-3, 1e3))
 def test_curves_stay_inside_their_frame(lines: list[list[float]], mark: float | None) -> None:
     named = [(f"{place} steps", list(zip((64, 128, 256), line, strict=True))) for place, line in enumerate(lines)]
-    drawn = ET.fromstring(growing(named, None if mark is None else (mark, "the budget"), title="batch", spoken="x"))
+    drawn = ET.fromstring(log_log_chart(named, None if mark is None else (mark, "the budget"), title="batch", alt_text="x"))
     places = [tuple(map(float, point.split(","))) for line in drawn.iter("polyline") for point in line.get("points", "").split()]
     assert len(places) == 3 * len(lines)
     assert all(54 <= x <= 276.1 and 12 <= y <= 196.1 for x, y in places)

@@ -1,4 +1,4 @@
-"""The ``quintain`` command: verbs by name, errors by exit code."""
+"""The ``quintain`` command line: commands by name, errors as messages and exit codes."""
 
 import functools
 import os
@@ -9,14 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
-from quintain.cli import verbs
-from quintain.cli.verbs.verb import Verb
-from quintain.core.errors import ExitCode, QuintainError, SettingError
+from quintain.cli.commands import COMMANDS
+from quintain.cli.commands.command import Command
+from quintain.core.errors import ExitCode, QuintainError, SettingError, SoundnessError
 from quintain.version import __version__
 
 app = typer.Typer(
     name="quintain",
-    help="Attack a model, harden it, certify it, train it privately, audit what leaks: every claim held from both sides.",
+    help="Attack, harden and certify a model, train it privately, audit what leaks: every result has a lower and an upper bound.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -25,53 +25,55 @@ app = typer.Typer(
 )
 
 
-def _guarded(verb: Verb) -> Callable[..., None]:
-    """A verb whose errors are messages and exit codes, never tracebacks."""
+def _guarded(command: Command) -> Callable[..., None]:
+    """Return a command whose errors are messages and exit codes, never tracebacks."""
 
-    @functools.wraps(verb.run)
+    @functools.wraps(command.run)
     def run(*args: Any, **words: Any) -> None:
         def work() -> int:
-            _check_alone(verb)
-            return verb.run(*args, **words)
+            _refuse_torchrun(command)
+            return command.run(*args, **words)
 
-        raise typer.Exit(_attempt(work, verb.interrupted))
+        raise typer.Exit(_attempt(work))
 
     return run
 
 
-def _check_alone(verb: Verb) -> None:
-    """Raise where several processes would each do the whole of a verb, into one folder.
+def _refuse_torchrun(command: Command) -> None:
+    """Raise where several processes would each do all the work of a command, into one folder.
 
     Raises:
-        SettingError: If ``torchrun`` started more than one for a verb that cannot share its work.
+        SettingError: If ``torchrun`` started more than one for a command that cannot share its work.
     """
     size = os.environ.get("WORLD_SIZE", "1")
-    if size not in ("", "0", "1") and not verb.together:
+    if size not in ("", "0", "1") and not command.shares_work:
         raise SettingError(
-            f"got WORLD_SIZE = {size} (torchrun): quintain {verb.name} runs in one process, and each would do all of it; expected it "
+            f"got WORLD_SIZE = {size} (torchrun): quintain {command.name} runs in one process, and each would do all of it; expected it "
             "without torchrun, or for private training a script of your own with dp.DifferentiallyPrivateDistributedDataParallel"
         )
 
 
-def _attempt(work: Callable[[], int], interrupted: str) -> int:
+def _attempt(work: Callable[[], int]) -> int:
     try:
         return int(work())
+    except SoundnessError as error:
+        return _failed("SOUNDNESS ALARM", str(error), error.exit_code)
     except QuintainError as error:
-        return _failed(type(error).__name__, str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _failed("interrupted", interrupted, ExitCode.INTERRUPTED)
+        return _failed("error", str(error), error.exit_code)
+    except KeyboardInterrupt as error:
+        return _failed("interrupted", str(error) or "nothing was started", ExitCode.INTERRUPTED)
     except MemoryError:
         return _failed("out of memory", "give fewer examples with --limit", ExitCode.EXECUTION)
     except OSError as error:
-        return _failed("the system refused", f"{error.filename or ''} {error.strerror or error}".strip(), ExitCode.EXECUTION)
+        return _failed("system error", f"{error.filename or ''} {error.strerror or error}".strip(), ExitCode.EXECUTION)
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         text = f"{type(error).__name__}: {error} ({where.filename}, line {where.lineno}); 'quintain check' looks at model and data"
-        return _failed("not foreseen", f"{text}. If they are in order, please report this message and the command", ExitCode.EXECUTION)
+        return _failed("internal error", f"{text}. If they are in order, please report this message and the command", ExitCode.EXECUTION)
 
 
 def _failed(kind: str, message: str, code: ExitCode) -> ExitCode:
-    """Tell what went wrong; of several processes that share a run (``torchrun``) the first one does."""
+    """Print what went wrong; of several processes that share a run (``torchrun``) the first one does."""
     if os.environ.get("RANK", "0") != "0":
         return code
     from rich.console import Console
@@ -81,23 +83,23 @@ def _failed(kind: str, message: str, code: ExitCode) -> ExitCode:
     return code
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(requested: bool) -> None:
+    if requested:
         typer.echo(__version__)
         raise typer.Exit
 
 
 @app.callback()
 def _main(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")] = False,
 ) -> None:
     pass
 
 
-for one in verbs.ALL:
-    app.command(one.name, help=one.help, epilog=one.examples)(_guarded(one))
+for one in COMMANDS:
+    app.command(one.name, help=one.help, epilog=one.epilog)(_guarded(one))
 
 
 def run() -> None:
     """The entry point of the ``quintain`` command."""
-    sys.exit(_attempt(lambda: app(prog_name="quintain"), "nothing was begun"))
+    sys.exit(_attempt(lambda: app(prog_name="quintain")))

@@ -1,4 +1,4 @@
-"""Results on the terminal: tables that a person reads in ten seconds."""
+"""Results on the terminal: tables that are read in ten seconds."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,17 +8,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from quintain.cli.headlines import headlines
-from quintain.report import every_row, read, rows, verdicts
+from quintain.cli.summaries import summary_lines
+from quintain.report import all_rows, count_verdicts, key_rows, read
 from quintain.report import format as fmt
-from quintain.report.private_training import grid_tables, trial_table
+from quintain.report.private_training import grid_tables, sweep_table
 from quintain.results.privacy_records import PlanResult, PrivatizeResult
 from quintain.results.records import DrillResult, Record, StepResult
 from quintain.results.robustness_records import CheckResult
 
 if TYPE_CHECKING:
     from quintain.core.registry import Entry
-    from quintain.report import Change, Row
+    from quintain.report import ClaimChange, ClaimRow
     from quintain.report.table import Table as Grid
 
 TONES = {"good": "green", "bad": "red", "open": "yellow", "": "default"}
@@ -27,26 +27,26 @@ OUTCOMES = {"better": "green", "worse": "red", "undecided": "yellow", "incompara
 
 
 def show_step(console: Console, step: str, record: Record) -> None:
-    """A finished step of a drill."""
+    """Show a finished step of a drill."""
     console.print(f"[bold]{step:<10}[/] {record.provenance.seconds:6.1f} s")
-    for line in headlines(record):
+    for line in summary_lines(record):
         console.print(f"  {escape(line)}", soft_wrap=True)
 
 
 def show_record(console: Console, record: Record) -> None:
-    """The outcome of one verb."""
+    """Show the record of one command."""
     if isinstance(record.result, CheckResult):
         for finding in record.result.findings:
             console.print(
                 f"[{LEVELS[finding.level]}]{finding.level:<8}[/] {escape(finding.name)}: {escape(finding.message)}", soft_wrap=True
             )
     else:
-        for line in headlines(record):
+        for line in summary_lines(record):
             console.print(escape(line), soft_wrap=True)
     for compared in _tables(record.result):
         _show_table(console, compared)
     if record.claims:
-        _show_claims(console, every_row([record]))
+        _show_claims(console, all_rows([record]))
     for note in record.notes:
         console.print(f"[dim]note: {escape(note)}[/]", soft_wrap=True)
     for one in record.requirements:
@@ -54,13 +54,13 @@ def show_record(console: Console, record: Record) -> None:
 
 
 def show_drill(console: Console, folder: Path) -> None:
-    """The final screen of a drill: claims, requirements, steps."""
+    """Show the final screen of a drill: claims, requirements, steps."""
     records = read(folder)
-    _show_claims(console, rows(records))
-    count = verdicts(records)
-    crossing = "no two claims contradict each other" if not count.contradictions else f"[bold red]{count.contradictions} CONTRADICTIONS[/]"
+    _show_claims(console, key_rows(records))
+    count = count_verdicts(records)
+    crossing = "bounds consistent" if not count.contradictions else f"[bold red]{count.contradictions} CONTRADICTIONS[/]"
     suspects = f"; {count.suspects} suspect" if count.suspects else ""
-    failures = f"; [bold red]{count.failures} SPECIFICATION FAILURES[/]" if count.failures else ""
+    failures = f"; [bold red]{count.failures} MECHANISM MISMATCHES[/]" if count.failures else ""
     console.print(f"{crossing}{suspects}{failures}")
     for record in records:
         if isinstance(record.result, DrillResult):
@@ -69,24 +69,26 @@ def show_drill(console: Console, folder: Path) -> None:
             times = "  ".join(f"{step.name} {step.seconds:.1f}" for step in record.result.steps)
             total = sum(step.seconds for step in record.result.steps)
             console.print(
-                f"seconds: {times}  = {total:.0f} s; peak memory {fmt.size_in_bytes(record.result.peak_memory_bytes)}", style="dim"
+                f"seconds: {times}  = {total:.0f} s; peak memory {fmt.size_in_bytes(record.result.peak_memory_bytes)}",
+                style="dim",
+                soft_wrap=True,
             )
 
 
-def show_changes(console: Console, changes: "Sequence[Change]") -> None:
-    """Two runs side by side."""
+def show_changes(console: Console, changes: "Sequence[ClaimChange]") -> None:
+    """Show two runs side by side."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for head in ("claim", "before", "after", "", ""):
+    for head in ("claim", "before", "after", "change", "reason"):
         table.add_column(head, overflow="fold")
     for change in changes:
-        before, after = (fmt.span(change.kind, *sides) if sides else fmt.NOTHING for sides in (change.before, change.after))
-        tone = OUTCOMES.get(change.outcome, "default")
-        table.add_row(escape(change.name), before, after, f"[{tone}]{change.outcome}[/]", escape(change.why))
+        before, after = (fmt.interval(change.metric, *sides) if sides else fmt.NO_VALUE for sides in (change.before, change.after))
+        tone = OUTCOMES.get(change.change, "default")
+        table.add_row(escape(change.name), before, after, f"[{tone}]{change.change}[/]", escape(change.reason))
     console.print(table)
 
 
 def show_entries(console: Console, entries: "Sequence[Entry]") -> None:
-    """Everything registered."""
+    """Show what is registered."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for head in ("kind", "name", "what", "guarantee"):
         table.add_column(head, overflow="fold")
@@ -96,7 +98,7 @@ def show_entries(console: Console, entries: "Sequence[Entry]") -> None:
 
 
 def show_exemptions(console: Console, entries: "Sequence[Entry]") -> None:
-    """What is exempt from a law, and why."""
+    """Show what is exempt from a law, and why."""
     found = [(entry, law, reason) for entry in entries for law, reason in entry.exemptions]
     for entry, law, reason in found:
         console.print(f'{entry.kind} {escape(entry.name)}: not held to "{escape(law)}", because {escape(reason)}', soft_wrap=True)
@@ -105,35 +107,35 @@ def show_exemptions(console: Console, entries: "Sequence[Entry]") -> None:
 
 
 def _tables(body: StepResult) -> "tuple[Grid, ...]":
-    """What is easier read as a table."""
+    """Return what is easier read as a table."""
     match body:
         case PrivatizeResult():
-            found = ((body.epsilon_sweep, "Accuracy by budget"), (body.batch_size_sweep, "Accuracy by batch, at one budget"))
-            return tuple(trial_table(trials, title) for trials, title in found if trials)
+            found = ((body.epsilon_sweep, "Accuracy by epsilon"), (body.batch_size_sweep, "Accuracy by batch size, at one epsilon"))
+            return tuple(sweep_table(trials, title) for trials, title in found if trials)
         case PlanResult():
             return grid_tables(body)
     return ()
 
 
 def _show_table(console: Console, shown: "Grid") -> None:
-    """A table of the report."""
+    """Show a table of the report."""
     table = Table(box=None, pad_edge=False, header_style="dim", title=shown.caption, title_justify="left")
     for place, head in enumerate(shown.head):
-        table.add_column(head, justify="left" if place < shown.words else "right", overflow="fold")
+        table.add_column(head, justify="left" if place < shown.num_text_columns else "right", overflow="fold")
     for row in shown.rows:
         table.add_row(*(escape(cell.text) for cell in row))
     console.print(table)
 
 
-def _show_claims(console: Console, found: "Sequence[Row]") -> None:
-    """The table of claims, narrow enough for 80 columns, and what there is to know of each below it."""
+def _show_claims(console: Console, found: "Sequence[ClaimRow]") -> None:
+    """Show the table of claims, narrow enough for 80 columns, and what there is to know of each below it."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("claim", overflow="fold")
-    for head in ("from below", "true, 95 %", "from above", "constant"):
+    for head in ("lower bound", "95 % interval", "upper bound", "majority"):
         table.add_column(head, justify="right", overflow="fold")
     for row in found:
-        table.add_row(f"[{TONES[row.tone]}]{escape(row.name)}[/]", row.lower, row.true, row.upper, row.baseline)
+        table.add_row(f"[{TONES[row.tone]}]{escape(row.name)}[/]", row.lower, row.interval, row.upper, row.baseline)
     console.print(table)
-    for verdict in dict.fromkeys(row.verdict for row in found if row.tone == "bad"):
-        names = ", ".join(row.name for row in found if row.verdict == verdict)
+    for verdict in dict.fromkeys(row.label for row in found if row.tone == "bad"):
+        names = ", ".join(row.name for row in found if row.label == verdict)
         console.print(f"[red]{escape(verdict)}[/]: {escape(names)}", soft_wrap=True)

@@ -20,7 +20,7 @@ def bound(value: float, *, up: bool, digits: int = 4) -> str:
 def epsilon(value: float, *, up: bool = True) -> str:
     """Two decimals, and three significant digits below 0.1; rounded up, as an upper side is, or down: 3.004 is at most ``3.01``."""
     if not math.isfinite(value):
-        return "∞" if value == math.inf else "no number" if math.isnan(value) else "−∞"
+        return "∞" if value == math.inf else "NaN" if math.isnan(value) else "−∞"
     if 0 < abs(value) < 0.1:
         return bound(value, up=up, digits=3)
     return f"{_rounded(Decimal(repr(float(value))), -PLACES, up):.{PLACES}f}"

@@ -1,4 +1,4 @@
-"""The steps in order, each skipped if it is finished, each written down before its claims are believed."""
+"""Run the steps in order: each is skipped if it is finished, and stored before its claims are used."""
 
 import resource
 import sys
@@ -8,9 +8,9 @@ from pathlib import Path
 
 from quintain.core.errors import ExitCode
 from quintain.core.progress import Progress, no_progress
-from quintain.drill.run import RunFolder
+from quintain.drill.context import DrillContext
+from quintain.drill.run_folder import RunFolder
 from quintain.drill.settings import FULL, QUICK, Settings
-from quintain.drill.stage import Stage
 from quintain.drill.steps import attack, audit, certify, check, federate, harden, leak, privatize, train
 from quintain.evaluate.step import StepOutput, raise_if_unsound, record_step
 from quintain.report import write
@@ -18,7 +18,7 @@ from quintain.results.gate import decide, exit_code
 from quintain.results.records import DrillResult, Record, StepTiming
 from quintain.results.requirements import Requirement
 
-STEPS: dict[str, Callable[[Stage], StepOutput]] = {
+STEPS: dict[str, Callable[[DrillContext], StepOutput]] = {
     "check": check.run,
     "train": train.run,
     "attack": attack.run,
@@ -37,9 +37,9 @@ def drill(
     *,
     command: str = "quintain drill",
     progress: Progress = no_progress,
-    told: Callable[[str, Record], None] = lambda _step, _record: None,
+    on_step: Callable[[str, Record], None] = lambda _step, _record: None,
 ) -> tuple[ExitCode, Path]:
-    """Run the whole defence on the bundled X-rays.
+    """Run every part on the bundled X-rays.
 
     Args:
         out: Run folder; finished steps in it are not done again.
@@ -52,35 +52,35 @@ def drill(
         The exit code and the path of the report.
 
     Raises:
-        ContradictionError: If two sides of a claim cross; the report is written first.
+        ContradictionError: If two bounds of a claim cross; the report is written first.
     """
     requirements = [Requirement.parse(text) for text in settings.require]
     run = RunFolder(out, settings, (*STEPS, "drill"))
-    stage = Stage(run, settings, QUICK if settings.quick else FULL, progress)
+    stage = DrillContext(run, settings, QUICK if settings.quick else FULL, progress)
     data = (stage.splits.name, stage.test.hash)
     records: dict[str, Record] = {}
     for name, step in STEPS.items():
-        if not run.has(name):
-            run.keep(name, record_step(partial(step, stage), command=command, seed=settings.seed, data=data))
+        if not run.is_finished(name):
+            run.save(name, record_step(partial(step, stage), command=command, seed=settings.seed, data=data))
         records[name] = run.record(name)
-        told(name, records[name])
-    run.forget_checkpoints()
+        on_step(name, records[name])
+    run.delete_checkpoints()
     claims = [claim for record in records.values() for claim in record.claims]
-    judged = tuple(decide(requirement, claims) for requirement in requirements)
-    body = DrillResult(
-        tuple(StepTiming(name, record.provenance.seconds, run.file(name).name) for name, record in records.items()),
-        judged,
-        peak_memory(),
-        settings.quick,
+    decided = tuple(decide(requirement, claims) for requirement in requirements)
+    result = DrillResult(
+        steps=tuple(StepTiming(name, record.provenance.seconds, run.file(name).name) for name, record in records.items()),
+        requirements=decided,
+        peak_memory_bytes=peak_memory(),
+        quick=settings.quick,
     )
-    run.keep("drill", record_step(lambda: StepOutput(body), command=command, seed=settings.seed, data=data))
+    run.save("drill", record_step(lambda: StepOutput(result), command=command, seed=settings.seed, data=data))
     page = write(out)
     for record in records.values():
         raise_if_unsound(record, len(claims))
-    return exit_code(judged, claims), page
+    return exit_code(decided, claims), page
 
 
 def peak_memory() -> int:
-    """The most memory that this process has held, in bytes."""
+    """Return the most memory that this process has held, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -1,9 +1,9 @@
-"""What a drill is asked, and how much work that means."""
+"""The settings of a drill, and how much work they mean."""
 
 from dataclasses import dataclass
 
-ASKED = ("robust_accuracy(linf:4/255) >= 0.625", "epsilon(delta=1e-5) <= 3")
-"""What is asked where the user asks nothing: more under attack than a constant answer reaches untouched, and the budget kept."""
+DEFAULT_REQUIREMENTS = ("robust_accuracy(linf:4/255) >= 0.625", "epsilon(delta=1e-5) <= 3")
+"""Requirements where the user gives none: more accuracy under attack than the majority class, and epsilon at most 3."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,43 +11,43 @@ class Settings:
     """What the user chose.
 
     Args:
-        seed: Of every draw that is not private.
-        quick: The short form: seconds instead of minutes, weaker models, wider brackets.
-        require: Requirements to judge, as written.
+        seed: Seed of everything but the noise of differential privacy.
+        quick: The short form: weaker models, wider brackets.
+        require: Requirements to decide, as written.
     """
 
     seed: int = 0
     quick: bool = False
-    require: tuple[str, ...] = ASKED
+    require: tuple[str, ...] = DEFAULT_REQUIREMENTS
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
-    """How much of everything.
+class Workload:
+    """How much work each step does.
 
     Args:
-        plain_epochs, adversarial_epochs, certified_epochs, noise_epochs: Of the four trainings.
-        test: Test X-rays that are attacked and certified; 0 for all.
-        attack_steps, attack_questions: Of the quick ensemble: gradients of each climb, and questions of the search without gradients.
-        marker_steps: Of fitting the side marker.
-        smoothed: X-rays that are certified by smoothing.
-        noise_samples: For each of them.
-        private_batch, private_steps: Of DP-SGD.
-        canaries: Of the audit.
-        inversion_steps: Of a reconstruction.
-        rounds: Of federated training.
-        local_epochs: At each hospital in each round.
+        plain_epochs, adversarial_epochs, certified_epochs, noise_epochs: Epochs of the four trainings.
+        test_examples: Test X-rays that are attacked and certified; 0 for all.
+        attack_steps, attack_queries: Gradient steps and black-box queries of the quick ensemble.
+        marker_steps: Steps of fitting the side marker.
+        smoothed_examples: X-rays that are certified by smoothing.
+        noise_samples: Noise samples for each of them.
+        private_batch, private_steps: Batch size and steps of DP-SGD.
+        canaries: Canaries of the audit.
+        inversion_steps: Steps of a reconstruction.
+        rounds: Rounds of federated training.
+        local_epochs: Epochs at each site in each round.
     """
 
     plain_epochs: int
     adversarial_epochs: int
     certified_epochs: int
     noise_epochs: int
-    test: int
+    test_examples: int
     attack_steps: int
-    attack_questions: int
+    attack_queries: int
     marker_steps: int
-    smoothed: int
+    smoothed_examples: int
     noise_samples: int
     private_batch: int
     private_steps: int
@@ -57,16 +57,16 @@ class Scale:
     local_epochs: int
 
 
-FULL = Scale(
+FULL = Workload(
     plain_epochs=30,
     adversarial_epochs=25,
     certified_epochs=40,
     noise_epochs=20,
-    test=0,
+    test_examples=0,
     attack_steps=20,
-    attack_questions=100,
+    attack_queries=100,
     marker_steps=150,
-    smoothed=100,
+    smoothed_examples=100,
     noise_samples=10_000,
     private_batch=512,
     private_steps=276,
@@ -76,16 +76,16 @@ FULL = Scale(
     local_epochs=2,
 )
 
-QUICK = Scale(
+QUICK = Workload(
     plain_epochs=3,
     adversarial_epochs=3,
     certified_epochs=12,
     noise_epochs=3,
-    test=300,
+    test_examples=300,
     attack_steps=20,
-    attack_questions=30,
+    attack_queries=30,
     marker_steps=60,
-    smoothed=20,
+    smoothed_examples=20,
     noise_samples=2_000,
     private_batch=256,
     private_steps=180,

@@ -5,29 +5,29 @@ from typing import TYPE_CHECKING
 from quintain.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from quintain.report.changes import Change as Change
+    from quintain.report.changes import ClaimChange as ClaimChange
     from quintain.report.changes import compare as compare
+    from quintain.report.key_claims import ClaimRow as ClaimRow
+    from quintain.report.key_claims import VerdictCounts as VerdictCounts
+    from quintain.report.key_claims import all_rows as all_rows
+    from quintain.report.key_claims import count_verdicts as count_verdicts
+    from quintain.report.key_claims import key_rows as key_rows
     from quintain.report.page import read as read
     from quintain.report.page import render as render
     from quintain.report.page import write as write
-    from quintain.report.summary import Row as Row
-    from quintain.report.summary import Verdicts as Verdicts
-    from quintain.report.summary import every_row as every_row
-    from quintain.report.summary import rows as rows
-    from quintain.report.summary import verdicts as verdicts
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        "Change": "quintain.report.changes",
-        "Row": "quintain.report.summary",
-        "Verdicts": "quintain.report.summary",
+        "ClaimChange": "quintain.report.changes",
+        "ClaimRow": "quintain.report.key_claims",
+        "VerdictCounts": "quintain.report.key_claims",
+        "all_rows": "quintain.report.key_claims",
         "compare": "quintain.report.changes",
-        "every_row": "quintain.report.summary",
+        "count_verdicts": "quintain.report.key_claims",
+        "key_rows": "quintain.report.key_claims",
         "read": "quintain.report.page",
         "render": "quintain.report.page",
-        "rows": "quintain.report.summary",
-        "verdicts": "quintain.report.summary",
         "write": "quintain.report.page",
     },
 )

@@ -1,11 +1,11 @@
-"""What sections are made of: values that the template draws without a decision of its own."""
+"""The blocks of a section: values that the template draws without any decision of its own."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 from markupsafe import Markup
 
-from quintain.report.pictures import Shown
+from quintain.report.pictures import EmbeddedPicture
 from quintain.report.table import Table
 
 
@@ -27,7 +27,7 @@ class Heading:
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class TableBlock:
     """A table."""
 
     table: Table
@@ -35,7 +35,7 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawing:
+class Figure:
     """An SVG with its title and a note under it."""
 
     title: str
@@ -44,10 +44,10 @@ class Drawing:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawings:
+class FigureRow:
     """Drawings beside each other, with one legend of (class, words) pairs."""
 
-    drawings: tuple[Drawing, ...]
+    drawings: tuple[Figure, ...]
     legend: tuple[tuple[str, str], ...] = ()
     kind: Literal["drawings"] = "drawings"
 
@@ -56,13 +56,13 @@ class Drawings:
 class Pictures:
     """Rows of pictures that belong together; ``large`` for a single row that is looked at closely."""
 
-    rows: tuple[tuple[Shown, ...], ...]
+    rows: tuple[tuple[EmbeddedPicture, ...], ...]
     large: bool = False
     kind: Literal["pictures"] = "pictures"
 
 
 @dataclass(frozen=True, slots=True)
-class Fold:
+class Collapsible:
     """Blocks that open on request."""
 
     summary: str
@@ -71,7 +71,7 @@ class Fold:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class TwoColumns:
     """Two columns where there is room."""
 
     left: "tuple[Block, ...]"
@@ -79,7 +79,7 @@ class Pair:
     kind: Literal["pair"] = "pair"
 
 
-Block = Text | Heading | Grid | Drawings | Pictures | Fold | Pair
+Block = Text | Heading | TableBlock | FigureRow | Pictures | Collapsible | TwoColumns
 
 
 @dataclass(frozen=True, slots=True)

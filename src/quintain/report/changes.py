@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from quintain.report import format as fmt
-from quintain.report.run import Run
-from quintain.report.summary import CONFIDENCE
+from quintain.report.key_claims import CONFIDENCE
+from quintain.report.run_results import RunResults
 from quintain.results.bounds import Bracket
 from quintain.results.quantity import Metric, Quantity
 from quintain.results.records import Claim, Record
 
-Outcome = Literal["better", "worse", "same", "undecided", "incomparable", "added", "removed"]
+ChangeKind = Literal["better", "worse", "same", "undecided", "incomparable", "added", "removed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ClaimChange:
     """One claim before and after.
 
     Args:
@@ -29,36 +29,36 @@ class Change:
 
     name: str
     title: str
-    kind: Metric
+    metric: Metric
     before: tuple[float, float] | None
     after: tuple[float, float] | None
-    outcome: Outcome
-    why: str
+    change: ChangeKind
+    reason: str
 
 
-def compare(a: Sequence[Record], b: Sequence[Record]) -> tuple[Change, ...]:
+def compare(a: Sequence[Record], b: Sequence[Record]) -> tuple[ClaimChange, ...]:
     """Run ``b`` against run ``a``, claim by claim, matched by name.
 
     A change is an improvement only if the worst that is known of the new value beats the best that is known of the old one, at 95 % where
     a side rests on draws; overlapping brackets leave it undecided. Claims on other data or another threat are named, never compared; but
     epsilon is that of the mechanism, and whether it hid the same records cannot be told from results, which do not give them away.
     """
-    old = {claim.name: claim for claim in Run.of(a).claims}
-    new = {claim.name: claim for claim in Run.of(b).claims}
+    old = {claim.name: claim for claim in RunResults.of(a).claims}
+    new = {claim.name: claim for claim in RunResults.of(b).claims}
     return tuple(_change(old.get(name), new.get(name)) for name in dict.fromkeys((*old, *new)))
 
 
-def _change(before: Claim | None, after: Claim | None) -> Change:
+def _change(before: Claim | None, after: Claim | None) -> ClaimChange:
     claim = after or before
     if claim is None:
         raise AssertionError("a name comes from one of the runs")
     outcome, why = _outcome(before, after)
     kind = claim.bracket.quantity.metric
     was, now = (_sides(one.bracket) if one else None for one in (before, after))
-    return Change(claim.name, claim.title, kind, was, now, outcome, why)
+    return ClaimChange(claim.name, claim.title, kind, was, now, outcome, why)
 
 
-def _outcome(before: Claim | None, after: Claim | None) -> tuple[Outcome, str]:
+def _outcome(before: Claim | None, after: Claim | None) -> tuple[ChangeKind, str]:
     if before is None:
         return "added", "only the second run claims it"
     if after is None:
@@ -68,7 +68,7 @@ def _outcome(before: Claim | None, after: Claim | None) -> tuple[Outcome, str]:
     differing = [word for word in old if old[word] != new[word] and not (private and word == "data")]
     if differing:
         word = differing[0]
-        was, now = (fmt.short(str(one[word])) if word == "data" else one[word] or "none" for one in (old, new))
+        was, now = (fmt.short_hash(str(one[word])) if word == "data" else one[word] or "none" for one in (old, new))
         return "incomparable", f"the {word} differs: {was} before, {now} after"
     return _moved(_sides(before.bracket), _sides(after.bracket), after.bracket.quantity.metric)
 
@@ -86,7 +86,7 @@ def _must_agree(quantity: Quantity) -> dict[str, object]:
     }
 
 
-def _moved(before: tuple[float, float], after: tuple[float, float], kind: Metric) -> tuple[Outcome, str]:
+def _moved(before: tuple[float, float], after: tuple[float, float], kind: Metric) -> tuple[ChangeKind, str]:
     if before == after:
         return "same", "both sides are where they were"
     less_is_better = kind is Metric.EPSILON

@@ -1,27 +1,27 @@
-"""Leaks and federation: what hospitals send, what can be read from it, and what they gain."""
+"""Leakage from updates, and federated learning: what sites send, what can be reconstructed from it, and what they gain."""
 
 from pathlib import Path
 
 from quintain.report import format as fmt
-from quintain.report.blocks import Block, Drawing, Drawings, Fold, Grid, Pair, Pictures, Section, Text
-from quintain.report.charts import rounds
-from quintain.report.pictures import Shown, shown
-from quintain.report.run import Run
+from quintain.report.blocks import Block, Collapsible, Figure, FigureRow, Pictures, Section, TableBlock, Text, TwoColumns
+from quintain.report.charts import round_chart
+from quintain.report.pictures import EmbeddedPicture, embed
+from quintain.report.run_results import RunResults
 from quintain.report.table import Cell, Table, cells
 from quintain.results.privacy_records import FederateResult, LeakResult, Reconstruction, RoundResult
 
 
-def leaks(run: Run, folder: Path) -> Section | None:
-    """The original, what each way of sending gives away, and what is known without any attack; private pictures are numbers alone."""
-    found = run.bodies(LeakResult)
+def leak_section(run: RunResults, folder: Path) -> Section | None:
+    """Show the original, its reconstructions, and what is known without any update; private pictures are numbers alone."""
+    found = run.results_of(LeakResult)
     if not found:
         return None
     blocks: list[Block] = []
     for one in found:
         if one.original is not None:
             best = [_reconstruction(attempt, folder) for attempt in (*one.reconstructions, *one.baselines) if attempt.picture is not None]
-            blocks.append(Pictures(((shown(one.original, folder), *best),), large=True))
-        blocks.append(Grid(_qualities(one)))
+            blocks.append(Pictures(((embed(one.original, folder), *best),), large=True))
+        blocks.append(TableBlock(_qualities(one)))
         leaking = [attempt.update_type for attempt in one.reconstructions if attempt.leaks]
         said = (
             f"It leaks from {' and from '.join(leaking)}."
@@ -36,21 +36,21 @@ def leaks(run: Run, folder: Path) -> Section | None:
         "A model update is computed from the data, and the data can be computed back from it. "
         "Encryption on the way does not help: the server itself looks."
     )
-    return Section("leaks", "Leaks", lead, tuple(blocks))
+    return Section("leaks", "Leakage from updates", lead, tuple(blocks))
 
 
-def federation(run: Run) -> Section | None:
-    """Accuracy by round, and what the server saw of each hospital."""
-    found = run.bodies(FederateResult)
+def federation_section(run: RunResults) -> Section | None:
+    """Show accuracy by round, and what the server saw of each site."""
+    found = run.results_of(FederateResult)
     if not found:
         return None
     blocks = tuple(block for one in found for block in _federated(run, one))
-    lead = "Hospitals train one model together; the server adds up masked vectors and learns their sum."
-    return Section("federation", "Federation", lead, blocks)
+    lead = "Sites train one model together; the server adds up masked vectors and learns their sum."
+    return Section("federation", "Federated learning", lead, blocks)
 
 
 def _qualities(one: LeakResult) -> Table:
-    """How near each attempt comes to the site that it gains most on, and how near one comes without it."""
+    """Return the quality of each reconstruction, beside the best that is known without it."""
     rows = tuple(
         (
             Cell(attempt.update_type),
@@ -61,55 +61,57 @@ def _qualities(one: LeakResult) -> Table:
         )
         for attempt in one.reconstructions
     )
-    return Table(("rebuilt from", "found", "site", "nearness", "known without it"), rows, words=2, caption="Reconstructions")
+    return Table(
+        ("reconstructed from", "result", "site", "PSNR", "best PSNR without it"), rows, num_text_columns=2, caption="Reconstructions"
+    )
 
 
-def _reconstruction(one: Reconstruction, folder: Path) -> Shown:
+def _reconstruction(one: Reconstruction, folder: Path) -> EmbeddedPicture:
     assert one.picture is not None
-    picture = shown(one.picture, folder)
+    picture = embed(one.picture, folder)
     caption = picture.caption if "dB" in picture.caption else f"{one.update_type}, {fmt.decibels(one.psnr)}"
-    return Shown(picture.source, caption, picture.mark or ("bad" if one.leaks else ""), picture.problem)
+    return EmbeddedPicture(picture.source, caption, picture.frame or ("bad" if one.leaks else ""), picture.problem)
 
 
-def _federated(run: Run, one: FederateResult) -> list[Block]:
+def _federated(run: RunResults, one: FederateResult) -> list[Block]:
     blocks: list[Block] = []
     if one.rounds:
-        blocks.append(Pair((Drawings((_curve(one),)),), (Grid(_server(one)),)))
+        blocks.append(TwoColumns((FigureRow((_curve(one),)),), (TableBlock(_server(one)),)))
         summed = [each for each in one.rounds if each.survivors]
         exact = sum(each.sum_exact for each in summed)
         said = f"The secure sum equals the plain one exactly in {exact} of {fmt.count(len(summed), 'round')}."
         gone = len(one.rounds) - len(summed)
         said += f" {fmt.count(gone, 'round')} came to no sum and left the model as it was." * bool(gone)
         blocks.append(Text(f"{said} Protocol: {one.protocol}.", "bad" if exact < len(summed) else ""))
-    blocks.append(Grid(_sites(run, one)))
+    blocks.append(TableBlock(_sites(run, one)))
     if one.rounds:
-        blocks.append(Fold("round by round", (Grid(_rounds(one)),)))
+        blocks.append(Collapsible("round by round", (TableBlock(_rounds(one)),)))
     return blocks
 
 
-def _curve(one: FederateResult) -> Drawing:
+def _curve(one: FederateResult) -> Figure:
     curve = [(each.round, each.global_counts.accuracy) for each in one.rounds]
     last = one.rounds[-1].global_counts
-    references = [(one.centralized_counts.accuracy, f"pooled {fmt.percent(one.centralized_counts.accuracy)}", "pooled")]
+    references = [(one.centralized_counts.accuracy, f"centralized {fmt.percent(one.centralized_counts.accuracy)}", "pooled")]
     if one.sites:
         alone = max(site.local_counts.accuracy for site in one.sites)
-        references.append((alone, f"best alone {fmt.percent(alone)}", "alone"))
-    references.append((last.majority_accuracy, f"constant {fmt.percent(last.majority_accuracy)}", "constant"))
+        references.append((alone, f"best local-only {fmt.percent(alone)}", "alone"))
+    references.append((last.majority_accuracy, f"majority {fmt.percent(last.majority_accuracy)}", "constant"))
     marks = [(float(each.round), f"{', '.join(each.dropped)} dropped out") for each in one.rounds if each.dropped]
     spoken = "accuracy by round: " + ", ".join(f"{number}: {fmt.percent(accuracy)}" for number, accuracy in curve)
     spoken = "; ".join((spoken, *(text for _, text, _ in references), *(f"round {number:g}: {text}" for number, text in marks)))
-    name = f"together {fmt.percent(last.accuracy)}"
-    return Drawing("Accuracy by round", rounds(curve, name, references, marks, title="round", spoken=spoken))
+    name = f"federated {fmt.percent(last.accuracy)}"
+    return Figure("Accuracy by round", round_chart(curve, name, references, marks, title="round", alt_text=spoken))
 
 
 def _server(one: FederateResult) -> Table:
-    """What reached the server in the round that tested the protocol most: one with dropouts if there is one."""
+    """Return what reached the server in the round that tested the protocol most: one with dropouts if there is one."""
     each: RoundResult = max(one.rounds, key=lambda each: (bool(each.survivors), len(each.dropped), each.round))
     rows = (
         ("masked vectors", f"{each.masked_vectors} of {len(each.survivors) + len(each.dropped)}"),
-        ("dropped out", ", ".join(each.dropped) or "nobody"),
+        ("dropped out", ", ".join(each.dropped) or "none"),
         ("sum of the others is exact", _exact(each)),
-        ("sent by a hospital", fmt.size_in_bytes(each.bytes_uploaded)),
+        ("sent by a site", fmt.size_in_bytes(each.bytes_uploaded)),
         ("secure sum, all parties", fmt.seconds(each.seconds)),
     )
     lines = tuple((Cell(name), Cell(value, "bad" if value == "NO" else "")) for name, value in rows)
@@ -123,7 +125,7 @@ def _exact(each: RoundResult) -> str:
     return "yes" if each.sum_exact else "NO"
 
 
-def _sites(run: Run, one: FederateResult) -> Table:
+def _sites(run: RunResults, one: FederateResult) -> Table:
     classes = max((len(site.class_counts) for site in one.sites), default=0)
     rows = tuple(
         cells(
@@ -134,15 +136,15 @@ def _sites(run: Run, one: FederateResult) -> Table:
         )
         for site in one.sites
     )
-    head = ("hospital", *run.class_names(classes), "accuracy alone", "balanced")
-    return Table(head, rows, caption="The hospitals, and what each reaches alone")
+    head = ("site", *run.class_names(classes), "accuracy, local only", "balanced")
+    return Table(head, rows, caption="The sites, and what each reaches alone")
 
 
 def _rounds(one: FederateResult) -> Table:
     rows = tuple(
         cells(
             str(each.round),
-            ", ".join(each.dropped) or "nobody",
+            ", ".join(each.dropped) or "none",
             fmt.percent(each.global_counts.accuracy),
             fmt.percent(each.global_counts.balanced_accuracy),
             str(each.masked_vectors),
@@ -152,5 +154,5 @@ def _rounds(one: FederateResult) -> Table:
         )
         for each in one.rounds
     )
-    head = ("round", "dropped out", "accuracy", "balanced", "vectors seen", "exact", "bytes up", "time")
-    return Table(head, rows, words=2, caption="Round by round")
+    head = ("round", "dropped out", "accuracy", "balanced", "masked vectors", "sum exact", "upload", "time")
+    return Table(head, rows, num_text_columns=2, caption="Round by round")

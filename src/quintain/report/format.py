@@ -6,14 +6,14 @@ from datetime import datetime
 from quintain.core import rounding, threat_specs
 from quintain.results.quantity import Metric, Side
 
-NOTHING = "–"
+NO_VALUE = "–"
 """Where there is no number."""
 
 
 def percent(share: float | None) -> str:
     """A share with one decimal: ``72.9 %``; what is not quite nothing or everything never rounds to it."""
     if share is None:
-        return NOTHING
+        return NO_VALUE
     if not math.isfinite(share):
         return number(share)
     if 0 < share < 0.0005:
@@ -30,7 +30,7 @@ def points(difference: float) -> str:
 
 def epsilon(value: float | None, side: Side = Side.UPPER) -> str:
     """A privacy loss, infinity included: rounded up, or down if it is a lower side."""
-    return NOTHING if value is None else rounding.epsilon(value, up=side is Side.UPPER)
+    return NO_VALUE if value is None else rounding.epsilon(value, up=side is Side.UPPER)
 
 
 def delta(value: float) -> str:
@@ -41,28 +41,28 @@ def delta(value: float) -> str:
 def number(value: float, digits: int = 3) -> str:
     """Any other number, with so many significant digits."""
     if math.isnan(value):
-        return "no number"
+        return "NaN"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     return f"{value:.{digits}g}"
 
 
-def quantity(kind: Metric, value: float, side: Side = Side.UPPER) -> str:
+def metric_value(kind: Metric, value: float, side: Side = Side.UPPER) -> str:
     """A value in the manner of its quantity."""
     return epsilon(value, side) if kind is Metric.EPSILON else percent(value)
 
 
-def span(kind: Metric, low: float, high: float) -> str:
+def interval(kind: Metric, low: float, high: float) -> str:
     """An interval: ``69.2 .. 77.4 %``."""
-    return f"{epsilon(low, Side.LOWER)} .. {epsilon(high)}" if kind is Metric.EPSILON else span_of_shares(low, high)
+    return f"{epsilon(low, Side.LOWER)} .. {epsilon(high)}" if kind is Metric.EPSILON else percent_interval(low, high)
 
 
-def span_of_shares(low: float, high: float) -> str:
+def percent_interval(low: float, high: float) -> str:
     """An interval of shares: ``69.2 .. 77.4 %``."""
     return f"{percent(low).removesuffix(' %')} .. {percent(high)}"
 
 
-def size(eps: float) -> str:
+def eps_text(eps: float) -> str:
     """A size of change as its token: ``4/255`` where it is a short fraction, else a decimal."""
     if not math.isfinite(eps):
         return number(eps)
@@ -72,7 +72,7 @@ def size(eps: float) -> str:
     return number(eps, 4)
 
 
-def size_of(token: str) -> float:
+def eps_of(token: str) -> float:
     """The size that a threat's token names, NaN where it names none: ``linf:4/255`` is 4/255."""
     try:
         return threat_specs.parse_number(threat_specs.size_text(token))
@@ -80,7 +80,7 @@ def size_of(token: str) -> float:
         return math.nan
 
 
-def threat(token: str) -> str:
+def threat_text(token: str) -> str:
     """A threat for people: ``Linf 4/255``."""
     ball, colon, rest = token.partition(":")
     return f"{ball.capitalize()} {rest}" if colon else token
@@ -114,7 +114,7 @@ def size_in_bytes(count: float) -> str:
 def decibels(value: float | None) -> str:
     """A signal-to-noise ratio; infinite where two pictures are equal, None where there is no picture."""
     if value is None:
-        return NOTHING
+        return NO_VALUE
     return f"{value:.1f} dB" if math.isfinite(value) else f"{number(value)} dB"
 
 
@@ -127,7 +127,7 @@ def date(text: str) -> str:
     return f"{moment.day} {moment:%b %Y, %H:%M}{' UTC' if moment.utcoffset() is not None and not moment.utcoffset() else ''}"
 
 
-def short(digest: str) -> str:
+def short_hash(digest: str) -> str:
     """The head of a hash."""
     return digest.rpartition(":")[2][:8]
 

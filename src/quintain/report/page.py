@@ -1,4 +1,4 @@
-"""One self-contained page: no request leaves it, no script runs in it, and it works from a file."""
+"""Write a run as one self-contained page: no request leaves it, no script runs in it, and it works from a file."""
 
 import base64
 import hashlib
@@ -14,18 +14,14 @@ from markupsafe import Markup
 
 from quintain.core.errors import RunFolderError
 from quintain.core.files import write_atomically
-from quintain.report.front import front
-from quintain.report.run import Run
+from quintain.report.overview import overview
+from quintain.report.run_results import RunResults
 from quintain.report.sections import sections
 from quintain.results.codec import load
 from quintain.results.records import Record
+from quintain.results.run_layout import DRILL_SETTINGS_FILE, REPORT_FILE
 
-NAME = "report.html"
-"""The page's file in a run folder."""
-
-_SETTINGS = "run.json"
-
-_TOGETHER = re.compile(r"(?<=[\d∞]) (?=%|(?:dB|s|ms|min|h|B|kB|MB|GB)\b)| (?=\.\. )|(?<=\.\.) |(?<=Linf) |(?<=L2) ")
+_NO_BREAK = re.compile(r"(?<=[\d∞]) (?=%|(?:dB|s|ms|min|h|B|kB|MB|GB)\b)| (?=\.\. )|(?<=\.\.) |(?<=Linf) |(?<=L2) ")
 """Spaces at which a number would part from its unit, or an interval from its end."""
 
 
@@ -41,12 +37,12 @@ def render(records: Sequence[Record], folder: Path) -> str:
     """
     if not records:
         raise RunFolderError(f"{folder} holds no result to report; run a verb with --out {folder} first")
-    run = Run.of(records)
+    run = RunResults.of(records)
     style = _style()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     page = _environment().get_template("page.html")
-    return page.render(policy=policy, style=Markup(style), front=front(run), sections=sections(run, folder))
+    return page.render(policy=policy, style=Markup(style), overview=overview(run), sections=sections(run, folder))
 
 
 def read(folder: Path) -> tuple[Record, ...]:
@@ -56,8 +52,8 @@ def read(folder: Path) -> tuple[Record, ...]:
         RunFolderError: If it is no folder, holds no record, or one of them cannot be read: none is skipped in silence.
     """
     if not folder.is_dir():
-        raise RunFolderError(f"{folder} is no run folder; expected a folder that a Quintain verb wrote with --out")
-    records = tuple(load(path) for path in sorted(folder.glob("*.json")) if path.name != _SETTINGS)
+        raise RunFolderError(f"{folder} is no run folder; expected a folder that a Quintain command wrote with --out")
+    records = tuple(load(path) for path in sorted(folder.glob("*.json")) if path.name != DRILL_SETTINGS_FILE)
     if not records:
         raise RunFolderError(f"{folder} holds no result to report; run a verb with --out {folder} first")
     return records
@@ -65,7 +61,7 @@ def read(folder: Path) -> tuple[Record, ...]:
 
 def write(folder: Path) -> Path:
     """Write ``report.html`` into a run folder, whole or not at all, and return its path."""
-    path = folder / NAME
+    path = folder / REPORT_FILE
     write_atomically(path, render(read(folder), folder).encode())
     return path
 
@@ -78,7 +74,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_unbroken,
+        finalize=_with_no_break_spaces,
     )
 
 
@@ -87,8 +83,8 @@ def _style() -> str:
     return resources.files("quintain.report").joinpath("templates", "style.css").read_text(encoding="utf-8")
 
 
-def _unbroken(value: Any) -> Any:
+def _with_no_break_spaces(value: Any) -> Any:
     """Text in which a number and its unit stay on one line."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
-    return _TOGETHER.sub("\N{NO-BREAK SPACE}", value)
+    return _NO_BREAK.sub("\N{NO-BREAK SPACE}", value)

@@ -12,7 +12,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class EmbeddedPicture:
     """A picture on the page.
 
     Args:
@@ -24,21 +24,21 @@ class Shown:
 
     source: str
     caption: str
-    mark: str
+    frame: str
     problem: str = ""
 
 
-def shown(picture: Picture, folder: Path) -> Shown:
+def embed(picture: Picture, folder: Path) -> EmbeddedPicture:
     """The picture as it was recorded, or what is wrong with its file: missing, changed, no PNG, or outside the run folder."""
     path = folder / picture.path
     if not path.resolve().is_relative_to(folder.resolve()):
-        return Shown("", picture.caption, picture.frame, "outside the run folder")
+        return EmbeddedPicture("", picture.caption, picture.frame, "outside the run folder")
     try:
         data = read_bytes(path)
     except StorageError:
-        return Shown("", picture.caption, picture.frame, "picture missing")
+        return EmbeddedPicture("", picture.caption, picture.frame, "picture missing")
     if sha256(data) != picture.sha256:
-        return Shown("", picture.caption, picture.frame, "picture changed")
+        return EmbeddedPicture("", picture.caption, picture.frame, "picture changed")
     if not data.startswith(_PNG):
-        return Shown("", picture.caption, picture.frame, "not a PNG")
-    return Shown("data:image/png;base64," + base64.b64encode(data).decode(), picture.caption, picture.frame)
+        return EmbeddedPicture("", picture.caption, picture.frame, "not a PNG")
+    return EmbeddedPicture("data:image/png;base64," + base64.b64encode(data).decode(), picture.caption, picture.frame)

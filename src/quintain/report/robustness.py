@@ -1,18 +1,18 @@
-"""Training, attack and defence, certificates: what changes of the input do, and what they provably cannot."""
+"""Training, evasion attacks and certificates: what changes of the input do, and what they provably cannot."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from quintain.core.threat_specs import threat_type
 from quintain.report import format as fmt
-from quintain.report.bar import strip
-from quintain.report.blocks import Block, Drawing, Drawings, Fold, Grid, Heading, Pictures, Section, Text
-from quintain.report.charts import bands
-from quintain.report.evasion import against_queries, typical, verdicts
-from quintain.report.pictures import shown
-from quintain.report.run import Run
-from quintain.report.stickers import sticker
-from quintain.report.summary import CONFIDENCE
+from quintain.report.bar import stacked_bar
+from quintain.report.blocks import Block, Collapsible, Figure, FigureRow, Heading, Pictures, Section, TableBlock, Text
+from quintain.report.charts import accuracy_band
+from quintain.report.evasion import diagnostics_text, median_queries, queries_chart
+from quintain.report.key_claims import CONFIDENCE
+from quintain.report.pictures import embed
+from quintain.report.run_results import RunResults
+from quintain.report.stickers import sticker_blocks
 from quintain.report.table import Cell, Table, cells
 from quintain.results.class_counts import ClassCounts
 from quintain.results.per_example import ExampleState, PerExample
@@ -21,18 +21,18 @@ from quintain.results.records import Claim
 from quintain.results.robustness_records import AttackedModel, AttackRow, CertifiedModel, CheckResult
 
 _LEGEND = (
-    ("line broken", "still right under attack"),
-    ("line proved", "proved"),
-    ("area open", "nobody knows yet"),
-    ("line constant", "constant answer"),
+    ("line broken", "accuracy under attack"),
+    ("line proved", "certified accuracy"),
+    ("area open", "gap between the bounds"),
+    ("line constant", "majority class"),
 )
 _POINTS = 65
-"""Sizes at which a curve is drawn where the record names none."""
+"""Number of eps at which a curve is drawn where the record names none."""
 
 
-def training(run: Run) -> Section | None:
-    """What was trained, on what, and how right it is without any change."""
-    checks = run.bodies(CheckResult)
+def training_section(run: RunResults) -> Section | None:
+    """Show the trainings and their clean accuracy."""
+    checks = run.results_of(CheckResult)
     if not run.trainings and not checks:
         return None
     blocks: list[Block] = []
@@ -41,7 +41,7 @@ def training(run: Run) -> Section | None:
             (
                 Cell(one.model.title),
                 _accuracy(one.clean_counts),
-                Cell(fmt.span_of_shares(*one.clean_counts.interval(CONFIDENCE))),
+                Cell(fmt.percent_interval(*one.clean_counts.interval(CONFIDENCE))),
                 *cells(*_classwise(one.clean_counts)),
                 Cell(f"{one.model.num_parameters:,}"),
                 Cell(fmt.seconds(one.seconds)),
@@ -49,100 +49,103 @@ def training(run: Run) -> Section | None:
             for one in run.trainings
         )
         head = ("model", "clean", "95 %", "balanced", "sensitivity", "specificity", "weights", "time")
-        blocks.append(Grid(Table(head, rows, caption="Accuracy on unchanged test examples")))
+        blocks.append(TableBlock(Table(head, rows, caption="Accuracy on unchanged test examples")))
         blocks += _low_note(rows, run.trainings[0].clean_counts)
         recipes = tuple((Cell(one.model.title), Cell(one.settings, "code")) for one in run.trainings)
-        blocks.append(Fold("recipes", (Grid(Table(("model", "recipe"), recipes, words=2, caption="Recipes")),)))
-    blocks += [Fold("examples of each class", (Grid(_class_table(check)),)) for check in checks]
+        blocks.append(Collapsible("recipes", (TableBlock(Table(("model", "recipe"), recipes, num_text_columns=2, caption="Recipes")),)))
+    blocks += [Collapsible("examples of each class", (TableBlock(_class_table(check)),)) for check in checks]
     if not run.trainings:
         return Section("training", "The data", "How many examples there are of each class, in each part.", tuple(blocks))
-    return Section("training", "What was trained", "Accuracy on the unchanged test set, before anybody interferes.", tuple(blocks))
+    return Section("training", "Training", "Accuracy on the unchanged test set.", tuple(blocks))
 
 
-def attack_and_defence(run: Run, folder: Path) -> Section | None:
-    """Curves, the table of attacks, and fooled examples."""
-    if not run.attacks:
+def attack_section(run: RunResults, folder: Path) -> Section | None:
+    """Show curves, the table of attacks, and adversarial examples."""
+    if not run.attacked_models:
         return None
-    attacked = {(one.model, one.threat_type) for one in run.attacks}
-    both = [one for one in run.robustness if (one.model, one.threat_type) in attacked]
+    attacked = {(one.model, one.threat_type) for one in run.attacked_models}
+    both = [one for one in run.certified_models if (one.model, one.threat_type) in attacked]
     covered = {(one.model, one.threat_type) for one in both}
     drawings = [_panel(run, one) for one in both] + [
-        _attack_panel(run, one) for one in run.attacks if (one.model, one.threat_type) not in covered
+        _attack_panel(run, one) for one in run.attacked_models if (one.model, one.threat_type) not in covered
     ]
-    lead = "How accuracy falls as the change grows: what is still right after every attack, above what is proved to stay right."
-    blocks: list[Block] = [text for one in run.attacks for text in verdicts(run, one)]
-    blocks.append(Drawings(tuple(drawings), _LEGEND))
-    for ball in dict.fromkeys(one.threat_type for one in run.attacks):
-        same = [one for one in run.attacks if one.threat_type == ball]
+    lead = "Accuracy by size of the change: the accuracy left by the attacks, above the certified accuracy."
+    blocks: list[Block] = [text for one in run.attacked_models for text in diagnostics_text(run, one)]
+    blocks.append(FigureRow(tuple(drawings), _LEGEND))
+    for ball in dict.fromkeys(one.threat_type for one in run.attacked_models):
+        same = [one for one in run.attacked_models if one.threat_type == ball]
         matrix = _matrix(run, same)
-        blocks += [Grid(matrix), *_low_note(matrix.rows, _at(same[0], 0.0))]
-    blocks.append(Heading("After every attack, class by class"))
-    blocks.append(Grid(_class_by_class(run)))
-    asked = tuple(drawing for one in run.attacks if (drawing := against_queries(run, one)))
+        blocks += [TableBlock(matrix), *_low_note(matrix.rows, _at(same[0], 0.0))]
+    blocks.append(Heading("Worst case over all attacks, per class"))
+    blocks.append(TableBlock(_class_by_class(run)))
+    asked = tuple(drawing for one in run.attacked_models if (drawing := queries_chart(run, one)))
     if asked:
-        blocks += [Heading("Accuracy against questions asked"), Drawings(asked)]
-    blocks.append(Fold("every attack, with its cost", (Grid(_every_attack(run)),)))
-    for one in run.attacks:
+        blocks += [Heading("Accuracy by number of queries"), FigureRow(asked)]
+    blocks.append(Collapsible("all attacks with their cost", (TableBlock(_every_attack(run)),)))
+    for one in run.attacked_models:
         if one.gallery:
-            blocks.append(Heading(f"Fooled: {run.title(one.model)}"))
-            blocks.append(Pictures(tuple(tuple(shown(picture, folder) for picture in row) for row in one.gallery)))
-    blocks += [block for one in run.stickers for block in sticker(run, one, folder)]
-    return Section("attack", "Attack and defence", lead, tuple(blocks))
+            blocks.append(Heading(f"Adversarial examples, {run.title(one.model)}"))
+            blocks.append(Pictures(tuple(tuple(embed(picture, folder) for picture in row) for row in one.gallery)))
+    blocks += [block for one in run.stickers for block in sticker_blocks(run, one, folder)]
+    return Section("attack", "Evasion attacks", lead, tuple(blocks))
 
 
-def certificates(run: Run) -> Section | None:
-    """What is proved, how much of the gap is open, and how much is the test set's size."""
-    if not run.robustness:
+def certificate_section(run: RunResults) -> Section | None:
+    """Show what is certified, the gap to the attacks, and the interval for the population."""
+    if not run.certified_models:
         return None
-    attacked = {(one.model, one.threat_type) for one in run.attacks}
-    apart = tuple(_panel(run, one) for one in run.robustness if (one.model, one.threat_type) not in attacked)
-    blocks: list[Block] = [Drawings(apart, _LEGEND)] if apart else []
-    rows = tuple(row for one in run.robustness for row in _certificate_rows(run, one))
-    head = ("change", "examples", "proved", "right under attack", "open", "95 %")
+    attacked = {(one.model, one.threat_type) for one in run.attacked_models}
+    apart = tuple(_panel(run, one) for one in run.certified_models if (one.model, one.threat_type) not in attacked)
+    blocks: list[Block] = [FigureRow(apart, _LEGEND)] if apart else []
+    rows = tuple(row for one in run.certified_models for row in _certificate_rows(run, one))
+    head = ("change", "examples", "certified", "under attack", "gap", "95 % interval")
     legend = (
-        ("area proved", "proved"),
-        ("area open", "open"),
+        ("area proved", "certified"),
+        ("area open", "undecided"),
         ("area broken", "broken"),
-        ("area wrong", "wrong unchanged"),
-        ("area error", "no number"),
+        ("area wrong", "misclassified without a change"),
+        ("area error", "invalid output (NaN)"),
     )
-    blocks += [Drawings((), legend), Grid(Table(head, rows, words=2, caption="Both sides of every certified model"))]
-    lead = "Proved and attacked meet where nothing is left open. The last interval adds what a test set of this size cannot tell."
+    blocks += [FigureRow((), legend), TableBlock(Table(head, rows, num_text_columns=2, caption="Both bounds of every certified model"))]
+    lead = "Certified accuracy and accuracy under attack bound the robust accuracy; the 95 % interval is for the population."
     return Section("certificates", "Certificates", lead, tuple(blocks))
 
 
-def _panel(run: Run, one: CertifiedModel) -> Drawing:
+def _panel(run: RunResults, one: CertifiedModel) -> Figure:
     sizes = sorted({0.0, *one.curve_eps, *one.requested_eps})
     proved = [one.examples.certified_counts(size, one.num_classes).accuracy for size in sizes]
     standing = [one.examples.unbroken_counts(size, one.num_classes).accuracy for size in sizes]
-    proved[0] = min(proved[0], standing[0])  # without a change there is nothing to prove: an answer is right or it is not
+    proved[0] = min(proved[0], standing[0])  # without a change there is nothing to certify: a prediction is correct or it is not
     return _drawing(
         run, one.model, one.threat_type, sizes, proved, standing, sorted({0.0, *one.requested_eps}), one.examples, one.num_classes
     )
 
 
-def _attack_panel(run: Run, one: AttackedModel) -> Drawing:
+def _attack_panel(run: RunResults, one: AttackedModel) -> Figure:
     asked = sorted({0.0, *(row.eps for row in one.rows)})
     classes = max((len(row.unbroken_counts.total) for row in one.rows), default=max(one.examples.labels) + 1)
     top = asked[-1] or 1.0
     sizes = sorted({*asked, *(top * step / (_POINTS - 1) for step in range(_POINTS))})
     standing = [one.examples.unbroken_counts(size, classes).accuracy for size in sizes]
-    return _drawing(run, one.model, one.threat_type, sizes, _claimed(run, one, sizes), standing, asked, one.examples, classes)
+    return _drawing(run, one.model, one.threat_type, sizes, _certified_curve(run, one, sizes), standing, asked, one.examples, classes)
 
 
-def _claimed(run: Run, one: AttackedModel, sizes: Sequence[float]) -> list[float] | None:
-    """What the run's claims prove of a model at each size, a proof at one size holding at every smaller one; None without any."""
+def _certified_curve(run: RunResults, one: AttackedModel, sizes: Sequence[float]) -> list[float] | None:
+    """Return the certified accuracy of a model at each eps by the run's claims; None without any.
+
+    What is certified at one eps is certified at every smaller one.
+    """
     bounds = [
         claim.bracket.lower
         for claim in run.claims
         if claim.model == one.model and threat_type(claim.bracket.quantity.threat) == one.threat_type
     ]
-    proofs = [(fmt.size_of(bound.quantity.threat), bound.value) for bound in bounds if bound.basis is not Basis.TRIVIAL]
+    proofs = [(fmt.eps_of(bound.quantity.threat), bound.value) for bound in bounds if bound.basis is not Basis.TRIVIAL]
     return [max((value for at, value in proofs if at >= size), default=0.0) for size in sizes] if proofs else None
 
 
 def _drawing(
-    run: Run,
+    run: RunResults,
     model: str,
     ball: str,
     sizes: Sequence[float],
@@ -151,54 +154,56 @@ def _drawing(
     asked: Sequence[float],
     examples: PerExample,
     classes: int,
-) -> Drawing:
+) -> Figure:
     at = dict(zip(sizes, zip(proved or [0.0] * len(sizes), standing, strict=True), strict=True))
-    said = "; ".join(f"{fmt.size(size)}: {fmt.percent(at[size][0])} proved, {fmt.percent(at[size][1])} attacked" for size in asked)
-    svg = bands(
+    said = "; ".join(
+        f"{fmt.eps_text(size)}: {fmt.percent(at[size][0])} certified, {fmt.percent(at[size][1])} under attack" for size in asked
+    )
+    svg = accuracy_band(
         sizes,
         proved,
         standing,
-        asked=asked,
+        marked=asked,
         baseline=examples.unbroken_counts(0.0, classes).majority_accuracy,
         title=f"size of the change, {ball.capitalize()}",
-        spoken=f"{run.title(model)}, accuracy by size of the change: {said}",
+        alt_text=f"{run.title(model)}, accuracy by size of the change: {said}",
     )
-    return Drawing(run.title(model), svg)
+    return Figure(run.title(model), svg)
 
 
-def _matrix(run: Run, attacks: Sequence[AttackedModel]) -> Table:
-    """Attack by attack and size by size, one column a model."""
+def _matrix(run: RunResults, attacks: Sequence[AttackedModel]) -> Table:
+    """Return accuracy by attack and eps, one column a model."""
     found = {(row.threat, row.attack, one.model): row for one in attacks for row in one.rows}
     names = [one.model for one in attacks]
     rows: list[tuple[Cell, ...]] = []
     clean = {one.model: _at(one, 0.0) for one in attacks}
     rows.append((Cell("unchanged"), *(_accuracy(clean[name]) for name in names)))
     for token, size in _sizes(attacks):
-        rows.append((Cell(fmt.threat(token), "head"),))
+        rows.append((Cell(fmt.threat_text(token), "head"),))
         for attack in dict.fromkeys(attack for other, attack, _ in found if other == token):
             hits = [found.get((token, attack, name)) for name in names]
-            rows.append((Cell(attack), *(_accuracy(hit.unbroken_counts) if hit else Cell(fmt.NOTHING) for hit in hits)))
+            rows.append((Cell(attack), *(_accuracy(hit.unbroken_counts) if hit else Cell(fmt.NO_VALUE) for hit in hits)))
         every = [_at(one, size) for one in attacks]
-        rows.append((Cell("all attacks together", "strong"), *(_accuracy(tally, strong=True) for tally in every)))
+        rows.append((Cell("worst case", "strong"), *(_accuracy(tally, strong=True) for tally in every)))
     return Table(("attack", *(run.title(name) for name in names)), tuple(rows), caption="Accuracy under attack")
 
 
-def _class_by_class(run: Run) -> Table:
+def _class_by_class(run: RunResults) -> Table:
     rows: list[tuple[Cell, ...]] = []
-    for one in run.attacks:
+    for one in run.attacked_models:
         rows.append((Cell(run.title(one.model)),))
         for token, size in _sizes([one]):
             tally = _at(one, size)
-            rows.append((Cell(fmt.threat(token)), _accuracy(tally), *cells(*_classwise(tally)), _constant(tally)))
-    head = ("change", "accuracy", "balanced", "sensitivity", "specificity", "constant answer")
-    return Table(head, tuple(rows), caption="After every attack, class by class")
+            rows.append((Cell(fmt.threat_text(token)), _accuracy(tally), *cells(*_classwise(tally)), _majority(tally)))
+    head = ("change", "accuracy", "balanced", "sensitivity", "specificity", "majority class")
+    return Table(head, tuple(rows), caption="Worst case over all attacks, per class")
 
 
-def _every_attack(run: Run) -> Table:
+def _every_attack(run: RunResults) -> Table:
     def line(one: AttackedModel, row: AttackRow) -> tuple[Cell, ...]:
-        cost = (typical(row), fmt.number(row.forwards), fmt.number(row.backwards), fmt.seconds(row.seconds))
+        cost = (median_queries(row), fmt.number(row.forwards), fmt.number(row.backwards), fmt.seconds(row.seconds))
         return (
-            *cells(run.title(one.model), row.attack, fmt.threat(row.threat)),
+            *cells(run.title(one.model), row.attack, fmt.threat_text(row.threat)),
             _accuracy(row.unbroken_counts),
             *cells(*_classwise(row.unbroken_counts), *cost),
         )
@@ -211,19 +216,20 @@ def _every_attack(run: Run) -> Table:
         "balanced",
         "sensitivity",
         "specificity",
-        "questions to a break",
-        "forwards",
+        "median queries to success",
+        "forward passes",
         "gradients",
         "time",
     )
     caption = (
-        "Every attack; questions to a break are the median, the cost is the mean of an example, and a broken example costs nothing more"
+        "All attacks. Queries to success: median over broken examples. Forward passes and gradients: mean per example; an example "
+        "costs nothing more once it is broken."
     )
-    return Table(head, tuple(line(one, row) for one in run.attacks for row in one.rows), words=3, caption=caption)
+    return Table(head, tuple(line(one, row) for one in run.attacked_models for row in one.rows), num_text_columns=3, caption=caption)
 
 
-def _certificate_rows(run: Run, one: CertifiedModel) -> list[tuple[Cell, ...]]:
-    by = f", proved by {one.certifier} in {fmt.seconds(one.seconds)}" if one.certifier else ", nothing proved"
+def _certificate_rows(run: RunResults, one: CertifiedModel) -> list[tuple[Cell, ...]]:
+    by = f", certified by {one.certifier} in {fmt.seconds(one.seconds)}" if one.certifier else ", not certified"
     rows: list[tuple[Cell, ...]] = [(Cell(run.title(one.model) + by),)]
     for size in one.requested_eps:
         proved, standing = one.examples.certified_counts(size, one.num_classes), one.examples.unbroken_counts(size, one.num_classes)
@@ -235,12 +241,12 @@ def _certificate_rows(run: Run, one: CertifiedModel) -> list[tuple[Cell, ...]]:
         open_ = standing.accuracy - proved.accuracy
         rows.append(
             (
-                Cell(fmt.threat(f"{one.threat_type}:{fmt.size(size)}")),
-                Cell(strip([(part, state.value) for state, part in _stacked(shares)], spoken)),
+                Cell(fmt.threat_text(f"{one.threat_type}:{fmt.eps_text(size)}")),
+                Cell(stacked_bar([(part, state.value) for state, part in _stacked(shares)], spoken)),
                 Cell(fmt.percent(proved.accuracy)),
                 _accuracy(standing),
-                Cell(f"{crossed} cross", "bad") if crossed else Cell(fmt.points(open_).lstrip("+")),
-                Cell(fmt.span_of_shares(*claim.bracket.confidence_interval(CONFIDENCE)) if claim else fmt.NOTHING),
+                Cell(f"{crossed} contradictory", "bad") if crossed else Cell(fmt.points(open_).lstrip("+")),
+                Cell(fmt.percent_interval(*claim.bracket.confidence_interval(CONFIDENCE)) if claim else fmt.NO_VALUE),
             )
         )
     return rows
@@ -251,8 +257,8 @@ def _stacked(shares: Sequence[tuple[ExampleState, float]]) -> list[tuple[Example
     return sorted(shares, key=lambda pair: order.index(pair[0]))
 
 
-def _claim(run: Run, one: CertifiedModel, size: float) -> Claim | None:
-    token = f"{one.threat_type}:{fmt.size(size)}"
+def _claim(run: RunResults, one: CertifiedModel, size: float) -> Claim | None:
+    token = f"{one.threat_type}:{fmt.eps_text(size)}"
     return next(
         (
             claim
@@ -265,11 +271,11 @@ def _claim(run: Run, one: CertifiedModel, size: float) -> Claim | None:
 
 
 def _same_size(token: str, ball: str, size: float) -> bool:
-    return threat_type(token) == ball and abs(fmt.size_of(token) - size) <= 1e-9
+    return threat_type(token) == ball and abs(fmt.eps_of(token) - size) <= 1e-9
 
 
 def _sizes(attacks: Sequence[AttackedModel]) -> list[tuple[str, float]]:
-    """Tokens and their sizes, rising."""
+    """Return threat specs and their eps, rising."""
     return sorted({row.threat: row.eps for one in attacks for row in one.rows}.items(), key=lambda pair: pair[1])
 
 
@@ -287,22 +293,24 @@ def _classwise(tally: ClassCounts) -> tuple[str, str, str]:
     return fmt.percent(tally.balanced_accuracy), fmt.percent(tally.sensitivity), fmt.percent(tally.specificity)
 
 
-def _constant(tally: ClassCounts) -> Cell:
+def _majority(tally: ClassCounts) -> Cell:
     return Cell(fmt.percent(tally.majority_accuracy), "soft")
 
 
 def _low_note(rows: Sequence[Sequence[Cell]], tally: ClassCounts) -> tuple[Text, ...]:
-    """What the mark of a low accuracy means, where the table has one."""
+    """Explain the mark of a low accuracy, where the table has one."""
     if not any(cell.tone == "low" for row in rows for cell in row):
         return ()
     share = fmt.percent(tally.majority_accuracy)
-    return (Text(f"▾ no better than the best constant answer, which is right {share} of the time whatever is done to it.", "soft"),)
+    return (
+        Text(f"▾ not above the majority class: always predicting the most frequent class is correct for {share} of the examples.", "soft"),
+    )
 
 
 def _class_table(check: CheckResult) -> Table:
-    """One row a class, since there may be many and their names long."""
+    """Return one row a class, since there may be many and their names long."""
     rows = tuple(
-        cells(name, *(f"{counts[place]:,}" if place < len(counts) else fmt.NOTHING for _, counts in check.class_counts))
+        cells(name, *(f"{counts[place]:,}" if place < len(counts) else fmt.NO_VALUE for _, counts in check.class_counts))
         for place, name in enumerate(check.class_names)
     )
     return Table(("class", *(part for part, _ in check.class_counts)), rows, caption="Examples of each class")

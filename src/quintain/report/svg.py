@@ -26,7 +26,7 @@ def text_width(text: str, size: float = 13) -> float:
     return 0.61 * size * len(text)
 
 
-def share(part: float) -> str:
+def percent_of_width(part: float) -> str:
     """A horizontal place as a share of the drawing's width, kept inside."""
     return f"{100 * min(max(part, 0.0), 1.0):.2f}%"
 

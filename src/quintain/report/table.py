@@ -29,7 +29,7 @@ class Table:
 
     head: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
-    words: int = 1
+    num_text_columns: int = 1
     caption: str = ""
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from quintain.attacks import FGSM, Quick
 from quintain.attacks.universal.adversarial_patch import side_marker
-from quintain.drill.stage import Stage
+from quintain.drill.context import DrillContext
 from quintain.evaluate.evasion.attacks import run_attacks
 from quintain.evaluate.evasion.shard import AttackFn
 from quintain.evaluate.evasion.stickers import evaluate_sticker
@@ -14,16 +14,16 @@ from quintain.results.robustness_records import AttackResult
 PICTURES = 6
 
 
-def attacks(stage: Stage) -> Mapping[str, AttackFn]:
+def attacks(stage: DrillContext) -> Mapping[str, AttackFn]:
     """The attacks that every model of the drill meets."""
-    return {"fgsm": FGSM(), "quick": Quick(steps=stage.scale.attack_steps, queries=stage.scale.attack_questions)}
+    return {"fgsm": FGSM(), "quick": Quick(steps=stage.workload.attack_steps, queries=stage.workload.attack_queries)}
 
 
 NORMAL = 0
 """The class that the side marker is after: a sick child that is called well."""
 
 
-def run(stage: Stage) -> StepOutput:
+def run(stage: DrillContext) -> StepOutput:
     """FGSM and the quick ensemble on the plain model at every size, then a sticker, with pictures."""
     subject = stage.subject(stage.trained().training.model)
     plain = run_attacks(
@@ -40,7 +40,7 @@ def run(stage: Stage) -> StepOutput:
         subject,
         stage.train,
         stage.test,
-        side_marker(NORMAL, steps=stage.scale.marker_steps),
+        side_marker(NORMAL, steps=stage.workload.marker_steps),
         "a radiopaque side marker",
         seed=stage.seed("marker"),
         folder=stage.folder,

@@ -1,7 +1,7 @@
 """Prove what can be proved, and put it beside what attacks refuted."""
 
 from quintain.certify import IntervalBounds
-from quintain.drill.stage import PRIMARY_MODEL, Stage
+from quintain.drill.context import PRIMARY_MODEL, DrillContext
 from quintain.drill.steps.harden import SIGMA
 from quintain.evaluate.brackets import robustness_claims
 from quintain.evaluate.certify import certify_examples
@@ -15,7 +15,7 @@ from quintain.threats import L2
 SMOOTHED_SIZES = (0.25, 0.5)
 
 
-def run(stage: Stage) -> StepOutput:
+def run(stage: DrillContext) -> StepOutput:
     """Interval bounds on the plain and the two hardened models, randomized smoothing on the noise-trained one."""
     attacked = stage.attacks()
     files = {file.name: file for file in (stage.trained().training.model, *(one.model for one in stage.hardened().trainings))}
@@ -40,7 +40,7 @@ def run(stage: Stage) -> StepOutput:
         stage.subject(files["noise"]),
         stage.test,
         [L2(size) for size in SMOOTHED_SIZES],
-        SmoothingSettings(SIGMA, stage.scale.noise_samples, stage.scale.smoothed),
+        SmoothingSettings(SIGMA, stage.workload.noise_samples, stage.workload.smoothed_examples),
         seed=stage.seed("smoothing"),
         primary=True,
         progress=stage.progress,

@@ -1,11 +1,11 @@
 """Look at the data and the untrained model before anything is believed."""
 
-from quintain.drill.stage import Stage
+from quintain.drill.context import DrillContext
 from quintain.evaluate.step import StepOutput
 from quintain.evaluate.steps.check import run_check
 from quintain.models.classifier import Classifier
 
 
-def run(stage: Stage) -> StepOutput:
+def run(stage: DrillContext) -> StepOutput:
     """Check value range, labels, duplicates, balance, and the model's shape, mode and determinism."""
     return run_check(stage.splits, Classifier(stage.net("plain").eval(), num_classes=2, name="xray-cnn"))

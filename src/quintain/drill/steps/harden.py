@@ -1,6 +1,6 @@
 """Train three models that resist: adversarially, with certified bounds, and under noise for smoothing."""
 
-from quintain.drill.stage import PRIMARY_MODEL, Stage
+from quintain.drill.context import PRIMARY_MODEL, DrillContext
 from quintain.drill.steps.attack import attacks
 from quintain.evaluate.brackets import clean_accuracy_claim
 from quintain.evaluate.evasion.attacks import run_attacks
@@ -15,9 +15,9 @@ SIGMA = 0.25
 TRAINED_AGAINST = Linf(4 / 255)
 
 
-def defenses(stage: Stage) -> dict[str, tuple[str, Defense]]:
+def defenses(stage: DrillContext) -> dict[str, tuple[str, Defense]]:
     """Return the drill's defenses: each name with its title and settings."""
-    scale = stage.scale
+    scale = stage.workload
     return {
         "adversarial": ("adversarial training", with_epochs(PGDTraining(TRAINED_AGAINST), scale.adversarial_epochs)),
         PRIMARY_MODEL: ("certified training", with_epochs(IBPTraining(TRAINED_AGAINST), scale.certified_epochs)),
@@ -25,7 +25,7 @@ def defenses(stage: Stage) -> dict[str, tuple[str, Defense]]:
     }
 
 
-def run(stage: Stage) -> StepOutput:
+def run(stage: DrillContext) -> StepOutput:
     """The three trainings, and the same attacks again on the first two; the third is met as a smoothed model."""
     trainings, attacked, claims = [], [], []
     for name, (title, defense) in defenses(stage).items():

@@ -1,17 +1,17 @@
 """Train with DP-SGD to a budget."""
 
-from quintain.drill.stage import Stage
+from quintain.drill.context import DrillContext
 from quintain.evaluate.privacy_target import PrivacyTarget
 from quintain.evaluate.step import StepOutput
 from quintain.evaluate.steps.privatize import run_privatize
 
 
-def budget(stage: Stage) -> PrivacyTarget:
+def budget(stage: DrillContext) -> PrivacyTarget:
     """The budget that is spent, and audited at the same constants."""
-    return PrivacyTarget(batch_size=stage.scale.private_batch, steps=stage.scale.private_steps)
+    return PrivacyTarget(batch_size=stage.workload.private_batch, steps=stage.workload.private_steps)
 
 
-def run(stage: Stage) -> StepOutput:
+def run(stage: DrillContext) -> StepOutput:
     """A private model beside the plain one."""
     return run_privatize(
         stage.net("private"),

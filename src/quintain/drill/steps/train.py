@@ -1,6 +1,6 @@
 """Train the small plain net that everything else is measured against."""
 
-from quintain.drill.stage import Stage
+from quintain.drill.context import DrillContext
 from quintain.evaluate.brackets import clean_accuracy_claim
 from quintain.evaluate.step import StepOutput
 from quintain.evaluate.training import train_and_test
@@ -8,9 +8,9 @@ from quintain.results.robustness_records import TrainResult
 from quintain.training import CleanCrossEntropy, Recipe, fit
 
 
-def run(stage: Stage) -> StepOutput:
+def run(stage: DrillContext) -> StepOutput:
     """Plain training and clean accuracy."""
-    recipe = Recipe(epochs=stage.scale.plain_epochs)
+    recipe = Recipe(epochs=stage.workload.plain_epochs)
     net, seed = stage.net("plain"), stage.seed("train")
 
     def train() -> tuple[float, ...]:

@@ -5,15 +5,15 @@ from typing import Annotated
 
 import typer
 
-from quintain.cli.verbs.verb import Verb
+from quintain.cli.commands.command import Command
 
 
 def run(
     before: Annotated[Path, typer.Argument(help="A run folder.")],
     after: Annotated[Path, typer.Argument(help="Another.")],
 ) -> int:
+    from quintain.cli.console import Terminal
     from quintain.cli.screen import show_changes
-    from quintain.cli.terminal import Terminal
     from quintain.core.errors import ExitCode
     from quintain.report import compare, read
 
@@ -21,9 +21,9 @@ def run(
     return ExitCode.OK
 
 
-VERB = Verb(
+VERB = Command(
     "compare",
     run,
-    "What changed between two runs, claim by claim; says where two claims are not about the same thing.",
+    "Compare two runs claim by claim, and say which claims cannot be compared.",
     ("runs/before runs/after", "runs/2026-01-31-attack runs/2026-01-31-attack-2"),
 )

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
+from quintain.cli.commands.command import Command
 from quintain.cli.options import Data, Limit, Model, Out, Require, Seed, Split, Threats, Weights
-from quintain.cli.verbs.verb import Verb
 
 
 def run(
@@ -24,32 +24,46 @@ def run(
     require: Require = None,
     out: Out = None,
 ) -> int:
-    from quintain.cli.session import Session, balls
+    from quintain.cli.call import VerbCall
+    from quintain.cli.threat_options import parse_certifiable_threats, refuse_unknown_threats
+    from quintain.core.registry import get_entry
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.certify import run_certify
 
-    session = Session("certify", data, model, weights, seed, out, tuple(require or ()), split, limit)
-    sizes = balls(threat or (["l2:0.25"] if certifier == "smoothing" else ["linf:4/255"]))
+    refuse_unknown_threats(threat or ())
+    get_entry("certifier", certifier)
+    call = VerbCall(
+        verb="certify",
+        data=data,
+        model=model,
+        weights=weights,
+        seed=seed,
+        out=out,
+        require=tuple(require or ()),
+        split=split,
+        limit=limit,
+    )
+    threats = parse_certifiable_threats(threat or (["l2:0.25"] if certifier == "smoothing" else ["linf:4/255"]))
 
     def work() -> StepOutput:
         return run_certify(
-            session.subject,
-            session.examples,
-            sizes,
+            call.model_under_test,
+            call.examples,
+            threats,
             certifier,
             sigma=sigma,
             noise_samples=noise_samples,
             seed=seed,
-            progress=session.progress,
+            progress=call.progress,
         )
 
-    return session.finish(work)
+    return call.run(work)
 
 
-VERB = Verb(
+VERB = Command(
     "certify",
     run,
-    "Prove that no allowed change turns an answer: by interval bounds, or of the smoothed model by randomized smoothing.",
+    "Certify: prove that no change within the threat can alter a prediction (interval bounds or randomized smoothing).",
     (
         "--weights xray.safetensors --threat linf:2/255 --threat linf:4/255",
         "--weights noisy.safetensors --certifier smoothing --sigma 0.25 --limit 100",

@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from quintain.cli.verbs.verb import Verb
+from quintain.cli.commands.command import Command
 
 
 def run(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> int:
-    from quintain.cli.terminal import Terminal
+    from quintain.cli.console import Terminal
     from quintain.core.errors import ExitCode
     from quintain.report import write
 
@@ -17,7 +17,7 @@ def run(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> int:
     return ExitCode.OK
 
 
-VERB = Verb(
+VERB = Command(
     "report",
     run,
     "Write report.html from the records and pictures of a run folder.",

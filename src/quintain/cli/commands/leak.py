@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
+from quintain.cli.commands.command import Command
 from quintain.cli.options import Data, Model, Out, Seed, Weights
-from quintain.cli.verbs.verb import Verb
 
 
 def run(
@@ -14,35 +14,35 @@ def run(
     data: Data = "xrays",
     steps: Annotated[int, typer.Option(help="Steps of each reconstruction.", min=1)] = 800,
     show_private: Annotated[
-        bool, typer.Option(help="Store the originals and what is rebuilt of them, and show them in the report; bundled data always are.")
+        bool, typer.Option(help="Store the originals and their reconstructions, and show them in the report; bundled data always are.")
     ] = False,
     seed: Seed = 0,
     out: Out = None,
 ) -> int:
-    from quintain.cli.session import Session
+    from quintain.cli.call import VerbCall
     from quintain.data.bundled_xrays import NAME
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.leak import run_leak
 
-    session = Session("leak", data, model, weights, seed, out, split="train")
+    call = VerbCall(verb="leak", data=data, model=model, weights=weights, seed=seed, out=out, split="train")
 
     def work() -> StepOutput:
         return run_leak(
-            session.net(),
-            session.examples,
+            call.net(),
+            call.examples,
             steps=steps,
             seed=seed,
-            folder=session.folder,
+            folder=call.folder,
             show=show_private or data == NAME,
-            progress=session.progress,
+            progress=call.progress,
         )
 
-    return session.finish(work)
+    return call.run(work)
 
 
-VERB = Verb(
+VERB = Command(
     "leak",
     run,
-    "Rebuild an image from the update that it caused: from a plain one, from a secure sum, from a private one.",
+    "Reconstruct a training image from a model update (gradient inversion): a plain one, a secure sum, a private one.",
     ("--data xrays", "--model net.py:make --weights w.safetensors --data mine.npz --steps 1000"),
 )

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from quintain.cli.verbs.verb import Verb
+from quintain.cli.commands.command import Command
 
 OLD_KINDS = {"defence": "defense", "data": "dataset", "private": "mechanism", "audit": "privacy_attack"}
 """Kinds as earlier versions called them; still taken."""
@@ -15,8 +15,8 @@ def run(
     exemptions: Annotated[bool, typer.Option("--exemptions", help="Show which laws something is exempt from, and why.")] = False,
     exceptions: Annotated[bool, typer.Option("--exceptions", hidden=True, help="The earlier word for --exemptions.")] = False,
 ) -> int:
+    from quintain.cli.console import Terminal
     from quintain.cli.screen import show_entries, show_exemptions
-    from quintain.cli.terminal import Terminal
     from quintain.core.errors import ExitCode, UnknownNameError
     from quintain.core.registry import CATALOGUES, entries
 
@@ -29,4 +29,4 @@ def run(
     return ExitCode.OK
 
 
-VERB = Verb("list", run, "Everything that is registered, by kind, with its guarantee.", ("attack", "--exemptions"))
+VERB = Command("list", run, "Everything that is registered, by kind, with its guarantee.", ("attack", "--exemptions"))

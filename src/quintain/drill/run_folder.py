@@ -1,4 +1,4 @@
-"""A run folder: its settings, one record a step, models, pictures and the report."""
+"""The run folder of a drill: its settings, one record a step, models, pictures and the report."""
 
 import json
 from pathlib import Path
@@ -8,17 +8,16 @@ from quintain.core.files import read_bytes, write_atomically
 from quintain.drill.settings import Settings
 from quintain.results.codec import load, save
 from quintain.results.records import Record
+from quintain.results.run_layout import CHECKPOINTS, DRILL_SETTINGS_FILE
 from quintain.version import __version__
-
-SETTINGS_FILE = "run.json"
 
 
 class RunFolder:
-    """Where a drill lives, from one start to the next.
+    """The run folder of a drill, from one start to the next.
 
     Args:
         path: The folder; made if it is not there.
-        settings: What the drill was asked; a folder of other settings is refused.
+        settings: The settings of the drill; a folder of other settings is refused.
         order: Names of all steps.
 
     Raises:
@@ -28,38 +27,38 @@ class RunFolder:
     def __init__(self, path: Path, settings: Settings, order: tuple[str, ...]) -> None:
         self.path = path
         self._order = order
-        asked = {"quintain": __version__, "seed": settings.seed, "quick": settings.quick}
-        place = path / SETTINGS_FILE
+        wanted = {"quintain": __version__, "seed": settings.seed, "quick": settings.quick}
+        place = path / DRILL_SETTINGS_FILE
         if place.exists():
-            self._compare(place, asked)
+            self._compare(place, wanted)
         elif path.is_dir() and any(path.iterdir()):
             raise RunFolderError(f"{path} holds files but no run; choose an empty or new folder with --out")
         else:
-            write_atomically(place, json.dumps(asked, indent=1).encode() + b"\n")
+            write_atomically(place, json.dumps(wanted, indent=1).encode() + b"\n")
 
     def file(self, step: str) -> Path:
-        """The record of a step."""
+        """Return the file of a step's record."""
         return self.path / f"{self._order.index(step) + 1:02d}-{step}.json"
 
-    def has(self, step: str) -> bool:
-        """Whether a step is finished."""
+    def is_finished(self, step: str) -> bool:
+        """Return whether a step is finished."""
         return self.file(step).exists()
 
     def record(self, step: str) -> Record:
-        """What a finished step left behind."""
+        """Load the record of a finished step."""
         return load(self.file(step))
 
-    def keep(self, step: str, record: Record) -> None:
-        """Write the record of a step: from here on it is finished."""
+    def save(self, step: str, record: Record) -> None:
+        """Save the record of a step: from here on it is finished."""
         save(record, self.file(step))
 
     def checkpoint(self, name: str) -> Path:
-        """Where a training run within a step keeps its state."""
-        return self.path / "checkpoints" / f"{name}.safetensors"
+        """Return where a training within a step saves its state."""
+        return self.path / CHECKPOINTS / f"{name}.safetensors"
 
-    def forget_checkpoints(self) -> None:
-        """Remove what only an unfinished training needs."""
-        folder = self.path / "checkpoints"
+    def delete_checkpoints(self) -> None:
+        """Delete what only an unfinished training needs."""
+        folder = self.path / CHECKPOINTS
         try:
             for file in folder.glob("*.safetensors"):
                 file.unlink()
@@ -68,10 +67,10 @@ class RunFolder:
         except OSError as error:
             raise StorageError(f"cannot clear {folder}: {error.strerror}") from error
 
-    def _compare(self, place: Path, asked: dict[str, object]) -> None:
+    def _compare(self, place: Path, wanted: dict[str, object]) -> None:
         try:
             found = json.loads(read_bytes(place))
-            differ = [f"{key} = {found.get(key)!r}, now {value!r}" for key, value in asked.items() if found.get(key) != value]
+            differ = [f"{key} = {found.get(key)!r}, now {value!r}" for key, value in wanted.items() if found.get(key) != value]
         except (ValueError, AttributeError):
             raise RunFolderError(f"{place} cannot be read; choose a new folder with --out, or delete {self.path}") from None
         if differ:

@@ -1,4 +1,4 @@
-"""The records of a run, asked by what they hold."""
+"""The records of a run, looked up by what they hold."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,8 +30,8 @@ _KINDS = (Metric.ROBUST_ACCURACY, Metric.EPSILON, Metric.CLEAN_ACCURACY)
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """What a run folder says, whichever of its steps are there.
+class RunResults:
+    """The results of a run folder, whichever of its steps are there.
 
     Args:
         records: In the order of their steps.
@@ -40,11 +40,11 @@ class Run:
     records: tuple[Record, ...]
 
     @classmethod
-    def of(cls, records: Sequence[Record]) -> "Run":
-        """The run that these records make up."""
+    def of(cls, records: Sequence[Record]) -> "RunResults":
+        """Return the run that these records make up."""
         return cls(tuple(records))
 
-    def bodies(self, kind: type[B]) -> tuple[B, ...]:
+    def results_of(self, kind: type[B]) -> tuple[B, ...]:
         """The results of one kind of step."""
         return tuple(record.result for record in self.records if isinstance(record.result, kind))
 
@@ -54,19 +54,19 @@ class Run:
         return tuple({claim.name: claim for record in self.records for claim in record.claims}.values())
 
     @property
-    def crossings(self) -> tuple[tuple[Claim, Consistency], ...]:
-        """Claims whose two sides cross, among all comparisons of the run."""
+    def inconsistencies(self) -> tuple[tuple[Claim, Consistency], ...]:
+        """Claims whose two bounds cross, among all comparisons of the run."""
         every = {(claim.name, claim.bracket): claim for record in self.records for claim in record.claims}
         states = ((claim, claim.bracket.consistency_among(len(every))) for claim in every.values())
         return tuple((claim, status) for claim, status in states if status is not Consistency.CONSISTENT)
 
     @property
-    def failures(self) -> tuple[MechanismTest, ...]:
+    def failed_mechanism_tests(self) -> tuple[MechanismTest, ...]:
         """Noise, sampling or sensitivity measured to differ from what was claimed: the accounted epsilon is void."""
-        return tuple(test for body in self.bodies(AuditResult) for test in body.mechanism_tests if not test.passed)
+        return tuple(test for body in self.results_of(AuditResult) for test in body.mechanism_tests if not test.passed)
 
     @property
-    def judged(self) -> tuple[RequirementResult, ...]:
+    def requirement_results(self) -> tuple[RequirementResult, ...]:
         """Every requirement with its verdict; of two on one requirement the later."""
         bodies = {id(record): record.result.requirements for record in self.records if isinstance(record.result, DrillResult)}
         return tuple(
@@ -76,56 +76,56 @@ class Run:
     @property
     def trainings(self) -> tuple[TrainingRun, ...]:
         """Every training run."""
-        plain = tuple(body.training for body in self.bodies(TrainResult))
-        hardened = tuple(training for body in self.bodies(HardenResult) for training in body.trainings)
-        return plain + hardened + tuple(body.training for body in self.bodies(PrivatizeResult))
+        plain = tuple(body.training for body in self.results_of(TrainResult))
+        hardened = tuple(training for body in self.results_of(HardenResult) for training in body.trainings)
+        return plain + hardened + tuple(body.training for body in self.results_of(PrivatizeResult))
 
     @property
     def models(self) -> tuple[ModelFile, ...]:
         """Every model that came out of the run."""
-        return tuple(training.model for training in self.trainings) + tuple(body.model for body in self.bodies(FederateResult))
+        return tuple(training.model for training in self.trainings) + tuple(body.model for body in self.results_of(FederateResult))
 
     @property
-    def attacks(self) -> tuple[AttackedModel, ...]:
+    def attacked_models(self) -> tuple[AttackedModel, ...]:
         """Every model under attack."""
-        return tuple(one for body in self.bodies(AttackResult) + self.bodies(HardenResult) for one in body.models)
+        return tuple(one for body in self.results_of(AttackResult) + self.results_of(HardenResult) for one in body.models)
 
     @property
     def stickers(self) -> tuple[StickerResult, ...]:
         """Every sticker."""
-        return tuple(one for body in self.bodies(AttackResult) for one in body.stickers)
+        return tuple(one for body in self.results_of(AttackResult) for one in body.stickers)
 
     @property
-    def robustness(self) -> tuple[CertifiedModel, ...]:
+    def certified_models(self) -> tuple[CertifiedModel, ...]:
         """Every model with both sides."""
-        return tuple(one for body in self.bodies(CertifyResult) for one in body.models)
+        return tuple(one for body in self.results_of(CertifyResult) for one in body.models)
 
     def title(self, model: str) -> str:
-        """A model's name for people."""
-        named = {one.model: one.title for one in self.attacks}
-        named |= {one.model: one.title for one in self.robustness}
+        """Return a model's name for people."""
+        named = {one.model: one.title for one in self.attacked_models}
+        named |= {one.model: one.title for one in self.certified_models}
         named |= {one.name: one.title for one in self.models}
         return named.get(model, model)
 
     def class_names(self, count: int) -> tuple[str, ...]:
-        """What so many classes are called, by the checked data where there was a check."""
-        known = next((body.class_names for body in self.bodies(CheckResult)), ())
+        """Return the names of so many classes, by the checked data where there was a check."""
+        known = next((body.class_names for body in self.results_of(CheckResult)), ())
         return known if len(known) == count else tuple(f"class {index}" for index in range(count))
 
-    def requirements(self, claim: Claim) -> tuple[RequirementResult, ...]:
-        """What was asked of a claim."""
-        return tuple(one for one in self.judged if one.claim_name == claim.name)
+    def requirements_of(self, claim: Claim) -> tuple[RequirementResult, ...]:
+        """Return the requirements that were decided on a claim."""
+        return tuple(one for one in self.requirement_results if one.claim_name == claim.name)
 
-    def headline(self) -> tuple[Claim, ...]:
-        """The claims that a reader sees first.
+    def key_claims(self) -> tuple[Claim, ...]:
+        """Return the claims at the top of the report.
 
-        For each model and kind of threat the size that was asked about, else the headline size, else the middle one; every epsilon;
-        every claim that a requirement was decided on, and every one whose sides cross. Accuracy without a threat comes alone only.
+        Every epsilon; every claim that a requirement was decided on or whose bounds cross; and per model and threat type one
+        eps: the required one, else 4/255, else the middle one. Clean accuracy only if there is nothing else.
         """
-        asked = {one.claim_name for one in self.judged}
-        crossed = {claim.name for claim, _ in self.crossings}
+        asked = {one.claim_name for one in self.requirement_results}
+        crossed = {claim.name for claim, _ in self.inconsistencies}
         best = self._best()
-        threats = self._headline_threats(best, asked)
+        threats = self._key_threats(best, asked)
         chosen = [
             claim
             for claim in best
@@ -135,10 +135,10 @@ class Run:
         return tuple(sorted(shown, key=lambda claim: _order(claim.bracket.quantity)))
 
     def _best(self) -> tuple[Claim, ...]:
-        """One claim a model and quantity: the one with more to say, of equals the later."""
+        """Return one claim for each model and quantity: the one with fewer trivial bounds, of equals the later."""
         best: dict[tuple[str, Quantity], Claim] = {}
-        crossed = {claim.name for claim, _ in self.crossings}
-        asked = {one.claim_name for one in self.judged}
+        crossed = {claim.name for claim, _ in self.inconsistencies}
+        asked = {one.claim_name for one in self.requirement_results}
         for claim in self.claims:
             key = (claim.model, claim.bracket.quantity)
             known = best.get(key)
@@ -148,11 +148,11 @@ class Run:
         return tuple(claim for claim in self.claims if claim.name in kept)
 
     @staticmethod
-    def _headline_threats(claims: Sequence[Claim], asked: set[str]) -> set[str]:
+    def _key_threats(claims: Sequence[Claim], asked: set[str]) -> set[str]:
         chosen: set[str] = set()
         robust = [claim for claim in claims if claim.bracket.quantity.threat]
         for ball in {threat_type(claim.bracket.quantity.threat) for claim in robust}:
-            tokens = sorted({c.bracket.quantity.threat for c in robust if threat_type(c.bracket.quantity.threat) == ball}, key=fmt.size_of)
+            tokens = sorted({c.bracket.quantity.threat for c in robust if threat_type(c.bracket.quantity.threat) == ball}, key=fmt.eps_of)
             wanted = [c.bracket.quantity.threat for c in robust if c.name in asked and c.bracket.quantity.threat in tokens]
             usual = [token for token in tokens if token == "linf:4/255"]
             chosen.add((wanted or usual or [tokens[(len(tokens) - 1) // 2]])[0])

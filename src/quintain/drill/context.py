@@ -1,4 +1,4 @@
-"""What a step of the drill can see: the data, the settings and what earlier steps left behind."""
+"""What a step of the drill has at hand: the data, the settings and the results of earlier steps."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,8 +14,8 @@ from quintain.core.seeds import derive_seed
 from quintain.data import load_data
 from quintain.data.dataset import Dataset
 from quintain.data.splits import Splits
-from quintain.drill.run import RunFolder
-from quintain.drill.settings import Scale, Settings
+from quintain.drill.run_folder import RunFolder
+from quintain.drill.settings import Settings, Workload
 from quintain.evaluate.model import EvaluatedModel
 from quintain.models import load_classifier
 from quintain.models.nets import xray_cnn
@@ -25,27 +25,27 @@ from quintain.threats import Linf
 
 Body = TypeVar("Body")
 
-SIZES = (2, 4, 8)
-"""Linf sizes that are attacked and certified, in 255ths."""
+LINF_EPS_255 = (2, 4, 8)
+"""Linf eps that are attacked and certified, in 255ths."""
 
 PRIMARY_MODEL = "certified"
-"""The model that the drill delivers for robustness."""
+"""The model that requirements on robustness are about."""
 
 
 @dataclass(frozen=True)
-class Stage:
-    """Handed to every step.
+class DrillContext:
+    """The context of a drill, which every step gets.
 
     Args:
         run: The run folder.
         settings: What the user chose.
-        scale: How much of everything.
+        workload: How much of everything.
         progress: Shows bars.
     """
 
     run: RunFolder
     settings: Settings
-    scale: Scale
+    workload: Workload
     progress: Progress
 
     @cached_property
@@ -61,7 +61,7 @@ class Stage:
     @cached_property
     def test(self) -> Dataset:
         """X-rays that every claim is about: all, or a fixed draw of them in the short form."""
-        return self.splits.split("test").sample(self.scale.test, seed=derive_seed(0, "short test"))
+        return self.splits.split("test").sample(self.workload.test_examples, seed=derive_seed(0, "short test"))
 
     @property
     def folder(self) -> Path:
@@ -70,19 +70,19 @@ class Stage:
 
     @property
     def threats(self) -> list[Linf]:
-        """The sizes asked about."""
-        return [Linf(size / 255) for size in SIZES]
+        """The threats that are attacked and certified."""
+        return [Linf(size / 255) for size in LINF_EPS_255]
 
     def seed(self, *place: str) -> int:
-        """The seed of one place in the drill."""
+        """Return the seed of one place in the drill."""
         return derive_seed(self.settings.seed, "drill", *place)
 
     def net(self, *place: str) -> torch.nn.Module:
-        """A fresh small net; its first weights follow from the seed and the place."""
+        """Return a fresh small net; its first weights follow from the seed and the place."""
         return xray_cnn(seed=self.seed("net", *place))
 
     def subject(self, file: ModelFile) -> EvaluatedModel:
-        """A model that an earlier step stored.
+        """Load a model that an earlier step stored.
 
         Raises:
             RunFolderError: If its file is gone or changed.
@@ -94,15 +94,15 @@ class Stage:
         return EvaluatedModel(model, file)
 
     def trained(self) -> TrainResult:
-        """The plain model's record."""
+        """Return the result of the step that trains the plain model."""
         return self._body("train", TrainResult)
 
     def hardened(self) -> HardenResult:
-        """The hardened models' record."""
+        """Return the result of the step that trains the hardened models."""
         return self._body("harden", HardenResult)
 
     def attacks(self) -> dict[str, AttackedModel]:
-        """What attacks did to each model so far."""
+        """Return the attack results of each model so far."""
         return {one.model: one for one in (*self._body("attack", AttackResult).models, *self.hardened().models)}
 
     def _body(self, step: str, kind: type[Body]) -> Body:

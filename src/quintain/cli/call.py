@@ -1,0 +1,231 @@
+"""One call of a command: its options, data and model, and what is done around its work."""
+
+import shlex
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from quintain.cli.console import ProgressBars, Terminal
+from quintain.cli.requirements import project_requirements
+from quintain.cli.run_folder import choose_folder, command_line, marked, resume_command, unmark, writable_folder
+from quintain.core.errors import ModelError, SettingError
+from quintain.core.registry import get_entry
+from quintain.core.seeds import derive_seed
+from quintain.results.run_layout import RESULT_FILE
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from quintain.data.dataset import Dataset
+    from quintain.data.splits import Splits
+    from quintain.evaluate.model import EvaluatedModel
+    from quintain.evaluate.step import StepOutput
+    from quintain.results.records import Record
+    from quintain.results.requirements import Requirement
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerbCall:
+    """One call of a command that evaluates something.
+
+    Args:
+        verb: Name of the command.
+        data, model, weights, seed, out, require: What these options said.
+        split, limit: Which examples; where no split is named, the test split, or the first where there is none.
+        exclude_class: A class whose examples are left out.
+        resume_dir: Subfolder of the run folder with the state of an interrupted run; empty if the command cannot resume.
+    """
+
+    verb: str
+    data: str = "xrays"
+    model: str = "xray-cnn"
+    weights: Path | None = None
+    seed: int = 0
+    out: Path | None = None
+    require: tuple[str, ...] = ()
+    split: str = "test"
+    limit: int = 0
+    exclude_class: int | None = None
+    resume_dir: str = ""
+
+    @cached_property
+    def console(self) -> Terminal:
+        """Where results are shown."""
+        return Terminal()
+
+    @cached_property
+    def progress(self) -> ProgressBars:
+        """Progress bars on standard error, so that standard output can be piped."""
+        return ProgressBars(Console(stderr=True, emoji=False))
+
+    @cached_property
+    def requirements(self) -> tuple["Requirement", ...]:
+        """The requirements of the command line, else those of ``pyproject.toml``; read before any work is done."""
+        from quintain.results.requirements import Requirement
+
+        return tuple(Requirement.parse(text) for text in self.require or project_requirements(Path.cwd()))
+
+    @cached_property
+    def splits(self) -> "Splits":
+        """The data set."""
+        from quintain.data import load_data
+
+        return load_data(self.data)
+
+    @cached_property
+    def sampled(self) -> "Dataset":
+        """The requested examples, of every class."""
+        splits = self.splits.as_dict()
+        split = self.splits.split(self.split) if self.split else splits.get("test", next(iter(splits.values())))
+        return split.sample(self.limit, seed=derive_seed(self.seed, "limit"))
+
+    @cached_property
+    def examples(self) -> "Dataset":
+        """The examples that the command evaluates.
+
+        Raises:
+            SettingError: If there is no such class to leave out, or nothing is left without it.
+        """
+        if self.exclude_class is None:
+            return self.sampled
+        labels, names, label = self.sampled.labels, self.sampled.class_names, self.exclude_class
+        if not 0 <= label < len(names):
+            raise SettingError(f"--target-class {label}; expected a class from 0 to {len(names) - 1}: {', '.join(names)}")
+        rows = [row for row, other in enumerate(labels.tolist()) if other != label]
+        if not rows:
+            raise SettingError(f"--target-class {label}: every example is of class {names[label]}; name another class")
+        return self.sampled.subset(rows)
+
+    @cached_property
+    def train(self) -> "Dataset":
+        """The examples to train on."""
+        return self.splits.split("train")
+
+    @cached_property
+    def model_under_test(self) -> "EvaluatedModel":
+        """The user's model, with weights.
+
+        Raises:
+            SettingError: If a registered net was named without weights: an untrained one says nothing.
+        """
+        from quintain.evaluate.model import named_model
+        from quintain.models.loading import is_black_box, load_model
+
+        if self.weights is None and ".py" not in self.model and not is_black_box(self.model):
+            get_entry("model", self.model)
+            raise SettingError(
+                f"--model {self.model} without --weights is an untrained net; give --weights FILE.safetensors "
+                "(quintain harden writes one), or --model path/to/file.py:factory that loads its own"
+            )
+        model = load_model(self.model, self.weights, **self._shape, seed=derive_seed(self.seed, "net"))
+        return named_model(model, "model", self.weights.stem if self.weights else self.model, digest="")
+
+    @cached_property
+    def folder(self) -> Path:
+        """The run folder: new, empty, or that of an interrupted run of the same command."""
+        return choose_folder(self.verb, self.out, self.resume_dir)
+
+    def net(self) -> "nn.Module":
+        """Return a fresh net of the named kind, its first weights drawn from the seed, or the weights given.
+
+        Raises:
+            ModelError: If it does not take the data, which is tried before any training, or has trainable parameters of
+                another type than float32.
+        """
+        import torch
+
+        from quintain.models import load_classifier
+
+        model = load_classifier(self.model, self.weights, **self._shape, seed=derive_seed(self.seed, "net"))
+        model.predict(self.examples.batch([0])[0])
+        for name, parameter in model.net.named_parameters():
+            if parameter.requires_grad and parameter.dtype != torch.float32:
+                raise ModelError(f"{self.model} has {name!r} in {parameter.dtype}; expected float32 to train in: return net.float()")
+        return model.net
+
+    def announce(self) -> None:
+        """Say where results are written, and how to resume after an interruption; call it once all options are checked."""
+        text = f"writing to {self.folder}. To resume after an interruption: {resume_command(self.out, self.folder)}"
+        self.print_dim(text)
+
+    def run(self, work: "Callable[[], StepOutput]") -> int:
+        """Do the work, store its record, show it, decide requirements on it.
+
+        Requirements of the command line are always decided; of those of the project, the ones about a metric of the record.
+
+        Returns:
+            The exit code.
+
+        Raises:
+            KeyboardInterrupt: After Ctrl-C, with what was saved.
+        """
+        from quintain.cli.screen import show_record
+        from quintain.evaluate.step import raise_if_unsound
+        from quintain.results.codec import save
+        from quintain.results.gate import decide, exit_code
+
+        requirements, folder, _ = self.requirements, self.folder, self.examples
+        path = folder / RESULT_FILE
+        try:
+            with writable_folder(folder), marked(folder, self.verb, self.resume_dir):
+                record = self._recorded(work)
+                metrics = {claim.bracket.quantity.metric for claim in record.claims}
+                due = [requirement for requirement in requirements if self.require or requirement.metric in metrics]
+                decided = tuple(decide(requirement, record.claims) for requirement in due)
+                record = replace(record, requirements=decided)
+                save(record, path)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(self._saved_so_far()) from None
+        show_record(self.console, record)
+        for requirement in requirements:
+            if requirement not in due:
+                self.print_dim(f"not checked, because this result has no {requirement.metric}: {requirement.text}")
+        self.print_dim(f"{path}   (quintain report {shlex.quote(str(folder))})")
+        raise_if_unsound(record)
+        return exit_code(decided, record.claims)
+
+    def warn(self, lines: Iterable[str]) -> None:
+        """Show warnings that are for the data's owner alone, on the screen and nowhere else."""
+        for line in lines:
+            self.console.print(f"warning, for the data's owner only: {line}", style="bold", markup=False, soft_wrap=True)
+
+    def print_dim(self, text: str) -> None:
+        """Show a line that is not a result."""
+        self.console.print(text, style="dim", markup=False, soft_wrap=True)
+
+    def save_partial(self, make: "Callable[[], StepOutput | None]") -> None:
+        """Store and show what there is of an interrupted run, marked as partial; nothing where there is nothing."""
+        from quintain.cli.screen import show_record
+        from quintain.results.codec import save
+
+        found = make()
+        if found is not None:
+            record = self._recorded(lambda: found)
+            save(record, self.folder / RESULT_FILE)
+            show_record(self.console, record)
+            self.print_dim(f"{self.folder / RESULT_FILE}   (partial)")
+
+    def unmark(self) -> None:
+        """Remove the subfolder for what is unfinished, if nothing else is left in it."""
+        unmark(self.folder, self.resume_dir)
+
+    def _saved_so_far(self) -> str:
+        """Say what an interrupted run leaves behind."""
+        if self.resume_dir and (self.folder / self.resume_dir).is_dir():
+            return f"what is finished is saved in {self.folder}; to resume: {resume_command(self.out, self.folder)}"
+        return "nothing was saved; run the command again"
+
+    def _recorded(self, work: "Callable[[], StepOutput]") -> "Record":
+        from quintain.evaluate.step import record_step
+
+        return record_step(work, command=command_line(), seed=self.seed, data=(self.examples.name, self.examples.hash))
+
+    @property
+    def _shape(self) -> dict[str, int]:
+        shape = self.examples.shape
+        sizes = {"num_classes": self.examples.num_classes}
+        return {**sizes, "channels": shape[0], "size": shape[-1]} if len(shape) == 3 else sizes

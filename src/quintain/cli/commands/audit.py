@@ -1,0 +1,45 @@
+"""``quintain audit``."""
+
+from typing import Annotated
+
+import typer
+
+from quintain.cli.commands.command import Command
+from quintain.cli.commands.privatize import BatchSize, Delta, Epsilon, MaxGradNorm, Steps
+from quintain.cli.options import Data, Model, Out, Require, Seed
+
+
+def run(
+    model: Model = "xray-cnn",
+    data: Data = "xrays",
+    epsilon: Epsilon = 3.0,
+    delta: Delta = 1e-5,
+    batch_size: BatchSize = 512,
+    steps: Steps = 276,
+    max_grad_norm: MaxGradNorm = 1.0,
+    canaries: Annotated[int, typer.Option(help="Number of canaries, each included or not by a fair coin.", min=20)] = 500,
+    seed: Seed = 0,
+    require: Require = None,
+    out: Out = None,
+) -> int:
+    from quintain.cli.call import VerbCall
+    from quintain.evaluate.privacy_target import PrivacyTarget, class_warnings
+    from quintain.evaluate.step import StepOutput
+    from quintain.evaluate.steps.audit import run_audit
+
+    call = VerbCall(verb="audit", data=data, model=model, seed=seed, out=out, require=tuple(require or ()))
+    target = PrivacyTarget(epsilon=epsilon, delta=delta, batch_size=batch_size, steps=steps, max_grad_norm=max_grad_norm)
+
+    def work() -> StepOutput:
+        return run_audit(call.net(), call.train, target, canaries=canaries, seed=seed, progress=call.progress)
+
+    call.warn(class_warnings(call.train))
+    return call.run(work)
+
+
+VERB = Command(
+    "audit",
+    run,
+    "Audit private training: a lower bound on epsilon from inserted canaries, and tests of noise and sampling.",
+    ("--data xrays --epsilon 3", "--model net.py:make --data mine.npz --epsilon 2 --canaries 1000"),
+)

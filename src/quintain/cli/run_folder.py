@@ -1,0 +1,110 @@
+"""The folder of a run: its name, whether it can be written to, and how an interrupted run is resumed."""
+
+import datetime
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from quintain.core.errors import RunFolderError, StorageError
+from quintain.core.files import write_atomically
+from quintain.results.run_layout import VERB_FILE
+
+
+def command_line() -> str:
+    """Return how the command was called."""
+    return shlex.join(["quintain", *sys.argv[1:]])
+
+
+def resume_command(out: Path | None, folder: Path) -> str:
+    """Return the command that resumes a run in a folder.
+
+    Args:
+        out: What ``--out`` said.
+        folder: The run folder.
+    """
+    return command_line() if out else f"{command_line()} --out {shlex.quote(str(folder))}"
+
+
+def choose_folder(verb: str, out: Path | None, resume_dir: str) -> Path:
+    """Return the run folder: new, empty, or that of an interrupted run of the same command.
+
+    Args:
+        verb: Name of the command.
+        out: What ``--out`` said.
+        resume_dir: Subfolder with the state of an interrupted run; empty if the command cannot resume.
+
+    Raises:
+        RunFolderError: If it already holds another result, or an unfinished run of another command.
+    """
+    if out is not None:
+        if out.exists() and not out.is_dir():
+            raise RunFolderError(f"--out {out} is a file; give a folder that is new or empty")
+        unfinished = bool(resume_dir) and (out / resume_dir).is_dir()
+        if unfinished:
+            _check_verb(out / resume_dir, verb)
+        if out.exists() and not unfinished and any(out.iterdir()):
+            raise RunFolderError(f"{out} is not an empty folder; choose another --out, or delete it")
+        return out
+    day = datetime.datetime.now(datetime.UTC).date().isoformat()
+    names = (Path("runs") / f"{day}-{verb}{suffix}" for suffix in ("", *(f"-{number}" for number in range(2, 10_000))))
+    return next(path for path in names if not path.exists())
+
+
+@contextmanager
+def writable_folder(folder: Path) -> Iterator[None]:
+    """Create the run folder and check that it is writable before the work starts; remove it again if it stays empty.
+
+    Raises:
+        StorageError: If it cannot be written to.
+    """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise StorageError(f"cannot write into {folder}: {error.strerror}; choose another folder with --out") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
+            for parent in made[1:]:
+                parent.rmdir()
+
+
+@contextmanager
+def marked(folder: Path, verb: str, resume_dir: str) -> Iterator[None]:
+    """Write down which command's run is unfinished, before anything of it is saved."""
+    if not resume_dir:
+        yield
+        return
+    write_atomically(folder / resume_dir / VERB_FILE, f"{verb}\n".encode())
+    try:
+        yield
+    finally:
+        unmark(folder, resume_dir)
+
+
+def unmark(folder: Path, resume_dir: str) -> None:
+    """Remove the subfolder of an unfinished run if nothing else is left in it."""
+    place = folder / resume_dir
+    if place.is_dir() and [path.name for path in place.iterdir()] == [VERB_FILE]:
+        (place / VERB_FILE).unlink()
+        place.rmdir()
+
+
+def _check_verb(place: Path, verb: str) -> None:
+    """Raise if another command's run is unfinished there."""
+    file = place / VERB_FILE
+    if not any(place.iterdir()):
+        return
+    try:
+        found = file.read_text(encoding="utf-8").strip() if file.is_file() else "a command that it does not name"
+    except UnicodeDecodeError:
+        found = "a command that it does not name"
+    if found != verb:
+        raise RunFolderError(f"{place} holds an unfinished run of {found}, and this is quintain {verb}; choose another --out")

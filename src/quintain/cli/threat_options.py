@@ -1,0 +1,58 @@
+"""Parse the threats that ``--threat`` names."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from quintain.core.errors import SettingError
+from quintain.core.registry import entries, get_entry
+from quintain.core.threat_specs import current_spec, threat_name, threat_type
+
+if TYPE_CHECKING:
+    from quintain.threats.threat import Threat
+
+
+def refuse_unknown_threats(specs: Sequence[str]) -> None:
+    """Raise for a threat that is not registered, before anything heavy is imported.
+
+    Raises:
+        UnknownNameError: If there is one.
+    """
+    for spec in specs:
+        get_entry("threat", threat_name(current_spec(spec)))
+
+
+def parse_threats(specs: Sequence[str]) -> list["Threat"]:
+    """Return the threats, from the smallest eps up: several sizes of one type.
+
+    Raises:
+        SettingError: If they are of several types, or several where sizes have no order.
+    """
+    refuse_unknown_threats(specs)
+    from quintain.threats import parse
+    from quintain.threats.sizes import sorted_by_size
+    from quintain.threats.threat import Threat
+
+    found = [threat for spec in dict.fromkeys(specs) if isinstance(threat := parse(spec), Threat)]
+    if len({threat_type(threat.spec) for threat in found}) != 1:
+        given = " and ".join(f"--threat {spec}" for spec in specs)
+        raise SettingError(
+            f"{given} are of different types; one run takes several sizes of one type, such as linf:2/255 and linf:4/255: "
+            "run the command once for each type"
+        )
+    return sorted_by_size(found)
+
+
+def parse_certifiable_threats(specs: Sequence[str]) -> list["Threat"]:
+    """Return the threats where something is to be certified.
+
+    Raises:
+        SettingError: If no registered certifier handles one.
+    """
+    known = {name: entry.fact("threats").split() for name, entry in entries("certifier").items()}
+    found = parse_threats(specs)
+    for threat in found:
+        name = threat_name(threat.spec)
+        if not any(name in names for names in known.values()):
+            able = "; ".join(f"{certifier}: {', '.join(names)}" for certifier, names in known.items())
+            raise SettingError(f"no certifier handles {name} ({able}); use one of these, or 'quintain attack --threat {threat.spec}'")
+    return found

@@ -1,0 +1,159 @@
+"""The key claims of a run as a table: both bounds, the interval and the decision."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from quintain.report import format as fmt
+from quintain.report.run_results import RunResults
+from quintain.results.bounds import Bracket, Consistency
+from quintain.results.literals import CLEAN_ERRORS_ONLY
+from quintain.results.quantity import Basis, Metric, Side
+from quintain.results.records import Claim, Record
+from quintain.results.verdict import Decision
+
+CONFIDENCE = 0.95
+"""Of every interval in the report."""
+
+MECHANISM_MISMATCH = "MECHANISM MISMATCH"
+"""What an epsilon is called whose mechanism was measured to differ from the claim."""
+
+_FOUND = {
+    (Metric.ROBUST_ACCURACY, Side.LOWER): ("certified", "not certified"),
+    (Metric.ROBUST_ACCURACY, Side.UPPER): ("attacked", "not attacked"),
+    (Metric.CLEAN_ACCURACY, Side.LOWER): ("correct", "not known"),
+    (Metric.CLEAN_ACCURACY, Side.UPPER): ("correct", "not known"),
+    (Metric.EPSILON, Side.LOWER): ("audited", "not audited"),
+    (Metric.EPSILON, Side.UPPER): ("accounted", "no upper bound"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictCounts:
+    """Numbers of decisions and alarms.
+
+    Args:
+        failed, passed, undecided: Requirements.
+        contradictions, suspects: Claims whose two bounds cross.
+        failures: Mechanisms measured to differ from what was claimed.
+    """
+
+    failed: int
+    passed: int
+    undecided: int
+    contradictions: int
+    suspects: int
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRow:
+    """One claim as a line of the final table.
+
+    Args:
+        name: Of the claim.
+        title: For people.
+        lower: The certified or audited bound.
+        interval: Where the value lies in the population, at 95 %.
+        upper: The bound under attack, or the accountant's.
+        baseline: The value of the majority class.
+        label: The decision on a requirement, or what else there is to know.
+        tone: ``good``, ``bad``, ``open`` or empty: its colour.
+    """
+
+    name: str
+    title: str
+    lower: str
+    interval: str
+    upper: str
+    baseline: str
+    label: str
+    tone: str
+
+
+def count_verdicts(records: Sequence[Record]) -> VerdictCounts:
+    """Count requirements by decision, and claims whose bounds cross."""
+    run = RunResults.of(records)
+    decisions = [one.verdict.decision for one in run.requirement_results]
+    crossings = [status for _, status in run.inconsistencies]
+    return VerdictCounts(
+        decisions.count(Decision.FAIL),
+        decisions.count(Decision.PASS),
+        decisions.count(Decision.UNDECIDED),
+        crossings.count(Consistency.CONTRADICTION),
+        crossings.count(Consistency.SUSPECT),
+        len(run.failed_mechanism_tests),
+    )
+
+
+def key_rows(records: Sequence[Record]) -> tuple[ClaimRow, ...]:
+    """Return the key claims, one a line."""
+    run = RunResults.of(records)
+    return tuple(claim_row(run, claim) for claim in run.key_claims())
+
+
+def all_rows(records: Sequence[Record]) -> tuple[ClaimRow, ...]:
+    """Return every claim, one a line."""
+    run = RunResults.of(records)
+    return tuple(claim_row(run, claim) for claim in run.claims)
+
+
+def claim_row(run: RunResults, claim: Claim) -> ClaimRow:
+    """Return one claim as a line."""
+    bracket = claim.bracket
+    kind = bracket.quantity.metric
+    text, tone = claim_label(run, claim)
+    return ClaimRow(
+        claim.name,
+        about(claim),
+        bound_text(bracket, Side.LOWER),
+        fmt.interval(kind, *bracket.confidence_interval(CONFIDENCE)),
+        bound_text(bracket, Side.UPPER),
+        fmt.metric_value(kind, bracket.baseline) if bracket.baseline is not None else "",
+        text,
+        tone,
+    )
+
+
+def about(claim: Claim) -> str:
+    """What is claimed, with its threat where the title does not name it: ``Robust accuracy, plain model, Linf 4/255``."""
+    token = claim.bracket.quantity.threat
+    return claim.title if not token or fmt.eps_text(fmt.eps_of(token)) in claim.title else f"{claim.title}, {fmt.threat_text(token)}"
+
+
+def bound_text(bracket: Bracket, which: Side) -> str:
+    """Return one bound in words: ``certified 72.9 %``; a trivial bound says so."""
+    bound = bracket.lower if which is Side.LOWER else bracket.upper
+    word, nothing = _FOUND[bracket.quantity.metric, which]
+    if bound.method == CLEAN_ERRORS_ONLY:
+        return f"clean {fmt.metric_value(bracket.quantity.metric, bound.value, which)} (not attacked)"
+    return nothing if bound.basis is Basis.TRIVIAL else f"{word} {fmt.metric_value(bracket.quantity.metric, bound.value, which)}"
+
+
+def bounds_text(bracket: Bracket) -> str:
+    """Return both bounds in words."""
+    return f"{bound_text(bracket, Side.LOWER)}, {bound_text(bracket, Side.UPPER)}"
+
+
+def claim_label(run: RunResults, claim: Claim) -> tuple[str, str]:
+    """Return the badge of a claim and its tone: an alarm, else a decision, else how it compares with the majority class."""
+    crossings = {known.name: status for known, status in run.inconsistencies}
+    if claim.name in crossings:
+        return crossings[claim.name].value, "bad"
+    if claim.bracket.quantity.metric is Metric.EPSILON and run.failed_mechanism_tests:
+        return MECHANISM_MISMATCH, "bad"
+    decisions = [one.verdict.decision for one in run.requirements_of(claim)]
+    for decision, tone in ((Decision.FAIL, "bad"), (Decision.UNDECIDED, "open"), (Decision.PASS, "good")):
+        if decision in decisions:
+            return decision.value, tone
+    return versus_majority(claim.bracket)
+
+
+def versus_majority(bracket: Bracket) -> tuple[str, str]:
+    """Return how an accuracy compares with the majority class on the same examples; empty for other quantities."""
+    if bracket.baseline is None or bracket.quantity.metric is Metric.EPSILON:
+        return "", ""
+    if bracket.upper.value <= bracket.baseline:
+        return "not above the majority class", "bad"
+    if bracket.lower.value > bracket.baseline:
+        return "above the majority class", "good"
+    return "gap includes the majority class", "open"
