@@ -122,8 +122,8 @@ def test_a_model_that_dies_half_way_leaves_a_result_and_says_how_to_go_on(call, 
     assert "to resume: quintain" in told
     partial = result().result.models[0]
     assert "gone" in partial.stop_reason
-    assert "broke off" in out
-    assert "broke off" in Path(call("report", "r")[1].strip()).read_text()
+    assert "stopped early" in out
+    assert "stopped early" in Path(call("report", "r")[1].strip()).read_text()
     assert call(*arguments)[0] == ExitCode.OK
     assert result().result.models[0].stop_reason == ""
 

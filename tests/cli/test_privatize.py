@@ -55,7 +55,7 @@ def test_it_states_the_cost_in_accuracy_and_what_epsilon_rests_on(private, monke
     monkeypatch.setattr(privatize, "EPSILONS", (1.0, 3.0))
     code, out, _ = private("--curve", "--batches", "20,50", "--out", "p")
     assert code == ExitCode.OK
-    assert "of accuracy against the plain run of the same net (2 to 10 points are usual)" in out or "costs no accuracy" in out
+    assert "(2 to 10 points are usual)" in out or "Privacy cost no accuracy" in out
     body = result("p").result
     assert [round(one.plan.epsilon, 1) for one in body.epsilon_sweep] == [1.0, 3.0]
     assert [one.plan.expected_batch_size for one in body.batch_size_sweep] == [20, 50]
@@ -144,11 +144,11 @@ def test_a_plan_asks_about_other_noise_and_batches(private):
         (("--max-grad-norm", "inf"), "got max-grad-norm inf"),
         (("--rate", "0"), "got learning-rate 0"),
         (("--rate", "nan"), "got learning-rate nan"),
-        (("--batches", "20,x"), "got --batches 20,x"),
-        (("--batches", "0"), "got --batches 0"),
+        (("--batches", "20,x"), "got --sweep-batch-sizes 20,x"),
+        (("--batches", "0"), "got --sweep-batch-sizes 0"),
         (("--batches", "20,201"), "got batch 201 out of 200 records"),
         (("--plan", "--batches", "201"), "201 out of 200 records"),
-        (("--plan", "--curve"), "got --plan, which trains nothing, and --curve"),
+        (("--plan", "--curve"), "got --plan, which trains nothing, and --sweep-epsilon"),
         (("--plan", "--noise-multiplier", "0"), "got noise-multiplier 0"),
         (("--noise-multiplier", "1"), "without --plan"),
         (("--seed", "-1"), "--seed"),
@@ -187,8 +187,8 @@ def test_ctrl_c_leaves_a_marked_partial_result_and_the_command_that_goes_on(priv
     real = interrupting(monkeypatch, 4)
     code, out, err = private("--out", "p")
     assert code == ExitCode.INTERRUPTED
-    assert "run folder p; if it is cut off, to resume: " in out
-    assert "goes on, with the same noise" in err
+    assert "writing to p. To resume after an interruption: " in out
+    assert "to resume: " in err
     partial = result("p")
     assert partial.result.stop_reason == "interrupted after 3 of 6 steps"
     assert partial.result.plan.steps == 3
@@ -319,7 +319,7 @@ def test_another_verb_does_not_go_on_in_the_folder_of_an_unfinished_run(private,
     words = ("--weights", weights_file, "--data", small, "--limit", 5, "--attack", "fgsm", "--out", "p")
     code, _, err = call("attack", *words)
     assert code == ExitCode.USAGE
-    assert f"holds an unfinished run of {'privatize' if marked else 'a verb that it does not name'}, and this is quintain attack" in err
+    assert f"holds an unfinished run of {'privatize' if marked else 'a command that it does not name'}, and this is quintain attack" in err
     assert Path("p/result.json").read_bytes() == before
 
 

@@ -292,7 +292,7 @@ def test_interruption_has_its_own_exit_code(call, monkeypatch):
     assert "to resume: " in err
 
 
-def test_only_a_drill_and_an_attack_promise_to_go_on(call, weights, monkeypatch, tmp_path):
+def test_an_interrupted_command_says_that_nothing_was_saved_where_nothing_was(call, weights, monkeypatch, tmp_path):
     def interrupted(*_args, **_words):
         raise KeyboardInterrupt
 
@@ -304,8 +304,8 @@ def test_only_a_drill_and_an_attack_promise_to_go_on(call, weights, monkeypatch,
     monkeypatch.setattr("quintain.evaluate.steps.attack.run_attack", interrupted)
     code, out, err = call("attack", "--weights", weights, "--out", "a")
     assert code == ExitCode.INTERRUPTED
-    assert "to resume: " in err
-    assert "run folder a; if it is cut off, to resume: " in out
+    assert "nothing was saved" in err
+    assert "writing to a. To resume after an interruption: " in out
     assert not (tmp_path / "a").exists()
 
 

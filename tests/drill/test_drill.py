@@ -172,7 +172,7 @@ def test_mutant_a_certifier_that_claims_everything_contradicts_and_is_stored_fir
         return replace(both, certified_radius=tuple(1.0 for _ in both.certified_radius))
 
     monkeypatch.setattr(brackets, "_combine", boasting)
-    with pytest.raises(ContradictionError, match="both proved and broken"):
+    with pytest.raises(ContradictionError, match="both certified and broken"):
         drill(folder, settings())
     claims = load(folder / "05-certify.json").claims
     assert Consistency.CONTRADICTION in {claim.bracket.consistency for claim in claims}

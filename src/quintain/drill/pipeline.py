@@ -56,12 +56,12 @@ def drill(
     """
     requirements = [Requirement.parse(text) for text in settings.require]
     run = RunFolder(out, settings, (*STEPS, "drill"))
-    stage = DrillContext(run, settings, QUICK if settings.quick else FULL, progress)
-    data = (stage.splits.name, stage.test.hash)
+    context = DrillContext(run, settings, QUICK if settings.quick else FULL, progress)
+    data = (context.splits.name, context.test.hash)
     records: dict[str, Record] = {}
     for name, step in STEPS.items():
         if not run.is_finished(name):
-            run.save(name, record_step(partial(step, stage), command=command, seed=settings.seed, data=data))
+            run.save(name, record_step(partial(step, context), command=command, seed=settings.seed, data=data))
         records[name] = run.record(name)
         on_step(name, records[name])
     run.delete_checkpoints()

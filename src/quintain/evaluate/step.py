@@ -76,7 +76,7 @@ def raise_if_unsound(record: Record, comparisons: int | None = None) -> None:
         raise MechanismError("; ".join(failed) + f"; the accounted epsilon is void until this is found.{also}")
     if crossed:
         raise ContradictionError(
-            f"proved from below and refuted from above at once: {sentence}. "
+            f"a lower bound lies above the upper bound of the same quantity: {sentence}. "
             "One of the two methods is wrong: the evidence is in the run folder, please report it"
         )
 
@@ -86,7 +86,7 @@ def _crossing(claim: Claim) -> str:
     both = f"{claim.name}: {claim.bracket.lower.value:.4g} > {claim.bracket.upper.value:.4g}"
     if claim.bracket.quantity.metric is Metric.EPSILON:
         return f"{both} (the audit shows more than the accountant allows, each time that it was repeated with fresh coins)"
-    return f"{both} ({claim.bracket.num_contradictory} examples both proved and broken)"
+    return f"{both} ({claim.bracket.num_contradictory} examples both certified and broken)"
 
 
 def _models(claims: tuple[Claim, ...]) -> tuple[NamedHash, ...]:

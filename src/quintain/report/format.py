@@ -7,7 +7,7 @@ from quintain.core import rounding, threat_specs
 from quintain.results.quantity import Metric, Side
 
 NO_VALUE = "–"
-"""Where there is no number."""
+"""Shown where there is no value."""
 
 
 def percent(share: float | None) -> str:

@@ -114,10 +114,10 @@ def certificate_section(run: RunResults) -> Section | None:
 def _panel(run: RunResults, one: CertifiedModel) -> Figure:
     sizes = sorted({0.0, *one.curve_eps, *one.requested_eps})
     proved = [one.examples.certified_counts(size, one.num_classes).accuracy for size in sizes]
-    standing = [one.examples.unbroken_counts(size, one.num_classes).accuracy for size in sizes]
-    proved[0] = min(proved[0], standing[0])  # without a change there is nothing to certify: a prediction is correct or it is not
+    unbroken = [one.examples.unbroken_counts(size, one.num_classes).accuracy for size in sizes]
+    proved[0] = min(proved[0], unbroken[0])  # without a change there is nothing to certify: a prediction is correct or it is not
     return _drawing(
-        run, one.model, one.threat_type, sizes, proved, standing, sorted({0.0, *one.requested_eps}), one.examples, one.num_classes
+        run, one.model, one.threat_type, sizes, proved, unbroken, sorted({0.0, *one.requested_eps}), one.examples, one.num_classes
     )
 
 
@@ -126,8 +126,8 @@ def _attack_panel(run: RunResults, one: AttackedModel) -> Figure:
     classes = max((len(row.unbroken_counts.total) for row in one.rows), default=max(one.examples.labels) + 1)
     top = asked[-1] or 1.0
     sizes = sorted({*asked, *(top * step / (_POINTS - 1) for step in range(_POINTS))})
-    standing = [one.examples.unbroken_counts(size, classes).accuracy for size in sizes]
-    return _drawing(run, one.model, one.threat_type, sizes, _certified_curve(run, one, sizes), standing, asked, one.examples, classes)
+    unbroken = [one.examples.unbroken_counts(size, classes).accuracy for size in sizes]
+    return _drawing(run, one.model, one.threat_type, sizes, _certified_curve(run, one, sizes), unbroken, asked, one.examples, classes)
 
 
 def _certified_curve(run: RunResults, one: AttackedModel, sizes: Sequence[float]) -> list[float] | None:
@@ -150,19 +150,19 @@ def _drawing(
     ball: str,
     sizes: Sequence[float],
     proved: Sequence[float] | None,
-    standing: Sequence[float],
+    unbroken: Sequence[float],
     asked: Sequence[float],
     examples: PerExample,
     classes: int,
 ) -> Figure:
-    at = dict(zip(sizes, zip(proved or [0.0] * len(sizes), standing, strict=True), strict=True))
+    at = dict(zip(sizes, zip(proved or [0.0] * len(sizes), unbroken, strict=True), strict=True))
     said = "; ".join(
         f"{fmt.eps_text(size)}: {fmt.percent(at[size][0])} certified, {fmt.percent(at[size][1])} under attack" for size in asked
     )
     svg = accuracy_band(
         sizes,
         proved,
-        standing,
+        unbroken,
         marked=asked,
         baseline=examples.unbroken_counts(0.0, classes).majority_accuracy,
         title=f"size of the change, {ball.capitalize()}",
@@ -232,19 +232,19 @@ def _certificate_rows(run: RunResults, one: CertifiedModel) -> list[tuple[Cell, 
     by = f", certified by {one.certifier} in {fmt.seconds(one.seconds)}" if one.certifier else ", not certified"
     rows: list[tuple[Cell, ...]] = [(Cell(run.title(one.model) + by),)]
     for size in one.requested_eps:
-        proved, standing = one.examples.certified_counts(size, one.num_classes), one.examples.unbroken_counts(size, one.num_classes)
+        proved, unbroken = one.examples.certified_counts(size, one.num_classes), one.examples.unbroken_counts(size, one.num_classes)
         states = one.examples.states(size)
         shares = [(state, states.count(state) / len(states)) for state in ExampleState]
         spoken = ", ".join(f"{fmt.percent(part)} {state.value}" for state, part in shares)
         claim = _claim(run, one, size)
         crossed = len(one.examples.contradictory_ids(size))
-        open_ = standing.accuracy - proved.accuracy
+        open_ = unbroken.accuracy - proved.accuracy
         rows.append(
             (
                 Cell(fmt.threat_text(f"{one.threat_type}:{fmt.eps_text(size)}")),
                 Cell(stacked_bar([(part, state.value) for state, part in _stacked(shares)], spoken)),
                 Cell(fmt.percent(proved.accuracy)),
-                _accuracy(standing),
+                _accuracy(unbroken),
                 Cell(f"{crossed} contradictory", "bad") if crossed else Cell(fmt.points(open_).lstrip("+")),
                 Cell(fmt.percent_interval(*claim.bracket.confidence_interval(CONFIDENCE)) if claim else fmt.NO_VALUE),
             )

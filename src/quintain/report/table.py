@@ -9,7 +9,7 @@ class Cell:
 
     Args:
         text: What stands there; safe markup is left as it is.
-        tone: ``good``, ``bad``, ``open``, ``low`` (not above a constant answer), ``code`` or empty.
+        tone: ``good``, ``bad``, ``open``, ``low`` (not above the majority class), ``code`` or empty.
     """
 
     text: str

@@ -86,7 +86,7 @@ class Bracket:
         upper: From above: accuracy under attack, accounted epsilon.
         baseline: What always answering the most frequent class reaches, where that means something.
         num_contradictory: Examples at which the two sides cross, though the counts may not.
-        num_invalid: Examples that gave no number; any forbids PASS.
+        num_invalid: Examples with an invalid output (NaN); any forbids PASS.
     """
 
     lower: Bound
@@ -129,7 +129,7 @@ class Bracket:
     def at_least(self, value: float, *, confidence: float = 0.95, population: bool = True) -> Verdict:
         """Whether the quantity is at least ``value``: PASS by the lower side, FAIL by the upper, else UNDECIDED."""
         low, high = self.confidence_interval(confidence, population=population)
-        return self._verdict(low >= value, high < value, f"{_between(low, high)}, asked >= {value:g}")
+        return self._verdict(low >= value, high < value, f"{_between(low, high)}, required >= {value:g}")
 
     def at_most(self, value: float, *, confidence: float = 0.95, population: bool = True) -> Verdict:
         """Whether the quantity is at most ``value``: PASS by the upper side, FAIL by the lower, else UNDECIDED.
@@ -137,7 +137,7 @@ class Bracket:
         An epsilon that an audit shows to be larger than ``value`` is FAIL, whatever the accountant says and however the two cross.
         """
         low, high = self.confidence_interval(confidence, population=population)
-        return self._verdict(high <= value, low > value, f"{_between(low, high)}, asked <= {value:g}")
+        return self._verdict(high <= value, low > value, f"{_between(low, high)}, required <= {value:g}")
 
     def confidence_interval(self, confidence: float = 0.95, *, population: bool = True) -> tuple[float, float]:
         """Both sides at a joint confidence: the error is halved where both rest on chance.
@@ -153,17 +153,22 @@ class Bracket:
 
     def _verdict(self, passes: bool, fails: bool, why: str) -> Verdict:
         if self.consistency is Consistency.CONTRADICTION and not (fails and self.quantity.metric is Metric.EPSILON):
-            return Verdict(Decision.UNDECIDED, f"the two sides contradict each other, so neither can be trusted: {why}")
+            return Verdict(Decision.UNDECIDED, f"the two bounds contradict each other, so neither can be trusted: {why}")
         if fails:
             return Verdict(Decision.FAIL, why)
         if passes and self.consistency is Consistency.SUSPECT:
-            return Verdict(Decision.UNDECIDED, f"the two sides cross, which chance may explain, so that a rerun has to decide: {why}")
+            return Verdict(
+                Decision.UNDECIDED, f"the two bounds cross within statistical error, so that a rerun with another seed has to decide: {why}"
+            )
         if passes and self.num_invalid:
-            return Verdict(Decision.UNDECIDED, f"{self.num_invalid} examples gave no number: {why}")
+            return Verdict(Decision.UNDECIDED, f"{self.num_invalid} examples have an invalid output (NaN): {why}")
         return Verdict(Decision.PASS if passes else Decision.UNDECIDED, why)
 
     def _unlikely(self, chance: float) -> bool:
-        """Whether a crossing has less than this chance: of so many false verdicts, or of sides that still cross at that confidence."""
+        """Return whether chance explains the crossing with less than this probability.
+
+        By the binomial tail of so many wrong per-example results, or because the bounds still cross at confidence 1 - chance.
+        """
         counted = [side.evidence for side in (self.lower, self.upper) if isinstance(side.evidence, CountEvidence)]
         if not counted:
             low, high = self.confidence_interval(1 - chance)
@@ -174,7 +179,7 @@ class Bracket:
 
 
 def _between(low: float, high: float) -> str:
-    """An interval, rounded outwards."""
+    """Return an interval in words, rounded outwards."""
     return f"between {rounding.bound(low, up=False)} and {rounding.bound(high, up=True)}"
 
 

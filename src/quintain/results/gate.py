@@ -24,9 +24,11 @@ def decide(requirement: Requirement, claims: Iterable[Claim]) -> RequirementResu
         measured = [claim for claim in claims if claim.bracket.quantity.metric is requirement.metric]
         models = sorted({claim.model for claim in measured})
         known = sorted({claim.bracket.quantity.threat for claim in measured} - {""})
-        what = f"{', '.join(known)} for" if known else "that of"
-        about = f"; measured: {what} {', '.join(models)}" if models else ""
-        return RequirementResult(requirement.text, Verdict(Decision.UNDECIDED, f"nothing here speaks of it{about}"), "")
+        what = f"{', '.join(known)} ({', '.join(models)})" if known else f"that of {', '.join(models)}"
+        about = f"; this run has {what}" if models else ""
+        quantity = requirement.text.partition(requirement.relation)[0].strip()
+        reason = f"no result for {quantity}{about}"
+        return RequirementResult(requirement.text, Verdict(Decision.UNDECIDED, reason), "")
     latest = {claim.bracket.quantity: claim for claim in found}.values()
     return min((_decided_by(requirement, claim) for claim in latest), key=lambda one: _WORST_FIRST.index(one.verdict.decision))
 

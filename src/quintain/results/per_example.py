@@ -25,10 +25,10 @@ class PerExample:
     Args:
         ids: Row of each example in its data set.
         labels: True classes.
-        predicted: Predictions for the unchanged examples; -1 where the model gave no number or abstained.
+        predicted: Predictions for the unchanged examples; -1 where the output is NaN or the model abstained.
         certified_radius: Largest size of change proved harmless; 0 where nothing is proved.
         broken_radius: Smallest change found that breaks it; infinite where none was found, 0 where it is wrong unchanged.
-        invalid: Whether the model or a bound gave no number.
+        invalid: Whether the output of the model, or a bound, is NaN.
     """
 
     ids: tuple[int, ...]

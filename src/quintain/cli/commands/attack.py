@@ -106,8 +106,7 @@ def run(
     stop_reason = result.models[0].stop_reason if isinstance(result, AttackResult) else ""
     if stop_reason:
         raise ExecutionError(
-            f"{stop_reason}. What was found so far is in {folder}; once the model works again, this resumes the run: "
-            f"{resume_command(out, folder)}"
+            f"{stop_reason}. What was found so far is in {folder}; once the model works again, to resume: {resume_command(out, folder)}"
         )
     delete_chunks(folder / UNFINISHED)
     call.unmark()

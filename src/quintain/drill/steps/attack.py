@@ -14,36 +14,36 @@ from quintain.results.robustness_records import AttackResult
 PICTURES = 6
 
 
-def attacks(stage: DrillContext) -> Mapping[str, AttackFn]:
+def attacks(context: DrillContext) -> Mapping[str, AttackFn]:
     """The attacks that every model of the drill meets."""
-    return {"fgsm": FGSM(), "quick": Quick(steps=stage.workload.attack_steps, queries=stage.workload.attack_queries)}
+    return {"fgsm": FGSM(), "quick": Quick(steps=context.workload.attack_steps, queries=context.workload.attack_queries)}
 
 
 NORMAL = 0
 """The class that the side marker is after: a sick child that is called well."""
 
 
-def run(stage: DrillContext) -> StepOutput:
+def run(context: DrillContext) -> StepOutput:
     """FGSM and the quick ensemble on the plain model at every size, then a sticker, with pictures."""
-    subject = stage.subject(stage.trained().training.model)
+    subject = context.subject(context.trained().training.model)
     plain = run_attacks(
         subject,
-        stage.test,
-        stage.threats,
-        attacks(stage),
-        seed=stage.seed("attack"),
-        folder=stage.folder,
+        context.test,
+        context.threats,
+        attacks(context),
+        seed=context.seed("attack"),
+        folder=context.folder,
         num_pictures=PICTURES,
-        progress=stage.progress,
+        progress=context.progress,
     )
     marker = evaluate_sticker(
         subject,
-        stage.train,
-        stage.test,
-        side_marker(NORMAL, steps=stage.workload.marker_steps),
+        context.train,
+        context.test,
+        side_marker(NORMAL, steps=context.workload.marker_steps),
         "a radiopaque side marker",
-        seed=stage.seed("marker"),
-        folder=stage.folder,
-        progress=stage.progress,
+        seed=context.seed("marker"),
+        folder=context.folder,
+        progress=context.progress,
     )
     return StepOutput(AttackResult((plain,), (marker,)))

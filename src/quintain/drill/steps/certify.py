@@ -1,4 +1,4 @@
-"""Prove what can be proved, and put it beside what attacks refuted."""
+"""Certify the models, and put both bounds together."""
 
 from quintain.certify import IntervalBounds
 from quintain.drill.context import PRIMARY_MODEL, DrillContext
@@ -15,21 +15,21 @@ from quintain.threats import L2
 SMOOTHED_SIZES = (0.25, 0.5)
 
 
-def run(stage: DrillContext) -> StepOutput:
+def run(context: DrillContext) -> StepOutput:
     """Interval bounds on the plain and the two hardened models, randomized smoothing on the noise-trained one."""
-    attacked = stage.attacks()
-    files = {file.name: file for file in (stage.trained().training.model, *(one.model for one in stage.hardened().trainings))}
+    attacked = context.attacks()
+    files = {file.name: file for file in (context.trained().training.model, *(one.model for one in context.hardened().trainings))}
     models: list[CertifiedModel] = []
     claims: list[Claim] = []
     for name in attacked:
-        subject = stage.subject(files[name])
+        subject = context.subject(files[name])
         certification = certify_examples(
-            subject, stage.test, stage.threats, IntervalBounds(), method=INTERVAL_BOUNDS, progress=stage.progress
+            subject, context.test, context.threats, IntervalBounds(), method=INTERVAL_BOUNDS, progress=context.progress
         )
         both, found = robustness_claims(
             subject,
-            stage.test,
-            stage.threats,
+            context.test,
+            context.threats,
             certification=certification,
             attacked=attacked[name],
             primary=name == PRIMARY_MODEL,
@@ -37,12 +37,12 @@ def run(stage: DrillContext) -> StepOutput:
         models.append(both)
         claims.extend(found)
     _, smooth, found = certify_smoothed(
-        stage.subject(files["noise"]),
-        stage.test,
+        context.subject(files["noise"]),
+        context.test,
         [L2(size) for size in SMOOTHED_SIZES],
-        SmoothingSettings(SIGMA, stage.workload.noise_samples, stage.workload.smoothed_examples),
-        seed=stage.seed("smoothing"),
+        SmoothingSettings(SIGMA, context.workload.noise_samples, context.workload.smoothed_examples),
+        seed=context.seed("smoothing"),
         primary=True,
-        progress=stage.progress,
+        progress=context.progress,
     )
     return StepOutput(CertifyResult((*models, smooth)), (*claims, *found))

@@ -5,15 +5,15 @@ from quintain.evaluate.step import StepOutput
 from quintain.evaluate.steps.federate import run_federate
 
 
-def run(stage: DrillContext) -> StepOutput:
+def run(context: DrillContext) -> StepOutput:
     """Secure aggregation, one hospital dropping out in the middle round."""
     return run_federate(
-        stage.net("federated"),
-        stage.train,
-        stage.test,
-        rounds=stage.workload.rounds,
-        epochs=stage.workload.local_epochs,
-        seed=stage.seed("federate"),
-        folder=stage.folder,
-        progress=stage.progress,
+        context.net("federated"),
+        context.train,
+        context.test,
+        rounds=context.workload.rounds,
+        epochs=context.workload.local_epochs,
+        seed=context.seed("federate"),
+        folder=context.folder,
+        progress=context.progress,
     )

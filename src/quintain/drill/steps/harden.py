@@ -1,4 +1,4 @@
-"""Train three models that resist: adversarially, with certified bounds, and under noise for smoothing."""
+"""Train three models with a defense: adversarially, with interval bounds, and under noise for smoothing."""
 
 from quintain.drill.context import PRIMARY_MODEL, DrillContext
 from quintain.drill.steps.attack import attacks
@@ -15,9 +15,9 @@ SIGMA = 0.25
 TRAINED_AGAINST = Linf(4 / 255)
 
 
-def defenses(stage: DrillContext) -> dict[str, tuple[str, Defense]]:
+def defenses(context: DrillContext) -> dict[str, tuple[str, Defense]]:
     """Return the drill's defenses: each name with its title and settings."""
-    scale = stage.workload
+    scale = context.workload
     return {
         "adversarial": ("adversarial training", with_epochs(PGDTraining(TRAINED_AGAINST), scale.adversarial_epochs)),
         PRIMARY_MODEL: ("certified training", with_epochs(IBPTraining(TRAINED_AGAINST), scale.certified_epochs)),
@@ -25,26 +25,28 @@ def defenses(stage: DrillContext) -> dict[str, tuple[str, Defense]]:
     }
 
 
-def run(stage: DrillContext) -> StepOutput:
+def run(context: DrillContext) -> StepOutput:
     """The three trainings, and the same attacks again on the first two; the third is met as a smoothed model."""
     trainings, attacked, claims = [], [], []
-    for name, (title, defense) in defenses(stage).items():
+    for name, (title, defense) in defenses(context).items():
         subject, training = train_defense(
-            stage.net(name),
-            stage.train,
-            stage.test,
+            context.net(name),
+            context.train,
+            context.test,
             defense,
             name=name,
             title=title,
-            seed=stage.seed("harden", name),
-            folder=stage.folder,
-            checkpoint=stage.run.checkpoint(name),
-            progress=stage.progress,
+            seed=context.seed("harden", name),
+            folder=context.folder,
+            checkpoint=context.run.checkpoint(name),
+            progress=context.progress,
         )
         trainings.append(training)
-        claims.append(clean_accuracy_claim(subject, stage.test, primary=name == PRIMARY_MODEL))
+        claims.append(clean_accuracy_claim(subject, context.test, primary=name == PRIMARY_MODEL))
         if name != "noise":
             attacked.append(
-                run_attacks(subject, stage.test, stage.threats, attacks(stage), seed=stage.seed("attack"), progress=stage.progress)
+                run_attacks(
+                    subject, context.test, context.threats, attacks(context), seed=context.seed("attack"), progress=context.progress
+                )
             )
     return StepOutput(HardenResult(tuple(trainings), tuple(attacked)), tuple(claims))

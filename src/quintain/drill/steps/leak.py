@@ -1,18 +1,18 @@
-"""Rebuild one hospital's X-ray from what it sent."""
+"""Reconstruct one hospital's X-ray from the update that it sent."""
 
 from quintain.drill.context import DrillContext
 from quintain.evaluate.step import StepOutput
 from quintain.evaluate.steps.leak import run_leak
 
 
-def run(stage: DrillContext) -> StepOutput:
+def run(context: DrillContext) -> StepOutput:
     """A plain update, a secure sum, a private update."""
     return run_leak(
-        stage.net("federated").eval(),
-        stage.train,
-        steps=stage.workload.inversion_steps,
-        seed=stage.seed("leak"),
-        folder=stage.folder,
+        context.net("federated").eval(),
+        context.train,
+        steps=context.workload.inversion_steps,
+        seed=context.seed("leak"),
+        folder=context.folder,
         show=True,  # the drill is on the bundled X-rays, which are public
-        progress=stage.progress,
+        progress=context.progress,
     )

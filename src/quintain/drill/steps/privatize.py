@@ -1,4 +1,4 @@
-"""Train with DP-SGD to a budget."""
+"""Train with DP-SGD to a target epsilon."""
 
 from quintain.drill.context import DrillContext
 from quintain.evaluate.privacy_target import PrivacyTarget
@@ -6,19 +6,19 @@ from quintain.evaluate.step import StepOutput
 from quintain.evaluate.steps.privatize import run_privatize
 
 
-def budget(stage: DrillContext) -> PrivacyTarget:
-    """The budget that is spent, and audited at the same constants."""
-    return PrivacyTarget(batch_size=stage.workload.private_batch, steps=stage.workload.private_steps)
+def privacy_target(context: DrillContext) -> PrivacyTarget:
+    """Return the target epsilon, which is audited at the same settings."""
+    return PrivacyTarget(batch_size=context.workload.private_batch, steps=context.workload.private_steps)
 
 
-def run(stage: DrillContext) -> StepOutput:
+def run(context: DrillContext) -> StepOutput:
     """A private model beside the plain one."""
     return run_privatize(
-        stage.net("private"),
-        stage.train,
-        stage.test,
-        budget(stage),
-        folder=stage.folder,
-        nonprivate_counts=stage.trained().training.clean_counts,
-        progress=stage.progress,
+        context.net("private"),
+        context.train,
+        context.test,
+        privacy_target(context),
+        folder=context.folder,
+        nonprivate_counts=context.trained().training.clean_counts,
+        progress=context.progress,
     )

@@ -8,22 +8,22 @@ from quintain.results.robustness_records import TrainResult
 from quintain.training import CleanCrossEntropy, Recipe, fit
 
 
-def run(stage: DrillContext) -> StepOutput:
+def run(context: DrillContext) -> StepOutput:
     """Plain training and clean accuracy."""
-    recipe = Recipe(epochs=stage.workload.plain_epochs)
-    net, seed = stage.net("plain"), stage.seed("train")
+    recipe = Recipe(epochs=context.workload.plain_epochs)
+    net, seed = context.net("plain"), context.seed("train")
 
     def train() -> tuple[float, ...]:
         done = fit(
             net,
-            stage.train,
+            context.train,
             recipe,
             objective=CleanCrossEntropy(),
             seed=seed,
-            checkpoint=stage.run.checkpoint("plain"),
-            progress=stage.progress,
+            checkpoint=context.run.checkpoint("plain"),
+            progress=context.progress,
         )
         return done.losses
 
-    subject, training = train_and_test(net, train, stage.folder, stage.test, name="plain", title="plain model", settings=recipe)
-    return StepOutput(TrainResult(training), (clean_accuracy_claim(subject, stage.test),))
+    subject, training = train_and_test(net, train, context.folder, context.test, name="plain", title="plain model", settings=recipe)
+    return StepOutput(TrainResult(training), (clean_accuracy_claim(subject, context.test),))
