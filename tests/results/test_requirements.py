@@ -123,11 +123,8 @@ def test_of_two_claims_on_one_quantity_the_later_counts():
 
 
 def test_nothing_to_judge_says_what_was_measured():
-    assert (
     reason = decide(Requirement.parse("robust_accuracy(linf:8/255) >= 0.10"), CLAIMS).verdict.reason
     assert "this run has linf:4/255 (certified, plain)" in reason
-        in decide(Requirement.parse("robust_accuracy(linf:8/255) >= 0.10"), CLAIMS).verdict.reason
-    )
 
 
 def test_a_contradiction_is_worse_than_anything_else():
