@@ -35,9 +35,11 @@ class VerbCall:
     Args:
         verb: Name of the command.
         data, model, weights, seed, out, require: What these options said.
-        split, limit: Which examples; where no split is named, the test split, or the first where there is none.
+        split, limit: Which examples; where no split is named, the test split, or the first where there is
+            none.
         exclude_class: A class whose examples are left out.
-        resume_dir: Subfolder of the run folder with the state of an interrupted run; empty if the command cannot resume.
+        resume_dir: Subfolder of the run folder with the state of an interrupted run; empty if the command
+            cannot resume.
     """
 
     verb: str
@@ -64,7 +66,9 @@ class VerbCall:
 
     @cached_property
     def requirements(self) -> tuple["Requirement", ...]:
-        """The requirements of the command line, else those of ``pyproject.toml``; read before any work is done."""
+        """The requirements of the command line, else those of ``pyproject.toml``; read before any work is
+        done.
+        """
         from quintain.results.requirements import Requirement
 
         return tuple(Requirement.parse(text) for text in self.require or project_requirements(Path.cwd()))
@@ -133,8 +137,8 @@ class VerbCall:
         """Return a fresh net of the named kind, its first weights drawn from the seed, or the weights given.
 
         Raises:
-            ModelError: If it does not take the data, which is tried before any training, or has trainable parameters of
-                another type than float32.
+            ModelError: If it does not take the data, which is tried before any training, or has trainable
+                parameters of another type than float32.
         """
         import torch
 
@@ -148,14 +152,17 @@ class VerbCall:
         return model.net
 
     def announce(self) -> None:
-        """Say where results are written, and how to resume after an interruption; call it once all options are checked."""
+        """Say where results are written, and how to resume after an interruption; call it once all options
+        are checked.
+        """
         text = f"writing to {self.folder}. To resume after an interruption: {resume_command(self.out, self.folder)}"
         self.print_dim(text)
 
     def run(self, work: "Callable[[], StepOutput]") -> int:
         """Do the work, store its record, show it, decide requirements on it.
 
-        Requirements of the command line are always decided; of those of the project, the ones about a metric of the record.
+        Requirements of the command line are always decided; of those of the project, the ones about a metric
+        of the record.
 
         Returns:
             The exit code.
@@ -198,7 +205,9 @@ class VerbCall:
         self.console.print(text, style="dim", markup=False, soft_wrap=True)
 
     def save_partial(self, make: "Callable[[], StepOutput | None]") -> None:
-        """Store and show what there is of an interrupted run, marked as partial; nothing where there is nothing."""
+        """Store and show what there is of an interrupted run, marked as partial; nothing where there is
+        nothing.
+        """
         from quintain.cli.screen import show_record
         from quintain.results.codec import save
 

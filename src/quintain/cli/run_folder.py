@@ -55,7 +55,8 @@ def choose_folder(verb: str, out: Path | None, resume_dir: str) -> Path:
 
 @contextmanager
 def writable_folder(folder: Path) -> Iterator[None]:
-    """Create the run folder and check that it is writable before the work starts; remove it again if it stays empty.
+    """Create the run folder and check that it is writable before the work starts; remove it again if it stays
+    empty.
 
     Raises:
         StorageError: If it cannot be written to.

@@ -23,7 +23,9 @@ def summary_lines(record: Record) -> Iterator[str]:
 
 
 def bracket_text(claim: Claim) -> str:
-    """Return both bounds on an accuracy in words, with the interval for the population and the majority class."""
+    """Return both bounds on an accuracy in words, with the interval for the population and the majority
+    class.
+    """
     bracket = claim.bracket
     low, high = bracket.confidence_interval()
     interval = f"95 % interval for the population {100 * low:.1f} .. {fmt.percent(high)}"

@@ -40,7 +40,8 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     Args:
         path: Where; its folder is made if need be.
         data: What.
-        mode: The file's permissions, less those that the user's umask withholds; ``0o600`` for what holds keys.
+        mode: The file's permissions, less those that the user's umask withholds; ``0o600`` for what holds
+            keys.
 
     Raises:
         StorageError: If it cannot be written; what was there before stays.

@@ -28,7 +28,9 @@ LARGEST = 37.0
 
 
 def ranked(totals: Numbers, counts: Numbers) -> Numbers:
-    """Sums of squares of ``counts`` standard normal numbers, each replaced by the standard normal number of the same rank."""
+    """Sums of squares of ``counts`` standard normal numbers, each replaced by the standard normal number of
+    the same rank.
+    """
     from scipy.special import chdtr, chdtrc, ndtri
 
     below, above = chdtr(counts, totals), chdtrc(counts, totals)
@@ -36,7 +38,9 @@ def ranked(totals: Numbers, counts: Numbers) -> Numbers:
 
 
 def from_mean(totals: Numbers, counts: Numbers) -> Numbers:
-    """How far such sums are from ``counts``, their mean, each as the half-normal number of the same rank: 0 where it is exactly that."""
+    """How far such sums are from ``counts``, their mean, each as the half-normal number of the same rank: 0
+    where it is exactly that.
+    """
     from scipy.special import chdtr, chdtrc, erfinv, ndtri
 
     low, high = np.maximum(2 * counts - totals, 0.0), totals
@@ -46,19 +50,23 @@ def from_mean(totals: Numbers, counts: Numbers) -> Numbers:
 
 
 def sizes(z: Numbers) -> Numbers:
-    """Standard normal numbers without their signs, each replaced by the standard normal number of the same rank."""
+    """Standard normal numbers without their signs, each replaced by the standard normal number of the same
+    rank.
+    """
     from scipy.special import erfc, ndtri
 
     return np.clip(-ndtri(erfc(np.abs(z) / math.sqrt(2))), -LARGEST, LARGEST)
 
 
 def anew(z: Numbers) -> Numbers:
-    """What is new in each row (or column, if there are fewer), and no combination of those before; standard normal numbers, by its length.
+    """What is new in each row (or column, if there are fewer), and no combination of those before; standard
+    normal numbers, by its length.
 
-    Of rows of n independent standard normal numbers, the squared distance of the i-th from the space of all before it is chi-square of
-    n - i + 1 degrees of freedom, and these distances are independent.
+    Of rows of n independent standard normal numbers, the squared distance of the i-th from the space of all
+    before it is chi-square of n - i + 1 degrees of freedom, and these distances are independent.
 
-    Source: Bartlett's decomposition; Muirhead, Aspects of Multivariate Statistical Theory, 1982, theorem 3.2.14.
+    Source: Bartlett's decomposition; Muirhead, Aspects of Multivariate Statistical Theory, 1982, theorem
+    3.2.14.
     """
     z = z if len(z) <= z.shape[1] else z.T
     lengths = np.diagonal(np.linalg.qr(z.T, mode="r"))
@@ -66,16 +74,19 @@ def anew(z: Numbers) -> Numbers:
 
 
 def exact_p(groups: Sequence[Numbers], near: Sequence[Numbers] | None = None) -> tuple[float, float]:
-    """The p-value of groups of standard normal numbers, where too exact is as wrong as too far; with a root mean square.
+    """The p-value of groups of standard normal numbers, where too exact is as wrong as too far; with a root
+    mean square.
 
-    Numbers of a group are independent; groups may be of the same numbers. Of each are looked at: the sum; the sum of squares, from 0 and
-    from the mean of its column; the farthest number; the nearest one; and the sum of squares once more, of how near they are. What is given
-    is the smallest of these six p-values, times how many there are of all groups, and the root mean square of its group.
+    Numbers of a group are independent; groups may be of the same numbers. Of each are looked at: the sum; the
+    sum of squares, from 0 and from the mean of its column; the farthest number; the nearest one; and the sum
+    of squares once more, of how near they are. What is given is the smallest of these six p-values, times how
+    many there are of all groups, and the root mean square of its group.
 
     Args:
         groups: Numbers, or tables of them whose columns hold what may have a common value.
-        near: Distances from what noise comes to on average, as half-normal numbers: 0 where it always comes to exactly that. By default of
-            the numbers from 0; for sums of squares, whose median is not their mean, ``from_mean``.
+        near: Distances from what noise comes to on average, as half-normal numbers: 0 where it always comes
+            to exactly that. By default of the numbers from 0; for sums of squares, whose median is not their
+            mean, ``from_mean``.
     """
     from scipy.special import chdtr, erf
 
@@ -155,14 +166,17 @@ def mixed_sum_p(total: float, trials: int, probability: float, deviation: float)
 
 
 BEYOND = (2.5, 3.0, 3.5, 4.0, 4.5)
-"""Standard deviations beyond which normal numbers are counted; a millionth further, lest rounding puts a cut beyond itself."""
+"""Standard deviations beyond which normal numbers are counted; a millionth further, lest rounding puts a cut
+beyond itself.
+"""
 
 
 def tails_p(z: Numbers) -> tuple[float, float, int, float]:
-    """The p-value of how many standard normal numbers are beyond each of ``BEYOND``, below, above and on either side.
+    """The p-value of how many standard normal numbers are beyond each of ``BEYOND``, below, above and on
+    either side.
 
-    It is the smallest binomial one times how many there are. With it come, where it is smallest: the bound, and how many are beyond it and
-    should be.
+    It is the smallest binomial one times how many there are. With it come, where it is smallest: the bound,
+    and how many are beyond it and should be.
     """
     from scipy.special import bdtr, bdtrc, ndtr
 
@@ -178,10 +192,12 @@ def tails_p(z: Numbers) -> tuple[float, float, int, float]:
 
 
 def crowded_p(uniform: Numbers, within: float) -> tuple[float, int, float]:
-    """A bound on the p-value of how many gaps between uniform numbers in [0, 1] are below ``within``; with how many are and should be.
+    """A bound on the p-value of how many gaps between uniform numbers in [0, 1] are below ``within``; with
+    how many are and should be.
 
-    Each gap is, with probability 1 - (1 - within)^n. Gaps are negatively associated, so that Chernoff's bound of the binomial law holds
-    of their count. Only too many are refused, as there are where numbers come from a grid.
+    Each gap is, with probability 1 - (1 - within)^n. Gaps are negatively associated, so that Chernoff's bound
+    of the binomial law holds of their count. Only too many are refused, as there are where numbers come from
+    a grid.
 
     Source: Joag-Dev and Proschan, Negative Association of Random Variables, Annals of Statistics 11, 1983.
     """
@@ -195,7 +211,8 @@ def crowded_p(uniform: Numbers, within: float) -> tuple[float, int, float]:
 
 
 def repeated_p(z: Numbers, counted: NDArray[np.bool_] | None = None) -> tuple[float, int, float]:
-    r"""A bound on the p-value of the largest correlation of a series with itself, over every distance; with that distance and correlation.
+    r"""A bound on the p-value of the largest correlation of a series with itself, over every distance; with
+    that distance and correlation.
 
     The sum S over m pairs at one distance is a quadratic form, by half of the adjacency matrix of a graph of paths: its eigenvalues are
     within [-1, 1], each with its negative, and their squares add up to m/2. So, since :math:`-\ln(1 - u)` is convex,
@@ -203,7 +220,8 @@ def repeated_p(z: Numbers, counted: NDArray[np.bool_] | None = None) -> tuple[fl
 
     .. math:: P[|S| \ge x] \le 2 \exp\Big(-\frac m8 \big(s - 1 - \ln \tfrac{1 + s}2\big)\Big).
 
-    What is given is the smallest of these, times how many distances there are: a bound for any count of numbers, not for many alone.
+    What is given is the smallest of these, times how many distances there are: a bound for any count of
+    numbers, not for many alone.
 
     Args:
         z: Standard normal, by what is claimed.

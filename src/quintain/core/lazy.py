@@ -8,8 +8,8 @@ from typing import Any
 def lazy_exports(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """A package's ``__getattr__`` and ``__dir__``.
 
-    No public name may equal the name of a submodule, because importing the submodule would overwrite it, unless the
-    name is that submodule.
+    No public name may equal the name of a submodule, because importing the submodule would overwrite it,
+    unless the name is that submodule.
 
     Args:
         package: The package's ``__name__``.

@@ -9,7 +9,9 @@ class Progress(Protocol):
     """Something that shows how far a loop is."""
 
     def bar(self, label: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
-        """Open a bar for ``total`` units of ``label``; call what it yields with the number of units just done."""
+        """Open a bar for ``total`` units of ``label``; call what it yields with the number of units just
+        done.
+        """
 
     def set_status(self, text: str) -> None:
         """Show a few words beside the open bar, in place of those before."""

@@ -1,7 +1,8 @@
 """The registry maps names to module paths, so that what is registered is known without importing any of it.
 
-Each part lists what it offers in its ``catalogue.py``, a module of strings; other packages add theirs through entry points of the
-groups ``quintain.attack``, ``quintain.certifier``, ``quintain.defense``, ``quintain.model`` and so on, named like the kinds below.
+Each part lists what it offers in its ``catalogue.py``, a module of strings; other packages add theirs through
+entry points of the groups ``quintain.attack``, ``quintain.certifier``, ``quintain.defense``,
+``quintain.model`` and so on, named like the kinds below.
 """
 
 from dataclasses import dataclass
@@ -34,7 +35,8 @@ class Entry:
         name: What users type.
         import_path: Where it is: ``package.module:attribute``.
         summary: One line for ``quintain list``.
-        guarantee: What its result may be taken for, and under what assumption; empty where nothing is guaranteed.
+        guarantee: What its result may be taken for, and under what assumption; empty where nothing is
+            guaranteed.
         facts: What the laws need to know, such as ``(("optimality_gap", "0.05"),)``.
         exemptions: Laws (``tests/laws``) that it is exempt from, each with its reason.
     """

@@ -1,4 +1,6 @@
-"""Bounds as people read them, rounded to the side on which they stay true: what is shown is never better than what is known."""
+"""Bounds as people read them, rounded to the side on which they stay true: what is shown is never better than
+what is known.
+"""
 
 import math
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
@@ -18,7 +20,9 @@ def bound(value: float, *, up: bool, digits: int = 4) -> str:
 
 
 def epsilon(value: float, *, up: bool = True) -> str:
-    """Two decimals, and three significant digits below 0.1; rounded up, as an upper side is, or down: 3.004 is at most ``3.01``."""
+    """Two decimals, and three significant digits below 0.1; rounded up, as an upper side is, or down: 3.004
+    is at most ``3.01``.
+    """
     if not math.isfinite(value):
         return "∞" if value == math.inf else "NaN" if math.isnan(value) else "−∞"
     if 0 < abs(value) < 0.1:

@@ -4,11 +4,13 @@ import hashlib
 
 
 def derive_seed(seed: int, *path: str | int) -> int:
-    """Derive a 63-bit seed from ``seed`` and the place of use; equal places get equal seeds, others independent ones.
+    """Derive a 63-bit seed from ``seed`` and the place of use; equal places get equal seeds, others
+    independent ones.
 
     Args:
         seed: The seed of the run.
-        path: Where the draw happens, such as ``"pgd", restart, example``; strings and integers are told apart.
+        path: Where the draw happens, such as ``"pgd", restart, example``; strings and integers are told
+            apart.
     """
     spelled = (f"{type(part).__name__[0]}{part}".replace("/", "//") for part in path)
     text = "/".join([str(seed), *spelled])

@@ -17,7 +17,8 @@ def check_confidence(confidence: float) -> float:
 
 
 def binomial_lower(hits: int, trials: int, confidence: float) -> float:
-    """One-sided Clopper-Pearson lower limit of a probability: it exceeds the truth with probability at most ``1 - confidence``.
+    """One-sided Clopper-Pearson lower limit of a probability: it exceeds the truth with probability at most
+    ``1 - confidence``.
 
     Source: Clopper and Pearson, 1934.
     """

@@ -7,12 +7,16 @@ _NEW_WORDS = {"colour": "color", "projection": "light", "place": "position"}
 
 
 def current_spec(spec: str) -> str:
-    """Return the text of a threat in today's words; earlier versions wrote ``colour:``, ``projection:`` and ``place=``."""
+    """Return the text of a threat in today's words; earlier versions wrote ``colour:``, ``projection:`` and
+    ``place=``.
+    """
     return _OLD_WORD.sub(lambda match: _NEW_WORDS[match[0]], spec.strip())
 
 
 def threat_name(spec: str) -> str:
-    """Return the name by which a threat is registered: ``linf`` of ``linf:8/255``, ``mask`` of ``mask:eyeglasses:0.5``."""
+    """Return the name by which a threat is registered: ``linf`` of ``linf:8/255``, ``mask`` of
+    ``mask:eyeglasses:0.5``.
+    """
     return spec.partition(":")[0].strip().lower()
 
 
@@ -22,7 +26,8 @@ def size_text(spec: str) -> str:
 
 
 def threat_type(spec: str) -> str:
-    """Return the threat spec without its size: ``linf`` of ``linf:4/255``, ``mask:eyeglasses`` of ``mask:eyeglasses:0.5``.
+    """Return the threat spec without its size: ``linf`` of ``linf:4/255``, ``mask:eyeglasses`` of
+    ``mask:eyeglasses:0.5``.
 
     Two specs of one type differ in size only: the larger allows every change that the smaller allows.
     """

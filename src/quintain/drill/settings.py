@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 DEFAULT_REQUIREMENTS = ("robust_accuracy(linf:4/255) >= 0.625", "epsilon(delta=1e-5) <= 3")
-"""Requirements where the user gives none: more accuracy under attack than the majority class, and epsilon at most 3."""
+"""Requirements where the user gives none: more accuracy under attack than the majority class, and epsilon at
+most 3.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
-"""Combine attacks and certificates into bounds on robust accuracy, and audit and accountant into bounds on epsilon.
+"""Combine attacks and certificates into bounds on robust accuracy, and audit and accountant into bounds on
+epsilon.
 
-The only package that imports both sides. ``evasion`` runs attacks on a data set, ``steps`` holds one file for each verb of the
-command line, and the modules beside them are what these share.
+The only package that imports both sides. ``evasion`` runs attacks on a data set, ``steps`` holds one file for
+each verb of the command line, and the modules beside them are what these share.
 """
 
 from typing import TYPE_CHECKING

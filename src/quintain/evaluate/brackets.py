@@ -37,7 +37,8 @@ def robustness_claims(
     break_error_probability: float = 0.0,
     primary: bool = False,
 ) -> tuple[CertifiedModel, tuple[Claim, ...]]:
-    """Put both bounds on a model's robust accuracy together, one claim for each eps; an unknown bound is trivial.
+    """Put both bounds on a model's robust accuracy together, one claim for each eps; an unknown bound is
+    trivial.
 
     Args:
         subject: The model.
@@ -145,7 +146,8 @@ def robust_accuracy(
         seed: Seed of the attacks' random numbers.
         progress: Shows bars.
 
-    Guarantee: both bounds hold for these examples; ``Bracket.confidence_interval`` says what they tell of the population.
+    Guarantee: both bounds hold for these examples; ``Bracket.confidence_interval`` says what they tell of the
+    population.
     """
     _, _, (claim,) = attack_and_certify(
         named_model(model, model.name, model.name),

@@ -50,8 +50,8 @@ def certify_examples(
 ) -> Certification:
     """Certify each example: return the largest eps at which no change alters its prediction.
 
-    Each requested eps is decided by a certificate at exactly that eps; between them the radius is the largest certified one
-    of a fine grid.
+    Each requested eps is decided by a certificate at exactly that eps; between them the radius is the largest
+    certified one of a fine grid.
 
     Args:
         subject: The model.

@@ -18,7 +18,8 @@ MIN_PROBABILITY = 1e-12
 
 
 def with_estimated_gradients(smooth: SmoothedClassifier, seed: int) -> Callable[[Tensor], Tensor]:
-    r"""The smoothed model as a function (B, *S) to log-probabilities (B, K) that can be differentiated though its base cannot.
+    r"""The smoothed model as a function (B, *S) to log-probabilities (B, K) that can be differentiated though
+    its base cannot.
 
     .. math:: \nabla_x\, E[p(x + \sigma u)] = E[p(x + \sigma u)\, u] / \sigma, \qquad u \sim N(0, I)
 
@@ -28,7 +29,8 @@ def with_estimated_gradients(smooth: SmoothedClassifier, seed: int) -> Callable[
         smooth: Its base is asked for answers alone: scores, or labels as scores of 0 and 1.
         seed: Of the noise.
 
-    Source: Stein, 1981 (Annals of Statistics 9); for smoothed classifiers, Salman et al., 2019, arXiv:1906.04584, lemma 1.
+    Source: Stein, 1981 (Annals of Statistics 9); for smoothed classifiers, Salman et al., 2019,
+    arXiv:1906.04584, lemma 1.
     """
     calls = count()
     return lambda x: _Estimated.apply(x, smooth, derive_seed(seed, "estimate", next(calls)))
@@ -64,7 +66,9 @@ class _Estimated(torch.autograd.Function):
 
 
 def _noise(x: Tensor, seed: int) -> Iterator[Tensor]:
-    """The noise of one gradient in blocks (n, *S) that bound the memory, the same for the same seed and batch."""
+    """The noise of one gradient in blocks (n, *S) that bound the memory, the same for the same seed and
+    batch.
+    """
     generator = torch.Generator().manual_seed(seed)
     for block in torch.arange(NOISE_PAIRS).split(max(1, BATCH_ELEMENTS // max(1, 2 * x.numel()))):
         yield torch.empty(len(block), *x.shape[1:], dtype=torch.float32).normal_(generator=generator).to(x)

@@ -17,10 +17,10 @@ from quintain.results.artifacts import Gallery, Picture
 from quintain.results.run_layout import PICTURES
 from quintain.threats.threat import Threat
 
-Frame = Literal["", "good", "bad", "reference"]
+PictureFrame = Literal["", "good", "bad", "reference"]
 
 
-def store_picture(folder: Path, name: str, picture: Tensor, caption: str, frame: Frame = "") -> Picture:
+def store_picture(folder: Path, name: str, picture: Tensor, caption: str, frame: PictureFrame = "") -> Picture:
     """Write one picture as PNG.
 
     Args:

@@ -33,7 +33,8 @@ class PrivacyTarget:
         steps: Number of noisy steps.
         max_grad_norm: The clip norm.
         learning_rate, momentum: Of the optimizer; they cost no privacy.
-        ema: Decay of the mean of the weights, which is what training ends with: free too, and it evens out the noise of the last steps.
+        ema: Decay of the mean of the weights, which is what training ends with: free too, and it evens out
+            the noise of the last steps.
 
     Raises:
         SettingError: If a number is out of its range.
@@ -67,7 +68,8 @@ class PrivacyTarget:
                 raise SettingError(f"got {name} {got[name]}; expected {expected}")
 
     def plan(self, records: int, *, noise: float | None = None) -> PrivatePlan:
-        """Return the plan with the least noise that keeps the target on so many records, or with the noise given.
+        """Return the plan with the least noise that keeps the target on so many records, or with the noise
+        given.
 
         Raises:
             SettingError: If a batch would hold more than all records.
@@ -97,7 +99,8 @@ def plan_record(plan: PrivatePlan, records: int) -> PrivacyPlan:
 class Protected:
     """The records of a private run, as its results may name them.
 
-    A plain hash of them would tell whoever has all but one which the last one is: the very thing that epsilon bounds.
+    A plain hash of them would tell whoever has all but one which the last one is: the very thing that epsilon
+    bounds.
 
     Args:
         count: How many; public.
@@ -141,7 +144,9 @@ def delta_warnings(delta: float, records: int) -> tuple[str, ...]:
 
 
 def class_warnings(train: Dataset) -> tuple[str, ...]:
-    """Return warnings for the data's owner alone: classes that nobody named, and that few records show to exist."""
+    """Return warnings for the data's owner alone: classes that nobody named, and that few records show to
+    exist.
+    """
     if train.class_names != tuple(map(str, range(train.num_classes))):
         return ()
     counts = np.bincount(train.labels, minlength=train.num_classes)

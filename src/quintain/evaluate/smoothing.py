@@ -1,4 +1,6 @@
-"""Certify and attack a smoothed model, which is a model of its own: it is attacked as it is, never through its base."""
+"""Certify and attack a smoothed model, which is a model of its own: it is attacked as it is, never through
+its base.
+"""
 
 import math
 import time
@@ -59,12 +61,13 @@ def certify_smoothed(
 ) -> tuple[AttackedModel, CertifiedModel, tuple[Claim, ...]]:
     """Certify and attack the smoothed form of a model.
 
-    Each certificate is wrong with probability at most ``alpha``. An attacked example counts as broken only if the smoothed
-    model, with new noise samples, predicts another class at the same confidence. This is tested once on the clean example
-    and once per threat, so a break is wrong with probability at most ``alpha * (1 + number of threats)``. An example on
-    which the smoothed model abstains counts as unbroken; one that is certified although the clean prediction is another
-    class counts as a contradiction. A base that gives no gradients is certified like any other, and attacked by gradients
-    that are estimated from its outputs (``with_estimated_gradients``), which finds less.
+    Each certificate is wrong with probability at most ``alpha``. An attacked example counts as broken only if
+    the smoothed model, with new noise samples, predicts another class at the same confidence. This is tested
+    once on the clean example and once per threat, so a break is wrong with probability at most ``alpha * (1 +
+    number of threats)``. An example on which the smoothed model abstains counts as unbroken; one that is
+    certified although the clean prediction is another class counts as a contradiction. A base that gives no
+    gradients is certified like any other, and attacked by gradients that are estimated from its outputs
+    (``with_estimated_gradients``), which finds less.
 
     Args:
         base: The model under the noise.
@@ -132,7 +135,8 @@ def _attack(
 ) -> tuple[tuple[AttackRow, ...], np.ndarray]:
     """Attack the smoothed model, then predict each adversarial example with new noise samples.
 
-    The attack follows gradients of the surrogate, or where the base gives none, estimates of them from its outputs.
+    The attack follows gradients of the surrogate, or where the base gives none, estimates of them from its
+    outputs.
     """
     x, y = data.batch(torch.arange(len(data)))
     radius = np.where(wrong, 0.0, math.inf)

@@ -1,4 +1,6 @@
-"""Several processes that share one evaluation, as ``torchrun`` starts them: each has its batches, the first one gathers."""
+"""Several processes that share one evaluation, as ``torchrun`` starts them: each has its batches, the first
+one gathers.
+"""
 
 import os
 from dataclasses import dataclass

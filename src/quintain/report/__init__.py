@@ -1,4 +1,7 @@
-"""The report of a run: one self-contained page, the final table, and two runs side by side. Reads records and stored pictures only."""
+"""The report of a run: one self-contained page, the final table, and two runs side by side.
+
+Reads records and stored pictures only.
+"""
 
 from typing import TYPE_CHECKING
 

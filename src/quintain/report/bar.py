@@ -54,10 +54,12 @@ def bracket_bar(
 
     Args:
         bounds: The lower and the upper bound.
-        interval: Where the population's or the mechanism's value lies at the report's confidence: thin lines above the bar.
+        interval: Where the population's or the mechanism's value lies at the report's confidence: thin lines
+            above the bar.
         labels: The bounds in words.
         scale: The axis.
-        higher_is_better: Whether the part below the lower bound is what is certified (accuracy), or what is lost (epsilon).
+        higher_is_better: Whether the part below the lower bound is what is certified (accuracy), or what is
+            lost (epsilon).
         required: Requirements: dashed lines with labels on top.
         marker: A tick under the bar: the majority class, or the largest epsilon that an audit can detect.
         alt_text: All of it in words.
@@ -123,7 +125,9 @@ def _thin(left: float, right: float) -> Markup:
 
 
 def _sides(low: float, high: float, labels: tuple[str, str], colours: tuple[str, str], *, y: float) -> list[Markup]:
-    """Both labels, each on its side of its edge; as one text where they would touch, and once where they say the same."""
+    """Both labels, each on its side of its edge; as one text where they would touch, and once where they say
+    the same.
+    """
     if labels[0] == labels[1]:
         return [_label(low, labels[0], y, f"lab ink-{colours[0]}")]
     colours = (colours[0] if low > 0 else "soft", colours[1] if high < 1 else "soft")

@@ -22,7 +22,8 @@ class ClaimChange:
         name: Of the claim.
         title: For people.
         kind: The quantity.
-        before, after: Lower and upper side on the tested examples, None where the run does not have the claim.
+        before, after: Lower and upper side on the tested examples, None where the run does not have the
+            claim.
         outcome: ``better`` or ``worse`` only if the brackets do not overlap.
         why: In one sentence.
     """
@@ -39,9 +40,10 @@ class ClaimChange:
 def compare(a: Sequence[Record], b: Sequence[Record]) -> tuple[ClaimChange, ...]:
     """Run ``b`` against run ``a``, claim by claim, matched by name.
 
-    A change is an improvement only if the worst that is known of the new value beats the best that is known of the old one, at 95 % where
-    a side rests on draws; overlapping brackets leave it undecided. Claims on other data or another threat are named, never compared; but
-    epsilon is that of the mechanism, and whether it hid the same records cannot be told from results, which do not give them away.
+    A change is an improvement only if the worst that is known of the new value beats the best that is known
+    of the old one, at 95 % where a side rests on draws; overlapping brackets leave it undecided. Claims on
+    other data or another threat are named, never compared; but epsilon is that of the mechanism, and whether
+    it hid the same records cannot be told from results, which do not give them away.
     """
     old = {claim.name: claim for claim in RunResults.of(a).claims}
     new = {claim.name: claim for claim in RunResults.of(b).claims}
@@ -74,7 +76,10 @@ def _outcome(before: Claim | None, after: Claim | None) -> tuple[ChangeKind, str
 
 
 def _must_agree(quantity: Quantity) -> dict[str, object]:
-    """What two claims must share; the model is what changes. Records that are kept private have another name in each run."""
+    """What two claims must share; the model is what changes.
+
+    Records that are kept private have another name in each run.
+    """
     return {
         "kind": quantity.metric,
         "data": quantity.data_hash,

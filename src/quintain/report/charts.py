@@ -68,8 +68,8 @@ def accuracy_band(
 ) -> Markup:
     """Accuracy against the size of the change, as the band between what is proved and what still stands.
 
-    Both are drawn as steps, so that each point of each line is a bound that holds: between two sizes the upper line keeps the value of the
-    smaller one, the lower line that of the larger one.
+    Both are drawn as steps, so that each point of each line is a bound that holds: between two sizes the
+    upper line keeps the value of the smaller one, the lower line that of the larger one.
     """
     frame = Frame(344, 236, 48, 14, 10, 40, (min(sizes), max(sizes)), (0, 1))
     upper = _steps(sizes, unbroken, later=False) if unbroken else []
@@ -177,7 +177,8 @@ def interval_chart(
     title: str,
     alt_text: str,
 ) -> Markup:
-    """Accuracies over a logarithmic axis, each with its interval, beside reference lines named at their right end.
+    """Accuracies over a logarithmic axis, each with its interval, beside reference lines named at their right
+    end.
 
     Args:
         points: (x, accuracy, low, high), x positive and rising.
@@ -239,7 +240,9 @@ def log_log_chart(lines: Sequence[tuple[str, Sequence[Point]]], mark: Tick | Non
 
 
 def _decades(low: float, high: float) -> list[float]:
-    """Round numbers between two powers of ten: several of a decade, or the powers alone where those would be many."""
+    """Round numbers between two powers of ten: several of a decade, or the powers alone where those would be
+    many.
+    """
     digits = (1, 1.5, 2, 3, 5, 7) if high - low < 1 else (1, 3) if high - low < 2.5 else (1,)
     every = [digit * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for digit in digits]
     inside = [value for value in every if low - 1e-9 <= math.log10(value) <= high + 1e-9]
@@ -264,7 +267,9 @@ def _steps(sizes: Sequence[float], values: Sequence[float], *, later: bool) -> l
 
 
 def _apart(labels: Sequence[Tick], left: float = 0.0, right: float = math.inf) -> list[Tick]:
-    """The labels that can stand in one row without touching: the last one always, then the others from the left; kept inside."""
+    """The labels that can stand in one row without touching: the last one always, then the others from the
+    left; kept inside.
+    """
     inside = [(min(max(x, left + text_width(text, 12) / 2), right - text_width(text, 12) / 2), text) for x, text in labels]
     kept: list[Tick] = []
     for label in [*inside[-1:], *inside[:-1]]:

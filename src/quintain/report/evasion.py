@@ -17,7 +17,9 @@ def broken_by_text(one: AttackedModel) -> str:
 
 
 def diagnostics_text(run: RunResults, one: AttackedModel) -> list[Text]:
-    """Say for one model how far its attacks can be trusted, whether the run is whole, and what broke how many examples."""
+    """Say for one model how far its attacks can be trusted, whether the run is whole, and what broke how many
+    examples.
+    """
     lines = []
     title = run.title(one.model)
     if one.stop_reason:
@@ -46,7 +48,9 @@ def median_queries(row: AttackRow) -> str:
 
 
 def queries_chart(run: RunResults, one: AttackedModel) -> Figure | None:
-    """Draw accuracy at the largest eps against the queries of each attack; None where no attack broke anything."""
+    """Draw accuracy at the largest eps against the queries of each attack; None where no attack broke
+    anything.
+    """
     largest = max((row.eps for row in one.rows), default=0.0)
     rows = [row for row in one.rows if row.eps == largest and len(row.correct_by_queries) > 1]
     if not rows:

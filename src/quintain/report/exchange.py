@@ -1,4 +1,6 @@
-"""Leakage from updates, and federated learning: what sites send, what can be reconstructed from it, and what they gain."""
+"""Leakage from updates, and federated learning: what sites send, what can be reconstructed from it, and what
+they gain.
+"""
 
 from pathlib import Path
 
@@ -12,7 +14,9 @@ from quintain.results.privacy_records import FederateResult, LeakResult, Reconst
 
 
 def leak_section(run: RunResults, folder: Path) -> Section | None:
-    """Show the original, its reconstructions, and what is known without any update; private pictures are numbers alone."""
+    """Show the original, its reconstructions, and what is known without any update; private pictures are
+    numbers alone.
+    """
     found = run.results_of(LeakResult)
     if not found:
         return None
@@ -105,7 +109,9 @@ def _curve(one: FederateResult) -> Figure:
 
 
 def _server(one: FederateResult) -> Table:
-    """Return what reached the server in the round that tested the protocol most: one with dropouts if there is one."""
+    """Return what reached the server in the round that tested the protocol most: one with dropouts if there
+    is one.
+    """
     each: RoundResult = max(one.rounds, key=lambda each: (bool(each.survivors), len(each.dropped), each.round))
     rows = (
         ("masked vectors", f"{each.masked_vectors} of {len(each.survivors) + len(each.dropped)}"),

@@ -115,7 +115,9 @@ def claim_row(run: RunResults, claim: Claim) -> ClaimRow:
 
 
 def about(claim: Claim) -> str:
-    """What is claimed, with its threat where the title does not name it: ``Robust accuracy, plain model, Linf 4/255``."""
+    """What is claimed, with its threat where the title does not name it: ``Robust accuracy, plain model, Linf
+    4/255``.
+    """
     token = claim.bracket.quantity.threat
     return claim.title if not token or fmt.eps_text(fmt.eps_of(token)) in claim.title else f"{claim.title}, {fmt.threat_text(token)}"
 
@@ -135,7 +137,9 @@ def bounds_text(bracket: Bracket) -> str:
 
 
 def claim_label(run: RunResults, claim: Claim) -> tuple[str, str]:
-    """Return the badge of a claim and its tone: an alarm, else a decision, else how it compares with the majority class."""
+    """Return the badge of a claim and its tone: an alarm, else a decision, else how it compares with the
+    majority class.
+    """
     crossings = {known.name: status for known, status in run.inconsistencies}
     if claim.name in crossings:
         return crossings[claim.name].value, "bad"
@@ -149,7 +153,9 @@ def claim_label(run: RunResults, claim: Claim) -> tuple[str, str]:
 
 
 def versus_majority(bracket: Bracket) -> tuple[str, str]:
-    """Return how an accuracy compares with the majority class on the same examples; empty for other quantities."""
+    """Return how an accuracy compares with the majority class on the same examples; empty for other
+    quantities.
+    """
     if bracket.baseline is None or bracket.quantity.metric is Metric.EPSILON:
         return "", ""
     if bracket.upper.value <= bracket.baseline:

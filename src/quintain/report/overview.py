@@ -1,4 +1,6 @@
-"""The top of the page: requirements, a card with a bar for each key claim, and accuracy and epsilon of each model."""
+"""The top of the page: requirements, a card with a bar for each key claim, and accuracy and epsilon of each
+model.
+"""
 
 from dataclasses import dataclass
 
@@ -75,7 +77,8 @@ class Overview:
         title: What was done on which data.
         facts: Model, data, seed, date, duration, threads, version.
         verdicts: Counted.
-        alarms: A sentence for each claim whose sides contradict each other, and for each mechanism that is not what was claimed.
+        alarms: A sentence for each claim whose sides contradict each other, and for each mechanism that is
+            not what was claimed.
         requirements: The requirements.
         cards: The key claims.
         cost: Accuracy and epsilon of each model, None where no model's accuracy is known.
@@ -124,7 +127,9 @@ def card(run: RunResults, claim: Claim) -> ClaimCard:
 def claim_bar(
     bracket: Bracket, *, requirements: tuple[RequirementResult, ...] = (), audit: AuditRun | None = None, scale: AxisScale | None = None
 ) -> Markup:
-    """Return a bracket's bar, with requirements and the majority class or the largest detectable epsilon of an audit."""
+    """Return a bracket's bar, with requirements and the majority class or the largest detectable epsilon of
+    an audit.
+    """
     kind = bracket.quantity.metric
     marks = [mark for one in requirements if (mark := _mark(one, kind))]
     below: Tick | None = None

@@ -1,4 +1,6 @@
-"""Write a run as one self-contained page: no request leaves it, no script runs in it, and it works from a file."""
+"""Write a run as one self-contained page: no request leaves it, no script runs in it, and it works from a
+file.
+"""
 
 import base64
 import hashlib
@@ -49,7 +51,8 @@ def read(folder: Path) -> tuple[Record, ...]:
     """Every record of a run folder, in the order of their names.
 
     Raises:
-        RunFolderError: If it is no folder, holds no record, or one of them cannot be read: none is skipped in silence.
+        RunFolderError: If it is no folder, holds no record, or one of them cannot be read: none is skipped in
+            silence.
     """
     if not folder.is_dir():
         raise RunFolderError(f"{folder} is no run folder; expected a folder that a Quintain command wrote with --out")

@@ -1,4 +1,6 @@
-"""Private training: its settings, what it costs in accuracy, what epsilon covers, and sweeps of epsilon and batch size."""
+"""Private training: its settings, what it costs in accuracy, what epsilon covers, and sweeps of epsilon and
+batch size.
+"""
 
 from markupsafe import Markup
 

@@ -62,7 +62,9 @@ class RunResults:
 
     @property
     def failed_mechanism_tests(self) -> tuple[MechanismTest, ...]:
-        """Noise, sampling or sensitivity measured to differ from what was claimed: the accounted epsilon is void."""
+        """Noise, sampling or sensitivity measured to differ from what was claimed: the accounted epsilon is
+        void.
+        """
         return tuple(test for body in self.results_of(AuditResult) for test in body.mechanism_tests if not test.passed)
 
     @property
@@ -119,7 +121,8 @@ class RunResults:
     def key_claims(self) -> tuple[Claim, ...]:
         """Return the claims at the top of the report.
 
-        Every epsilon; every claim that a requirement was decided on or whose bounds cross; and per model and threat type one
+        Every epsilon; every claim that a requirement was decided on or whose bounds cross; and per model and
+        threat type one
         eps: the required one, else 4/255, else the middle one. Clean accuracy only if there is nothing else.
         """
         asked = {one.claim_name for one in self.requirement_results}
@@ -135,7 +138,9 @@ class RunResults:
         return tuple(sorted(shown, key=lambda claim: _order(claim.bracket.quantity)))
 
     def _best(self) -> tuple[Claim, ...]:
-        """Return one claim for each model and quantity: the one with fewer trivial bounds, of equals the later."""
+        """Return one claim for each model and quantity: the one with fewer trivial bounds, of equals the
+        later.
+        """
         best: dict[tuple[str, Quantity], Claim] = {}
         crossed = {claim.name for claim, _ in self.inconsistencies}
         asked = {one.claim_name for one in self.requirement_results}

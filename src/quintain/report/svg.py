@@ -10,13 +10,17 @@ Tick = tuple[float, str]
 
 
 def element(name: str, *content: str, **attributes: str | float) -> Markup:
-    """One SVG element: ``class_`` is class, ``text_anchor`` is text-anchor, numbers have one decimal, content is escaped unless markup."""
+    """One SVG element: ``class_`` is class, ``text_anchor`` is text-anchor, numbers have one decimal, content
+    is escaped unless markup.
+    """
     pairs = "".join(f' {key.rstrip("_").replace("_", "-")}="{escape(_plain(value))}"' for key, value in attributes.items())
     return Markup(f"<{name}{pairs}>{''.join(escape(part) for part in content)}</{name}>")
 
 
 def picture(label: str, *content: str, width: float | None = None, height: float, class_: str) -> Markup:
-    """A drawing with its words for those who do not see it: scaled as a whole where it has a width, else fluid at a fixed height."""
+    """A drawing with its words for those who do not see it: scaled as a whole where it has a width, else
+    fluid at a fixed height.
+    """
     frame: dict[str, str | float] = {"height": height, "width": "100%"} if width is None else {"viewBox": f"0 0 {width:g} {height:g}"}
     return element("svg", *content, class_=class_, role="img", aria_label=label, **frame)
 
@@ -32,9 +36,11 @@ def percent_of_width(part: float) -> str:
 
 
 def spread(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """The nearest places to the given ones that are ``gap`` apart and inside [low, high], in the same order of size.
+    """The nearest places to the given ones that are ``gap`` apart and inside [low, high], in the same order
+    of size.
 
-    Labels beside lines: they move only as far as they must. If there is no room for all, they fill the range evenly.
+    Labels beside lines: they move only as far as they must. If there is no room for all, they fill the range
+    evenly.
     """
     order = sorted(range(len(places)), key=lambda index: places[index])
     gap = min(gap, (high - low) / max(len(places) - 1, 1))

@@ -100,7 +100,9 @@ def _signs(run: RunResults) -> Iterator[tuple[Cell, ...]]:
 
 
 def _attack_signs(one: AttackedModel) -> Iterator[tuple[Cell, ...]]:
-    """Yield the indicators that are triggered, and how many are not; without recorded ones, nothing is said for the attacks."""
+    """Yield the indicators that are triggered, and how many are not; without recorded ones, nothing is said
+    for the attacks.
+    """
     if one.diagnostics is None:
         text = "how far the unbroken examples can be trusted is not known"
         yield Cell("attack diagnostics"), Cell("not run", "open"), Cell(text)

@@ -16,7 +16,9 @@ SMOOTHED_SIZES = (0.25, 0.5)
 
 
 def run(context: DrillContext) -> StepOutput:
-    """Interval bounds on the plain and the two hardened models, randomized smoothing on the noise-trained one."""
+    """Interval bounds on the plain and the two hardened models, randomized smoothing on the noise-trained
+    one.
+    """
     attacked = context.attacks()
     files = {file.name: file for file in (context.trained().training.model, *(one.model for one in context.hardened().trainings))}
     models: list[CertifiedModel] = []

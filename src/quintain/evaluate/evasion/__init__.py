@@ -1,1 +1,3 @@
-"""How attacks are run on a data set: their choice, the work in chunks, the merged results and the diagnostics."""
+"""How attacks are run on a data set: their choice, the work in chunks, the merged results and the
+diagnostics.
+"""

@@ -47,10 +47,10 @@ def run_attacks(
 ) -> AttackedModel:
     """Run every attack at every size on a model.
 
-    Threats are tried from the smallest eps up; an example broken at one eps counts as broken at every larger eps and is
-    not attacked again. Minimum-norm attacks run once, at the largest eps. An example with a NaN output is not queried
-    again and counts as unbroken. Each adversarial example is then moved towards the original by bisection, so that
-    accuracy can be plotted at every eps.
+    Threats are tried from the smallest eps up; an example broken at one eps counts as broken at every larger
+    eps and is not attacked again. Minimum-norm attacks run once, at the largest eps. An example with a NaN
+    output is not queried again and counts as unbroken. Each adversarial example is then moved towards the
+    original by bisection, so that accuracy can be plotted at every eps.
 
     Args:
         subject: The model.
@@ -61,24 +61,27 @@ def run_attacks(
         folder: Where pictures go.
         num_pictures: How many broken examples are kept as pictures.
         batch_size: Examples at a time.
-        max_queries: Limit of queries for each example, attack and threat; none if not given. With a limit nothing else is
-            queried either, so that there is no bisection, and the diagnostics use what the attacks found.
+        max_queries: Limit of queries for each example, attack and threat; none if not given. With a limit
+            nothing else is queried either, so that there is no bisection, and the diagnostics use what the
+            attacks found.
         target_class: The class that the attacks aim at; no example may be of that class.
-        certified: Certified radii of these examples, by their ids: they are not attacked at sizes that are certified.
+        certified: Certified radii of these examples, by their ids: they are not attacked at sizes that are
+            certified.
         broken_by_transfer: Which examples are broken by points made on another model (N,), if that was tried.
         num_probed: How many examples are probed for the diagnostics.
         checkpoint_dir: A folder for finished chunks, so that the same call resumes after an interruption.
-        workers: The processes that share the work; each has the result in the end, the first one with pictures and
-            diagnostics.
+        workers: The processes that share the work; each has the result in the end, the first one with
+            pictures and diagnostics.
         progress: Shows a bar of examples.
 
     Raises:
-        SettingError: If the threats are of several types, there are none, or an attack cannot do what is asked.
+        SettingError: If the threats are of several types, there are none, or an attack cannot do what is
+            asked.
         DataError: If an example is of the target class.
         RunFolderError: If ``checkpoint_dir`` holds chunks of a run of other settings.
 
-    Guarantee: a model that fails half way gives the result so far, with the reason in ``stop_reason``; examples that were
-    not attacked count as unbroken.
+    Guarantee: a model that fails half way gives the result so far, with the reason in ``stop_reason``;
+    examples that were not attacked count as unbroken.
     """
     if target_class is not None and (data.labels == target_class).any():
         raise DataError(f"{int((data.labels == target_class).sum())} examples are of the target class {target_class}; leave them out")
@@ -138,7 +141,9 @@ def run_attacks(
 
 
 def _certified_radii(certified: PerExample | None, count: int) -> np.ndarray:
-    """Return certified radii by row; 0 for an example without an entry, or with an invalid output or certificate."""
+    """Return certified radii by row; 0 for an example without an entry, or with an invalid output or
+    certificate.
+    """
     radii = np.zeros(count)
     if certified is not None:
         for row, radius, invalid in zip(certified.ids, certified.certified_radius, certified.invalid, strict=True):

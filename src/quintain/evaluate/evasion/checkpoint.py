@@ -1,4 +1,6 @@
-"""Save each finished chunk of an attack run (one attack at one threat on one batch), so that an interrupted run resumes."""
+"""Save each finished chunk of an attack run (one attack at one threat on one batch), so that an interrupted
+run resumes.
+"""
 
 import io
 import json

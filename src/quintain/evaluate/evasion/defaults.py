@@ -22,9 +22,11 @@ _CURVE = ("fmn", "ddn", "fab")
 
 
 def default_attacks(access: Access, kind: str) -> tuple[str, ...]:
-    """Return the names of the attacks that run by default on a model that gives ``access``, at threats of a kind.
+    """Return the names of the attacks that run by default on a model that gives ``access``, at threats of a
+    kind.
 
-    With gradients, a search for the smallest change comes with the first choice, so that the curve over sizes is more than a staircase.
+    With gradients, a search for the smallest change comes with the first choice, so that the curve over sizes
+    is more than a staircase.
 
     Raises:
         SettingError: If nothing that is registered serves both.

@@ -1,4 +1,6 @@
-"""Diagnose attacks: indicators that an attack was weak and not the model strong, each with its value and threshold."""
+"""Diagnose attacks: indicators that an attack was weak and not the model strong, each with its value and
+threshold.
+"""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -28,7 +30,9 @@ NUM_PROBED = 50
 
 
 def probed_rows(right: np.ndarray, seed: int, count: int = NUM_PROBED) -> np.ndarray:
-    """Return the rows that are probed: so many of those classified correctly, drawn by the seed, in rising order."""
+    """Return the rows that are probed: so many of those classified correctly, drawn by the seed, in rising
+    order.
+    """
     rows = np.flatnonzero(right)
     return np.sort(np.random.default_rng(derive_seed(seed, "probed")).permutation(rows)[:count])
 
@@ -140,7 +144,9 @@ def _height(logits: Tensor, y: Tensor, target: int | None) -> Tensor:
 
 
 def _access(member: str, attack: str) -> str:
-    """Return the access of an ensemble's member, which may be called by its name and its loss, such as ``apgd-ce``."""
+    """Return the access of an ensemble's member, which may be called by its name and its loss, such as
+    ``apgd-ce``.
+    """
     known = entries("attack")
     entry = known.get(member) or known.get(member.partition("-")[0]) or known.get(attack)
     return access_of(entry.fact("access")) if entry else "gradients"

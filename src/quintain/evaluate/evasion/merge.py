@@ -1,4 +1,6 @@
-"""Merge the chunks of all batches into per-example arrays: what broke each example, at which eps, after how many queries."""
+"""Merge the chunks of all batches into per-example arrays: what broke each example, at which eps, after how
+many queries.
+"""
 
 import math
 from collections.abc import Sequence
@@ -25,7 +27,8 @@ class AttackArrays:
     """What one attack did to each of N examples.
 
     Args:
-        smallest_broken: Index of the smallest threat at which it broke the example; beyond the last where it did not.
+        smallest_broken: Index of the smallest threat at which it broke the example; beyond the last where it
+            did not.
         queries_to_success: Its queries up to that success.
         found_by: The member of an ensemble that broke it.
         cost_by_threat: (forwards, backwards, seconds) at each threat.
@@ -111,7 +114,9 @@ def attack_rows(job: AttackJob, merged: MergedAttacks, data: Dataset, correct: n
 
 
 def break_log(merged: MergedAttacks, certified: np.ndarray, largest: Threat) -> BreakLog:
-    """Return how each example was broken, and which were skipped because they are certified at the largest threat."""
+    """Return how each example was broken, and which were skipped because they are certified at the largest
+    threat.
+    """
     skipped = (certified >= largest.eps) & (certified > 0)
     return BreakLog(
         found_by=tuple(merged.found_by),
@@ -142,8 +147,8 @@ def correct_by_queries(queries: Sequence[int] | np.ndarray, start: int) -> tuple
 def _add_chunk(merged: MergedAttacks, name: str, spec: str, threats: Sequence[Threat], chunk: Chunk) -> None:
     """Add one chunk to the arrays.
 
-    A minimum-norm attack ran once for all sizes: each success is counted at the smallest requested eps that is at least as
-    large as the change found.
+    A minimum-norm attack ran once for all sizes: each success is counted at the smallest requested eps that
+    is at least as large as the change found.
     """
     arrays = merged.by_attack[name]
     forwards, backwards, seconds = arrays.cost_by_threat.get(spec, (0, 0, 0.0))

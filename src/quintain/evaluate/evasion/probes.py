@@ -72,7 +72,8 @@ def indicator(name: str, value: float, threshold: float, evidence: str) -> Indic
 def probe_indicators(probes: ProbeSet, target: int | None = None) -> Iterator[Indicator]:
     """Yield the indicators that need further queries to the model. The probe set must not be empty.
 
-    The attempts to break it again (random points, one step, one restart, unlimited eps) are skipped in targeted runs.
+    The attempts to break it again (random points, one step, one restart, unlimited eps) are skipped in
+    targeted runs.
     """
     yield from _outputs(probes)
     left = probes.unbroken_only()
@@ -164,7 +165,9 @@ def _gradients(probes: ProbeSet) -> Iterator[Indicator]:
 
 
 def _climbed(probes: ProbeSet) -> tuple[Tensor, Tensor]:
-    """Return the margins (STEPS + 1, n) along an ascent that never stops, and the norms of the first gradients (n,)."""
+    """Return the margins (STEPS + 1, n) along an ascent that never stops, and the norms of the first
+    gradients (n,).
+    """
     threat, x, rows = probes.threat, probes.x, torch.arange(len(probes.x), device=probes.x.device)
     meter, room = CountedModel(probes.model, probes.y), threat.projection_cache(probes.x)
     image = (lambda z: to_image(threat, z, x)) if isinstance(threat, ParametricThreat) else None
@@ -215,7 +218,9 @@ def _tried(attack: Callable[..., AttackOutcome], probes: ProbeSet, threat: Threa
 
 
 def unlimited(threat: Threat, x: Tensor) -> Threat | None:
-    """The ball of the same kind that holds the whole box round each ``x``; None for a family, which has no such size."""
+    """The ball of the same kind that holds the whole box round each ``x``; None for a family, which has no
+    such size.
+    """
     if isinstance(threat, ParametricThreat):
         return None
     far = torch.where(x > (threat.low + threat.high) / 2, threat.low, threat.high)

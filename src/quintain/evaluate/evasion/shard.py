@@ -1,4 +1,6 @@
-"""Attack this process' batches and save every finished (batch, attack, threat) chunk, so that an interrupted run can resume."""
+"""Attack this process' batches and save every finished (batch, attack, threat) chunk, so that an interrupted
+run can resume.
+"""
 
 import json
 import time
@@ -173,7 +175,8 @@ def _attack_batch(
     seen: set[int],
     store: ChunkStore | None,
 ) -> Iterator[tuple[ChunkKey, Chunk]]:
-    """Attack one batch: each attack starts from the correctly classified examples, and each larger eps from those it has
+    """Attack one batch: each attack starts from the correctly classified examples, and each larger eps from
+    those it has
     not broken yet.
     """
     x, y = data.batch(rows)
@@ -255,11 +258,13 @@ def _unpacked(data: bytes) -> ShardResult:
 def minimize_by_bisection(
     model: Model, x: Tensor, y: Tensor, z: Tensor, threat: Threat, *, targets: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    r"""Return the sizes (B,) float64 of the smallest change on the segment from ``x`` to ``z`` found to break, and the queries (B,).
+    r"""Return the sizes (B,) float64 of the smallest change on the segment from ``x`` to ``z`` found to
+    break, and the queries (B,).
 
     .. math:: \min \{\, size(x + t (z - x)) : t \in [0, 1],\; f(x + t (z - x)) \text{ is a break} \,\} \text{, by bisection over } t
 
-    The point that is found is queried once more; where it does not break the model then, the size is that of ``z``.
+    The point that is found is queried once more; where it does not break the model then, the size is that of
+    ``z``.
 
     Args:
         model: Gives logits (B, K).

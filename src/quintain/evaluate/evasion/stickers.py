@@ -43,7 +43,8 @@ def evaluate_sticker(
     num_pictures: int = 3,
     progress: Progress = no_progress,
 ) -> StickerResult:
-    """Fit a sticker on ``train`` and score it on the pictures of ``test`` that it has not seen, in views that it has not seen.
+    """Fit a sticker on ``train`` and score it on the pictures of ``test`` that it has not seen, in views that
+    it has not seen.
 
     Args:
         subject: The model.

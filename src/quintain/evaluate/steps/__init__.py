@@ -1,1 +1,3 @@
-"""One file for each verb of the command line, each with a function ``run_VERB`` that returns a ``StepOutput``."""
+"""One file for each verb of the command line, each with a function ``run_VERB`` that returns a
+``StepOutput``.
+"""

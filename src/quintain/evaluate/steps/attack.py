@@ -36,8 +36,10 @@ def run_attack(
     """Attack a model; nothing is proved of it.
 
     Args:
-        subject, data, threats, attacks, seed, max_queries, target_class, workers, progress: As ``run_attacks`` takes them.
-        folder: The run folder: it gets the pictures, and under ``UNFINISHED`` the finished chunks until the run is whole.
+        subject, data, threats, attacks, seed, max_queries, target_class, workers, progress: As
+            ``run_attacks`` takes them.
+        folder: The run folder: it gets the pictures, and under ``UNFINISHED`` the finished chunks until the
+            run is whole.
         num_pictures: How many adversarial examples are kept as pictures.
         num_excluded: How many examples of the target class are not among ``data``, for the notes.
     """

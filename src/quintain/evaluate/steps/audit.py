@@ -52,16 +52,19 @@ def run_audit(
     seed: int = 0,
     progress: Progress = no_progress,
 ) -> StepOutput:
-    """Run the plan on a net and data with canaries, with and without noise, and measure noise, sampling and clipping on that very run.
+    """Run the plan on a net and data with canaries, with and without noise, and measure noise, sampling and
+    clipping on that very run.
 
-    It trains as ``quintain privatize`` does, with its state kept; the weights after each step must be those that the releases come to.
+    It trains as ``quintain privatize`` does, with its state kept; the weights after each step must be those
+    that the releases come to.
 
-    Where the audit crosses the claim, it is repeated at once, each time with fresh coins and a training of its own, until one does not
-    cross (the claim stays suspect: who repeats must not win by it), or chance explains that all did with less than 1e-6 over all
-    comparisons: five at 95 %, three at 99 %. That is a contradiction. See ``joint_bound`` for what they say together.
+    Where the audit crosses the claim, it is repeated at once, each time with fresh coins and a training of
+    its own, until one does not cross (the claim stays suspect: who repeats must not win by it), or chance
+    explains that all did with less than 1e-6 over all comparisons: five at 95 %, three at 99 %. That is a
+    contradiction. See ``joint_bound`` for what they say together.
 
-    The control has a Quantity of its own: what it shows is no lower side of the plan's epsilon. A measurement that differs from the plan
-    is in the record; ``raise_if_unsound`` raises for it once that is stored.
+    The control has a Quantity of its own: what it shows is no lower side of the plan's epsilon. A measurement
+    that differs from the plan is in the record; ``raise_if_unsound`` raises for it once that is stored.
 
     Args:
         net: A net with its first weights; copies of it are trained.
@@ -70,7 +73,8 @@ def run_audit(
         canaries: Number of canaries.
         confidence: Confidence of the audited lower bound.
         comparisons: How many brackets the run holds that this is part of.
-        seed: Of coins and ties, those of each repetition too; noise and batches come from the operating system.
+        seed: Of coins and ties, those of each repetition too; noise and batches come from the operating
+            system.
         progress: Shows bars.
 
     Raises:
@@ -164,7 +168,8 @@ def _observed(net: nn.Module, train: Dataset, plan: PrivatePlan, canaries: int, 
 def _measured(
     run: _Observed, net: nn.Module, train: Dataset, plan: PrivatePlan, claimed: float
 ) -> tuple[tuple[Measurement, ...], tuple[str, ...]]:
-    """What the audited run itself tells of its noise, its sampling, clipping and books; and noise and clipping of the net's own weights.
+    """What the audited run itself tells of its noise, its sampling, clipping and books; and noise and
+    clipping of the net's own weights.
 
     With it come notes of what could not be measured.
     """
@@ -192,7 +197,9 @@ def _accounting(plan: PrivatePlan, claimed: float, spent: PrivateTrainingResult,
 
 
 def _other_accountant(plan: PrivatePlan, rate: float, claimed: float) -> Measurement:
-    """Whether an accountant of another kind, which shares no code with the one that claims, proves that the plan costs more."""
+    """Whether an accountant of another kind, which shares no code with the one that claims, proves that the
+    plan costs more.
+    """
     least = prv.prv_bounds([(plan.noise_multiplier, rate, plan.steps)], plan.delta).lower
     return Measurement("accountant", claimed, least, float(least <= claimed), "least true epsilon of the plan by our PRV, under the claim")
 

@@ -85,7 +85,9 @@ def run_harden(
     folder: Path,
     progress: Progress = no_progress,
 ) -> StepOutput:
-    """Train a net with a defense, then attack and certify it, as a smoothed model where it was trained under noise."""
+    """Train a net with a defense, then attack and certify it, as a smoothed model where it was trained under
+    noise.
+    """
     defense = build_defense(defense_name, threat=threat, sigma=sigma, epochs=epochs)
     ball = threat if isinstance(threat, L2) else L2(2 * sigma)
     smooth = SmoothingSettings(sigma)

@@ -17,7 +17,7 @@ from quintain.core.seeds import derive_seed
 from quintain.core.statistics import psnr
 from quintain.data.dataset import Dataset
 from quintain.dp import PrivatePlan, fit
-from quintain.evaluate.images import Frame, drawable, store_picture
+from quintain.evaluate.images import PictureFrame, drawable, store_picture
 from quintain.evaluate.step import StepOutput
 from quintain.federated import secure_sum
 from quintain.leakage import invert_gradient
@@ -49,11 +49,13 @@ def run_leak(
     show: bool,
     progress: Progress = no_progress,
 ) -> StepOutput:
-    """Five sites send the gradient of one image each: the first one's alone, their sum, and the first one's with noise are attacked.
+    """Five sites send the gradient of one image each: the first one's alone, their sum, and the first one's
+    with noise are attacked.
 
-    A picture that was rebuilt from the sum is compared with each site's. It leaks where it is nearer to an original than anything that is
-    known without the update: the best of as many mean pictures as the attack has tries, the nearest of up to 1,024 public pictures, and the
-    best picture of one color. An update with nothing in it, and a net that cannot be trained privately, are said to be in their row.
+    A picture that was rebuilt from the sum is compared with each site's. It leaks where it is nearer to an
+    original than anything that is known without the update: the best of as many mean pictures as the attack
+    has tries, the nearest of up to 1,024 public pictures, and the best picture of one color. An update with
+    nothing in it, and a net that cannot be trained privately, are said to be in their row.
 
     Args:
         net: The weights that were broadcast; in evaluation mode, and left as it is.
@@ -166,7 +168,7 @@ class _Album:
     folder: Path
     show: bool
 
-    def store(self, name: str, image: Tensor, caption: str, frame: Frame = "") -> Picture | None:
+    def store(self, name: str, image: Tensor, caption: str, frame: PictureFrame = "") -> Picture | None:
         """A picture, or None where it is private."""
         return store_picture(self.folder, name, image, caption, frame) if self.show else None
 
@@ -183,7 +185,9 @@ class _Album:
 def _attempt(
     number: int, setting: str, tries: Sequence[Tensor], originals: Tensor, floors: tuple[float, ...], album: _Album
 ) -> Reconstruction:
-    """The best try against each of the sites whose update went in, and against the one where it gains most on what is known anyway."""
+    """The best try against each of the sites whose update went in, and against the one where it gains most on
+    what is known anyway.
+    """
     qualities = [max(_psnr(image, original) for image in tries) for original in originals]
     site = max(range(len(qualities)), key=lambda site: qualities[site] - floors[site])
     image = max(tries, key=lambda image: _psnr(image, originals[site]))

@@ -61,11 +61,13 @@ def run_privatize(
         test: Examples for the accuracies.
         target: Epsilon, delta and the public settings.
         folder: Run folder for the weights.
-        nonprivate_counts: Correct predictions of the same net trained without privacy; trained here if not given.
+        nonprivate_counts: Correct predictions of the same net trained without privacy; trained here if not
+            given.
         epsilons: Other epsilons to train at, with the same batch size and steps.
         batch_sizes: Other batch sizes to train with, at the same epsilon and steps.
         held_out: Examples whose accuracy is shown on the way.
-        unfinished: Where runs that may be cut off keep their state; ``dp.resume.delete_unfinished`` it once the record is written.
+        unfinished: Where runs that may be cut off keep their state; ``dp.resume.delete_unfinished`` it once
+            the record is written.
         progress: Shows bars.
 
     Raises:
@@ -109,7 +111,9 @@ def run_privatize(
 def partial_privatize(
     net: nn.Module, train: Dataset, test: Dataset, target: PrivacyTarget, *, folder: Path, unfinished: Path, reason: str
 ) -> StepOutput | None:
-    """Return what there is of a private training that was cut off, marked as partial; None where no step was saved."""
+    """Return what there is of a private training that was cut off, marked as partial; None where no step was
+    saved.
+    """
     kept = ResumableRun(unfinished / MAIN)
     if not kept.steps:
         return None
@@ -198,7 +202,9 @@ def _trial(
 
 
 def _among(trials: dict[str, PrivateRun], prefix: str, key: Callable[[PrivateRun], float]) -> tuple[PrivateRun, ...]:
-    """Return the trainings of one sweep with the main one among them, in order; none where there is only that."""
+    """Return the trainings of one sweep with the main one among them, in order; none where there is only
+    that.
+    """
     found = [trial for name, trial in trials.items() if name.startswith(prefix)]
     return tuple(sorted([*found, trials[MAIN]], key=key)) if found else ()
 
