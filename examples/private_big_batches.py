@@ -22,7 +22,7 @@ def main() -> None:
         data_loader=DataLoader(TensorDataset(*train.batch(torch.arange(len(train)))), batch_size=BATCH),
         noise_multiplier=2.0,
         max_grad_norm=1.0,
-        max_physical_batch=IN_MEMORY,
+        max_physical_batch_size=IN_MEMORY,
     )
     pieces = largest = 0
     for x, y in loader:

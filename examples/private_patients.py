@@ -6,7 +6,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import quintain as q
 from quintain.dp import PrivacyEngine
-from quintain.dp.draws.units import Units
+from quintain.dp.sampling.privacy_units import PrivacyUnits
 from quintain.models.nets import xray_cnn
 
 
@@ -24,13 +24,13 @@ def main() -> None:
         data_loader=DataLoader(TensorDataset(x, y), batch_size=200),
         noise_multiplier=1.5,
         max_grad_norm=1.0,
-        units=Units(patients, name="patient", average=True),
+        units=PrivacyUnits(patients, name="patient", average_records=True),
     )
     for images, labels in loader:
         optimizer.zero_grad()
         F.cross_entropy(net(images), labels).backward()
         optimizer.step()
-    print(f"{loader.records} patients with up to {int(torch.bincount(patients).max())} X-rays, {loader.expected_batch_size} in a batch")
+    print(f"{loader.num_units} patients with up to {int(torch.bincount(patients).max())} X-rays, {loader.expected_batch_size} in a batch")
     print(f"epsilon {engine.get_epsilon(delta=1e-4):.2f} at delta 1e-4 for adding or removing one patient with all X-rays")
 
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import quintain as q
 from quintain.dp import PrivacyEngine
-from quintain.dp.draws.distributed import DifferentiallyPrivateDistributedDataParallel
+from quintain.dp.distributed import DifferentiallyPrivateDistributedDataParallel
 from quintain.models.nets import xray_cnn
 
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import quintain as q
 from benchmarks.dp.nets import TASKS, Recurrent, Task
 from benchmarks.harness import Comparison
-from quintain.dp.step.noise import Stream
+from quintain.dp.randomness.stream import RandomStream
 
 SIGMA, CLIP, RATE = 1.1, 1.0, 0.01
 ROUNDS = 15
@@ -102,8 +102,8 @@ def opacus(task: Task, mode: str) -> Step:
 
 def draw_of(task: Task) -> Step:
     """One draw of the noise that a step needs."""
-    flat, stream = torch.zeros(sum(p.numel() for p in task.net().parameters())), Stream.secret()
-    return lambda: stream.add_normal(flat, SIGMA)
+    flat, stream = torch.zeros(sum(p.numel() for p in task.net().parameters())), RandomStream.from_os_entropy()
+    return lambda: stream.add_gaussian(flat, SIGMA)
 
 
 def contestants(task: Task) -> dict[str, Step]:

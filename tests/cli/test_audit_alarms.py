@@ -8,17 +8,22 @@ import pytest
 import torch
 
 from quintain.core.errors import ExitCode
-from quintain.dp import specification
+from quintain.dp import mechanism_tests
+from quintain.dp.randomness.stream import RandomStream
 from quintain.dp.step import clipping
-from quintain.dp.step.noise import Stream
-from quintain.dp.step.sums import FloatSums
+from quintain.dp.step.clipped_sum import FloatClippedSum
 from quintain.dp.training import fitting
 from quintain.results.bounds import Consistency
 from quintain.results.codec import load
 from quintain.results.specification import Measurement
 from quintain.results.verdict import Decision
 
-NORMAL, ADD_NORMAL, WEIGHED, ATTACH = Stream._normal, Stream.add_normal, clipping.weighed, fitting.PrivacyEngine.attach
+NORMAL, ADD_NORMAL, WEIGHED, ATTACH = (
+    RandomStream._normal,
+    RandomStream.add_gaussian,
+    clipping.clipping_weights,
+    fitting.PrivacyEngine.attach,
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +52,7 @@ def left_out(monkeypatch, *parts):
     """Parts of the specification that no fault here is told by, which cost time."""
     for part in parts:
         nothing = Measurement(part, 0.0, 0.0, 1.0, "left out")
-        monkeypatch.setattr(specification, part, lambda *_, found=nothing if part == "_sensitivity" else (): found)
+        monkeypatch.setattr(mechanism_tests, part, lambda *_, found=nothing if part == "_sensitivity" else (): found)
 
 
 def failed(record):
@@ -62,7 +67,7 @@ def silent_noise(monkeypatch):
         made = ATTACH(engine, **words)
         if words.get("loss_reduction") == "sum":
             sums = made[1]._float_sums
-            sums.release = lambda _stream, scale, by: FloatSums.release(sums, None, scale, by)
+            sums.add_noise = lambda _stream, scale, by: FloatClippedSum.add_noise(sums, None, scale, by)
         return made
 
     monkeypatch.setattr(fitting.PrivacyEngine, "attach", attach)
@@ -73,7 +78,7 @@ def noise_in_the_first_part_alone(monkeypatch):
         ADD_NORMAL(stream, into[: 1 << 16], scale, by)
         into[1 << 16 :].mul_(1 / by)
 
-    monkeypatch.setattr(Stream, "add_normal", add_normal)
+    monkeypatch.setattr(RandomStream, "add_gaussian", add_normal)
 
 
 def no_clipping_of_sums(monkeypatch):
@@ -81,18 +86,18 @@ def no_clipping_of_sums(monkeypatch):
         found, weights, part = WEIGHED(parameters, turn, clip, mean=mean)
         return found, weights if mean else torch.ones_like(weights), part
 
-    monkeypatch.setattr("quintain.dp.step.optimizer.weighed", weighed)
+    monkeypatch.setattr("quintain.dp.step.optimizer.clipping_weights", weighed)
 
 
 def noise_a_little_short_and_no_clipping_of_sums(monkeypatch):
     no_clipping_of_sums(monkeypatch)
-    monkeypatch.setattr(Stream, "add_normal", lambda stream, into, scale, by=1: ADD_NORMAL(stream, into, 0.95 * scale, by))
+    monkeypatch.setattr(RandomStream, "add_gaussian", lambda stream, into, scale, by=1: ADD_NORMAL(stream, into, 0.95 * scale, by))
 
 
 def noise_used_again_cut_off_and_left_out(monkeypatch):
     """Each noise is the one before, 64 numbers further on; none is beyond three deviations, and one step in a
     hundred has none."""
-    monkeypatch.setattr(Stream, "_normal", lambda *drawn: NORMAL(*drawn).clamp(-3, 3))
+    monkeypatch.setattr(RandomStream, "_normal", lambda *drawn: NORMAL(*drawn).clamp(-3, 3))
     key, calls = os.urandom(32), iter(range(10**6))
 
     def add_normal(_stream, into, scale, by=1):
@@ -100,11 +105,11 @@ def noise_used_again_cut_off_and_left_out(monkeypatch):
         if step % 100 == 99:
             into.mul_(1 / by)
             return
-        overlapping = Stream(key)
-        overlapping._begin(step << 4)
+        overlapping = RandomStream(key)
+        overlapping._start_cipher(step << 4)
         ADD_NORMAL(overlapping, into, scale, by)
 
-    monkeypatch.setattr(Stream, "add_normal", add_normal)
+    monkeypatch.setattr(RandomStream, "add_gaussian", add_normal)
 
 
 FAULTS = {

@@ -9,9 +9,9 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from quintain.dp import PoissonLoader, PrivacyEngine, PrivateOptimizer, rules
 from quintain.dp.capture.hooks import Capture
-from quintain.dp.draws.units import Units
-from quintain.dp.step.clipping import Clip
-from quintain.dp.step.noise import Stream
+from quintain.dp.randomness.stream import RandomStream
+from quintain.dp.sampling.privacy_units import PrivacyUnits
+from quintain.dp.step.clipping import ClippingMethod
 from quintain.dp.step.optimizer import DPOptimizer
 from tests.dp.forks import Forks
 
@@ -72,8 +72,8 @@ def made() -> Callable[..., tuple[DPOptimizer, PoissonLoader]]:
         *,
         batch: int = 8,
         sigma: float = 1.0,
-        bound: float | Clip = 1.0,
-        units: Units | None = None,
+        bound: float | ClippingMethod = 1.0,
+        units: PrivacyUnits | None = None,
         most: int | None = None,
         steps: int | None = None,
         reduction: str = "mean",
@@ -83,16 +83,16 @@ def made() -> Callable[..., tuple[DPOptimizer, PoissonLoader]]:
         data: Dataset | None = None,
     ) -> tuple[DPOptimizer, PoissonLoader]:
         plain = DataLoader(TensorDataset(x) if data is None else data, batch_size=batch, num_workers=workers)
-        loader = PoissonLoader.like(plain, Stream.seeded(0, "sampling"), units=units, max_physical_batch=most)
+        loader = PoissonLoader.from_loader(plain, RandomStream.from_seed(0, "sampling"), units=units, max_physical_batch_size=most)
         loader.steps_per_epoch = steps or len(plain)
         optimizer = DPOptimizer(
             torch.optim.SGD(net.parameters(), lr=lr, momentum=momentum),
             noise_multiplier=sigma,
             max_grad_norm=bound,
             loss_reduction=reduction,
-            capture=Capture(net, current_batch=lambda: loader.piece, on_pass_complete=lambda _turn: None),
+            capture=Capture(net, current_batch=lambda: loader.physical_batch, on_pass_complete=lambda _turn: None),
             loader=loader,
-            stream=Stream.seeded(0, "noise"),
+            stream=RandomStream.from_seed(0, "noise"),
         )
         return optimizer, loader
 

@@ -13,7 +13,8 @@ from torch import nn
 from quintain.data import from_arrays
 from quintain.dp import PrivatePlan, fit
 from quintain.dp.accounting import ledger
-from quintain.dp.step import noise, optimizer
+from quintain.dp.randomness import stream
+from quintain.dp.step import optimizer
 from quintain.dp.training import resume
 
 STEPS, EVERY = 5, 2
@@ -109,7 +110,7 @@ def half_written(number: int) -> Callable[..., object]:
 
 POINTS = {
     "recorded": (ledger.Ledger, "record"),
-    "noised": (noise.Stream, "add_normal"),
+    "noised": (stream.RandomStream, "add_gaussian"),
     "stepped": (optimizer.DPOptimizer, "step"),
     "opened": (os, "open"),
     "half written": (os, "fdopen"),

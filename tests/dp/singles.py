@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from quintain.dp.capture.captured_pass import CapturedPass
 from quintain.dp.capture.hooks import Capture
-from quintain.dp.step.clipping import Flat, weighed
-from quintain.dp.step.sums import FloatSums
+from quintain.dp.step.clipped_sum import FloatClippedSum
+from quintain.dp.step.clipping import FlatClipping, clipping_weights
 
 TIGHT = {"rtol": 1e-9, "atol": 1e-9}
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
@@ -48,10 +48,10 @@ def passes(net: nn.Module, x: Tensor, loss) -> list[CapturedPass]:
 
 
 def clipped_sum(turn: CapturedPass, bound: float, *, mean: bool) -> Found:
-    sums = FloatSums(list(turn.gradients))
-    found, weights, clipped = weighed(list(turn.gradients), turn, Flat(bound), mean=mean)
+    sums = FloatClippedSum(list(turn.gradients))
+    found, weights, clipped = clipping_weights(list(turn.gradients), turn, FlatClipping(bound), mean=mean)
     sums.add(found, weights)
-    return Found(sums.by_parameter, clipped.norms, clipped.factors)
+    return Found(sums.by_parameter, clipped.norms, clipped.clip_factors)
 
 
 def one_by_one(net: nn.Module, x: Tensor) -> list[list[Tensor]]:

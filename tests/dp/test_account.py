@@ -18,16 +18,16 @@ def test_a_batch_that_was_stepped_on_is_not_drawn_again(private) -> None:
     net, optimizer, loader, engine = private()
     for x, y in loader:
         step(net, optimizer, x, y)
-    loader.draws = 0
+    loader.batches_drawn = 0
     batch = next(iter(loader))
-    assert loader.draws == 6
-    loader.draws = 3
+    assert loader.batches_drawn == 6
+    loader.batches_drawn = 3
     with refused("another batch|already used"):
         step(net, optimizer, *batch)
     with refused("earlier"):
-        loader.use_up(0)
+        loader.mark_consumed(0)
     with pytest.raises(AttributeError):
-        loader.spent = 0
+        loader.last_stepped_batch = 0
     assert engine.ledger.steps == 5
 
 
@@ -55,7 +55,7 @@ def test_an_old_state_forgets_nothing(private) -> None:
     step(net, optimizer, *next(iter(loader)))
     with refused("lacks 1 of those"):
         optimizer.load_state_dict(old)
-    assert (engine.ledger.steps, optimizer.steps, loader.draws) == (2, 2, 2)
+    assert (engine.ledger.steps, optimizer.steps, loader.batches_drawn) == (2, 2, 2)
 
 
 @pytest.mark.parametrize("name", ["loader", "ledger", "stream", "capture", "inner", "secure_mode", "budget", "steps"])
@@ -162,7 +162,7 @@ def test_passes_over_shuffled_data_do_not_get_longer(private) -> None:
     _, optimizer, loader, _ = private(poisson_sampling=False)
     with refused("steps_per_epoch"):
         loader.steps_per_epoch = 10**6
-    assert optimizer.release.steps_per_epoch == 5
+    assert optimizer.next_release.steps_per_epoch == 5
 
 
 @pytest.mark.parametrize("change", [{"steps": -3}, {"noise_multiplier": -1.0}, {"num_units": 0}, {"expected_batch_size": 41}])
@@ -176,7 +176,7 @@ def test_an_error_within_a_step_leaves_it_counted_and_the_batch_used(private, mo
     x, y = next(iter(loader))
     F.cross_entropy(net(x), y).backward()
     with monkeypatch.context() as patch:
-        patch.setattr(type(optimizer.stream), "add_normal", lambda *_: (_ for _ in ()).throw(MemoryError))
+        patch.setattr(type(optimizer.stream), "add_gaussian", lambda *_: (_ for _ in ()).throw(MemoryError))
         with pytest.raises(MemoryError):
             optimizer.step()
     assert engine.ledger.steps == 1
@@ -211,12 +211,12 @@ def test_empty_batches_in_pieces_are_steps_of_noise(private) -> None:
     sizes = []
     with BatchMemoryManager(data_loader=loader, max_physical_batch_size=1, optimizer=optimizer) as pieces:
         for x, y in pieces:
-            sizes.append(loader.size)
+            sizes.append(loader.logical_batch_size)
             step(net, optimizer, x, y)
             if not len(x):
                 assert all((p.grad != 0).all() for p in net.parameters())
     assert 0 in sizes
-    assert engine.ledger.steps == loader.draws == 40
+    assert engine.ledger.steps == loader.batches_drawn == 40
 
 
 def test_a_list_of_batches_gives_one_step(private) -> None:
@@ -231,12 +231,12 @@ def test_a_list_of_batches_gives_one_step(private) -> None:
 def test_two_iterations_at_a_time_share_their_draws(private) -> None:
     net, optimizer, loader, engine = private(batch=20)
     for (x, y), _ in zip(loader, loader, strict=False):
-        if len(x) == loader.size:
+        if len(x) == loader.logical_batch_size:
             step(net, optimizer, x, y)
         with refused("expected"):
             step(net, optimizer, x, y)
         optimizer.zero_grad()
-    assert engine.ledger.steps <= loader.draws
+    assert engine.ledger.steps <= loader.batches_drawn
 
 
 def test_two_optimizers_do_not_step_on_one_draw(blobs) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from quintain.dp.per_example import cost_model
 from quintain.dp.per_example.grads import BlockGrads, DenseGrads, OuterProductGrads, PerExampleGrads, SummedGrads, TableRowGrads
 from quintain.dp.rules.convolutions import ConvGeometry, ConvGrads
-from quintain.dp.step.clipping import factors
+from quintain.dp.step.clipping import flat_clip_factors
 
 BATCH, POSITIONS, INPUTS, OUTPUTS = 6, 64, 12, 10
 IDS = torch.arange(BATCH * 8).view(BATCH, 8) % 7
@@ -100,7 +100,7 @@ def test_no_clipped_gradient_is_longer_than_the_bound(form: str, hostile: str, g
     assert not (norms < 0).any()
     gradient = gradient.zeroed_where(~norms.isfinite())
     for bound in (1e-3, 1.0, 1e5):
-        weights = factors(norms, bound, torch.finfo(torch.float32))
+        weights = flat_clip_factors(norms, bound, torch.finfo(torch.float32))
         for record in range(BATCH):
             into = torch.zeros(gradient.shape)
             gradient.add_weighted_sum_to(into, torch.where(torch.arange(BATCH) == record, weights, 0))
@@ -130,7 +130,7 @@ def test_a_form_that_took_no_account_of_rounding_would_be_caught(monkeypatch: py
         a = cancelling(torch.rand(BATCH, POSITIONS, INPUTS, generator=generator) * 1e8)
         sign = torch.cat([torch.ones(POSITIONS // 2), -torch.ones(POSITIONS // 2)])[:, None]
         gradient = OuterProductGrads(a, sign * torch.rand(BATCH, 1, OUTPUTS, generator=generator))
-        weights = factors(gradient.squared_norms().sqrt(), 1e-3, torch.finfo(torch.float32))
+        weights = flat_clip_factors(gradient.squared_norms().sqrt(), 1e-3, torch.finfo(torch.float32))
         for record in range(BATCH):
             into = torch.zeros(gradient.shape)
             gradient.add_weighted_sum_to(into, torch.where(torch.arange(BATCH) == record, weights, 0))

@@ -11,22 +11,22 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp import PrivacyEngine
-from quintain.dp.step.adaptive import Adaptive
-from quintain.dp.step.clipping import Automatic, Flat, PerLayer
-from quintain.dp.step.discrete import VARIANCE
-from quintain.dp.step.noising import noisy_votes
+from quintain.dp.randomness.discrete_gaussian import VARIANCE
+from quintain.dp.step.adaptive import AdaptiveClipping
+from quintain.dp.step.clipping import AutomaticClipping, FlatClipping, PerLayerClipping
+from quintain.dp.step.noise import noisy_count
 from quintain.dp.training.schedulers import ExponentialGradClip, ExponentialNoise, LambdaGradClip, LambdaNoise, StepGradClip, StepNoise
 
 
 @pytest.mark.parametrize(
     ("settings", "clip"),
     [
-        ({"max_grad_norm": 0.5}, Flat(0.5)),
-        ({"max_grad_norm": [0.5, 0.25, 1.0, 2.0], "clipping": "per_layer"}, PerLayer((0.5, 0.25, 1.0, 2.0))),
-        ({"max_grad_norm": 1.0, "clipping": "per_layer"}, PerLayer((0.5,) * 4)),
-        ({"max_grad_norm": 0.5, "clipping": "automatic"}, Automatic(0.5)),
-        ({"max_grad_norm": Automatic(0.5, 0.1)}, Automatic(0.5, 0.1)),
-        ({"max_grad_norm": 0.5, "clipping": "adaptive"}, Adaptive(0.5, 0.4)),
+        ({"max_grad_norm": 0.5}, FlatClipping(0.5)),
+        ({"max_grad_norm": [0.5, 0.25, 1.0, 2.0], "clipping": "per_layer"}, PerLayerClipping((0.5, 0.25, 1.0, 2.0))),
+        ({"max_grad_norm": 1.0, "clipping": "per_layer"}, PerLayerClipping((0.5,) * 4)),
+        ({"max_grad_norm": 0.5, "clipping": "automatic"}, AutomaticClipping(0.5)),
+        ({"max_grad_norm": AutomaticClipping(0.5, 0.1)}, AutomaticClipping(0.5, 0.1)),
+        ({"max_grad_norm": 0.5, "clipping": "adaptive"}, AdaptiveClipping(0.5, 0.4)),
         (
             {
                 "max_grad_norm": 0.5,
@@ -38,7 +38,7 @@ from quintain.dp.training.schedulers import ExponentialGradClip, ExponentialNois
                 "max_clipbound": 10.0,
                 "unclipped_num_std": 3.0,
             },
-            Adaptive(0.5, 3.0, 0.7, 0.1, 0.01, 10.0),
+            AdaptiveClipping(0.5, 3.0, 0.7, 0.1, 0.01, 10.0),
         ),
     ],
 )
@@ -54,7 +54,7 @@ def test_a_name_and_its_settings_are_a_way_to_clip(private, settings, clip) -> N
         {"max_grad_norm": [1.0, 1.0, 1.0, 1.0]},
         {"max_grad_norm": [1.0, 1.0], "clipping": "per_layer"},
         {"max_grad_norm": [1.0] * 4, "clipping": "automatic"},
-        {"max_grad_norm": Flat(1.0), "clipping": "automatic"},
+        {"max_grad_norm": FlatClipping(1.0), "clipping": "automatic"},
         {"unclipped_num_std": 1.0},
         {"clipping": "adaptive", "unclipped_num_std": 1.0, "unclipped": 1.0},
         {"clipping": "adaptive", "unclipped_num_std": 0.3, "noise_multiplier": 1.0},
@@ -98,10 +98,10 @@ def test_a_scheduled_bound_scales_clip_and_noise_alike(blobs, clipping: str, mod
     )
     model, optimizer, loader = made[0], made[1], made[-1]
     scheduler = ExponentialGradClip(optimizer, gamma=0.01)
-    before = optimizer.noise_scale
+    before = optimizer.sum_noise_std
     scheduler.step()
     assert before == pytest.approx(2.0)
-    assert optimizer.noise_scale == pytest.approx(0.02)
+    assert optimizer.sum_noise_std == pytest.approx(0.02)
     x, y = next(iter(loader))
     F.cross_entropy(model(x), y).backward()
     optimizer.clip_and_accumulate()
@@ -153,10 +153,10 @@ def test_an_adaptive_bound_finds_the_quantile(private) -> None:
 
 def test_the_count_and_the_gradient_cost_together_what_is_recorded(private) -> None:
     _, optimizer, _, _ = private(batch=20, noise_multiplier=1.5, max_grad_norm=2.0, clipping="adaptive", unclipped_num_std=1.0)
-    gradients = optimizer.noise_scale / 2.0
+    gradients = optimizer.sum_noise_std / 2.0
     assert gradients**-2 + (2 * 1.0) ** -2 == pytest.approx(1.5**-2)
     assert gradients > 1.5
-    assert optimizer.release.noise_multiplier == 1.5
+    assert optimizer.next_release.noise_multiplier == 1.5
 
 
 def test_the_count_is_of_the_whole_batch_over_its_expected_size(private) -> None:
@@ -164,7 +164,7 @@ def test_the_count_is_of_the_whole_batch_over_its_expected_size(private) -> None
     for pieces in (1, 4):
         torch.manual_seed(0)
         net, optimizer, loader, _ = private(
-            batch=20, noise_multiplier=0.5, clipping="adaptive", max_physical_batch=None if pieces == 1 else 5
+            batch=20, noise_multiplier=0.5, clipping="adaptive", max_physical_batch_size=None if pieces == 1 else 5
         )
         for x, y in loader:
             optimizer.zero_grad()
@@ -201,14 +201,14 @@ def test_the_bound_moves_on_an_empty_batch_too_and_resumes(private) -> None:
 def test_the_noise_of_the_count_has_its_size(private) -> None:
     _, optimizer, _, _ = private(batch=20, noise_multiplier=1.0, clipping="adaptive", unclipped_num_std=3.0)
     for secure in (False, True):
-        drawn = [noisy_votes(7, optimizer.clip.count_std, optimizer.stream, secure=secure) - 7 for _ in range(2000)]
+        drawn = [noisy_count(7, optimizer.clip.count_std, optimizer.stream, secure=secure) - 7 for _ in range(2000)]
         assert torch.tensor(drawn).std() == pytest.approx(2 * 3.0, rel=5 / math.sqrt(2 * 2000))
 
 
 def test_count_and_noise_are_added_as_whole_numbers(blobs, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    moved = Adaptive.moved
-    monkeypatch.setattr(Adaptive, "moved", lambda self, votes, batch: seen.append(votes) or moved(self, votes, batch))
+    moved = AdaptiveClipping.updated
+    monkeypatch.setattr(AdaptiveClipping, "updated", lambda self, votes, batch: seen.append(votes) or moved(self, votes, batch))
     net = nn.Linear(6, 2)
     net, optimizer, loader = PrivacyEngine(secure_mode=True).make_private(
         module=net,

@@ -13,16 +13,17 @@ from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp.per_example.grads import DenseGrads
-from quintain.dp.step import discrete
-from quintain.dp.step.discrete import DiscreteSums, discrete_gaussian
-from quintain.dp.step.noise import Stream
+from quintain.dp.randomness import discrete_gaussian as sampler
+from quintain.dp.randomness.discrete_gaussian import discrete_gaussian
+from quintain.dp.randomness.stream import RandomStream
+from quintain.dp.step.discrete_sum import DiscreteClippedSum
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> float:
     """A grid so coarse that every number can be counted."""
-    monkeypatch.setattr(discrete, "STRETCH", 4)
-    monkeypatch.setattr(discrete, "VARIANCE", 11)
+    monkeypatch.setattr(sampler, "BLOCK_LENGTH", 4)
+    monkeypatch.setattr(sampler, "VARIANCE", 11)
     return 11.0
 
 
@@ -37,7 +38,7 @@ def clipped(rows: Tensor, bound: float) -> Tensor:
 
 
 def test_small_numbers_follow_the_exact_law(small: float) -> None:
-    drawn = discrete_gaussian(200_000, Stream.seeded(1))
+    drawn = discrete_gaussian(200_000, RandomStream.from_seed(1))
     x = np.arange(-11, 12)
     law = np.exp(-(np.arange(-200, 201) ** 2) / (2 * small))
     expected = np.exp(-(x**2) / (2 * small)) / law.sum() * len(drawn)
@@ -47,14 +48,14 @@ def test_small_numbers_follow_the_exact_law(small: float) -> None:
 
 
 def test_a_proposal_counted_twice_at_zero_would_be_seen(small: float) -> None:
-    drawn = discrete_gaussian(200_000, Stream.seeded(1))
+    drawn = discrete_gaussian(200_000, RandomStream.from_seed(1))
     doubled = 2 / (np.exp(-(np.arange(-200, 201) ** 2) / (2 * small)).sum() + 1)
     assert abs((drawn == 0).mean() - doubled) > 20 * math.sqrt(0.1 / len(drawn))
 
 
 def test_large_numbers_have_the_variance_the_shape_and_even_low_bits() -> None:
-    drawn = discrete_gaussian(200_000, Stream.seeded(2))
-    scaled = drawn / math.sqrt(discrete.VARIANCE)
+    drawn = discrete_gaussian(200_000, RandomStream.from_seed(2))
+    scaled = drawn / math.sqrt(sampler.VARIANCE)
     assert stats.kstest(scaled, "norm").pvalue > 1e-6
     assert abs(float((scaled**2).mean()) - 1) < 5 * math.sqrt(2 / len(drawn))
     assert stats.chisquare(np.bincount(drawn % 16, minlength=16)).pvalue > 1e-6
@@ -62,7 +63,7 @@ def test_large_numbers_have_the_variance_the_shape_and_even_low_bits() -> None:
 
 
 def test_each_turn_has_its_own_numbers_and_the_same_again() -> None:
-    stream = Stream.seeded(3)
+    stream = RandomStream.from_seed(3)
     stream.seek(4)
     first, second = discrete_gaussian(1000, stream), discrete_gaussian(1000, stream)
     stream.seek(4)
@@ -72,34 +73,34 @@ def test_each_turn_has_its_own_numbers_and_the_same_again() -> None:
 
 
 def test_what_floating_point_cannot_decide_is_decided_digit_by_digit(small: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(discrete, "MARGIN", 1.0)
-    drawn = discrete_gaussian(4000, Stream.seeded(4))
+    monkeypatch.setattr(sampler, "MARGIN", 1.0)
+    drawn = discrete_gaussian(4000, RandomStream.from_seed(4))
     assert abs(float((drawn.astype(float) ** 2).mean()) / small - 1) < 5 * math.sqrt(2 / len(drawn))
 
 
 def test_digits_are_drawn_until_they_decide() -> None:
-    stream = Stream.seeded(5)
+    stream = RandomStream.from_seed(5)
     x = 10_000_000
-    bar = math.exp(-x * x / (2 * discrete.VARIANCE))
-    assert discrete._below(int(bar * 2**64 * (1 - 1e-12)), 0, x, stream)
-    assert not discrete._below(int(bar * 2**64 * (1 + 1e-12)), 0, x, stream)
+    bar = math.exp(-x * x / (2 * sampler.VARIANCE))
+    assert sampler._uniform_is_below(int(bar * 2**64 * (1 - 1e-12)), 0, x, stream)
+    assert not sampler._uniform_is_below(int(bar * 2**64 * (1 + 1e-12)), 0, x, stream)
     with localcontext() as context:
         context.prec = 80
-        exact = (Decimal(-x * x) / (2 * discrete.VARIANCE)).exp() * 2**64
-    below = [discrete._below(int(exact), 0, x, stream) for _ in range(400)]
+        exact = (Decimal(-x * x) / (2 * sampler.VARIANCE)).exp() * 2**64
+    below = [sampler._uniform_is_below(int(exact), 0, x, stream) for _ in range(400)]
     assert sum(below) / 400 == pytest.approx(float(exact % 1), abs=5 * 0.5 / 20)
 
 
 def test_acceptance_probabilities_are_probabilities() -> None:
     stretches = np.arange(31)
-    logs = stretches * math.log(2) - (stretches.astype(float) * discrete.STRETCH) ** 2 / (2 * discrete.VARIANCE)
-    assert discrete.STRETCH**2 / (2 * math.log(2)) >= discrete.VARIANCE
+    logs = stretches * math.log(2) - (stretches.astype(float) * sampler.BLOCK_LENGTH) ** 2 / (2 * sampler.VARIANCE)
+    assert sampler.BLOCK_LENGTH**2 / (2 * math.log(2)) >= sampler.VARIANCE
     assert (logs <= 0).all()
 
 
-def released(sums: DiscreteSums, by: int, stream: Stream | None = None) -> dict[torch.nn.Parameter, torch.Tensor]:
-    sums.release(stream, 1.0, by)
-    return sums.handed_over()
+def released(sums: DiscreteClippedSum, by: int, stream: RandomStream | None = None) -> dict[torch.nn.Parameter, torch.Tensor]:
+    sums.add_noise(stream, 1.0, by)
+    return sums.to_gradients()
 
 
 @settings(max_examples=30, deadline=None)
@@ -118,31 +119,31 @@ def test_one_record_moves_the_sum_by_no_more_than_the_bound(
     held = parameters((3, 4), (5,), dtype=dtype)
     rows = [torch.randn(batch, *p.shape, generator=generator, dtype=dtype) * 10.0**power for p in held]
     factors = clipped(torch.cat([row.flatten(1) for row in rows], 1), bound)
-    sums = DiscreteSums(held, noise_multiplier=sigma, sensitivity=bound)
-    assert sums.bound * sigma <= math.sqrt(discrete.VARIANCE)
+    sums = DiscreteClippedSum(held, noise_multiplier=sigma, sensitivity=bound)
+    assert sums.max_grid_norm * sigma <= math.sqrt(sampler.VARIANCE)
     left_out = sums.add({p: DenseGrads(row) for p, row in zip(held, rows, strict=True)}, [factors, factors])
     assert not left_out.any()
     whole = sums.flat.clone()
     sums.clear()
     sums.add({p: DenseGrads(row[:-1]) for p, row in zip(held, rows, strict=True)}, [factors[:-1], factors[:-1]])
-    assert sum(int(moved) ** 2 for moved in whole - sums.flat) <= sums.bound**2
+    assert sum(int(moved) ** 2 for moved in whole - sums.flat) <= sums.max_grid_norm**2
 
 
 def test_sums_are_those_of_floating_point_to_the_grid() -> None:
     held = parameters((20, 30), (7,), dtype=torch.float64)
     rows = [torch.randn(9, *p.shape, dtype=torch.float64) for p in held]
     factors = clipped(torch.cat([row.flatten(1) for row in rows], 1), 1.5)
-    sums = DiscreteSums(held, noise_multiplier=1.1, sensitivity=1.5)
+    sums = DiscreteClippedSum(held, noise_multiplier=1.1, sensitivity=1.5)
     sums.add({p: DenseGrads(row) for p, row in zip(held, rows, strict=True)}, [factors, factors])
     for p, row in zip(held, rows, strict=True):
         exact = torch.einsum("b,b...->...", factors, row) / 9
-        assert (released(sums, 9)[p] - exact).abs().max() <= sums.unit
-    assert sums.unit < 1.5 * 1.1 * 1e-6
+        assert (released(sums, 9)[p] - exact).abs().max() <= sums.grid_step
+    assert sums.grid_step < 1.5 * 1.1 * 1e-6
 
 
 def test_gradients_longer_than_they_were_said_to_be_add_nothing() -> None:
     held = parameters((4,))
-    sums = DiscreteSums(held, noise_multiplier=1.0, sensitivity=1.0)
+    sums = DiscreteClippedSum(held, noise_multiplier=1.0, sensitivity=1.0)
     rows = torch.tensor([[2.0, 0, 0, 0], [0.5, 0, 0, 0], [math.nan, 0, 0, 0], [math.inf, 0, 0, 0], [1e30, -1e30, 0, 0], [-0.0, -0.0, 0, 0]])
     left_out = sums.add({held[0]: DenseGrads(rows)}, [torch.ones(6, dtype=torch.float64)])
     assert left_out.tolist() == [True, False, True, True, True, False]
@@ -156,7 +157,7 @@ def test_the_sum_does_not_depend_on_order() -> None:
     factors = clipped(rows, 1.0)
     found = []
     for order in (torch.arange(64), torch.randperm(64)):
-        sums = DiscreteSums(held, noise_multiplier=1.0, sensitivity=1.0)
+        sums = DiscreteClippedSum(held, noise_multiplier=1.0, sensitivity=1.0)
         sums.add({held[0]: DenseGrads(rows[order])}, [factors[order]])
         found.append(sums.flat)
     assert torch.equal(*found)
@@ -164,10 +165,10 @@ def test_the_sum_does_not_depend_on_order() -> None:
 
 def test_an_empty_batch_and_an_unused_parameter_get_noise_of_the_right_size() -> None:
     held = parameters((300, 400), (10,))
-    sums = DiscreteSums(held, noise_multiplier=1.3, sensitivity=0.7)
+    sums = DiscreteClippedSum(held, noise_multiplier=1.3, sensitivity=0.7)
     sums.add({held[1]: DenseGrads(torch.zeros(0, 10))}, [torch.zeros(0, dtype=torch.float64)] * 2)
     assert not sums.flat.any()
-    means = released(sums, 1, Stream.seeded(6))
+    means = released(sums, 1, RandomStream.from_seed(6))
     noise = means[held[0]].double()
     assert abs(float(noise.square().mean()) / (1.3 * 0.7) ** 2 - 1) < 5 * math.sqrt(2 / noise.numel())
     assert means[held[1]].all()
@@ -177,9 +178,9 @@ def test_an_empty_batch_and_an_unused_parameter_get_noise_of_the_right_size() ->
 
 def test_what_is_released_is_whole_multiples_of_the_grid() -> None:
     held = parameters((100,), dtype=torch.float64)
-    sums = DiscreteSums(held, noise_multiplier=2.0, sensitivity=1.0)
+    sums = DiscreteClippedSum(held, noise_multiplier=2.0, sensitivity=1.0)
     sums.add({held[0]: DenseGrads(torch.randn(3, 100, dtype=torch.float64) / 100)}, [torch.ones(3, dtype=torch.float64)])
-    steps = released(sums, 1, Stream.seeded(7))[held[0]] / sums.unit
+    steps = released(sums, 1, RandomStream.from_seed(7))[held[0]] / sums.grid_step
     assert (steps - steps.round()).abs().max() < 1e-6
     assert sums.flat.dtype == torch.int64
 
@@ -187,11 +188,11 @@ def test_what_is_released_is_whole_multiples_of_the_grid() -> None:
 @pytest.mark.parametrize(("sigma", "bound"), [(0.1, 1.0), (math.inf, 1.0), (math.nan, 1.0), (1.0, math.inf), (1.0, 0.0)])
 def test_settings_out_of_range_are_refused(sigma: float, bound: float) -> None:
     with pytest.raises(SettingError, match="expected at least"):
-        DiscreteSums(parameters((2,)), noise_multiplier=sigma, sensitivity=bound)
+        DiscreteClippedSum(parameters((2,)), noise_multiplier=sigma, sensitivity=bound)
 
 
 def test_a_grid_too_coarse_for_the_parameters_is_refused() -> None:
     with pytest.raises(SettingError, match="half the signal"):
-        DiscreteSums(parameters((1000,)), noise_multiplier=5e5, sensitivity=1.0)
+        DiscreteClippedSum(parameters((1000,)), noise_multiplier=5e5, sensitivity=1.0)
     with pytest.raises(PrivacyError, match="one device"):
-        DiscreteSums([*parameters((2,)), nn.Parameter(torch.zeros(2, device="meta"))], noise_multiplier=1.0, sensitivity=1.0)
+        DiscreteClippedSum([*parameters((2,)), nn.Parameter(torch.zeros(2, device="meta"))], noise_multiplier=1.0, sensitivity=1.0)

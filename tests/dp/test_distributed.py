@@ -10,8 +10,8 @@ from torch import nn
 
 from quintain.core.errors import PrivacyError
 from quintain.dp import PrivacyEngine, engine
-from quintain.dp.draws.distributed import ALONE, DifferentiallyPrivateDistributedDataParallel, Ranks, present, ranks_of
-from quintain.dp.step.noise import Stream
+from quintain.dp.distributed import SINGLE_PROCESS, DifferentiallyPrivateDistributedDataParallel, World, current_world, world_of
+from quintain.dp.randomness.stream import RandomStream
 from tests.dp import together
 from tests.dp.forks import Forks
 
@@ -77,12 +77,12 @@ def test_noise_is_added_once(team: tuple[Found, Found], alone: Found) -> None:
 
 
 def test_a_process_that_is_not_the_first_adds_no_noise(made, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Ranks, "add_up", lambda self, x: None)
-    monkeypatch.setattr(Ranks, "agree", lambda self, told=None, hint="": None)
+    monkeypatch.setattr(World, "all_reduce_sum", lambda self, x: None)
+    monkeypatch.setattr(World, "check_same_on_all", lambda self, told=None, hint="": None)
     for rank, spread in ((0, 1.5), (1, 0.0)):
         net = nn.Linear(50, 40, bias=False)
         optimizer, loader = made(net, torch.zeros(8, 50), batch=8, sigma=1.5)
-        loader.ranks = Ranks(rank, 2)
+        loader.world = World(rank, 2)
         (x,) = next(iter(loader))
         assert len(x) == 4
         net(x).sum(1).mean().backward()
@@ -196,13 +196,13 @@ def test_a_run_after_refusals_trains(team: tuple[Found, Found]) -> None:
 
 
 def test_one_process_needs_no_group() -> None:
-    assert present() == ranks_of(nn.Linear(2, 2)) == ALONE == Ranks(0, 1)
-    stream = Stream.seeded(0)
-    assert ALONE.shared(stream) is stream
-    assert ALONE.part(np.arange(3)).tolist() == [0, 1, 2]
+    assert current_world() == world_of(nn.Linear(2, 2)) == SINGLE_PROCESS == World(0, 1)
+    stream = RandomStream.from_seed(0)
+    assert SINGLE_PROCESS.broadcast_stream(stream) is stream
+    assert SINGLE_PROCESS.shard(np.arange(3)).tolist() == [0, 1, 2]
     sums = torch.ones(2)
-    ALONE.add_up(sums)
-    ALONE.agree({"steps": 1})
+    SINGLE_PROCESS.all_reduce_sum(sums)
+    SINGLE_PROCESS.check_same_on_all({"steps": 1})
     assert sums.tolist() == [1, 1]
     with pytest.raises(PrivacyError, match="torchrun"):
         DifferentiallyPrivateDistributedDataParallel(nn.Linear(2, 2))
@@ -211,8 +211,8 @@ def test_one_process_needs_no_group() -> None:
 def test_a_loader_that_draws_for_one_process_is_refused_among_several(monkeypatch: pytest.MonkeyPatch) -> None:
     dp = PrivacyEngine()
     module, x = nn.Linear(2, 2), torch.rand(8, 2)
-    loader = dp.make_loader(lambda rows: x[rows], records=8, expected_batch_size=4, steps_per_epoch=2)
-    monkeypatch.setattr(engine, "present", lambda: Ranks(0, 2))
+    loader = dp.make_loader(lambda rows: x[rows], num_units=8, expected_batch_size=4, steps_per_epoch=2)
+    monkeypatch.setattr(engine, "current_world", lambda: World(0, 2))
     with pytest.raises(PrivacyError, match=r"got 2 processes and a loader that draws for 1"):
         dp.attach(
             module=module,

@@ -25,7 +25,7 @@ def test_the_ordinary_loop_trains_and_counts(private, blobs) -> None:
     assert engine.get_epsilon(1e-2) == epsilon(1.5, 0.5, 30, 1e-2) > 0
     assert loader.sample_rate == 0.5
     assert len(loader) == loader.steps_per_epoch == 2
-    assert optimizer.seen > optimizer.clipped > 0
+    assert optimizer.examples_seen > optimizer.examples_clipped > 0
 
 
 def test_without_noise_and_bound_it_is_plain_descent(private, blobs) -> None:
@@ -162,7 +162,7 @@ def test_evaluation_in_between_neither_captures_nor_forbids(private, blobs) -> N
         assert gradient.abs().sum() > 0
         step(net, optimizer, rows, labels)
     assert engine.ledger.steps == 2
-    assert optimizer.seen == pytest.approx(40, abs=15)
+    assert optimizer.examples_seen == pytest.approx(40, abs=15)
 
 
 def test_a_copy_of_the_module_trains_plainly(private, blobs) -> None:
@@ -328,7 +328,7 @@ def test_training_ends_before_the_budget_breaks(private) -> None:
     last = net[0].weight.detach().clone()
     assert engine.ledger.steps == steps > 2
     assert engine.get_epsilon(1e-2) <= budget[0] < epsilon(1.5, 0.2, steps + 1, 1e-2)
-    loader.ended = lambda: False
+    loader.should_stop = lambda: False
     rows, labels = next(iter(loader))
     with pytest.raises(BudgetExceededError, match=r"would cost more than epsilon = 4\.0"):
         step(net, optimizer, rows, labels)

@@ -210,7 +210,7 @@ def test_a_transformer_with_a_class_token_trains_through_the_engine() -> None:
         F.cross_entropy(net(x), y).backward()
         optimizer.step()
         seen += len(x)
-    assert optimizer.seen == seen > 0
+    assert optimizer.examples_seen == seen > 0
     assert all((p != q).any() for p, q in zip(inner.parameters(), before, strict=True))
 
 

@@ -117,7 +117,7 @@ def test_the_first_private_step_clips_and_moves_every_trainable_parameter(unfroz
         flat = torch.cat([g.flatten() for g in gradients])
         total += flat * min(1.0, 1e-3 / flat.norm())
     torch.testing.assert_close(torch.cat([p.grad.flatten() for p in trained.values()]), total / 30, rtol=1e-3, atol=1e-8)
-    assert optimizer.clipped == 30
+    assert optimizer.examples_clipped == 30
     moved = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
     assert moved == set(trained)
 

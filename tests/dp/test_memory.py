@@ -10,10 +10,10 @@ from torch.utils.data import DataLoader, TensorDataset
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.data import from_arrays
 from quintain.dp import PrivatePlan, fit
-from quintain.dp.draws.memory import BatchMemoryManager, halving, out_of_memory
-from quintain.dp.draws.sampling import PoissonLoader
-from quintain.dp.draws.shuffling import ShuffledLoader
-from quintain.dp.step.noise import Stream
+from quintain.dp.randomness.stream import RandomStream
+from quintain.dp.sampling.epoch_loaders import ShuffledLoader
+from quintain.dp.sampling.loader import PoissonLoader
+from quintain.dp.sampling.out_of_memory import BatchMemoryManager, is_out_of_memory, retry_on_out_of_memory
 
 
 @pytest.fixture
@@ -52,11 +52,11 @@ def test_a_plain_loop_over_pieces_steps_once_a_batch(made, x: torch.Tensor, batc
         for (rows,) in loader:
             before = flat(net)
             step(net, optimizer, rows)
-            assert torch.equal(before, flat(net)) != loader.piece.last
+            assert torch.equal(before, flat(net)) != loader.physical_batch.is_last
             pieces += 1
         assert optimizer.ledger.steps == optimizer.steps == len(loader) == 40 // batch
         assert pieces >= len(loader)
-        ends.append((flat(net), optimizer.seen, optimizer.clipped))
+        ends.append((flat(net), optimizer.examples_seen, optimizer.examples_clipped))
     torch.testing.assert_close(ends[0][0], ends[1][0], rtol=1e-4, atol=1e-6)
     assert ends[0][1:] == ends[1][1:]
 
@@ -87,7 +87,7 @@ def test_steps_that_accumulate_may_be_left_out(made, x: torch.Tensor) -> None:
         optimizer, loader = made(net, x, batch=20, bound=0.3, most=6)
         for (rows,) in loader:
             net(rows).square().sum(1).mean().backward()
-            if every or loader.piece.last:
+            if every or loader.physical_batch.is_last:
                 optimizer.step()
         ends.append(flat(net))
     assert torch.equal(*ends)
@@ -100,7 +100,7 @@ def test_a_piece_that_is_dropped_or_used_twice_is_noticed(made, x: torch.Tensor)
         pieces = iter(loader)
         step(net, optimizer, next(pieces)[0])
         (rows,) = next(pieces)
-        assert not loader.piece.last
+        assert not loader.physical_batch.is_last
         if how == "dropped":
             net(rows).sum().backward()
             optimizer.zero_grad()
@@ -135,7 +135,7 @@ def test_a_batch_that_is_left_half_way_leaves_no_trace(made, x: torch.Tensor, dr
                     optimizer.zero_grad()
                 if at == stop:
                     break
-        assert loader.max_physical_batch is None
+        assert loader.max_physical_batch_size is None
         assert optimizer.ledger.steps == 0
         for at, (rows,) in enumerate(loader):
             if drop == "before":
@@ -147,7 +147,7 @@ def test_a_batch_that_is_left_half_way_leaves_no_trace(made, x: torch.Tensor, dr
             if at == 1:
                 break
         assert optimizer.ledger.steps == 2
-        return flat(net), optimizer.seen
+        return flat(net), optimizer.examples_seen
 
     left, never = end(leave=True), end(leave=False)
     assert torch.equal(left[0], never[0])
@@ -180,7 +180,7 @@ def test_a_manager_takes_what_belongs_together(made, x: torch.Tensor) -> None:
         with pytest.raises(SettingError, match="do not belong together"):
             BatchMemoryManager(data_loader=strange, max_physical_batch_size=2, optimizer=optimizer)
         with pytest.raises(SettingError, match="do not belong together"):
-            halving(print, loader=strange, optimizer=optimizer)
+            retry_on_out_of_memory(print, loader=strange, optimizer=optimizer)
     with (
         pytest.raises(SettingError, match="at most 0"),
         BatchMemoryManager(data_loader=loader, max_physical_batch_size=0, optimizer=optimizer),
@@ -225,11 +225,11 @@ def test_pieces_get_smaller_when_memory_runs_out(made, x: torch.Tensor, error: E
             step(net, optimizer, batch[0])
             return True
 
-        attempt = halving(work, loader=loader, optimizer=optimizer)
+        attempt = retry_on_out_of_memory(work, loader=loader, optimizer=optimizer)
         for batch in loader:
             failures += attempt(batch) is None
-        assert optimizer.ledger.steps == optimizer.steps == loader.draws == 3
-        assert loader.max_physical_batch is None or loader.max_physical_batch <= most
+        assert optimizer.ledger.steps == optimizer.steps == loader.batches_drawn == 3
+        assert loader.max_physical_batch_size is None or loader.max_physical_batch_size <= most
         return flat(net), failures, net[-1].largest
 
     halved, failures, _ = end(6, fixed=None)
@@ -245,12 +245,12 @@ def test_memory_that_runs_out_in_the_middle_of_a_batch_redoes_all_of_it(made, x:
     seen: list[tuple[int, int]] = []
 
     def work(batch: list[torch.Tensor]) -> None:
-        seen.append((loader.draws, len(batch[0])))
+        seen.append((loader.batches_drawn, len(batch[0])))
         if len(seen) == 3:
             raise OUT
         step(net, optimizer, batch[0])
 
-    attempt = halving(work, loader=loader, optimizer=optimizer)
+    attempt = retry_on_out_of_memory(work, loader=loader, optimizer=optimizer)
     for batch in loader:
         attempt(batch)
     assert [size for draw, size in seen[:3]] == [8, 8, 8]
@@ -281,10 +281,10 @@ def test_what_does_not_get_smaller_is_not_tried_for_ever(made, x: torch.Tensor) 
     net = small()
     net.append(Hungry(0, OUT))
     optimizer, loader = made(net, x, batch=20)
-    work = halving(lambda batch: step(net, optimizer, batch[0]), loader=loader, optimizer=optimizer)
+    work = retry_on_out_of_memory(lambda batch: step(net, optimizer, batch[0]), loader=loader, optimizer=optimizer)
     with pytest.raises(torch.OutOfMemoryError):
         list(map(work, loader))
-    assert loader.max_physical_batch == 1
+    assert loader.max_physical_batch_size == 1
     assert optimizer.ledger.steps == 0
 
 
@@ -296,16 +296,16 @@ def test_other_errors_and_steps_already_counted_are_not_tried_again(made, x: tor
         raise RuntimeError("shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="multiplied"):
-        halving(fails, loader=loader, optimizer=optimizer)(next(iter(loader)))
+        retry_on_out_of_memory(fails, loader=loader, optimizer=optimizer)(next(iter(loader)))
 
     def late(batch: list[torch.Tensor]) -> None:
         step(net, optimizer, batch[0])
         raise OUT
 
     with pytest.raises(torch.OutOfMemoryError):
-        halving(late, loader=loader, optimizer=optimizer)(next(iter(loader)))
+        retry_on_out_of_memory(late, loader=loader, optimizer=optimizer)(next(iter(loader)))
     assert optimizer.ledger.steps == 1
-    assert not out_of_memory(ValueError("out of memory"))
+    assert not is_out_of_memory(ValueError("out of memory"))
 
 
 def test_pieces_are_cut_before_they_are_fetched() -> None:
@@ -315,19 +315,21 @@ def test_pieces_are_cut_before_they_are_fetched() -> None:
         fetched.append(len(rows))
         return torch.zeros(len(rows))
 
-    loader = PoissonLoader(fetch, records=1000, expected_batch_size=500, steps_per_epoch=2, stream=Stream.seeded(0), max_physical_batch=64)
+    loader = PoissonLoader(
+        fetch, num_units=1000, expected_batch_size=500, steps_per_epoch=2, stream=RandomStream.from_seed(0), max_physical_batch_size=64
+    )
     for batch in loader:
         assert fetched[-1] == len(batch) <= 64
     assert sum(fetched) == pytest.approx(1000, abs=150)
 
 
 def test_the_count_of_adaptive_clipping_is_over_the_whole_batch(made, x: torch.Tensor) -> None:
-    from quintain.dp.step.adaptive import Adaptive
+    from quintain.dp.step.adaptive import AdaptiveClipping
 
     bounds = []
     for most in (None, 6):
         net = small()
-        optimizer, loader = made(net, x, batch=20, sigma=0.8, bound=Adaptive(0.3, count_std=2.0), most=most)
+        optimizer, loader = made(net, x, batch=20, sigma=0.8, bound=AdaptiveClipping(0.3, unclipped_count_std=2.0), most=most)
         for (rows,) in loader:
             step(net, optimizer, rows)
         bounds.append(optimizer.max_grad_norm)
@@ -352,16 +354,16 @@ def test_a_managers_length_is_the_number_of_pieces_it_yields(made, x: torch.Tens
                 seen += 1
             assert seen == told >= len(loader)
             assert pieces.expected_batch_size == batch
-            assert pieces.piece is loader.piece
-        assert loader.max_physical_batch is None
+            assert pieces.piece is loader.physical_batch
+        assert loader.max_physical_batch_size is None
     assert optimizer.steps == 3 * len(loader)
 
 
 def test_pieces_of_units_and_shuffled_passes_are_counted_as_well(x: torch.Tensor) -> None:
     plain = DataLoader(TensorDataset(x), batch_size=10)
     with pytest.warns(UserWarning, match="shuffled"):
-        shuffled = ShuffledLoader.like(plain, Stream.seeded(0), max_physical_batch=4)
-    of_units = PoissonLoader.like(plain, Stream.seeded(0), units=np.arange(40) // 3, max_physical_batch=4)
+        shuffled = ShuffledLoader.from_loader(plain, RandomStream.from_seed(0), max_physical_batch_size=4)
+    of_units = PoissonLoader.from_loader(plain, RandomStream.from_seed(0), units=np.arange(40) // 3, max_physical_batch_size=4)
     for loader, pieces in ((shuffled, 12), (of_units, None)):
         for _ in range(2):
             told = loader.physical_batches()
@@ -371,4 +373,4 @@ def test_pieces_of_units_and_shuffled_passes_are_counted_as_well(x: torch.Tensor
 def test_memory_of_the_computer_that_runs_out_is_recognized() -> None:
     with pytest.raises(RuntimeError) as raised:
         torch.empty(10**15)
-    assert out_of_memory(raised.value)
+    assert is_out_of_memory(raised.value)

@@ -18,7 +18,7 @@ from quintain.core.statistics import binomial_lower, binomial_upper
 from quintain.data import from_arrays
 from quintain.dp import PoissonLoader, PrivacyEngine, PrivatePlan, fit
 from quintain.dp.accounting import epsilon
-from quintain.dp.draws.shuffling import BallsInBinsLoader, ShuffledLoader
+from quintain.dp.sampling.epoch_loaders import BallsInBinsLoader, ShuffledLoader
 from quintain.dp.step.optimizer import DPOptimizer
 
 RECORDS, FEATURES, BOUND, DELTA = 6, 400, 0.7, 1e-5
@@ -83,7 +83,7 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
             return lambda loader, turn: (rows := chosen(loader, turn))[rows != LEFT_OUT]
 
         for kind in LOADERS.values():
-            monkeypatch.setattr(kind, "_chosen", others(kind._chosen))
+            monkeypatch.setattr(kind, "_sample_units", others(kind._sample_units))
 
     return leave_out
 
@@ -155,7 +155,7 @@ def test_an_audit_of_neighbors_stays_below_epsilon(
 @pytest.fixture
 def drawn_divisor(monkeypatch: pytest.MonkeyPatch) -> None:
     """The mistake: sums are divided by the batch that was drawn."""
-    monkeypatch.setattr(DPOptimizer, "expected_batch_size", property(lambda optimizer: max(1, optimizer.loader.size)))
+    monkeypatch.setattr(DPOptimizer, "expected_batch_size", property(lambda optimizer: max(1, optimizer.loader.logical_batch_size)))
 
 
 @pytest.mark.usefixtures("drawn_divisor")

@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from quintain.core.errors import DataError, SettingError
 from quintain.dp import PoissonLoader, PrivacyEngine
-from quintain.dp.step.noise import AT_ONCE, EDGE, Stream
-from quintain.dp.step.noising import noisy_votes
+from quintain.dp.randomness.stream import CHUNK_BYTES, EDGE_BITS, RandomStream
+from quintain.dp.step.noise import noisy_count
 
 from .loops import step
 
@@ -28,14 +28,14 @@ from .loops import step
 def test_words_are_aes_256_in_counter_mode() -> None:
     """NIST SP 800-38A, F.5.5: encrypting zeros gives the output blocks."""
     key = bytes.fromhex("603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4")
-    stream = Stream(key)
-    stream._begin(0xF0F1F2F3F4F5F6F7F8F9FAFBFCFDFEFF)
+    stream = RandomStream(key)
+    stream._start_cipher(0xF0F1F2F3F4F5F6F7F8F9FAFBFCFDFEFF)
     assert stream.words(2).tobytes().hex() == "0bdf7df1591716335e9a8b15c860c502"
 
 
 @given(turn=st.integers(0, 2**62), count=st.integers(1, 50))
 def test_a_turn_can_be_drawn_again_and_is_no_other(turn: int, count: int) -> None:
-    stream, again = Stream.seeded(3, "noise"), Stream.seeded(3, "noise")
+    stream, again = RandomStream.from_seed(3, "noise"), RandomStream.from_seed(3, "noise")
     stream.seek(turn)
     drawn = stream.words(count)
     again.words(7)
@@ -47,12 +47,12 @@ def test_a_turn_can_be_drawn_again_and_is_no_other(turn: int, count: int) -> Non
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_noise_is_added_in_pieces_that_are_independent(dtype: torch.dtype) -> None:
-    count = 3 * AT_ONCE + 5
+    count = 3 * CHUNK_BYTES + 5
     into = torch.ones(count, dtype=dtype)
-    Stream.seeded(0).add_normal(into, 2.0)
+    RandomStream.from_seed(0).add_gaussian(into, 2.0)
     z = (into - 1) / 2
     assert kstest(z.numpy(), "norm").pvalue > 1e-6
-    for lag in (1, AT_ONCE // 8, AT_ONCE // 4, AT_ONCE // 2):
+    for lag in (1, CHUNK_BYTES // 8, CHUNK_BYTES // 4, CHUNK_BYTES // 2):
         assert abs(float((z[lag:] * z[:-lag]).mean())) < 5 / count**0.5
 
 
@@ -60,7 +60,7 @@ WIDTH = {torch.float32: 31, torch.float64: 63}
 """Bits of a word that a radius comes from."""
 
 
-def by_hand(stream: Stream, *words: int, dtype: torch.dtype) -> Stream:
+def by_hand(stream: RandomStream, *words: int, dtype: torch.dtype) -> RandomStream:
     """A stream whose next numbers come from a radius word and the angle 0, and which goes on with the other words, then with small ones."""
     first = np.array([words[0], 0], dtype=f"<i{dtype.itemsize}").tobytes()
     said = iter([first, *(word.to_bytes(8, "little") for word in words[1:])])
@@ -74,7 +74,7 @@ def by_hand(stream: Stream, *words: int, dtype: torch.dtype) -> Stream:
 
 def radius(word: int, *words: int, dtype: torch.dtype) -> float:
     """What comes of a radius word and further ones."""
-    z = by_hand(Stream.seeded(0), word, *words, dtype=dtype).normal(2, dtype)
+    z = by_hand(RandomStream.from_seed(0), word, *words, dtype=dtype).normal(2, dtype)
     assert z[1] == 0
     return float(z[0])
 
@@ -87,13 +87,13 @@ def test_radii_have_no_largest_and_no_smallest_value(dtype: torch.dtype, zeros: 
     k = WIDTH[dtype] + 64 * (zeros + 1)
     assert radius(0, *further, dtype=dtype) == pytest.approx(math.sqrt(2 * k * math.log(2)), rel=1e-6)
     if k < 250:
-        assert radius(1 << (WIDTH[dtype] - EDGE), *further, dtype=dtype) == pytest.approx(2 ** ((1 - k) / 2), rel=1e-6)
+        assert radius(1 << (WIDTH[dtype] - EDGE_BITS), *further, dtype=dtype) == pytest.approx(2 ** ((1 - k) / 2), rel=1e-6)
 
 
 @pytest.mark.parametrize("dtype", WIDTH)
 def test_radii_are_the_exact_ones_but_for_what_the_docstring_says(dtype: torch.dtype) -> None:
     width, bound = WIDTH[dtype], {torch.float32: 2.0**-14, torch.float64: 2.0**-42}[dtype]
-    edge = 1 << (width - EDGE)
+    edge = 1 << (width - EDGE_BITS)
     inside = np.random.default_rng(0).integers(2 * edge, 2**width, 50).tolist()
     near = [2 * edge, 2 * edge + 1, 3 * edge, 2**width - 1, 2**width - edge, *(2 * edge + (1 << shift) for shift in range(width - 2))]
     with localcontext() as context:
@@ -111,20 +111,20 @@ def test_radii_are_the_exact_ones_but_for_what_the_docstring_says(dtype: torch.d
 @pytest.mark.parametrize("dtype", WIDTH)
 def test_both_ends_follow_the_law(dtype: torch.dtype) -> None:
     """Below u = 2^-20, -ln u is exponential from there on; above 1 - 2^-20, 1 - u is uniform."""
-    width, stream = WIDTH[dtype], Stream.seeded(4)
+    width, stream = WIDTH[dtype], RandomStream.from_seed(4)
     fill = stream._fill
 
     def short(out: bytearray, count: int) -> None:
         fill(out, count)
         if count > 8:
             words = np.frombuffer(out, dtype=f"<i{dtype.itemsize}")
-            words[: len(words) // 2] &= (2 << (width - EDGE)) - 1
+            words[: len(words) // 2] &= (2 << (width - EDGE_BITS)) - 1
             words[len(words) // 2 :] = 0
 
     stream._fill = short
     exponential = stream.normal(4000, dtype)[:2000].double().square() / 2
-    low = exponential[exponential > 1] - EDGE * math.log(2)
-    high = -torch.expm1(-exponential[exponential < 1]) * 2**EDGE
+    low = exponential[exponential > 1] - EDGE_BITS * math.log(2)
+    high = -torch.expm1(-exponential[exponential < 1]) * 2**EDGE_BITS
     assert abs(len(low) - 1000) < 5 * math.sqrt(500)
     assert kstest(low.numpy(), "expon").pvalue > 1e-6
     assert kstest(high.numpy(), "uniform").pvalue > 1e-6
@@ -147,17 +147,23 @@ def test_no_output_betrays_a_record_because_noise_cannot_reach_it(private, dtype
 
 
 def test_the_count_of_adaptive_clipping_has_noise_without_an_end() -> None:
-    stream = by_hand(Stream.seeded(0), 0, 0, 0, 1, 0, dtype=torch.float64)
-    assert noisy_votes(3, 0.5, stream, secure=False) == pytest.approx(3 + math.sqrt(2 * (63 + 3 * 64) * math.log(2)))
+    stream = by_hand(RandomStream.from_seed(0), 0, 0, 0, 1, 0, dtype=torch.float64)
+    assert noisy_count(3, 0.5, stream, secure=False) == pytest.approx(3 + math.sqrt(2 * (63 + 3 * 64) * math.log(2)))
 
 
 def test_streams_differ_by_seed_and_place_and_secret_ones_always() -> None:
-    streams = [Stream.seeded(0, "a"), Stream.seeded(1, "a"), Stream.seeded(0, "b"), Stream.secret(), Stream.secret()]
+    streams = [
+        RandomStream.from_seed(0, "a"),
+        RandomStream.from_seed(1, "a"),
+        RandomStream.from_seed(0, "b"),
+        RandomStream.from_os_entropy(),
+        RandomStream.from_os_entropy(),
+    ]
     assert len({stream.words(4).tobytes() for stream in streams}) == 5
 
 
 def test_normal_numbers_are_normal() -> None:
-    z = Stream.seeded(0).normal(100_001)
+    z = RandomStream.from_seed(0).normal(100_001)
     assert z.shape == (100_001,)
     assert z.dtype == torch.float64
     assert kstest(z.numpy(), "norm").pvalue > 1e-6
@@ -165,17 +171,23 @@ def test_normal_numbers_are_normal() -> None:
 
 
 def test_records_are_drawn_at_the_rate_and_all_of_them_at_one() -> None:
-    stream = Stream.seeded(0)
-    sizes = [len(stream.chosen(1000, 100)) for _ in range(400)]
+    stream = RandomStream.from_seed(0)
+    sizes = [len(stream.poisson_sample(1000, 100)) for _ in range(400)]
     assert np.mean(sizes) == pytest.approx(100, abs=5 * np.sqrt(90 / 400))
     assert np.var(sizes) == pytest.approx(90, rel=0.4)
-    assert stream.chosen(7, 7).tolist() == list(range(7))
+    assert stream.poisson_sample(7, 7).tolist() == list(range(7))
 
 
 def test_a_loader_with_constants_that_do_not_fit_is_refused() -> None:
     for records, batch, steps, error in ((0, 1, 1, DataError), (5, 6, 1, SettingError), (5, 0, 1, SettingError), (5, 1, 0, SettingError)):
         with pytest.raises(error, match="expected"):
-            PoissonLoader(lambda rows: rows, records=records, expected_batch_size=batch, steps_per_epoch=steps, stream=Stream.secret())
+            PoissonLoader(
+                lambda rows: rows,
+                num_units=records,
+                expected_batch_size=batch,
+                steps_per_epoch=steps,
+                stream=RandomStream.from_os_entropy(),
+            )
 
 
 def in_a_fork(*works: Callable[[], object]) -> list[str]:
@@ -221,7 +233,7 @@ def test_a_fork_does_not_draw_the_batches_and_noise_of_the_process_that_made_the
         lambda: next(batches),
         lambda: list(loader),
         lambda: engine._root_stream.child("noise"),
-        lambda: optimizer.stream.keyed(bytes),
+        lambda: optimizer.stream.with_key_from(bytes),
     )
     *refused, twice, anew = in_a_fork(*uses, fork_again, begin_anew)
     assert len(refused) == len(uses)
@@ -283,9 +295,9 @@ def at_once(work: Callable[[int], object], threads: int) -> list:
 
 
 def test_threads_on_one_stream_draw_what_each_would_draw_alone(hasty: None) -> None:
-    stream, alone = Stream.seeded(1), Stream.seeded(1)
+    stream, alone = RandomStream.from_seed(1), RandomStream.from_seed(1)
 
-    def words(of: Stream, turn: int) -> bytes:
+    def words(of: RandomStream, turn: int) -> bytes:
         of.seek(turn)
         return b"".join(of.words(3).tobytes() for _ in range(4))
 
@@ -295,7 +307,7 @@ def test_threads_on_one_stream_draw_what_each_would_draw_alone(hasty: None) -> N
 
 
 def test_threads_that_never_went_anywhere_get_different_words(hasty: None) -> None:
-    stream = Stream.seeded(1)
+    stream = RandomStream.from_seed(1)
     drawn = [block for found in at_once(lambda _number: [stream.words(2).tobytes() for _ in range(500)], 4) for block in found]
     assert len(set(drawn)) == len(drawn) == 2000
 
@@ -321,13 +333,13 @@ def test_one_thread_at_a_time_records_and_noises_a_step(private, monkeypatch: py
                 optimizer.stream.lock.release()
             return free
 
-        draw = Stream.add_normal
+        draw = RandomStream.add_gaussian
 
-        def watched(stream: Stream, *drawn: object) -> None:
+        def watched(stream: RandomStream, *drawn: object) -> None:
             seen.append((engine.ledger.steps, pool.submit(other).result()))
             draw(stream, *drawn)
 
-        monkeypatch.setattr(Stream, "add_normal", watched)
+        monkeypatch.setattr(RandomStream, "add_gaussian", watched)
         step(net, optimizer, *next(iter(loader)))
         assert pool.submit(other).result()
     assert seen == [(1, False)]

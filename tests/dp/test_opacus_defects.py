@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp import PrivacyEngine
 from quintain.dp.accounting.accountants import create_accountant, get_noise_multiplier
-from quintain.dp.draws.loaders import UniformWithReplacementSampler
-from quintain.dp.draws.memory import BatchMemoryManager
-from quintain.dp.draws.units import Units
+from quintain.dp.sampling.data_loader import UniformWithReplacementSampler
+from quintain.dp.sampling.out_of_memory import BatchMemoryManager
+from quintain.dp.sampling.privacy_units import PrivacyUnits
 from quintain.dp.step.optimizer import DPOptimizer
 from quintain.dp.training.schedulers import ExponentialGradClip
 from quintain.dp.wrapper import GradSampleModule
@@ -59,7 +59,7 @@ def test_a_clip_schedule_scales_the_clip_not_only_the_noise(blobs, mode: str, cl
         (10 * F.cross_entropy(net(x), y)).backward()
         optimizer.clip_and_accumulate()
         assert optimizer._sums.flat.norm() <= len(x) * optimizer.max_grad_norm
-    assert optimizer.noise_scale == pytest.approx(optimizer.noise_multiplier * optimizer.max_grad_norm) == pytest.approx(0.1)
+    assert optimizer.sum_noise_std == pytest.approx(optimizer.noise_multiplier * optimizer.max_grad_norm) == pytest.approx(0.1)
 
 
 def test_ghost_with_the_plain_criterion_clips(blobs) -> None:
@@ -92,7 +92,7 @@ def test_a_break_within_pieces_leaves_nothing_behind(blobs) -> None:
         F.cross_entropy(net(x), y).backward()
         optimizer.step()
     assert engine.ledger.steps == 1
-    assert optimizer.seen == 7 + 40
+    assert optimizer.examples_seen == 7 + 40
     assert torch.cat([p.grad.flatten() for p in net.parameters()]).norm() <= 0.05 * (1 + 1e-6)
 
 
@@ -135,7 +135,7 @@ def test_a_second_plain_optimizer_does_not_step(blobs) -> None:
             second.step()
     assert torch.equal(net.weight, before)
     assert engine.ledger.steps == 0
-    assert optimizer.seen == 0
+    assert optimizer.examples_seen == 0
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, 1e38])
@@ -237,16 +237,16 @@ def test_no_steps_cost_nothing_and_no_noise_costs_everything(name: str) -> None:
 def test_adaptive_steps_on_empty_batches_and_counts_whole_ones(blobs) -> None:
     net = nn.Linear(6, 2)
     _, optimizer, loader, engine = made(
-        net, *blobs, batch=1, noise_multiplier=0.05, clipping="adaptive", max_grad_norm=1.0, max_physical_batch=1
+        net, *blobs, batch=1, noise_multiplier=0.05, clipping="adaptive", max_grad_norm=1.0, max_physical_batch_size=1
     )
     sizes, votes = [], []
     for x, y in loader:
         optimizer.zero_grad()
         F.cross_entropy(net(x), y).backward()
         optimizer.clip_and_accumulate()
-        votes.append(optimizer.gathered.votes)
+        votes.append(optimizer.step_state.doubled_centered_count)
         optimizer.step()
-        sizes.append(loader.size)
+        sizes.append(loader.logical_batch_size)
     assert 0 in sizes
     assert max(sizes) > 1
     assert all(abs(vote) <= size for vote, size in zip(votes, sizes, strict=True))
@@ -261,7 +261,7 @@ def test_steps_are_whole_numbers(records: int) -> None:
     assert len(sampler) == records
     net = nn.Linear(1, 1)
     _, _, loader, _ = made(net, torch.zeros(records, 1), batch=1)
-    assert (len(loader), loader.expected_batch_size, loader.records) == (records, 1, records)
+    assert (len(loader), loader.expected_batch_size, loader.num_units) == (records, 1, records)
 
 
 def test_the_search_for_noise_does_not_overshoot() -> None:
@@ -319,7 +319,7 @@ def test_a_loader_with_a_poisson_batch_sampler_is_made_private(blobs, rate: floa
         )
 
     _, optimizer, loader = private(sampler)
-    assert (len(loader), loader.expected_batch_size, loader.records) == (6, round(40 * rate), 40)
+    assert (len(loader), loader.expected_batch_size, loader.num_units) == (6, round(40 * rate), 40)
     for x, y in loader:
         F.cross_entropy(net(x), y).backward()
         optimizer.step()
@@ -387,7 +387,7 @@ def test_a_wrapper_that_fetches_ahead_is_told_so(blobs) -> None:
 
 def test_a_unit_that_reports_do_not_know_is_refused_at_once() -> None:
     with pytest.raises(SettingError, match="units called 'user'; expected one of record, group, patient, client"):
-        Units(range(4), name="user")
+        PrivacyUnits(range(4), name="user")
 
 
 class Both(nn.Module):

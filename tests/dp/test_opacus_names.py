@@ -14,11 +14,11 @@ from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, Tensor
 
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp import PrivacyEngine
-from quintain.dp.draws.distributed import Ranks
+from quintain.dp.distributed import World
 from quintain.dp.layers import SequenceBias
 from quintain.dp.opacus import PATHS, shims
 from quintain.dp.opacus.refused import REFUSED
-from quintain.dp.step.adaptive import Adaptive
+from quintain.dp.step.adaptive import AdaptiveClipping
 from quintain.dp.step.optimizer import DPOptimizer
 from quintain.dp.validator import (
     IllegalModuleConfigurationError,
@@ -174,7 +174,9 @@ def test_optimizers_by_hand_clip_as_their_names_say(blobs) -> None:
     assert per_layer[12:].norm() > flat[12:].norm()
     net = GradSampleModule(start)
     made = shims.AdaClipDPOptimizer(torch.optim.SGD(net.parameters(), lr=0.0), max_grad_norm=0.3, **settings, **adaptive)
-    assert made.clip == Adaptive(0.3, count_std=2.0, quantile=0.5, rate=0.2, lowest=0.01, highest=10.0)
+    assert made.clip == AdaptiveClipping(
+        0.3, unclipped_count_std=2.0, target_quantile=0.5, learning_rate=0.2, min_bound=0.01, max_bound=10.0
+    )
     assert shims.get_optimizer_class("adaptive", False, "ghost") is shims.AdaClipDPOptimizer
     for wrong in (("automatic", False), ("adaptive", True), ("flat", False, "ghost_tp")):
         with pytest.raises(SettingError, match="expected"):
@@ -182,7 +184,7 @@ def test_optimizers_by_hand_clip_as_their_names_say(blobs) -> None:
 
 
 def test_an_optimizer_by_hand_does_not_pretend_to_know_the_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shims, "present", lambda: Ranks(0, 2))
+    monkeypatch.setattr(shims, "current_world", lambda: World(0, 2))
     net = GradSampleModule(nn.Linear(6, 2))
     with pytest.raises(PrivacyError, match="got 2 processes and no private loader; expected make_private"):
         shims.DistributedDPOptimizer(

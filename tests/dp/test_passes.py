@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import BudgetExceededError
 from quintain.dp import BallsInBinsLoader, PrivacyEngine
-from quintain.dp.draws.sampling import SamplingLoader
+from quintain.dp.sampling.loader import SamplingLoader
 from quintain.dp.step.optimizer import DPOptimizer
 from tests.dp.figures import gaussian_epsilon
 from tests.dp.loops import step
@@ -31,7 +31,7 @@ class Uses:
     def train(self, net: nn.Module, optimizer: DPOptimizer, loader: SamplingLoader, *, most: int = 10**6) -> None:
         for x, y in loader:
             step(net, optimizer, x, y)
-            self.of.update(loader.piece.rows.tolist())
+            self.of.update(loader.physical_batch.rows.tolist())
             most -= 1
             if not most:
                 return
@@ -56,7 +56,7 @@ def private(engine: PrivacyEngine, kind: str = "shuffle", *, batch: int = 5, net
         warnings.simplefilter("ignore")
         given = DataLoader(data, batch_size=batch)
         if kind == "balls-in-bins":
-            given = BallsInBinsLoader.like(given, engine._new_stream("sampling"))
+            given = BallsInBinsLoader.from_loader(given, engine._new_stream("sampling"))
         return engine.make_private(
             module=net,
             optimizer=torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.1),

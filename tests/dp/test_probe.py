@@ -54,7 +54,7 @@ def test_a_model_that_does_not_is_left_as_it_is(private, change) -> None:
         x, y = next(iter(loader))
         F.cross_entropy(net(x), y).backward()
         optimizer.step()
-        nets.append((net.first.weight.detach(), torch.get_rng_state(), optimizer.seen))
+        nets.append((net.first.weight.detach(), torch.get_rng_state(), optimizer.examples_seen))
     assert engine.report.runs[0].mixing_probe.model == FINE
     assert all(torch.equal(one, other) for one, other in zip(nets[0][:2], nets[1][:2], strict=True))
     assert nets[0][2] == nets[1][2] == len(x)

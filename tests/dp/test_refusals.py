@@ -237,7 +237,7 @@ def test_making_private_twice_is_refused(private, blobs) -> None:
 
 def test_noise_and_bound_change_between_steps_alone(private) -> None:
     net, optimizer, loader, engine = private(noise_multiplier=1.5, max_grad_norm=2.0, batch=20)
-    assert (optimizer.noise_multiplier, optimizer.max_grad_norm, optimizer.noise_scale) == (1.5, 2.0, 3.0)
+    assert (optimizer.noise_multiplier, optimizer.max_grad_norm, optimizer.sum_noise_std) == (1.5, 2.0, 3.0)
     rows, labels = next(iter(loader))
     half = len(rows) // 2
     F.cross_entropy(net(rows[:half]), labels[:half]).backward()
@@ -248,7 +248,7 @@ def test_noise_and_bound_change_between_steps_alone(private) -> None:
     F.cross_entropy(net(rows[half:]), labels[half:]).backward()
     optimizer.step()
     optimizer.noise_multiplier, optimizer.max_grad_norm = 3.0, 0.5
-    assert optimizer.noise_scale == 1.5
+    assert optimizer.sum_noise_std == 1.5
     for sigma in (0.0, -1.0, float("inf")):
         with pytest.raises((PrivacyError, SettingError), match="expected"):
             optimizer.noise_multiplier = sigma
@@ -336,7 +336,7 @@ def test_a_loader_that_chooses_its_records_is_refused(blobs) -> None:
         loader = DataLoader(data, batch_size=2, sampler=SubsetRandomSampler(range(10)))
         PrivacyEngine().make_private(module=net, optimizer=optimizer, data_loader=loader)
     loader = DataLoader(Subset(data, range(10)), batch_size=2, shuffle=True)
-    assert PrivacyEngine().make_private(module=net, optimizer=optimizer, data_loader=loader)[2].records == 10
+    assert PrivacyEngine().make_private(module=net, optimizer=optimizer, data_loader=loader)[2].num_units == 10
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")

@@ -29,7 +29,7 @@ class Run:
             data_loader=DataLoader(TensorDataset(*data), batch_size=BATCH),
             noise_multiplier=SIGMA,
             max_grad_norm=1.0,
-            max_physical_batch=8,
+            max_physical_batch_size=8,
         )
         self.released: list[Tensor] = []
         self.optimizer.attach_step_hook(lambda it: self.released.append(torch.cat([p.grad.flatten() for p in it.params])))
@@ -105,7 +105,7 @@ def test_the_same_sum_at_another_scale_meets_other_noise(blobs, changed: str) ->
         x, y = next(iter(loader))
         F.cross_entropy(net(x), y).backward()
         optimizer.step()
-        return torch.cat([p.grad.flatten() for p in optimizer.params]) / optimizer.noise_scale
+        return torch.cat([p.grad.flatten() for p in optimizer.params]) / optimizer.sum_noise_std
 
     values = (1.0, 2.0) if changed == "noise_multiplier" else (1e4, 2e4)
     one, other = map(released, values)
@@ -116,14 +116,14 @@ def test_the_same_sum_at_another_scale_meets_other_noise(blobs, changed: str) ->
 def test_a_tag_is_of_all_bits_and_numbers() -> None:
     stream, x = PrivacyEngine(seed=0)._root_stream, torch.arange(70, dtype=torch.float64)
     tags = [stream.tag(x, 1, 2), stream.tag(x, 1, 3), stream.tag(x, 2, 2), stream.tag(x[:-1], 1, 2), stream.tag(x + 2.0**-40, 1, 2)]
-    tags += [stream.child("other").tag(x, 1, 2), stream.tag(x[:0], 1, 2)]
+    tags += [stream.derive("other").tag(x, 1, 2), stream.tag(x[:0], 1, 2)]
     assert len(set(tags)) == len(tags)
     assert stream.tag(x.clone(), 1, 2) == tags[0]
     assert PrivacyEngine(seed=0)._root_stream.tag(x, 1, 2) == tags[0]
 
 
 def test_sums_larger_than_what_is_tagged_at_once_have_tags_of_all_their_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quintain.dp.step.noise.MOST", 64)
+    monkeypatch.setattr("quintain.dp.randomness.stream.MAX_TAG_BYTES", 64)
     stream, x = PrivacyEngine(seed=0)._root_stream, torch.arange(70)
     changed = x.clone()
     changed[-1] += 1

@@ -24,12 +24,12 @@ from torch.utils.data import (
 
 from quintain.core.errors import DataError, SettingError
 from quintain.dp import PrivacyEngine, epsilon
-from quintain.dp.draws.batches import emptied
-from quintain.dp.draws.distributed import Ranks
-from quintain.dp.draws.loaders import DistributedUniformWithReplacementSampler, DPDataLoader, UniformWithReplacementSampler
-from quintain.dp.draws.sampling import PoissonLoader, SamplingLoader
-from quintain.dp.draws.shuffling import BallsInBinsLoader, ShuffledLoader
-from quintain.dp.step.noise import Stream
+from quintain.dp.distributed import World
+from quintain.dp.randomness.stream import RandomStream
+from quintain.dp.sampling.batch_source import empty_batch_like
+from quintain.dp.sampling.data_loader import DistributedUniformWithReplacementSampler, DPDataLoader, UniformWithReplacementSampler
+from quintain.dp.sampling.epoch_loaders import BallsInBinsLoader, ShuffledLoader
+from quintain.dp.sampling.loader import PoissonLoader, SamplingLoader
 
 LEVEL = 1e-6
 
@@ -48,15 +48,15 @@ class Numbers(Dataset):
 
 
 def rows_of(kind: type[SamplingLoader] = PoissonLoader, *, records: int, batch: int, steps: int, seed: int = 0, **named) -> SamplingLoader:
-    stream = Stream.seeded(seed, "sampling")
-    return kind(lambda rows: rows, records=records, expected_batch_size=batch, steps_per_epoch=steps, stream=stream, **named)
+    stream = RandomStream.from_seed(seed, "sampling")
+    return kind(lambda rows: rows, num_units=records, expected_batch_size=batch, steps_per_epoch=steps, stream=stream, **named)
 
 
 def drawn(loader: SamplingLoader, records: int) -> np.ndarray:
     """Which record is in which batch, (T, n)."""
     table = np.zeros((len(loader), records), dtype=bool)
     for step, rows in enumerate(loader):
-        assert len(np.unique(rows)) == len(rows) == loader.size
+        assert len(np.unique(rows)) == len(rows) == loader.logical_batch_size
         table[step, rows] = True
     return table
 
@@ -108,7 +108,7 @@ def test_each_pass_holds_each_record_once(kind: type[SamplingLoader], steps: int
     assert steps == 1 or (first != second).any()
     sizes = first.sum(1)
     assert (sizes.max() - sizes.min() <= 1) == (kind is ShuffledLoader)
-    loader.draws = steps
+    loader.batches_drawn = steps
     assert (drawn(loader, 50) == second).all()
 
 
@@ -116,7 +116,7 @@ def test_each_pass_holds_each_record_once(kind: type[SamplingLoader], steps: int
 @pytest.mark.filterwarnings("ignore:.*PoissonLoader")
 def test_what_is_not_poisson_is_recorded_as_what_it_is(kind: type[SamplingLoader], name: str) -> None:
     engine, net = PrivacyEngine(seed=0), torch.nn.Linear(3, 2)
-    loader = kind.like(DataLoader(TensorDataset(torch.randn(24, 3)), batch_size=6), Stream.seeded(0, "sampling"))
+    loader = kind.from_loader(DataLoader(TensorDataset(torch.randn(24, 3)), batch_size=6), RandomStream.from_seed(0, "sampling"))
     _, optimizer, loader = engine.attach(
         module=net,
         optimizer=torch.optim.SGD(net.parameters(), lr=0.1),
@@ -157,13 +157,13 @@ def test_ranks_partition_one_draw_and_pieces_a_batch(records: int, size: int, se
     whole = list(rows_of(records=records, batch=batch, steps=4, seed=seed))
     parts = [[] for _ in whole]
     for rank in range(size):
-        loader = rows_of(records=records, batch=batch, steps=4, seed=seed, max_physical_batch=most)
-        loader.ranks = Ranks(rank, size)
+        loader = rows_of(records=records, batch=batch, steps=4, seed=seed, max_physical_batch_size=most)
+        loader.world = World(rank, size)
         mine: dict[int, list[int]] = {}
         for rows in loader:
             assert most is None or len(rows) <= most
-            mine.setdefault(loader.draws, []).extend(rows)
-            assert loader.piece.last == (len(mine[loader.draws]) == loader.size)
+            mine.setdefault(loader.batches_drawn, []).extend(rows)
+            assert loader.physical_batch.is_last == (len(mine[loader.batches_drawn]) == loader.logical_batch_size)
         assert list(mine) == [1, 2, 3, 4]
         for part, rows in zip(parts, mine.values(), strict=True):
             part.extend(rows)
@@ -173,7 +173,7 @@ def test_ranks_partition_one_draw_and_pieces_a_batch(records: int, size: int, se
 def test_draws_go_on_where_they_are_told_to() -> None:
     whole = [rows.tolist() for rows in rows_of(records=40, batch=9, steps=6)]
     loader = rows_of(records=40, batch=9, steps=6)
-    loader.draws = 2
+    loader.batches_drawn = 2
     assert [rows.tolist() for rows in loader][:4] == whole[2:]
     one, other = rows_of(records=40, batch=9, steps=3), rows_of(records=40, batch=9, steps=6)
     taken = [rows.tolist() for pair in zip(one, one, strict=False) for rows in pair]
@@ -185,10 +185,10 @@ def test_draws_go_on_where_they_are_told_to() -> None:
 @pytest.mark.parametrize("workers", [{"num_workers": 0}, {"num_workers": 2, "persistent_workers": True, "prefetch_factor": 3}])
 def test_workers_are_kept_and_what_they_fetch_ahead_is_not_counted(workers: dict) -> None:
     plain = DataLoader(Numbers(50), batch_size=10, **workers)
-    loader = PoissonLoader.like(plain, Stream.seeded(0, "sampling"))
+    loader = PoissonLoader.from_loader(plain, RandomStream.from_seed(0, "sampling"))
     expected = list(rows_of(records=50, batch=10, steps=10))
     for step, batch in zip(range(2), loader, strict=False):
-        assert (loader.draws, loader.size) == (step + 1, len(batch))
+        assert (loader.batches_drawn, loader.logical_batch_size) == (step + 1, len(batch))
         assert batch.tolist() == expected[step].tolist()
     found = []
     for batch in loader:
@@ -196,23 +196,25 @@ def test_workers_are_kept_and_what_they_fetch_ahead_is_not_counted(workers: dict
         if len(found) == 2:
             break
     assert found == [rows.tolist() for rows in expected[2:4]]
-    loader.max_physical_batch = 4
+    loader.max_physical_batch_size = 4
     pieces: dict[int, list[int]] = {}
     for batch in loader:
-        pieces.setdefault(loader.draws, []).extend(batch.tolist())
+        pieces.setdefault(loader.batches_drawn, []).extend(batch.tolist())
     assert list(pieces.values()) == [rows.tolist() for rows in expected[4:9]]
 
 
 def test_a_batch_is_yielded_again_when_asked_for() -> None:
     for workers in (0, 1):
-        loader = PoissonLoader.like(DataLoader(Numbers(50), batch_size=20, num_workers=workers), Stream.seeded(0, "sampling"))
+        loader = PoissonLoader.from_loader(
+            DataLoader(Numbers(50), batch_size=20, num_workers=workers), RandomStream.from_seed(0, "sampling")
+        )
         seen: list[tuple[int, list[int]]] = []
         again = True
         for batch in loader:
-            seen.append((loader.draws, batch.tolist()))
-            if again and loader.draws == 2:
-                again, loader.max_physical_batch = False, 15
-                loader.again()
+            seen.append((loader.batches_drawn, batch.tolist()))
+            if again and loader.batches_drawn == 2:
+                again, loader.max_physical_batch_size = False, 15
+                loader.rewind_batch()
         draws = [draw for draw, _ in seen]
         assert draws == sorted(draws)
         assert set(draws) == {1, 2, 3}
@@ -226,7 +228,7 @@ def test_two_iterations_over_workers_at_a_time_are_refused() -> None:
         def __getitem__(self, index: int) -> str:
             return str(index)
 
-    loader = PoissonLoader.like(DataLoader(Strings(20), batch_size=10), Stream.seeded(0, "sampling"))
+    loader = PoissonLoader.from_loader(DataLoader(Strings(20), batch_size=10), RandomStream.from_seed(0, "sampling"))
     first = iter(loader)
     next(first)
     next(iter(loader))
@@ -268,23 +270,23 @@ def test_empty_batches_keep_their_form(form: str, workers: int) -> None:
         form = "tuple"
     record, collate, holds = FORMS[form]
     plain = DataLoader([record(index) for index in range(20)], batch_size=1, collate_fn=collate, num_workers=workers)
-    loader = PoissonLoader.like(plain, Stream.seeded(0, "sampling"))
+    loader = PoissonLoader.from_loader(plain, RandomStream.from_seed(0, "sampling"))
     sizes = []
     for batch in loader:
-        sizes.append(loader.size)
-        assert loader.size or holds(batch)
+        sizes.append(loader.logical_batch_size)
+        assert loader.logical_batch_size or holds(batch)
     assert min(sizes) == 0 < max(sizes)
 
 
 def test_forms_without_an_empty_one_are_refused() -> None:
-    assert emptied([]) == []
+    assert empty_batch_like([]) == []
     with pytest.raises(DataError, match=r"batch of set.*expected tensors"):
-        emptied({1, 2})
+        empty_batch_like({1, 2})
 
 
 def test_no_random_state_is_touched() -> None:
     before = torch.get_rng_state()
-    for _ in PoissonLoader.like(DataLoader(Numbers(9), batch_size=3, num_workers=1), Stream.seeded(0, "sampling")):
+    for _ in PoissonLoader.from_loader(DataLoader(Numbers(9), batch_size=3, num_workers=1), RandomStream.from_seed(0, "sampling")):
         pass
     assert torch.equal(before, torch.get_rng_state())
 
@@ -301,7 +303,7 @@ class Endless(IterableDataset):
 
 def test_loaders_that_cannot_be_sampled_are_refused() -> None:
     def like(loader: object) -> SamplingLoader:
-        return PoissonLoader.like(loader, Stream.seeded(0))
+        return PoissonLoader.from_loader(loader, RandomStream.from_seed(0))
 
     with pytest.raises(SettingError, match="ordinary DataLoader"):
         like([1, 2])
@@ -316,7 +318,7 @@ def test_loaders_that_cannot_be_sampled_are_refused() -> None:
     with pytest.raises(SettingError, match="for 2 processes, and training by 1"):
         like(DataLoader(Numbers(12), batch_size=2, sampler=shared))
     with pytest.raises(SettingError, match="at most 0"):
-        rows_of(records=4, batch=2, steps=1, max_physical_batch=0)
+        rows_of(records=4, batch=2, steps=1, max_physical_batch_size=0)
 
 
 @pytest.mark.parametrize("n", [93, 99, 105])
@@ -325,7 +327,7 @@ def test_steps_are_whole_numbers(n: int) -> None:
     assert len(UniformWithReplacementSampler(num_samples=n, sample_rate=1 / n)) == n
     loader = DPDataLoader(Numbers(n), sample_rate=1 / n)
     assert (len(loader), loader.expected_batch_size) == (n, 1)
-    assert len(PoissonLoader.like(DataLoader(Numbers(n), batch_size=1), Stream.seeded(0))) == n
+    assert len(PoissonLoader.from_loader(DataLoader(Numbers(n), batch_size=1), RandomStream.from_seed(0))) == n
     assert len(UniformWithReplacementSampler(num_samples=60000, sample_rate=256 / 60000)) == 234
 
 
@@ -373,7 +375,7 @@ def test_a_loader_of_the_known_name_is_poissons() -> None:
 def test_a_secret_loader_is_not_copied() -> None:
     from quintain.core.errors import PrivacyError
 
-    loader = PoissonLoader.like(DataLoader(TensorDataset(torch.zeros(4)), batch_size=2), Stream.secret())
+    loader = PoissonLoader.from_loader(DataLoader(TensorDataset(torch.zeros(4)), batch_size=2), RandomStream.from_os_entropy())
     with pytest.raises(PrivacyError, match="copy or pickle"):
         copy.deepcopy(loader)
 
@@ -396,7 +398,7 @@ ONCE = {
 def test_records_that_are_in_the_data_more_than_once_are_warned_of(kind: str) -> None:
     data = REPEATS[kind](TensorDataset(torch.arange(10)))
     for make in (
-        lambda: PoissonLoader.like(DataLoader(data, batch_size=2), Stream.seeded(0)),
+        lambda: PoissonLoader.from_loader(DataLoader(data, batch_size=2), RandomStream.from_seed(0)),
         lambda: DPDataLoader(data, sample_rate=0.5),
     ):
         with pytest.warns(UserWarning, match=r"records more than once, one of them \d+ times"):
@@ -404,13 +406,13 @@ def test_records_that_are_in_the_data_more_than_once_are_warned_of(kind: str) ->
     origin = [int(data[row][0]) for row in range(len(data))]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        PoissonLoader.like(DataLoader(data, batch_size=1), Stream.seeded(0), units=origin)
+        PoissonLoader.from_loader(DataLoader(data, batch_size=1), RandomStream.from_seed(0), units=origin)
     with pytest.warns(UserWarning, match="more than once"):
-        PoissonLoader.like(DataLoader(data, batch_size=1), Stream.seeded(0), units=list(range(len(data))))
+        PoissonLoader.from_loader(DataLoader(data, batch_size=1), RandomStream.from_seed(0), units=list(range(len(data))))
 
 
 @pytest.mark.parametrize("kind", ONCE)
 def test_records_that_are_there_once_are_not_warned_of(kind: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        PoissonLoader.like(DataLoader(ONCE[kind](TensorDataset(torch.arange(10))), batch_size=2), Stream.seeded(0))
+        PoissonLoader.from_loader(DataLoader(ONCE[kind](TensorDataset(torch.arange(10))), batch_size=2), RandomStream.from_seed(0))

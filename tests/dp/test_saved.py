@@ -83,7 +83,7 @@ def test_a_whole_state_is_taken_even_through_json(private) -> None:
     _, fresh, loader, other = private(noise_multiplier=2.0)
     fresh.load_state_dict(state)
     assert other.ledger.releases == engine.ledger.releases
-    assert (fresh.steps, loader.draws) == (4, 4)
+    assert (fresh.steps, loader.batches_drawn) == (4, 4)
 
 
 @pytest.mark.parametrize("name", ["noise_multiplier", "max_grad_norm"])
@@ -258,7 +258,7 @@ def test_a_target_holds_for_all_runs_and_epochs_of_its_engine(accountant: str) -
     assert engine.ledger.steps == 8
     train(*made[1], epochs=2)
     assert 1.9 < engine.get_epsilon(1e-3) <= 2.0
-    made[0][2].ended = lambda: False
+    made[0][2].should_stop = lambda: False
     with pytest.raises(BudgetExceededError, match="would cost more than epsilon = 2"):
         train(*made[0], epochs=1)
 

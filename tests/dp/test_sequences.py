@@ -34,7 +34,7 @@ class Loop:
             data_loader=DataLoader(TensorDataset(x, torch.arange(40) % 2), batch_size=20),
             noise_multiplier=1e3 if secure else HUGE,
             max_grad_norm=1.0,
-            max_physical_batch=7 if pieces else None,
+            max_physical_batch_size=7 if pieces else None,
         )
         self.batches = self.endless(loader)
         self.parameters = list(plain.parameters())
@@ -66,7 +66,7 @@ class Loop:
             "zero": optimizer.zero_grad,
             "plain zero": self.net.zero_grad,
             "skip": optimizer.signal_skip_step,
-            "drop": optimizer.drop,
+            "drop": optimizer.discard_batch,
             "load": lambda: optimizer.load_state_dict(optimizer.state_dict()),
             "bound": lambda: setattr(optimizer, "max_grad_norm", 0.9 * optimizer.max_grad_norm),
             "look on": lambda: self.net(self.x),

@@ -25,7 +25,7 @@ def trained(private, *, look) -> torch.Tensor:
         for x, y in loader:
             step(net, optimizer, x, y)
         look(net, loader)
-    assert engine.ledger.steps == optimizer.steps == loader.spent == 10
+    assert engine.ledger.steps == optimizer.steps == loader.last_stepped_batch == 10
     return flat(net)
 
 
@@ -50,12 +50,12 @@ def test_what_was_left_out_comes_again(private) -> None:
     net, optimizer, loader, engine = private(batch=8)
     rows = []
     for turn, (x, y) in enumerate(loader):
-        rows.append(loader.piece.rows.tolist())
+        rows.append(loader.physical_batch.rows.tolist())
         if turn < 2:
             step(net, optimizer, x, y)
     again = []
     for x, y in loader:
-        again.append(loader.piece.rows.tolist())
+        again.append(loader.physical_batch.rows.tolist())
         step(net, optimizer, x, y)
     assert again[:3] == rows[2:]
     assert engine.ledger.steps == 7
@@ -155,7 +155,7 @@ def test_a_batch_left_in_its_middle_begins_again(private) -> None:
 def test_half_of_a_batch_twice_is_refused(private, how: str) -> None:
     net, optimizer, loader, engine = private(nn.Linear(6, 2), batch=30, seed=None)
     if how == "in pieces":
-        loader.max_physical_batch = 10
+        loader.max_physical_batch_size = 10
     for x, y in loader:
         half = len(x) // 2
         x, y = torch.cat([x[:half], x[: len(x) - half]]), torch.cat([y[:half], y[: len(y) - half]])
@@ -210,18 +210,18 @@ def test_a_state_written_with_a_batch_in_hand_does_not_leave_it_out(private) -> 
     batches = iter(loader)
     step(net, optimizer, *next(batches))
     next(batches)
-    rows, state, weights = loader.piece.rows.tolist(), optimizer.state_dict(), net.state_dict()
+    rows, state, weights = loader.physical_batch.rows.tolist(), optimizer.state_dict(), net.state_dict()
     net, optimizer, loader, engine = private(batch=8)
     net.load_state_dict(weights)
     optimizer.load_state_dict(state)
     batch = next(iter(loader))
-    assert loader.piece.rows.tolist() == rows
+    assert loader.physical_batch.rows.tolist() == rows
     step(net, optimizer, *batch)
     assert engine.ledger.steps == 2
 
 
 @pytest.mark.parametrize("when", ["before the step", "after the step"])
-@pytest.mark.parametrize("settings", [{}, {"max_physical_batch": 3}, {"poisson_sampling": False}], ids=["whole", "pieces", "shuffled"])
+@pytest.mark.parametrize("settings", [{}, {"max_physical_batch_size": 3}, {"poisson_sampling": False}], ids=["whole", "pieces", "shuffled"])
 @pytest.mark.filterwarnings("ignore:batches of shuffled data")
 def test_an_evaluation_inside_the_loop_over_the_same_loader_changes_nothing(private, when: str, settings) -> None:
     def trained(evaluate) -> torch.Tensor:
@@ -234,7 +234,7 @@ def test_an_evaluation_inside_the_loop_over_the_same_loader_changes_nothing(priv
                 step(net, optimizer, x, y)
                 if when == "after the step":
                     evaluate(net, loader)
-        assert engine.ledger.steps == optimizer.steps == loader.spent == 10
+        assert engine.ledger.steps == optimizer.steps == loader.last_stepped_batch == 10
         return flat(net)
 
     def look(net: nn.Module, loader, *, until: int) -> None:
@@ -257,7 +257,7 @@ def test_training_inside_a_loop_goes_on_from_the_latest_step(private) -> None:
         for inner, labels in loader:
             step(net, optimizer, inner, labels)
             break
-    assert engine.ledger.steps == optimizer.steps == loader.spent == 10
+    assert engine.ledger.steps == optimizer.steps == loader.last_stepped_batch == 10
 
 
 SHUFFLED = pytest.mark.filterwarnings("ignore:batches of shuffled data")
@@ -313,7 +313,7 @@ def test_of_two_small_batches_that_happen_to_be_as_large_the_earlier_is_refused(
                     step(net, optimizer, *kept[len(x)])
                 step(net, optimizer, x, y)
                 kept[len(x)] = x, y
-    assert engine.ledger.steps == loader.draws - 1
+    assert engine.ledger.steps == loader.batches_drawn - 1
 
 
 @pytest.mark.parametrize("how", ["normalized", "written in place", "changed once", "every row in each", "looked at before"])

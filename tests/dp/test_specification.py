@@ -9,16 +9,16 @@ from torch import nn
 
 from quintain.dp import PrivatePlan, fit
 from quintain.dp.capture.captured_pass import CapturedPass
+from quintain.dp.mechanism_tests import _sensitivity, inclusion_measurements, measurements
 from quintain.dp.own_net import BLOCK, noise_of_net, sensitivity_of_net
 from quintain.dp.per_example import grads
+from quintain.dp.randomness.stream import RandomStream
 from quintain.dp.replay import Drift, Replay, weights_measurement
 from quintain.dp.rules import RULES
 from quintain.dp.rules.convolutions import ConvGrads
-from quintain.dp.specification import _sensitivity, inclusion_measurements, measurements
 from quintain.dp.specimens import EveryLayer, hostile_records, layers_without_gradient
 from quintain.dp.step import clipping, optimizer
-from quintain.dp.step.noise import Stream
-from quintain.dp.step.sums import FloatSums
+from quintain.dp.step.clipped_sum import FloatClippedSum
 from quintain.dp.training.features import Features
 from quintain.dp.ways import WAYS, Watched
 from quintain.results.specification import Measurement, bonferroni_tests
@@ -62,7 +62,7 @@ class Run:
         def again(_net, _x, _y, plan, _seed):
             steps = []
             for (parameters, turn, clip, mean), step in zip(self.passes, self.steps, strict=True):
-                found, weights, _ = clipping.weighed(parameters, turned(turn), clip, mean=mean)
+                found, weights, _ = clipping.clipping_weights(parameters, turned(turn), clip, mean=mean)
                 sums = [torch.zeros(p.shape, dtype=torch.float64) for p in parameters]
                 for into, p, weight in zip(sums, parameters, weights, strict=True):
                     if p in found:
@@ -79,7 +79,7 @@ RUN = pytest.mark.xdist_group("a run of every layer")
 
 @pytest.fixture(scope="module")
 def run():
-    found, real = [], optimizer.weighed
+    found, real = [], optimizer.clipping_weights
 
     def kept(parameters, turn, clip, *, mean):
         found.append((parameters, CapturedPass(turn.physical_batch, dict(turn.gradients), turn.batch_size), clip, mean))
@@ -92,7 +92,7 @@ def run():
 
     nets, steps = [], []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(optimizer, "weighed", kept)
+        patch.setattr(optimizer, "clipping_weights", kept)
         assert _sensitivity(PLAN, watched, seed=0).p_value == 1
     return Run(nets[0], steps, found)
 
@@ -184,13 +184,13 @@ def test_a_net_of_ones_own_is_held_to_the_bound_and_stays_as_it_is(name, monkeyp
 
 def test_a_record_that_moves_what_another_adds_is_seen(monkeypatch):
     """Also through training itself."""
-    real = optimizer.weighed
+    real = optimizer.clipping_weights
 
     def coupled(parameters, turn, clip, *, mean):
         found, weights, part = real(parameters, turn, clip, mean=mean)
         return found, weights * 6 / max(turn.batch_size or 1, 1), part
 
-    monkeypatch.setattr(optimizer, "weighed", coupled)
+    monkeypatch.setattr(optimizer, "clipping_weights", coupled)
     assert _sensitivity(PLAN, WAYS["fit"], seed=0).p_value == 0
 
 
@@ -210,13 +210,13 @@ def test_the_noise_of_a_net_is_measured_on_all_of_its_weights_and_the_net_stays_
     assert min(one.p_value for one in (found, *others)) > 1e-6
     assert f"noise of {sum(p.numel() for p in net.parameters())} weights" in found.description
     assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
-    real = Stream.add_normal
+    real = RandomStream.add_gaussian
 
     def missing(stream, into, scale, by=1):
         real(stream, into, scale, by)
         into[-2:] = 0
 
-    monkeypatch.setattr(Stream, "add_normal", missing)
+    monkeypatch.setattr(RandomStream, "add_gaussian", missing)
     assert noise_of_net(net, records(), PLAN)[0].p_value == 0
 
 
@@ -224,9 +224,9 @@ def test_noise_of_a_net_that_begins_anew_for_each_parameter_is_seen(monkeypatch)
     def anew(sums, stream, scale, by):
         key = stream.words(4).tobytes()
         for part in sums.flat.split([p.numel() for p in sums._parameters]):
-            Stream(key).add_normal(part, scale, by)
+            RandomStream(key).add_gaussian(part, scale, by)
 
-    monkeypatch.setattr(FloatSums, "release", anew)
+    monkeypatch.setattr(FloatClippedSum, "add_noise", anew)
     spread, *_, elsewhere, _ = noise_of_net(nn.Sequential(nn.Linear(4, 64), nn.Linear(64, 64), nn.Linear(64, 64)), records(), PLAN)
     assert spread.p_value > 1e-9
     assert elsewhere.p_value < 1e-9
@@ -268,7 +268,7 @@ def made_exact(monkeypatch, change):
         z = stream.normal(len(sums.flat), sums.flat.dtype)
         sums.flat.add_(change(z, [p.numel() for p in sums._parameters]), alpha=scale).mul_(1 / by)
 
-    monkeypatch.setattr(FloatSums, "release", release)
+    monkeypatch.setattr(FloatClippedSum, "add_noise", release)
 
 
 EXACT = {
@@ -329,8 +329,8 @@ def test_weights_that_move_by_other_than_what_was_released_are_seen(way, monkeyp
     def weights():
         return next(one for one in measurements(PLAN, 40, ways=[way]) if one.name == f"weights, {way}")
 
-    monkeypatch.setattr("quintain.dp.specification._sensitivity", lambda *_: Measurement("sensitivity", 0.0, 0.0, 1.0, "left out"))
-    monkeypatch.setattr("quintain.dp.specification._inclusion", lambda *_: ())
+    monkeypatch.setattr("quintain.dp.mechanism_tests._sensitivity", lambda *_: Measurement("sensitivity", 0.0, 0.0, 1.0, "left out"))
+    monkeypatch.setattr("quintain.dp.mechanism_tests._inclusion", lambda *_: ())
     assert weights().p_value == 1
     monkeypatch.setattr(module, "sgd", lambda *given, lr, **words: real(*given, lr=0.99 * lr, **words))
     assert weights().p_value == 0

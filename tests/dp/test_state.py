@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from quintain.dp.step.noise import Stream
+from quintain.dp.randomness.stream import RandomStream
 from quintain.dp.step.spot_checks import AHEAD, FIRST, ONE_IN, SpotChecks
-from quintain.dp.step.state import SMALL
+from quintain.dp.step.state_guard import SMALL
 from quintain.dp.training.lora import add_lora
 from tests.dp.loops import refused, step
 
@@ -133,11 +133,11 @@ def test_large_tensors_are_looked_at_closely_again_and_again(private) -> None:
 
 
 def test_which_passes_are_looked_at_follows_from_the_key_alone() -> None:
-    def looks(stream: Stream) -> list[bool]:
+    def looks(stream: RandomStream) -> list[bool]:
         close = SpotChecks(stream)
         return [close() for _ in range(FIRST + 100 * AHEAD)]
 
-    one, again, other = looks(Stream.seeded(0, "a")), looks(Stream.seeded(0, "a")), looks(Stream.seeded(1, "a"))
+    one, again, other = looks(RandomStream.from_seed(0, "a")), looks(RandomStream.from_seed(0, "a")), looks(RandomStream.from_seed(1, "a"))
     assert one == again != other
     assert all(one[:FIRST])
     expected = 100 * AHEAD / ONE_IN

@@ -61,7 +61,7 @@ def test_a_loader_that_draws_by_itself_is_taken_as_it_is(blobs) -> None:
         given = {"module": net, "optimizer": optimizer, "data_loader": loader, **settings}
         return (*engine.make_private_with_epsilon(target_epsilon=4.0, target_delta=1e-3, epochs=2, **given), engine, loader)
 
-    net, optimizer, loader, engine, given = made(max_physical_batch=4)
+    net, optimizer, loader, engine, given = made(max_physical_batch_size=4)
     assert loader is given
     for _ in range(2):
         for x, y in loader:

@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import DataError, PrivacyError, SettingError
 from quintain.dp.capture.unit_sums import sum_by_unit
-from quintain.dp.draws.distributed import Ranks
-from quintain.dp.draws.units import Units, augmented
+from quintain.dp.distributed import World
 from quintain.dp.per_example.grads import BlockGrads, DenseGrads, OuterProductGrads, PerExampleGrads, SummedGrads, TableRowGrads
-from quintain.dp.step.noise import Stream
+from quintain.dp.randomness.stream import RandomStream
+from quintain.dp.sampling.privacy_units import PrivacyUnits, augment
 
 SEED = 3
 
@@ -71,14 +71,14 @@ def test_long_and_short_units_are_built_where_that_is_smaller() -> None:
 
 def test_units_are_drawn_with_all_their_records() -> None:
     keys = ["b", "a", "c", "a", "b", "a"]
-    units = Units(keys)
-    assert (units.count, units.records) == (3, 6)
-    rows, counts, shares = units.rows(np.array([0, 1]), Stream.seeded(0), Ranks())
+    units = PrivacyUnits(keys)
+    assert (units.num_units, units.num_records) == (3, 6)
+    rows, counts, shares = units.sample_rows(np.array([0, 1]), RandomStream.from_seed(0), World())
     assert ([keys[row] for row in rows], counts.tolist(), shares.tolist()) == (["b", "b", "a", "a", "a"], [2, 3], [1, 1])
-    parts = [units.rows(np.array([0, 1, 2]), Stream.seeded(0), Ranks(rank, 2))[0].tolist() for rank in range(2)]
+    parts = [units.sample_rows(np.array([0, 1, 2]), RandomStream.from_seed(0), World(rank, 2))[0].tolist() for rank in range(2)]
     assert parts == [[0, 4, 2], [1, 3, 5]]
     for same in (np.array([1, 0, 1]), torch.tensor([1, 0, 1]), [(1, "x"), (0, "x"), (1, "x")]):
-        assert Units(same).count == 2
+        assert PrivacyUnits(same).num_units == 2
 
 
 class Patient:
@@ -113,13 +113,13 @@ class Pair:
 
 def test_keys_that_hold_others_count_as_what_they_hold() -> None:
     for kind in (Number, Pair, lambda key: Number((key, Pair(key))), lambda key: frozenset({key, 7.0})):
-        assert Units([kind(key) for key in (3.0, 1.0, 3.0, 1.0, 1.0)]).counts.tolist() == [2, 3]
+        assert PrivacyUnits([kind(key) for key in (3.0, 1.0, 3.0, 1.0, 1.0)]).counts.tolist() == [2, 3]
 
 
 def test_keys_of_no_dimension_count_as_their_numbers() -> None:
     patient = torch.tensor([3, 1, 3, 1, 1])
     for keys in (list(patient), list(patient.numpy()), [np.array(key) for key in patient.tolist()], [(int(key), "x") for key in patient]):
-        assert Units(keys).counts.tolist() == [2, 3]
+        assert PrivacyUnits(keys).counts.tolist() == [2, 3]
 
 
 @pytest.mark.parametrize(
@@ -148,15 +148,15 @@ def test_keys_of_no_dimension_count_as_their_numbers() -> None:
 )
 def test_keys_that_would_make_a_unit_of_each_record_or_are_no_list_are_refused(keys: object) -> None:
     with pytest.raises(DataError, match=r"one key for each record|give each record a number|whom it belongs to"):
-        Units(keys)  # type: ignore[arg-type]
+        PrivacyUnits(keys)  # type: ignore[arg-type]
 
 
 def test_of_a_large_unit_at_most_k_records_are_drawn_evenly() -> None:
-    units = Units([0] * 6 + [1] * 2, at_most=3, average=True)
-    stream, seen = Stream.seeded(0), np.zeros(8)
+    units = PrivacyUnits([0] * 6 + [1] * 2, max_records_per_unit=3, average_records=True)
+    stream, seen = RandomStream.from_seed(0), np.zeros(8)
     for turn in range(600):
         stream.seek(turn)
-        rows, counts, shares = units.rows(np.array([0, 1]), stream, Ranks())
+        rows, counts, shares = units.sample_rows(np.array([0, 1]), stream, World())
         assert len(set(rows)) == 5
         assert (counts.tolist(), shares.tolist()) == ([3, 2], [1 / 3, 1 / 2])
         assert (np.sort(rows) == rows).all()
@@ -168,11 +168,11 @@ def test_of_a_large_unit_at_most_k_records_are_drawn_evenly() -> None:
 def test_keys_that_name_nobody_are_refused(made) -> None:
     for keys in ([1, None], [1.0, float("nan")]):
         with pytest.raises(DataError, match="record 1 has the key"):
-            Units(keys)
+            PrivacyUnits(keys)
     with pytest.raises(SettingError, match="at most 0 records"):
-        Units([1], at_most=0)
+        PrivacyUnits([1], max_records_per_unit=0)
     with pytest.raises(SettingError, match="2 keys of units for 12 records"):
-        made(nn.Linear(3, 2), torch.zeros(12, 3), units=Units([1, 2]))
+        made(nn.Linear(3, 2), torch.zeros(12, 3), units=PrivacyUnits([1, 2]))
 
 
 class Net(nn.Module):
@@ -214,9 +214,9 @@ def test_the_sum_of_units_is_that_of_a_loop(made, average: bool, most: int | Non
     shares = [1 / len(group) if average else 1.0 for group in groups]
     net = Net().double()
     expected = loop(net, x, groups, shares, 2.0)
-    units = Units(keys, name="patient", average=average)
+    units = PrivacyUnits(keys, name="patient", average_records=average)
     optimizer, loader = made(net, x, batch=14, sigma=0.0, bound=2.0, units=units, most=most, reduction=reduction)
-    assert loader.records == loader.expected_batch_size == 6
+    assert loader.num_units == loader.expected_batch_size == 6
     for (rows,) in loader:
         optimizer.zero_grad()
         loss = net(rows).square().sum()
@@ -226,7 +226,7 @@ def test_the_sum_of_units_is_that_of_a_loop(made, average: bool, most: int | Non
         torch.testing.assert_close(parameter.grad, total / 6, rtol=1e-9, atol=1e-9)
     assert optimizer.ledger.releases[0].unit == "patient"
     assert optimizer.ledger.releases[0].num_units == 6
-    assert optimizer.seen == 6
+    assert optimizer.examples_seen == 6
 
 
 HOSTILE = {
@@ -248,7 +248,7 @@ def moved(made, kind: str) -> float:
     def total(rows: torch.Tensor, keys: list[int]) -> torch.Tensor:
         torch.manual_seed(SEED)
         net = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 3))
-        optimizer, loader = made(net, rows, batch=len(rows), sigma=0.0, bound=0.5, units=Units(keys))
+        optimizer, loader = made(net, rows, batch=len(rows), sigma=0.0, bound=0.5, units=PrivacyUnits(keys))
         for (batch,) in loader:
             net(batch).square().mean(1).mul(1e3).mean().backward()
             optimizer.step()
@@ -275,17 +275,17 @@ def test_records_clipped_by_themselves_would_break_the_bound(made, kind: str, mo
 def test_a_unit_is_never_cut(made) -> None:
     net = nn.Linear(3, 2)
     x = torch.randn(12, 3)
-    optimizer, loader = made(net, x, batch=12, units=Units([0] * 5 + [1] * 3 + [2] * 4), most=7)
+    optimizer, loader = made(net, x, batch=12, units=PrivacyUnits([0] * 5 + [1] * 3 + [2] * 4), most=7)
     sizes = []
     for (rows,) in loader:
-        sizes.append((len(rows), loader.owners.tolist()))
+        sizes.append((len(rows), loader.unit_ids.tolist()))
         net(rows).square().mean().backward()
         optimizer.step()
     assert sizes == [(5, [0] * 5), (7, [0] * 3 + [1] * 4)]
-    loader.max_physical_batch = 4
+    loader.max_physical_batch_size = 4
     with pytest.raises(PrivacyError, match="unit of 5 rows does not fit into a physical batch of 4"):
         next(iter(loader))
-    loader.max_physical_batch = None
+    loader.max_physical_batch_size = None
     (rows,) = next(iter(loader))
     net(rows[:6]).square().mean().backward()
     with pytest.raises(PrivacyError, match="units would be torn"):
@@ -306,9 +306,9 @@ def test_augmented_copies_are_averaged_before_the_clip(made, grouped: bool, redu
         return [batch[0] + shifts[-1]]
 
     optimizer, loader = made(
-        net, x, batch=8, sigma=0.0, bound=0.5, units=Units(keys) if grouped else None, most=12, reduction=reduction, lr=0.0
+        net, x, batch=8, sigma=0.0, bound=0.5, units=PrivacyUnits(keys) if grouped else None, most=12, reduction=reduction, lr=0.0
     )
-    assert augmented(loader, 3, shifted) is loader
+    assert augment(loader, 3, shifted) is loader
     for (rows,) in loader:
         loss = net(rows).square().sum()
         (loss / len(rows) if reduction == "mean" else loss).backward()
@@ -323,9 +323,9 @@ def test_augmented_copies_are_averaged_before_the_clip(made, grouped: bool, redu
         torch.testing.assert_close(found, total / len(groups), rtol=1e-9, atol=1e-9)
     assert optimizer.ledger.releases[0].num_units == len(groups)
     with pytest.raises(SettingError, match="augmented already"):
-        augmented(loader, 3)
+        augment(loader, 3)
     with pytest.raises(SettingError, match="at least 1"):
-        augmented(loader, 0)
+        augment(loader, 0)
 
 
 def test_a_data_set_may_change_its_records_itself(made) -> None:
@@ -336,22 +336,24 @@ def test_a_data_set_may_change_its_records_itself(made) -> None:
 
     net = nn.Linear(3, 2)
     optimizer, loader = made(net, torch.zeros(4, 3), batch=4, data=Noisy(torch.zeros(4, 3)))
-    augmented(loader, 2)
+    augment(loader, 2)
     (rows,) = next(iter(loader))
     assert len(rows.unique(dim=0)) == len(rows) == 8
-    assert loader.owners.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert loader.unit_ids.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     F.mse_loss(net(rows), torch.zeros(8, 2)).backward()
     optimizer.step()
     assert optimizer.ledger.steps == 1
 
 
 def test_the_share_of_units_is_that_of_records() -> None:
-    from quintain.dp.draws.sampling import PoissonLoader
+    from quintain.dp.sampling.loader import PoissonLoader
 
     keys = np.repeat(np.arange(30), 4)
     plain = DataLoader(TensorDataset(torch.zeros(120, 2)), batch_size=16)
-    loader = PoissonLoader.like(plain, Stream.seeded(0), units=Units(keys))
-    assert (loader.records, loader.expected_batch_size, len(loader)) == (30, 4, 8)
+    loader = PoissonLoader.from_loader(plain, RandomStream.from_seed(0), units=PrivacyUnits(keys))
+    assert (loader.num_units, loader.expected_batch_size, len(loader)) == (30, 4, 8)
     assert [len(rows) % 4 for (rows,) in loader] == [0] * 8
     with pytest.raises(SettingError, match="records = units"):
-        PoissonLoader(list, records=5, expected_batch_size=1, steps_per_epoch=1, stream=Stream.seeded(0), units=Units(keys))
+        PoissonLoader(
+            list, num_units=5, expected_batch_size=1, steps_per_epoch=1, stream=RandomStream.from_seed(0), units=PrivacyUnits(keys)
+        )

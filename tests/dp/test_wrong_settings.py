@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import SettingError
 from quintain.dp import PrivacyEngine
-from quintain.dp.step.adaptive import Adaptive
+from quintain.dp.step.adaptive import AdaptiveClipping
 from tests.dp.loops import refused, step
 
 
@@ -70,16 +70,16 @@ def test_noise_that_float32_does_not_hold_is_refused(private, settings) -> None:
 
 def test_adaptive_clipping_names_the_noise_of_its_count_as_it_is_given(private) -> None:
     """The default, a twentieth of the expected batch, is too little for small batches."""
-    with refused(r"unclipped_num_std=.*or Adaptive\(\.\.\., count_std=\.\.\.\), above 0\.5", SettingError):
+    with refused(r"unclipped_num_std=.*or AdaptiveClipping\(\.\.\., unclipped_count_std=\.\.\.\), above 0\.5", SettingError):
         private(clipping="adaptive", noise_multiplier=1.0)
     with refused("count_std of Adaptive is called unclipped_num_std here", SettingError):
-        private(clipping="adaptive", count_std=2.0)
+        private(clipping="adaptive", unclipped_count_std=2.0)
     _, optimizer, _, _ = private(clipping="adaptive", noise_multiplier=1.0, unclipped_num_std=2.0)
-    assert optimizer.clip == Adaptive(1.0, count_std=2.0)
+    assert optimizer.clip == AdaptiveClipping(1.0, unclipped_count_std=2.0)
 
 
 @pytest.mark.parametrize("poisson", [True, False])
 @pytest.mark.filterwarnings("ignore:batches of shuffled data")
 def test_the_batch_size_of_a_private_loader_is_the_expected_one(private, poisson: bool) -> None:
-    _, _, loader, _ = private(batch=8, poisson_sampling=poisson, max_physical_batch=3)
+    _, _, loader, _ = private(batch=8, poisson_sampling=poisson, max_physical_batch_size=3)
     assert loader.batch_size == loader.expected_batch_size == 8

@@ -13,11 +13,11 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset, Te
 
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp import PrivacyEngine
-from quintain.dp.draws.distributed import DifferentiallyPrivateDistributedDataParallel
-from quintain.dp.draws.loaders import DistributedUniformWithReplacementSampler, DPDataLoader
-from quintain.dp.draws.memory import halving
-from quintain.dp.draws.units import Units
-from quintain.dp.step.adaptive import Adaptive
+from quintain.dp.distributed import DifferentiallyPrivateDistributedDataParallel
+from quintain.dp.sampling.data_loader import DistributedUniformWithReplacementSampler, DPDataLoader
+from quintain.dp.sampling.out_of_memory import retry_on_out_of_memory
+from quintain.dp.sampling.privacy_units import PrivacyUnits
+from quintain.dp.step.adaptive import AdaptiveClipping
 from quintain.dp.training.schedulers import ExponentialGradClip
 
 RECORDS, KEYS = 40, np.arange(40) // 3
@@ -65,14 +65,14 @@ def trained(
             raise torch.OutOfMemoryError("out of memory")
         optimizer.step()
 
-    work = halving(step, loader=loader, optimizer=optimizer) if starve else step
+    work = retry_on_out_of_memory(step, loader=loader, optimizer=optimizer) if starve else step
     for _ in range(2):
         for x, index in loader:
             work(x)
             if not starve:
-                rows.extend((loader.draws, int(row)) for row in index)
-            if loader.piece.last:
-                sizes.append(loader.size)
+                rows.extend((loader.batches_drawn, int(row)) for row in index)
+            if loader.physical_batch.is_last:
+                sizes.append(loader.logical_batch_size)
     (release,) = optimizer.ledger.releases
     told = (release.steps, release.expected_batch_size, release.num_units, len(loader))
     weights = torch.cat([p.detach().flatten() for p in net.parameters()]).numpy()
@@ -100,9 +100,9 @@ def noise(together: bool, **settings):
 
 CASES = {
     "plain": trained,
-    "in pieces": lambda together: trained(together, batch=20, max_physical_batch=4),
-    "with units": lambda together: trained(together, batch=10, units=Units(KEYS, at_most=2)),
-    "adaptive": lambda together: trained(together, batch=20, clip=Adaptive(0.4, count_std=3.0)),
+    "in pieces": lambda together: trained(together, batch=20, max_physical_batch_size=4),
+    "with units": lambda together: trained(together, batch=10, units=PrivacyUnits(KEYS, max_records_per_unit=2)),
+    "adaptive": lambda together: trained(together, batch=20, clip=AdaptiveClipping(0.4, unclipped_count_std=3.0)),
     "told by its sampler": lambda together: trained(together, batch=10, sampler=True),
     "out of memory": lambda together: trained(together, batch=20, starve=6),
     "noise": noise,
@@ -205,7 +205,7 @@ OTHER = {
     "reduction": {"loss_reduction": "sum"},
     "budget": {"stop_at_epsilon": (50.0, 1e-3)},
     "axis": {"batch_first": False},
-    "keys": {"units": Units(np.arange(RECORDS) % 20)},
+    "keys": {"units": PrivacyUnits(np.arange(RECORDS) % 20)},
     "order": {"data_loader": DataLoader(Subset(data(), range(RECORDS)[::-1]), batch_size=RECORDS)},
     "tensors": {"data_loader": DataLoader(TensorDataset(data().tensors[0] + 1, data().tensors[1]), batch_size=RECORDS)},
     "files": {"data_loader": DataLoader(Pictures(1), batch_size=RECORDS)},
@@ -214,7 +214,7 @@ OTHER = {
 }
 """What the second process alone gives ``make_private``; ``SAME`` gives the first, and both where they are alike."""
 SAME = {
-    "keys": {"units": Units(np.arange(RECORDS) // 2)},
+    "keys": {"units": PrivacyUnits(np.arange(RECORDS) // 2)},
     "order": {"data_loader": DataLoader(Subset(data(), range(RECORDS)), batch_size=RECORDS)},
     "files": {"data_loader": DataLoader(Pictures(), batch_size=RECORDS, num_workers=1)},
     "changed files": {"data_loader": DataLoader(Pictures(0, "torch"), batch_size=RECORDS)},
@@ -279,8 +279,8 @@ def main(rank: int, size: int, folder: str) -> None:
     distributed.init_process_group("gloo", init_method=meet, rank=rank, world_size=size, timeout=timedelta(seconds=60))
     found = {f"{name}/{key}": value for name, case in CASES.items() for key, value in case(True).items()}
     secret = trained(True, seed=None)
-    discrete = trained(True, seed=None, secure=True, batch=10, units=Units(KEYS))
-    keyed = trained(True, seed=None, key=bytes(32), batch=20, clip=Adaptive(0.4, count_std=3.0))
+    discrete = trained(True, seed=None, secure=True, batch=10, units=PrivacyUnits(KEYS))
+    keyed = trained(True, seed=None, key=bytes(32), batch=20, clip=AdaptiveClipping(0.4, unclipped_count_std=3.0))
     found |= {"keyed/weights": keyed["weights"], "keyed/bound": keyed["bound"]}
     found |= {"secret/weights": secret["weights"], "discrete/weights": discrete["weights"]}
     found |= {"refused": list(alone_in_a_team()), "known": known_names()}

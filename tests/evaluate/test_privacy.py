@@ -61,13 +61,13 @@ def run_alone(monkeypatch):
 def without_sensitivity(monkeypatch):
     """The measurements on made-up records, without the one that takes longest and that no draw of noise or of batches can change."""
     nothing = Measurement("sensitivity", 0.0, 0.0, 1.0, "left out")
-    monkeypatch.setattr("quintain.dp.specification._sensitivity", lambda *_: nothing)
+    monkeypatch.setattr("quintain.dp.mechanism_tests._sensitivity", lambda *_: nothing)
 
 
 @pytest.fixture
 def noise_alone(monkeypatch, without_sensitivity):
     """The measurements of noise on a made-up net, without the others."""
-    monkeypatch.setattr("quintain.dp.specification._inclusion", lambda *_: ())
+    monkeypatch.setattr("quintain.dp.mechanism_tests._inclusion", lambda *_: ())
 
 
 @pytest.fixture(scope="module")
@@ -166,22 +166,22 @@ def test_mutant_of_a_ledger_that_counts_every_other_step(monkeypatch, run_alone)
 
 
 def test_mutant_of_batches_drawn_twice_as_often_shows_in_the_claim(monkeypatch, tmp_path):
-    from quintain.dp.draws import sampling
+    from quintain.dp.sampling import loader
 
-    real = sampling.PoissonLoader.__iter__
+    real = loader.PoissonLoader.__iter__
 
     def twice(self):
         yield from real(self)
         yield from real(self)
 
-    monkeypatch.setattr(sampling.PoissonLoader, "__iter__", twice)
+    monkeypatch.setattr(loader.PoissonLoader, "__iter__", twice)
     outcome = run_privatize(net(), data(), data(100), BUDGET, folder=tmp_path)
     assert outcome.claims[1].bracket.upper.value > outcome.result.plan.epsilon
 
 
 def silent(monkeypatch, trainings=99):
     """No noise in the first trainings of ``fit``, whatever the books say."""
-    from quintain.dp.step.sums import FloatSums
+    from quintain.dp.step.clipped_sum import FloatClippedSum
     from quintain.dp.training import fitting
 
     real, calls = fitting.PrivacyEngine.attach, []
@@ -191,7 +191,7 @@ def silent(monkeypatch, trainings=99):
         calls.append(words)
         if len(calls) <= trainings:
             sums = made[1]._float_sums
-            sums.release = lambda _stream, scale, by: FloatSums.release(sums, None, scale, by)
+            sums.add_noise = lambda _stream, scale, by: FloatClippedSum.add_noise(sums, None, scale, by)
         return made
 
     monkeypatch.setattr(fitting.PrivacyEngine, "attach", attach)
@@ -272,29 +272,29 @@ def failed(outcome):
 
 
 def stream_fault(monkeypatch, name, mutant):
-    from quintain.dp.step.noise import Stream
+    from quintain.dp.randomness.stream import RandomStream
 
-    real = getattr(Stream, name)
-    monkeypatch.setattr(Stream, name, lambda stream, *given: mutant(real, stream, *given))
+    real = getattr(RandomStream, name)
+    monkeypatch.setattr(RandomStream, name, lambda stream, *given: mutant(real, stream, *given))
 
 
 def test_mutant_the_same_noise_at_every_step(monkeypatch, without_sensitivity):
-    from quintain.dp.step.noise import Stream
+    from quintain.dp.randomness.stream import RandomStream
 
     def again(real, _stream, into, scale, by=1):
-        real(Stream(bytes(32)), into, scale, by)
+        real(RandomStream(bytes(32)), into, scale, by)
 
     stream_fault(monkeypatch, "add_normal", again)
     assert failed(audit(QUICK)) >= {"canary noise over steps", "canary noise of two steps", "noise between steps, fit"}
 
 
 def test_mutant_noise_that_is_used_twice_many_steps_apart(monkeypatch, run_alone):
-    from quintain.dp.step.noise import Stream
+    from quintain.dp.randomness.stream import RandomStream
 
     steps = iter(range(10**6))
 
     def again(real, _stream, into, scale, by=1):
-        real(Stream(bytes([next(steps) % 17]) * 32), into, scale, by)
+        real(RandomStream(bytes([next(steps) % 17]) * 32), into, scale, by)
 
     stream_fault(monkeypatch, "add_normal", again)
     assert "canary noise of two steps" in failed(audit(QUICK))
@@ -315,7 +315,7 @@ def test_mutant_one_step_in_twenty_without_noise(monkeypatch, run_alone):
 
 def test_mutant_turns_of_the_counter_that_overlap(monkeypatch, run_alone):
     """Each step's noise is that of the one before, 64 numbers further on, as long as the two meet and no key is kept."""
-    stream_fault(monkeypatch, "seek", lambda _real, stream, turn: stream._begin(turn << 4))
+    stream_fault(monkeypatch, "seek", lambda _real, stream, turn: stream._start_cipher(turn << 4))
     wide = nn.Sequential(nn.Linear(12, 60), nn.Linear(60, 2))
     assert "noise of the net elsewhere" in failed(run_audit(wide, data(), QUICK, canaries=300))
 
@@ -379,7 +379,7 @@ def test_mutant_weights_that_move_by_sums_without_noise(monkeypatch, run_alone):
     """What is handed out as released has its noise; the weights moved without it."""
     from quintain.dp.step.optimizer import DPOptimizer
 
-    real = DPOptimizer._release
+    real = DPOptimizer._add_noise_to_sum
 
     def kept(self):
         self._clean = [part / self.expected_batch_size for part in self._sums.by_parameter.values()]
@@ -390,14 +390,14 @@ def test_mutant_weights_that_move_by_sums_without_noise(monkeypatch, run_alone):
         noisy = [p.grad for p in self.params]
         for p, clean in zip(self.params, self._clean, strict=True):
             p.grad = clean
-        self._written.remember()
+        self._gradient_guard.mark_private()
         self.inner.step()
         for p, grad in zip(self.params, noisy, strict=True):
             p.grad = grad
-        self._ready = False
-        self._written.remember()
+        self._is_released = False
+        self._gradient_guard.mark_private()
 
-    monkeypatch.setattr(DPOptimizer, "_release", kept)
+    monkeypatch.setattr(DPOptimizer, "_add_noise_to_sum", kept)
     monkeypatch.setattr(DPOptimizer, "step", step)
     assert failed(audit(QUICK)) == {"weights, audited run"}
 
@@ -412,14 +412,14 @@ def test_mutant_an_average_of_weights_that_is_none(monkeypatch, run_alone):
 def test_mutant_no_noise_where_the_key_is_kept_as_in_privatize(monkeypatch, run_alone):
     from quintain.dp.step.optimizer import DPOptimizer
 
-    real = DPOptimizer._noise
-    monkeypatch.setattr(DPOptimizer, "_noise", lambda self, turn: None if self._kept_key else real(self, turn))
+    real = DPOptimizer._noise_stream
+    monkeypatch.setattr(DPOptimizer, "_noise_stream", lambda self, turn: None if self._key_is_kept else real(self, turn))
     assert failed(audit(QUICK)) >= {"canary noise", "noise of the net"}
 
 
 def exactly(monkeypatch, change):
     """Noise that is changed before it is added."""
-    from quintain.dp.step.sums import FloatSums
+    from quintain.dp.step.clipped_sum import FloatClippedSum
 
     def release(sums, stream, scale, by):
         if stream is None:
@@ -427,7 +427,7 @@ def exactly(monkeypatch, change):
         z = stream.normal(len(sums.flat), sums.flat.dtype)
         return sums.flat.add_(change(z, sums), alpha=scale).mul_(1 / by)
 
-    monkeypatch.setattr(FloatSums, "release", release)
+    monkeypatch.setattr(FloatClippedSum, "add_noise", release)
 
 
 TOO_EXACT = {

@@ -13,12 +13,12 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.registry import entries
 from quintain.data import from_arrays
-from quintain.dp import PrivacyEngine, PrivatePlan, PrivateTrainingResult, measure
+from quintain.dp import PrivacyEngine, PrivatePlan, PrivateTrainingResult, verify_mechanism
 from quintain.dp.layers import SequenceBias
+from quintain.dp.mechanism_tests import MechanismTests, measurements
 from quintain.dp.per_example.grads import PerExampleGrads
 from quintain.dp.rules import RULES
-from quintain.dp.specification import Measured, measurements
-from quintain.dp.step.clipping import weighed
+from quintain.dp.step.clipping import clipping_weights
 from quintain.dp.ways import WAYS
 from quintain.results.specification import bonferroni_tests
 
@@ -103,7 +103,7 @@ def contributions(net: nn.Module, x: torch.Tensor, y: torch.Tensor, bound: float
     )
     rows, labels = next(iter(loader))
     nn.functional.cross_entropy(module(rows), labels).backward()
-    found, weights, _ = weighed(optimizer.params, optimizer.capture.pending[0], optimizer.clip, mean=True)
+    found, weights, _ = clipping_weights(optimizer.params, optimizer.capture.pending[0], optimizer.clip, mean=True)
     added = [torch.cat([_alone(found[p], weight, i) for p, weight in zip(optimizer.params, weights, strict=True)]) for i in range(len(x))]
     order = sum(float((weight * found[p].rounding_bound()).sum()) for p, weight in zip(optimizer.params, weights, strict=True))
     optimizer.step()
@@ -166,16 +166,16 @@ BY = [
 
 @pytest.mark.parametrize(("name", "way"), BY)
 def test_a_way_to_train_does_what_any_plan_states(name: str, way: str) -> None:
-    measured = Measured(bonferroni_tests(measurements(PLANS[name], 400, seed=0, ways=[way])))
-    assert measured.require() is measured
+    measured = MechanismTests(bonferroni_tests(measurements(PLANS[name], 400, seed=0, ways=[way])))
+    assert measured.raise_if_failed() is measured
     assert measured.passed
     assert all(test.p_value >= 1e-6 for test in measured.tests)
 
 
 def test_the_engine_does_what_the_usual_plan_states_from_fresh_entropy() -> None:
     """By both ways: the control of the mutation tests."""
-    measured = measure(PLAN, 400)
-    assert measured.require() is measured
+    measured = verify_mechanism(PLAN, 400)
+    assert measured.raise_if_failed() is measured
     assert all(test.p_value >= 1e-6 for test in measured.tests)
 
 

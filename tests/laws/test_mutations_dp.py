@@ -7,19 +7,25 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import MechanismError, PrivacyError
-from quintain.dp import PoissonLoader, PrivacyEngine, PrivatePlan, measure, specification
+from quintain.dp import PoissonLoader, PrivacyEngine, PrivatePlan, mechanism_tests, verify_mechanism
 from quintain.dp.per_example import grads
-from quintain.dp.step import clipping, noise
+from quintain.dp.randomness import stream
+from quintain.dp.step import clipping
 from quintain.results.specification import Measurement
 
 PLAN = PrivatePlan(noise_multiplier=1.5, max_grad_norm=0.7, expected_batch_size=32, steps=250, learning_rate=0.1)
-CHOSEN, NORMAL, DENSE = noise.Stream.chosen, noise.Stream._normal, grads.DenseGrads.squared_norms
-FILL, ADD_NORMAL, WEIGHED, ATTACH = noise.Stream._fill, noise.Stream.add_normal, clipping.weighed, PrivacyEngine.attach
+CHOSEN, NORMAL, DENSE = stream.RandomStream.poisson_sample, stream.RandomStream._normal, grads.DenseGrads.squared_norms
+FILL, ADD_NORMAL, WEIGHED, ATTACH = (
+    stream.RandomStream._fill,
+    stream.RandomStream.add_gaussian,
+    clipping.clipping_weights,
+    PrivacyEngine.attach,
+)
 
 
 def per_parameter(flat, norms, precision):
     """Clips each parameter by itself and calls it flat."""
-    return torch.stack([clipping.factors(norm, flat.max_grad_norm, precision) for norm in norms])
+    return torch.stack([clipping.flat_clip_factors(norm, flat.max_grad_norm, precision) for norm in norms])
 
 
 def apart(outer):
@@ -77,14 +83,14 @@ def anew_for_each_parameter(sums, stream, scale, by):
     """The noise of each parameter begins where that of the first did."""
     key = stream.words(4).tobytes()
     for part in sums.flat.split([p.numel() for p in sums._parameters]):
-        noise.Stream(key).add_normal(part, scale, by)
+        stream.RandomStream(key).add_gaussian(part, scale, by)
 
 
 def anew_for_each_piece(stream, into, scale, by=1):
     """Each piece that is drawn at a time gets the same noise."""
     key = stream.words(4).tobytes()
-    for piece in into.split(noise.AT_ONCE // into.element_size()):
-        ADD_NORMAL(noise.Stream(key), piece, scale, by)
+    for piece in into.split(stream.CHUNK_BYTES // into.element_size()):
+        ADD_NORMAL(stream.RandomStream(key), piece, scale, by)
 
 
 def coarse(values):
@@ -119,61 +125,65 @@ def noiseless(reduction):
 
 
 MUTATIONS = {
-    "no noise beyond the first part": ("quintain.dp.step.noise.Stream.add_normal", first_part_alone, "standard deviation"),
+    "no noise beyond the first part": ("quintain.dp.randomness.stream.RandomStream.add_gaussian", first_part_alone, "standard deviation"),
     "no noise in fit": ("quintain.dp.engine.PrivacyEngine.attach", noiseless("sum"), "standard deviation"),
     "no noise in a loop": ("quintain.dp.engine.PrivacyEngine.attach", noiseless("mean"), "standard deviation"),
-    "no clipping of sums": ("quintain.dp.step.optimizer.weighed", unclipped(of_means=False), "moves the sum"),
-    "no clipping of means": ("quintain.dp.step.optimizer.weighed", unclipped(of_means=True), "moves the sum"),
+    "no clipping of sums": ("quintain.dp.step.optimizer.clipping_weights", unclipped(of_means=False), "moves the sum"),
+    "no clipping of means": ("quintain.dp.step.optimizer.clipping_weights", unclipped(of_means=True), "moves the sum"),
     "clipped a little more": (
-        "quintain.dp.step.clipping.factors",
+        "quintain.dp.step.clipping.flat_clip_factors",
         lambda norms, c, _: (0.999 * c / norms).clamp(max=1).nan_to_num(0),
         "moves the sum",
     ),
-    "skipped clipping": ("quintain.dp.step.clipping.factors", lambda norms, *_: torch.ones_like(norms), "moves the sum"),
+    "skipped clipping": ("quintain.dp.step.clipping.flat_clip_factors", lambda norms, *_: torch.ones_like(norms), "moves the sum"),
     "clipped a little less": (
-        "quintain.dp.step.clipping.factors",
+        "quintain.dp.step.clipping.flat_clip_factors",
         lambda norms, c, _: (1.001 * c / norms).clamp(max=1).nan_to_num(0),
         "moves the sum",
     ),
-    "per-layer clip called flat": ("quintain.dp.step.clipping.Flat.factors", per_parameter, "moves the sum"),
+    "per-layer clip called flat": ("quintain.dp.step.clipping.FlatClipping.clip_factors", per_parameter, "moves the sum"),
     "bias not counted": ("quintain.dp.per_example.grads.DenseGrads.squared_norms", only_matrices, "moves the sum"),
     "no cross terms between positions": ("quintain.dp.per_example.grads.OuterProductGrads.squared_norms", apart, "moves the sum"),
-    "halved noise": ("quintain.dp.step.noise.Stream._normal", lambda *drawn: NORMAL(*drawn) / 2, "standard deviation"),
+    "halved noise": ("quintain.dp.randomness.stream.RandomStream._normal", lambda *drawn: NORMAL(*drawn) / 2, "standard deviation"),
     "noise 2 % short": (
-        "quintain.dp.step.noise.Stream._normal",
+        "quintain.dp.randomness.stream.RandomStream._normal",
         lambda *drawn: NORMAL(*drawn) * 0.98,
         "standard deviation",
     ),
-    "no noise": ("quintain.dp.step.noise.Stream._normal", lambda *drawn: NORMAL(*drawn) * 0, "standard deviation"),
+    "no noise": ("quintain.dp.randomness.stream.RandomStream._normal", lambda *drawn: NORMAL(*drawn) * 0, "standard deviation"),
     "noise of another shape": (
-        "quintain.dp.step.noise.Stream._normal",
+        "quintain.dp.randomness.stream.RandomStream._normal",
         lambda *drawn: NORMAL(*drawn).sign() * 1.0,
         "Gaussian",
     ),
-    "the same noise each step": ("quintain.dp.step.noise.Stream._normal", stuck, "two steps"),
+    "the same noise each step": ("quintain.dp.randomness.stream.RandomStream._normal", stuck, "two steps"),
     "one noise for all layers": (
-        "quintain.dp.step.noise.Stream.add_normal",
+        "quintain.dp.randomness.stream.RandomStream.add_gaussian",
         lambda self, into, scale, by: into.view(2, -1).add_(self.normal(len(into) // 2), alpha=scale).div_(by),
         "two layers",
     ),
-    "noise anew for each parameter": ("quintain.dp.step.sums.FloatSums.release", anew_for_each_parameter, "with itself 65536"),
-    "noise anew for each piece": ("quintain.dp.step.noise.Stream.add_normal", anew_for_each_piece, "with itself 65536"),
+    "noise anew for each parameter": (
+        "quintain.dp.step.clipped_sum.FloatClippedSum.add_noise",
+        anew_for_each_parameter,
+        "with itself 65536",
+    ),
+    "noise anew for each piece": ("quintain.dp.randomness.stream.RandomStream.add_gaussian", anew_for_each_piece, "with itself 65536"),
     "turns that overlap": (
-        "quintain.dp.step.noise.Stream.seek",
-        lambda self, turn: self._begin(turn << 6),
+        "quintain.dp.randomness.stream.RandomStream.seek",
+        lambda self, turn: self._start_cipher(turn << 6),
         "with itself 134912",
     ),
     "noise with a largest value": (
-        "quintain.dp.step.noise.Stream._normal",
+        "quintain.dp.randomness.stream.RandomStream._normal",
         lambda *drawn: NORMAL(*drawn).clamp(-4, 4),
         "beyond 4 deviations",
     ),
-    "words of 16 bits": ("quintain.dp.step.noise.Stream._fill", coarse(2**16), "all but equal"),
-    "words of two million values": ("quintain.dp.step.noise.Stream._fill", coarse(2_000_000), "all but equal"),
-    "fixed batches": ("quintain.dp.step.noise.Stream.chosen", fixed_size, "spread of batch sizes"),
-    "shuffled batches": ("quintain.dp.step.noise.Stream.chosen", Shuffle().draw, "how often a record is drawn"),
+    "words of 16 bits": ("quintain.dp.randomness.stream.RandomStream._fill", coarse(2**16), "all but equal"),
+    "words of two million values": ("quintain.dp.randomness.stream.RandomStream._fill", coarse(2_000_000), "all but equal"),
+    "fixed batches": ("quintain.dp.randomness.stream.RandomStream.poisson_sample", fixed_size, "spread of batch sizes"),
+    "shuffled batches": ("quintain.dp.randomness.stream.RandomStream.poisson_sample", Shuffle().draw, "how often a record is drawn"),
     "twice as many records": (
-        "quintain.dp.step.noise.Stream.chosen",
+        "quintain.dp.randomness.stream.RandomStream.poisson_sample",
         lambda self, records, expected: CHOSEN(self, records, min(records, 2 * expected)),
         "mean size",
     ),
@@ -195,7 +205,7 @@ def measured_alone(monkeypatch, part):
     """Leave out the parts of the specification that a fault is not to be told by, which cost time."""
     for other in TOLD.keys() - {part}:
         nothing = Measurement(other, 0.0, 0.0, 1.0, "left out")
-        monkeypatch.setattr(specification, other, lambda *_, found=nothing if other == "_sensitivity" else (): found)
+        monkeypatch.setattr(mechanism_tests, other, lambda *_, found=nothing if other == "_sensitivity" else (): found)
 
 
 def as_method(mutant):
@@ -210,29 +220,29 @@ def as_method(mutant):
 @pytest.mark.exhaustive
 def test_the_engine_as_it_is_meets_its_specification(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the way that most of these faults are looked for in; ``test_dp`` has all ways, from fresh entropy, each time."""
-    monkeypatch.setattr(specification, "WAYS", {"fit": specification.WAYS["fit"]})
-    assert measure(PLAN, 400, seed=0).require().passed
+    monkeypatch.setattr(mechanism_tests, "WAYS", {"fit": mechanism_tests.WAYS["fit"]})
+    assert verify_mechanism(PLAN, 400, seed=0).raise_if_failed().passed
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_broken_engine_fails_its_specification(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     target, mutant, message = MUTATIONS[name]
     way = "loop" if name in ("no noise in a loop", "no clipping of means") else "fit"
-    monkeypatch.setattr(specification, "WAYS", {way: specification.WAYS[way]})
+    monkeypatch.setattr(mechanism_tests, "WAYS", {way: mechanism_tests.WAYS[way]})
     measured_alone(monkeypatch, next(part for part, words in TOLD.items() if message in words))
     monkeypatch.setattr(target, as_method(mutant))
     with pytest.raises(MechanismError, match=message):
-        measure(PLAN, 400, seed=0).require()
+        verify_mechanism(PLAN, 400, seed=0).raise_if_failed()
 
 
 def test_empty_batches_drawn_again_fail_the_specification(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = PrivatePlan(1.0, 1.0, 1, 2000, 0.1)
-    monkeypatch.setattr(specification, "WAYS", {"fit": specification.WAYS["fit"]})
+    monkeypatch.setattr(mechanism_tests, "WAYS", {"fit": mechanism_tests.WAYS["fit"]})
     measured_alone(monkeypatch, "_inclusion")
-    assert measure(plan, 50, seed=0).require().passed
-    monkeypatch.setattr("quintain.dp.step.noise.Stream.chosen", never_empty)
+    assert verify_mechanism(plan, 50, seed=0).raise_if_failed().passed
+    monkeypatch.setattr("quintain.dp.randomness.stream.RandomStream.poisson_sample", never_empty)
     with pytest.raises(MechanismError, match="mean size"):
-        measure(plan, 50, seed=0).require()
+        verify_mechanism(plan, 50, seed=0).raise_if_failed()
 
 
 @pytest.mark.parametrize(

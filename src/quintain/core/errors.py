@@ -11,7 +11,7 @@
     │   ├── ModelError                      wrong shape, NaN, training mode, weights that do not fit
     │   ├── DataError                       outside [0, 1], labels out of range, empty
     │   ├── PrivacyError                    a layer or a loop that cannot be private
-    │   │   ├── PeerRefusedError                (``dp.draws.distributed``) another process of the run has refused
+    │   │   ├── PeerRefusedError                (``dp.distributed``) another process of the run has refused
     │   │   ├── BudgetExceededError         one more step would cost more than was allowed
     │   │   └── UnsupportedError            (``dp.validator``) what scripts of private training catch
     │   │       └── UnsupportedModuleError

@@ -11,22 +11,22 @@ if TYPE_CHECKING:
     from quintain.dp.accounting.guarantee import Guarantee as Guarantee
     from quintain.dp.accounting.ledger import Ledger as Ledger
     from quintain.dp.accounting.release import Release as Release
-    from quintain.dp.draws.distributed import DifferentiallyPrivateDistributedDataParallel as DifferentiallyPrivateDistributedDataParallel
-    from quintain.dp.draws.loaders import DistributedUniformWithReplacementSampler as DistributedUniformWithReplacementSampler
-    from quintain.dp.draws.loaders import DPDataLoader as DPDataLoader
-    from quintain.dp.draws.loaders import UniformWithReplacementSampler as UniformWithReplacementSampler
-    from quintain.dp.draws.memory import BatchMemoryManager as BatchMemoryManager
-    from quintain.dp.draws.memory import halving as halving
-    from quintain.dp.draws.sampling import PoissonLoader as PoissonLoader
-    from quintain.dp.draws.shuffling import BallsInBinsLoader as BallsInBinsLoader
-    from quintain.dp.draws.shuffling import ShuffledLoader as ShuffledLoader
-    from quintain.dp.draws.units import Units as Units
-    from quintain.dp.draws.units import augmented as augmented
+    from quintain.dp.distributed import DifferentiallyPrivateDistributedDataParallel as DifferentiallyPrivateDistributedDataParallel
     from quintain.dp.engine import PrivacyEngine as PrivacyEngine
+    from quintain.dp.mechanism_tests import MechanismTests as MechanismTests
+    from quintain.dp.mechanism_tests import verify_mechanism as verify_mechanism
     from quintain.dp.rules import register_rule as register_rule
-    from quintain.dp.specification import Measured as Measured
-    from quintain.dp.specification import measure as measure
-    from quintain.dp.step.adaptive import Adaptive as Adaptive
+    from quintain.dp.sampling.data_loader import DistributedUniformWithReplacementSampler as DistributedUniformWithReplacementSampler
+    from quintain.dp.sampling.data_loader import DPDataLoader as DPDataLoader
+    from quintain.dp.sampling.data_loader import UniformWithReplacementSampler as UniformWithReplacementSampler
+    from quintain.dp.sampling.epoch_loaders import BallsInBinsLoader as BallsInBinsLoader
+    from quintain.dp.sampling.epoch_loaders import ShuffledLoader as ShuffledLoader
+    from quintain.dp.sampling.loader import PoissonLoader as PoissonLoader
+    from quintain.dp.sampling.out_of_memory import BatchMemoryManager as BatchMemoryManager
+    from quintain.dp.sampling.out_of_memory import retry_on_out_of_memory as retry_on_out_of_memory
+    from quintain.dp.sampling.privacy_units import PrivacyUnits as PrivacyUnits
+    from quintain.dp.sampling.privacy_units import augment as augment
+    from quintain.dp.step.adaptive import AdaptiveClipping as AdaptiveClipping
     from quintain.dp.step.optimizer import DPOptimizer as DPOptimizer
     from quintain.dp.step.optimizer import PrivateOptimizer as PrivateOptimizer
     from quintain.dp.training.adam import DPAdam as DPAdam
@@ -44,37 +44,37 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "Adaptive": "quintain.dp.step.adaptive",
-        "BallsInBinsLoader": "quintain.dp.draws.shuffling",
-        "BatchMemoryManager": "quintain.dp.draws.memory",
+        "BallsInBinsLoader": "quintain.dp.sampling.epoch_loaders",
+        "BatchMemoryManager": "quintain.dp.sampling.out_of_memory",
         "DPAdam": "quintain.dp.training.adam",
-        "DPDataLoader": "quintain.dp.draws.loaders",
+        "DPDataLoader": "quintain.dp.sampling.data_loader",
         "DPOptimizer": "quintain.dp.step.optimizer",
-        "DifferentiallyPrivateDistributedDataParallel": "quintain.dp.draws.distributed",
-        "DistributedUniformWithReplacementSampler": "quintain.dp.draws.loaders",
+        "DifferentiallyPrivateDistributedDataParallel": "quintain.dp.distributed",
+        "DistributedUniformWithReplacementSampler": "quintain.dp.sampling.data_loader",
         "EMA": "quintain.dp.training.ema",
         "Features": "quintain.dp.training.features",
         "GradSampleModule": "quintain.dp.wrapper",
         "Guarantee": "quintain.dp.accounting.guarantee",
         "Ledger": "quintain.dp.accounting.ledger",
-        "Measured": "quintain.dp.specification",
+        "Measured": "quintain.dp.mechanism_tests",
         "ModuleValidator": "quintain.dp.validator",
-        "PoissonLoader": "quintain.dp.draws.sampling",
+        "PoissonLoader": "quintain.dp.sampling.loader",
         "PrivacyEngine": "quintain.dp.engine",
         "PrivateTrainingResult": "quintain.dp.training.fitting",
         "PrivateOptimizer": "quintain.dp.step.optimizer",
         "PrivatePlan": "quintain.dp.training.plan",
         "Release": "quintain.dp.accounting.release",
         "Scattering": "quintain.dp.training.scattering",
-        "ShuffledLoader": "quintain.dp.draws.shuffling",
-        "UniformWithReplacementSampler": "quintain.dp.draws.loaders",
-        "Units": "quintain.dp.draws.units",
-        "augmented": "quintain.dp.draws.units",
+        "ShuffledLoader": "quintain.dp.sampling.epoch_loaders",
+        "UniformWithReplacementSampler": "quintain.dp.sampling.data_loader",
+        "Units": "quintain.dp.sampling.privacy_units",
+        "augmented": "quintain.dp.sampling.privacy_units",
         "delta_curve": "quintain.dp.accounting",
         "epsilon": "quintain.dp.accounting",
         "fit": "quintain.dp.training.fitting",
         "extract_features": "quintain.dp.training.features",
-        "halving": "quintain.dp.draws.memory",
-        "measure": "quintain.dp.specification",
+        "halving": "quintain.dp.sampling.out_of_memory",
+        "measure": "quintain.dp.mechanism_tests",
         "calibrate_noise_multiplier": "quintain.dp.accounting",
         "register_rule": "quintain.dp.rules",
     },

@@ -14,19 +14,19 @@ from quintain.core.errors import PrivacyError, SettingError
 from quintain.core.files import read_bytes, write_atomically
 from quintain.dp.accounting.checksum import CHECKSUM_KEY, add_checksum, verified_content
 from quintain.dp.accounting.ledger import Ledger
-from quintain.dp.step.weights import digest
+from quintain.dp.step.loaded_weights import digest
 
 if TYPE_CHECKING:
     from quintain.dp.step.optimizer import DPOptimizer
     from quintain.dp.training.schedulers import Scheduler
 
-OWNER_ALONE = 0o600
-WEIGHTS = "module_state_dict"
-SPENT, BOUND = "privacy_accountant_state_dict", "privacy_weights"
-PARTS = ("optimizer_state_dict", "noise_scheduler_state_dict", "grad_clip_scheduler_state_dict")
+OWNER_ONLY_MODE = 0o600
+WEIGHTS_KEY = "module_state_dict"
+LEDGER_KEY, WEIGHTS_DIGEST_KEY = "privacy_accountant_state_dict", "privacy_weights"
+STATE_KEYS = ("optimizer_state_dict", "noise_scheduler_state_dict", "grad_clip_scheduler_state_dict")
 
 
-class Part(Protocol):
+class Stateful(Protocol):
     """Something with a state."""
 
     def state_dict(self) -> dict[str, Any]: ...
@@ -34,19 +34,19 @@ class Part(Protocol):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
 
 
-def save(path: str | os.PathLike[str], content: Mapping[str, Any], ledger: Ledger, *parts: Part | None) -> None:
+def save(path: str | os.PathLike[str], content: Mapping[str, Any], ledger: Ledger, *components: Stateful | None) -> None:
     """Write a file that is whole or absent, and readable by its owner alone.
 
     Args:
         path: Where.
         content: Weights, and what else is to be kept.
         ledger: What was spent.
-        parts: Optimizer and schedulers, in the order of ``PARTS``; None where there is none.
+        components: Optimizer and schedulers, in the order of ``STATE_KEYS``; None where there is none.
     """
-    states = {name: part.state_dict() for name, part in zip(PARTS, parts, strict=True) if part is not None}
+    states = {name: part.state_dict() for name, part in zip(STATE_KEYS, components, strict=True) if part is not None}
     packed, spent = io.BytesIO(), ledger.state_dict()
-    torch.save({**content, SPENT: spent, BOUND: _bound(content, spent), **states}, packed)
-    write_atomically(Path(path), packed.getvalue(), mode=OWNER_ALONE)
+    torch.save({**content, LEDGER_KEY: spent, WEIGHTS_DIGEST_KEY: _weights_digest(content, spent), **states}, packed)
+    write_atomically(Path(path), packed.getvalue(), mode=OWNER_ONLY_MODE)
 
 
 def load(path: str | os.PathLike[str], *, has_optimizer: bool, map_location: Any = None) -> dict[str, Any]:
@@ -62,20 +62,20 @@ def load(path: str | os.PathLike[str], *, has_optimizer: bool, map_location: Any
         content = torch.load(packed, map_location=map_location, weights_only=True)
     except Exception as error:
         raise PrivacyError(f"cannot read {path} ({type(error).__name__}); expected a file that save_checkpoint wrote") from error
-    if not isinstance(content, dict) or SPENT not in content:
+    if not isinstance(content, dict) or LEDGER_KEY not in content:
         raise PrivacyError(
             f"{path} does not say what was spent; expected a file that save_checkpoint wrote, or its steps would be forgotten"
         )
-    if not isinstance(content.get(WEIGHTS), dict):
+    if not isinstance(content.get(WEIGHTS_KEY), dict):
         raise PrivacyError(f"{path} holds no weights; expected a file that save_checkpoint wrote")
-    if BOUND not in content or verified_content(content[BOUND], "a checkpoint") != verified_content(
-        _bound(content, content[SPENT]), "a checkpoint"
+    if WEIGHTS_DIGEST_KEY not in content or verified_content(content[WEIGHTS_DIGEST_KEY], "a checkpoint") != verified_content(
+        _weights_digest(content, content[LEDGER_KEY]), "a checkpoint"
     ):
         raise PrivacyError(
             f"{path} holds weights and a ledger that were not saved together: weights of later steps cost more than an earlier ledger "
             "counts; expected the file as save_checkpoint wrote it"
         )
-    if (PARTS[0] in content) != has_optimizer:
+    if (STATE_KEYS[0] in content) != has_optimizer:
         raise PrivacyError(
             "got a file with the state of an optimizer and no optimizer, or the other way round; expected both or none: without its place "
             "in the noise a run would draw the same noise for other steps"
@@ -83,21 +83,21 @@ def load(path: str | os.PathLike[str], *, has_optimizer: bool, map_location: Any
     return content
 
 
-def restore(content: dict[str, Any], ledger: Ledger, *parts: Part | None) -> dict[str, Any]:
+def restore(content: dict[str, Any], ledger: Ledger, *components: Stateful | None) -> dict[str, Any]:
     """Hand each part its state; gives what else there is."""
-    content.pop(BOUND, None)
-    ledger.load_state_dict(content[SPENT])
-    states = {name: content.pop(name) for name in PARTS if name in content}
-    for name, part in zip(PARTS, parts, strict=True):
+    content.pop(WEIGHTS_DIGEST_KEY, None)
+    ledger.load_state_dict(content[LEDGER_KEY])
+    states = {name: content.pop(name) for name in STATE_KEYS if name in content}
+    for name, part in zip(STATE_KEYS, components, strict=True):
         if part is not None and name in states:
             part.load_state_dict(states[name])
     return content
 
 
-def _bound(content: Mapping[str, Any], spent: object) -> dict[str, Any]:
+def _weights_digest(content: Mapping[str, Any], spent: object) -> dict[str, Any]:
     """Which weights a ledger was saved with, sealed."""
     return add_checksum(
-        {"weights": digest(content[WEIGHTS].values()), "ledger": spent.get(CHECKSUM_KEY) if isinstance(spent, Mapping) else None}
+        {"weights": digest(content[WEIGHTS_KEY].values()), "ledger": spent.get(CHECKSUM_KEY) if isinstance(spent, Mapping) else None}
     )
 
 
@@ -107,7 +107,7 @@ class Checkpoints:
     ledger: Ledger
 
     @abstractmethod
-    def check_loaded(self) -> None: ...
+    def check_weights_match_state(self) -> None: ...
 
     def save_checkpoint(
         self,
@@ -126,10 +126,10 @@ class Checkpoints:
         Raises:
             PrivacyError: If a state was loaded and the module's weights are not those that it was saved with.
         """
-        self.check_loaded()
+        self.check_weights_match_state()
         if torch_save_kwargs:
             raise SettingError(f"got torch_save_kwargs = {torch_save_kwargs}; expected none: the file has one form")
-        content = {**(checkpoint_dict or {}), WEIGHTS: module.state_dict(**(module_state_dict_kwargs or {}))}
+        content = {**(checkpoint_dict or {}), WEIGHTS_KEY: module.state_dict(**(module_state_dict_kwargs or {}))}
         save(path, content, self.ledger, optimizer, noise_scheduler, grad_clip_scheduler)
 
     def load_checkpoint(
@@ -158,5 +158,5 @@ class Checkpoints:
         content = load(path, has_optimizer=optimizer is not None, **options)
         rest = restore(content, self.ledger, optimizer, noise_scheduler, grad_clip_scheduler)
         # last: weights whose cost is refused must not get in
-        module.load_state_dict(content[WEIGHTS], **(module_load_dict_kwargs or {}))
+        module.load_state_dict(content[WEIGHTS_KEY], **(module_load_dict_kwargs or {}))
         return rest

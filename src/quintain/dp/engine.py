@@ -20,22 +20,22 @@ from quintain.dp.accounting.ledger_accountant import LedgerAccountant, calibrate
 from quintain.dp.capture.grad_sample import GradSampleMode, make_capture
 from quintain.dp.checkpoint import Checkpoints
 from quintain.dp.criterion import CheckedCriterion
-from quintain.dp.draws.alike import agree_on_data
-from quintain.dp.draws.distributed import present, ranks_of, together
-from quintain.dp.draws.sampling import PoissonLoader, SamplingLoader
-from quintain.dp.draws.shuffling import private_loader
-from quintain.dp.draws.units import Units
+from quintain.dp.distributed import current_world, together, world_of
+from quintain.dp.randomness.stream import RandomStream, seeded_key
 from quintain.dp.report import PrivacyReport, RunReport
 from quintain.dp.rules import Rule
+from quintain.dp.sampling.data_agreement import check_same_data
+from quintain.dp.sampling.epoch_loaders import as_sampling_loader
+from quintain.dp.sampling.loader import PoissonLoader, SamplingLoader
+from quintain.dp.sampling.privacy_units import PrivacyUnits
 from quintain.dp.step import guards
-from quintain.dp.step.clipping import Clip
-from quintain.dp.step.clips import clip_named
-from quintain.dp.step.fixed import Fixed
-from quintain.dp.step.noise import Stream, seeded_key
+from quintain.dp.step.clipping import ClippingMethod
+from quintain.dp.step.clipping_names import clipping_from_name
+from quintain.dp.step.common_settings import settings_at_start
 from quintain.dp.step.optimizer import DPOptimizer
-from quintain.dp.step.together import at_the_start
 from quintain.dp.validator import Validates
 from quintain.dp.wrapper import GradSampleModule
+from quintain.dp.write_once import WriteOnce
 
 KEY_BYTES = 32
 _LEDGER_OF_MODULE: "WeakKeyDictionary[nn.Module, Ledger]" = WeakKeyDictionary()
@@ -45,7 +45,7 @@ LossReduction = Literal["mean", "sum"]
 ClippingName = Literal["flat", "per_layer", "adaptive", "automatic"]
 
 
-class PrivacyEngine(Fixed, Checkpoints, Validates):
+class PrivacyEngine(WriteOnce, Checkpoints, Validates):
     """Makes an ordinary training loop train with differential privacy, and accounts for its privacy cost.
 
     ::
@@ -93,7 +93,7 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
         SettingError: If the key is not one, or a seed is given in secure mode.
     """
 
-    FIXED: ClassVar = frozenset({"ledger", "accountant", "secure_mode"})
+    WRITE_ONCE: ClassVar = frozenset({"ledger", "accountant", "secure_mode"})
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
         self.accountant = LedgerAccountant(accountant, self.ledger)
         self.secure_mode = secure_mode
         self._seed, self._rules, self._key_was_given = seed, rules, secret_key is not None
-        self._root_stream = Stream((secret_key or os.urandom(KEY_BYTES)) if seed is None else seeded_key(seed))
+        self._root_stream = RandomStream((secret_key or os.urandom(KEY_BYTES)) if seed is None else seeded_key(seed))
         self._attached: list[tuple[DPOptimizer, str]] = []
         self._streams_issued = count(1)
         self._users_of_streams: dict[bytes, object] = {}
@@ -137,7 +137,7 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
         criterion: Callable[..., Tensor] | None = None,
         data_loader: "DataLoader[Any] | SamplingLoader",
         noise_multiplier: float = 1.1,
-        max_grad_norm: float | Sequence[float] | Clip = 1.0,
+        max_grad_norm: float | Sequence[float] | ClippingMethod = 1.0,
         batch_first: bool = True,
         loss_reduction: LossReduction = "mean",
         poisson_sampling: bool = True,
@@ -147,8 +147,8 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
         wrap_model: bool = True,
         rand_on_empty: bool = False,
         allow_no_privacy: bool = False,
-        max_physical_batch: int | None = None,
-        units: Units | Iterable[Hashable] | None = None,
+        max_physical_batch_size: int | None = None,
+        units: PrivacyUnits | Iterable[Hashable] | None = None,
         stop_at_epsilon: tuple[float, float] | None = None,
         **adaptive_settings: float,
     ) -> Any:
@@ -183,13 +183,13 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
             rand_on_empty: False: empty batches have a first dimension of 0, and are stepped on with noise
                 alone.
             allow_no_privacy: Whether a noise multiplier of 0 is meant; epsilon is then infinite.
-            max_physical_batch: Rows that the loader yields at once; larger batches come in pieces, and
+            max_physical_batch_size: Rows that the loader yields at once; larger batches come in pieces, and
                 ``step()`` acts at the last.
             units: Privacy units, if each person has several records, which are then hidden together; one key
                 for each record is enough.
             stop_at_epsilon: A privacy budget (epsilon, delta): the loader ends, and ``step()`` raises
-                ``BudgetExceededError``, before more is spent. Runs of this engine without one of their own keep to
-                the latest. One that affords no first step is refused.
+                ``BudgetExceededError``, before more is spent. Runs of this engine without one of their own
+                keep to the latest. One that affords no first step is refused.
 
         Raises:
             PrivacyError: If a layer cannot be private, or module and optimizer do not fit together.
@@ -198,13 +198,13 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
         """
         if rand_on_empty:
             raise SettingError("got rand_on_empty=True; expected False: an empty batch is a batch, and a step of noise alone")
-        loader = private_loader(
+        loader = as_sampling_loader(
             data_loader,
             lambda: self._new_stream("sampling"),
             poisson=poisson_sampling,
-            max_physical_batch=max_physical_batch,
+            max_physical_batch_size=max_physical_batch_size,
             units=units,
-            ranks=ranks_of(module),
+            world=world_of(module),
         )
         num_trainable = sum(parameter.requires_grad for group in optimizer.param_groups for parameter in group["params"])
         wrapped, private, _ = self.attach(
@@ -212,7 +212,7 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
             optimizer=optimizer,
             loader=loader,
             noise_multiplier=noise_multiplier,
-            max_grad_norm=clip_named(clipping, max_grad_norm, num_trainable, loader.expected_batch_size, adaptive_settings),
+            max_grad_norm=clipping_from_name(clipping, max_grad_norm, num_trainable, loader.expected_batch_size, adaptive_settings),
             batch_first=batch_first,
             loss_reduction=loss_reduction,
             noise_generator=noise_generator,
@@ -257,7 +257,9 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
         settings.setdefault("stop_at_epsilon", (target_epsilon, target_delta))
         reference_loader = data_loader
         if not isinstance(reference_loader, SamplingLoader):
-            reference_loader = PoissonLoader.like(reference_loader, Stream.secret(), units=settings.get("units"), ranks=ranks_of(module))
+            reference_loader = PoissonLoader.from_loader(
+                reference_loader, RandomStream.from_os_entropy(), units=settings.get("units"), world=world_of(module)
+            )
         return self.make_private(
             module=module,
             optimizer=optimizer,
@@ -275,11 +277,11 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
             **settings,
         )
 
-    def make_loader(self, fetch: Any, *, records: int, expected_batch_size: int, steps_per_epoch: int, **settings: Any) -> PoissonLoader:
+    def make_loader(self, fetch: Any, *, num_units: int, expected_batch_size: int, steps_per_epoch: int, **settings: Any) -> PoissonLoader:
         """Make a Poisson loader of this engine over any source, whose ``fetch(rows)`` returns a batch."""
         return PoissonLoader(
             fetch,
-            records=records,
+            num_units=num_units,
             expected_batch_size=expected_batch_size,
             steps_per_epoch=steps_per_epoch,
             stream=self._new_stream("sampling"),
@@ -293,7 +295,7 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
         optimizer: torch.optim.Optimizer,
         loader: SamplingLoader,
         noise_multiplier: float,
-        max_grad_norm: float | Sequence[float] | Clip,
+        max_grad_norm: float | Sequence[float] | ClippingMethod,
         batch_first: bool = True,
         loss_reduction: LossReduction = "mean",
         noise_generator: torch.Generator | None = None,
@@ -307,10 +309,10 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
             PrivacyError: As ``make_private``, and if there are several processes and the loader draws for
                 this one alone.
         """
-        if loader.ranks.size != (size := present().size):
+        if loader.world.size != (size := current_world().size):
             raise PrivacyError(
-                f"got {size} processes and a loader that draws for {loader.ranks.size}: each would spend its own epsilon on the same "
-                "records; expected make_private, or a loader made with ranks=quintain.dp.draws.distributed.present()"
+                f"got {size} processes and a loader that draws for {loader.world.size}: each would spend its own epsilon on the same "
+                "records; expected make_private, or a loader made with world=quintain.dp.distributed.current_world()"
             )
         mean = guards.is_mean(loss_reduction)
         if noise_multiplier == 0 and not allow_no_privacy:
@@ -320,11 +322,11 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
             )
         if isinstance(module, GradSampleModule):
             module = module.to_standard_module()
-        guards.check_inner(optimizer)
+        guards.check_optimizer_is_plain(optimizer)
         if noise_generator is None:
             stream, noise = self._new_stream("noise"), "a seed" if self._seed is not None else "the operating system's entropy"
         else:
-            stream, noise = guards.noise_stream(noise_generator, secure=self.secure_mode), "a torch.Generator"
+            stream, noise = guards.noise_stream_from_generator(noise_generator, secure=self.secure_mode), "a torch.Generator"
         self._check_not_shared(loader.stream, loader, "batches")
         self._check_not_shared(stream, stream, "noise")
         budget = None if stop_at_epsilon is None else PrivacyBudget.of(stop_at_epsilon)
@@ -340,22 +342,22 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
                 capture=capture,
                 loader=loader,
                 ledger=self.ledger,
-                stream=loader.ranks.shared(stream),
+                stream=loader.world.broadcast_stream(stream),
                 kept_key=self._key_was_given,
                 budget=budget,
             )
             if budget is not None and not self.ledger.steps:
-                budget.check_affords_one(private.release)
-            loader.ranks.agree(at_the_start(private))
-            loader.compared = agree_on_data(loader)
+                budget.check_affords_one(private.next_release)
+            loader.world.check_same_on_all(settings_at_start(private))
+            loader.compared = check_same_data(loader)
         except BaseException:
             capture.remove()
             raise
         self.ledger.budget = budget or self.ledger.budget
         self._warn_of_earlier_training(module)
-        self._users_of_streams |= {loader.stream.name: loader, stream.name: stream}
+        self._users_of_streams |= {loader.stream.key_id: loader, stream.key_id: stream}
         self._attached.append((private, f"AES-256-CTR keyed by {noise}"))
-        loader.ended = lambda: private.broke
+        loader.should_stop = lambda: private.budget_is_spent
         return module, private, loader
 
     def get_epsilon(self, delta: float) -> float:
@@ -368,7 +370,7 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
             PrivacyError: If a state was loaded and the module's weights are not those that it was saved with:
                 load both first.
         """
-        self.check_loaded()
+        self.check_weights_match_state()
         min_units = min((release.num_units for release in self.ledger.releases), default=0)
         if min_units and delta >= 1 / min_units:
             warnings.warn(
@@ -376,7 +378,7 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
                 stacklevel=2,
             )
         ledger = self.ledger.copy()
-        passed = sum(optimizer.count_passed(ledger) for optimizer, _ in self._attached)
+        passed = sum(optimizer.record_skipped_batches(ledger) for optimizer, _ in self._attached)
         if not passed:
             return self.accountant.get_epsilon(delta)
         warnings.warn(
@@ -386,10 +388,10 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
         )
         return LedgerAccountant(self.accountant.mechanism(), ledger).get_epsilon(delta)
 
-    def check_loaded(self) -> None:
+    def check_weights_match_state(self) -> None:
         """Raise if a state was loaded and the module's weights are not those that it was saved with, or not loaded yet."""
         for optimizer, _ in self._attached:
-            optimizer.check_loaded()
+            optimizer.check_weights_match_state()
 
     @property
     def report(self) -> PrivacyReport:
@@ -415,14 +417,14 @@ class PrivacyEngine(Fixed, Checkpoints, Validates):
             )
         _LEDGER_OF_MODULE[module] = self.ledger
 
-    def _check_not_shared(self, stream: Stream, drawer: object, what: str) -> None:
+    def _check_not_shared(self, stream: RandomStream, drawer: object, what: str) -> None:
         """Raise if something else uses the same key: equal noise cancels out, and equal batches add up."""
-        if self._users_of_streams.get(stream.name, drawer) is not drawer:
+        if self._users_of_streams.get(stream.key_id, drawer) is not drawer:
             raise SettingError(
                 f"got a seed for the {what} that those of another run of this engine follow from; expected one for each: what both release "
                 "would tell more than is counted for two, even to those who do not know the seed"
             )
 
-    def _new_stream(self, purpose: str) -> Stream:
+    def _new_stream(self, purpose: str) -> RandomStream:
         """A new random stream for each purpose and each call, in whatever thread: no noise is ever used twice."""
-        return self._root_stream.child(purpose, next(self._streams_issued))
+        return self._root_stream.derive(purpose, next(self._streams_issued))

@@ -115,7 +115,7 @@ class RunReport:
     @classmethod
     def of(cls, optimizer: "DPOptimizer", noise: str) -> "RunReport":
         """The report of an optimizer as it is now, with noise from ``noise``."""
-        loader, budget = optimizer.loader, optimizer.limit
+        loader, budget = optimizer.loader, optimizer.active_budget
         return cls(
             module=type(optimizer.capture.root).__name__,
             optimizer=type(optimizer.inner).__name__,
@@ -126,7 +126,7 @@ class RunReport:
             clipping=str(optimizer.clip),
             loss_reduction=optimizer.loss_reduction,
             expected_batch_size=loader.expected_batch_size,
-            num_units=loader.records,
+            num_units=loader.num_units,
             steps_per_epoch=loader.steps_per_epoch,
             sampling=loader.sampling,
             compared=loader.compared,

@@ -8,7 +8,7 @@ from quintain.dp.accounting import calibrate_noise_multiplier
 from quintain.dp.accounting.accountants import MAX_NOISE_MULTIPLIER, create_accountant, get_noise_multiplier
 from quintain.dp.accounting.ledger import Ledger
 from quintain.dp.accounting.release import Release
-from quintain.dp.draws.sampling import SamplingLoader
+from quintain.dp.sampling.loader import SamplingLoader
 
 POISSON_GAUSSIAN = ("poisson", "gaussian", 0)
 """Sampling, mechanism and choice that every accountant can count; other steps only the ledger can."""
@@ -113,9 +113,9 @@ def calibrate_for_epochs(
             epsilon_tolerance=1e-3 * epsilon,
         )
         return max(by_accountant, calibrate_noise_multiplier(epsilon, delta, rate, steps))
-    batch = loader.expected_batch_size if poisson else loader.records
+    batch = loader.expected_batch_size if poisson else loader.num_units
 
     def epsilon_at(sigma: float) -> float:
-        return Ledger([Release(sigma, batch, loader.records, steps, mechanism="discrete gaussian")]).epsilon(delta)
+        return Ledger([Release(sigma, batch, loader.num_units, steps, mechanism="discrete gaussian")]).epsilon(delta)
 
     return bisect_noise_multiplier(epsilon_at, epsilon, calibrate_noise_multiplier(epsilon, delta, rate, steps))

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError
 from quintain.dp.capture.trainable_layers import TrainableLayer
-from quintain.dp.draws.pieces import Piece
 from quintain.dp.per_example.grads import DenseGrads, PerExampleGrads
 from quintain.dp.rules.protocol import ParameterGrads
+from quintain.dp.sampling.physical_batch import PhysicalBatch
 
 MAX_EPS = 1e-6
 """The largest machine epsilon of gradients that is accepted: that of float32 and float64, no coarser."""
@@ -27,7 +27,7 @@ class CapturedPass:
         row_check_state: What the check of the pass' rows keeps about its input.
     """
 
-    physical_batch: Piece
+    physical_batch: PhysicalBatch
     gradients: dict[nn.Parameter, PerExampleGrads] = field(default_factory=dict)
     batch_size: int | None = None
     consumed: bool = False

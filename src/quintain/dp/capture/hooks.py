@@ -20,12 +20,12 @@ from quintain.core.errors import PrivacyError
 from quintain.dp.capture.captured_pass import CapturedPass
 from quintain.dp.capture.layer_checks import check_no_mixing, check_not_compiled, norm_layers
 from quintain.dp.capture.trainable_layers import TrainableLayer, bind_rule, find_trainable_layers
-from quintain.dp.draws.pieces import NOTHING, Piece
 from quintain.dp.per_example.grads import PerExampleGrads
 from quintain.dp.per_example.precision import full_precision, require_full_precision, widen, widen_all, without_autocast
 from quintain.dp.rules import RULES, CustomForwardRule, LayerCall, Rule
 from quintain.dp.rules.protocol import ParameterGrads
 from quintain.dp.rules.vmap_fallback import is_rerunning
+from quintain.dp.sampling.physical_batch import NO_BATCH, PhysicalBatch
 
 _CAPTURE_OF_LAYER: "WeakKeyDictionary[nn.Module, Capture]" = WeakKeyDictionary()
 """The capture of each trainable layer."""
@@ -69,7 +69,7 @@ class Capture:
         self,
         module: nn.Module,
         *,
-        current_batch: Callable[[], Piece] = lambda: NOTHING,
+        current_batch: Callable[[], PhysicalBatch] = lambda: NO_BATCH,
         on_pass_complete: Callable[[CapturedPass], None] = lambda _captured: None,
         rules: Mapping[type[nn.Module], Rule] | None = None,
         batch_first: bool = True,
@@ -120,7 +120,7 @@ class Capture:
         """Add handles of hooks that ``remove`` takes off too."""
         self._handles.extend(handles)
 
-    def connect(self, *, current_batch: Callable[[], Piece], on_pass_complete: Callable[[CapturedPass], None]) -> None:
+    def connect(self, *, current_batch: Callable[[], PhysicalBatch], on_pass_complete: Callable[[CapturedPass], None]) -> None:
         """Label passes by ``current_batch`` and deliver them to ``on_pass_complete`` from now on."""
         self._current_batch, self._on_pass_complete = current_batch, on_pass_complete
 

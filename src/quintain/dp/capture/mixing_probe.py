@@ -59,14 +59,20 @@ class MixingProbe:
         probe_fully: Whether the next pass is probed in full.
         mean: Whether losses are declared to be means over the batch (else sums).
         batch_dim: Which dimension of the outputs is the batch.
-        handed: Returns the batch that the loader has yielded last.
+        last_batch: Returns the batch that the loader has yielded last.
     """
 
     def __init__(
-        self, capture: Capture, *, probe_fully: Callable[[], bool], mean: bool, batch_dim: int = 0, handed: Callable[[], Any] = lambda: None
+        self,
+        capture: Capture,
+        *,
+        probe_fully: Callable[[], bool],
+        mean: bool,
+        batch_dim: int = 0,
+        last_batch: Callable[[], Any] = lambda: None,
     ) -> None:
         self._result = ProbeResult()
-        self._capture, self._batch_dim, self._probe_fully, self._last_batch = capture, batch_dim, probe_fully, handed
+        self._capture, self._batch_dim, self._probe_fully, self._last_batch = capture, batch_dim, probe_fully, last_batch
         self._rules = LossRules(mean=mean)
         self._watcher = Watcher(self._on_tensor_call, capture.full_precision)
         self._mode = LossMode(self._rules)

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError
 from quintain.dp.capture.captured_pass import CapturedPass
-from quintain.dp.draws.pieces import Indices, Shares
 from quintain.dp.per_example.grads import BlockGrads, DenseGrads, OuterProductGrads, PerExampleGrads, SummedGrads, TableRowGrads
 from quintain.dp.per_example.numerics import MAX_WORKING_SET
+from quintain.dp.sampling.physical_batch import Indices, Weights
 
 
-def group_pass_by_unit(captured: CapturedPass, unit_sizes: Indices, unit_weights: Shares, *, mean: bool) -> CapturedPass:
+def group_pass_by_unit(captured: CapturedPass, unit_sizes: Indices, unit_weights: Weights, *, mean: bool) -> CapturedPass:
     """A pass whose examples are privacy units, from a pass over their records; for a sum of losses.
 
     Args:

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader
 
 from quintain.core.errors import PrivacyError, SettingError
-from quintain.dp.draws.batches import with_batches
-from quintain.dp.draws.distributed import present
-from quintain.dp.draws.sampling import SamplingLoader
-from quintain.dp.step.adaptive import Adaptive
+from quintain.dp.distributed import current_world
+from quintain.dp.sampling.batch_source import with_batches
+from quintain.dp.sampling.loader import SamplingLoader
+from quintain.dp.step.adaptive import AdaptiveClipping
 from quintain.dp.step.optimizer import DPOptimizer
 from quintain.dp.wrapper import GradSampleModule
 
@@ -47,13 +47,13 @@ class AdaClipDPOptimizer(DPOptimizer):
         unclipped_num_std: float,
         **settings: Any,
     ) -> None:
-        clip = Adaptive(
+        clip = AdaptiveClipping(
             max_grad_norm,
-            count_std=unclipped_num_std,
-            quantile=target_unclipped_quantile,
-            rate=clipbound_learning_rate,
-            lowest=min_clipbound,
-            highest=max_clipbound,
+            unclipped_count_std=unclipped_num_std,
+            target_quantile=target_unclipped_quantile,
+            learning_rate=clipbound_learning_rate,
+            min_bound=min_clipbound,
+            max_bound=max_clipbound,
         )
         super().__init__(optimizer, max_grad_norm=clip, **settings)
 
@@ -66,7 +66,7 @@ class DistributedDPOptimizer(DPOptimizer):
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, *, loader: SamplingLoader | None = None, **settings: Any) -> None:
-        if loader is None and (size := present().size) > 1:
+        if loader is None and (size := current_world().size) > 1:
             raise PrivacyError(
                 f"got {size} processes and no private loader; expected make_private, or loader=DPDataLoader(..., distributed=True): each "
                 "process by itself would add noise of its own and spend its own epsilon on the same records"

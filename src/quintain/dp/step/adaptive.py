@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from quintain.core.errors import SettingError
-from quintain.dp.step.clipping import check_bound, factors, whole
+from quintain.dp.step.clipping import check_bound, flat_clip_factors, global_norms
 
 
 @dataclass(frozen=True, slots=True)
-class Adaptive:
+class AdaptiveClipping:
     r"""Clipping to a bound that moves to a quantile of the norms after each step.
 
     .. math:: \tilde b = \frac12 + \frac1m \Big(\sum_i \big(1[n_i \le C] - \tfrac12\big) + \sigma_b\, \mathcal{N}(0, 1)\Big),
@@ -22,10 +22,11 @@ class Adaptive:
 
     Args:
         max_grad_norm: C to begin with.
-        count_std: sigma_b, above half of the noise multiplier; an expected batch over 20 by default.
-        quantile: gamma, the share of examples that should not be clipped.
-        rate: eta.
-        lowest, highest: Ends that C stays between.
+        unclipped_count_std: sigma_b, above half of the noise multiplier; an expected batch over 20 by
+            default.
+        target_quantile: gamma, the share of examples that should not be clipped.
+        learning_rate: eta.
+        min_bound, max_bound: Ends that C stays between.
 
     Raises:
         SettingError: If a number is out of its range.
@@ -34,19 +35,19 @@ class Adaptive:
     """
 
     max_grad_norm: float
-    count_std: float
-    quantile: float = 0.5
-    rate: float = 0.2
-    lowest: float = 1e-8
-    highest: float = 1e8
+    unclipped_count_std: float
+    target_quantile: float = 0.5
+    learning_rate: float = 0.2
+    min_bound: float = 1e-8
+    max_bound: float = 1e8
 
     def __post_init__(self) -> None:
         check_bound(self.max_grad_norm)
         ranges = {
-            "count_std": (self.count_std > 0, "a positive number, such as a twentieth of the expected batch"),
-            "quantile": (0 <= self.quantile <= 1, "a share in [0, 1]"),
-            "rate": (0 <= self.rate < math.inf, "0 or more"),
-            "lowest": (0 < self.lowest <= self.highest < math.inf, "positive, and not above highest"),
+            "unclipped_count_std": (self.unclipped_count_std > 0, "a positive number, such as a twentieth of the expected batch"),
+            "target_quantile": (0 <= self.target_quantile <= 1, "a share in [0, 1]"),
+            "learning_rate": (0 <= self.learning_rate < math.inf, "0 or more"),
+            "min_bound": (0 < self.min_bound <= self.max_bound < math.inf, "positive, and not above max_bound"),
         }
         for name, (good, expected) in ranges.items():
             if not good:
@@ -56,29 +57,30 @@ class Adaptive:
     def sensitivity(self) -> float:
         return self.max_grad_norm
 
-    def at(self, sensitivity: float) -> "Adaptive":
+    def with_sensitivity(self, sensitivity: float) -> "AdaptiveClipping":
         return replace(self, max_grad_norm=sensitivity)
 
-    def factors(self, norms: Tensor, precision: torch.finfo) -> Tensor:
-        return factors(whole(norms), self.max_grad_norm, precision)
+    def clip_factors(self, norms: Tensor, finfo: torch.finfo) -> Tensor:
+        return flat_clip_factors(global_norms(norms), self.max_grad_norm, finfo)
 
-    def gradient_noise(self, noise_multiplier: float) -> float:
+    def gradient_noise_multiplier(self, noise_multiplier: float) -> float:
         """sigma_g for a cost of ``noise_multiplier`` in all."""
-        if noise_multiplier >= 2 * self.count_std:
+        if noise_multiplier >= 2 * self.unclipped_count_std:
             raise SettingError(
-                f"got noise_multiplier = {noise_multiplier} with a noise on the count of {self.count_std}; expected less than twice that: "
+                f"got noise_multiplier = {noise_multiplier} with a noise on the count of "
+                f"{self.unclipped_count_std}; expected less than twice that: "
                 "the count alone costs more than the whole step may. Give "
-                "make_private(clipping='adaptive', unclipped_num_std=...), or Adaptive(..., count_std=...), "
+                "make_private(clipping='adaptive', unclipped_num_std=...), or AdaptiveClipping(..., unclipped_count_std=...), "
                 f"above {noise_multiplier / 2:g} (a twentieth of the expected batch, if left out), or larger batches"
             )
-        return 0.0 if noise_multiplier == 0 else (noise_multiplier**-2 - (2 * self.count_std) ** -2) ** -0.5
+        return 0.0 if noise_multiplier == 0 else (noise_multiplier**-2 - (2 * self.unclipped_count_std) ** -2) ** -0.5
 
-    def votes(self, norms: Tensor) -> int:
+    def doubled_centered_count(self, norms: Tensor) -> int:
         """Twice the sum over examples of whether they are not clipped, less a half: a whole number that one record moves by 1."""
         return 2 * int((norms <= self.max_grad_norm).sum()) - len(norms)
 
-    def moved(self, votes: float, expected_batch_size: int) -> "Adaptive":
+    def updated(self, noisy_count: float, expected_batch_size: int) -> "AdaptiveClipping":
         """The bound for the next step, from noisy votes."""
-        share = 0.5 + votes / (2 * expected_batch_size)
-        bound = self.max_grad_norm * math.exp(-self.rate * (share - self.quantile))
-        return replace(self, max_grad_norm=min(max(bound, self.lowest), self.highest))
+        unclipped_fraction = 0.5 + noisy_count / (2 * expected_batch_size)
+        bound = self.max_grad_norm * math.exp(-self.learning_rate * (unclipped_fraction - self.target_quantile))
+        return replace(self, max_grad_norm=min(max(bound, self.min_bound), self.max_bound))

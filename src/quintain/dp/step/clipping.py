@@ -15,23 +15,23 @@ from quintain.dp.capture.captured_pass import CapturedPass
 from quintain.dp.per_example.grads import PerExampleGrads
 
 
-class Clip(Protocol):
+class ClippingMethod(Protocol):
     """How gradients are brought down to a bound."""
 
     @property
     def sensitivity(self) -> float:
         """Euclidean bound of what one record adds to the sum, over all parameters together: what the noise is scaled to."""
 
-    def at(self, sensitivity: float) -> "Clip":
+    def with_sensitivity(self, sensitivity: float) -> "ClippingMethod":
         """The same with another bound, for what is scheduled: the noise is scaled to the new one too."""
 
-    def factors(self, norms: Tensor, precision: torch.finfo) -> Tensor:
+    def clip_factors(self, norms: Tensor, finfo: torch.finfo) -> Tensor:
         """What gradients of these norms (P, B) are multiplied by, float64: (P, B) by parameter in the order of the optimizer, or
         (B,) alike for all."""
 
 
 @dataclass(frozen=True, slots=True)
-class Flat:
+class FlatClipping:
     """The gradient over all parameters together.
 
     Args:
@@ -49,15 +49,15 @@ class Flat:
     def sensitivity(self) -> float:
         return self.max_grad_norm
 
-    def at(self, sensitivity: float) -> "Flat":
+    def with_sensitivity(self, sensitivity: float) -> "FlatClipping":
         return replace(self, max_grad_norm=sensitivity)
 
-    def factors(self, norms: Tensor, precision: torch.finfo) -> Tensor:
-        return factors(whole(norms), self.max_grad_norm, precision)
+    def clip_factors(self, norms: Tensor, finfo: torch.finfo) -> Tensor:
+        return flat_clip_factors(global_norms(norms), self.max_grad_norm, finfo)
 
 
 @dataclass(frozen=True, slots=True)
-class PerLayer:
+class PerLayerClipping:
     r"""Each parameter by itself; one record adds at most :math:`\sqrt{\sum_k C_k^2}`.
 
     Args:
@@ -74,15 +74,15 @@ class PerLayer:
     def sensitivity(self) -> float:
         return math.hypot(*self.max_grad_norms)
 
-    def at(self, sensitivity: float) -> "PerLayer":
-        return PerLayer(tuple(bound * sensitivity / self.sensitivity for bound in self.max_grad_norms))
+    def with_sensitivity(self, sensitivity: float) -> "PerLayerClipping":
+        return PerLayerClipping(tuple(bound * sensitivity / self.sensitivity for bound in self.max_grad_norms))
 
-    def factors(self, norms: Tensor, precision: torch.finfo) -> Tensor:
-        return torch.stack([factors(norm, bound, precision) for norm, bound in zip(norms, self.max_grad_norms, strict=True)])
+    def clip_factors(self, norms: Tensor, finfo: torch.finfo) -> Tensor:
+        return torch.stack([flat_clip_factors(norm, bound, finfo) for norm, bound in zip(norms, self.max_grad_norms, strict=True)])
 
 
 @dataclass(frozen=True, slots=True)
-class Automatic:
+class AutomaticClipping:
     r"""Every gradient normalized, :math:`f_i = C / (n_i + \gamma)`: C then scales the step like the learning rate, and needs no search.
 
     Args:
@@ -104,32 +104,34 @@ class Automatic:
     def sensitivity(self) -> float:
         return self.max_grad_norm
 
-    def at(self, sensitivity: float) -> "Automatic":
+    def with_sensitivity(self, sensitivity: float) -> "AutomaticClipping":
         return replace(self, max_grad_norm=sensitivity)
 
-    def factors(self, norms: Tensor, precision: torch.finfo) -> Tensor:
-        shrunk = self.max_grad_norm * (1 - 4 * precision.eps) / (whole(norms) + self.stability)
-        return torch.where(shrunk.isfinite() & (shrunk >= precision.tiny), shrunk, 0)
+    def clip_factors(self, norms: Tensor, finfo: torch.finfo) -> Tensor:
+        shrunk = self.max_grad_norm * (1 - 4 * finfo.eps) / (global_norms(norms) + self.stability)
+        return torch.where(shrunk.isfinite() & (shrunk >= finfo.tiny), shrunk, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class Clipped:
+class ClipStatistics:
     """What a pass has added to the step.
 
     Args:
         norms: Euclidean norm of each example's gradient before clipping, (B,) float64; private.
-        factors: The least that a part of it was multiplied by, (B,) float64; private.
+        clip_factors: The least that a part of it was multiplied by, (B,) float64; private.
     """
 
     norms: Tensor
-    factors: Tensor
+    clip_factors: Tensor
 
 
-def clip_of(max_grad_norm: float | Sequence[float] | Clip) -> Clip:
+def as_clipping_method(max_grad_norm: float | Sequence[float] | ClippingMethod) -> ClippingMethod:
     """Another way to say it: a number bounds all parameters together, several bound each by itself."""
     if is_number(max_grad_norm):
-        return Flat(float(max_grad_norm))
-    return PerLayer(tuple(map(float, max_grad_norm))) if isinstance(max_grad_norm, Sequence) else cast(Clip, max_grad_norm)
+        return FlatClipping(float(max_grad_norm))
+    return (
+        PerLayerClipping(tuple(map(float, max_grad_norm))) if isinstance(max_grad_norm, Sequence) else cast(ClippingMethod, max_grad_norm)
+    )
 
 
 def is_number(bound: object) -> TypeGuard[SupportsFloat]:
@@ -143,26 +145,26 @@ def check_bound(bound: float) -> None:
         raise SettingError(f"got max_grad_norm = {bound}; expected a positive number, such as 1.0")
 
 
-def whole(norms: Tensor) -> Tensor:
+def global_norms(norms: Tensor) -> Tensor:
     """The norm over all parameters, (B,), from those of each, (P, B)."""
     return norms.square().sum(0).sqrt()
 
 
-def factors(norms: Tensor, max_grad_norm: float, precision: torch.finfo) -> Tensor:
+def flat_clip_factors(norms: Tensor, max_grad_norm: float, finfo: torch.finfo) -> Tensor:
     r"""What brings gradients of these norms down to ``max_grad_norm``, (B,) float64.
 
     .. math:: f_i = \min(1, C / n_i), \qquad f_i = 0 \text{ where } n_i \text{ is not finite}
 
-    Rounded down by a few units of ``precision`` (that of the gradients), so that no norm comes out above C (1 + 1e-6); also 0 where it
-    is too small to be told exactly in that precision.
+    Rounded down by a few units of ``finfo`` (that of the gradients), so that no norm comes out above C (1 +
+    1e-6); also 0 where it is too small to be told exactly in that precision.
     """
-    shrunk = (max_grad_norm * (1 - 4 * precision.eps) / norms).clamp(max=1)
-    return torch.where(norms.isfinite() & (shrunk >= precision.tiny), shrunk, 0)
+    shrunk = (max_grad_norm * (1 - 4 * finfo.eps) / norms).clamp(max=1)
+    return torch.where(norms.isfinite() & (shrunk >= finfo.tiny), shrunk, 0)
 
 
-def weighed(
-    parameters: Sequence[nn.Parameter], turn: CapturedPass, clip: Clip, *, mean: bool
-) -> tuple[dict[nn.Parameter, PerExampleGrads], Tensor, Clipped]:
+def clipping_weights(
+    parameters: Sequence[nn.Parameter], captured: CapturedPass, clip: ClippingMethod, *, mean: bool
+) -> tuple[dict[nn.Parameter, PerExampleGrads], Tensor, ClipStatistics]:
     r"""Each example's gradients by parameter, and for each of P parameters what they count in the clipped sum, (P, B) float64.
 
     .. math:: S = \sum_i f_i\, g_i
@@ -170,23 +172,25 @@ def weighed(
     A record whose gradient is not finite counts nothing.
 
     Args:
-        parameters: In the order of the optimizer; those that the pass did not use are not among the gradients.
-        turn: A pass after its backward pass.
+        parameters: In the order of the optimizer; those that the pass did not use are not among the
+            gradients.
+        captured: A pass after its backward pass.
         clip: How to bound.
-        mean: Whether the loss was a mean over the pass' examples, so that their gradients arrive divided by their number.
+        mean: Whether the loss was a mean over the pass' examples, so that their gradients arrive divided by
+            their number.
 
     Source: Abadi et al., 2016, arXiv:1607.00133; norms without gradients: Goodfellow, 2015, arXiv:1510.01799.
     """
-    batch = turn.batch_size or 0
+    batch = captured.batch_size or 0
     scale = float(batch) if mean else 1.0
-    found = turn.gradients
+    grads = captured.gradients
     none = torch.zeros(batch, dtype=torch.float64, device=parameters[0].device)
-    norms = scale * torch.stack([found[parameter].squared_norms() if parameter in found else none for parameter in parameters]).sqrt()
-    precision = max((torch.finfo(parameter.dtype) for parameter in parameters), key=lambda info: info.eps)
-    multipliers = clip.factors(norms, precision).expand(len(parameters), -1)
-    total = whole(norms)
-    broken = ~total.isfinite()
-    if broken.any():
-        found = {parameter: gradient.zeroed_where(broken) for parameter, gradient in found.items()}
-        multipliers = multipliers.masked_fill(broken, 0)
-    return found, scale * multipliers, Clipped(total, multipliers.amin(0))
+    norms = scale * torch.stack([grads[parameter].squared_norms() if parameter in grads else none for parameter in parameters]).sqrt()
+    finfo = max((torch.finfo(parameter.dtype) for parameter in parameters), key=lambda info: info.eps)
+    factors = clip.clip_factors(norms, finfo).expand(len(parameters), -1)
+    total = global_norms(norms)
+    not_finite = ~total.isfinite()
+    if not_finite.any():
+        grads = {parameter: gradient.zeroed_where(not_finite) for parameter, gradient in grads.items()}
+        factors = factors.masked_fill(not_finite, 0)
+    return grads, scale * factors, ClipStatistics(total, factors.amin(0))

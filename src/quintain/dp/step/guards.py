@@ -10,33 +10,33 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from quintain.core.errors import PrivacyError, SettingError
-from quintain.dp.step.adaptive import Adaptive
-from quintain.dp.step.clipping import Clip, is_number
-from quintain.dp.step.noise import Stream
+from quintain.dp.randomness.stream import RandomStream
+from quintain.dp.step.adaptive import AdaptiveClipping
+from quintain.dp.step.clipping import ClippingMethod, is_number
 
 if TYPE_CHECKING:
     from quintain.dp.step.optimizer import DPOptimizer
 
-LARGEST = 1e30
+MAX_NOISE_STD = 1e30
 """The largest standard deviation of the noise, and the largest bound: draws far out in the tail are still numbers of float32."""
 
-_GUARDED: "WeakSet[DPOptimizer]" = WeakSet()
+_GUARDED_STEPS: "WeakSet[DPOptimizer]" = WeakSet()
 
 
-def guard(private: "DPOptimizer") -> None:
+def guard_parameters(private: "DPOptimizer") -> None:
     """Let no other optimizer step on these parameters, as long as their gradients are captured."""
-    _GUARDED.add(private)
+    _GUARDED_STEPS.add(private)
 
 
 def _before_any_step(optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
-    for private in tuple(_GUARDED):
-        private.admit(optimizer)
+    for private in tuple(_GUARDED_STEPS):
+        private.before_optimizer_step(optimizer)
 
 
 register_optimizer_step_pre_hook(_before_any_step)
 
 
-def check_settings(noise_multiplier: float, clip: Clip) -> None:
+def check_settings(noise_multiplier: float, clip: ClippingMethod) -> None:
     """Raise unless the noise can be drawn for the bound."""
     if not is_number(noise_multiplier):
         raise SettingError(f"got noise_multiplier = {noise_multiplier!r}; expected a number, such as 1.1")
@@ -44,16 +44,16 @@ def check_settings(noise_multiplier: float, clip: Clip) -> None:
         raise SettingError(f"got noise_multiplier = {noise_multiplier}; expected a finite number, 0 (no privacy) or more, such as 1.1")
     if math.isinf(clip.sensitivity) and noise_multiplier:
         raise SettingError("got max_grad_norm = inf with noise; expected a finite bound: noise is scaled to it")
-    if not math.isinf(clip.sensitivity) and max(1.0, noise_multiplier) * clip.sensitivity > LARGEST:
+    if not math.isinf(clip.sensitivity) and max(1.0, noise_multiplier) * clip.sensitivity > MAX_NOISE_STD:
         raise SettingError(
             f"got noise_multiplier = {noise_multiplier:g} with max_grad_norm = {clip.sensitivity:g}: noise times bound is more than "
-            f"{LARGEST:g}, near the largest number of float32; expected less, such as 1.1 and 1.0"
+            f"{MAX_NOISE_STD:g}, near the largest number of float32; expected less, such as 1.1 and 1.0"
         )
-    if isinstance(clip, Adaptive):
-        clip.gradient_noise(noise_multiplier)
+    if isinstance(clip, AdaptiveClipping):
+        clip.gradient_noise_multiplier(noise_multiplier)
 
 
-def check_inner(optimizer: torch.optim.Optimizer) -> None:
+def check_optimizer_is_plain(optimizer: torch.optim.Optimizer) -> None:
     """Raise unless the optimizer is a plain one that takes one gradient a step."""
     from quintain.dp.step.optimizer import DPOptimizer
 
@@ -74,29 +74,31 @@ def is_mean(loss_reduction: str) -> bool:
     return loss_reduction == "mean"
 
 
-def noise_stream(generator: torch.Generator | None, *, secure: bool) -> Stream:
+def noise_stream_from_generator(generator: torch.Generator | None, *, secure: bool) -> RandomStream:
     """A stream of noise keyed by a generator of torch, or else by the operating system."""
     if generator is None:
-        return Stream.secret()
+        return RandomStream.from_os_entropy()
     if secure:
         raise SettingError("got a noise generator in secure mode; expected none: who knows its seed can subtract the noise")
     words = torch.randint(0, 256, (32,), generator=generator, dtype=torch.uint8, device=generator.device)
-    return Stream(bytes(words.tolist()))
+    return RandomStream(bytes(words.tolist()))
 
 
-def matched(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, nn.Parameter]:
+def match_parameters(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, nn.Parameter]:
     """The trainable parameters by name, in the optimizer's order."""
     names = {parameter: name for name, parameter in module.named_parameters()}
-    held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    if any(parameter not in names for parameter in held):
-        shapes = [tuple(parameter.shape) for parameter in held if parameter not in names]
+    optimizer_params = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if any(parameter not in names for parameter in optimizer_params):
+        shapes = [tuple(parameter.shape) for parameter in optimizer_params if parameter not in names]
         raise PrivacyError(
             f"the optimizer holds {len(shapes)} parameters (shapes {shapes[:3]}) that the module does not; expected its own alone"
         )
-    missing = [name for parameter, name in names.items() if parameter.requires_grad and not any(parameter is other for other in held)]
+    missing = [
+        name for parameter, name in names.items() if parameter.requires_grad and not any(parameter is other for other in optimizer_params)
+    ]
     if missing:
         raise PrivacyError(
             f"the optimizer does not hold trainable parameter {missing[0]!r} ({len(missing)} in all); expected every one: "
             "build it from module.parameters(), or freeze the rest (requires_grad=False)"
         )
-    return {names[parameter]: parameter for parameter in held if parameter.requires_grad}
+    return {names[parameter]: parameter for parameter in optimizer_params if parameter.requires_grad}

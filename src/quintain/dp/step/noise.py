@@ -1,268 +1,60 @@
-"""Random numbers for privacy: AES-256 in counter mode, keyed from the operating system's entropy or from an explicit seed."""
+"""The noise of a step: how large it is, what it is added to and recorded as, and that of the count which moves an adaptive bound."""
 
-import hashlib
 import math
-import os
-import threading
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, Concatenate, NoReturn, ParamSpec, Protocol, TypeVar
+from collections.abc import Sequence
+from fractions import Fraction
 
-import numpy as np
-import numpy.typing as npt
-import torch
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from torch import Tensor
+from torch import nn
 
-from quintain.core.errors import PrivacyError
-
-BLOCK = 16
-WORD = 1 << 64
-AT_ONCE = 1 << 18
-"""Bytes of cipher that are worked on together: few enough to stay in the processor's caches, and even in pairs of words."""
-ZEROS = bytes(AT_ONCE)
-MOST = 1 << 30
-"""Bytes that are tagged at once."""
-EDGE = 20
-"""Radii come from more bits than one word has where their uniform number is within 2^-20 of 0 or 1: once in half a million."""
-SIGNIFICANT = 1 << 64
-"""From where on a whole number says enough of a uniform one."""
-P = ParamSpec("P")
-R = TypeVar("R")
+from quintain.dp.accounting.ledger import Ledger
+from quintain.dp.accounting.release import Release
+from quintain.dp.randomness.discrete_gaussian import VARIANCE, discrete_gaussian
+from quintain.dp.randomness.stream import RandomStream
+from quintain.dp.sampling.loader import SamplingLoader
+from quintain.dp.step.adaptive import AdaptiveClipping
+from quintain.dp.step.clipping import ClippingMethod
+from quintain.dp.step.discrete_sum import DiscreteClippedSum
+from quintain.dp.step.unknown_sampling import UnknownSampling
 
 
-class _Process:
-    """This process: its number, and how many forks lie between it and the one that imported this module (numbers are used again)."""
-
-    forks = 0
-
-    def __call__(self) -> tuple[int, int]:
-        return os.getpid(), self.forks
-
-    def forked(self) -> None:
-        self.forks += 1
+def noise_std_of_sum(clip: ClippingMethod, noise_multiplier: float) -> float:
+    """Standard deviation of the noise in the sum of gradients, sigma times C."""
+    sigma = clip.gradient_noise_multiplier(noise_multiplier) if isinstance(clip, AdaptiveClipping) else noise_multiplier
+    return 0.0 if sigma == 0 else sigma * clip.sensitivity
 
 
-PROCESS = _Process()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=PROCESS.forked)
+def discrete_sum_for(parameters: Sequence[nn.Parameter], clip: ClippingMethod, noise_multiplier: float) -> DiscreteClippedSum:
+    """Sums on the grid that fits this noise."""
+    bound = clip.sensitivity
+    return DiscreteClippedSum(parameters, noise_multiplier=noise_std_of_sum(clip, noise_multiplier) / bound, sensitivity=bound)
 
 
-class _Place(threading.local):
-    """Where a thread is in a stream; None until it goes somewhere."""
+def noisy_count(count: int, unclipped_count_std: float, stream: RandomStream, *, secure: bool) -> float:
+    """A count that one record moves by 1, with noise of twice ``unclipped_count_std``.
 
-    cipher: Any = None
-
-
-class _Workspace:
-    """Memory for the stages on the way to normal numbers, and all views of it, made once for many pieces.
-
-    Args:
-        count: How many numbers; they are made in pairs.
-        dtype: float32 or float64.
+    On the grid, noise and count are added as whole numbers, and rounded but once: else the low bits of their
+    sum would tell the count.
     """
-
-    def __init__(self, count: int, dtype: torch.dtype) -> None:
-        half, single = -(-count // 2), dtype == torch.float32
-        self.count, self.width = count, 31 if single else 63
-        self.bits = bytearray(-(-2 * half * dtype.itemsize // BLOCK) * BLOCK)
-        raw = np.frombuffer(self.bits, dtype="<i4" if single else "<i8", count=2 * half)
-        self.radius_bits, self.most = raw[:half], raw.dtype.type(2**self.width - 1)
-        self.integers = torch.from_numpy(raw).view(2, half)
-        self.words, self.pairs = torch.empty(2, half, dtype=dtype), torch.empty(2, half, dtype=dtype)
-        self.radius, self.angle = self.words
-        self.cosine, self.sine = self.pairs
-        self.normal = self.pairs.view(-1)
+    if not secure:
+        return count + 2 * unclipped_count_std * float(stream.normal(1))
+    steps = math.isqrt(int(VARIANCE / Fraction(2 * unclipped_count_std) ** 2))
+    return (count * steps + int(discrete_gaussian(1, stream)[0])) / steps
 
 
-class Stream:
-    """An endless stream of random words for each turn 0, 1, 2, ...: AES-256 in counter mode, the turn in the counter's upper half.
-
-    What it protects: who does not know the key cannot tell the stream from chance, nor continue or rewind it, however much of it the
-    released models show. Its normal numbers have no largest one, so that delta needs no term for a tail that is cut off, whatever the noise
-    multiplier: each pair lies within 2^-14 (float32) or 2^-42 (float64), or that share of its length, of a pair of exact ones.
-
-    What it does not: by as much is Gaussian noise rounded, and the low bits of such a sum can leak (Mironov, 2012, CCS); ``secure_mode``
-    draws whole numbers instead. Nor is the time of a draw constant. A seeded stream protects nobody who can guess the seed.
-
-    It belongs to the process that made it: a fork holds the same key and would draw the same noise, so there every use is refused. Each
-    thread has a place of its own, so that none moves another's between ``seek`` and what it draws; threads that never went anywhere take
-    turns at one place, and get different words.
-
-    Args:
-        key: 32 bytes.
-    """
-
-    def __init__(self, key: bytes) -> None:
-        self._key, self._made_in = key, PROCESS()
-        self.lock = threading.RLock()
-        self._place, self._common = _Place(), self._cipher_at(0)
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        """Refuse copies: two runs with one stream draw the same noise, and the difference of what they release has none."""
-        raise PrivacyError(
-            "got a request to copy or pickle a stream of noise; expected each run to have its own: make_private anew, and load state_dict()"
-        )
-
-    @classmethod
-    def secret(cls) -> "Stream":
-        """A stream keyed with fresh entropy of the operating system."""
-        return cls(os.urandom(32))
-
-    @classmethod
-    def seeded(cls, seed: int, *path: str | int) -> "Stream":
-        """A stream that anyone who knows ``seed`` and the place of use can draw again."""
-        return cls(seeded_key(seed)).child(*path)
-
-    def child(self, *path: str | int) -> "Stream":
-        """A stream of its own for a place of use; it tells nothing of this one or of other places."""
-        self._check_process()
-        return Stream(hashlib.blake2b("/".join(map(str, path)).encode(), key=self._key, digest_size=32).digest())
-
-    def tag(self, content: Tensor, *settings: object) -> bytes:
-        """16 bytes that only the same bits and settings (by their ``repr``) have, but for a chance of 2^-100; secret, like the key.
-
-        The authentication tag of AES-GCM, under a key of its own.
-        """
-        self._check_process()
-        key = hashlib.blake2b(repr(settings).encode(), key=self._key, person=b"tag", digest_size=32).digest()
-        data = content.detach().cpu().contiguous().view(torch.uint8).numpy().data
-        tags = [AESGCM(key).encrypt(at.to_bytes(12, "big"), b"", data[at : at + MOST]) for at in range(0, max(len(data), 1), MOST)]
-        return tags[0] if len(tags) == 1 else hashlib.blake2b(b"".join(tags), key=key, digest_size=16).digest()
-
-    @property
-    def name(self) -> bytes:
-        """The same for streams of one key alone; nothing that they draw follows from it."""
-        return self.child("name").words(2).tobytes()
-
-    def keyed(self, told: Callable[[bytes], bytes]) -> "Stream":
-        """The stream of whose key ``told`` answers with, given this one's: how processes that train together come to share one."""
-        self._check_process()
-        return Stream(told(self._key))
-
-    def seek(self, turn: int) -> None:
-        """Take this thread to the beginning of a turn, which must be new unless what it was drawn for is repeated bit for bit."""
-        self._begin(turn << 64)
-
-    def words(self, count: int) -> npt.NDArray[np.uint64]:
-        """``count`` words, uniform in [0, 2^64)."""
-        return np.frombuffer(self._bytes(8 * count), dtype="<u8", count=count)
-
-    def normal(self, count: int, dtype: torch.dtype = torch.float64) -> Tensor:
-        r"""``count`` standard normal numbers, by the transform of Box and Muller.
-
-        .. math:: (z_1, z_2) = \sqrt{-2 \ln u}\, (\cos \varphi, \sin \varphi)
-
-        Words of 31 bits (float32) or 63 (float64) give u, whose digits are too few near 0 and 1, where the radius is largest and smallest;
-        there further words of the stream continue u until 64 digits follow its first one, or that of 1 - u. In between, the last digit of
-        u is a share of at most 2^-11 (2^-43) of it, and 1 - u is rounded by at most 2^-24 (2^-53), so that neither moves the radius by more
-        than 2^-14 (2^-42).
-        """
-        return self._normal(_Workspace(count, dtype))[:count]
-
-    def add_normal(self, into: Tensor, scale: float, by: int = 1) -> None:
-        """Add independent normal numbers of standard deviation ``scale`` to a flat tensor, and divide it, in pieces that a cache holds."""
-        size = AT_ONCE // into.element_size()
-        work = _Workspace(min(size, len(into)), into.dtype)
-        for piece in into.split(size):
-            if len(piece) < work.count:
-                work = _Workspace(len(piece), into.dtype)
-            piece.add_(self._normal(work)[: len(piece)].to(piece.device), alpha=scale)
-            if by != 1:
-                piece.mul_(1 / by)
-
-    def chosen(self, records: int, expected: int) -> npt.NDArray[np.int64]:
-        """Which of ``records`` are in, each by itself with probability ``expected / records``, exact to 2^-64 and never above."""
-        if expected == records:
-            return np.arange(records)
-        return np.flatnonzero(self.words(records) < np.uint64(expected * WORD // records))
-
-    def _normal(self, work: "_Workspace") -> Tensor:
-        """Normal numbers in all of ``work``, which are there until it is used again."""
-        if not work.count:
-            return work.normal
-        self._fill(work.bits, len(work.bits))
-        # The first half of the words becomes radii, without the sign; the second half becomes angles, with it.
-        np.bitwise_and(work.radius_bits, work.most, out=work.radius_bits)
-        # Words below 2 * edge stand for both ends of (0, 1), all others for what is between: 2 * edge is the cell next above the edge.
-        edge = 1 << (work.width - EDGE)
-        at_edges = np.flatnonzero(work.radius_bits < 2 * edge) if work.radius_bits.min() < 2 * edge else ()
-        work.words.copy_(work.integers)
-        work.radius.add_(0.5 - edge).mul_(2.0**-work.width).log_().mul_(-2).sqrt_()
-        for i in at_edges:
-            digits = int(work.radius_bits[i])
-            work.radius[i] = self._radius(digits % edge, work.width, near_one=digits >= edge)
-        work.angle.mul_(math.pi * 2.0**-work.width)
-        torch.cos(work.angle, out=work.cosine)
-        torch.sin(work.angle, out=work.sine)
-        work.pairs.mul_(work.radius)
-        return work.normal
-
-    def _radius(self, digits: int, width: int, *, near_one: bool) -> float:
-        """sqrt(-2 ln u) where the first ``width`` binary digits of u, or of 1 - u, are known to be so few that more must follow."""
-        while digits < SIGNIFICANT:
-            digits, width = digits << 64 | int(self.words(1)[0]), width + 64
-        if near_one:
-            return math.sqrt(-2 * math.log1p(-math.ldexp(digits, -width)))
-        return math.sqrt(2 * (width * math.log(2) - math.log(digits)))
-
-    def _bytes(self, count: int) -> bytearray:
-        """At least so many."""
-        out = bytearray()
-        self._fill(out, count)
-        return out
-
-    def _begin(self, counter: int) -> None:
-        self._place.cipher = self._cipher_at(counter)
-
-    def _cipher_at(self, counter: int) -> Any:
-        return Cipher(algorithms.AES(self._key), modes.CTR(counter.to_bytes(BLOCK, "big"))).encryptor()
-
-    def _fill(self, out: bytearray, count: int) -> None:
-        """Put at least so many bytes at the beginning of ``out``."""
-        self._check_process()
-        blocks = -(-count // BLOCK)
-        if len(out) < blocks * BLOCK:
-            out.extend(bytes(blocks * BLOCK - len(out)))
-        view = memoryview(out)[: blocks * BLOCK]
-        with self.lock:
-            cipher = self._place.cipher or self._common
-            for start in range(0, len(view), AT_ONCE):
-                piece = view[start : start + AT_ONCE]
-                cipher.update_into(ZEROS if len(piece) == AT_ONCE else ZEROS[: len(piece)], piece)
-
-    def _check_process(self) -> None:
-        """Raise in a fork of the process that the stream was made in."""
-        if self._made_in != (here := PROCESS()):
-            raise PrivacyError(
-                f"got a stream of batches or noise in process {here[0]} that process {self._made_in[0]} made before a fork: both would "
-                "draw the same, and what they release would differ by no noise; expected each process to have its own: make the "
-                "PrivacyEngine, and call make_private, after the fork"
-            )
-
-
-class _Draws(Protocol):
-    """Something that draws from a stream."""
-
-    @property
-    def stream(self) -> Stream: ...
-
-
-D = TypeVar("D", bound=_Draws)
-
-
-def one_at_a_time(method: Callable[Concatenate[D, P], R]) -> Callable[Concatenate[D, P], R]:
-    """A method that one thread at a time is in: what it checks, counts and draws then belongs to one step."""
-
-    @wraps(method)
-    def alone(self: D, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        with self.stream.lock:
-            return method(self, *args, **kwargs)
-
-    return alone
-
-
-def seeded_key(seed: int) -> bytes:
-    """A key that follows from a seed."""
-    return hashlib.blake2b(f"quintain.dp/{seed}".encode(), digest_size=32).digest()
+def release_for_step(
+    loader: SamplingLoader | UnknownSampling, ledger: Ledger, noise_multiplier: float, *, choice: int, secure: bool
+) -> Release:
+    """What a step on the loader's batch gives out, as the next one of a ledger."""
+    place = loader.epoch_position(loader.batches_drawn)
+    return Release(
+        noise_multiplier,
+        loader.expected_batch_size,
+        loader.num_units,
+        sampling=loader.sampling,
+        mechanism="discrete gaussian" if secure else "gaussian",
+        unit="record" if loader.units is None else loader.units.name,
+        epoch=ledger.epoch_at(place),
+        steps_per_epoch=loader.steps_per_epoch if place else 0,
+        reproducible=loader.reproducible,
+        choice=choice,
+    )

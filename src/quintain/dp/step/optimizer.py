@@ -16,69 +16,76 @@ from quintain.dp.capture.grad_sample import GradSampleCapture, pending_grad_samp
 from quintain.dp.capture.hooks import Capture
 from quintain.dp.capture.mixing_probe import MixingProbe
 from quintain.dp.capture.unit_sums import group_pass_by_unit
-from quintain.dp.draws.pieces import NOTHING, Piece
-from quintain.dp.draws.sampling import SamplingLoader
 from quintain.dp.per_example.precision import full_precision_without_autocast
-from quintain.dp.step import guards, together
-from quintain.dp.step.adaptive import Adaptive
-from quintain.dp.step.clipping import Clip, clip_of, weighed
-from quintain.dp.step.discrete import DiscreteSums
-from quintain.dp.step.fixed import Fixed
-from quintain.dp.step.gathered import Gathered
-from quintain.dp.step.noise import Stream, one_at_a_time
-from quintain.dp.step.noising import noisy_votes, release_of, whole_sums
-from quintain.dp.step.rows import Rows
-from quintain.dp.step.saved import Saved
+from quintain.dp.randomness.stream import RandomStream, one_at_a_time
+from quintain.dp.sampling.loader import SamplingLoader
+from quintain.dp.sampling.physical_batch import NO_BATCH, PhysicalBatch
+from quintain.dp.step import common_settings, guards
+from quintain.dp.step.adaptive import AdaptiveClipping
+from quintain.dp.step.clipped_sum import FloatClippedSum
+from quintain.dp.step.clipping import ClippingMethod, as_clipping_method, clipping_weights
+from quintain.dp.step.discrete_sum import DiscreteClippedSum
+from quintain.dp.step.gradient_guard import GradientGuard
+from quintain.dp.step.loaded_weights import LoadedWeights
+from quintain.dp.step.noise import discrete_sum_for, noisy_count, release_for_step
+from quintain.dp.step.optimizer_proxy import OptimizerProxy
+from quintain.dp.step.row_check import RowCheck
+from quintain.dp.step.saved_state import SavedState
 from quintain.dp.step.spot_checks import SpotChecks
-from quintain.dp.step.standing import Standing
-from quintain.dp.step.state import StateGuard
-from quintain.dp.step.sums import FloatSums
-from quintain.dp.step.unsampled import Unsampled
-from quintain.dp.step.weights import Weights
-from quintain.dp.step.written import Written
+from quintain.dp.step.state_guard import StateGuard
+from quintain.dp.step.step_state import StepState
+from quintain.dp.step.unknown_sampling import UnknownSampling
+from quintain.dp.write_once import WriteOnce
 
 
-class DPOptimizer(Fixed, Saved, Standing):
+class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
     r"""A user's optimizer whose gradients are noisy sums of clipped ones.
 
     .. math:: \tilde g = \frac{1}{b}\Big(\sum_{i \in B_t} \mathrm{clip}_C(g_i) + \sigma C\, \mathcal{N}(0, I)\Big)
 
-    Noise is drawn at every step, for every parameter: one without a gradient in this batch, and all of them on an empty batch, get noise
-    alone. One batch may be cut into several passes, each with its backward, before one step; their clipped sums add up (do not divide the
-    loss by their number).
+    Noise is drawn at every step, for every parameter: one without a gradient in this batch, and all of them
+    on an empty batch, get noise alone. One batch may be cut into several passes, each with its backward,
+    before one step; their clipped sums add up (do not divide the loss by their number).
 
-    On its own, over the parameters of a ``GradSampleModule``, it does not know how batches are drawn: its ledger then counts each step as
-    one on all records, the most that it can cost as long as no record is in two passes of one step.
+    On its own, over the parameters of a ``GradSampleModule``, it does not know how batches are drawn: its
+    ledger then counts each step as one on all records, the most that it can cost as long as no record is in
+    two passes of one step.
 
     Args:
         optimizer: The optimizer to step.
         noise_multiplier: sigma.
-        max_grad_norm: How one record's gradient is bounded: C over all parameters, one for each, or another way to clip.
+        max_grad_norm: How one record's gradient is bounded: C over all parameters, one for each, or another
+            way to clip.
         expected_batch_size: b, which the sum is divided by; a ``loader`` tells it.
         loss_reduction: Whether losses are means over the batch of their pass, or sums.
         generator: Keys the noise, which is then reproducible; never in ``secure_mode``.
         secure_mode: Whether noise is discrete, on a grid, so that rounding tells nothing.
-        capture: What catches the gradients; by default that of the ``GradSampleModule`` which holds the parameters.
+        capture: What catches the gradients; by default that of the ``GradSampleModule`` which holds the
+            parameters.
         loader: Where the batches come from.
         ledger: Where each step is recorded, before it is applied.
         stream: Where the noise comes from; by default keyed by the operating system.
-        kept_key: Whether the stream's key outlives the process, so that a step may be repeated. Its noise then follows from the sum that it
-            hides and from noise multiplier and bound, too: repeated for the same it is the same, for any other it is independent.
+        kept_key: Whether the stream's key outlives the process, so that a step may be repeated. Its noise
+            then follows from the sum that it hides and from noise multiplier and bound, too: repeated for the
+            same it is the same, for any other it is independent.
         budget: What may be spent; by default what the ledger says.
 
     Raises:
-        PrivacyError: If optimizer and module do not hold the same trainable parameters, or a layer cannot be private.
+        PrivacyError: If optimizer and module do not hold the same trainable parameters, or a layer cannot be
+            private.
         SettingError: If a number is out of its range.
     """
 
-    FIXED: ClassVar = frozenset({"inner", "capture", "parameters", "loader", "ledger", "stream", "secure_mode", "budget", "gathered"})
+    WRITE_ONCE: ClassVar = frozenset(
+        {"inner", "capture", "params_by_name", "loader", "ledger", "stream", "secure_mode", "budget", "step_state"}
+    )
 
     def __init__(
         self,
         optimizer: torch.optim.Optimizer,
         *,
         noise_multiplier: float,
-        max_grad_norm: float | Sequence[float] | Clip,
+        max_grad_norm: float | Sequence[float] | ClippingMethod,
         expected_batch_size: int | None = None,
         loss_reduction: Literal["mean", "sum"] = "mean",
         generator: torch.Generator | None = None,
@@ -86,46 +93,46 @@ class DPOptimizer(Fixed, Saved, Standing):
         capture: Capture | None = None,
         loader: SamplingLoader | None = None,
         ledger: Ledger | None = None,
-        stream: Stream | None = None,
+        stream: RandomStream | None = None,
         kept_key: bool = False,
         budget: PrivacyBudget | None = None,
     ) -> None:
-        guards.check_inner(optimizer)
+        guards.check_optimizer_is_plain(optimizer)
         self.inner = optimizer
         self.capture = GradSampleCapture.of_optimizer(optimizer) if capture is None else capture
-        self.parameters = guards.matched(self.capture.root, optimizer)
-        self._clip = clip_of(max_grad_norm)
+        self.params_by_name = guards.match_parameters(self.capture.root, optimizer)
+        self._clip = as_clipping_method(max_grad_norm)
         guards.check_settings(noise_multiplier, self._clip)
-        self.asked = float(noise_multiplier), self._clip.sensitivity
+        self.user_settings = float(noise_multiplier), self._clip.sensitivity
         self._noise_multiplier, self._mean = float(noise_multiplier), guards.is_mean(loss_reduction)
-        self.loader = Unsampled(self, expected_batch_size, reproducible=generator is not None) if loader is None else loader
+        self.loader = UnknownSampling(self, expected_batch_size, reproducible=generator is not None) if loader is None else loader
         self.ledger = Ledger() if ledger is None else ledger
-        self._choose()
-        self.stream = guards.noise_stream(generator, secure=secure_mode) if stream is None else stream
-        self.secure_mode, self.budget, self._kept_key = secure_mode, budget, kept_key
-        self.seen = self.clipped = 0
+        self._new_choice()
+        self.stream = guards.noise_stream_from_generator(generator, secure=secure_mode) if stream is None else stream
+        self.secure_mode, self.budget, self._key_is_kept = secure_mode, budget, kept_key
+        self.examples_seen = self.examples_clipped = 0
         self._steps = 0
-        self._float_sums = FloatSums(self.params)
-        self._sums: FloatSums | DiscreteSums = self._empty()
-        self.gathered = Gathered()
-        self._written = Written(self.capture.root, self.parameters)
-        self._weights = Weights(self.capture.root, self.parameters)
-        self._noised = self._ready = self._is_last_step_skipped = False
-        self._skips: list[bool] = []
+        self._float_sums = FloatClippedSum(self.params)
+        self._sums: FloatClippedSum | DiscreteClippedSum = self._new_sum()
+        self.step_state = StepState()
+        self._gradient_guard = GradientGuard(self.capture.root, self.params_by_name)
+        self._weights = LoadedWeights(self.capture.root, self.params_by_name)
+        self._is_noised = self._is_released = self._is_last_step_skipped = False
+        self._skip_signals: list[bool] = []
         self._hooks: list[Callable[[DPOptimizer], None]] = []
-        self.loader.serve(self)
-        self.capture.connect(current_batch=self._drawn, on_pass_complete=self._accumulate)
-        self._state = StateGuard(self.capture, SpotChecks(self.stream.child("state")))
+        self.loader.bind_optimizer(self)
+        self.capture.connect(current_batch=self._current_batch, on_pass_complete=self._accumulate)
+        self._state = StateGuard(self.capture, SpotChecks(self.stream.derive("state")))
         # the probe is made later, since its hooks come last
-        looks = SpotChecks(self.stream.child("rows"))
-        self._rows = Rows(self.capture, self.loader, looks, lambda: self.probe.strange_rows())  # noqa: PLW0108
-        guards.guard(self)
+        looks = SpotChecks(self.stream.derive("rows"))
+        self._rows = RowCheck(self.capture, self.loader, looks, lambda: self.probe.strange_rows())  # noqa: PLW0108
+        guards.guard_parameters(self)
         self.probe = MixingProbe(
             self.capture,
-            probe_fully=SpotChecks(self.stream.child("probe")),
+            probe_fully=SpotChecks(self.stream.derive("probe")),
             mean=self._mean,
             batch_dim=0 if self.capture.batch_first else 1,
-            handed=lambda: self.loader.batch if isinstance(self.loader, SamplingLoader) else None,
+            last_batch=lambda: self.loader.batch if isinstance(self.loader, SamplingLoader) else None,
         )
 
     def __repr__(self) -> str:
@@ -134,7 +141,7 @@ class DPOptimizer(Fixed, Saved, Standing):
     @property
     def params(self) -> list[nn.Parameter]:
         """The trainable parameters, in the optimizer's order."""
-        return list(self.parameters.values())
+        return list(self.params_by_name.values())
 
     @property
     def steps(self) -> int:
@@ -169,7 +176,8 @@ class DPOptimizer(Fixed, Saved, Standing):
         """One private step: recorded first, then applied.
 
         Raises:
-            PrivacyError: If no gradients were captured since the last step, or some that cannot be bounded are there.
+            PrivacyError: If no gradients were captured since the last step, or some that cannot be bounded
+                are there.
             BudgetExceededError: If the step would cost more than the budget; nothing has changed.
         """
         loss = None
@@ -178,27 +186,27 @@ class DPOptimizer(Fixed, Saved, Standing):
                 loss = closure()
         if self.pre_step():
             self.inner.step()
-            self._ready = False
-            self._written.remember()
+            self._is_released = False
+            self._gradient_guard.mark_private()
         return loss
 
     def signal_skip_step(self, do_skip: bool = True) -> None:
         """Let the next step, or not, only clip and add up; without a signal, steps within a batch in pieces do so until its last."""
-        self._skips.append(do_skip)
+        self._skip_signals.append(do_skip)
 
     def pre_step(self) -> bool:
         """All of a step but the inner optimizer's; whether that is due."""
-        with self.loader.ranks.refusing_together():
+        with self.loader.world.refusing_together():
             self.clip_and_accumulate()
         self._is_last_step_skipped = self._check_skip_next_step()
         if self._is_last_step_skipped:
-            self.gathered.kept = self.gathered.examples
+            self.step_state.examples_protected = self.step_state.examples_summed
             return False
         self.add_noise()
         self.scale_grad()
         for hook in self._hooks:
             hook(self)
-        self._written.remember()
+        self._gradient_guard.mark_private()
         return True
 
     def clip_and_accumulate(self) -> None:
@@ -209,27 +217,27 @@ class DPOptimizer(Fixed, Saved, Standing):
     @one_at_a_time
     def add_noise(self) -> None:
         """Record the step, and add its noise to the sum of clipped gradients; nothing of that sum can be seen before."""
-        with self.loader.ranks.refusing_together():
+        with self.loader.world.refusing_together():
             self._check_step()
-        release = self.release
-        self.loader.ranks.agree(together.at_a_step(self, release), together.HINT)
-        self.ledger.step(release, self.loader.place(self.loader.draws))
-        self.loader.use_up(self.loader.draws)
+        release = self.next_release
+        self.loader.world.check_same_on_all(common_settings.settings_at_step(self, release), common_settings.HINT)
+        self.ledger.step(release, self.loader.epoch_position(self.loader.batches_drawn))
+        self.loader.mark_consumed(self.loader.batches_drawn)
         for group in self.inner.param_groups:
             if "noise_std" in group:
-                group["noise_std"] = self.noise_scale / self.loader.expected_batch_size
-        self._release()
-        self.gathered.forget()
-        self._noised = True
+                group["noise_std"] = self.sum_noise_std / self.loader.expected_batch_size
+        self._add_noise_to_sum()
+        self.step_state.reset()
+        self._is_noised = True
 
     def _check_step(self) -> None:
         """Raise unless one more step may be recorded."""
         self._weights.check()
-        self._written.check_others(self.inner)
-        self._written.check()
-        self.gathered.check(self.loader)
+        self._gradient_guard.check_holds_no_others(self.inner)
+        self._gradient_guard.check_all_private()
+        self.step_state.check_complete(self.loader)
         self.probe.on_step()
-        if self.broke and (limit := self.limit) is not None:
+        if self.budget_is_spent and (limit := self.active_budget) is not None:
             raise BudgetExceededError(
                 f"one more step would cost more than epsilon = {limit.epsilon} at delta = {limit.delta} "
                 f"({self.ledger.steps} steps are spent); expected training to end here, with the weights of the last step"
@@ -237,48 +245,48 @@ class DPOptimizer(Fixed, Saved, Standing):
 
     def scale_grad(self) -> None:
         """Write the noisy sum over the expected batch into the parameters' gradients."""
-        if not self._noised:
+        if not self._is_noised:
             raise PrivacyError("scale_grad() before add_noise(); expected clip_and_accumulate(), add_noise(), scale_grad(), or just step()")
-        for parameter, mean in self._sums.handed_over().items():
+        for parameter, mean in self._sums.to_gradients().items():
             parameter.grad = mean
-        self._noised, self._ready = False, True
-        self._written.remember()
+        self._is_noised, self._is_released = False, True
+        self._gradient_guard.mark_private()
 
     @property
-    def release(self) -> Release:
+    def next_release(self) -> Release:
         """What the next step gives out, as the ledger records it."""
-        return release_of(self.loader, self.ledger, self.noise_multiplier, choice=self.choice, secure=self.secure_mode)
+        return release_for_step(self.loader, self.ledger, self.noise_multiplier, choice=self.choice, secure=self.secure_mode)
 
-    def count_passed(self, ledger: Ledger) -> int:
+    def record_skipped_batches(self, ledger: Ledger) -> int:
         """Record in ``ledger`` the batches that training went past without a step since the last one, as if they had had one."""
-        passed = range(self.loader.spent + 1, self.loader.passed + 1)
+        passed = range(self.loader.last_stepped_batch + 1, self.loader.last_passed_batch + 1)
         for batch in passed:
-            place = self.loader.place(batch)
-            ledger.step(replace(self.release, epoch=ledger.epoch_at(place)), place)
+            place = self.loader.epoch_position(batch)
+            ledger.step(replace(self.next_release, epoch=ledger.epoch_at(place)), place)
         return len(passed)
 
     @property
-    def broke(self) -> bool:
+    def budget_is_spent(self) -> bool:
         """Whether one more step would cost more than the budget."""
-        limit = self.limit
-        return limit is not None and not limit.affords(self.ledger, self.release)
+        limit = self.active_budget
+        return limit is not None and not limit.affords(self.ledger, self.next_release)
 
     @property
-    def limit(self) -> PrivacyBudget | None:
+    def active_budget(self) -> PrivacyBudget | None:
         """The budget that its steps keep to: its own, else the latest of its engine."""
         return self.budget or self.ledger.budget
 
-    def admit(self, optimizer: torch.optim.Optimizer) -> None:
+    def before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Called before any optimizer's step: none may step on private parameters but the inner one, once on each private gradient.
 
         Raises:
             PrivacyError: If another does.
         """
-        if optimizer is self.inner and self._ready:
-            self._written.check()
-            self._ready = False
+        if optimizer is self.inner and self._is_released:
+            self._gradient_guard.check_all_private()
+            self._is_released = False
             return
-        if self.capture.delivers_to(self._accumulate) and self._written.moves(optimizer):
+        if self.capture.delivers_to(self._accumulate) and self._gradient_guard.is_held_by(optimizer):
             raise PrivacyError(
                 f"{type(optimizer).__name__} is about to step on parameters that are trained privately, past the clip and the noise; "
                 "expected the optimizer that make_private returned to step alone"
@@ -289,88 +297,92 @@ class DPOptimizer(Fixed, Saved, Standing):
         if isinstance(self.capture, GradSampleCapture):
             self.capture.clear_grad_sample()
         self.capture.pop_passes()
-        if self.gathered.examples != self.gathered.kept:
-            self.gathered.forget()
-        self._noised = self._ready = False
+        if self.step_state.examples_summed != self.step_state.examples_protected:
+            self.step_state.reset()
+        self._is_noised = self._is_released = False
         self.inner.zero_grad(set_to_none=True)
-        self._written.remember()
+        self._gradient_guard.mark_private()
 
     @property
-    def spent(self) -> bool:
+    def batch_is_consumed(self) -> bool:
         """Whether the batch in hand was stepped on, so that it must not be used again."""
-        return self.loader.spent == self.loader.draws
+        return self.loader.last_stepped_batch == self.loader.batches_drawn
 
-    def drop(self) -> None:
+    def discard_batch(self) -> None:
         """Drop the batch in hand with all its pieces so far: it begins anew, or the next one does."""
         self.zero_grad()
-        self.gathered.forget()
+        self.step_state.reset()
 
-    def _accumulate(self, turn: CapturedPass) -> None:
-        self._written.check()
+    def _accumulate(self, captured: CapturedPass) -> None:
+        self._gradient_guard.check_all_private()
         self._state.check()
-        if self._noised:
+        if self._is_noised:
             raise PrivacyError(
                 "got gradients to clip between add_noise() and scale_grad(), which have no noise yet; expected scale_grad() first, or "
                 "zero_grad() to drop the step"
             )
-        piece = turn.physical_batch
-        if self.gathered.left(piece):
-            self.gathered.forget()
-        if self.gathered.examples is None:
-            self._rows.forget()
-            self._sums = self._empty()
+        piece = captured.physical_batch
+        if self.step_state.is_abandoned_for(piece):
+            self.step_state.reset()
+        if self.step_state.examples_summed is None:
+            self._rows.reset()
+            self._sums = self._new_sum()
             self._sums.clear()
-        self.gathered.begin(turn.batch_size or 0)
-        self._rows.add(turn)
+        self.step_state.count_examples(captured.batch_size or 0)
+        self._rows.record_pass(captured)
         mean = self._mean
         with full_precision_without_autocast(self.params[0].device):
-            if piece.counts is not None and piece.shares is not None:
-                turn, mean = group_pass_by_unit(turn, piece.counts, piece.shares, mean=mean), False
-            found, weights, part = weighed(self.params, turn, self._clip, mean=mean)
-            self._sums.add(found, weights)
-        self.gathered.add(piece, self._clip.votes(part.norms) if isinstance(self._clip, Adaptive) else 0)
-        self.seen += len(part.norms)
-        self.clipped += int((part.factors < 1).sum())
+            if piece.rows_per_unit is not None and piece.unit_weights is not None:
+                captured, mean = group_pass_by_unit(captured, piece.rows_per_unit, piece.unit_weights, mean=mean), False
+            grads, weights, statistics = clipping_weights(self.params, captured, self._clip, mean=mean)
+            self._sums.add(grads, weights)
+        self.step_state.record_pass(
+            piece, self._clip.doubled_centered_count(statistics.norms) if isinstance(self._clip, AdaptiveClipping) else 0
+        )
+        self.examples_seen += len(statistics.norms)
+        self.examples_clipped += int((statistics.clip_factors < 1).sum())
 
-    def _release(self) -> None:
+    def _add_noise_to_sum(self) -> None:
         """Add the noise of this step to the sums, once for all processes; the step is theirs together."""
-        ranks, turn = self.loader.ranks, self._steps
+        world, step = self.loader.world, self._steps
         self._steps += 1
-        stream = self._noise(turn)
-        self._sums.release(stream if self.noise_scale and not ranks.rank else None, self.noise_scale, self.expected_batch_size)
-        ranks.add_up(self._sums.flat)
-        if isinstance(self._clip, Adaptive):
-            votes = torch.tensor(self.gathered.votes, dtype=torch.int64, device=ranks.device)
-            ranks.add_up(votes)
-            count = stream.child("count")
-            count.seek(turn)
-            noisy = noisy_votes(int(votes), self._clip.count_std, count, secure=self.secure_mode) if self.noise_multiplier else int(votes)
-            self._clip = self._clip.moved(noisy, self.loader.expected_batch_size)
+        stream = self._noise_stream(step)
+        self._sums.add_noise(stream if self.sum_noise_std and not world.rank else None, self.sum_noise_std, self.expected_batch_size)
+        world.all_reduce_sum(self._sums.flat)
+        if isinstance(self._clip, AdaptiveClipping):
+            count_tensor = torch.tensor(self.step_state.doubled_centered_count, dtype=torch.int64, device=world.device)
+            world.all_reduce_sum(count_tensor)
+            count_stream = stream.derive("count")
+            count_stream.seek(step)
+            noisy: float = int(count_tensor)
+            if self.noise_multiplier:
+                noisy = noisy_count(int(count_tensor), self._clip.unclipped_count_std, count_stream, secure=self.secure_mode)
+            self._clip = self._clip.updated(noisy, self.loader.expected_batch_size)
 
-    def _noise(self, turn: int) -> Stream:
+    def _noise_stream(self, step: int) -> RandomStream:
         """The stream at this turn, which a process reaches once; of a key that outlives it, at these sums and this scale, too."""
         stream = self.stream
-        if self._kept_key:
-            settings = turn, self.gathered.votes, self.noise_multiplier, self._clip
-            tag = self.loader.ranks.gathered(stream.tag(self._sums.flat, *settings))
-            stream = stream.child("sums", tag.hex())
-        stream.seek(turn)
+        if self._key_is_kept:
+            settings = step, self.step_state.doubled_centered_count, self.noise_multiplier, self._clip
+            tag = self.loader.world.all_gather_bytes(stream.tag(self._sums.flat, *settings))
+            stream = stream.derive("sums", tag.hex())
+        stream.seek(step)
         return stream
 
-    def _empty(self) -> "FloatSums | DiscreteSums":
+    def _new_sum(self) -> "FloatClippedSum | DiscreteClippedSum":
         """What this step's gradients are added up in."""
-        return whole_sums(self.params, self._clip, self.noise_multiplier) if self.secure_mode else self._float_sums
+        return discrete_sum_for(self.params, self._clip, self.noise_multiplier) if self.secure_mode else self._float_sums
 
     def _check_skip_next_step(self, pop_next: bool = True) -> bool:
-        if self._skips:
-            return self._skips.pop(0) if pop_next else self._skips[0]
-        return not self.loader.piece.last
+        if self._skip_signals:
+            return self._skip_signals.pop(0) if pop_next else self._skip_signals[0]
+        return not self.loader.physical_batch.is_last
 
-    def _drawn(self) -> Piece:
-        if isinstance(self.loader, Unsampled):
-            self.loader.draws = self.loader.spent + 1
-            return replace(NOTHING, draw=self.loader.draws)
-        return self.loader.piece
+    def _current_batch(self) -> PhysicalBatch:
+        if isinstance(self.loader, UnknownSampling):
+            self.loader.batches_drawn = self.loader.last_stepped_batch + 1
+            return replace(NO_BATCH, batch_number=self.loader.batches_drawn)
+        return self.loader.physical_batch
 
 
 PrivateOptimizer = DPOptimizer

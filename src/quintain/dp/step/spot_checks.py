@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from quintain.dp.step.noise import Stream
+from quintain.dp.randomness.stream import RandomStream
 
 FIRST = 3
 ONE_IN = 64
@@ -16,7 +16,7 @@ class SpotChecks:
         stream: Of the run, for this purpose alone: under a seed the same passes are chosen again.
     """
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: RandomStream) -> None:
         self._stream, self._passes = stream, 0
         self._ahead: deque[bool] = deque()
 

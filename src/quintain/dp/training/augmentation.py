@@ -4,10 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from quintain.dp.step.noise import Stream
+from quintain.dp.randomness.stream import RandomStream
 
 
-def random_shift(x: Tensor, pixels: int, stream: Stream) -> Tensor:
+def random_shift(x: Tensor, pixels: int, stream: RandomStream) -> Tensor:
     """Each image shifted at random by up to ``pixels`` in both directions, with its edge repeated.
 
     Args:

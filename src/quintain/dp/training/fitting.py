@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from quintain.core.errors import PrivacyError
 from quintain.core.progress import Progress, no_progress
 from quintain.dp.accounting.release import Release
-from quintain.dp.draws.memory import halving
-from quintain.dp.draws.sampling import SamplingLoader
-from quintain.dp.draws.units import augmented
 from quintain.dp.engine import KEY_BYTES, PrivacyEngine
+from quintain.dp.randomness.stream import RandomStream
 from quintain.dp.report import PrivacyReport
-from quintain.dp.step.noise import Stream
+from quintain.dp.sampling.loader import SamplingLoader
+from quintain.dp.sampling.out_of_memory import retry_on_out_of_memory
+from quintain.dp.sampling.privacy_units import augment
 from quintain.dp.step.optimizer import DPOptimizer
 from quintain.dp.training.augmentation import random_shift
 from quintain.dp.training.ema import EMA
@@ -98,9 +98,9 @@ def fit(
     done = 0 if resume is None else resume.steps
     engine = PrivacyEngine(seed=seed, secret_key=None if resume is None else key)
     loader = engine.make_loader(
-        data.batch, records=len(data), expected_batch_size=plan.expected_batch_size, steps_per_epoch=max(plan.steps - done, 1)
+        data.batch, num_units=len(data), expected_batch_size=plan.expected_batch_size, steps_per_epoch=max(plan.steps - done, 1)
     )
-    augmented(loader, plan.augmentations_per_record)
+    augment(loader, plan.augmentations_per_record)
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
     if not parameters:
         raise PrivacyError("got a net without trainable parameters; expected at least one with requires_grad=True")
@@ -114,10 +114,10 @@ def fit(
         allow_no_privacy=True,
     )
     device = parameters[0].device
-    dropout_stream = Stream(key).child("layers") if key is not None else Stream.seeded(seed or 0, "layers")
+    dropout_stream = RandomStream(key).derive("layers") if key is not None else RandomStream.from_seed(seed or 0, "layers")
     ema = EMA(net, plan.ema_decay) if plan.ema_decay else None
     train_step = _make_train_step(net, optimizer, loader, plan, dropout_stream)
-    try_step = train_step if resume is not None else halving(train_step, loader=loader, optimizer=optimizer)
+    try_step = train_step if resume is not None else retry_on_out_of_memory(train_step, loader=loader, optimizer=optimizer)
     net.train()
     try:
         if resume is not None:
@@ -153,7 +153,7 @@ def fit(
         noise_multiplier=plan.noise_multiplier,
         sample_rate=loader.sample_rate,
         expected_batch_size=loader.expected_batch_size,
-        clipped_fraction=optimizer.clipped / max(optimizer.seen, 1),
+        clipped_fraction=optimizer.examples_clipped / max(optimizer.examples_seen, 1),
         reproducible=engine.reproducible,
         releases=engine.ledger.releases,
         report=engine.report,
@@ -161,21 +161,21 @@ def fit(
 
 
 def _make_train_step(
-    net: nn.Module, optimizer: DPOptimizer, loader: SamplingLoader, plan: PrivatePlan, dropout_stream: Stream
+    net: nn.Module, optimizer: DPOptimizer, loader: SamplingLoader, plan: PrivatePlan, dropout_stream: RandomStream
 ) -> Callable[[tuple[Tensor, Tensor]], bool]:
     """The function that trains on one physical batch; it returns whether a step was made."""
-    device, shift_stream = optimizer.params[0].device, loader.stream.child("shift")
+    device, shift_stream = optimizer.params[0].device, loader.stream.derive("shift")
 
     def train_step(batch: tuple[Tensor, Tensor]) -> bool:
         x, y = batch
-        if loader.piece.first:
+        if loader.physical_batch.is_first:
             dropout_stream.seek(optimizer.steps)
             seed_rng(device, int(dropout_stream.words(1)[0] >> 1))
-            shift_stream.seek(loader.draws)
+            shift_stream.seek(loader.batches_drawn)
         optimizer.zero_grad()
         x = random_shift(x, plan.max_shift_pixels, shift_stream)
         F.cross_entropy(adapt(net(x.to(device)), len(x)), y.to(device), reduction="sum").backward()
         optimizer.step()
-        return loader.piece.last
+        return loader.physical_batch.is_last
 
     return train_step

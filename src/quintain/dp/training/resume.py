@@ -132,7 +132,7 @@ class ResumableRun:
         weights, state = decode_checkpoint(self._metadata, self._tensors)
         net.load_state_dict(weights)
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state, "privacy": self._run_state["optimizer"]})
-        optimizer.seen, optimizer.clipped = self._run_state["seen"], self._run_state["clipped"]
+        optimizer.examples_seen, optimizer.examples_clipped = self._run_state["seen"], self._run_state["clipped"]
         if ema is not None:
             ema.load_state_dict({"steps": self._run_state["averaged"], "means": self._ema_weights})
 
@@ -143,8 +143,8 @@ class ResumableRun:
         del privacy["generators"]  # layers draw from the run's own stream
         run = {
             "optimizer": privacy,
-            "seen": optimizer.seen,
-            "clipped": optimizer.clipped,
+            "seen": optimizer.examples_seen,
+            "clipped": optimizer.examples_clipped,
             "averaged": mean["steps"],
         }
         words = {"run": json.dumps(run), "settings": json.dumps(self.settings)}

@@ -31,7 +31,7 @@ class Scheduler:
 
     Args:
         optimizer: Whose setting it is.
-        factor: h, a function of the epoch alone: each is asked for more than once, and long before it comes.
+        schedule: h, a function of the epoch alone: each is asked for more than once, and long before it comes.
             An error there is no value.
         last_epoch: t before the first step, which making it takes.
 
@@ -40,13 +40,13 @@ class Scheduler:
         PrivacyError: If its epoch or first value is set: these are part of the plan.
     """
 
-    sets: ClassVar[Literal["noise_multiplier", "max_grad_norm"]]
+    setting: ClassVar[Literal["noise_multiplier", "max_grad_norm"]]
 
-    def __init__(self, optimizer: DPOptimizer, factor: Callable[[int], float], last_epoch: int) -> None:
+    def __init__(self, optimizer: DPOptimizer, schedule: Callable[[int], float], last_epoch: int) -> None:
         if not isinstance(optimizer, DPOptimizer):
             raise SettingError(f"got a {type(optimizer).__name__}; expected the private optimizer that make_private returned")
-        self.optimizer, self.factor, self._epoch = optimizer, factor, last_epoch
-        self._base: float = getattr(optimizer, self.sets)
+        self.optimizer, self.schedule, self._epoch = optimizer, schedule, last_epoch
+        self._base: float = getattr(optimizer, self.setting)
         self._value = self._base
         self._beforehand = not optimizer.ledger.steps
         self._first = last_epoch + 1
@@ -69,13 +69,13 @@ class Scheduler:
         if name in ("base", "last_epoch"):
             raise PrivacyError(
                 f"got another {name} for a {type(self).__name__}; expected the one that follows from its plan: make another schedule, or "
-                f"set optimizer.{self.sets}"
+                f"set optimizer.{self.setting}"
             )
         super().__setattr__(name, value)
 
     def step(self) -> None:
         """Go on to the next epoch."""
-        value = self._base * self.factor(self._epoch + 1)
+        value = self._base * self.schedule(self._epoch + 1)
         self._epoch += 1
         self._compare(value)
         self._set(value)
@@ -104,7 +104,7 @@ class Scheduler:
         state = verified_content(state_dict, f"a {type(self).__name__}")
         self._epoch, self._base, self._first, self._at, self._pace = (state[name] for name in ("last_epoch", "base", "first", "at", "pace"))
         self._plan = [self._asked(epoch) for epoch in range(self._first, self._epoch + 1 + AHEAD)]
-        value = self._base * self.factor(self._epoch)
+        value = self._base * self.schedule(self._epoch)
         # where the schedule is loaded first, the optimizer's own number is yet to come: the next step looks
         # at it
         self._value = value
@@ -114,12 +114,12 @@ class Scheduler:
     @property
     def _untouched(self) -> bool:
         """Whether the optimizer's number is what this schedule has set."""
-        return not self.optimizer.ledger.steps or math.isclose(self._value, getattr(self.optimizer, self.sets), rel_tol=1e-9)
+        return not self.optimizer.ledger.steps or math.isclose(self._value, getattr(self.optimizer, self.setting), rel_tol=1e-9)
 
     def _asked(self, epoch: int) -> str:
         """The value at an epoch, as far as it is compared; nothing where there is none."""
         try:
-            return _text(self._base * self.factor(epoch))
+            return _text(self._base * self.schedule(epoch))
         except Exception:
             return ""
 
@@ -139,7 +139,7 @@ class Scheduler:
 
     def _set(self, value: float) -> None:
         self._value = value
-        self.optimizer.set_as_planned(self.sets, value, beforehand=self._beforehand)
+        self.optimizer.set_by_schedule(self.setting, value, beforehand=self._beforehand)
 
 
 def _text(value: float) -> str:
@@ -163,19 +163,19 @@ class _Step(Scheduler):
 class ExponentialNoise(_Exponential):
     """sigma times ``gamma`` at each step."""
 
-    sets = "noise_multiplier"
+    setting = "noise_multiplier"
 
 
 class StepNoise(_Step):
     """sigma times ``gamma`` every ``step_size`` steps."""
 
-    sets = "noise_multiplier"
+    setting = "noise_multiplier"
 
 
 class LambdaNoise(Scheduler):
     """sigma times ``noise_lambda(epoch)``."""
 
-    sets = "noise_multiplier"
+    setting = "noise_multiplier"
 
     def __init__(self, optimizer: DPOptimizer, *, noise_lambda: Callable[[int], float], last_epoch: int = -1) -> None:
         super().__init__(optimizer, noise_lambda, last_epoch)
@@ -184,19 +184,19 @@ class LambdaNoise(Scheduler):
 class ExponentialGradClip(_Exponential):
     """C times ``gamma`` at each step, clip and noise alike."""
 
-    sets = "max_grad_norm"
+    setting = "max_grad_norm"
 
 
 class StepGradClip(_Step):
     """C times ``gamma`` every ``step_size`` steps, clip and noise alike."""
 
-    sets = "max_grad_norm"
+    setting = "max_grad_norm"
 
 
 class LambdaGradClip(Scheduler):
     """C times ``scheduler_function(epoch)``, clip and noise alike."""
 
-    sets = "max_grad_norm"
+    setting = "max_grad_norm"
 
     def __init__(self, optimizer: DPOptimizer, *, scheduler_function: Callable[[int], float], last_epoch: int = -1) -> None:
         super().__init__(optimizer, scheduler_function, last_epoch)

@@ -16,9 +16,9 @@ from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.dp import PrivatePlan, PrivateTrainingResult
 from quintain.dp.accounting import prv
+from quintain.dp.mechanism_tests import inclusion_measurements, measurements
 from quintain.dp.own_net import noise_of_net, sensitivity_of_net
 from quintain.dp.replay import Drift, Replay, weights_measurement
-from quintain.dp.specification import inclusion_measurements, measurements
 from quintain.dp.ways import Rows, Watched, fit_kept
 from quintain.evaluate.privacy_target import PrivacyTarget, Protected, epsilon_quantity, epsilon_upper_bound, plan_record
 from quintain.evaluate.step import StepOutput

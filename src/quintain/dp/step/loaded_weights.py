@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from quintain.core.errors import PrivacyError
 
 
-class Weights:
+class LoadedWeights:
     """Says which weights a state is of, and compares them where one was loaded: at the first step after, whatever was loaded first.
 
     Args:
@@ -29,7 +29,7 @@ class Weights:
         that it told."""
         return self._now if self._loaded is None else self._loaded
 
-    def expect(self, digests: list[str]) -> None:
+    def expect_digests(self, digests: list[str]) -> None:
         """Take note of the weights of a state that is loaded."""
         self._loaded = digests
 

@@ -11,48 +11,50 @@ from torch import Tensor
 from quintain.core.errors import PrivacyError
 from quintain.dp.capture.captured_pass import CapturedPass
 from quintain.dp.capture.hooks import Capture
-from quintain.dp.draws.handed import Handed, tensors_in
-from quintain.dp.draws.pieces import NOTHING, Piece
+from quintain.dp.sampling.physical_batch import NO_BATCH, PhysicalBatch
+from quintain.dp.sampling.yielded_tensors import YieldedTensors, tensors_in
 from quintain.dp.step.spot_checks import SpotChecks
 
 if TYPE_CHECKING:
-    from quintain.dp.draws.sampling import SamplingLoader
-    from quintain.dp.step.unsampled import Unsampled
+    from quintain.dp.sampling.loader import SamplingLoader
+    from quintain.dp.step.unknown_sampling import UnknownSampling
 
-COLUMNS = 32
+MAX_COLUMNS = 32
 """Numbers of a row that it is known by, where it has more."""
 
-FEWEST = 8
+MIN_ROWS = 8
 """Rows, all different, from which on the rows of a pass that are all among them are taken for these."""
 
-KNOWN = 4096
+MAX_KNOWN_BATCHES = 4096
 """Batches that are known by their first rows."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Seen:
+class ObservedRows:
     """The rows that a pass was called with, and those of the batch in hand that they may be, each as one number.
 
     Args:
         given: (B,); None if they were not looked at closely.
-        drawn: (R,), of each tensor of the batch whose rows are as long.
-        old: Whether they are wholly those of an earlier batch.
+        batch_rows: (R,), of each tensor of the batch whose rows are as long.
+        is_of_earlier_batch: Whether they are wholly those of an earlier batch.
     """
 
     given: Tensor | None
-    drawn: tuple[Tensor, ...]
-    old: bool
+    batch_rows: tuple[Tensor, ...]
+    is_of_earlier_batch: bool
 
 
-class Rows:
+class RowCheck:
     """Compares what the module is called with to the batch that was drawn.
 
-    At every pass, whether its inputs are the very tensors that the loader has handed out last, or parts of them. If they are not, whether
-    they are those of an earlier batch, or the first one has the same first rows as an earlier batch: such a pass is refused when it counts.
-    At the first batches and then at random, whether each row of the batch is used once.
+    At every pass, whether its inputs are the very tensors that the loader has handed out last, or parts of
+    them. If they are not, whether they are those of an earlier batch, or the first one has the same first
+    rows as an earlier batch: such a pass is refused when it counts. At the first batches and then at random,
+    whether each row of the batch is used once.
 
-    What the loop has changed (augmented, embedded, mixed) is no longer known by its numbers, and is not judged. Where a batch holds several
-    tensors of such rows (inputs, numbers of rows), those of the module may be any of them: whichever they are whole is the one.
+    What the loop has changed (augmented, embedded, mixed) is no longer known by its numbers, and is not
+    judged. Where a batch holds several tensors of such rows (inputs, numbers of rows), those of the module
+    may be any of them: whichever they are whole is the one.
 
     Args:
         capture: Of the module to train.
@@ -62,47 +64,48 @@ class Rows:
     """
 
     def __init__(
-        self, capture: Capture, loader: "SamplingLoader | Unsampled", look: SpotChecks, unknown: Callable[[], None] = lambda: None
+        self, capture: Capture, loader: "SamplingLoader | UnknownSampling", look: SpotChecks, unknown: Callable[[], None] = lambda: None
     ) -> None:
         self._capture, self._loader, self._look, self._unknown = capture, loader, look, unknown
-        self._piece: Piece = NOTHING
+        self._piece: PhysicalBatch = NO_BATCH
         self._looking = self._strange = False
-        self._seen: list[Seen] = []
-        # first rows of batches that were in hand while other tensors were given, and the numbers of these batches
+        self._seen: list[ObservedRows] = []
+        # first rows of batches that were in hand while other tensors were given, and the numbers of these
+        # batches
         self._first: dict[bytes, int] = {}
         root = capture.root
         capture.add_handles(
             root.register_forward_pre_hook(
-                lambda module, args, kwargs: self._open(args, kwargs) if module is root else None, with_kwargs=True
+                lambda module, args, kwargs: self._on_forward_begin(args, kwargs) if module is root else None, with_kwargs=True
             )
         )
 
-    def add(self, turn: CapturedPass) -> None:
+    def record_pass(self, captured: CapturedPass) -> None:
         """Take note of a pass that is about to count.
 
         Raises:
-            PrivacyError: If it is over an earlier batch, or the passes over a piece of a batch have as many rows as it has, and not each of
-                its rows once.
+            PrivacyError: If it is over an earlier batch, or the passes over a piece of a batch have as many
+                rows as it has, and not each of its rows once.
         """
-        seen, piece = turn.row_check_state, turn.physical_batch
-        if not isinstance(seen, Seen):
+        seen, piece = captured.row_check_state, captured.physical_batch
+        if not isinstance(seen, ObservedRows):
             return
-        if seen.old:
+        if seen.is_of_earlier_batch:
             raise PrivacyError(
                 "a pass was over rows of an earlier batch while a later one of the private loader was in hand; expected each step on the "
                 "batch that it yielded last: a record in several steps costs more than is counted for the batches that it was drawn for "
                 "(a wrapper that fetches batches ahead draws them too early: take it off, and let the DataLoader's workers do so)"
             )
-        if seen.given is None or len(seen.given) != turn.batch_size:
+        if seen.given is None or len(seen.given) != captured.batch_size:
             return
         self._seen = [*self._seen, seen] if self._seen and piece is self._piece else [seen]
         parts = [one.given for one in self._seen if one.given is not None]
         if sum(map(len, parts)) != len(piece.rows):
             return
         given = torch.cat(parts).sort().values
-        drawn = [one.sort().values for one in seen.drawn]
+        drawn = [one.sort().values for one in seen.batch_rows]
         for rows in () if any(torch.equal(given, rows) for rows in drawn) else drawn:
-            if len(rows) >= FEWEST and (rows.diff() != 0).all() and torch.isin(given, rows).all():
+            if len(rows) >= MIN_ROWS and (rows.diff() != 0).all() and torch.isin(given, rows).all():
                 missing = len(rows) - len(given.unique())
                 raise PrivacyError(
                     f"the passes since the last step held some rows of the batch twice or more, and {missing} others not at all; expected "
@@ -110,49 +113,49 @@ class Rows:
                 )
         self._seen = []
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Begin anew."""
         self._seen = []
 
-    def _open(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def _on_forward_begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         turn = self._capture.open_pass
-        if turn is None or self._loader.handed is None or torch.compiler.is_compiling():
+        if turn is None or self._loader.yielded_tensors is None or torch.compiler.is_compiling():
             return
         given = tensors_in((args, kwargs) if kwargs else args)
-        old = self._is_old(given, self._loader.handed, turn.physical_batch.draw)
+        old = self._is_old(given, self._loader.yielded_tensors, turn.physical_batch.batch_number)
         if turn.physical_batch is not self._piece:
             self._piece, self._looking = turn.physical_batch, self._look()
         if old or self._looking:
             turn.row_check_state = self._close_look(given, turn.physical_batch, old=old)
 
-    def _close_look(self, given: list[Tensor], piece: Piece, *, old: bool) -> Seen:
+    def _close_look(self, given: list[Tensor], piece: PhysicalBatch, *, old: bool) -> ObservedRows:
         """What the first input and the batch in hand have as rows."""
         rows = next(filter(_has_rows, given), None)
         if rows is None or not self._capture.batch_first or not len(piece.rows):
-            return Seen(None, (), old)
-        return Seen(_numbers(rows), tuple(_numbers(x) for x in self._like(rows) if len(x) == len(piece.rows)), old)
+            return ObservedRows(None, (), old)
+        return ObservedRows(_numbers(rows), tuple(_numbers(x) for x in self._like(rows) if len(x) == len(piece.rows)), old)
 
-    def _is_old(self, given: list[Tensor], handed: Handed, draw: int) -> bool:
+    def _is_old(self, given: list[Tensor], handed: YieldedTensors, draw: int) -> bool:
         """Whether the rows of a pass are those of an earlier batch."""
         batch = self._loader.batch
-        others = [x for x in given if not handed.holds(batch, x)]
+        others = [x for x in given if not handed.is_part_of(batch, x)]
         for x in others:
             # full batches hold the same rows again and again
-            if handed.earlier(x, draw) and not any(x.shape == one.shape and torch.equal(x, one) for one in tensors_in(batch)):
+            if handed.is_of_earlier_batch(x, draw) and not any(x.shape == one.shape and torch.equal(x, one) for one in tensors_in(batch)):
                 return True
         if not others or others[0] is not given[0] or not _has_rows(given[0]):
             return False
-        return self._is_copy(given[0], [x for x in self._like(given[0]) if handed.holds(batch, x)], draw)
+        return self._is_copy(given[0], [x for x in self._like(given[0]) if handed.is_part_of(batch, x)], draw)
 
     def _is_copy(self, given: Tensor, drawn: list[Tensor], draw: int) -> bool:
         """Whether the first rows are those of an earlier batch; whatever else they are, unless the batch in hand has them, is unknown."""
         words, theirs = _words(given), [_words(x) for x in drawn]
-        self._first.update((known, draw) for known, x in zip(theirs, drawn, strict=True) if len(x) >= FEWEST)
-        if len(self._first) > KNOWN:
-            self._first = dict(list(self._first.items())[KNOWN // 2 :])
+        self._first.update((known, draw) for known, x in zip(theirs, drawn, strict=True) if len(x) >= MIN_ROWS)
+        if len(self._first) > MAX_KNOWN_BATCHES:
+            self._first = dict(list(self._first.items())[MAX_KNOWN_BATCHES // 2 :])
         if words in theirs:
             return False
-        old = self._first.get(words, draw) != draw and len(_numbers(given[:FEWEST]).unique()) == FEWEST
+        old = self._first.get(words, draw) != draw and len(_numbers(given[:MIN_ROWS]).unique()) == MIN_ROWS
         if not old and self._strange:
             return False
         numbers = _numbers(given)
@@ -173,7 +176,7 @@ def _has_rows(x: Tensor) -> bool:
 
 def _words(x: Tensor) -> bytes:
     """The first rows, as far as they are looked at."""
-    return _columns(x[:FEWEST]).cpu().to(torch.float64).numpy().tobytes()
+    return _columns(x[:MIN_ROWS]).cpu().to(torch.float64).numpy().tobytes()
 
 
 @torch.no_grad()
@@ -188,11 +191,11 @@ def _numbers(x: Tensor) -> Tensor:
 def _columns(x: Tensor) -> Tensor:
     """Some numbers of each row, the same ones for all rows of one length."""
     flat = x.detach().reshape(len(x), -1)
-    if flat.shape[1] <= COLUMNS:
+    if flat.shape[1] <= MAX_COLUMNS:
         return flat
-    return flat[:, _chosen(flat.shape[1]).to(flat.device)]
+    return flat[:, _column_sample(flat.shape[1]).to(flat.device)]
 
 
 @lru_cache(maxsize=64)
-def _chosen(width: int) -> Tensor:
-    return torch.randperm(width, generator=torch.Generator().manual_seed(width))[:COLUMNS].clone()
+def _column_sample(width: int) -> Tensor:
+    return torch.randperm(width, generator=torch.Generator().manual_seed(width))[:MAX_COLUMNS].clone()

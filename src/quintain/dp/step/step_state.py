@@ -4,76 +4,83 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from quintain.core.errors import PrivacyError
-from quintain.dp.draws.pieces import NOTHING, Piece
+from quintain.dp.sampling.physical_batch import NO_BATCH, PhysicalBatch
 
 if TYPE_CHECKING:
-    from quintain.dp.draws.sampling import SamplingLoader
-    from quintain.dp.step.unsampled import Unsampled
+    from quintain.dp.sampling.loader import SamplingLoader
+    from quintain.dp.step.unknown_sampling import UnknownSampling
 
 
 @dataclass(slots=True, eq=False)
-class Gathered:
+class StepState:
     """What the clipped passes since the last step add up to.
 
     Args:
-        examples: Rows in these passes; None before the first.
-        kept: ``examples`` at the latest ``step()`` that only added up, since the batch was not complete.
-        held: The piece of the latest pass.
-        draws: Numbers of the batches that the passes belong to.
-        votes: Their votes on an adaptive bound, added up (see ``Adaptive.votes``).
+        examples_summed: Rows in these passes; None before the first.
+        examples_protected: ``examples_summed`` at the latest ``step()`` that only added up, since the batch
+            was not complete.
+        last_physical_batch: The piece of the latest pass.
+        batch_numbers: Numbers of the batches that the passes belong to.
+        doubled_centered_count: Their votes on an adaptive bound, added up (see
+            ``Adaptive.doubled_centered_count``).
     """
 
-    examples: int | None = None
-    kept: int | None = None
-    held: Piece = NOTHING
-    draws: set[int] = field(default_factory=set)
-    votes: int = 0
+    examples_summed: int | None = None
+    examples_protected: int | None = None
+    last_physical_batch: PhysicalBatch = NO_BATCH
+    batch_numbers: set[int] = field(default_factory=set)
+    doubled_centered_count: int = 0
 
-    def begin(self, examples: int) -> None:
+    def count_examples(self, examples: int) -> None:
         """Take note of a pass that is about to be added."""
-        self.examples = (self.examples or 0) + examples
+        self.examples_summed = (self.examples_summed or 0) + examples
 
-    def add(self, piece: Piece, votes: int) -> None:
+    def record_pass(self, piece: PhysicalBatch, votes: int) -> None:
         """Take note of where the pass belongs, now that it was added."""
-        self.draws.add(piece.draw)
-        self.held = piece
-        self.votes += votes
+        self.batch_numbers.add(piece.batch_number)
+        self.last_physical_batch = piece
+        self.doubled_centered_count += votes
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Begin anew."""
-        self.examples = self.kept = None
-        self.draws, self.votes = set(), 0
+        self.examples_summed = self.examples_protected = None
+        self.batch_numbers, self.doubled_centered_count = set(), 0
 
-    def left(self, piece: Piece) -> bool:
+    def is_abandoned_for(self, piece: PhysicalBatch) -> bool:
         """Whether the loop has left the batch in hand half way, and begins another, or the same anew, here.
 
         The loop had stepped on all that was gathered, which is not the whole batch; the new piece is not its
         continuation.
         """
-        stepped = self.examples is not None and self.examples == self.kept
-        return stepped and self.held.size != self.kept and piece is not self.held and not piece.follows(self.held)
+        stepped = self.examples_summed is not None and self.examples_summed == self.examples_protected
+        return (
+            stepped
+            and self.last_physical_batch.logical_batch_size != self.examples_protected
+            and piece is not self.last_physical_batch
+            and not piece.is_continuation_of(self.last_physical_batch)
+        )
 
-    def check_none(self) -> None:
+    def check_idle(self) -> None:
         """Raise if clipped gradients wait for their noise."""
-        if self.examples is not None:
+        if self.examples_summed is not None:
             raise PrivacyError(
                 "noise or bound set while clipped gradients wait for their noise; expected it set between "
                 "steps: the gradients must be clipped to the bound that the noise is scaled by"
             )
 
-    def check(self, loader: "SamplingLoader | Unsampled") -> None:
+    def check_complete(self, loader: "SamplingLoader | UnknownSampling") -> None:
         """Raise unless the passes have as many rows as the loader's latest batch, and it had no step yet."""
-        if self.examples is None:
+        if self.examples_summed is None:
             raise PrivacyError(
                 "step() without captured gradients; expected a forward pass of the private module in training mode and loss.backward() "
                 "since the last step()"
             )
-        if self.draws != {loader.draws} or loader.draws <= loader.spent:
+        if self.batch_numbers != {loader.batches_drawn} or loader.batches_drawn <= loader.last_stepped_batch:
             raise PrivacyError(
                 "step() on another batch than the private loader's latest, on one already used, or on several; expected one step for each "
                 "batch it yields: to accumulate, cut one batch into pieces, and ask the loader for a larger one"
             )
-        skipped = loader.draws - loader.spent - 1
+        skipped = loader.batches_drawn - loader.last_stepped_batch - 1
         if skipped:
             raise PrivacyError(
                 f"step() on a batch after {skipped} that were drawn and not stepped on; expected a step on "
@@ -82,8 +89,9 @@ class Gathered:
                 "take it off, and let the DataLoader's workers do so). A new iteration over the loader "
                 "begins with those; batches may be looked at before it"
             )
-        if self.examples != loader.size:
+        if self.examples_summed != loader.logical_batch_size:
             raise PrivacyError(
-                f"the passes since the last step held {self.examples} examples, the batch {loader.size}; expected each record once: "
+                f"the passes since the last step held {self.examples_summed} examples, the batch "
+                f"{loader.logical_batch_size}; expected each record once: "
                 "one forward and backward pass over each piece of the private loader's batch, which is the first dimension in every layer"
             )

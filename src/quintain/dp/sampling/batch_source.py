@@ -10,19 +10,19 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, TensorDataset, default_collate
 
 from quintain.core.errors import DataError, SettingError
-from quintain.dp.draws.pieces import Indices
-from quintain.dp.step.noise import Stream
+from quintain.dp.randomness.stream import RandomStream
+from quintain.dp.sampling.physical_batch import Indices
 
 
-class Source(Protocol):
+class BatchSource(Protocol):
     """Where batches come from."""
 
-    def run(self, rows: Iterator[Indices], turn: int) -> Iterator[Any]:
+    def iter_batches(self, rows: Iterator[Indices], first_batch: int) -> Iterator[Any]:
         """One batch for each array of rows, in order; rows may be asked for ahead of time.
 
         Args:
             rows: May hold empty arrays, whose batches have a first dimension of 0.
-            turn: Number of the first draw among them.
+            first_batch: Number of the first draw among them.
         """
 
 
@@ -43,7 +43,7 @@ def with_batches(loader: "DataLoader[Any]", batches: Any, generator: torch.Gener
     )
 
 
-class Fetched:
+class FunctionSource:
     """Batches that a function makes.
 
     Args:
@@ -53,11 +53,11 @@ class Fetched:
     def __init__(self, fetch: Callable[[Indices], Any]) -> None:
         self._fetch = fetch
 
-    def run(self, rows: Iterator[Indices], turn: int) -> Iterator[Any]:  # noqa: ARG002
+    def iter_batches(self, rows: Iterator[Indices], first_batch: int) -> Iterator[Any]:  # noqa: ARG002
         return map(self._fetch, rows)
 
 
-class Workers:
+class DataLoaderSource:
     """Batches that a DataLoader makes, with its data set, collation, workers and pinned memory, of rows that are not its own choice.
 
     Args:
@@ -65,11 +65,11 @@ class Workers:
         stream: Where the workers' own seeds come from, one for each iteration.
     """
 
-    def __init__(self, loader: "DataLoader[Any]", stream: Stream) -> None:
-        self._stream, self._generator, self._given = stream, torch.Generator(), _Given()
-        self._inner = with_batches(loader, self._given, self._generator)
+    def __init__(self, loader: "DataLoader[Any]", stream: RandomStream) -> None:
+        self._stream, self._generator, self._rows_sampler = stream, torch.Generator(), _GivenRowsSampler()
+        self._inner = with_batches(loader, self._rows_sampler, self._generator)
 
-    def run(self, rows: Iterator[Indices], turn: int) -> Iterator[Any]:
+    def iter_batches(self, rows: Iterator[Indices], first_batch: int) -> Iterator[Any]:
         """An empty batch is that of the first record, cut to none.
 
         Raises:
@@ -82,12 +82,12 @@ class Workers:
                 empty.append(not len(some))
                 yield some.tolist() or [0]
 
-        self._stream.seek(turn)
+        self._stream.seek(first_batch)
         self._generator.manual_seed(int(self._stream.words(1)[0] >> np.uint64(1)))
-        self._given.batches = mine = indices()
+        self._rows_sampler.batches = mine = indices()
         batches = iter(self._inner)
         while True:
-            if self._given.batches is not mine:
+            if self._rows_sampler.batches is not mine:
                 raise SettingError(
                     "got two iterations over one private loader at a time, of which its workers can serve one; expected the second after "
                     "the step on a whole batch, or, to evaluate, over a plain loader of its own: DataLoader(dataset, batch_size=...)"
@@ -96,10 +96,10 @@ class Workers:
                 batch = next(batches)
             except StopIteration:
                 return
-            yield emptied(batch) if empty.popleft() else batch
+            yield empty_batch_like(batch) if empty.popleft() else batch
 
 
-class _Given(Sampler[list[int]]):
+class _GivenRowsSampler(Sampler[list[int]]):
     """Whatever it is told."""
 
     batches: Iterator[list[int]] = iter(())
@@ -108,21 +108,21 @@ class _Given(Sampler[list[int]]):
         return self.batches
 
 
-def of_loader(loader: "DataLoader[Any]", stream: Stream) -> Source:
+def batch_source_for(loader: "DataLoader[Any]", stream: RandomStream) -> BatchSource:
     """The source that a loader describes; plain tensors are indexed at once, which no worker beats."""
     dataset = loader.dataset
     if type(dataset) is not TensorDataset or loader.collate_fn is not default_collate or loader.num_workers:
-        return Workers(loader, stream)
+        return DataLoaderSource(loader, stream)
     pinned = loader.pin_memory and torch.cuda.is_available()
 
     def fetch(rows: Indices) -> list[Tensor]:
         batch = [tensor[torch.from_numpy(rows)] for tensor in dataset.tensors]
         return [tensor.pin_memory() for tensor in batch] if pinned else batch
 
-    return Fetched(fetch)
+    return FunctionSource(fetch)
 
 
-def emptied(batch: Any) -> Any:
+def empty_batch_like(batch: Any) -> Any:
     """A batch of the same form with no rows.
 
     Raises:
@@ -131,10 +131,10 @@ def emptied(batch: Any) -> Any:
     if isinstance(batch, (Tensor, np.ndarray)):
         return batch[:0]
     if isinstance(batch, Mapping):
-        return cast(Any, type(batch))({key: emptied(value) for key, value in batch.items()})
+        return cast(Any, type(batch))({key: empty_batch_like(value) for key, value in batch.items()})
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*map(emptied, batch))
+        return type(batch)(*map(empty_batch_like, batch))
     if isinstance(batch, (list, tuple)):
         nested = batch and isinstance(batch[0], (Tensor, np.ndarray, Mapping, list, tuple))
-        return cast(Any, type(batch))(map(emptied, batch) if nested else ())
+        return cast(Any, type(batch))(map(empty_batch_like, batch) if nested else ())
     raise DataError(f"got a batch of {type(batch).__name__}, whose empty form is not known; expected tensors, or dicts and lists of them")

@@ -9,12 +9,12 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from quintain.core.errors import DataError, SettingError
-from quintain.dp.draws.batches import of_loader
-from quintain.dp.draws.distributed import ALONE, present
-from quintain.dp.draws.pieces import Indices
-from quintain.dp.draws.repeats import warn_of_repeats
-from quintain.dp.draws.sampling import PoissonLoader, PoissonRows
-from quintain.dp.step.noise import WORD, Stream
+from quintain.dp.distributed import SINGLE_PROCESS, current_world
+from quintain.dp.randomness.stream import WORD_RANGE, RandomStream
+from quintain.dp.sampling.batch_source import batch_source_for
+from quintain.dp.sampling.loader import PoissonLoader, PoissonRows
+from quintain.dp.sampling.physical_batch import Indices
+from quintain.dp.sampling.repeated_records import warn_of_repeats
 
 
 class UniformWithReplacementSampler(PoissonRows):
@@ -38,26 +38,26 @@ class UniformWithReplacementSampler(PoissonRows):
     def __init__(self, *, num_samples: int, sample_rate: float, generator: torch.Generator | None = None, steps: int | None = None) -> None:
         _check_rate(num_samples, sample_rate)
         self.num_samples, self.sample_rate, self.generator = num_samples, sample_rate, generator
-        self.steps = steps_of(sample_rate, num_samples) if steps is None else steps
+        self.steps = steps_per_epoch_at(sample_rate, num_samples) if steps is None else steps
         self.reproducible = generator is not None
-        self._ranks = ALONE
-        self._stream = stream_of(generator)
-        self._draws = 0
+        self._world = SINGLE_PROCESS
+        self._stream = stream_from_generator(generator)
+        self._batches_drawn = 0
 
     def __len__(self) -> int:
         return self.steps
 
     def __iter__(self) -> Iterator[list[int]]:
         for _ in range(self.steps):
-            self._stream.seek(self._draws)
-            self._draws += 1
-            yield self._ranks.part(self._chosen()).tolist()
+            self._stream.seek(self._batches_drawn)
+            self._batches_drawn += 1
+            yield self._world.shard(self._sample_rows()).tolist()
 
-    def _chosen(self) -> Indices:
+    def _sample_rows(self) -> Indices:
         # a word of 64 bits is below floor(q * 2^64) with a probability of q, up to 2^-64 and never above q
-        most = int(Fraction(self.sample_rate) * WORD)
+        most = int(Fraction(self.sample_rate) * WORD_RANGE)
         words = self._stream.words(self.num_samples)
-        return np.arange(self.num_samples) if most >= WORD else np.flatnonzero(words < np.uint64(most))
+        return np.arange(self.num_samples) if most >= WORD_RANGE else np.flatnonzero(words < np.uint64(most))
 
 
 class DistributedUniformWithReplacementSampler(UniformWithReplacementSampler):
@@ -82,8 +82,8 @@ class DistributedUniformWithReplacementSampler(UniformWithReplacementSampler):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(num_samples=total_size, sample_rate=sample_rate, generator=generator, steps=steps)
-        self._ranks = present()
-        self._stream = self._ranks.shared(self._stream)
+        self._world = current_world()
+        self._stream = self._world.broadcast_stream(self._stream)
 
     def set_epoch(self, epoch: int) -> None:
         """Nothing to do: no two draws are the same."""
@@ -133,41 +133,41 @@ class DPDataLoader(PoissonLoader):
         warn_of_repeats(dataset, None)
         records = len(dataset)
         _check_rate(records, sample_rate)
-        ranks = present() if distributed else ALONE
-        stream = ranks.shared(stream_of(generator))
+        world = current_world() if distributed else SINGLE_PROCESS
+        stream = world.broadcast_stream(stream_from_generator(generator))
         super().__init__(
             lambda _rows: None,
-            records=records,
+            num_units=records,
             expected_batch_size=round(sample_rate * records),
-            steps_per_epoch=steps_of(sample_rate, records),
+            steps_per_epoch=steps_per_epoch_at(sample_rate, records),
             stream=stream,
-            ranks=ranks,
+            world=world,
         )
         self.dataset, self.reproducible, self.distributed = dataset, generator is not None, distributed
         plain: DataLoader[Any] = DataLoader(dataset, collate_fn=collate_fn, **options)
-        self.source = of_loader(plain, stream.child("workers"))
+        self.batch_source = batch_source_for(plain, stream.derive("workers"))
 
     @classmethod
     def from_data_loader(
         cls, data_loader: "DataLoader[Any]", *, distributed: bool = False, generator: torch.Generator | None = None
     ) -> PoissonLoader:
         """The private twin of an ordinary loader (see ``PoissonLoader.like``)."""
-        ranks = present() if distributed else ALONE
-        made = PoissonLoader.like(data_loader, ranks.shared(stream_of(generator)), ranks=ranks)
+        world = current_world() if distributed else SINGLE_PROCESS
+        made = PoissonLoader.from_loader(data_loader, world.broadcast_stream(stream_from_generator(generator)), world=world)
         made.reproducible = generator is not None
         return made
 
 
-def stream_of(generator: torch.Generator | None) -> Stream:
+def stream_from_generator(generator: torch.Generator | None) -> RandomStream:
     """A stream keyed by a generator, or a secret one without it."""
     if generator is None:
-        return Stream.secret()
-    return Stream.seeded(int(torch.randint(2**63 - 1, (1,), generator=generator, device=generator.device)), "sampling")
+        return RandomStream.from_os_entropy()
+    return RandomStream.from_seed(int(torch.randint(2**63 - 1, (1,), generator=generator, device=generator.device)), "sampling")
 
 
-def steps_of(sample_rate: float, records: int) -> int:
+def steps_per_epoch_at(sample_rate: float, num_records: int) -> int:
     """1 / q rounded down, at least 1; by fractions, since ``int(1 / (1 / 93))`` is 92 in floating point."""
-    return max(1, int(1 / Fraction(sample_rate).limit_denominator(records)))
+    return max(1, int(1 / Fraction(sample_rate).limit_denominator(num_records)))
 
 
 def _check_rate(records: int, sample_rate: float) -> None:

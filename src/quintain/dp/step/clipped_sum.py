@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError
 from quintain.dp.per_example.grads import PerExampleGrads
-from quintain.dp.step.noise import Stream
+from quintain.dp.randomness.stream import RandomStream
 
 
-class FloatSums:
+class FloatClippedSum:
     """One flat buffer for the sums of all parameters, which become their gradients once the noise is in: no sum without noise ever enters
     memory that a gradient was handed out in.
 
@@ -32,23 +32,23 @@ class FloatSums:
     def flat(self) -> Tensor:
         """All sums, in the widest of the parameters' formats."""
         if self._flat is None:
-            self._flat = self._room().zero_()
+            self._flat = self._empty_buffer().zero_()
         return self._flat
 
     @property
     def by_parameter(self) -> dict[nn.Parameter, Tensor]:
         """Each in the shape of its parameter."""
-        return self._parts(self.flat)
+        return self._split(self.flat)
 
-    def add(self, found: MutableMapping[nn.Parameter, PerExampleGrads], factors: Tensor) -> None:
+    def add(self, grads: MutableMapping[nn.Parameter, PerExampleGrads], factors: Tensor) -> None:
         """Add each example's gradient times its factor, (P, B) in the order of the parameters; those that a pass did not use stay.
 
-        What was added is taken out of ``found``, so that its memory is free for the next.
+        What was added is taken out of ``grads``, so that its memory is free for the next.
         """
         accumulate = self._flat is not None
-        self._flat = self._room() if self._flat is None else self._flat
-        for (parameter, into), factor in zip(self._parts(self._flat).items(), factors, strict=True):
-            if (gradient := found.pop(parameter, None)) is not None:
+        self._flat = self._empty_buffer() if self._flat is None else self._flat
+        for (parameter, into), factor in zip(self._split(self._flat).items(), factors, strict=True):
+            if (gradient := grads.pop(parameter, None)) is not None:
                 gradient.add_weighted_sum_to(into, factor, accumulate)
             elif not accumulate:
                 into.zero_()
@@ -60,24 +60,24 @@ class FloatSums:
             parameter.grad = None
         self._flat = None
 
-    def release(self, stream: Stream | None, scale: float, by: int) -> None:
+    def add_noise(self, stream: RandomStream | None, std: float, divisor: int) -> None:
         """Add independent Gaussian noise to every number, if there is a stream for it, and divide."""
         if stream is None:
-            self.flat.mul_(1 / by)
+            self.flat.mul_(1 / divisor)
         else:
-            stream.add_normal(self.flat, scale, by)
+            stream.add_gaussian(self.flat, std, divisor)
 
-    def handed_over(self) -> dict[nn.Parameter, Tensor]:
+    def to_gradients(self) -> dict[nn.Parameter, Tensor]:
         """What was released, in the parameters' own formats; the sums then begin anew."""
         found = {parameter: part.to(parameter.dtype) for parameter, part in self.by_parameter.items()}
         self._flat = None
         return found
 
-    def _room(self) -> Tensor:
+    def _empty_buffer(self) -> Tensor:
         dtype = max((parameter.dtype for parameter in self._parameters), key=lambda dtype: torch.finfo(dtype).bits)
         count = sum(parameter.numel() for parameter in self._parameters)
         return torch.empty(count, dtype=dtype, device=self._parameters[0].device)
 
-    def _parts(self, flat: Tensor) -> dict[nn.Parameter, Tensor]:
+    def _split(self, flat: Tensor) -> dict[nn.Parameter, Tensor]:
         parts = flat.split([parameter.numel() for parameter in self._parameters])
         return {parameter: part.view_as(parameter) for parameter, part in zip(self._parameters, parts, strict=True)}

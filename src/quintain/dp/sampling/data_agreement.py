@@ -12,27 +12,27 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
-from quintain.dp.draws.distributed import text_of
-from quintain.dp.draws.pieces import Indices
-from quintain.dp.step.weights import digest
+from quintain.dp.distributed import stable_text
+from quintain.dp.sampling.physical_batch import Indices
+from quintain.dp.step.loaded_weights import digest
 
 if TYPE_CHECKING:
-    from quintain.dp.draws.sampling import SamplingLoader
+    from quintain.dp.sampling.loader import SamplingLoader
 
-READ = 16
+NUM_COMPARED_RECORDS = 16
 """Records that are read and compared, where there are as many: the first, the last, and some between."""
-PARTS = 62
+MAX_RECORD_PARTS = 62
 """Parts of a record that are told apart (input, label, ...); later ones count as the last."""
-ALONE = "nothing: one process"
+ONE_PROCESS = "nothing: one process"
 HINT = ": random_split needs generator=torch.Generator().manual_seed(...), the same in each process, and lists of files need sorted()"
 
 
-def agree_on_data(loader: "SamplingLoader") -> str:
+def check_same_data(loader: "SamplingLoader") -> str:
     """Check that the data of all processes are the same, as far as a look at them shows; one process alone reads nothing.
 
-    Compared are the length, the rows of subsets, tensors in memory, units, and ``READ`` records. Those are read twice: a part of a
-    record that comes out otherwise in some process, such as a picture that is changed by draws of its own, cannot be compared and is
-    warned of.
+    Compared are the length, the rows of subsets, tensors in memory, units, and ``NUM_COMPARED_RECORDS``
+    records. Those are read twice: a part of a record that comes out otherwise in some process, such as a
+    picture that is changed by draws of its own, cannot be compared and is warned of.
 
     Returns:
         What was compared, for the record.
@@ -40,21 +40,29 @@ def agree_on_data(loader: "SamplingLoader") -> str:
     Raises:
         PrivacyError: In each process, if they differ.
     """
-    ranks = loader.ranks
-    if ranks.size == 1:
-        return ALONE
+    world = loader.world
+    if world.size == 1:
+        return ONE_PROCESS
     first, again = _read(loader), _read(loader)
-    varies = sum(1 << part for part in {min(at, PARTS - 1) for at in first.keys() | again.keys() if first.get(at) != again.get(at)})
-    for (other,) in (given[:1] for given in ranks.exchanged((varies,))):
+    varies = sum(
+        1 << part for part in {min(at, MAX_RECORD_PARTS - 1) for at in first.keys() | again.keys() if first.get(at) != again.get(at)}
+    )
+    for (other,) in (given[:1] for given in world.all_gather_numbers((varies,))):
         varies |= other
-    kept = {at: part for at, part in sorted(first.items()) if not varies >> min(at, PARTS - 1) & 1}
+    kept = {at: part for at, part in sorted(first.items()) if not varies >> min(at, MAX_RECORD_PARTS - 1) & 1}
     read = [hashlib.sha256(b"".join(part)).hexdigest() for part in kept.values()]
-    told = {"data set (lengths, rows of subsets, tensors)": _made_up(loader.dataset), "units": _units(loader), "records as read": read}
-    ranks.agree({name: hashlib.sha256(text_of(value).encode()).hexdigest()[:16] for name, value in told.items()}, HINT)
-    return _said([at + 1 for at in range(PARTS) if varies >> at & 1], list(kept.values()), in_memory=_in_memory(loader.dataset))
+    told = {
+        "data set (lengths, rows of subsets, tensors)": _dataset_structure(loader.dataset),
+        "units": _units(loader),
+        "records as read": read,
+    }
+    world.check_same_on_all({name: hashlib.sha256(stable_text(value).encode()).hexdigest()[:16] for name, value in told.items()}, HINT)
+    return _comparison_report(
+        [at + 1 for at in range(MAX_RECORD_PARTS) if varies >> at & 1], list(kept.values()), in_memory=_in_memory(loader.dataset)
+    )
 
 
-def _said(left: list[int], kept: list[list[bytes]], *, in_memory: bool) -> str:
+def _comparison_report(left: list[int], kept: list[list[bytes]], *, in_memory: bool) -> str:
     """What was compared; a warning where a part of the records was left out of it.
 
     Args:
@@ -65,10 +73,14 @@ def _said(left: list[int], kept: list[list[bytes]], *, in_memory: bool) -> str:
     if in_memory:
         return "length, subsets, units, and all tensors in memory"
     if not left:
-        return f"length, subsets, units, and {READ} records as they are read"
+        return f"length, subsets, units, and {NUM_COMPARED_RECORDS} records as they are read"
     parts = f"part{'s' * (len(left) > 1)} {', '.join(map(str, left))} of a record"
     known = any(2 * len(set(part)) > len(part) for part in kept)
-    rest = f"of {READ} records all but {parts}" if known else f"the records are not compared: all but {parts} has few values (labels, say)"
+    rest = (
+        f"of {NUM_COMPARED_RECORDS} records all but {parts}"
+        if known
+        else f"the records are not compared: all but {parts} has few values (labels, say)"
+    )
     warnings.warn(
         f"{parts} (1 is the input) came out otherwise when read again, so that processes could not compare their records by it ({rest}); "
         "expected what changes records at random to draw from torch's, NumPy's or Python's own generator, or a look: compare hashes of "
@@ -81,18 +93,18 @@ def _said(left: list[int], kept: list[list[bytes]], *, in_memory: bool) -> str:
 
 def _read(loader: "SamplingLoader") -> dict[int, list[bytes]]:
     """Of each part of some records, as the loop will get them, a hash a record."""
-    size = loader.records if loader.units is None else loader.units.records
-    rows = np.unique(np.r_[0, size - 1, np.random.default_rng(0).integers(size, size=max(0, READ - 2))])
+    size = loader.num_units if loader.units is None else loader.units.num_records
+    rows = np.unique(np.r_[0, size - 1, np.random.default_rng(0).integers(size, size=max(0, NUM_COMPARED_RECORDS - 2))])
     parts: dict[int, list[bytes]] = {}
-    with _own_draws():
-        for batch in loader.source.run(iter(np.split(rows, len(rows))), 0):
+    with _fixed_rng():
+        for batch in loader.batch_source.iter_batches(iter(np.split(rows, len(rows))), 0):
             for at, value in enumerate(_values(batch)):
                 parts.setdefault(at, []).append(hashlib.sha256(value).digest())
     return parts
 
 
 @contextmanager
-def _own_draws() -> Iterator[None]:
+def _fixed_rng() -> Iterator[None]:
     """The process' own generators begin at one place, and go on after it as if nothing had been drawn."""
     kept = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
@@ -129,15 +141,15 @@ def _raw(value: Any) -> Iterator[bytes]:
     elif hasattr(value, "tobytes"):
         yield value.tobytes()
     else:
-        yield text_of(value).encode()
+        yield stable_text(value).encode()
 
 
-def _made_up(dataset: Any) -> list[Any]:
+def _dataset_structure(dataset: Any) -> list[Any]:
     """Of what a data set is made: the rows of subsets and the tensors of those in memory by a hash, of others the kind and length."""
     if isinstance(dataset, Subset):
-        return ["subset", _hash(np.asarray(dataset.indices, dtype=np.int64)), _made_up(dataset.dataset)]
+        return ["subset", _hash(np.asarray(dataset.indices, dtype=np.int64)), _dataset_structure(dataset.dataset)]
     if isinstance(dataset, ConcatDataset):
-        return ["concatenation", *map(_made_up, dataset.datasets)]
+        return ["concatenation", *map(_dataset_structure, dataset.datasets)]
     if isinstance(dataset, TensorDataset):
         return ["tensors", *map(_hash, dataset.tensors)]
     return [type(dataset).__qualname__, None if dataset is None else len(dataset)]
@@ -155,7 +167,7 @@ def _in_memory(dataset: Any) -> bool:
 def _units(loader: "SamplingLoader") -> list[Any]:
     """Which records belong together, and how they are taken."""
     units = loader.units
-    return [] if units is None else [units.name, units.at_most, units.average, _hash(units.order), _hash(units.counts)]
+    return [] if units is None else [units.name, units.max_records_per_unit, units.average_records, _hash(units.order), _hash(units.counts)]
 
 
 def _hash(values: "Tensor | Indices") -> str:

@@ -6,19 +6,19 @@ from typing import Any
 import numpy as np
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
-from quintain.dp.draws.pieces import Indices
-from quintain.dp.draws.units import Units
+from quintain.dp.sampling.physical_batch import Indices
+from quintain.dp.sampling.privacy_units import PrivacyUnits
 
 
-def warn_of_repeats(dataset: Dataset[Any], units: Units | None) -> None:
+def warn_of_repeats(dataset: Dataset[Any], units: PrivacyUnits | None) -> None:
     """Warn if subsets and concatenations hold a record more than once, unless all copies are one unit's."""
     if not isinstance(dataset, (Subset, ConcatDataset)):
         return
     rows = _origins(dataset, {})
     if units is not None:
         # copies of one unit are clipped together: one of them stands for all
-        owner = np.empty(units.records, dtype=np.int64)
-        owner[units.order] = np.repeat(np.arange(units.count), units.counts)
+        owner = np.empty(units.num_records, dtype=np.int64)
+        owner[units.order] = np.repeat(np.arange(units.num_units), units.counts)
         rows = np.unique(np.column_stack([rows, owner]), axis=0)[:, :2]
     counts = np.unique(rows, axis=0, return_counts=True)[1]
     most = int(counts.max(initial=0))

@@ -12,24 +12,24 @@ from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, Ra
 from quintain.core.errors import DataError, PrivacyError, SettingError
 from quintain.dp.accounting.guarantee import Sampling
 from quintain.dp.accounting.release import EpochPosition
-from quintain.dp.draws.batches import Fetched, Source, of_loader
-from quintain.dp.draws.distributed import ALONE, Ranks
-from quintain.dp.draws.handed import Handed
-from quintain.dp.draws.pieces import NOTHING, Indices, Piece, Shares
-from quintain.dp.draws.repeats import warn_of_repeats
-from quintain.dp.draws.units import Units
-from quintain.dp.step.fixed import Fixed
-from quintain.dp.step.noise import Stream
+from quintain.dp.distributed import SINGLE_PROCESS, World
+from quintain.dp.randomness.stream import RandomStream
+from quintain.dp.sampling.batch_source import BatchSource, FunctionSource, batch_source_for
+from quintain.dp.sampling.physical_batch import NO_BATCH, Indices, PhysicalBatch, Weights
+from quintain.dp.sampling.privacy_units import PrivacyUnits
+from quintain.dp.sampling.repeated_records import warn_of_repeats
+from quintain.dp.sampling.yielded_tensors import YieldedTensors
+from quintain.dp.write_once import WriteOnce
 
 if TYPE_CHECKING:
     from quintain.dp.step.optimizer import DPOptimizer
 
 
-class SamplingLoader(Fixed):
+class SamplingLoader(WriteOnce):
     """Batches of secret rows, whole or in pieces that fit into memory.
 
-    A batch follows from the stream and its own number alone, so workers may fetch ahead; ``draws`` (its
-    number) and ``size`` are those of the batch in the user's hands.
+    A batch follows from the stream and its own number alone, so workers may fetch ahead; ``batches_drawn``
+    (its number) and ``logical_batch_size`` are those of the batch in the user's hands.
 
     Once an optimizer steps on the batches, an iteration begins after the last batch that was stepped on: one
     that was only looked at, or left by ``break``, comes again. An iteration inside another, such as an
@@ -38,74 +38,76 @@ class SamplingLoader(Fixed):
 
     Args:
         fetch: Makes a batch of rows (int64 indices), also of none.
-        records: n, which is public; the number of units, if there are ``units``.
+        num_units: n, which is public; the number of units, if there are ``units``.
         expected_batch_size: b, between 1 and n: also what the sum of gradients is divided by.
         steps_per_epoch: Batches of one iteration over the loader.
         stream: Where the draws come from.
-        max_physical_batch: Rows that a piece holds at most; each batch is then yielded piece by piece, and ``optimizer.step()`` acts at the
-            last one of a batch.
+        max_physical_batch_size: Rows that a piece holds at most; each batch is then yielded piece by piece,
+            and ``optimizer.step()`` acts at the last one of a batch.
         units: Whom the records belong to, if units are protected instead of records.
-        ranks: The processes that share each draw.
+        world: The processes that share each draw.
 
     Raises:
         SettingError: If the constants do not fit together.
         DataError: If there are no records.
     """
 
-    FIXED: ClassVar = frozenset({"records", "expected_batch_size", "stream", "units"})
+    WRITE_ONCE: ClassVar = frozenset({"num_units", "expected_batch_size", "stream", "units"})
     sampling: ClassVar[Sampling]
 
     def __init__(
         self,
         fetch: Callable[[Indices], Any],
         *,
-        records: int,
+        num_units: int,
         expected_batch_size: int,
         steps_per_epoch: int,
-        stream: Stream,
-        max_physical_batch: int | None = None,
-        units: Units | None = None,
-        ranks: Ranks = ALONE,
+        stream: RandomStream,
+        max_physical_batch_size: int | None = None,
+        units: PrivacyUnits | None = None,
+        world: World = SINGLE_PROCESS,
     ) -> None:
-        if records < 1:
+        if num_units < 1:
             raise DataError("got an empty data set; expected at least one record")
-        if not 1 <= expected_batch_size <= records:
+        if not 1 <= expected_batch_size <= num_units:
             raise SettingError(
-                f"got an expected batch of {expected_batch_size} out of {records} records; expected 1 to {records}: lower the batch size"
+                f"got an expected batch of {expected_batch_size} out of {num_units} records; expected 1 to "
+                f"{num_units}: lower the batch size"
             )
         if steps_per_epoch < 1:
             raise SettingError(f"got {steps_per_epoch} steps an epoch; expected at least one (drop_last=True drops the only batch?)")
-        if units is not None and units.count != records:
-            raise SettingError(f"got {records} records and {units.count} units; expected records = units: they are what is drawn")
-        ranks.agree({"records": records, "expected batch": expected_batch_size, "steps an epoch": steps_per_epoch})
-        self.records = records
+        if units is not None and units.num_units != num_units:
+            raise SettingError(f"got {num_units} records and {units.num_units} units; expected records = units: they are what is drawn")
+        world.check_same_on_all({"records": num_units, "expected batch": expected_batch_size, "steps an epoch": steps_per_epoch})
+        self.num_units = num_units
         self.expected_batch_size = expected_batch_size
         self.steps_per_epoch = steps_per_epoch
-        self.stream, self.units, self.ranks = stream, units, ranks
-        self.max_physical_batch = max_physical_batch
+        self.stream, self.units, self.world = stream, units, world
+        self.max_physical_batch_size = max_physical_batch_size
         self.dataset: Any = None
         self.reproducible, self.compared = False, ""
         # numbers of batches: the one in the user's hands, the latest that the loop is done with, the latest
         # that was stepped on
-        self.draws = self.passed = self._spent = 0
-        self.piece, self.batch, self.handed = NOTHING, None, Handed()
-        # how often an iteration has begun, or gone on after one inside it; what the innermost of them has in hand
-        self._turns, self._held = 0, cast(tuple[Piece, Any] | None, None)
-        self.copies = 1
-        self.ended: Callable[[], bool] = lambda: False
-        self.source: Source = Fetched(fetch)
-        self._within = stream.child("within")
-        self._stepped: Callable[[], DPOptimizer | None] | None = None
+        self.batches_drawn = self.last_passed_batch = self._last_stepped_batch = 0
+        self.physical_batch, self.batch, self.yielded_tensors = NO_BATCH, None, YieldedTensors()
+        # how often an iteration has begun, or gone on after one inside it; what the innermost of them has in
+        # hand
+        self._iterations_begun, self._in_hand = 0, cast(tuple[PhysicalBatch, Any] | None, None)
+        self.augmentations_per_record = 1
+        self.should_stop: Callable[[], bool] = lambda: False
+        self.batch_source: BatchSource = FunctionSource(fetch)
+        self._within_unit_stream = stream.derive("within")
+        self._optimizer_ref: Callable[[], DPOptimizer | None] | None = None
 
     @classmethod
-    def like(
+    def from_loader(
         cls,
         loader: "DataLoader[Any]",
-        stream: Stream,
+        stream: RandomStream,
         *,
-        max_physical_batch: int | None = None,
-        units: Units | Iterable[Hashable] | None = None,
-        ranks: Ranks = ALONE,
+        max_physical_batch_size: int | None = None,
+        units: PrivacyUnits | Iterable[Hashable] | None = None,
+        world: World = SINGLE_PROCESS,
     ) -> Self:
         """A private loader with the data, collation, workers, length and (expected) batch size of another.
 
@@ -115,38 +117,38 @@ class SamplingLoader(Fixed):
                 fraction of the units as the batch size is of the records. With a DistributedSampler, the
                 batch size is that of one process.
             stream: Where the draws come from.
-            max_physical_batch, ranks: As for the class.
+            max_physical_batch_size, world: As for the class.
             units: Whom the records belong to; or one key for each record, as ``Units`` takes them.
 
         Raises:
             SettingError: If it is no DataLoader, streams, or has a sampler of its own or no batch size.
         """
-        dataset, batch = _checked(loader, ranks, cls.sampling)
+        dataset, batch = _dataset_and_batch_size(loader, world, cls.sampling)
         records = len(dataset)
         if units is not None:
-            units = units if isinstance(units, Units) else Units(units)
-            units.check(records)
+            units = units if isinstance(units, PrivacyUnits) else PrivacyUnits(units)
+            units.check_length(records)
         warn_of_repeats(dataset, units)
         if units is not None:
             # the same fraction of the units, batch * count / records, rounded to a whole number in integers
-            records, batch = units.count, max(1, (2 * batch * units.count + records) // (2 * records))
-        made = cls(
+            records, batch = units.num_units, max(1, (2 * batch * units.num_units + records) // (2 * records))
+        private = cls(
             lambda _rows: None,
-            records=records,
+            num_units=records,
             expected_batch_size=batch,
             steps_per_epoch=len(loader),
             stream=stream,
-            max_physical_batch=max_physical_batch,
+            max_physical_batch_size=max_physical_batch_size,
             units=units,
-            ranks=ranks,
+            world=world,
         )
-        made.dataset, made.source = dataset, of_loader(loader, stream.child("workers"))
-        return made
+        private.dataset, private.batch_source = dataset, batch_source_for(loader, stream.derive("workers"))
+        return private
 
     @property
     def sample_rate(self) -> float:
         """q, the expected fraction of records in a batch; in Poisson sampling, each record's probability."""
-        return self.expected_batch_size / self.records
+        return self.expected_batch_size / self.num_units
 
     @property
     def batch_size(self) -> int:
@@ -154,34 +156,34 @@ class SamplingLoader(Fixed):
         return self.expected_batch_size
 
     @property
-    def spent(self) -> int:
-        """Number of the latest batch that was stepped on, or given up (see ``use_up``)."""
-        return self._spent
+    def last_stepped_batch(self) -> int:
+        """Number of the latest batch that was stepped on, or given up (see ``mark_consumed``)."""
+        return self._last_stepped_batch
 
     @property
-    def size(self) -> int:
+    def logical_batch_size(self) -> int:
         """Rows of the whole batch in the user's hands, of this process; private."""
-        return self.piece.size
+        return self.physical_batch.logical_batch_size
 
     @property
-    def owners(self) -> Indices | None:
+    def unit_ids(self) -> Indices | None:
         """Unit of each row in the user's hands (see ``Piece``)."""
-        return self.piece.owners
+        return self.physical_batch.unit_ids
 
-    def place(self, batch: int) -> EpochPosition | None:  # noqa: ARG002
+    def epoch_position(self, batch: int) -> EpochPosition | None:  # noqa: ARG002
         """Where a batch is in passes that hold each unit once; None if batches are drawn independently."""
         return None
 
     @property
-    def max_physical_batch(self) -> int | None:
+    def max_physical_batch_size(self) -> int | None:
         """Rows that a piece holds at most; a change acts from the next iteration on."""
-        return self._most
+        return self._max_physical_batch
 
-    @max_physical_batch.setter
-    def max_physical_batch(self, most: int | None) -> None:
+    @max_physical_batch_size.setter
+    def max_physical_batch_size(self, most: int | None) -> None:
         if most is not None and most < 1:
             raise SettingError(f"got a physical batch of at most {most}; expected at least 1")
-        self._most = most
+        self._max_physical_batch = most
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         """Refuse copies, shallow ones too: two steps on one draw cost more than is counted for two draws."""
@@ -194,54 +196,57 @@ class SamplingLoader(Fixed):
         return self.steps_per_epoch
 
     def __iter__(self) -> Iterator[Any]:
-        around, self.draws = self._held, self._start
+        around, self.batches_drawn = self._in_hand, self._start
         try:
-            yield from self._iterated()
+            yield from self._iterate()
         finally:
-            self._held = around
-            if around is not None and around[0].draw > self.spent:
+            self._in_hand = around
+            if around is not None and around[0].batch_number > self.last_stepped_batch:
                 self._return_to(*around)
 
-    def _iterated(self) -> Iterator[Any]:
-        left, mine = self.steps_per_epoch, self._turn()
+    def _iterate(self) -> Iterator[Any]:
+        left, mine = self.steps_per_epoch, self._begin_iteration()
         while left:
             # the loop may go back, or be restored to another batch: pieces fetched ahead are then of the
             # wrong batch, and fetched anew
-            for piece, batch in self._ahead(left):
-                if self.draws != piece.draw - piece.first or not (piece.first or piece.follows(self.piece)):
+            for piece, batch in self._prefetched(left):
+                if self.batches_drawn != piece.batch_number - piece.is_first or not (
+                    piece.is_first or piece.is_continuation_of(self.physical_batch)
+                ):
                     break
-                left -= piece.first
-                self.piece, self.draws, self.batch = piece, piece.draw, batch
-                if piece.first and self.ended():
+                left -= piece.is_first
+                self.physical_batch, self.batches_drawn, self.batch = piece, piece.batch_number, batch
+                if piece.is_first and self.should_stop():
                     return
-                self._held = piece, batch
-                self.handed.add(batch, piece.draw)
+                self._in_hand = piece, batch
+                self.yielded_tensors.add(batch, piece.batch_number)
                 yield batch
-                if mine != self._turns and self._stepped is not None:
-                    mine = self._turn()
+                if mine != self._iterations_begun and self._optimizer_ref is not None:
+                    mine = self._begin_iteration()
                     self._return_to(piece, batch)
-                    if piece.last or self.draws != piece.draw:
-                        self._pass_by(piece)
+                    if piece.is_last or self.batches_drawn != piece.batch_number:
+                        self._note_if_skipped(piece)
                         break
-                if self.draws < piece.draw:
+                if self.batches_drawn < piece.batch_number:
                     left += 1
                     break
-                self._pass_by(piece)
+                self._note_if_skipped(piece)
 
     def physical_batches(self) -> int:
         """How many pieces the next iteration yields; batches are drawn to count them, and then once more."""
-        return sum(1 for turn in range(self._start, self._start + self.steps_per_epoch) for _ in self._cut(turn))
+        return sum(1 for turn in range(self._start, self._start + self.steps_per_epoch) for _ in self._split(turn))
 
     @property
     def _start(self) -> int:
         """Number of the batch after which the next iteration begins."""
-        return self.draws if self._stepped is None else self.spent
+        return self.batches_drawn if self._optimizer_ref is None else self.last_stepped_batch
 
-    def serve(self, optimizer: "DPOptimizer") -> None:
+    def bind_optimizer(self, optimizer: "DPOptimizer") -> None:
         """Let one optimizer step on the batches.
 
         Raises:
-            PrivacyError: If another still does: two steps on one draw cost more than two on draws of their own.
+            PrivacyError: If another still does: two steps on one draw cost more than two on draws of their
+                own.
         """
         other = self._optimizer
         if other is not None and other.capture.is_attached:
@@ -249,110 +254,122 @@ class SamplingLoader(Fixed):
                 "got a loader whose batches another private optimizer steps on; expected one for each: two steps on the same draw cost "
                 "more than is counted for two draws"
             )
-        self._stepped = ref(optimizer)
+        self._optimizer_ref = ref(optimizer)
 
-    def use_up(self, draws: int) -> None:
+    def mark_consumed(self, batches: int) -> None:
         """Note that batches up to this one were stepped on, or never will be: iterations begin after it."""
-        if draws < self._spent:
-            raise PrivacyError(f"got a place of {draws} batches after {self._spent}; expected none that is earlier: a batch is used once")
-        self.draws = self.passed = self._spent = draws
+        if batches < self._last_stepped_batch:
+            raise PrivacyError(
+                f"got a place of {batches} batches after {self._last_stepped_batch}; expected none that is earlier: a batch is used once"
+            )
+        self.batches_drawn = self.last_passed_batch = self._last_stepped_batch = batches
 
-    def again(self) -> None:
+    def rewind_batch(self) -> None:
         """Go back to the beginning of the batch in hand: its rows come again, cut into pieces anew."""
-        self.draws = self.piece.draw - 1
+        self.batches_drawn = self.physical_batch.batch_number - 1
 
     @property
     def _optimizer(self) -> "DPOptimizer | None":
         """The optimizer that steps on the batches, if any."""
-        return None if self._stepped is None else self._stepped()
+        return None if self._optimizer_ref is None else self._optimizer_ref()
 
-    def _turn(self) -> int:
+    def _begin_iteration(self) -> int:
         """A number for an iteration that begins or goes on: it is another where a second one has run in between."""
-        self._turns += 1
-        return self._turns
+        self._iterations_begun += 1
+        return self._iterations_begun
 
-    def _return_to(self, piece: Piece, batch: Any) -> None:
+    def _return_to(self, physical_batch: PhysicalBatch, batch: Any) -> None:
         """Go back to what an iteration had in hand before another ran inside it, unless that one has stepped further."""
-        if self.spent <= piece.draw:
-            self.piece, self.draws, self.batch = piece, piece.draw, batch
+        if self.last_stepped_batch <= physical_batch.batch_number:
+            self.physical_batch, self.batches_drawn, self.batch = physical_batch, physical_batch.batch_number, batch
         else:
-            self.draws = self.spent
+            self.batches_drawn = self.last_stepped_batch
 
-    def _pass_by(self, piece: Piece) -> None:
+    def _note_if_skipped(self, physical_batch: PhysicalBatch) -> None:
         """Note a batch that the loop is done with, if training has left it without a step."""
         optimizer = self._optimizer
-        if optimizer is not None and piece.last and piece.draw > self.spent and optimizer.capture.root.training:
-            self.passed = piece.draw
+        if (
+            optimizer is not None
+            and physical_batch.is_last
+            and physical_batch.batch_number > self.last_stepped_batch
+            and optimizer.capture.root.training
+        ):
+            self.last_passed_batch = physical_batch.batch_number
 
     @abstractmethod
-    def _chosen(self, turn: int) -> Indices:
-        """The records, or units, of batch ``turn`` (from 0), in order; the stream is at that batch."""
+    def _sample_units(self, batch_index: int) -> Indices:
+        """The records, or units, of batch ``batch_index`` (from 0), in order; the stream is at that batch."""
 
-    def _ahead(self, batches: int) -> Iterator[tuple[Piece, Any]]:
+    def _prefetched(self, batches: int) -> Iterator[tuple[PhysicalBatch, Any]]:
         """The next batches in pieces; drawn when the source, whose workers may be ahead, asks for them."""
-        start, waiting = self.draws, deque[Piece]()
+        start, waiting = self.batches_drawn, deque[PhysicalBatch]()
 
         def rows() -> Iterator[Indices]:
             for turn in range(start, start + batches):
-                for piece in self._cut(turn):
+                for piece in self._split(turn):
                     waiting.append(piece)
                     yield piece.rows
 
-        for batch in self.source.run(rows(), start):
+        for batch in self.batch_source.iter_batches(rows(), start):
             yield waiting.popleft(), batch
 
-    def _cut(self, turn: int) -> Iterator[Piece]:
+    def _split(self, batch_index: int) -> Iterator[PhysicalBatch]:
         """The pieces of one batch; each holds whole units."""
-        rows, counts, shares = self._drawn(turn)
+        rows, counts, shares = self._sample_rows(batch_index)
         ends = np.arange(1, len(rows) + 1) if counts is None else np.cumsum(counts)
-        size, most = len(rows), self.max_physical_batch
-        if most is None or size <= most:
-            yield Piece(turn + 1, rows, size, size, counts, shares)
+        size, max_rows = len(rows), self.max_physical_batch_size
+        if max_rows is None or size <= max_rows:
+            yield PhysicalBatch(batch_index + 1, rows, size, size, counts, shares)
             return
         # as many whole units as fit: ``start`` and ``unit`` are the first row and the first unit of the piece
         start = unit = 0
         while start < size:
-            stop = int(np.searchsorted(ends, start + most, side="right"))
+            stop = int(np.searchsorted(ends, start + max_rows, side="right"))
             if stop == unit:
                 raise PrivacyError(
-                    f"a unit of {ends[unit] - start} rows does not fit into a physical batch of {most}, and must not be cut: its records "
+                    f"a unit of {ends[unit] - start} rows does not fit into a physical batch of "
+                    f"{max_rows}, and must not be cut: its records "
                     "are clipped together; expected a larger max_physical_batch, or Units(..., at_most=)"
                 )
             end, part = int(ends[stop - 1]), slice(unit, stop)
             groups = (None, None) if counts is None or shares is None else (counts[part], shares[part])
-            yield Piece(turn + 1, rows[start:end], end, size, *groups)
+            yield PhysicalBatch(batch_index + 1, rows[start:end], end, size, *groups)
             start, unit = end, stop
 
-    def _drawn(self, turn: int) -> tuple[Indices, Indices | None, Shares | None]:
+    def _sample_rows(self, batch_index: int) -> tuple[Indices, Indices | None, Weights | None]:
         """This process' rows of one batch, how many each unit has, and the weight of each unit's rows."""
-        self.stream.seek(turn)
-        chosen = self._chosen(turn)
+        self.stream.seek(batch_index)
+        chosen = self._sample_units(batch_index)
         if self.units is None:
-            rows = self.ranks.part(chosen)
+            rows = self.world.shard(chosen)
             counts = np.ones(len(rows), dtype=np.int64)
             shares = np.ones(len(rows))
-            if self.copies == 1:
+            if self.augmentations_per_record == 1:
                 return rows, None, None
         else:
-            self._within.seek(turn)
-            rows, counts, shares = self.units.rows(chosen, self._within, self.ranks)
-        return np.repeat(rows, self.copies), counts * self.copies, shares / self.copies
+            self._within_unit_stream.seek(batch_index)
+            rows, counts, shares = self.units.sample_rows(chosen, self._within_unit_stream, self.world)
+        return (
+            np.repeat(rows, self.augmentations_per_record),
+            counts * self.augmentations_per_record,
+            shares / self.augmentations_per_record,
+        )
 
 
 class PoissonLoader(SamplingLoader):
-    r"""Batches in which each of ``records`` takes part with probability ``expected_batch_size / records``, independently.
+    r"""Batches in which each of ``num_units`` takes part with probability ``expected_batch_size / records``, independently.
 
     .. math:: q = b / n, \qquad |B_t| \sim \mathrm{Bin}(n, q)
 
-    The size of a batch is random and private; the constants are public, integers kept exact. An empty batch is a batch: it is
-    yielded with a first dimension of 0, and its step, pure noise, counts like any other. With an expected batch of all records, each
-    batch holds them all.
+    The size of a batch is random and private; the constants are public, integers kept exact. An empty batch
+    is a batch: it is yielded with a first dimension of 0, and its step, pure noise, counts like any other.
+    With an expected batch of all records, each batch holds them all.
     """
 
     sampling = "poisson"
 
-    def _chosen(self, turn: int) -> Indices:  # noqa: ARG002
-        return self.stream.chosen(self.records, self.expected_batch_size)
+    def _sample_units(self, batch_index: int) -> Indices:  # noqa: ARG002
+        return self.stream.poisson_sample(self.num_units, self.expected_batch_size)
 
 
 class PoissonRows(Sampler[list[int]]):
@@ -362,17 +379,17 @@ class PoissonRows(Sampler[list[int]]):
     sample_rate: float
 
 
-def _expected(sampler: PoissonRows, records: int, sampling: Sampling) -> int:
+def _expected(sampler: PoissonRows, num_units: int, sampling: Sampling) -> int:
     """The expected batch of a sampler, rounded to a whole number."""
-    if sampler.num_samples != records or sampling != "poisson":
+    if sampler.num_samples != num_units or sampling != "poisson":
         raise SettingError(
-            f"got a {type(sampler).__name__} of {sampler.num_samples} rows for {records} records and "
+            f"got a {type(sampler).__name__} of {sampler.num_samples} rows for {num_units} records and "
             f"{sampling} sampling; expected num_samples=len(dataset), and poisson_sampling=True"
         )
-    return max(1, round(sampler.sample_rate * records))
+    return max(1, round(sampler.sample_rate * num_units))
 
 
-def _checked(loader: "DataLoader[Any]", ranks: Ranks, sampling: Sampling) -> tuple[Any, int]:
+def _dataset_and_batch_size(loader: "DataLoader[Any]", world: World, sampling: Sampling) -> tuple[Any, int]:
     """The data set of a loader that Poisson sampling can replace, and its expected batch, over all processes."""
     if not isinstance(loader, DataLoader):
         raise SettingError(f"got a {type(loader).__name__}; expected an ordinary DataLoader, to make the private one from")
@@ -384,9 +401,9 @@ def _checked(loader: "DataLoader[Any]", ranks: Ranks, sampling: Sampling) -> tup
         raise SettingError("got a loader without a batch size; expected DataLoader(dataset, batch_size=...), its expected batch")
     sampler = loader.sampler
     shared = isinstance(sampler, DistributedSampler)
-    if isinstance(sampler, DistributedSampler) and sampler.num_replicas != ranks.size:
+    if isinstance(sampler, DistributedSampler) and sampler.num_replicas != world.size:
         raise SettingError(
-            f"got a DistributedSampler for {sampler.num_replicas} processes, and training by {ranks.size}; expected as many: wrap the "
+            f"got a DistributedSampler for {sampler.num_replicas} processes, and training by {world.size}; expected as many: wrap the "
             "module in DifferentiallyPrivateDistributedDataParallel, or leave the sampler out"
         )
     if not isinstance(sampler, (RandomSampler, SequentialSampler, DistributedSampler)):
@@ -396,4 +413,4 @@ def _checked(loader: "DataLoader[Any]", ranks: Ranks, sampling: Sampling) -> tup
         )
     if not len(loader.dataset):
         raise DataError("got an empty data set; expected at least one record")
-    return loader.dataset, loader.batch_size * (ranks.size if shared else 1)
+    return loader.dataset, loader.batch_size * (world.size if shared else 1)

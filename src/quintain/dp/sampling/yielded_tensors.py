@@ -8,47 +8,47 @@ import torch
 from torch import Tensor
 
 
-class _Kept(NamedTuple):
+class _YieldedTensor(NamedTuple):
     """A tensor that was handed out, as long as anybody holds it.
 
     Args:
         tensor: Without holding it.
-        draw: Number of its batch; of a tensor that is handed out again and again, that of the latest.
+        batch_number: Number of its batch; of a tensor that is handed out again and again, that of the latest.
         version: How often it had been written, as far as torch counts.
     """
 
     tensor: "ref[Tensor]"
-    draw: int
+    batch_number: int
     version: int
 
 
-class Handed:
+class YieldedTensors:
     """Knows the tensors that were handed out, and slices of them; copies are not known."""
 
     def __init__(self) -> None:
-        self._kept: dict[int, _Kept] = {}
-        self._gone = self._kept.pop
+        self._by_id: dict[int, _YieldedTensor] = {}
+        self._gone = self._by_id.pop
 
-    def add(self, batch: Any, draw: int) -> None:
+    def add(self, batch: Any, batch_number: int) -> None:
         """Take note of a batch, or a piece of one, that is handed out now."""
         for x in tensors_in(batch):
             name = id(x)
-            self._kept[name] = _Kept(ref(x, lambda _, name=name: self._gone(name, None)), draw, _version(x))  # type: ignore[misc]
+            self._by_id[name] = _YieldedTensor(ref(x, lambda _, name=name: self._gone(name, None)), batch_number, _version(x))  # type: ignore[misc]
 
-    def holds(self, batch: Any, x: Tensor) -> bool:
+    def is_part_of(self, batch: Any, x: Tensor) -> bool:
         """Whether a tensor is of this batch, as it was when it was handed out: one of its tensors, or a part of one."""
         parts, version = tensors_in(batch), _version(x)
         for part in parts:
             if part is x:
-                kept = self._kept.get(id(x))
+                kept = self._by_id.get(id(x))
                 return kept is not None and kept.version == version
-        return any(_within(x, part) and (kept := self._kept.get(id(part))) is not None and kept.version == version for part in parts)
+        return any(_within(x, part) and (kept := self._by_id.get(id(part))) is not None and kept.version == version for part in parts)
 
-    def earlier(self, x: Tensor, draw: int) -> bool:
+    def is_of_earlier_batch(self, x: Tensor, batch_number: int) -> bool:
         """Whether a tensor is all of another batch that was handed out, and of none with this number."""
-        alive = [(one.draw, one.tensor()) for one in tuple(self._kept.values())]
+        alive = [(one.batch_number, one.tensor()) for one in tuple(self._by_id.values())]
         draws = {at for at, tensor in alive if tensor is not None and _within(x, tensor)}
-        return bool(draws) and draw not in draws
+        return bool(draws) and batch_number not in draws
 
 
 def tensors_in(held: Any) -> list[Tensor]:

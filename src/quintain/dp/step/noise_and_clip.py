@@ -6,18 +6,18 @@ from typing import Literal
 from quintain.core.errors import PrivacyError
 from quintain.dp.accounting.ledger import Ledger
 from quintain.dp.step import guards
-from quintain.dp.step.clipping import Clip
-from quintain.dp.step.gathered import Gathered
-from quintain.dp.step.noising import scale_of
+from quintain.dp.step.clipping import ClippingMethod
+from quintain.dp.step.noise import noise_std_of_sum
+from quintain.dp.step.step_state import StepState
 
 
-class Bounded:
+class NoiseAndClip:
     """What a record may add, and the noise that hides it."""
 
-    gathered: Gathered
-    _clip: Clip
+    step_state: StepState
+    _clip: ClippingMethod
     _noise_multiplier: float
-    asked: tuple[float, float]
+    user_settings: tuple[float, float]
     """Noise and bound as the user has set them last: what schedules make of them is not probed anew."""
     ledger: Ledger
     _choice: tuple[int, str]
@@ -29,17 +29,17 @@ class Bounded:
 
     @noise_multiplier.setter
     def noise_multiplier(self, value: float) -> None:
-        self.gathered.check_none()
+        self.step_state.check_idle()
         value = float(value)
         if not value and self._noise_multiplier:
             raise PrivacyError("got noise_multiplier = 0 in a private run; expected a positive number: a step without noise has no epsilon")
         guards.check_settings(value, self._clip)
         if value != self._noise_multiplier:
-            self._choose()
-        self._noise_multiplier, self.asked = value, (value, self.asked[1])
+            self._new_choice()
+        self._noise_multiplier, self.user_settings = value, (value, self.user_settings[1])
 
     @property
-    def clip(self) -> Clip:
+    def clip(self) -> ClippingMethod:
         """How one record's gradient is bounded."""
         return self._clip
 
@@ -50,21 +50,22 @@ class Bounded:
 
     @max_grad_norm.setter
     def max_grad_norm(self, value: float) -> None:
-        self.gathered.check_none()
-        clip = self._clip.at(float(value))
+        self.step_state.check_idle()
+        clip = self._clip.with_sensitivity(float(value))
         guards.check_settings(self._noise_multiplier, clip)
-        self._clip, self.asked = clip, (self.asked[0], clip.sensitivity)
+        self._clip, self.user_settings = clip, (self.user_settings[0], clip.sensitivity)
 
-    def set_as_planned(self, name: Literal["noise_multiplier", "max_grad_norm"], value: float, *, beforehand: bool = True) -> None:
+    def set_by_schedule(self, name: Literal["noise_multiplier", "max_grad_norm"], value: float, *, beforehand: bool = True) -> None:
         """Set a number as a schedule or a saved state says; what the user has asked for stays.
 
         Args:
             name, value: What to set.
-            beforehand: Whether the plan was there before the first release; else it is a choice, as if set by hand.
+            beforehand: Whether the plan was there before the first release; else it is a choice, as if set by
+                hand.
         """
-        asked, choice = self.asked, self._choice
+        asked, choice = self.user_settings, self._choice
         setattr(self, name, value)
-        self.asked = asked
+        self.user_settings = asked
         if beforehand:
             self._choice = choice
 
@@ -72,16 +73,18 @@ class Bounded:
     def choice(self) -> int:
         """The number of the choice that the noise is of; a new one if the ledger came to hold another run's releases meanwhile."""
         if self._choice[1] != self.ledger.run_id:
-            self._choose()
+            self._new_choice()
         return self._choice[0]
 
-    def _choose(self) -> None:
+    def _new_choice(self) -> None:
         """The noise is set by the user, now."""
         self._choice = self.ledger.next_choice(), self.ledger.run_id
 
-    def _check_asked(self, noise_multiplier: float, max_grad_norm: float) -> None:
+    def _check_user_settings(self, noise_multiplier: float, max_grad_norm: float) -> None:
         """Raise if a state is of a run that other numbers were asked for: neither those nor these are overridden in silence."""
-        for name, loaded, here in zip(("noise_multiplier", "max_grad_norm"), (noise_multiplier, max_grad_norm), self.asked, strict=True):
+        for name, loaded, here in zip(
+            ("noise_multiplier", "max_grad_norm"), (noise_multiplier, max_grad_norm), self.user_settings, strict=True
+        ):
             if not math.isclose(loaded, here, rel_tol=1e-9):
                 raise PrivacyError(
                     f"got the state of a run with {name} = {loaded}, for one with {here}; expected the same: make_private with "
@@ -89,6 +92,6 @@ class Bounded:
                 )
 
     @property
-    def noise_scale(self) -> float:
+    def sum_noise_std(self) -> float:
         """Standard deviation of the noise in the sum of gradients, sigma times C."""
-        return scale_of(self._clip, self._noise_multiplier)
+        return noise_std_of_sum(self._clip, self._noise_multiplier)

@@ -10,44 +10,53 @@ from torch import Tensor
 
 from quintain.core.errors import DataError, SettingError
 from quintain.dp.accounting.guarantee import PrivacyUnit
-from quintain.dp.draws.distributed import Ranks
-from quintain.dp.draws.pieces import Indices, Shares
-from quintain.dp.step.noise import Stream
+from quintain.dp.distributed import World
+from quintain.dp.randomness.stream import RandomStream
+from quintain.dp.sampling.physical_batch import Indices, Weights
 
 if TYPE_CHECKING:
-    from quintain.dp.draws.batches import Source
-    from quintain.dp.draws.sampling import SamplingLoader
+    from quintain.dp.sampling.batch_source import BatchSource
+    from quintain.dp.sampling.loader import SamplingLoader
 
-Loader = TypeVar("Loader", bound="SamplingLoader")
+LoaderT = TypeVar("LoaderT", bound="SamplingLoader")
 
 
-class Units:
+class PrivacyUnits:
     r"""Who each record belongs to: a patient, a user, a household.
 
     Units are drawn, each with all its records, and the gradient of a unit is bounded as a whole:
 
     .. math:: S = \sum_{u \in B_t} \mathrm{clip}_C \Big( \sum_{i \in u} w_u\, g_i \Big)
 
-    Guarantee: that of the run, for adding or removing one unit with all its records. The number of units is public, instead of that of
-    records; a record belongs to one unit. Which rows of a batch are a unit's is known by their order alone:
-    collation and loop keep it.
+    Guarantee: that of the run, for adding or removing one unit with all its records. The number of units is
+    public, instead of that of records; a record belongs to one unit. Which rows of a batch are a unit's is
+    known by their order alone: collation and loop keep it.
 
     Args:
-        keys: One hashable key for each record, in the order of the data set; equal keys make one unit. Numbers, texts and tuples of these
-            are best; a tensor or array of no dimension counts as its number.
+        keys: One hashable key for each record, in the order of the data set; equal keys make one unit.
+            Numbers, texts and tuples of these are best; a tensor or array of no dimension counts as its
+            number.
         name: What a unit is, for the ledger.
-        at_most: How many records of one unit a batch holds at most, drawn anew each time; None for all.
-        average: Whether w is one over the unit's records in the batch (else 1), so that many records do not weigh more.
+        max_records_per_unit: How many records of one unit a batch holds at most, drawn anew each time; None
+            for all.
+        average_records: Whether w is one over the unit's records in the batch (else 1), so that many records
+            do not weigh more.
 
     Raises:
-        DataError: If a record has no key, or one that is equal to itself alone (it holds NaN, say), which would make a unit of each record.
+        DataError: If a record has no key, or one that is equal to itself alone (it holds NaN, say), which
+            would make a unit of each record.
     """
 
     def __init__(
-        self, keys: Iterable[Hashable], *, name: PrivacyUnit = "patient", at_most: int | None = None, average: bool = False
+        self,
+        keys: Iterable[Hashable],
+        *,
+        name: PrivacyUnit = "patient",
+        max_records_per_unit: int | None = None,
+        average_records: bool = False,
     ) -> None:
-        if at_most is not None and at_most < 1:
-            raise SettingError(f"got at most {at_most} records a unit; expected at least 1")
+        if max_records_per_unit is not None and max_records_per_unit < 1:
+            raise SettingError(f"got at most {max_records_per_unit} records a unit; expected at least 1")
         if name not in get_args(PrivacyUnit):
             raise SettingError(
                 f"got units called {name!r}; expected one of {', '.join(get_args(PrivacyUnit))}: the ledger and reports speak of these"
@@ -56,36 +65,36 @@ class Units:
         number: dict[Hashable, int] = {}
         for key in listed:
             number.setdefault(key, len(number))
-        owner = np.array([number[key] for key in listed], dtype=np.int64)
-        self.name, self.at_most, self.average = name, at_most, average
-        self.records, self.count = len(owner), len(number)
-        self.order = np.argsort(owner, kind="stable")
-        self.counts = np.bincount(owner, minlength=self.count)
+        unit_of_record = np.array([number[key] for key in listed], dtype=np.int64)
+        self.name, self.max_records_per_unit, self.average_records = name, max_records_per_unit, average_records
+        self.num_records, self.num_units = len(unit_of_record), len(number)
+        self.order = np.argsort(unit_of_record, kind="stable")
+        self.counts = np.bincount(unit_of_record, minlength=self.num_units)
         self._starts = np.cumsum(self.counts) - self.counts
 
-    def check(self, records: int) -> None:
+    def check_length(self, num_records: int) -> None:
         """Raise unless there is a key for each record."""
-        if self.records != records:
-            raise SettingError(f"got {self.records} keys of units for {records} records; expected one each")
+        if self.num_records != num_records:
+            raise SettingError(f"got {self.num_records} keys of units for {num_records} records; expected one each")
 
-    def rows(self, chosen: Indices, stream: Stream, ranks: Ranks) -> tuple[Indices, Indices, Shares]:
-        """The records of the ``chosen`` units on this process; how many for each unit, and their weight."""
+    def sample_rows(self, sampled_units: Indices, stream: RandomStream, world: World) -> tuple[Indices, Indices, Weights]:
+        """The records of the ``sampled_units`` units on this process; how many for each unit, and their weight."""
         # all records of the units, one unit after another; place: the number of a record within its unit
-        counts = self.counts[chosen]
+        counts = self.counts[sampled_units]
         ends = np.cumsum(counts)
         place = np.arange(counts.sum()) - np.repeat(ends - counts, counts)
-        rows = self.order[np.repeat(self._starts[chosen], counts) + place]
-        owner = np.repeat(np.arange(len(chosen)), counts)
+        rows = self.order[np.repeat(self._starts[sampled_units], counts) + place]
+        owner = np.repeat(np.arange(len(sampled_units)), counts)
         # units go round the processes, as in ``Ranks.part``
-        kept = owner % ranks.size == ranks.rank
-        if self.at_most is not None:
+        kept = owner % world.size == world.rank
+        if self.max_records_per_unit is not None:
             # a random order within each unit, of which the first ``at_most`` stay
             drawn = np.lexsort((stream.words(len(rows)), owner))
-            few = np.empty(len(rows), dtype=bool)
-            few[drawn] = place < self.at_most
-            kept, counts = kept & few, np.minimum(counts, self.at_most)
-        counts = ranks.part(counts)
-        return rows[kept], counts, 1 / counts if self.average else np.ones(len(counts))
+            within_limit = np.empty(len(rows), dtype=bool)
+            within_limit[drawn] = place < self.max_records_per_unit
+            kept, counts = kept & within_limit, np.minimum(counts, self.max_records_per_unit)
+        counts = world.shard(counts)
+        return rows[kept], counts, 1 / counts if self.average_records else np.ones(len(counts))
 
 
 ATOMS = (int, float, complex, str, bytes, bool)
@@ -149,8 +158,8 @@ def _parts(key: Any, seen: set[int]) -> Iterator[Any]:
         yield from _parts(part, seen)
 
 
-def augmented(loader: Loader, copies: int, transform: Callable[[Any], Any] | None = None) -> Loader:
-    r"""Put each record into its batch ``copies`` times, changed at random; clip the mean gradient of these.
+def augment(loader: LoaderT, augmentations_per_record: int, transform: Callable[[Any], Any] | None = None) -> LoaderT:
+    r"""Put each record into its batch ``augmentations_per_record`` times, changed at random; clip the mean gradient of these.
 
     .. math:: S = \sum_{i \in B_t} \mathrm{clip}_C \Big( \frac{1}{K} \sum_{k=1}^K \nabla \ell(T_k(x_i)) \Big)
 
@@ -158,24 +167,25 @@ def augmented(loader: Loader, copies: int, transform: Callable[[Any], Any] | Non
 
     Args:
         loader: Changed in place, and returned.
-        copies: K; the copies of a record follow one another in the batch.
-        transform: A batch to a batch, each row changed by itself; by default the data set changes its records whenever one is asked for.
+        augmentations_per_record: K; the copies of a record follow one another in the batch.
+        transform: A batch to a batch, each row changed by itself; by default the data set changes its records
+            whenever one is asked for.
 
     Source: De et al., 2022, arXiv:2204.13650.
     """
-    if copies < 1:
-        raise SettingError(f"got {copies} copies of each record; expected at least 1")
-    if loader.copies > 1:
+    if augmentations_per_record < 1:
+        raise SettingError(f"got {augmentations_per_record} copies of each record; expected at least 1")
+    if loader.augmentations_per_record > 1:
         raise SettingError("got a loader that is augmented already; expected a plain private one")
-    loader.copies = copies
+    loader.augmentations_per_record = augmentations_per_record
     if transform is not None:
-        loader.source = _Transformed(loader.source, transform)
+        loader.batch_source = _TransformedSource(loader.batch_source, transform)
     return loader
 
 
-class _Transformed:
-    def __init__(self, source: "Source", transform: Callable[[Any], Any]) -> None:
+class _TransformedSource:
+    def __init__(self, source: "BatchSource", transform: Callable[[Any], Any]) -> None:
         self._source, self._transform = source, transform
 
-    def run(self, rows: Iterator[Indices], turn: int) -> Iterator[Any]:
-        return map(self._transform, self._source.run(rows, turn))
+    def iter_batches(self, rows: Iterator[Indices], first_batch: int) -> Iterator[Any]:
+        return map(self._transform, self._source.iter_batches(rows, first_batch))

@@ -7,7 +7,7 @@ import torch
 from quintain.core.errors import PrivacyError
 
 
-class Standing(torch.optim.Optimizer):
+class OptimizerProxy(torch.optim.Optimizer):
     """``param_groups``, ``state``, ``defaults`` and all else are the inner optimizer's own objects, so that schedulers reach its rate."""
 
     inner: torch.optim.Optimizer

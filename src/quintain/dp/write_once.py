@@ -5,13 +5,13 @@ from typing import Any, ClassVar
 from quintain.core.errors import PrivacyError
 
 
-class Fixed:
+class WriteOnce:
     """Refuses to exchange what the account of privacy rests on."""
 
-    FIXED: ClassVar[frozenset[str]]
+    WRITE_ONCE: ClassVar[frozenset[str]]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in self.FIXED and name in self.__dict__:
+        if name in self.WRITE_ONCE and name in self.__dict__:
             raise PrivacyError(
                 f"got another {name!r} for a {type(self).__name__}; expected the one that it was made with, which what is "
                 "counted rests on: make a fresh engine, and call make_private anew"

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, distributed, nn
 
 from quintain.core.errors import PrivacyError
-from quintain.dp.step.noise import Stream
+from quintain.dp.randomness.stream import RandomStream
 
-WIDTH = 24
+MESSAGE_WIDTH = 24
 """Numbers in each message by which processes agree: all are of one size, so that one that refuses can answer any of them."""
 
-REFUSED = -1
+REFUSAL = -1
 """What a process that refuses sends in place of its numbers, none of which is negative."""
 
-_INSIDE: ContextVar[bool] = ContextVar("inside a block that refuses together", default=False)
+_REFUSING_TOGETHER: ContextVar[bool] = ContextVar("inside a block that refuses together", default=False)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,7 +32,7 @@ class PeerRefusedError(PrivacyError):
 
 
 @dataclass(frozen=True, slots=True)
-class Ranks:
+class World:
     """This process among those that train together; messages go through their default group.
 
     Args:
@@ -45,25 +45,25 @@ class Ranks:
     size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
-    def part(self, chosen: Any) -> Any:
+    def shard(self, rows: Any) -> Any:
         """The part of one draw that is this process': every ``size``-th, from its rank on."""
-        return chosen[self.rank :: self.size]
+        return rows[self.rank :: self.size]
 
-    def add_up(self, x: Tensor) -> None:
+    def all_reduce_sum(self, x: Tensor) -> None:
         """Replace a tensor, in place, by its sum over all processes: the same bits for each."""
         if self.size > 1:
             distributed.all_reduce(x)
 
-    def shared(self, stream: Stream) -> Stream:
+    def broadcast_stream(self, stream: RandomStream) -> RandomStream:
         """The stream with the key of the first process, which it sends to the others.
 
         Raises:
             PeerRefusedError: If one of them has refused.
         """
-        self.agree()
-        return stream if self.size == 1 else stream.keyed(self._heard)
+        self.check_same_on_all()
+        return stream if self.size == 1 else stream.with_key_from(self._broadcast_bytes)
 
-    def gathered(self, data: bytes) -> bytes:
+    def all_gather_bytes(self, data: bytes) -> bytes:
         """The bytes of all processes, by rank; each must give the same number."""
         if self.size == 1:
             return data
@@ -72,13 +72,13 @@ class Ranks:
         distributed.all_gather(received, mine)
         return b"".join(bytes(part.tolist()) for part in received)
 
-    def agree(self, told: Mapping[str, object] | None = None, hint: str = "") -> None:
-        """Check that all processes tell the same of each name, at most ``WIDTH`` of them, and that none has refused.
+    def check_same_on_all(self, settings: Mapping[str, object] | None = None, hint: str = "") -> None:
+        """Check that all processes tell the same of each name, at most ``MESSAGE_WIDTH`` of them, and that none has refused.
 
         Numbers are compared to nine digits, all else by its ``repr``.
 
         Args:
-            told: What this process does, by name; none only hears whether another has refused.
+            settings: What this process does, by name; none only hears whether another has refused.
             hint: What to do where they differ.
 
         Raises:
@@ -87,11 +87,11 @@ class Ranks:
         """
         if self.size == 1:
             return
-        told = told or {}
-        received = self.exchanged([_digest(f"{name}: {text_of(value)}") for name, value in told.items()])
-        differ = [name for at, name in enumerate(told) if len({given[at] for given in received}) > 1]
+        settings = settings or {}
+        received = self.all_gather_numbers([_digest(f"{name}: {stable_text(value)}") for name, value in settings.items()])
+        differ = [name for at, name in enumerate(settings) if len({given[at] for given in received}) > 1]
         if differ:
-            here = "; ".join(f"{name} (process {self.rank}: {_shortened(text_of(told[name]))})" for name in differ)
+            here = "; ".join(f"{name} (process {self.rank}: {_shortened(stable_text(settings[name]))})" for name in differ)
             raise PrivacyError(
                 f"the processes differ in their {here}; expected all {self.size} to run the same program, with the same settings, on the "
                 f"same data{hint}"
@@ -99,14 +99,14 @@ class Ranks:
         if len(set(received)) > 1:
             raise PrivacyError(f"the processes are not at the same place; expected all {self.size} to run the same program")
 
-    def exchanged(self, numbers: Sequence[int]) -> list[tuple[int, ...]]:
-        """What each process gives, by rank; numbers from 0, at most ``WIDTH`` of them.
+    def all_gather_numbers(self, numbers: Sequence[int]) -> list[tuple[int, ...]]:
+        """What each process gives, by rank; numbers from 0, at most ``MESSAGE_WIDTH`` of them.
 
         Raises:
             PeerRefusedError: If another has refused.
         """
-        received = self._exchanged(numbers)
-        refused = [str(rank) for rank, given in enumerate(received) if REFUSED in given]
+        received = self._all_gather_padded(numbers)
+        refused = [str(rank) for rank, given in enumerate(received) if REFUSAL in given]
         if refused:
             raise PeerRefusedError(
                 f"process {', '.join(refused)} of {self.size} has refused, and the others with it; expected all to run the same program on "
@@ -121,36 +121,36 @@ class Ranks:
         Raises:
             PeerRefusedError: If another has refused.
         """
-        if self.size == 1 or _INSIDE.get():
+        if self.size == 1 or _REFUSING_TOGETHER.get():
             yield
             return
-        token = _INSIDE.set(True)
+        token = _REFUSING_TOGETHER.set(True)
         try:
             yield
         except PeerRefusedError:
             raise
         except Exception:
-            self._exchanged((REFUSED,))
+            self._all_gather_padded((REFUSAL,))
             raise
         finally:
-            _INSIDE.reset(token)
+            _REFUSING_TOGETHER.reset(token)
 
-    def _exchanged(self, numbers: Sequence[int]) -> list[tuple[int, ...]]:
+    def _all_gather_padded(self, numbers: Sequence[int]) -> list[tuple[int, ...]]:
         """What each process gives, by rank, filled up with zeros."""
-        mine = torch.zeros(WIDTH, dtype=torch.long, device=self.device)
+        mine = torch.zeros(MESSAGE_WIDTH, dtype=torch.long, device=self.device)
         mine[: len(numbers)] = torch.tensor(numbers, dtype=torch.long)
         received = [torch.empty_like(mine) for _ in range(self.size)]
         distributed.all_gather(received, mine)
         return [tuple(given.tolist()) for given in received]
 
-    def _heard(self, data: bytes) -> bytes:
+    def _broadcast_bytes(self, data: bytes) -> bytes:
         """The bytes that the first process gives."""
         message = torch.tensor(list(data), dtype=torch.uint8, device=self.device)
         distributed.broadcast(message, src=0)
         return bytes(message.tolist())
 
 
-ALONE = Ranks()
+SINGLE_PROCESS = World()
 
 
 class DifferentiallyPrivateDistributedDataParallel(nn.Module):
@@ -161,15 +161,19 @@ class DifferentiallyPrivateDistributedDataParallel(nn.Module):
 
     .. math:: \tilde g = \frac{1}{b} \Big( \sum_r \sum_{i \in B_t^r} \mathrm{clip}_C(g_i) + \sigma C\, \mathcal{N}(0, I) \Big)
 
-    ``expected_batch_size`` and the ledger are those of the whole run. Processes trust each other: they share the secret key.
+    ``expected_batch_size`` and the ledger are those of the whole run. Processes trust each other: they share
+    the secret key.
 
-    They agree on all settings and on the data in ``make_private``, and on bound, noise and place at every step: where they differ, as when
-    a schedule steps in the first alone, all refuse. Of the data are compared the length, the rows of subsets, tensors in memory, and some
-    records as they are read; of the rest it is assumed that all hold the same (see ``PrivacyReport.assumptions``).
+    They agree on all settings and on the data in ``make_private``, and on bound, noise and place at every
+    step: where they differ, as when a schedule steps in the first alone, all refuse. Of the data are compared
+        the length, the rows of subsets, tensors in memory, and some
+    records as they are read; of the rest it is assumed that all hold the same (see
+    ``PrivacyReport.assumptions``).
 
-    What one process refuses in ``make_private`` or in a step, all refuse (``PeerRefusedError`` in the others). What one refuses in its
-    forward or backward pass ends that process alone: ``torchrun`` then stops the others, and without it they wait for the time-out of
-    their group (``init_process_group(timeout=...)``).
+    What one process refuses in ``make_private`` or in a step, all refuse (``PeerRefusedError`` in the
+    others). What one refuses in its forward or backward pass ends that process alone: ``torchrun`` then stops
+    the others, and without it they wait for the time-out of their group
+    (``init_process_group(timeout=...)``).
 
     Args:
         module: What to train; on the device of its process.
@@ -184,7 +188,7 @@ class DifferentiallyPrivateDistributedDataParallel(nn.Module):
             raise PrivacyError(
                 "got no process group; expected torchrun --nproc-per-node N script.py, and torch.distributed.init_process_group() in it"
             )
-        present().agree()
+        current_world().check_same_on_all()
         self.module = module
         with torch.no_grad():
             for tensor in (*module.parameters(), *module.buffers()):
@@ -194,7 +198,7 @@ class DifferentiallyPrivateDistributedDataParallel(nn.Module):
         return self.module(*args, **kwargs)
 
 
-def text_of(value: object) -> str:
+def stable_text(value: object) -> str:
     """The same in every process for what is the same: places in memory are left out, and the last digits of numbers."""
     return f"{value:.9g}" if isinstance(value, float) else re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
 
@@ -208,26 +212,26 @@ def _shortened(text: str, most: int = 100) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
-def present() -> Ranks:
+def current_world() -> World:
     """All processes of the default group, or this one alone."""
     if not (distributed.is_available() and distributed.is_initialized()):
-        return ALONE
+        return SINGLE_PROCESS
     own = torch.device("cuda", torch.cuda.current_device()) if distributed.get_backend() == "nccl" else torch.device("cpu")
-    return Ranks(distributed.get_rank(), distributed.get_world_size(), own)
+    return World(distributed.get_rank(), distributed.get_world_size(), own)
 
 
 def together(method: Callable[P, T]) -> Callable[P, T]:
-    """The method, of which an error in one process is one in all of them (see ``Ranks.refusing_together``)."""
+    """The method, of which an error in one process is one in all of them (see ``World.refusing_together``)."""
 
     @wraps(method)
     def called(*args: P.args, **kwargs: P.kwargs) -> T:
-        with present().refusing_together():
+        with current_world().refusing_together():
             return method(*args, **kwargs)
 
     return called
 
 
-def ranks_of(module: nn.Module) -> Ranks:
+def world_of(module: nn.Module) -> World:
     """The processes that train ``module`` together.
 
     Raises:
@@ -237,10 +241,10 @@ def ranks_of(module: nn.Module) -> Ranks:
         raise PrivacyError(
             "got a DistributedDataParallel, which waits for plain gradients; expected DifferentiallyPrivateDistributedDataParallel(module)"
         )
-    ranks = present()
-    if ranks.size > 1 and not isinstance(module, DifferentiallyPrivateDistributedDataParallel):
+    world = current_world()
+    if world.size > 1 and not isinstance(module, DifferentiallyPrivateDistributedDataParallel):
         raise PrivacyError(
-            f"got {ranks.size} processes and a module of this one alone; expected "
+            f"got {world.size} processes and a module of this one alone; expected "
             "DifferentiallyPrivateDistributedDataParallel(module): each process by itself would spend its own epsilon on the same records"
         )
-    return ranks
+    return world

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from quintain.core.errors import SettingError
-from quintain.dp.draws.sampling import SamplingLoader
+from quintain.dp.sampling.loader import SamplingLoader
 
 if TYPE_CHECKING:
     from quintain.dp.step.optimizer import DPOptimizer
@@ -42,11 +42,11 @@ class BatchMemoryManager:
             return self._loader.physical_batches()
 
     def __enter__(self) -> "PhysicalBatches":
-        self._before, self._loader.max_physical_batch = self._loader.max_physical_batch, self._most
+        self._before, self._loader.max_physical_batch_size = self._loader.max_physical_batch_size, self._most
         return PhysicalBatches(self._loader)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._loader.max_physical_batch = self._before
+        self._loader.max_physical_batch_size = self._before
 
 
 class PhysicalBatches:
@@ -65,8 +65,10 @@ class PhysicalBatches:
         return getattr(self.__dict__["_loader"], name)
 
 
-def halving(work: Callable[[Any], Result], *, loader: SamplingLoader, optimizer: "DPOptimizer") -> Callable[[Any], Result | None]:
-    """``work``, which redoes a batch in smaller pieces when memory runs out.
+def retry_on_out_of_memory(
+    train_step: Callable[[Any], Result], *, loader: SamplingLoader, optimizer: "DPOptimizer"
+) -> Callable[[Any], Result | None]:
+    """``train_step``, which redoes a batch in smaller pieces when memory runs out.
 
     ::
 
@@ -80,7 +82,7 @@ def halving(work: Callable[[Any], Result], *, loader: SamplingLoader, optimizer:
     same noise must be the same, bit for bit.
 
     Args:
-        work: Takes what the loader yields; one call ends with ``optimizer.step()``.
+        train_step: Takes what the loader yields; one call ends with ``optimizer.step()``.
         loader: A private loader.
         optimizer: The private optimizer that goes with it.
 
@@ -92,26 +94,26 @@ def halving(work: Callable[[Any], Result], *, loader: SamplingLoader, optimizer:
     """
     _check_pair(loader, optimizer)
 
-    def attempt(batch: Any) -> Result | None:
+    def try_step(batch: Any) -> Result | None:
         try:
-            return work(batch)
+            return train_step(batch)
         except RuntimeError as error:
-            if not out_of_memory(error) or optimizer.spent:
+            if not is_out_of_memory(error) or optimizer.batch_is_consumed:
                 raise
-            most = _smaller(loader)
+            most = _halved_limit(loader)
             if most is None:
                 raise
-        loader.max_physical_batch = most
-        optimizer.drop()
-        loader.again()
+        loader.max_physical_batch_size = most
+        optimizer.discard_batch()
+        loader.rewind_batch()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return None
 
-    return attempt
+    return try_step
 
 
-def out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, an accelerator's or the computer's: torch has one error for the former, and words for both."""
     said = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError) or (
@@ -119,9 +121,9 @@ def out_of_memory(error: BaseException) -> bool:
     )
 
 
-def _smaller(loader: SamplingLoader) -> int | None:
+def _halved_limit(loader: SamplingLoader) -> int | None:
     """Half the rows of the piece in hand, or those of its largest unit if more; None if that is no less."""
-    counts, rows = loader.piece.counts, len(loader.piece.rows)
+    counts, rows = loader.physical_batch.rows_per_unit, len(loader.physical_batch.rows)
     whole = 1 if counts is None or not len(counts) else int(counts.max())
     most = max(rows // 2, whole)
     return most if most < rows else None

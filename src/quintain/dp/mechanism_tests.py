@@ -13,9 +13,9 @@ from quintain.core.errors import MechanismError
 from quintain.core.laws import cosine_p, crowded_p, shape_p, sizes, spread_p, tails_p
 from quintain.core.seeds import derive_seed
 from quintain.dp.noise_laws import exact, repeated
+from quintain.dp.randomness.stream import CHUNK_BYTES
 from quintain.dp.replay import weights_measurement
 from quintain.dp.specimens import EveryLayer, hostile_records, layers_without_gradient, records_without_gradient
-from quintain.dp.step.noise import AT_ONCE
 from quintain.dp.training.plan import PrivatePlan
 from quintain.dp.ways import WAYS, Rows, Way
 from quintain.results.privacy_records import MechanismTest
@@ -28,12 +28,12 @@ EQUAL = 2.0**-22
 """Uniform numbers as near as this are all but equal; rounding in float32 moves what the noise tells of them by less."""
 SUMS = 20
 """Sums over random parts of the hostile records, from which follows what each of them adds."""
-SLACK = 1e-6
+NORM_TOLERANCE = 1e-6
 """By how much of the bound rounding may exceed it; ten times as much may be missing from a record that presses against it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MechanismTests:
     """The tests of one plan.
 
     Args:
@@ -47,7 +47,7 @@ class Measured:
         """Whether chance explains all of them."""
         return all(test.passed for test in self.tests)
 
-    def require(self) -> "Measured":
+    def raise_if_failed(self) -> "MechanismTests":
         """Itself, if all passed.
 
         Raises:
@@ -59,22 +59,22 @@ class Measured:
         return self
 
 
-def measure(plan: PrivatePlan, n: int, *, seed: int | None = None) -> Measured:
+def verify_mechanism(plan: PrivatePlan, num_records: int, *, seed: int | None = None) -> MechanismTests:
     """Train on records made for it, and compare what training does with what the accountant is told.
 
     Args:
         plan: What is claimed; a plan without noise is held to that.
-        n: Number of records.
+        num_records: Number of records.
         seed: For a measurement that can be repeated; fresh entropy by default.
 
     Returns:
         The tests: if the mechanism is as stated, one of them fails with probability at most 1e-6 (see
         ``measurements``).
     """
-    return Measured(bonferroni_tests(measurements(plan, n, seed=seed)))
+    return MechanismTests(bonferroni_tests(measurements(plan, num_records, seed=seed)))
 
 
-def measurements(plan: PrivatePlan, n: int, *, seed: int | None = None, ways: Sequence[str] = ()) -> tuple[Measurement, ...]:
+def measurements(plan: PrivatePlan, num_records: int, *, seed: int | None = None, ways: Sequence[str] = ()) -> tuple[Measurement, ...]:
     r"""Noise, inclusion and sensitivity, each through ``fit`` with its state kept and through an ordinary loop over ``make_private``.
 
     - noise: records without gradient leave :math:`b\,\tilde g / (\sigma C)` standard normal: spread (chi-square), shape
@@ -91,7 +91,7 @@ def measurements(plan: PrivatePlan, n: int, *, seed: int | None = None, ways: Se
 
     Args:
         plan: What is claimed; its copies and shifts of records are left out.
-        n: Number of records.
+        num_records: Number of records.
         seed: For a measurement that can be repeated; fresh entropy by default.
         ways: Names of ``WAYS``, where only some matter.
     """
@@ -100,7 +100,11 @@ def measurements(plan: PrivatePlan, n: int, *, seed: int | None = None, ways: Se
     for name in ways or WAYS:
         way = WAYS[name]
         here = None if seed is None else derive_seed(seed, "specification", name)
-        measured = (*_noise(plan, way, here), *_inclusion(plan, n, way, here), _sensitivity(plan, way, derive_seed(seed or 0, "net")))
+        measured = (
+            *_noise(plan, way, here),
+            *_inclusion(plan, num_records, way, here),
+            _sensitivity(plan, way, derive_seed(seed or 0, "net")),
+        )
         found += [replace(one, name=f"{one.name}, {name}") for one in measured]
     return tuple(found)
 
@@ -111,7 +115,9 @@ def _digits(z: npt.NDArray[np.float64]) -> Measurement:
     Of two standard normal numbers, :math:`e^{-(x^2 + y^2) / 2}` and the angle are uniform, whatever pair is
     taken. Of a pair that the transform of Box and Muller makes, they are the words that it was made of.
     """
-    halves = [half for piece in np.split(z, range(AT_ONCE // 4, z.shape[1], AT_ONCE // 4), axis=1) for half in np.split(piece, 2, axis=1)]
+    halves = [
+        half for piece in np.split(z, range(CHUNK_BYTES // 4, z.shape[1], CHUNK_BYTES // 4), axis=1) for half in np.split(piece, 2, axis=1)
+    ]
     x, y = (np.concatenate([half.ravel() for half in halves[side::2]]) for side in (0, 1))
     uniform = np.exp(-(x**2 + y**2) / 2), np.arctan2(y, x) / (2 * np.pi) % 1
     p_value, found, usual = min(crowded_p(one, EQUAL) for one in uniform)
@@ -119,32 +125,32 @@ def _digits(z: npt.NDArray[np.float64]) -> Measurement:
     return Measurement("noise digits", usual, found, min(1.0, len(uniform) * p_value), text)
 
 
-def inclusion_measurements(batches: Sequence[Rows], n: int, q: float) -> tuple[Measurement, ...]:
+def inclusion_measurements(batches: Sequence[Rows], num_records: int, q: float) -> tuple[Measurement, ...]:
     """Whether batches are drawn as Poisson sampling draws them.
 
     Args:
         batches: The records of each, from 0 to n - 1.
-        n: Number of records.
+        num_records: Number of records.
         q: Probability of each to be in a batch.
     """
     from scipy.special import bdtr, bdtrc
 
     sizes = np.array([len(rows) for rows in batches], dtype=np.int64)
-    counts = np.bincount(np.concatenate(batches).astype(np.int64), minlength=n)
-    mean, drawn, trials = float(sizes.mean()), int(sizes.sum()), n * len(sizes)
+    counts = np.bincount(np.concatenate(batches).astype(np.int64), minlength=num_records)
+    mean, drawn, trials = float(sizes.mean()), int(sizes.sum()), num_records * len(sizes)
     if q == 1:
-        whole = bool((sizes == n).all())
-        return (Measurement("inclusion", n, mean, float(whole), "size of batches that hold every record"),)
+        whole = bool((sizes == num_records).all())
+        return (Measurement("inclusion", num_records, mean, float(whole), "size of batches that hold every record"),)
     records, p_records = _dispersion(counts, len(sizes), q)
-    spread, p_spread = _dispersion(sizes, n, q)
+    spread, p_spread = _dispersion(sizes, num_records, q)
     z = (drawn - trials * q) / math.sqrt(trials * q * (1 - q))
     p_mean = 2 * min(float(bdtr(drawn, trials, q)), float(bdtrc(drawn - 1, trials, q)) if drawn else 1.0, 0.5)
     return (
-        Measurement("batch size", n * q, mean, p_mean, f"mean size of {len(sizes)} batches", z),
+        Measurement("batch size", num_records * q, mean, p_mean, f"mean size of {len(sizes)} batches", z),
         Measurement(
             "inclusion", 1.0, records, p_records, f"spread of how often a record is drawn, over that of Bin({len(sizes)}, {q:.4g})"
         ),
-        Measurement("batch size spread", 1.0, spread, p_spread, f"spread of batch sizes, over that of Bin({n}, {q:.4g})"),
+        Measurement("batch size spread", 1.0, spread, p_spread, f"spread of batch sizes, over that of Bin({num_records}, {q:.4g})"),
     )
 
 
@@ -164,7 +170,7 @@ def _noise(plan: PrivatePlan, way: Way, seed: int | None) -> tuple[Measurement, 
     p_shape, distance = shape_p(ndtr(z.ravel()))
     p_tails, bound, beyond, usual = tails_p(z)
 
-    def alike(what: str, one: npt.NDArray[np.float64], other: npt.NDArray[np.float64], of: str = "") -> Measurement:
+    def correlation_test(what: str, one: npt.NDArray[np.float64], other: npt.NDArray[np.float64], of: str = "") -> Measurement:
         p_value, cosine = cosine_p(one.ravel(), other.ravel())
         text = f"correlation of the noise{of} of two {what}s"
         return Measurement(f"noise{of} between {what}s", 0.0, cosine, p_value, text, cosine * math.sqrt(one.size))
@@ -178,18 +184,20 @@ def _noise(plan: PrivatePlan, way: Way, seed: int | None) -> tuple[Measurement, 
         Measurement("noise shape", 0.0, distance, p_shape, "distance of the noise from Gaussian"),
         Measurement("noise tails", usual, beyond, p_tails, f"numbers of the noise beyond {bound:g} deviations"),
         _digits(z),
-        alike("step", z[1::2], z[::2]),
-        alike("step", sizes(z[1::2]), sizes(z[::2]), " without signs"),
-        alike("layer", z[:, : z.shape[1] // 2], z[:, z.shape[1] // 2 :]),
+        correlation_test("step", z[1::2], z[::2]),
+        correlation_test("step", sizes(z[1::2]), sizes(z[::2]), " without signs"),
+        correlation_test("layer", z[:, : z.shape[1] // 2], z[:, z.shape[1] // 2 :]),
         *exact("noise", sums, squares, layers, (np.arange(len(layers)), np.array([0]))),
         *repeated("noise", z.ravel()),
         *(() if followed is None else (followed,)),
     )
 
 
-def _inclusion(plan: PrivatePlan, n: int, way: Way, seed: int | None) -> tuple[Measurement, ...]:
-    steps = way(nn.Linear(1, 2), torch.zeros(n, 1), torch.zeros(n, dtype=torch.long), replace(plan, steps=BATCHES), seed)
-    return inclusion_measurements([step.rows for step in steps], n, plan.sample_rate(n))
+def _inclusion(plan: PrivatePlan, num_records: int, way: Way, seed: int | None) -> tuple[Measurement, ...]:
+    steps = way(
+        nn.Linear(1, 2), torch.zeros(num_records, 1), torch.zeros(num_records, dtype=torch.long), replace(plan, steps=BATCHES), seed
+    )
+    return inclusion_measurements([step.rows for step in steps], num_records, plan.sample_rate(num_records))
 
 
 def _dispersion(counts: npt.NDArray[np.int64], trials: int, q: float) -> tuple[float, float]:
@@ -224,4 +232,4 @@ def _sensitivity(plan: PrivatePlan, way: Way, seed: int) -> Measurement:
     left = np.linalg.norm(sums - drawn @ terms, axis=1).max() if np.isfinite(terms).all() else math.inf
     found = float(np.linalg.norm(terms, axis=1).max() + left)
     text = f"most that one of {len(x)} hostile records moves the sum of clipped gradients"
-    return Measurement("sensitivity", bound, found, float(bound * (1 - 10 * SLACK) <= found <= bound * (1 + SLACK)), text)
+    return Measurement("sensitivity", bound, found, float(bound * (1 - 10 * NORM_TOLERANCE) <= found <= bound * (1 + NORM_TOLERANCE)), text)

@@ -9,7 +9,7 @@ from quintain.core.errors import PrivacyError
 from quintain.dp.rules import RULES
 
 
-class Written:
+class GradientGuard:
     """Knows the gradients that it was told of, by what they are and how often they were changed.
 
     Args:
@@ -19,24 +19,24 @@ class Written:
 
     def __init__(self, module: nn.Module, parameters: Mapping[str, nn.Parameter]) -> None:
         self._module, self._parameters = module, parameters
-        self._known: dict[nn.Parameter, tuple[Tensor, int]] = {}
+        self._private_grads: dict[nn.Parameter, tuple[Tensor, int]] = {}
 
-    def remember(self) -> None:
+    def mark_private(self) -> None:
         """All gradients that there are now are private."""
-        self._known = {p: (p.grad, p.grad._version) for p in self._parameters.values() if p.grad is not None}
+        self._private_grads = {p: (p.grad, p.grad._version) for p in self._parameters.values() if p.grad is not None}
 
-    def check(self) -> None:
+    def check_all_private(self) -> None:
         """Raise if a parameter has a plain gradient, or a private one that was changed."""
         for name, parameter in self._parameters.items():
-            grad, known = parameter.grad, self._known.get(parameter)
+            grad, known = parameter.grad, self._private_grads.get(parameter)
             if grad is not None and (known is None or grad is not known[0] or grad._version != known[1]):
                 raise PrivacyError(
                     f"parameter {name!r} has a plain gradient, which is not clipped; expected gradients through its layer alone, in "
                     "training mode (module.train()): no penalty on weights in the loss (use weight_decay), no backward in evaluation mode"
-                    f"{self._borrowed(name)}"
+                    f"{self._hint_for_borrowed_weights(name)}"
                 )
 
-    def check_others(self, optimizer: torch.optim.Optimizer) -> None:
+    def check_holds_no_others(self, optimizer: torch.optim.Optimizer) -> None:
         """Raise if the optimizer would move anything else."""
         private = set(self._parameters.values())
         held = [parameter for group in optimizer.param_groups for parameter in group["params"] if parameter not in private]
@@ -46,12 +46,12 @@ class Written:
                 "expected no unfreezing and no further parameters: call make_private again on the changed module and a fresh optimizer"
             )
 
-    def moves(self, optimizer: torch.optim.Optimizer) -> bool:
+    def is_held_by(self, optimizer: torch.optim.Optimizer) -> bool:
         """Whether the optimizer would move any of these parameters."""
         own = set(self._parameters.values())
         return any(parameter in own for group in optimizer.param_groups for parameter in group["params"])
 
-    def _borrowed(self, name: str) -> str:
+    def _hint_for_borrowed_weights(self, name: str) -> str:
         """What to do if a module uses the weights of a layer inside it without calling that layer."""
         parts = name.split(".")[:-2]
         for end in range(len(parts), -1, -1):

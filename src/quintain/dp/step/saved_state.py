@@ -11,21 +11,21 @@ from quintain.core.errors import PrivacyError
 from quintain.dp.accounting.checksum import add_checksum, verified_content
 from quintain.dp.accounting.release import Release
 from quintain.dp.capture.hooks import Capture
-from quintain.dp.draws.sampling import SamplingLoader
-from quintain.dp.step import generators
-from quintain.dp.step.bounded import Bounded
-from quintain.dp.step.unsampled import Unsampled
-from quintain.dp.step.weights import Weights, digest_of_state
+from quintain.dp.sampling.loader import SamplingLoader
+from quintain.dp.step import torch_rng
+from quintain.dp.step.loaded_weights import LoadedWeights, digest_of_state
+from quintain.dp.step.noise_and_clip import NoiseAndClip
+from quintain.dp.step.unknown_sampling import UnknownSampling
 
 
-class Saved(Bounded):
+class SavedState(NoiseAndClip):
     """The inner optimizer's state, the ledger, and the places in the random streams."""
 
     inner: torch.optim.Optimizer
     capture: Capture
-    loader: SamplingLoader | Unsampled
+    loader: SamplingLoader | UnknownSampling
     _steps: int
-    _weights: Weights
+    _weights: LoadedWeights
 
     @property
     @abstractmethod
@@ -33,48 +33,50 @@ class Saved(Bounded):
 
     @property
     @abstractmethod
-    def release(self) -> Release: ...
+    def next_release(self) -> Release: ...
 
     @property
-    def _drawn_as(self) -> list[Any]:
+    def _sampling_settings(self) -> list[Any]:
         """How batches are drawn, and what kind of noise they get."""
-        it = self.release
+        it = self.next_release
         return [it.sampling, it.expected_batch_size, it.num_units, it.steps_per_epoch, it.mechanism]
 
     def state_dict(self) -> dict[str, Any]:
         """The inner optimizer's state, and under ``"privacy"`` the ledger, the places in the random streams (never their keys), and the
-        state of torch's own generators. It belongs to the weights as they are now, and to what the inner optimizer has gathered, such as
+        state of torch's own generators. It belongs to the weights as they are now, and to what the inner
+        optimizer has gathered, such as
         momentum (hashes of both are in it)."""
         inner = self.inner.state_dict()
         privacy = {
             "ledger": self.ledger.state_dict(),
             "steps": self._steps,
-            "draws": self.loader.spent,
+            "draws": self.loader.last_stepped_batch,
             "noise_multiplier": self.noise_multiplier,
             "max_grad_norm": self.max_grad_norm,
-            "asked": list(self.asked),
+            "asked": list(self.user_settings),
             "choice": self.choice,
-            "drawn": self._drawn_as,
+            "drawn": self._sampling_settings,
             "weights": self._weights.digests,
             "gathered": digest_of_state(inner.get("state")),
         }
-        states = generators.states({parameter.device for parameter in self.params})
+        states = torch_rng.rng_states({parameter.device for parameter in self.params})
         return {**inner, "privacy": {**add_checksum(privacy), "generators": states}}
 
-    def check_loaded(self) -> None:
+    def check_weights_match_state(self) -> None:
         """Raise if a state was loaded after the latest step, and the module's weights are not those that it was saved with."""
         if self.capture.is_attached:
             self._weights.compare()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from ``state_dict``; a seeded run then draws as if it had never stopped, torch's own generators included: they are put back
-        to where they were, for layers such as dropout. Where batches are drawn otherwise than those of the state (size, records, way to
-        sample, kind of noise), that is a choice that was made after its steps. The module's weights are to be those that it was saved with:
-        the first step looks at them, so that module and optimizer may be loaded in any order.
+        to where they were, for layers such as dropout. Where batches are drawn otherwise than those of the
+        state (size, records, way to sample, kind of noise), that is a choice that was made after its steps.
+        The module's weights are to be those that it was saved with: the first step looks at them, so that
+        module and optimizer may be loaded in any order.
 
         Raises:
-            PrivacyError: If the state does not say what was spent, was changed or put together from two, is earlier than what was spent
-                here, or of a run that other noise or another bound was asked for.
+            PrivacyError: If the state does not say what was spent, was changed or put together from two, is
+                earlier than what was spent here, or of a run that other noise or another bound was asked for.
         """
         if "privacy" not in state_dict:
             raise PrivacyError("got a plain optimizer's state; expected one with its ledger, or the steps already spent would be forgotten")
@@ -89,12 +91,13 @@ class Saved(Bounded):
                 "saved: that of later steps carries releases into the weights that the ledger does not count; expected all of what "
                 "state_dict() gave, unchanged"
             )
-        self.gathered.check_none()
-        self._check_asked(*privacy["asked"])
+        self.step_state.check_idle()
+        self._check_user_settings(*privacy["asked"])
         self.ledger.load_state_dict(privacy["ledger"])
-        if privacy["steps"] < self._steps or privacy["draws"] < self.loader.spent:
+        if privacy["steps"] < self._steps or privacy["draws"] < self.loader.last_stepped_batch:
             raise PrivacyError(
-                f"got a state of {privacy['steps']} steps and {privacy['draws']} batches after {self._steps} and {self.loader.spent}; "
+                f"got a state of {privacy['steps']} steps and {privacy['draws']} batches after "
+                f"{self._steps} and {self.loader.last_stepped_batch}; "
                 "expected none that is earlier: its noise was drawn already, and would be drawn again for other gradients"
             )
         if privacy["steps"] > self.ledger.steps:
@@ -103,12 +106,12 @@ class Saved(Bounded):
             )
         self._choice = privacy["choice"], self.ledger.run_id
         self._steps = privacy["steps"]
-        self.loader.use_up(privacy["draws"])
-        self._weights.expect(privacy.get("weights", []))
-        self.set_as_planned("noise_multiplier", privacy["noise_multiplier"])
-        self.set_as_planned("max_grad_norm", privacy["max_grad_norm"])
-        if privacy["drawn"] != self._drawn_as:
-            self._choose()
+        self.loader.mark_consumed(privacy["draws"])
+        self._weights.expect_digests(privacy.get("weights", []))
+        self.set_by_schedule("noise_multiplier", privacy["noise_multiplier"])
+        self.set_by_schedule("max_grad_norm", privacy["max_grad_norm"])
+        if privacy["drawn"] != self._sampling_settings:
+            self._new_choice()
         try:
             self.inner.load_state_dict(inner)
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -116,4 +119,4 @@ class Saved(Bounded):
                 f"got a state that {type(self.inner).__name__} cannot take ({type(error).__name__}: {error}); expected that of the same "
                 "optimizer over the same parameters: what was spent counts from now on, all the same"
             ) from error
-        generators.restore(states)
+        torch_rng.restore_rng_states(states)

@@ -9,14 +9,14 @@ from quintain.core.errors import PrivacyError
 CPU = "cpu"
 
 
-def states(devices: Iterable[torch.device]) -> dict[str, str]:
+def rng_states(devices: Iterable[torch.device]) -> dict[str, str]:
     """Of the generator of the CPU and of each device in use, as hexadecimal digits."""
     found = {CPU: torch.get_rng_state()}
     found |= {str(device): torch.get_device_module(device).get_rng_state(device) for device in devices if device.type != CPU}
     return {name: bytes(state.tolist()).hex() for name, state in found.items()}
 
 
-def restore(kept: Mapping[str, str]) -> None:
+def restore_rng_states(kept: Mapping[str, str]) -> None:
     """Put the generators back; those of devices that this machine lacks are left out, since nothing is repeated bit for bit there.
 
     Raises:

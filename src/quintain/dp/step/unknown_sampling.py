@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING
 
 from quintain.core.errors import SettingError
 from quintain.dp.accounting.guarantee import Sampling
-from quintain.dp.draws.distributed import ALONE
-from quintain.dp.draws.pieces import NOTHING
+from quintain.dp.distributed import SINGLE_PROCESS
+from quintain.dp.sampling.physical_batch import NO_BATCH
 
 if TYPE_CHECKING:
     from quintain.dp.step.optimizer import DPOptimizer
 
 
-class Unsampled:
+class UnknownSampling:
     """Batches of which nothing is known but what they should hold: each step then counts as one on all records.
 
     Args:
@@ -24,29 +24,29 @@ class Unsampled:
     """
 
     sampling: Sampling = "full batch"
-    piece, ranks = NOTHING, ALONE
+    physical_batch, world = NO_BATCH, SINGLE_PROCESS
     steps_per_epoch, compared = 1, ""
-    units = batch = handed = None
+    units = batch = yielded_tensors = None
 
     def __init__(self, optimizer: "DPOptimizer", expected_batch_size: int | None, *, reproducible: bool) -> None:
         if expected_batch_size is None or expected_batch_size < 1:
             raise SettingError(f"got expected_batch_size = {expected_batch_size}; expected the mean size of a batch, at least 1")
-        self.expected_batch_size = self.records = expected_batch_size
-        self.draws = self.spent = self.passed = 0
+        self.expected_batch_size = self.num_units = expected_batch_size
+        self.batches_drawn = self.last_stepped_batch = self.last_passed_batch = 0
         self.reproducible = reproducible
         self._optimizer = optimizer
 
     @property
-    def size(self) -> int:
+    def logical_batch_size(self) -> int:
         """Whatever was seen."""
-        return self._optimizer.gathered.examples or 0
+        return self._optimizer.step_state.examples_summed or 0
 
-    def place(self, batch: int) -> None:
+    def epoch_position(self, batch: int) -> None:
         """Nothing is known of passes."""
 
-    def use_up(self, draws: int) -> None:
+    def mark_consumed(self, batches: int) -> None:
         """Take note of a step."""
-        self.draws = self.spent = draws
+        self.batches_drawn = self.last_stepped_batch = batches
 
-    def serve(self, optimizer: "DPOptimizer") -> None:
+    def bind_optimizer(self, optimizer: "DPOptimizer") -> None:
         """It has its optimizer from the beginning."""

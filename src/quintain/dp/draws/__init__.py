@@ -1,1 +1,0 @@
-"""Which records each batch holds, and how they reach the model."""

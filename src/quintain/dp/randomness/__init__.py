@@ -1,0 +1,1 @@
+"""Random numbers that privacy rests on: keyed streams and exact discrete Gaussian noise."""

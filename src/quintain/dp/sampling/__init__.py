@@ -1,0 +1,1 @@
+"""Private sampling of batches: Poisson, shuffled epochs and balls-in-bins, over records or privacy units."""

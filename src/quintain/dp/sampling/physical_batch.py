@@ -1,0 +1,53 @@
+"""A part of one batch: what the loader hands out and the optimizer asks about."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Indices = npt.NDArray[np.int64]
+Weights = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PhysicalBatch:
+    """A part of one batch, or all of it, as the user holds it.
+
+    Args:
+        batch_number: Number of the batch, from 1.
+        rows: Of the data set, (R,).
+        end: Rows of the batch up to the end of this piece.
+        logical_batch_size: Rows of the batch, of this process.
+        rows_per_unit: Rows of each unit in turn, (U,); None if each row is clipped by itself.
+        unit_weights: What each row of a unit is multiplied by before the unit is clipped, (U,).
+    """
+
+    batch_number: int
+    rows: Indices
+    end: int
+    logical_batch_size: int
+    rows_per_unit: Indices | None = None
+    unit_weights: Weights | None = None
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the batch begins with it."""
+        return self.end == len(self.rows)
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it completes the batch; an empty batch is one empty piece."""
+        return self.end == self.logical_batch_size
+
+    @property
+    def unit_ids(self) -> Indices | None:
+        """Unit of each row, ascending from 0, (R,); None if each row is clipped by itself."""
+        return None if self.rows_per_unit is None else np.repeat(np.arange(len(self.rows_per_unit)), self.rows_per_unit)
+
+    def is_continuation_of(self, other: "PhysicalBatch") -> bool:
+        """Whether it is the next one of the same batch."""
+        return self.batch_number == other.batch_number and self.end - len(self.rows) == other.end
+
+
+NO_BATCH = PhysicalBatch(0, np.zeros(0, dtype=np.int64), 0, 0)
+"""In hand before the first batch."""
