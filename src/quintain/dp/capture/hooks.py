@@ -250,7 +250,7 @@ class Capture:
         if torch._C._current_graph_task_id() != -1:
             raise PrivacyError(
                 "the module's forward was run inside a backward pass, as activation checkpointing around it does; expected it called in "
-                "the loop alone: for batches that do not fit into memory, set max_physical_batch"
+                "the loop alone: for batches that do not fit into memory, set max_physical_batch_size"
             )
         check_no_mixing(self._norm_layers)
         # parameters of a layer whose forward raised are switched on again here

@@ -29,7 +29,7 @@ def group_pass_by_unit(captured: CapturedPass, unit_sizes: Indices, unit_weights
     if rows != expected:
         raise PrivacyError(
             f"got a pass over {rows} records out of a piece of {expected}, whose units would be torn; expected one pass over each piece "
-            "that the loader yields: for smaller ones, set max_physical_batch"
+            "that the loader yields: for smaller ones, set max_physical_batch_size"
         )
     grads: dict[nn.Parameter, PerExampleGrads] = {}
     for parameter, gradient in captured.gradients.items():

@@ -14,7 +14,7 @@ _EMPTY = "empty batches have the form of full ones, cut to none; expected DPData
 _CELLS = "DPLSTM, DPGRU, DPRNN and DPMultiheadAttention are torch's own layers, which have no parts or renamed parameters"
 _FIXES = "BatchNorm and InstanceNorm are validated and replaced in one place; expected ModuleValidator.validate and ModuleValidator.fix"
 _ADAPTIVE = "it is a way to clip here; expected make_private(clipping='adaptive', grad_sample_mode='ghost')"
-_PIECES = "the loader itself cuts batches; expected BatchMemoryManager, or make_private(max_physical_batch=...)"
+_PIECES = "the loader itself cuts batches; expected BatchMemoryManager, or make_private(max_physical_batch_size=...)"
 _MICRO = "it is a part of one check; expected check_per_sample_gradients_are_correct"
 _TENSOR = "losses are plain tensors; expected loss.backward(), which clips as well"
 _UNFOLDED = "convolutions are not unfolded here; expected torch.nn.functional.unfold"

@@ -329,7 +329,7 @@ class SamplingLoader(WriteOnce):
                 raise PrivacyError(
                     f"a unit of {ends[unit] - start} rows does not fit into a physical batch of "
                     f"{max_rows}, and must not be cut: its records "
-                    "are clipped together; expected a larger max_physical_batch, or Units(..., at_most=)"
+                    "are clipped together; expected a larger max_physical_batch_size, or PrivacyUnits(..., max_records_per_unit=)"
                 )
             end, part = int(ends[stop - 1]), slice(unit, stop)
             groups = (None, None) if counts is None or shares is None else (counts[part], shares[part])

@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 class BatchMemoryManager:
     """A context in which batches come in pieces, and the optimizer steps at the last piece of each.
 
-    The same as ``max_physical_batch`` of the loader, under the name that scripts know. A batch that is left
+    The same as ``max_physical_batch_size`` of the loader, under the name that scripts know. A batch that is left
     half way (``break``) is dropped whole: the next step is on the next batch alone. ``len()`` of the manager,
     and of what ``with`` gives, is the number of pieces that the next iteration yields, so that a progress bar
     ends with it.
@@ -72,7 +72,7 @@ def retry_on_out_of_memory(
 
     ::
 
-        train = halving(train, loader=loader, optimizer=optimizer)
+        train = retry_on_out_of_memory(train, loader=loader, optimizer=optimizer)
         for batch in loader:
             train(batch)                   # zero_grad, forward, backward, step
 

@@ -85,7 +85,7 @@ class PrivacyUnits:
         place = np.arange(counts.sum()) - np.repeat(ends - counts, counts)
         rows = self.order[np.repeat(self._starts[sampled_units], counts) + place]
         owner = np.repeat(np.arange(len(sampled_units)), counts)
-        # units go round the processes, as in ``Ranks.part``
+        # units go round the processes, as in ``World.shard``
         kept = owner % world.size == world.rank
         if self.max_records_per_unit is not None:
             # a random order within each unit, of which the first ``at_most`` stay
