@@ -150,7 +150,7 @@ def test_what_a_ledger_lacks_of_another_is_all_after_they_parted() -> None:
     assert [Ledger().count_missing(one), one.count_missing(Ledger()), Ledger([Release(1.0, 1, 2)]).count_missing(one)] == [5, 0, 5]
 
 
-@pytest.mark.parametrize(("name", "value"), [("records", 10**6), ("expected_batch_size", 1), ("stream", None), ("units", None)])
+@pytest.mark.parametrize(("name", "value"), [("num_units", 10**6), ("expected_batch_size", 1), ("stream", None), ("units", None)])
 def test_how_batches_are_drawn_is_not_changed(private, name: str, value: object) -> None:
     _, _, loader, _ = private()
     with refused(name):

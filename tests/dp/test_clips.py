@@ -201,7 +201,7 @@ def test_the_bound_moves_on_an_empty_batch_too_and_resumes(private) -> None:
 def test_the_noise_of_the_count_has_its_size(private) -> None:
     _, optimizer, _, _ = private(batch=20, noise_multiplier=1.0, clipping="adaptive", unclipped_num_std=3.0)
     for secure in (False, True):
-        drawn = [noisy_count(7, optimizer.clip.count_std, optimizer.stream, secure=secure) - 7 for _ in range(2000)]
+        drawn = [noisy_count(7, optimizer.clip.unclipped_count_std, optimizer.stream, secure=secure) - 7 for _ in range(2000)]
         assert torch.tensor(drawn).std() == pytest.approx(2 * 3.0, rel=5 / math.sqrt(2 * 2000))
 
 
@@ -217,7 +217,7 @@ def test_count_and_noise_are_added_as_whole_numbers(blobs, monkeypatch: pytest.M
         noise_multiplier=1.0,
         clipping="adaptive",
     )
-    grid = math.isqrt(int(VARIANCE / Fraction(2 * optimizer.clip.count_std) ** 2))
+    grid = math.isqrt(int(VARIANCE / Fraction(2 * optimizer.clip.unclipped_count_std) ** 2))
     for _ in range(20):
         for x, y in loader:
             optimizer.zero_grad()

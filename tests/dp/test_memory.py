@@ -354,7 +354,7 @@ def test_a_managers_length_is_the_number_of_pieces_it_yields(made, x: torch.Tens
                 seen += 1
             assert seen == told >= len(loader)
             assert pieces.expected_batch_size == batch
-            assert pieces.piece is loader.physical_batch
+            assert pieces.physical_batch is loader.physical_batch
         assert loader.max_physical_batch_size is None
     assert optimizer.steps == 3 * len(loader)
 

@@ -232,7 +232,7 @@ def test_a_fork_does_not_draw_the_batches_and_noise_of_the_process_that_made_the
         go_on,
         lambda: next(batches),
         lambda: list(loader),
-        lambda: engine._root_stream.child("noise"),
+        lambda: engine._root_stream.derive("noise"),
         lambda: optimizer.stream.with_key_from(bytes),
     )
     *refused, twice, anew = in_a_fork(*uses, fork_again, begin_anew)

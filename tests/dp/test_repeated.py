@@ -13,7 +13,7 @@ from quintain.core.errors import PrivacyError
 from quintain.dp import PrivacyEngine
 
 BATCH, SIGMA = 20, 50.0
-SOURCES = {"key": {"key": bytes(range(32))}, "seed": {"seed": 3}}
+SOURCES = {"key": {"secret_key": bytes(range(32))}, "seed": {"seed": 3}}
 
 
 class Run:

@@ -1,4 +1,4 @@
-"""Private training by several processes: one draw and one noise for all, and each clips its own records."""
+"""Private training by several processes: common batches and noise, each process clips its own records."""
 
 import hashlib
 import re
@@ -16,7 +16,7 @@ from quintain.core.errors import PrivacyError
 from quintain.dp.randomness.stream import RandomStream
 
 MESSAGE_WIDTH = 24
-"""Numbers in each message by which processes agree: all are of one size, so that one that refuses can answer any of them."""
+"""Numbers in each message; all have one size, so that a process that refuses can answer any of them."""
 
 REFUSAL = -1
 """What a process that refuses sends in place of its numbers, none of which is negative."""
@@ -33,7 +33,7 @@ class PeerRefusedError(PrivacyError):
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """This process among those that train together; messages go through their default group.
+    """The processes that train together, as this one sees them; they use the default process group.
 
     Args:
         rank: Its number; 0 adds the noise.
@@ -46,16 +46,16 @@ class World:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def shard(self, rows: Any) -> Any:
-        """The part of one draw that is this process': every ``size``-th, from its rank on."""
+        """This process' shard of the rows: every ``size``-th, from its rank on."""
         return rows[self.rank :: self.size]
 
     def all_reduce_sum(self, x: Tensor) -> None:
-        """Replace a tensor, in place, by its sum over all processes: the same bits for each."""
+        """Replace a tensor, in place, by its sum over all processes, the same bits for each."""
         if self.size > 1:
             distributed.all_reduce(x)
 
     def broadcast_stream(self, stream: RandomStream) -> RandomStream:
-        """The stream with the key of the first process, which it sends to the others.
+        """The random stream with the key of the first process, which it broadcasts.
 
         Raises:
             PeerRefusedError: If one of them has refused.
@@ -73,7 +73,7 @@ class World:
         return b"".join(bytes(part.tolist()) for part in received)
 
     def check_same_on_all(self, settings: Mapping[str, object] | None = None, hint: str = "") -> None:
-        """Check that all processes tell the same of each name, at most ``MESSAGE_WIDTH`` of them, and that none has refused.
+        """Check that settings are the same on all processes, and that none has refused.
 
         Numbers are compared to nine digits, all else by its ``repr``.
 
@@ -136,7 +136,7 @@ class World:
             _REFUSING_TOGETHER.reset(token)
 
     def _all_gather_padded(self, numbers: Sequence[int]) -> list[tuple[int, ...]]:
-        """What each process gives, by rank, filled up with zeros."""
+        """The numbers of all processes, by rank, padded with zeros."""
         mine = torch.zeros(MESSAGE_WIDTH, dtype=torch.long, device=self.device)
         mine[: len(numbers)] = torch.tensor(numbers, dtype=torch.long)
         received = [torch.empty_like(mine) for _ in range(self.size)]
@@ -144,7 +144,7 @@ class World:
         return [tuple(given.tolist()) for given in received]
 
     def _broadcast_bytes(self, data: bytes) -> bytes:
-        """The bytes that the first process gives."""
+        """The bytes of the first process."""
         message = torch.tensor(list(data), dtype=torch.uint8, device=self.device)
         distributed.broadcast(message, src=0)
         return bytes(message.tolist())
@@ -199,7 +199,7 @@ class DifferentiallyPrivateDistributedDataParallel(nn.Module):
 
 
 def stable_text(value: object) -> str:
-    """The same in every process for what is the same: places in memory are left out, and the last digits of numbers."""
+    """A text that is the same in every process, without addresses and last digits of numbers."""
     return f"{value:.9g}" if isinstance(value, float) else re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
 
 
@@ -221,7 +221,7 @@ def current_world() -> World:
 
 
 def together(method: Callable[P, T]) -> Callable[P, T]:
-    """The method, of which an error in one process is one in all of them (see ``World.refusing_together``)."""
+    """Decorate a method so that an error in one process is one in all (see ``World.refusing_together``)."""
 
     @wraps(method)
     def called(*args: P.args, **kwargs: P.kwargs) -> T:

@@ -1,4 +1,4 @@
-"""Names that stay what they were when they were first set."""
+"""Attributes that can be set only once."""
 
 from typing import Any, ClassVar
 
@@ -6,7 +6,7 @@ from quintain.core.errors import PrivacyError
 
 
 class WriteOnce:
-    """Refuses to exchange what the account of privacy rests on."""
+    """A mixin that refuses to replace attributes on which the privacy accounting depends."""
 
     WRITE_ONCE: ClassVar[frozenset[str]]
 

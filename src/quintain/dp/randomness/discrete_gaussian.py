@@ -26,9 +26,9 @@ def discrete_gaussian(count: int, stream: RandomStream) -> Integers:
 
     .. math:: \Pr[X = x] \propto e^{-x^2 / 2 s^2}, \qquad s^2 = \mathtt{VARIANCE}
 
-    Rejection, as in the discrete case of Canonne, Kamath and Steinke, from a proposal made of bits alone: a sign,
-    a block v with probability 2^-(v+1), and a uniform offset in it, so that x is accepted with probability
-    :math:`2^v e^{-x^2 / 2 s^2} \le 1`. A uniform real number is compared with that: in floating point where the
+    Rejection, as in the discrete case of Canonne, Kamath and Steinke, from a proposal made of bits alone: a
+    sign, a block v with probability 2^-(v+1), and a uniform offset in it, so that x is accepted with
+    probability :math:`2^v e^{-x^2 / 2 s^2} \le 1`. A uniform real number is compared with that: in floating point where the
     two differ by more than all its errors, else digit by digit.
 
     Guarantee: exact, but that no x of 31 blocks or more (a probability below 2^-990 each) is ever proposed.

@@ -1,4 +1,4 @@
-"""Random numbers for privacy: AES-256 in counter mode, keyed from the operating system's entropy or from an explicit seed."""
+"""Random streams for privacy: AES-256 in counter mode, with a secret key or an explicit seed."""
 
 import hashlib
 import math
@@ -23,7 +23,7 @@ CHUNK_BYTES = 1 << 18
 """Bytes of cipher that are worked on together: few enough to stay in the processor's caches, and even in pairs of words."""
 ZEROS = bytes(CHUNK_BYTES)
 MAX_TAG_BYTES = 1 << 30
-"""Bytes that are tagged at once."""
+"""Bytes that are hashed into one tag."""
 EDGE_BITS = 20
 """Radii come from more bits than one word has where their uniform number is within 2^-20 of 0 or 1: once in half a million."""
 SIGNIFICANT = 1 << 64
@@ -50,7 +50,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class _ThreadPosition(threading.local):
-    """Where a thread is in a stream; None until it goes somewhere."""
+    """The position of a thread in a stream; None until it seeks."""
 
     cipher: Any = None
 
@@ -77,7 +77,10 @@ class _Workspace:
 
 
 class RandomStream:
-    """An endless stream of random words for each turn 0, 1, 2, ...: AES-256 in counter mode, the turn in the counter's upper half.
+    """An endless stream of random words for each index 0, 1, 2, ...
+
+    AES-256 in counter mode, the index in the counter's upper half: 2^64 blocks for each, of which no two
+    overlap.
 
     What it protects: who does not know the key cannot tell the stream from chance, nor continue or rewind it,
     however much of it the released models show. Its normal numbers have no largest one, so that delta needs
@@ -115,11 +118,11 @@ class RandomStream:
 
     @classmethod
     def from_seed(cls, seed: int, *path: str | int) -> "RandomStream":
-        """A stream that anyone who knows ``seed`` and the place of use can draw again."""
+        """A stream from a seed and a path; anyone who knows both can repeat it."""
         return cls(seeded_key(seed)).derive(*path)
 
     def derive(self, *path: str | int) -> "RandomStream":
-        """A stream of its own for a place of use; it tells nothing of this one or of other places."""
+        """The stream of a path, from a key derived from this one's; it reveals nothing of others."""
         self._check_process()
         return RandomStream(hashlib.blake2b("/".join(map(str, path)).encode(), key=self._key, digest_size=32).digest())
 
@@ -139,20 +142,27 @@ class RandomStream:
 
     @property
     def key_id(self) -> bytes:
-        """The same for streams of one key alone; nothing that they draw follows from it."""
+        """An identifier of the stream's key, which reveals nothing of its random numbers."""
         return self.derive("name").words(2).tobytes()
 
     def with_key_from(self, exchange: Callable[[bytes], bytes]) -> "RandomStream":
-        """The stream of whose key ``exchange`` answers with, given this one's: how processes that train together come to share one."""
+        """The stream whose key ``exchange`` returns when it is called with this stream's key.
+
+        With a broadcast as ``exchange``, all processes get the stream of the first.
+        """
         self._check_process()
         return RandomStream(exchange(self._key))
 
     def seek(self, index: int) -> None:
-        """Take this thread to the beginning of a turn, which must be new unless what it was drawn for is repeated bit for bit."""
+        """Move this thread to the start of sub-stream ``index``.
+
+        Use each index once. Using it again is safe only if the same computation is repeated bit for bit (a
+        resumed step): the same noise on two different sums cancels in their difference.
+        """
         self._start_cipher(index << 64)
 
     def words(self, count: int) -> npt.NDArray[np.uint64]:
-        """``count`` words, uniform in [0, 2^64)."""
+        """``count`` random words, uniform in [0, 2^64)."""
         return np.frombuffer(self._bytes(8 * count), dtype="<u8", count=count)
 
     def normal(self, count: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -169,7 +179,7 @@ class RandomStream:
         return self._normal(_Workspace(count, dtype))[:count]
 
     def add_gaussian(self, into: Tensor, std: float, divisor: int = 1) -> None:
-        """Add independent normal numbers of standard deviation ``std`` to a flat tensor, and divide it, in pieces that a cache holds."""
+        """Add Gaussian noise of standard deviation ``std`` to a flat tensor, and divide, chunk by chunk."""
         size = CHUNK_BYTES // into.element_size()
         work = _Workspace(min(size, len(into)), into.dtype)
         for piece in into.split(size):
@@ -180,7 +190,8 @@ class RandomStream:
                 piece.mul_(1 / divisor)
 
     def poisson_sample(self, population: int, expected: int) -> npt.NDArray[np.int64]:
-        """Which of ``population`` are in, each by itself with probability ``expected / records``, exact to 2^-64 and never above."""
+        """Poisson sampling: the indices of a sample, each in with probability ``expected / population``."""
+        # floor(expected 2^64 / n) in integers: exact to 2^-64, and never above
         if expected == population:
             return np.arange(population)
         return np.flatnonzero(self.words(population) < np.uint64(expected * WORD_RANGE // population))
@@ -217,7 +228,7 @@ class RandomStream:
         return math.sqrt(2 * (width * math.log(2) - math.log(digits)))
 
     def _bytes(self, count: int) -> bytearray:
-        """At least so many."""
+        """At least ``count`` random bytes."""
         out = bytearray()
         self._fill(out, count)
         return out
@@ -252,7 +263,7 @@ class RandomStream:
 
 
 class _HasStream(Protocol):
-    """Something that draws from a stream."""
+    """Something that uses a random stream."""
 
     @property
     def stream(self) -> RandomStream: ...
@@ -262,7 +273,7 @@ D = TypeVar("D", bound=_HasStream)
 
 
 def one_at_a_time(method: Callable[Concatenate[D, P], R]) -> Callable[Concatenate[D, P], R]:
-    """A method that one thread at a time is in: what it checks, counts and draws then belongs to one step."""
+    """Decorate a method so that one thread at a time runs it, and its random numbers belong to one step."""
 
     @wraps(method)
     def alone(self: D, /, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -15,19 +15,19 @@ from quintain.dp.sampling.physical_batch import Indices
 
 
 class BatchSource(Protocol):
-    """Where batches come from."""
+    """A source of batches: it makes a batch for each array of rows."""
 
     def iter_batches(self, rows: Iterator[Indices], first_batch: int) -> Iterator[Any]:
-        """One batch for each array of rows, in order; rows may be asked for ahead of time.
+        """Yield one batch for each array of rows, in order; rows may be prefetched.
 
         Args:
             rows: May hold empty arrays, whose batches have a first dimension of 0.
-            first_batch: Number of the first draw among them.
+            first_batch: Index of the first batch among them.
         """
 
 
 def with_batches(loader: "DataLoader[Any]", batches: Any, generator: torch.Generator) -> "DataLoader[Any]":
-    """A loader like another, of the batches of rows that ``batches`` names; the workers' seeds come from ``generator``."""
+    """A DataLoader like ``loader`` over other batches of rows; ``generator`` seeds its workers."""
     return DataLoader(
         loader.dataset,
         batch_sampler=batches,
@@ -44,7 +44,7 @@ def with_batches(loader: "DataLoader[Any]", batches: Any, generator: torch.Gener
 
 
 class FunctionSource:
-    """Batches that a function makes.
+    """A batch source that calls a function.
 
     Args:
         fetch: Rows to a batch; must accept none.
@@ -58,7 +58,7 @@ class FunctionSource:
 
 
 class DataLoaderSource:
-    """Batches that a DataLoader makes, with its data set, collation, workers and pinned memory, of rows that are not its own choice.
+    """A batch source that uses a DataLoader's data set, collation, workers and pinned memory.
 
     Args:
         loader: What to take over; its generator is not used.
@@ -70,7 +70,7 @@ class DataLoaderSource:
         self._inner = with_batches(loader, self._rows_sampler, self._generator)
 
     def iter_batches(self, rows: Iterator[Indices], first_batch: int) -> Iterator[Any]:
-        """An empty batch is that of the first record, cut to none.
+        """Yield the batches; an empty one is that of the first record, cut to none.
 
         Raises:
             SettingError: If an iteration goes on after another has begun.
@@ -100,7 +100,7 @@ class DataLoaderSource:
 
 
 class _GivenRowsSampler(Sampler[list[int]]):
-    """Whatever it is told."""
+    """A batch sampler that returns the batches of rows that it is given."""
 
     batches: Iterator[list[int]] = iter(())
 
@@ -109,7 +109,7 @@ class _GivenRowsSampler(Sampler[list[int]]):
 
 
 def batch_source_for(loader: "DataLoader[Any]", stream: RandomStream) -> BatchSource:
-    """The source that a loader describes; plain tensors are indexed at once, which no worker beats."""
+    """The batch source for a DataLoader; plain tensors are indexed at once, which is fastest."""
     dataset = loader.dataset
     if type(dataset) is not TensorDataset or loader.collate_fn is not default_collate or loader.num_workers:
         return DataLoaderSource(loader, stream)
@@ -123,7 +123,7 @@ def batch_source_for(loader: "DataLoader[Any]", stream: RandomStream) -> BatchSo
 
 
 def empty_batch_like(batch: Any) -> Any:
-    """A batch of the same form with no rows.
+    """A batch of the same structure without rows.
 
     Raises:
         DataError: If the form is not known.

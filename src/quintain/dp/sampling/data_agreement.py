@@ -1,4 +1,4 @@
-"""Whether processes that train together hold the same data: each record must be in one of them alone, and in one draw."""
+"""Checks that processes which train together hold the same data."""
 
 import hashlib
 import random
@@ -28,7 +28,7 @@ HINT = ": random_split needs generator=torch.Generator().manual_seed(...), the s
 
 
 def check_same_data(loader: "SamplingLoader") -> str:
-    """Check that the data of all processes are the same, as far as a look at them shows; one process alone reads nothing.
+    """Check that all processes hold the same data, as far as a sample shows; one process reads nothing.
 
     Compared are the length, the rows of subsets, tensors in memory, units, and ``NUM_COMPARED_RECORDS``
     records. Those are read twice: a part of a record that comes out otherwise in some process, such as a
@@ -92,7 +92,7 @@ def _comparison_report(left: list[int], kept: list[list[bytes]], *, in_memory: b
 
 
 def _read(loader: "SamplingLoader") -> dict[int, list[bytes]]:
-    """Of each part of some records, as the loop will get them, a hash a record."""
+    """For each part of some records, as the loop will get them, one hash a record."""
     size = loader.num_units if loader.units is None else loader.units.num_records
     rows = np.unique(np.r_[0, size - 1, np.random.default_rng(0).integers(size, size=max(0, NUM_COMPARED_RECORDS - 2))])
     parts: dict[int, list[bytes]] = {}
@@ -105,7 +105,7 @@ def _read(loader: "SamplingLoader") -> dict[int, list[bytes]]:
 
 @contextmanager
 def _fixed_rng() -> Iterator[None]:
-    """The process' own generators begin at one place, and go on after it as if nothing had been drawn."""
+    """A context with fixed states of all random generators, which are restored afterwards."""
     kept = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
@@ -119,7 +119,7 @@ def _fixed_rng() -> Iterator[None]:
 
 
 def _values(batch: Any) -> Iterator[bytes]:
-    """What a batch holds, one part after another."""
+    """The bytes of each part of a batch."""
     if isinstance(batch, Mapping):
         for key, value in batch.items():
             yield from (repr(key).encode() + part for part in _values(value))
@@ -145,7 +145,7 @@ def _raw(value: Any) -> Iterator[bytes]:
 
 
 def _dataset_structure(dataset: Any) -> list[Any]:
-    """Of what a data set is made: the rows of subsets and the tensors of those in memory by a hash, of others the kind and length."""
+    """The structure of a data set: hashes of subsets' rows and of tensors, else type and length."""
     if isinstance(dataset, Subset):
         return ["subset", _hash(np.asarray(dataset.indices, dtype=np.int64)), _dataset_structure(dataset.dataset)]
     if isinstance(dataset, ConcatDataset):
@@ -165,7 +165,7 @@ def _in_memory(dataset: Any) -> bool:
 
 
 def _units(loader: "SamplingLoader") -> list[Any]:
-    """Which records belong together, and how they are taken."""
+    """The settings and grouping of privacy units."""
     units = loader.units
     return [] if units is None else [units.name, units.max_records_per_unit, units.average_records, _hash(units.order), _hash(units.counts)]
 

@@ -1,4 +1,4 @@
-"""Private loaders and samplers under the names of Opacus; whatever the name, each draws Poisson batches."""
+"""Loaders and samplers with the names of Opacus, all of which sample Poisson batches."""
 
 from collections.abc import Callable, Iterator, Sized
 from fractions import Fraction
@@ -151,7 +151,7 @@ class DPDataLoader(PoissonLoader):
     def from_data_loader(
         cls, data_loader: "DataLoader[Any]", *, distributed: bool = False, generator: torch.Generator | None = None
     ) -> PoissonLoader:
-        """The private twin of an ordinary loader (see ``PoissonLoader.like``)."""
+        """The sampling loader for an ordinary DataLoader (see ``PoissonLoader.from_loader``)."""
         world = current_world() if distributed else SINGLE_PROCESS
         made = PoissonLoader.from_loader(data_loader, world.broadcast_stream(stream_from_generator(generator)), world=world)
         made.reproducible = generator is not None
@@ -159,7 +159,7 @@ class DPDataLoader(PoissonLoader):
 
 
 def stream_from_generator(generator: torch.Generator | None) -> RandomStream:
-    """A stream keyed by a generator, or a secret one without it."""
+    """A random stream keyed by a generator; a secret one without it."""
     if generator is None:
         return RandomStream.from_os_entropy()
     return RandomStream.from_seed(int(torch.randint(2**63 - 1, (1,), generator=generator, device=generator.device)), "sampling")

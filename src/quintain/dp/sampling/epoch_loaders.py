@@ -1,4 +1,4 @@
-"""Batches that hold each record once in a pass: not Poisson's, warned of, and accounted as what they are."""
+"""Loaders whose epochs hold each unit at most once: shuffled batches and balls-in-bins."""
 
 import warnings
 from abc import abstractmethod
@@ -18,7 +18,7 @@ from quintain.dp.sampling.privacy_units import PrivacyUnits
 
 
 class _EpochLoader(SamplingLoader):
-    """Loaders in whose passes each record, or unit, is in exactly one of ``steps_per_epoch`` batches."""
+    """A loader in whose epochs each record, or unit, is in exactly one of ``steps_per_epoch`` batches."""
 
     WRITE_ONCE = SamplingLoader.WRITE_ONCE | {"steps_per_epoch"}
     warning: str
@@ -41,13 +41,13 @@ class _EpochLoader(SamplingLoader):
 
     @abstractmethod
     def _assign_steps(self) -> Indices:
-        """The step of each record in the pass that the stream is at, from 0."""
+        """Assign a step, from 0, to each record in the epoch that the stream is at."""
 
 
 class ShuffledLoader(_EpochLoader):
-    r"""Batches of a shuffled data set, as equal in size as can be; shuffled anew for each pass.
+    r"""Batches of a shuffled data set, as equal in size as possible; shuffled anew for each epoch.
 
-    Guarantee: each pass costs at most one step on all records, and is accounted as one. The true epsilon can
+    Guarantee: each epoch costs at most one step on all records, and is accounted as one. The true epsilon can
     be many times that of Poisson batches of the same size (2403.17673).
 
     Source: Chua et al., 2024, arXiv:2403.17673; Annamalai et al., 2024, arXiv:2411.10614.
@@ -58,6 +58,7 @@ class ShuffledLoader(_EpochLoader):
 
     def _assign_steps(self) -> Indices:
         steps = np.empty(self.num_units, dtype=np.int64)
+        # ranks of random words are a random permutation; i * steps // n spreads it evenly
         steps[np.argsort(self.stream.words(self.num_units), kind="stable")] = (
             np.arange(self.num_units) * self.steps_per_epoch // self.num_units
         )
@@ -65,7 +66,7 @@ class ShuffledLoader(_EpochLoader):
 
 
 class BallsInBinsLoader(_EpochLoader):
-    """Each record in one batch of each pass, chosen uniformly and independently: batches vary in size.
+    """Each record in one batch of each epoch, sampled uniformly and independently: batches vary in size.
 
     Source: Chua et al., 2024, arXiv:2412.16802.
     """
@@ -74,6 +75,7 @@ class BallsInBinsLoader(_EpochLoader):
     warning = "balls-in-bins sampling has an accounting of its own"
 
     def _assign_steps(self) -> Indices:
+        # the modulo's bias is below steps / 2^64
         return (self.stream.words(self.num_units) % np.uint64(self.steps_per_epoch)).astype(np.int64)
 
 
@@ -86,7 +88,7 @@ def as_sampling_loader(
     units: PrivacyUnits | Iterable[Hashable] | None,
     world: World,
 ) -> SamplingLoader:
-    """The private twin of an ordinary loader, or a private one as it is.
+    """The sampling loader for an ordinary DataLoader; a sampling loader is returned as it is.
 
     Raises:
         SettingError: If a private one draws otherwise than is asked for, or an ordinary one has no twin.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class SamplingLoader(WriteOnce):
-    """Batches of secret rows, whole or in pieces that fit into memory.
+    """Privately sampled batches, whole or in physical batches that fit into memory.
 
     A batch follows from the stream and its own number alone, so workers may fetch ahead; ``batches_drawn``
     (its number) and ``logical_batch_size`` are those of the batch in the user's hands.
@@ -147,36 +147,36 @@ class SamplingLoader(WriteOnce):
 
     @property
     def sample_rate(self) -> float:
-        """q, the expected fraction of records in a batch; in Poisson sampling, each record's probability."""
+        """The expected fraction of records in a batch, q; in Poisson sampling each record's probability."""
         return self.expected_batch_size / self.num_units
 
     @property
     def batch_size(self) -> int:
-        """The expected batch size, as of the loader it was made from: sampled batches hold more or fewer, and the number is public."""
+        """The expected batch size, which is public; sampled batches hold more or fewer rows."""
         return self.expected_batch_size
 
     @property
     def last_stepped_batch(self) -> int:
-        """Number of the latest batch that was stepped on, or given up (see ``mark_consumed``)."""
+        """The number of the last batch that was stepped on, or given up (see ``mark_consumed``)."""
         return self._last_stepped_batch
 
     @property
     def logical_batch_size(self) -> int:
-        """Rows of the whole batch in the user's hands, of this process; private."""
+        """The number of rows of the whole current batch, of this process; private."""
         return self.physical_batch.logical_batch_size
 
     @property
     def unit_ids(self) -> Indices | None:
-        """Unit of each row in the user's hands (see ``Piece``)."""
+        """The unit of each row of the current physical batch."""
         return self.physical_batch.unit_ids
 
     def epoch_position(self, batch: int) -> EpochPosition | None:  # noqa: ARG002
-        """Where a batch is in passes that hold each unit once; None if batches are drawn independently."""
+        """Where a batch stands in its epoch; None if batches are sampled independently."""
         return None
 
     @property
     def max_physical_batch_size(self) -> int | None:
-        """Rows that a piece holds at most; a change acts from the next iteration on."""
+        """The maximum number of rows of a physical batch; a change acts from the next iteration on."""
         return self._max_physical_batch
 
     @max_physical_batch_size.setter
@@ -186,7 +186,7 @@ class SamplingLoader(WriteOnce):
         self._max_physical_batch = most
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
-        """Refuse copies, shallow ones too: two steps on one draw cost more than is counted for two draws."""
+        """Refuse copies, shallow ones too: two steps on one batch cost more than two batches count for."""
         raise PrivacyError(
             "got a request to copy or pickle a private loader; expected each run to draw its own batches: make_private anew, with an "
             "ordinary DataLoader"
@@ -233,12 +233,12 @@ class SamplingLoader(WriteOnce):
                 self._note_if_skipped(piece)
 
     def physical_batches(self) -> int:
-        """How many pieces the next iteration yields; batches are drawn to count them, and then once more."""
+        """The number of physical batches of the next iteration; its batches are sampled to count them."""
         return sum(1 for turn in range(self._start, self._start + self.steps_per_epoch) for _ in self._split(turn))
 
     @property
     def _start(self) -> int:
-        """Number of the batch after which the next iteration begins."""
+        """The number of the batch after which the next iteration begins."""
         return self.batches_drawn if self._optimizer_ref is None else self.last_stepped_batch
 
     def bind_optimizer(self, optimizer: "DPOptimizer") -> None:
@@ -257,7 +257,7 @@ class SamplingLoader(WriteOnce):
         self._optimizer_ref = ref(optimizer)
 
     def mark_consumed(self, batches: int) -> None:
-        """Note that batches up to this one were stepped on, or never will be: iterations begin after it."""
+        """Mark batches up to this one as consumed: iterations begin after it."""
         if batches < self._last_stepped_batch:
             raise PrivacyError(
                 f"got a place of {batches} batches after {self._last_stepped_batch}; expected none that is earlier: a batch is used once"
@@ -265,7 +265,7 @@ class SamplingLoader(WriteOnce):
         self.batches_drawn = self.last_passed_batch = self._last_stepped_batch = batches
 
     def rewind_batch(self) -> None:
-        """Go back to the beginning of the batch in hand: its rows come again, cut into pieces anew."""
+        """Go back to the beginning of the current batch: its rows come again, split anew."""
         self.batches_drawn = self.physical_batch.batch_number - 1
 
     @property
@@ -274,19 +274,19 @@ class SamplingLoader(WriteOnce):
         return None if self._optimizer_ref is None else self._optimizer_ref()
 
     def _begin_iteration(self) -> int:
-        """A number for an iteration that begins or goes on: it is another where a second one has run in between."""
+        """A new number for an iteration that begins or continues, so that it notices others in between."""
         self._iterations_begun += 1
         return self._iterations_begun
 
     def _return_to(self, physical_batch: PhysicalBatch, batch: Any) -> None:
-        """Go back to what an iteration had in hand before another ran inside it, unless that one has stepped further."""
+        """Restore the batch of an outer iteration after an inner one, unless that has stepped further."""
         if self.last_stepped_batch <= physical_batch.batch_number:
             self.physical_batch, self.batches_drawn, self.batch = physical_batch, physical_batch.batch_number, batch
         else:
             self.batches_drawn = self.last_stepped_batch
 
     def _note_if_skipped(self, physical_batch: PhysicalBatch) -> None:
-        """Note a batch that the loop is done with, if training has left it without a step."""
+        """Note a batch that the loop has finished, if training has skipped its step."""
         optimizer = self._optimizer
         if (
             optimizer is not None
@@ -298,10 +298,10 @@ class SamplingLoader(WriteOnce):
 
     @abstractmethod
     def _sample_units(self, batch_index: int) -> Indices:
-        """The records, or units, of batch ``batch_index`` (from 0), in order; the stream is at that batch."""
+        """Sample the units (or records) of a batch, in order; the stream is at that batch."""
 
     def _prefetched(self, batches: int) -> Iterator[tuple[PhysicalBatch, Any]]:
-        """The next batches in pieces; drawn when the source, whose workers may be ahead, asks for them."""
+        """Yield the next physical batches; sampled when the source, whose workers prefetch, asks for them."""
         start, waiting = self.batches_drawn, deque[PhysicalBatch]()
 
         def rows() -> Iterator[Indices]:
@@ -314,7 +314,7 @@ class SamplingLoader(WriteOnce):
             yield waiting.popleft(), batch
 
     def _split(self, batch_index: int) -> Iterator[PhysicalBatch]:
-        """The pieces of one batch; each holds whole units."""
+        """Split one batch into physical batches of whole units."""
         rows, counts, shares = self._sample_rows(batch_index)
         ends = np.arange(1, len(rows) + 1) if counts is None else np.cumsum(counts)
         size, max_rows = len(rows), self.max_physical_batch_size
@@ -337,7 +337,7 @@ class SamplingLoader(WriteOnce):
             start, unit = end, stop
 
     def _sample_rows(self, batch_index: int) -> tuple[Indices, Indices | None, Weights | None]:
-        """This process' rows of one batch, how many each unit has, and the weight of each unit's rows."""
+        """Sample this process' rows of a batch, the number of rows of each unit, and their weights."""
         self.stream.seek(batch_index)
         chosen = self._sample_units(batch_index)
         if self.units is None:
@@ -357,7 +357,7 @@ class SamplingLoader(WriteOnce):
 
 
 class PoissonLoader(SamplingLoader):
-    r"""Batches in which each of ``num_units`` takes part with probability ``expected_batch_size / records``, independently.
+    r"""Poisson sampling: each record is in each batch with the same probability, independently.
 
     .. math:: q = b / n, \qquad |B_t| \sim \mathrm{Bin}(n, q)
 
@@ -380,7 +380,7 @@ class PoissonRows(Sampler[list[int]]):
 
 
 def _expected(sampler: PoissonRows, num_units: int, sampling: Sampling) -> int:
-    """The expected batch of a sampler, rounded to a whole number."""
+    """The expected batch size of a sampler, rounded to an integer."""
     if sampler.num_samples != num_units or sampling != "poisson":
         raise SettingError(
             f"got a {type(sampler).__name__} of {sampler.num_samples} rows for {num_units} records and "
@@ -390,7 +390,7 @@ def _expected(sampler: PoissonRows, num_units: int, sampling: Sampling) -> int:
 
 
 def _dataset_and_batch_size(loader: "DataLoader[Any]", world: World, sampling: Sampling) -> tuple[Any, int]:
-    """The data set of a loader that Poisson sampling can replace, and its expected batch, over all processes."""
+    """The data set of a DataLoader, and its expected batch size over all processes."""
     if not isinstance(loader, DataLoader):
         raise SettingError(f"got a {type(loader).__name__}; expected an ordinary DataLoader, to make the private one from")
     if isinstance(loader.dataset, IterableDataset) or not isinstance(loader.dataset, Sized):

@@ -1,4 +1,4 @@
-"""Big batches in little memory: one step on a batch in several pieces, halved when memory runs out."""
+"""Large batches in little memory: physical batches, halved when memory runs out."""
 
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -16,12 +16,12 @@ Result = TypeVar("Result")
 
 
 class BatchMemoryManager:
-    """A context in which batches come in pieces, and the optimizer steps at the last piece of each.
+    """A context in which batches come as physical batches, and the optimizer steps at the last of each.
 
-    The same as ``max_physical_batch_size`` of the loader, under the name that scripts know. A batch that is left
-    half way (``break``) is dropped whole: the next step is on the next batch alone. ``len()`` of the manager,
-    and of what ``with`` gives, is the number of pieces that the next iteration yields, so that a progress bar
-    ends with it.
+    The same as ``max_physical_batch_size`` of the loader, under the name that scripts know. A batch that is
+    left half way (``break``) is dropped whole: the next step is on the next batch alone. ``len()`` of the
+    manager, and of what ``with`` gives, is the number of pieces that the next iteration yields, so that a
+    progress bar ends with it.
 
     Args:
         data_loader: A private loader.
@@ -50,7 +50,7 @@ class BatchMemoryManager:
 
 
 class PhysicalBatches:
-    """A private loader whose length is that of its pieces; all else is the loader's own."""
+    """A private loader whose length is its number of physical batches; all else is the loader's own."""
 
     def __init__(self, loader: SamplingLoader) -> None:
         self._loader = loader
@@ -68,7 +68,7 @@ class PhysicalBatches:
 def retry_on_out_of_memory(
     train_step: Callable[[Any], Result], *, loader: SamplingLoader, optimizer: "DPOptimizer"
 ) -> Callable[[Any], Result | None]:
-    """``train_step``, which redoes a batch in smaller pieces when memory runs out.
+    """Wrap ``train_step`` so that it repeats a batch in smaller physical batches when memory runs out.
 
     ::
 
@@ -114,7 +114,7 @@ def retry_on_out_of_memory(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, an accelerator's or the computer's: torch has one error for the former, and words for both."""
+    """Whether the error means that memory ran out, an accelerator's or the computer's."""
     said = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and ("out of memory" in said or "can't allocate memory" in said)
@@ -122,7 +122,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _halved_limit(loader: SamplingLoader) -> int | None:
-    """Half the rows of the piece in hand, or those of its largest unit if more; None if that is no less."""
+    """Half the rows of the current physical batch, or those of its largest unit; None if that is no less."""
     counts, rows = loader.physical_batch.rows_per_unit, len(loader.physical_batch.rows)
     whole = 1 if counts is None or not len(counts) else int(counts.max())
     most = max(rows // 2, whole)

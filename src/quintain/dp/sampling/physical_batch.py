@@ -1,4 +1,4 @@
-"""A part of one batch: what the loader hands out and the optimizer asks about."""
+"""A physical batch: the part of a logical batch that is in memory at once."""
 
 from dataclasses import dataclass
 
@@ -11,15 +11,15 @@ Weights = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PhysicalBatch:
-    """A part of one batch, or all of it, as the user holds it.
+    """A part of one logical batch, or all of it, as the user holds it.
 
     Args:
-        batch_number: Number of the batch, from 1.
+        batch_number: Number of the logical batch, from 1.
         rows: Of the data set, (R,).
-        end: Rows of the batch up to the end of this piece.
-        logical_batch_size: Rows of the batch, of this process.
-        rows_per_unit: Rows of each unit in turn, (U,); None if each row is clipped by itself.
-        unit_weights: What each row of a unit is multiplied by before the unit is clipped, (U,).
+        end: The row of the logical batch at which this part ends.
+        logical_batch_size: Rows of the whole logical batch, of this process.
+        rows_per_unit: Number of rows of each unit, in order, (U,); None if each row is clipped by itself.
+        unit_weights: Weight of each row of a unit before the unit is clipped, (U,).
     """
 
     batch_number: int
@@ -31,23 +31,23 @@ class PhysicalBatch:
 
     @property
     def is_first(self) -> bool:
-        """Whether the batch begins with it."""
+        """Whether the logical batch begins with it."""
         return self.end == len(self.rows)
 
     @property
     def is_last(self) -> bool:
-        """Whether it completes the batch; an empty batch is one empty piece."""
+        """Whether it completes the logical batch; an empty batch is one empty physical batch."""
         return self.end == self.logical_batch_size
 
     @property
     def unit_ids(self) -> Indices | None:
-        """Unit of each row, ascending from 0, (R,); None if each row is clipped by itself."""
+        """The unit of each row, ascending from 0, (R,); None if each row is clipped by itself."""
         return None if self.rows_per_unit is None else np.repeat(np.arange(len(self.rows_per_unit)), self.rows_per_unit)
 
     def is_continuation_of(self, other: "PhysicalBatch") -> bool:
-        """Whether it is the next one of the same batch."""
+        """Whether it is the next part of the same logical batch."""
         return self.batch_number == other.batch_number and self.end - len(self.rows) == other.end
 
 
 NO_BATCH = PhysicalBatch(0, np.zeros(0, dtype=np.int64), 0, 0)
-"""In hand before the first batch."""
+"""The physical batch before the first one."""

@@ -1,4 +1,4 @@
-"""Records protected and clipped together: all of one patient, or all augmented copies of one record."""
+"""Privacy units: records that are protected and clipped together, such as all of one patient."""
 
 import copy
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Set
@@ -22,7 +22,7 @@ LoaderT = TypeVar("LoaderT", bound="SamplingLoader")
 
 
 class PrivacyUnits:
-    r"""Who each record belongs to: a patient, a user, a household.
+    r"""The privacy unit that each record belongs to: a patient, a user, a household.
 
     Units are drawn, each with all its records, and the gradient of a unit is bounded as a whole:
 
@@ -73,12 +73,16 @@ class PrivacyUnits:
         self._starts = np.cumsum(self.counts) - self.counts
 
     def check_length(self, num_records: int) -> None:
-        """Raise unless there is a key for each record."""
+        """Raise unless there is one key for each record."""
         if self.num_records != num_records:
             raise SettingError(f"got {self.num_records} keys of units for {num_records} records; expected one each")
 
     def sample_rows(self, sampled_units: Indices, stream: RandomStream, world: World) -> tuple[Indices, Indices, Weights]:
-        """The records of the ``sampled_units`` units on this process; how many for each unit, and their weight."""
+        """The rows of the sampled units on this process; the number of rows of each unit; their weights.
+
+        A weight is 1, or one over the unit's rows with ``average_records``. With ``max_records_per_unit``
+        each unit's rows are a random subset, sampled anew for every batch.
+        """
         # all records of the units, one unit after another; place: the number of a record within its unit
         counts = self.counts[sampled_units]
         ends = np.cumsum(counts)
@@ -102,7 +106,7 @@ PLAIN = "give each record a number, a text, or a tuple of these, such as keys.to
 
 
 def _listed(keys: object) -> list[Any]:
-    """One key a record, in order."""
+    """The keys as a list, one for each record."""
     if isinstance(keys, (Tensor, np.ndarray)) and keys.ndim == 1:
         return list(keys.tolist())
     if isinstance(keys, (Tensor, np.ndarray, str, bytes, Mapping, Set)) or not isinstance(keys, Iterable):

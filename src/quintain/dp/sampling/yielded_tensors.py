@@ -1,4 +1,4 @@
-"""Which batch the tensors that a loader has handed out are of: one that is kept must not come back in place of a later batch."""
+"""Tracks which batch each yielded tensor is of, so that a stale one is not used for a later batch."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class _YieldedTensor(NamedTuple):
-    """A tensor that was handed out, as long as anybody holds it.
+    """A tensor that was yielded, as long as anything holds it.
 
     Args:
         tensor: Without holding it.
@@ -23,20 +23,20 @@ class _YieldedTensor(NamedTuple):
 
 
 class YieldedTensors:
-    """Knows the tensors that were handed out, and slices of them; copies are not known."""
+    """The tensors that were yielded, and slices of them; copies are not tracked."""
 
     def __init__(self) -> None:
         self._by_id: dict[int, _YieldedTensor] = {}
         self._gone = self._by_id.pop
 
     def add(self, batch: Any, batch_number: int) -> None:
-        """Take note of a batch, or a piece of one, that is handed out now."""
+        """Track a batch, or a part of one, that is yielded now."""
         for x in tensors_in(batch):
             name = id(x)
             self._by_id[name] = _YieldedTensor(ref(x, lambda _, name=name: self._gone(name, None)), batch_number, _version(x))  # type: ignore[misc]
 
     def is_part_of(self, batch: Any, x: Tensor) -> bool:
-        """Whether a tensor is of this batch, as it was when it was handed out: one of its tensors, or a part of one."""
+        """Whether a tensor is one of this batch, or a part of one, unchanged since it was yielded."""
         parts, version = tensors_in(batch), _version(x)
         for part in parts:
             if part is x:
@@ -45,14 +45,14 @@ class YieldedTensors:
         return any(_within(x, part) and (kept := self._by_id.get(id(part))) is not None and kept.version == version for part in parts)
 
     def is_of_earlier_batch(self, x: Tensor, batch_number: int) -> bool:
-        """Whether a tensor is all of another batch that was handed out, and of none with this number."""
+        """Whether a tensor is wholly of another batch that was yielded, and of none with this number."""
         alive = [(one.batch_number, one.tensor()) for one in tuple(self._by_id.values())]
         draws = {at for at, tensor in alive if tensor is not None and _within(x, tensor)}
         return bool(draws) and batch_number not in draws
 
 
 def tensors_in(held: Any) -> list[Tensor]:
-    """The tensors in a tensor, or in lists and dicts."""
+    """All tensors in nested lists and dicts."""
     if isinstance(held, Tensor):
         return [held]
     if isinstance(held, Mapping):

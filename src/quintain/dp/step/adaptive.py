@@ -1,4 +1,4 @@
-"""A bound that follows a quantile of the norms, learnt privately on the way."""
+"""Adaptive clipping: a bound that follows a quantile of the gradient norms, learned privately."""
 
 import math
 from dataclasses import dataclass, replace
@@ -24,9 +24,9 @@ class AdaptiveClipping:
         max_grad_norm: C to begin with.
         unclipped_count_std: sigma_b, above half of the noise multiplier; an expected batch over 20 by
             default.
-        target_quantile: gamma, the share of examples that should not be clipped.
+        target_quantile: gamma, the fraction of examples that should not be clipped.
         learning_rate: eta.
-        min_bound, max_bound: Ends that C stays between.
+        min_bound, max_bound: Limits of C.
 
     Raises:
         SettingError: If a number is out of its range.
@@ -45,7 +45,7 @@ class AdaptiveClipping:
         check_bound(self.max_grad_norm)
         ranges = {
             "unclipped_count_std": (self.unclipped_count_std > 0, "a positive number, such as a twentieth of the expected batch"),
-            "target_quantile": (0 <= self.target_quantile <= 1, "a share in [0, 1]"),
+            "target_quantile": (0 <= self.target_quantile <= 1, "a fraction in [0, 1]"),
             "learning_rate": (0 <= self.learning_rate < math.inf, "0 or more"),
             "min_bound": (0 < self.min_bound <= self.max_bound < math.inf, "positive, and not above max_bound"),
         }
@@ -64,7 +64,8 @@ class AdaptiveClipping:
         return flat_clip_factors(global_norms(norms), self.max_grad_norm, finfo)
 
     def gradient_noise_multiplier(self, noise_multiplier: float) -> float:
-        """sigma_g for a cost of ``noise_multiplier`` in all."""
+        """The noise multiplier of the gradient, sigma_g, for a cost of ``noise_multiplier`` in all."""
+        # Theorem 1 of arXiv:1905.03871: noise of gradient and count together cost sigma
         if noise_multiplier >= 2 * self.unclipped_count_std:
             raise SettingError(
                 f"got noise_multiplier = {noise_multiplier} with a noise on the count of "
@@ -76,11 +77,11 @@ class AdaptiveClipping:
         return 0.0 if noise_multiplier == 0 else (noise_multiplier**-2 - (2 * self.unclipped_count_std) ** -2) ** -0.5
 
     def doubled_centered_count(self, norms: Tensor) -> int:
-        """Twice the sum over examples of whether they are not clipped, less a half: a whole number that one record moves by 1."""
+        """Twice the number of unclipped examples less the number of examples; one record moves it by 1."""
         return 2 * int((norms <= self.max_grad_norm).sum()) - len(norms)
 
     def updated(self, noisy_count: float, expected_batch_size: int) -> "AdaptiveClipping":
-        """The bound for the next step, from noisy votes."""
+        """The clipping method for the next step, from the noisy doubled centered count."""
         unclipped_fraction = 0.5 + noisy_count / (2 * expected_batch_size)
         bound = self.max_grad_norm * math.exp(-self.learning_rate * (unclipped_fraction - self.target_quantile))
         return replace(self, max_grad_norm=min(max(bound, self.min_bound), self.max_bound))

@@ -11,8 +11,9 @@ from quintain.dp.randomness.stream import RandomStream
 
 
 class FloatClippedSum:
-    """One flat buffer for the sums of all parameters, which become their gradients once the noise is in: no sum without noise ever enters
-    memory that a gradient was handed out in.
+    """The clipped sum of all parameters in one flat buffer, which becomes their gradients once the noise is in.
+
+    No sum without noise ever enters memory that a gradient was handed out in.
 
     Args:
         parameters: In the order of the optimizer.
@@ -30,14 +31,14 @@ class FloatClippedSum:
 
     @property
     def flat(self) -> Tensor:
-        """All sums, in the widest of the parameters' formats."""
+        """The sums of all parameters, in the widest of their dtypes."""
         if self._flat is None:
             self._flat = self._empty_buffer().zero_()
         return self._flat
 
     @property
     def by_parameter(self) -> dict[nn.Parameter, Tensor]:
-        """Each in the shape of its parameter."""
+        """The sum of each parameter, in its shape."""
         return self._split(self.flat)
 
     def add(self, grads: MutableMapping[nn.Parameter, PerExampleGrads], factors: Tensor) -> None:
@@ -55,7 +56,7 @@ class FloatClippedSum:
             del gradient
 
     def clear(self) -> None:
-        """Begin anew, in other memory than what was handed over."""
+        """Begin a new sum, in other memory than the gradients that were handed out."""
         for parameter in self._parameters:
             parameter.grad = None
         self._flat = None
@@ -68,7 +69,7 @@ class FloatClippedSum:
             stream.add_gaussian(self.flat, std, divisor)
 
     def to_gradients(self) -> dict[nn.Parameter, Tensor]:
-        """What was released, in the parameters' own formats; the sums then begin anew."""
+        """The noisy mean as gradients, in the parameters' own dtypes; then begin a new sum."""
         found = {parameter: part.to(parameter.dtype) for parameter, part in self.by_parameter.items()}
         self._flat = None
         return found

@@ -16,23 +16,25 @@ from quintain.dp.per_example.grads import PerExampleGrads
 
 
 class ClippingMethod(Protocol):
-    """How gradients are brought down to a bound."""
+    """A clipping method: how the gradients of examples are bounded."""
 
     @property
     def sensitivity(self) -> float:
-        """Euclidean bound of what one record adds to the sum, over all parameters together: what the noise is scaled to."""
+        """The Euclidean bound on what one record adds to the sum, to which noise is scaled."""
 
     def with_sensitivity(self, sensitivity: float) -> "ClippingMethod":
-        """The same with another bound, for what is scheduled: the noise is scaled to the new one too."""
+        """The same method with another bound; noise is then scaled to that."""
 
     def clip_factors(self, norms: Tensor, finfo: torch.finfo) -> Tensor:
-        """What gradients of these norms (P, B) are multiplied by, float64: (P, B) by parameter in the order of the optimizer, or
-        (B,) alike for all."""
+        """The factors of gradients with these norms (P, B), float64.
+
+        (P, B) by parameter in the order of the optimizer, or (B,) for all parameters alike.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class FlatClipping:
-    """The gradient over all parameters together.
+    """Flat clipping: the norm over all parameters together.
 
     Args:
         max_grad_norm: C.
@@ -58,7 +60,7 @@ class FlatClipping:
 
 @dataclass(frozen=True, slots=True)
 class PerLayerClipping:
-    r"""Each parameter by itself; one record adds at most :math:`\sqrt{\sum_k C_k^2}`.
+    r"""Clipping of each parameter by itself (Opacus: per layer); one record adds at most :math:`\sqrt{\sum_k C_k^2}`.
 
     Args:
         max_grad_norms: C for each parameter, in the order of the optimizer.
@@ -83,7 +85,9 @@ class PerLayerClipping:
 
 @dataclass(frozen=True, slots=True)
 class AutomaticClipping:
-    r"""Every gradient normalized, :math:`f_i = C / (n_i + \gamma)`: C then scales the step like the learning rate, and needs no search.
+    r"""Automatic clipping: every gradient is normalized, :math:`f_i = C / (n_i + \gamma)`.
+
+    C then scales the step like the learning rate, and needs no search.
 
     Args:
         max_grad_norm: C, which no clipped gradient reaches.
@@ -114,7 +118,7 @@ class AutomaticClipping:
 
 @dataclass(frozen=True, slots=True)
 class ClipStatistics:
-    """What a pass has added to the step.
+    """Norms and clip factors of one pass, for statistics.
 
     Args:
         norms: Euclidean norm of each example's gradient before clipping, (B,) float64; private.
@@ -126,7 +130,10 @@ class ClipStatistics:
 
 
 def as_clipping_method(max_grad_norm: float | Sequence[float] | ClippingMethod) -> ClippingMethod:
-    """Another way to say it: a number bounds all parameters together, several bound each by itself."""
+    """Convert ``max_grad_norm``: a number means flat clipping, a sequence per-parameter clipping.
+
+    A clipping method is returned as it is.
+    """
     if is_number(max_grad_norm):
         return FlatClipping(float(max_grad_norm))
     return (
@@ -135,7 +142,7 @@ def as_clipping_method(max_grad_norm: float | Sequence[float] | ClippingMethod) 
 
 
 def is_number(bound: object) -> TypeGuard[SupportsFloat]:
-    """Whether it is one number, of Python, NumPy or torch."""
+    """Whether the value is one number, of Python, NumPy or torch."""
     return isinstance(bound, Real) or (isinstance(bound, (Tensor, np.ndarray)) and bound.ndim == 0)
 
 
@@ -146,18 +153,19 @@ def check_bound(bound: float) -> None:
 
 
 def global_norms(norms: Tensor) -> Tensor:
-    """The norm over all parameters, (B,), from those of each, (P, B)."""
+    """The norms over all parameters, (B,), from those of each parameter, (P, B)."""
     return norms.square().sum(0).sqrt()
 
 
 def flat_clip_factors(norms: Tensor, max_grad_norm: float, finfo: torch.finfo) -> Tensor:
-    r"""What brings gradients of these norms down to ``max_grad_norm``, (B,) float64.
+    r"""The factors that clip gradients of these norms to ``max_grad_norm``, (B,) float64.
 
     .. math:: f_i = \min(1, C / n_i), \qquad f_i = 0 \text{ where } n_i \text{ is not finite}
 
     Rounded down by a few units of ``finfo`` (that of the gradients), so that no norm comes out above C (1 +
     1e-6); also 0 where it is too small to be told exactly in that precision.
     """
+    # 1 - 4 eps: the product of factor and gradient, rounded, stays within C
     shrunk = (max_grad_norm * (1 - 4 * finfo.eps) / norms).clamp(max=1)
     return torch.where(norms.isfinite() & (shrunk >= finfo.tiny), shrunk, 0)
 
@@ -169,7 +177,8 @@ def clipping_weights(
 
     .. math:: S = \sum_i f_i\, g_i
 
-    A record whose gradient is not finite counts nothing.
+    The weights (P, B) are the clip factors, times the batch size where the loss was a mean. An example whose
+    gradient is not finite gets weight 0, and its gradient is set to zero, since 0 * inf is NaN.
 
     Args:
         parameters: In the order of the optimizer; those that the pass did not use are not among the
@@ -182,6 +191,7 @@ def clipping_weights(
     Source: Abadi et al., 2016, arXiv:1607.00133; norms without gradients: Goodfellow, 2015, arXiv:1510.01799.
     """
     batch = captured.batch_size or 0
+    # a mean loss gives gradients divided by the batch size: norms and weights undo it
     scale = float(batch) if mean else 1.0
     grads = captured.gradients
     none = torch.zeros(batch, dtype=torch.float64, device=parameters[0].device)

@@ -1,4 +1,4 @@
-"""Ways to clip by the names that ``make_private`` takes."""
+"""Clipping methods by the names that ``make_private`` takes."""
 
 from collections.abc import Mapping, Sequence
 from typing import cast
@@ -14,7 +14,7 @@ OPACUS_ADAPTIVE_SETTINGS = {
     "max_clipbound": "max_bound",
     "unclipped_num_std": "unclipped_count_std",
 }
-"""Settings of adaptive clipping, and what ``Adaptive`` calls them."""
+"""Settings of adaptive clipping, and what ``AdaptiveClipping`` calls them."""
 
 
 def clipping_from_name(
@@ -24,7 +24,7 @@ def clipping_from_name(
     expected_batch_size: int,
     adaptive: Mapping[str, float],
 ) -> ClippingMethod:
-    """The way to clip that a name and its settings stand for."""
+    """The clipping method of a name and its settings."""
     if clipping not in ("flat", "per_layer", "adaptive", "automatic"):
         raise SettingError(f"got clipping = {clipping!r}; expected flat, per_layer, adaptive or automatic")
     if adaptive and (clipping != "adaptive" or set(adaptive) - set(OPACUS_ADAPTIVE_SETTINGS)):

@@ -1,4 +1,4 @@
-"""What processes that train together must have in common: else a record is bounded by one number and hidden by another."""
+"""The settings that all processes of a run must have in common."""
 
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ HINT = ": schedules step, settings change and states are loaded in each process,
 
 
 def settings_at_step(optimizer: "DPOptimizer", release: Release) -> dict[str, object]:
-    """What the next step is, before noise is added to the sum of all."""
+    """The settings of the next step, which are compared before its noise is added."""
     return {
         "batches": optimizer.loader.batches_drawn,
         "steps": optimizer.steps,
@@ -25,7 +25,7 @@ def settings_at_step(optimizer: "DPOptimizer", release: Release) -> dict[str, ob
 
 
 def settings_at_start(optimizer: "DPOptimizer") -> dict[str, object]:
-    """All settings that bound, noise and account rest on."""
+    """All settings that clipping, noise and accounting depend on."""
     loader = optimizer.loader
     drawn = (loader.augmentations_per_record, loader.stream.key_id.hex()) if isinstance(loader, SamplingLoader) else ()
     return settings_at_step(optimizer, optimizer.next_release) | {

@@ -16,7 +16,7 @@ from quintain.dp.randomness.stream import RandomStream
 CHUNK = 1 << 16
 """Numbers that are rounded, or get noise, at a time."""
 ROUNDING_ALLOWANCE = 1 - 2.0**-18
-"""For norms that are a millionth above what they were clipped to."""
+"""Allowance for norms that are a millionth above their bound."""
 
 
 class DiscreteClippedSum:
@@ -54,8 +54,10 @@ class DiscreteClippedSum:
         if len(devices) > 1:
             raise PrivacyError(f"got trainable parameters on {', '.join(sorted(devices))}; expected all on one device")
         self._parameters = list(parameters)
+        # floor(s / sigma), exactly
         self.max_grid_norm = math.isqrt(int(VARIANCE / Fraction(noise_multiplier) ** 2))
         total = sum(parameter.numel() for parameter in parameters)
+        # rounding lengthens a gradient by at most sqrt(d) / 2 grid steps: leave room for it
         available_norm = self.max_grid_norm - math.sqrt(total) / 2
         if available_norm < self.max_grid_norm / 2:
             raise SettingError(
@@ -68,17 +70,17 @@ class DiscreteClippedSum:
 
     @property
     def flat(self) -> Tensor:
-        """All sums in grid steps, int64."""
+        """The sums of all parameters in grid steps, int64."""
         return self._flat
 
     @property
     def by_parameter(self) -> dict[nn.Parameter, Tensor]:
-        """Each in the shape of its parameter, in grid steps."""
+        """The sum of each parameter in its shape, in grid steps."""
         parts = self._flat.split([parameter.numel() for parameter in self._parameters])
         return {parameter: part.view_as(parameter) for parameter, part in zip(self._parameters, parts, strict=True)}
 
     def clear(self) -> None:
-        """Back to zero."""
+        """Begin a new sum."""
         self._flat.zero_()
         for parameter in self._parameters:
             parameter.grad = None
@@ -95,6 +97,8 @@ class DiscreteClippedSum:
             Which examples were left out because they were longer than that, or not finite, (B,) bool.
         """
         weights = dict(zip(self._parameters, factors, strict=True))
+        # first pass: exact squared norms of the rounded gradients (integers below 2^53); second: add those
+        # within the bound. Twice the work, half the memory
         kept = torch.ones(len(factors[0]), dtype=torch.bool, device=self._flat.device)
         squares = torch.zeros(len(kept), dtype=torch.float64, device=self._flat.device)
         for parameter, gradients in grads.items():
@@ -108,8 +112,10 @@ class DiscreteClippedSum:
         return ~kept
 
     def add_noise(self, stream: RandomStream | None, std: float, divisor: int) -> None:  # noqa: ARG002
-        """Add independent discrete Gaussian noise to every number, if there is a stream for it; its size is the grid's own, whatever
-        ``std``. What is handed over is divided."""
+        """Add discrete Gaussian noise to every number, if there is a stream for it; division comes later.
+
+        Its size is the grid's own, whatever ``std``.
+        """
         self._divisor = divisor
         if stream is None:
             return
@@ -117,12 +123,12 @@ class DiscreteClippedSum:
             piece += torch.from_numpy(discrete_gaussian(len(piece), stream)).to(piece.device)
 
     def to_gradients(self) -> dict[nn.Parameter, Tensor]:
-        """The sums, divided, in the parameters' own units and formats."""
+        """The noisy mean as gradients, in the parameters' own units and dtypes."""
         step = self.grid_step / self._divisor
         return {parameter: (part.double() * step).to(parameter.dtype) for parameter, part in self.by_parameter.items()}
 
     def _rounded_columns(self, gradients: PerExampleGrads, factors: Tensor, kept: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """Pieces of the rows of whole numbers, float64, in which their squares and sums are exact; zero where not kept."""
+        """Columns of the rows rounded to integers, in float64, where squares and sums are exact; zero if not kept."""
         rows, steps = flatten_examples(gradients.to_dense()), (factors / self.grid_step)[:, None]
         width = max(1, CHUNK // max(1, len(rows)))
         for start in range(0, rows.shape[1], width):

@@ -1,4 +1,4 @@
-"""Gradients that the private step has written: every other one is plain, and was never clipped."""
+"""A guard that knows which gradients the private step has written: no other one was ever clipped."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,10 @@ from quintain.dp.rules import RULES
 
 
 class GradientGuard:
-    """Knows the gradients that it was told of, by what they are and how often they were changed.
+    """Remembers the tensors in ``parameter.grad`` that the private step has written, by identity and version.
+
+    Any other gradient, or one that was changed in place since, was never clipped; ``check_all_private``
+    refuses it.
 
     Args:
         module: The module to train.
@@ -22,7 +25,7 @@ class GradientGuard:
         self._private_grads: dict[nn.Parameter, tuple[Tensor, int]] = {}
 
     def mark_private(self) -> None:
-        """All gradients that there are now are private."""
+        """Mark all present gradients as private."""
         self._private_grads = {p: (p.grad, p.grad._version) for p in self._parameters.values() if p.grad is not None}
 
     def check_all_private(self) -> None:
@@ -37,7 +40,7 @@ class GradientGuard:
                 )
 
     def check_holds_no_others(self, optimizer: torch.optim.Optimizer) -> None:
-        """Raise if the optimizer would move anything else."""
+        """Raise if the optimizer would change any other parameter."""
         private = set(self._parameters.values())
         held = [parameter for group in optimizer.param_groups for parameter in group["params"] if parameter not in private]
         if any(parameter.requires_grad or parameter.grad is not None for parameter in held):
@@ -47,15 +50,15 @@ class GradientGuard:
             )
 
     def is_held_by(self, optimizer: torch.optim.Optimizer) -> bool:
-        """Whether the optimizer would move any of these parameters."""
+        """Whether the optimizer holds any of these parameters."""
         own = set(self._parameters.values())
         return any(parameter in own for group in optimizer.param_groups for parameter in group["params"])
 
     def _hint_for_borrowed_weights(self, name: str) -> str:
-        """What to do if a module uses the weights of a layer inside it without calling that layer."""
+        """A hint for a module that uses the weights of a layer inside it without calling that layer."""
         parts = name.split(".")[:-2]
         for end in range(len(parts), -1, -1):
             owner = type(self._module.get_submodule(".".join(parts[:end])))
             if owner not in RULES and not owner.__module__.startswith("torch."):
-                return f"; if {owner.__name__} uses it without calling that layer: register_rule({owner.__name__})(BY_VMAP), of dp.rules"
+                return f"; if {owner.__name__} uses it without calling that layer: register_rule({owner.__name__})(VMAP_RULE), of dp.rules"
         return ""

@@ -1,4 +1,4 @@
-"""What private training refuses: optimizers beside it, settings and modules that do not fit."""
+"""Checks of settings, modules and optimizers, and a guard against other optimizers."""
 
 import inspect
 import math
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from quintain.dp.step.optimizer import DPOptimizer
 
 MAX_NOISE_STD = 1e30
-"""The largest standard deviation of the noise, and the largest bound: draws far out in the tail are still numbers of float32."""
+"""The largest noise and bound, so that numbers far out in the tail still fit into float32."""
 
 _GUARDED_STEPS: "WeakSet[DPOptimizer]" = WeakSet()
 
 
 def guard_parameters(private: "DPOptimizer") -> None:
-    """Let no other optimizer step on these parameters, as long as their gradients are captured."""
+    """Refuse steps of other optimizers on these parameters while their gradients are captured."""
     _GUARDED_STEPS.add(private)
 
 
@@ -37,7 +37,7 @@ register_optimizer_step_pre_hook(_before_any_step)
 
 
 def check_settings(noise_multiplier: float, clip: ClippingMethod) -> None:
-    """Raise unless the noise can be drawn for the bound."""
+    """Raise unless noise multiplier and bound are in range together."""
     if not is_number(noise_multiplier):
         raise SettingError(f"got noise_multiplier = {noise_multiplier!r}; expected a number, such as 1.1")
     if not 0 <= noise_multiplier < math.inf:
@@ -75,7 +75,7 @@ def is_mean(loss_reduction: str) -> bool:
 
 
 def noise_stream_from_generator(generator: torch.Generator | None, *, secure: bool) -> RandomStream:
-    """A stream of noise keyed by a generator of torch, or else by the operating system."""
+    """The random stream of the noise, keyed by a torch generator or by the operating system."""
     if generator is None:
         return RandomStream.from_os_entropy()
     if secure:

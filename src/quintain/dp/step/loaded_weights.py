@@ -30,7 +30,7 @@ class LoadedWeights:
         return self._now if self._loaded is None else self._loaded
 
     def expect_digests(self, digests: list[str]) -> None:
-        """Take note of the weights of a state that is loaded."""
+        """Expect the weights of a state that is loaded."""
         self._loaded = digests
 
     def check(self) -> None:
@@ -59,7 +59,7 @@ class LoadedWeights:
 
 
 def digest_of_state(state: object) -> str:
-    """A hash of what an optimizer has gathered, by the number of its parameter and by name."""
+    """A hash of an optimizer's state, by parameter index and name."""
     return digest(part for pair in _parts("", state) for part in pair)
 
 

@@ -1,4 +1,4 @@
-"""The noise of a step: how large it is, what it is added to and recorded as, and that of the count which moves an adaptive bound."""
+"""The noise of a step: its standard deviation, the sum it is added to, and its ledger entry."""
 
 import math
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ from quintain.dp.step.unknown_sampling import UnknownSampling
 
 
 def noise_std_of_sum(clip: ClippingMethod, noise_multiplier: float) -> float:
-    """Standard deviation of the noise in the sum of gradients, sigma times C."""
+    """The standard deviation of the noise in the sum of gradients, sigma times C."""
     sigma = clip.gradient_noise_multiplier(noise_multiplier) if isinstance(clip, AdaptiveClipping) else noise_multiplier
     return 0.0 if sigma == 0 else sigma * clip.sensitivity
 
 
 def discrete_sum_for(parameters: Sequence[nn.Parameter], clip: ClippingMethod, noise_multiplier: float) -> DiscreteClippedSum:
-    """Sums on the grid that fits this noise."""
+    """The clipped sum on the grid that fits this noise."""
     bound = clip.sensitivity
     return DiscreteClippedSum(parameters, noise_multiplier=noise_std_of_sum(clip, noise_multiplier) / bound, sensitivity=bound)
 
@@ -32,7 +32,8 @@ def discrete_sum_for(parameters: Sequence[nn.Parameter], clip: ClippingMethod, n
 def noisy_count(count: int, unclipped_count_std: float, stream: RandomStream, *, secure: bool) -> float:
     """A count that one record moves by 1, with noise of twice ``unclipped_count_std``.
 
-    On the grid, noise and count are added as whole numbers, and rounded but once: else the low bits of their
+    On the grid, noise and count are added as integers, and rounded once: else the low bits of their sum would
+    reveal the count.
     sum would tell the count.
     """
     if not secure:
@@ -44,7 +45,7 @@ def noisy_count(count: int, unclipped_count_std: float, stream: RandomStream, *,
 def release_for_step(
     loader: SamplingLoader | UnknownSampling, ledger: Ledger, noise_multiplier: float, *, choice: int, secure: bool
 ) -> Release:
-    """What a step on the loader's batch gives out, as the next one of a ledger."""
+    """The release of a step on the loader's current batch, for the ledger."""
     place = loader.epoch_position(loader.batches_drawn)
     return Release(
         noise_multiplier,

@@ -12,13 +12,13 @@ from quintain.dp.step.step_state import StepState
 
 
 class NoiseAndClip:
-    """What a record may add, and the noise that hides it."""
+    """The clipping method and the noise multiplier of a private step."""
 
     step_state: StepState
     _clip: ClippingMethod
     _noise_multiplier: float
     user_settings: tuple[float, float]
-    """Noise and bound as the user has set them last: what schedules make of them is not probed anew."""
+    """Noise multiplier and bound as the user last set them, apart from schedules."""
     ledger: Ledger
     _choice: tuple[int, str]
 
@@ -40,7 +40,7 @@ class NoiseAndClip:
 
     @property
     def clip(self) -> ClippingMethod:
-        """How one record's gradient is bounded."""
+        """The clipping method."""
         return self._clip
 
     @property
@@ -56,7 +56,7 @@ class NoiseAndClip:
         self._clip, self.user_settings = clip, (self.user_settings[0], clip.sensitivity)
 
     def set_by_schedule(self, name: Literal["noise_multiplier", "max_grad_norm"], value: float, *, beforehand: bool = True) -> None:
-        """Set a number as a schedule or a saved state says; what the user has asked for stays.
+        """Set a number as a schedule or a saved state says, apart from what the user has set.
 
         Args:
             name, value: What to set.
@@ -71,17 +71,17 @@ class NoiseAndClip:
 
     @property
     def choice(self) -> int:
-        """The number of the choice that the noise is of; a new one if the ledger came to hold another run's releases meanwhile."""
+        """The number of the choice of settings; a new one if the ledger now holds another run's releases."""
         if self._choice[1] != self.ledger.run_id:
             self._new_choice()
         return self._choice[0]
 
     def _new_choice(self) -> None:
-        """The noise is set by the user, now."""
+        """Count a new choice of settings by the user."""
         self._choice = self.ledger.next_choice(), self.ledger.run_id
 
     def _check_user_settings(self, noise_multiplier: float, max_grad_norm: float) -> None:
-        """Raise if a state is of a run that other numbers were asked for: neither those nor these are overridden in silence."""
+        """Raise if a state is of a run for which the user had set other numbers."""
         for name, loaded, here in zip(
             ("noise_multiplier", "max_grad_norm"), (noise_multiplier, max_grad_norm), self.user_settings, strict=True
         ):

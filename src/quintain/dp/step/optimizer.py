@@ -1,4 +1,4 @@
-"""The optimizer's step made private: clip, sum, noise, divide, and only then the user's own step."""
+"""The private optimizer: clip, sum, add noise, divide, and only then the user's own step."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -39,7 +39,7 @@ from quintain.dp.write_once import WriteOnce
 
 
 class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
-    r"""A user's optimizer whose gradients are noisy sums of clipped ones.
+    r"""A user's optimizer whose gradients are noisy sums of clipped per-example gradients.
 
     .. math:: \tilde g = \frac{1}{b}\Big(\sum_{i \in B_t} \mathrm{clip}_C(g_i) + \sigma C\, \mathcal{N}(0, I)\Big)
 
@@ -145,12 +145,12 @@ class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
 
     @property
     def steps(self) -> int:
-        """Steps taken, each with noise of its own."""
+        """The number of steps taken, each with noise of its own."""
         return self._steps
 
     @property
     def expected_batch_size(self) -> int:
-        """b, which the sum is divided by: public, unlike the size of the batch."""
+        """The expected batch size b, by which the sum is divided; public, unlike the size of the batch."""
         return self.loader.expected_batch_size
 
     @property
@@ -160,20 +160,20 @@ class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
 
     @property
     def grad_samples(self) -> list[Tensor]:
-        """Of each parameter, the gradients (B, *shape) of all examples that wait to be clipped, of the sum of their losses."""
+        """For each parameter the per-example gradients (B, *shape) that wait to be clipped, for a sum of losses."""
         return pending_grad_samples(self.capture.pending, self.params, mean=self._mean)
 
     @property
     def accumulated_iterations(self) -> int:
-        """Batches in a step: one, in however many pieces."""
+        """The number of logical batches in a step: one."""
         return 1
 
     def attach_step_hook(self, fn: "Callable[[DPOptimizer], None]") -> None:
-        """Call ``fn`` with this optimizer in each step, after the noise and before the update; several may be attached."""
+        """Add a hook that is called with this optimizer in each step, between noise and update."""
         self._hooks.append(fn)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One private step: recorded first, then applied.
+        """Make one private step: recorded first, then applied.
 
         Raises:
             PrivacyError: If no gradients were captured since the last step, or some that cannot be bounded
@@ -191,11 +191,11 @@ class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
         return loss
 
     def signal_skip_step(self, do_skip: bool = True) -> None:
-        """Let the next step, or not, only clip and add up; without a signal, steps within a batch in pieces do so until its last."""
+        """Make the next ``step()`` only clip and sum, or not; by default it does so until a batch is complete."""
         self._skip_signals.append(do_skip)
 
     def pre_step(self) -> bool:
-        """All of a step but the inner optimizer's; whether that is due."""
+        """Do everything of a step but the inner optimizer's; returns whether that is due."""
         with self.loader.world.refusing_together():
             self.clip_and_accumulate()
         self._is_last_step_skipped = self._check_skip_next_step()
@@ -210,17 +210,18 @@ class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
         return True
 
     def clip_and_accumulate(self) -> None:
-        """Clip the gradients of all passes since the last time, and add them up."""
-        for turn in self.capture.pop_passes():
-            self._accumulate(turn)
+        """Clip the gradients of all pending passes and add them to the sum."""
+        for captured in self.capture.pop_passes():
+            self._accumulate(captured)
 
     @one_at_a_time
     def add_noise(self) -> None:
-        """Record the step, and add its noise to the sum of clipped gradients; nothing of that sum can be seen before."""
+        """Record the step in the ledger, and add its noise to the clipped sum, which nobody sees before."""
         with self.loader.world.refusing_together():
             self._check_step()
         release = self.next_release
         self.loader.world.check_same_on_all(common_settings.settings_at_step(self, release), common_settings.HINT)
+        # recorded before anything is added: a crash in between over-counts
         self.ledger.step(release, self.loader.epoch_position(self.loader.batches_drawn))
         self.loader.mark_consumed(self.loader.batches_drawn)
         for group in self.inner.param_groups:
@@ -254,11 +255,11 @@ class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
 
     @property
     def next_release(self) -> Release:
-        """What the next step gives out, as the ledger records it."""
+        """The release that the next step will record in the ledger."""
         return release_for_step(self.loader, self.ledger, self.noise_multiplier, choice=self.choice, secure=self.secure_mode)
 
     def record_skipped_batches(self, ledger: Ledger) -> int:
-        """Record in ``ledger`` the batches that training went past without a step since the last one, as if they had had one."""
+        """Record in ``ledger`` the batches that training skipped, as if they had been stepped on."""
         passed = range(self.loader.last_stepped_batch + 1, self.loader.last_passed_batch + 1)
         for batch in passed:
             place = self.loader.epoch_position(batch)
@@ -273,11 +274,11 @@ class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
 
     @property
     def active_budget(self) -> PrivacyBudget | None:
-        """The budget that its steps keep to: its own, else the latest of its engine."""
+        """The privacy budget of its steps: its own, else the latest of its engine."""
         return self.budget or self.ledger.budget
 
     def before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Called before any optimizer's step: none may step on private parameters but the inner one, once on each private gradient.
+        """Called before any optimizer's step: refuse all but the inner one, once for each private gradient.
 
         Raises:
             PrivacyError: If another does.
@@ -293,7 +294,7 @@ class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
             )
 
     def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: ARG002
-        """Drop all gradients, captured ones too; they become None. Sums of the earlier pieces of the batch in hand stay."""
+        """Set all gradients to None, captured ones too; sums of a batch that is not complete stay."""
         if isinstance(self.capture, GradSampleCapture):
             self.capture.clear_grad_sample()
         self.capture.pop_passes()
@@ -305,11 +306,11 @@ class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
 
     @property
     def batch_is_consumed(self) -> bool:
-        """Whether the batch in hand was stepped on, so that it must not be used again."""
+        """Whether the current batch was stepped on, so that it must not be used again."""
         return self.loader.last_stepped_batch == self.loader.batches_drawn
 
     def discard_batch(self) -> None:
-        """Drop the batch in hand with all its pieces so far: it begins anew, or the next one does."""
+        """Drop everything summed of the current batch: it begins anew, or the next one does."""
         self.zero_grad()
         self.step_state.reset()
 
@@ -343,7 +344,8 @@ class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
         self.examples_clipped += int((statistics.clip_factors < 1).sum())
 
     def _add_noise_to_sum(self) -> None:
-        """Add the noise of this step to the sums, once for all processes; the step is theirs together."""
+        """Add the noise of this step to the sum, once for all processes."""
+        # the first process alone adds noise; the sum over processes then carries it once
         world, step = self.loader.world, self._steps
         self._steps += 1
         stream = self._noise_stream(step)
@@ -360,7 +362,7 @@ class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
             self._clip = self._clip.updated(noisy, self.loader.expected_batch_size)
 
     def _noise_stream(self, step: int) -> RandomStream:
-        """The stream at this turn, which a process reaches once; of a key that outlives it, at these sums and this scale, too."""
+        """The noise stream of this step; with a kept key it depends on the sums and the scale, too."""
         stream = self.stream
         if self._key_is_kept:
             settings = step, self.step_state.doubled_centered_count, self.noise_multiplier, self._clip
@@ -370,7 +372,7 @@ class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
         return stream
 
     def _new_sum(self) -> "FloatClippedSum | DiscreteClippedSum":
-        """What this step's gradients are added up in."""
+        """A new clipped sum for a step."""
         return discrete_sum_for(self.params, self._clip, self.noise_multiplier) if self.secure_mode else self._float_sums
 
     def _check_skip_next_step(self, pop_next: bool = True) -> bool:

@@ -1,4 +1,4 @@
-"""An optimizer that stands in front of another."""
+"""An optimizer that forwards to the optimizer that it wraps."""
 
 from typing import Any, NoReturn
 
@@ -8,7 +8,11 @@ from quintain.core.errors import PrivacyError
 
 
 class OptimizerProxy(torch.optim.Optimizer):
-    """``param_groups``, ``state``, ``defaults`` and all else are the inner optimizer's own objects, so that schedulers reach its rate."""
+    """A ``torch.optim.Optimizer`` that forwards every attribute to the optimizer that it wraps.
+
+    ``param_groups``, ``state`` and ``defaults`` are that optimizer's own objects, so a learning-rate
+    scheduler on the wrapper changes the wrapped optimizer.
+    """
 
     inner: torch.optim.Optimizer
 
@@ -24,7 +28,7 @@ class OptimizerProxy(torch.optim.Optimizer):
 
     @property
     def _step_supports_amp_scaling(self) -> NoReturn:
-        """What a ``GradScaler`` asks for when it is told to step."""
+        """Refuse a ``GradScaler``, which reads this attribute before it steps."""
         raise PrivacyError(
             "got a GradScaler that is about to step; expected loss.backward() and optimizer.step() alone: private gradients are clipped "
             "before a scale could be taken off again, and a step that is left out when numbers overflow would tell of the records"

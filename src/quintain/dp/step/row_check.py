@@ -1,4 +1,4 @@
-"""Whether the rows of a step are those of its batch: each once, and none of an earlier batch, as far as the module's input shows it."""
+"""Checks that the rows of a step are those of its batch, as far as the module's input shows it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from quintain.dp.step.unknown_sampling import UnknownSampling
 
 MAX_COLUMNS = 32
-"""Numbers of a row that it is known by, where it has more."""
+"""At most so many numbers of a row identify it."""
 
 MIN_ROWS = 8
 """Rows, all different, from which on the rows of a pass that are all among them are taken for these."""
 
 MAX_KNOWN_BATCHES = 4096
-"""Batches that are known by their first rows."""
+"""At most so many batches are remembered by their first rows."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +45,7 @@ class ObservedRows:
 
 
 class RowCheck:
-    """Compares what the module is called with to the batch that was drawn.
+    """Compares the module's inputs to the batch that was sampled.
 
     At every pass, whether its inputs are the very tensors that the loader has handed out last, or parts of
     them. If they are not, whether they are those of an earlier batch, or the first one has the same first
@@ -81,7 +81,7 @@ class RowCheck:
         )
 
     def record_pass(self, captured: CapturedPass) -> None:
-        """Take note of a pass that is about to count.
+        """Record a pass that is about to be summed.
 
         Raises:
             PrivacyError: If it is over an earlier batch, or the passes over a piece of a batch have as many
@@ -114,7 +114,7 @@ class RowCheck:
         self._seen = []
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Forget the passes of the last step."""
         self._seen = []
 
     def _on_forward_begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -189,7 +189,7 @@ def _numbers(x: Tensor) -> Tensor:
 
 
 def _columns(x: Tensor) -> Tensor:
-    """Some numbers of each row, the same ones for all rows of one length."""
+    """Some columns of the rows, the same for all rows of one length."""
     flat = x.detach().reshape(len(x), -1)
     if flat.shape[1] <= MAX_COLUMNS:
         return flat

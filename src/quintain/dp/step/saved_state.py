@@ -1,4 +1,4 @@
-"""A private step's state, which cannot be restored without what it has cost."""
+"""The state of a private optimizer, which cannot be restored without its ledger."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from quintain.dp.step.unknown_sampling import UnknownSampling
 
 
 class SavedState(NoiseAndClip):
-    """The inner optimizer's state, the ledger, and the places in the random streams."""
+    """Saves and loads the inner optimizer's state, the ledger and the positions in the random streams."""
 
     inner: torch.optim.Optimizer
     capture: Capture
@@ -37,7 +37,7 @@ class SavedState(NoiseAndClip):
 
     @property
     def _sampling_settings(self) -> list[Any]:
-        """How batches are drawn, and what kind of noise they get."""
+        """How batches are sampled, and the kind of noise."""
         it = self.next_release
         return [it.sampling, it.expected_batch_size, it.num_units, it.steps_per_epoch, it.mechanism]
 

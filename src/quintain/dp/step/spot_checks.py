@@ -1,4 +1,4 @@
-"""Which passes are looked at closely: the first ones, and then some at random, which nobody can foretell without the run's key."""
+"""Spot checks: the first passes and random later ones, which nobody can predict without the run's key."""
 
 from collections import deque
 
@@ -10,7 +10,7 @@ AHEAD = 256
 
 
 class SpotChecks:
-    """Answers, pass by pass, whether this one is looked at closely.
+    """Says for each pass whether it is checked in full.
 
     Args:
         stream: Of the run, for this purpose alone: under a seed the same passes are chosen again.

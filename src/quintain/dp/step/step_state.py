@@ -1,4 +1,4 @@
-"""The passes over the batch in hand since the last step: a step needs each row of the batch exactly once."""
+"""Bookkeeping of one private step: a step needs each row of its logical batch exactly once."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,16 +13,18 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class StepState:
-    """What the clipped passes since the last step add up to.
+    """Counts the clipped gradients of a logical batch that one step sums.
+
+    They may come from several forward and backward passes over the physical batches. ``check_complete`` makes
+    sure that each row of the batch was clipped and summed exactly once.
 
     Args:
-        examples_summed: Rows in these passes; None before the first.
-        examples_protected: ``examples_summed`` at the latest ``step()`` that only added up, since the batch
-            was not complete.
-        last_physical_batch: The piece of the latest pass.
-        batch_numbers: Numbers of the batches that the passes belong to.
-        doubled_centered_count: Their votes on an adaptive bound, added up (see
-            ``Adaptive.doubled_centered_count``).
+        examples_summed: Rows whose clipped gradients are in the sum; None if the sum is empty.
+        examples_protected: ``examples_summed`` when ``step()`` was last called before the batch was complete;
+            ``zero_grad()`` must not drop these.
+        last_physical_batch: The physical batch of the latest pass.
+        batch_numbers: The logical batches that the passes belong to; a valid step has exactly one.
+        doubled_centered_count: For an adaptive bound (see ``AdaptiveClipping``), summed over the passes.
     """
 
     examples_summed: int | None = None
@@ -32,25 +34,24 @@ class StepState:
     doubled_centered_count: int = 0
 
     def count_examples(self, examples: int) -> None:
-        """Take note of a pass that is about to be added."""
+        """Count the examples of a pass that is about to be summed."""
         self.examples_summed = (self.examples_summed or 0) + examples
 
     def record_pass(self, piece: PhysicalBatch, votes: int) -> None:
-        """Take note of where the pass belongs, now that it was added."""
+        """Record which batch a pass belongs to, now that it was summed."""
         self.batch_numbers.add(piece.batch_number)
         self.last_physical_batch = piece
         self.doubled_centered_count += votes
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Begin a new sum."""
         self.examples_summed = self.examples_protected = None
         self.batch_numbers, self.doubled_centered_count = set(), 0
 
     def is_abandoned_for(self, piece: PhysicalBatch) -> bool:
-        """Whether the loop has left the batch in hand half way, and begins another, or the same anew, here.
+        """Whether the sum holds only the first part of a batch that the loop has left, for example by ``break``.
 
-        The loop had stepped on all that was gathered, which is not the whole batch; the new piece is not its
-        continuation.
+        The caller then drops the sum: half a batch is never stepped on.
         """
         stepped = self.examples_summed is not None and self.examples_summed == self.examples_protected
         return (
@@ -69,7 +70,7 @@ class StepState:
             )
 
     def check_complete(self, loader: "SamplingLoader | UnknownSampling") -> None:
-        """Raise unless the passes have as many rows as the loader's latest batch, and it had no step yet."""
+        """Raise unless the sum holds exactly the rows of the loader's latest batch, which had no step yet."""
         if self.examples_summed is None:
             raise PrivacyError(
                 "step() without captured gradients; expected a forward pass of the private module in training mode and loss.backward() "

@@ -1,4 +1,4 @@
-"""The state of torch's own generators, which layers such as dropout draw from: kept with a run, so that it goes on as if never stopped."""
+"""The states of torch's random generators, saved with a run so that it resumes exactly."""
 
 from collections.abc import Iterable, Mapping
 
@@ -10,7 +10,7 @@ CPU = "cpu"
 
 
 def rng_states(devices: Iterable[torch.device]) -> dict[str, str]:
-    """Of the generator of the CPU and of each device in use, as hexadecimal digits."""
+    """The states of the generators of the CPU and of each device in use, as hexadecimal digits."""
     found = {CPU: torch.get_rng_state()}
     found |= {str(device): torch.get_device_module(device).get_rng_state(device) for device in devices if device.type != CPU}
     return {name: bytes(state.tolist()).hex() for name, state in found.items()}

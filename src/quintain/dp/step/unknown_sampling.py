@@ -1,4 +1,4 @@
-"""What stands in for a loader where a private optimizer is used on its own."""
+"""A stand-in for the loader of a private optimizer that is used without one."""
 
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 class UnknownSampling:
-    """Batches of which nothing is known but what they should hold: each step then counts as one on all records.
+    """Takes the place of the loader where a private optimizer is used without one.
+
+    How batches were sampled is then unknown, so no amplification by sampling can be claimed: each step is
+    recorded as a full-batch step, the most it can cost.
 
     Args:
         optimizer: Whose steps they are.
@@ -38,15 +41,15 @@ class UnknownSampling:
 
     @property
     def logical_batch_size(self) -> int:
-        """Whatever was seen."""
+        """The number of examples in the sum, since the batch is unknown."""
         return self._optimizer.step_state.examples_summed or 0
 
     def epoch_position(self, batch: int) -> None:
-        """Nothing is known of passes."""
+        """No epochs are known."""
 
     def mark_consumed(self, batches: int) -> None:
-        """Take note of a step."""
+        """Count a step."""
         self.batches_drawn = self.last_stepped_batch = batches
 
     def bind_optimizer(self, optimizer: "DPOptimizer") -> None:
-        """It has its optimizer from the beginning."""
+        """Do nothing: the optimizer is bound from the beginning."""
