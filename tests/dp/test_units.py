@@ -16,7 +16,8 @@ from quintain.dp.capture.unit_sums import sum_by_unit
 from quintain.dp.distributed import World
 from quintain.dp.per_example.grads import BlockGrads, DenseGrads, OuterProductGrads, PerExampleGrads, SummedGrads, TableRowGrads
 from quintain.dp.randomness.stream import RandomStream
-from quintain.dp.sampling.privacy_units import PrivacyUnits, augment
+from quintain.dp.sampling.augmentation import augment
+from quintain.dp.sampling.privacy_units import PrivacyUnits
 
 SEED = 3
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from quintain.dp.mechanism_tests import MechanismTests as MechanismTests
     from quintain.dp.mechanism_tests import verify_mechanism as verify_mechanism
     from quintain.dp.rules import register_rule as register_rule
+    from quintain.dp.sampling.augmentation import augment as augment
     from quintain.dp.sampling.data_loader import DistributedUniformWithReplacementSampler as DistributedUniformWithReplacementSampler
     from quintain.dp.sampling.data_loader import DPDataLoader as DPDataLoader
     from quintain.dp.sampling.data_loader import UniformWithReplacementSampler as UniformWithReplacementSampler
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from quintain.dp.sampling.out_of_memory import BatchMemoryManager as BatchMemoryManager
     from quintain.dp.sampling.out_of_memory import retry_on_out_of_memory as retry_on_out_of_memory
     from quintain.dp.sampling.privacy_units import PrivacyUnits as PrivacyUnits
-    from quintain.dp.sampling.privacy_units import augment as augment
     from quintain.dp.step.adaptive import AdaptiveClipping as AdaptiveClipping
     from quintain.dp.step.optimizer import DPOptimizer as DPOptimizer
     from quintain.dp.step.optimizer import PrivateOptimizer as PrivateOptimizer
@@ -68,7 +68,7 @@ __getattr__, __dir__ = lazy_exports(
         "ShuffledLoader": "quintain.dp.sampling.epoch_loaders",
         "UniformWithReplacementSampler": "quintain.dp.sampling.data_loader",
         "PrivacyUnits": "quintain.dp.sampling.privacy_units",
-        "augment": "quintain.dp.sampling.privacy_units",
+        "augment": "quintain.dp.sampling.augmentation",
         "delta_curve": "quintain.dp.accounting",
         "epsilon": "quintain.dp.accounting",
         "fit": "quintain.dp.training.fitting",

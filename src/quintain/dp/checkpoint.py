@@ -14,7 +14,7 @@ from quintain.core.errors import PrivacyError, SettingError
 from quintain.core.files import read_bytes, write_atomically
 from quintain.dp.accounting.checksum import CHECKSUM_KEY, add_checksum, verified_content
 from quintain.dp.accounting.ledger import Ledger
-from quintain.dp.step.loaded_weights import digest
+from quintain.dp.tensor_digest import digest
 
 if TYPE_CHECKING:
     from quintain.dp.step.optimizer import DPOptimizer

@@ -31,7 +31,6 @@ from quintain.dp.sampling.privacy_units import PrivacyUnits
 from quintain.dp.step import guards
 from quintain.dp.step.clipping import ClippingMethod
 from quintain.dp.step.clipping_names import clipping_from_name
-from quintain.dp.step.common_settings import settings_at_start
 from quintain.dp.step.optimizer import DPOptimizer
 from quintain.dp.validator import Validates
 from quintain.dp.wrapper import GradSampleModule
@@ -267,8 +266,10 @@ class PrivacyEngine(WriteOnce, Checkpoints, Validates):
             noise_multiplier=calibrate_for_epochs(
                 target_epsilon,
                 target_delta,
-                reference_loader,
-                epochs,
+                num_units=reference_loader.num_units,
+                expected_batch_size=reference_loader.expected_batch_size,
+                steps_per_epoch=len(reference_loader),
+                epochs=epochs,
                 accountant=self.accountant.mechanism(),
                 poisson=poisson_sampling,
                 secure=self.secure_mode,
@@ -348,7 +349,7 @@ class PrivacyEngine(WriteOnce, Checkpoints, Validates):
             )
             if budget is not None and not self.ledger.steps:
                 budget.check_affords_one(private.next_release)
-            loader.world.check_same_on_all(settings_at_start(private))
+            loader.world.check_same_on_all(private.settings_at_start())
             loader.compared = check_same_data(loader)
         except BaseException:
             capture.remove()

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,9 +12,7 @@ from quintain.dp.accounting import fully_adaptive, prv, rdp
 from quintain.dp.accounting.guarantee import EpsilonBounds, Guarantee
 from quintain.dp.accounting.pld import MIN_NOISE_MULTIPLIER, all_noisy, check_delta, composed_epsilon, validated_history
 from quintain.dp.accounting.privacy_loss import History
-
-if TYPE_CHECKING:
-    from quintain.dp.accounting.release import Release
+from quintain.dp.accounting.release import Release
 
 PLD, RDP = "PLD (dp-accounting)", "RDP at whole orders"
 ADAPTIVE_RDP = "RDP at orders fixed beforehand, for settings chosen after releases"
@@ -45,18 +43,18 @@ def epsilon_bounds(history: History, delta: float) -> EpsilonBounds:
     return EpsilonBounds(lower, upper)
 
 
-def epsilon_of(releases: "Sequence[Release]", delta: float) -> float:
+def epsilon_of(releases: Sequence[Release], delta: float) -> float:
     """Epsilon of all releases together: the least bound proved for their kinds and how settings were chosen."""
     check_delta(delta)
     return _tightest_epsilon(releases, delta)[0]
 
 
-def epsilon_if_fixed_beforehand(releases: "Sequence[Release]", delta: float) -> float:
+def epsilon_if_fixed_beforehand(releases: Sequence[Release], delta: float) -> float:
     """Epsilon of the releases if all settings had been fixed before the first of them."""
     return _epsilon_of_fixed_settings(releases, delta)[0]
 
 
-def epsilon_if_adaptive(releases: "Sequence[Release]", delta: float) -> float:
+def epsilon_if_adaptive(releases: Sequence[Release], delta: float) -> float:
     """Epsilon of the releases if the settings of each had been chosen after looking at those before it."""
     steps, epochs = _independent_history(releases), _epoch_releases(releases, adaptive=True)
     if not all_noisy(validated_history([*steps, *((one.sigma, 1.0, 1) for one in epochs)])):
@@ -64,7 +62,7 @@ def epsilon_if_adaptive(releases: "Sequence[Release]", delta: float) -> float:
     return fully_adaptive.adaptive_epsilon_from_rdp(_total_rdp(steps, epochs), delta) if releases else 0.0
 
 
-def guarantee_of(releases: "Sequence[Release]", delta: float) -> Guarantee:
+def guarantee_of(releases: Sequence[Release], delta: float) -> Guarantee:
     """The guarantee of all releases together: epsilon, its lower bound where known, and what it assumes.
 
     A lower bound is known where all steps are Poisson-sampled, or of the full batch, with Gaussian noise.
@@ -100,14 +98,14 @@ class _EpochRelease(NamedTuple):
     sampling: str
 
 
-def _tightest_epsilon(releases: "Sequence[Release]", delta: float) -> tuple[float, str]:
+def _tightest_epsilon(releases: Sequence[Release], delta: float) -> tuple[float, str]:
     """The least epsilon that is proved for the releases, and the accountant that proves it."""
     if fully_adaptive.all_fixed_beforehand(releases):
         return _epsilon_of_fixed_settings(releases, delta)
     return epsilon_if_adaptive(releases, delta), ADAPTIVE_RDP
 
 
-def _epsilon_of_fixed_settings(releases: "Sequence[Release]", delta: float) -> tuple[float, str]:
+def _epsilon_of_fixed_settings(releases: Sequence[Release], delta: float) -> tuple[float, str]:
     """Epsilon of releases whose settings were fixed beforehand, and the accountant that proves it.
 
     Steps that are sampled independently (Poisson, full batch) are composed as they are. An epoch in which
@@ -129,7 +127,7 @@ def _epsilon_of_fixed_settings(releases: "Sequence[Release]", delta: float) -> t
     return min(claims)
 
 
-def _total_rdp(steps: History, epochs: "Sequence[_EpochRelease]") -> rdp.Floats:
+def _total_rdp(steps: History, epochs: Sequence[_EpochRelease]) -> rdp.Floats:
     """Renyi divergences at ``rdp.ORDERS``, added up over steps and epochs."""
     total = np.zeros(len(rdp.ORDERS))
     for sigma, rate, count in steps:
@@ -141,13 +139,13 @@ def _total_rdp(steps: History, epochs: "Sequence[_EpochRelease]") -> rdp.Floats:
     return total
 
 
-def _independent_history(releases: "Sequence[Release]") -> list[tuple[float, float, int]]:
+def _independent_history(releases: Sequence[Release]) -> list[tuple[float, float, int]]:
     """The history of the steps that are sampled independently: Poisson and full batches."""
     independent = [release for release in releases if not release.is_epoch_based]
     return prv.merge_history([(r.noise_multiplier, 1.0 if r.sampling == "full batch" else r.sample_rate, r.steps) for r in independent])
 
 
-def _epoch_releases(releases: "Sequence[Release]", *, adaptive: bool = False) -> list[_EpochRelease]:
+def _epoch_releases(releases: Sequence[Release], *, adaptive: bool = False) -> list[_EpochRelease]:
     """Each epoch once, however many of its steps were taken, with the least noise of these.
 
     If settings were chosen in between (``adaptive``), an epoch of balls-in-bins whose noise changed half way

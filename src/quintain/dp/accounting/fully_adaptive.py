@@ -1,20 +1,17 @@
 """Epsilon where settings were chosen after seeing releases (fully adaptive composition)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from quintain.dp.accounting import rdp
-
-if TYPE_CHECKING:
-    from quintain.dp.accounting.release import Release
+from quintain.dp.accounting.release import Release
 
 ORDERS = (2, 3, 4, 6, 8, 12, 16, 24, 48, 128)
 """Orders of the divergences, fixed before any release; delta is divided in proportion to 1 / order."""
 
 
-def all_fixed_beforehand(releases: "Sequence[Release]") -> bool:
+def all_fixed_beforehand(releases: Sequence[Release]) -> bool:
     """Whether all settings, schedules among them, were fixed before the first release."""
     return all(release.choice == 0 for release in releases)
 

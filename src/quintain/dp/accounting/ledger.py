@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp.accounting import composition
@@ -13,8 +13,15 @@ from quintain.dp.accounting.checksum import add_checksum, verified_content
 from quintain.dp.accounting.guarantee import Guarantee
 from quintain.dp.accounting.release import EpochPosition, Release
 
-if TYPE_CHECKING:
-    from quintain.dp.accounting.budget import PrivacyBudget
+
+class SpendingLimit(Protocol):
+    """The most that a ledger's releases may cost (see ``accounting.budget.PrivacyBudget``)."""
+
+    epsilon: float
+    delta: float
+
+    def affords(self, ledger: "Ledger", release: Release) -> bool:
+        """Whether the release fits after what the ledger holds."""
 
 
 class Ledger:
@@ -26,7 +33,7 @@ class Ledger:
         budget: The budget of runs that are given none of their own.
     """
 
-    budget: "PrivacyBudget | None" = None
+    budget: "SpendingLimit | None" = None
 
     def __init__(self, releases: Sequence[Release] = ()) -> None:
         self._releases: list[Release] = []

@@ -8,7 +8,6 @@ from quintain.dp.accounting import calibrate_noise_multiplier
 from quintain.dp.accounting.accountants import MAX_NOISE_MULTIPLIER, create_accountant, get_noise_multiplier
 from quintain.dp.accounting.ledger import Ledger
 from quintain.dp.accounting.release import Release
-from quintain.dp.sampling.loader import SamplingLoader
 
 POISSON_GAUSSIAN = ("poisson", "gaussian", 0)
 """Sampling, mechanism and choice that every accountant can count; other steps only the ledger can."""
@@ -95,10 +94,19 @@ def bisect_noise_multiplier(epsilon_at: Callable[[float], float], target: float,
 
 
 def calibrate_for_epochs(
-    epsilon: float, delta: float, loader: SamplingLoader, epochs: int, *, accountant: str, poisson: bool, secure: bool
+    epsilon: float,
+    delta: float,
+    *,
+    num_units: int,
+    expected_batch_size: int,
+    steps_per_epoch: int,
+    epochs: int,
+    accountant: str,
+    poisson: bool,
+    secure: bool,
 ) -> float:
-    """The least noise whose epochs over a loader cost at most ``epsilon``, by accountant and by ledger."""
-    rate, steps = loader.sample_rate, epochs * len(loader)
+    """The least noise whose epochs cost at most ``epsilon``, by accountant and by ledger."""
+    rate, steps = expected_batch_size / num_units, epochs * steps_per_epoch
     if not poisson:  # a shuffled epoch is accounted as one full-batch step
         rate, steps = 1.0, epochs
     if not secure and (not poisson or accountant in ("pld", "gdp")):
@@ -113,9 +121,9 @@ def calibrate_for_epochs(
             epsilon_tolerance=1e-3 * epsilon,
         )
         return max(by_accountant, calibrate_noise_multiplier(epsilon, delta, rate, steps))
-    batch = loader.expected_batch_size if poisson else loader.num_units
+    batch = expected_batch_size if poisson else num_units
 
     def epsilon_at(sigma: float) -> float:
-        return Ledger([Release(sigma, batch, loader.num_units, steps, mechanism="discrete gaussian")]).epsilon(delta)
+        return Ledger([Release(sigma, batch, num_units, steps, mechanism="discrete gaussian")]).epsilon(delta)
 
     return bisect_noise_multiplier(epsilon_at, epsilon, calibrate_noise_multiplier(epsilon, delta, rate, steps))

@@ -33,7 +33,7 @@ class GradSampleModuleFastGradientClipping(GradSampleModule):
 
 
 class AdaClipDPOptimizer(DPOptimizer):
-    """A ``DPOptimizer`` with ``Adaptive`` clipping, told by Opacus' names for its settings."""
+    """A ``DPOptimizer`` with ``AdaptiveClipping``, set by Opacus' names for its settings."""
 
     def __init__(
         self,

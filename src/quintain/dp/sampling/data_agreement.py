@@ -14,7 +14,7 @@ from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from quintain.dp.distributed import stable_text
 from quintain.dp.sampling.physical_batch import Indices
-from quintain.dp.step.loaded_weights import digest
+from quintain.dp.tensor_digest import digest
 
 if TYPE_CHECKING:
     from quintain.dp.sampling.loader import SamplingLoader

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sized
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, cast
+from typing import Any, ClassVar, NoReturn, Self, cast
 from weakref import ref
 
 import numpy as np
@@ -14,15 +14,13 @@ from quintain.dp.accounting.guarantee import Sampling
 from quintain.dp.accounting.release import EpochPosition
 from quintain.dp.distributed import SINGLE_PROCESS, World
 from quintain.dp.randomness.stream import RandomStream
+from quintain.dp.sampling.batch_consumer import BatchConsumer
 from quintain.dp.sampling.batch_source import BatchSource, FunctionSource, batch_source_for
 from quintain.dp.sampling.physical_batch import NO_BATCH, Indices, PhysicalBatch, Weights
 from quintain.dp.sampling.privacy_units import PrivacyUnits
 from quintain.dp.sampling.repeated_records import warn_of_repeats
 from quintain.dp.sampling.yielded_tensors import YieldedTensors
 from quintain.dp.write_once import WriteOnce
-
-if TYPE_CHECKING:
-    from quintain.dp.step.optimizer import DPOptimizer
 
 
 class SamplingLoader(WriteOnce):
@@ -97,7 +95,7 @@ class SamplingLoader(WriteOnce):
         self.should_stop: Callable[[], bool] = lambda: False
         self.batch_source: BatchSource = FunctionSource(fetch)
         self._within_unit_stream = stream.derive("within")
-        self._optimizer_ref: Callable[[], DPOptimizer | None] | None = None
+        self._optimizer_ref: Callable[[], BatchConsumer | None] | None = None
 
     @classmethod
     def from_loader(
@@ -241,7 +239,7 @@ class SamplingLoader(WriteOnce):
         """The number of the batch after which the next iteration begins."""
         return self.batches_drawn if self._optimizer_ref is None else self.last_stepped_batch
 
-    def bind_optimizer(self, optimizer: "DPOptimizer") -> None:
+    def bind_optimizer(self, optimizer: BatchConsumer) -> None:
         """Let one optimizer step on the batches.
 
         Raises:
@@ -269,7 +267,7 @@ class SamplingLoader(WriteOnce):
         self.batches_drawn = self.physical_batch.batch_number - 1
 
     @property
-    def _optimizer(self) -> "DPOptimizer | None":
+    def _optimizer(self) -> BatchConsumer | None:
         """The optimizer that steps on the batches, if any."""
         return None if self._optimizer_ref is None else self._optimizer_ref()
 

@@ -2,15 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 from quintain.core.errors import SettingError
+from quintain.dp.sampling.batch_consumer import BatchConsumer
 from quintain.dp.sampling.loader import SamplingLoader
-
-if TYPE_CHECKING:
-    from quintain.dp.step.optimizer import DPOptimizer
 
 Result = TypeVar("Result")
 
@@ -32,7 +30,7 @@ class BatchMemoryManager:
         SettingError: If the two do not belong together.
     """
 
-    def __init__(self, *, data_loader: SamplingLoader, max_physical_batch_size: int, optimizer: "DPOptimizer") -> None:
+    def __init__(self, *, data_loader: SamplingLoader, max_physical_batch_size: int, optimizer: BatchConsumer) -> None:
         _check_pair(data_loader, optimizer)
         self._loader, self._most = data_loader, max_physical_batch_size
         self._before: int | None = None
@@ -66,7 +64,7 @@ class PhysicalBatches:
 
 
 def retry_on_out_of_memory(
-    train_step: Callable[[Any], Result], *, loader: SamplingLoader, optimizer: "DPOptimizer"
+    train_step: Callable[[Any], Result], *, loader: SamplingLoader, optimizer: BatchConsumer
 ) -> Callable[[Any], Result | None]:
     """Wrap ``train_step`` so that it repeats a batch in smaller physical batches when memory runs out.
 
@@ -129,7 +127,7 @@ def _halved_limit(loader: SamplingLoader) -> int | None:
     return most if most < rows else None
 
 
-def _check_pair(loader: object, optimizer: "DPOptimizer") -> None:
+def _check_pair(loader: object, optimizer: BatchConsumer) -> None:
     if not isinstance(loader, SamplingLoader) or getattr(optimizer, "loader", None) is not loader:
         raise SettingError(
             f"got a {type(loader).__name__} and a {type(optimizer).__name__} that do not belong together; expected the loader and the "

@@ -1,9 +1,9 @@
 """Privacy units: records that are protected and clipped together, such as all of one patient."""
 
 import copy
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Set
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Set
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 from torch import Tensor
@@ -13,12 +13,6 @@ from quintain.dp.accounting.guarantee import PrivacyUnit
 from quintain.dp.distributed import World
 from quintain.dp.randomness.stream import RandomStream
 from quintain.dp.sampling.physical_batch import Indices, Weights
-
-if TYPE_CHECKING:
-    from quintain.dp.sampling.batch_source import BatchSource
-    from quintain.dp.sampling.loader import SamplingLoader
-
-LoaderT = TypeVar("LoaderT", bound="SamplingLoader")
 
 
 class PrivacyUnits:
@@ -160,36 +154,3 @@ def _parts(key: Any, seen: set[int]) -> Iterator[Any]:
         held = [*getattr(key, "__dict__", {}).values(), *(getattr(key, name) for name in slots)]
     for part in held:
         yield from _parts(part, seen)
-
-
-def augment(loader: LoaderT, augmentations_per_record: int, transform: Callable[[Any], Any] | None = None) -> LoaderT:
-    r"""Put each record into its batch ``augmentations_per_record`` times, changed at random; clip the mean gradient of these.
-
-    .. math:: S = \sum_{i \in B_t} \mathrm{clip}_C \Big( \frac{1}{K} \sum_{k=1}^K \nabla \ell(T_k(x_i)) \Big)
-
-    One record still adds at most C: the guarantee is the same as without copies.
-
-    Args:
-        loader: Changed in place, and returned.
-        augmentations_per_record: K; the copies of a record follow one another in the batch.
-        transform: A batch to a batch, each row changed by itself; by default the data set changes its records
-            whenever one is asked for.
-
-    Source: De et al., 2022, arXiv:2204.13650.
-    """
-    if augmentations_per_record < 1:
-        raise SettingError(f"got {augmentations_per_record} copies of each record; expected at least 1")
-    if loader.augmentations_per_record > 1:
-        raise SettingError("got a loader that is augmented already; expected a plain private one")
-    loader.augmentations_per_record = augmentations_per_record
-    if transform is not None:
-        loader.batch_source = _TransformedSource(loader.batch_source, transform)
-    return loader
-
-
-class _TransformedSource:
-    def __init__(self, source: "BatchSource", transform: Callable[[Any], Any]) -> None:
-        self._source, self._transform = source, transform
-
-    def iter_batches(self, rows: Iterator[Indices], first_batch: int) -> Iterator[Any]:
-        return map(self._transform, self._source.iter_batches(rows, first_batch))

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from weakref import WeakSet
 
 import torch
@@ -13,17 +13,23 @@ from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp.randomness.stream import RandomStream
 from quintain.dp.step.adaptive import AdaptiveClipping
 from quintain.dp.step.clipping import ClippingMethod, is_number
-
-if TYPE_CHECKING:
-    from quintain.dp.step.optimizer import DPOptimizer
+from quintain.dp.step.optimizer_proxy import OptimizerProxy
 
 MAX_NOISE_STD = 1e30
 """The largest noise and bound, so that numbers far out in the tail still fit into float32."""
 
-_GUARDED_STEPS: "WeakSet[DPOptimizer]" = WeakSet()
+
+class StepGuard(Protocol):
+    """Something that is asked before any optimizer's step."""
+
+    def before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Raise if the optimizer must not step."""
 
 
-def guard_parameters(private: "DPOptimizer") -> None:
+_GUARDED_STEPS: WeakSet[StepGuard] = WeakSet()
+
+
+def guard_parameters(private: StepGuard) -> None:
     """Refuse steps of other optimizers on these parameters while their gradients are captured."""
     _GUARDED_STEPS.add(private)
 
@@ -55,9 +61,7 @@ def check_settings(noise_multiplier: float, clip: ClippingMethod) -> None:
 
 def check_optimizer_is_plain(optimizer: torch.optim.Optimizer) -> None:
     """Raise unless the optimizer is a plain one that takes one gradient a step."""
-    from quintain.dp.step.optimizer import DPOptimizer
-
-    if isinstance(optimizer, DPOptimizer):
+    if isinstance(optimizer, OptimizerProxy):
         raise PrivacyError("got an optimizer that is private already; expected a plain one, over a module that no other holds")
     closure = inspect.signature(type(optimizer).step).parameters.get("closure")
     if isinstance(optimizer, torch.optim.LBFGS) or (closure is not None and closure.default is inspect.Parameter.empty):

@@ -1,14 +1,12 @@
 """The weights that a saved state belongs to: those of more steps than its ledger counts would go on for less than they cost; so would what
 the optimizer has gathered of more steps, such as momentum."""
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
 
-import torch
 from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError
+from quintain.dp.tensor_digest import digest
 
 
 class LoadedWeights:
@@ -69,18 +67,3 @@ def _parts(name: str, held: object) -> Iterator[tuple[str, object]]:
             yield from _parts(f"{name}.{key}", held[key])
     elif held is not None:
         yield name, held
-
-
-def digest(values: Iterable[Any]) -> str:
-    """A hash of tensors, their formats and shapes, wherever they are; of anything else by its text."""
-    found = hashlib.blake2b(digest_size=16)
-    for value in values:
-        if not isinstance(value, Tensor):
-            found.update(repr(value).encode())
-            continue
-        found.update(f"{value.dtype} {tuple(value.shape)}".encode())
-        plain = value.detach().cpu()
-        plain = plain.resolve_conj() if plain.layout == torch.strided else plain.to_dense()
-        plain = torch.view_as_real(plain) if plain.is_complex() else plain
-        found.update(plain.contiguous().flatten().view(torch.uint8).numpy().data)
-    return found.hexdigest()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from quintain.core.errors import BudgetExceededError, PrivacyError
 from quintain.dp.accounting.budget import PrivacyBudget
-from quintain.dp.accounting.ledger import Ledger
+from quintain.dp.accounting.ledger import Ledger, SpendingLimit
 from quintain.dp.accounting.release import Release
 from quintain.dp.capture.captured_pass import CapturedPass
 from quintain.dp.capture.grad_sample import GradSampleCapture, pending_grad_samples
@@ -20,7 +20,7 @@ from quintain.dp.per_example.precision import full_precision_without_autocast
 from quintain.dp.randomness.stream import RandomStream, one_at_a_time
 from quintain.dp.sampling.loader import SamplingLoader
 from quintain.dp.sampling.physical_batch import NO_BATCH, PhysicalBatch
-from quintain.dp.step import common_settings, guards
+from quintain.dp.step import guards
 from quintain.dp.step.adaptive import AdaptiveClipping
 from quintain.dp.step.clipped_sum import FloatClippedSum
 from quintain.dp.step.clipping import ClippingMethod, as_clipping_method, clipping_weights
@@ -36,6 +36,8 @@ from quintain.dp.step.state_guard import StateGuard
 from quintain.dp.step.step_state import StepState
 from quintain.dp.step.unknown_sampling import UnknownSampling
 from quintain.dp.write_once import WriteOnce
+
+SAME_SETTINGS_HINT = ": schedules step, settings change and states are loaded in each process, never in the first alone"
 
 
 class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
@@ -105,7 +107,11 @@ class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
         guards.check_settings(noise_multiplier, self._clip)
         self.user_settings = float(noise_multiplier), self._clip.sensitivity
         self._noise_multiplier, self._mean = float(noise_multiplier), guards.is_mean(loss_reduction)
-        self.loader = UnknownSampling(self, expected_batch_size, reproducible=generator is not None) if loader is None else loader
+        self.loader = (
+            UnknownSampling(lambda: self.step_state.examples_summed or 0, expected_batch_size, reproducible=generator is not None)
+            if loader is None
+            else loader
+        )
         self.ledger = Ledger() if ledger is None else ledger
         self._new_choice()
         self.stream = guards.noise_stream_from_generator(generator, secure=secure_mode) if stream is None else stream
@@ -220,7 +226,7 @@ class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
         with self.loader.world.refusing_together():
             self._check_step()
         release = self.next_release
-        self.loader.world.check_same_on_all(common_settings.settings_at_step(self, release), common_settings.HINT)
+        self.loader.world.check_same_on_all(self.settings_at_step(release), SAME_SETTINGS_HINT)
         # recorded before anything is added: a crash in between over-counts
         self.ledger.step(release, self.loader.epoch_position(self.loader.batches_drawn))
         self.loader.mark_consumed(self.loader.batches_drawn)
@@ -273,7 +279,7 @@ class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
         return limit is not None and not limit.affords(self.ledger, self.next_release)
 
     @property
-    def active_budget(self) -> PrivacyBudget | None:
+    def active_budget(self) -> SpendingLimit | None:
         """The privacy budget of its steps: its own, else the latest of its engine."""
         return self.budget or self.ledger.budget
 
@@ -292,6 +298,32 @@ class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
                 f"{type(optimizer).__name__} is about to step on parameters that are trained privately, past the clip and the noise; "
                 "expected the optimizer that make_private returned to step alone"
             )
+
+    def settings_at_step(self, release: Release) -> dict[str, object]:
+        """The settings of the next step, which are compared before its noise is added."""
+        return {
+            "batches": self.loader.batches_drawn,
+            "steps": self.steps,
+            "noise_multiplier": self.noise_multiplier,
+            "max_grad_norm": self.max_grad_norm,
+            "stop_at_epsilon": self.active_budget,
+            "steps spent": self.ledger.steps,
+            "release": release,
+        }
+
+    def settings_at_start(self) -> dict[str, object]:
+        """All settings that clipping, noise and accounting depend on."""
+        loader = self.loader
+        drawn = (loader.augmentations_per_record, loader.stream.key_id.hex()) if isinstance(loader, SamplingLoader) else ()
+        return self.settings_at_step(self.next_release) | {
+            "way to clip": self.clip,
+            "loss_reduction": self.loss_reduction,
+            "secure_mode": self.secure_mode,
+            "batch_first": self.capture.batch_first,
+            "copies and draws": drawn,
+            "noise of a kept key": self._key_is_kept,
+            "trainable parameters": [(name, tuple(p.shape), str(p.dtype)) for name, p in self.params_by_name.items()],
+        }
 
     def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: ARG002
         """Set all gradients to None, captured ones too; sums of a batch that is not complete stay."""

@@ -1,14 +1,11 @@
 """A stand-in for the loader of a private optimizer that is used without one."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from quintain.core.errors import SettingError
 from quintain.dp.accounting.guarantee import Sampling
 from quintain.dp.distributed import SINGLE_PROCESS
 from quintain.dp.sampling.physical_batch import NO_BATCH
-
-if TYPE_CHECKING:
-    from quintain.dp.step.optimizer import DPOptimizer
 
 
 class UnknownSampling:
@@ -18,7 +15,7 @@ class UnknownSampling:
     recorded as a full-batch step, the most it can cost.
 
     Args:
-        optimizer: Whose steps they are.
+        count_examples: Returns the number of examples in the sum.
         expected_batch_size: b.
         reproducible: Whether the noise follows from a seed.
 
@@ -31,18 +28,18 @@ class UnknownSampling:
     steps_per_epoch, compared = 1, ""
     units = batch = yielded_tensors = None
 
-    def __init__(self, optimizer: "DPOptimizer", expected_batch_size: int | None, *, reproducible: bool) -> None:
+    def __init__(self, count_examples: Callable[[], int], expected_batch_size: int | None, *, reproducible: bool) -> None:
         if expected_batch_size is None or expected_batch_size < 1:
             raise SettingError(f"got expected_batch_size = {expected_batch_size}; expected the mean size of a batch, at least 1")
         self.expected_batch_size = self.num_units = expected_batch_size
         self.batches_drawn = self.last_stepped_batch = self.last_passed_batch = 0
         self.reproducible = reproducible
-        self._optimizer = optimizer
+        self._count_examples = count_examples
 
     @property
     def logical_batch_size(self) -> int:
         """The number of examples in the sum, since the batch is unknown."""
-        return self._optimizer.step_state.examples_summed or 0
+        return self._count_examples()
 
     def epoch_position(self, batch: int) -> None:
         """No epochs are known."""
@@ -51,5 +48,5 @@ class UnknownSampling:
         """Count a step."""
         self.batches_drawn = self.last_stepped_batch = batches
 
-    def bind_optimizer(self, optimizer: "DPOptimizer") -> None:
+    def bind_optimizer(self, optimizer: object) -> None:
         """Do nothing: the optimizer is bound from the beginning."""

@@ -15,9 +15,9 @@ from quintain.dp.accounting.release import Release
 from quintain.dp.engine import KEY_BYTES, PrivacyEngine
 from quintain.dp.randomness.stream import RandomStream
 from quintain.dp.report import PrivacyReport
+from quintain.dp.sampling.augmentation import augment
 from quintain.dp.sampling.loader import SamplingLoader
 from quintain.dp.sampling.out_of_memory import retry_on_out_of_memory
-from quintain.dp.sampling.privacy_units import augment
 from quintain.dp.step.optimizer import DPOptimizer
 from quintain.dp.training.augmentation import random_shift
 from quintain.dp.training.ema import EMA
