@@ -70,9 +70,9 @@ class PrivacyEngine(WriteOnce, Checkpoints, Validates):
       step yet);
     - not covered: the losses, batch sizes and fractions of clipped examples that a loop may show; the choice
     of
-      settings on the same data; rounding in the noise, without ``secure_mode`` (see ``step.noise.Stream``),
-      and in the gradients of the *other* records, whose last digits depend on the size of their batch. Each
-      record by itself adds at most the bound, whatever its digits.
+      settings on the same data; rounding in the noise, without ``secure_mode`` (see
+      ``randomness.stream.RandomStream``), and in the gradients of the *other* records, whose last digits
+      depend on the size of their batch. Each record by itself adds at most the bound, whatever its digits.
 
     Args:
         accountant: How epsilon is computed: "pld" (tightest), "rdp" or "prv"; "gdp", whose epsilon is too
