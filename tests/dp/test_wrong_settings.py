@@ -72,7 +72,7 @@ def test_adaptive_clipping_names_the_noise_of_its_count_as_it_is_given(private) 
     """The default, a twentieth of the expected batch, is too little for small batches."""
     with refused(r"unclipped_num_std=.*or AdaptiveClipping\(\.\.\., unclipped_count_std=\.\.\.\), above 0\.5", SettingError):
         private(clipping="adaptive", noise_multiplier=1.0)
-    with refused("count_std of Adaptive is called unclipped_num_std here", SettingError):
+    with refused("unclipped_count_std of AdaptiveClipping is called unclipped_num_std here", SettingError):
         private(clipping="adaptive", unclipped_count_std=2.0)
     _, optimizer, _, _ = private(clipping="adaptive", noise_multiplier=1.0, unclipped_num_std=2.0)
     assert optimizer.clip == AdaptiveClipping(1.0, unclipped_count_std=2.0)

@@ -10,7 +10,7 @@ from quintain.core.errors import PrivacyError, SettingError
 
 
 class CheckedCriterion:
-    """A thin wrapper of the user's criterion; clipping needs no second backward pass, so the plain one works too.
+    """A thin wrapper of the user's criterion, which checks its reduction; the plain one works too.
 
     Args:
         criterion: Returns one number for a batch.

@@ -116,7 +116,7 @@ class World:
 
     @contextmanager
     def refusing_together(self) -> Iterator[None]:
-        """An error in this block is answered to the others where they agree next, so that they raise one as well and do not wait.
+        """A context in which an error of one process is one of all: the others raise too, and do not wait.
 
         Raises:
             PeerRefusedError: If another has refused.
@@ -154,10 +154,10 @@ SINGLE_PROCESS = World()
 
 
 class DifferentiallyPrivateDistributedDataParallel(nn.Module):
-    r"""A module that all processes of a ``torchrun`` train together; its weights and buffers become those of the first.
+    r"""A module that all processes of a ``torchrun`` train together, from the first one's weights and buffers.
 
-    Each process clips its part of one Poisson draw, :math:`B_t = \bigcup_r B_t^r`; the sums are added over the processes, noise is added
-    once, and every process makes the same step:
+    Each process clips its shard of one Poisson batch, :math:`B_t = \bigcup_r B_t^r`; the sums are added over
+    the processes, noise is added once, and every process makes the same step:
 
     .. math:: \tilde g = \frac{1}{b} \Big( \sum_r \sum_{i \in B_t^r} \mathrm{clip}_C(g_i) + \sigma C\, \mathcal{N}(0, I) \Big)
 
@@ -166,9 +166,8 @@ class DifferentiallyPrivateDistributedDataParallel(nn.Module):
 
     They agree on all settings and on the data in ``make_private``, and on bound, noise and place at every
     step: where they differ, as when a schedule steps in the first alone, all refuse. Of the data are compared
-        the length, the rows of subsets, tensors in memory, and some
-    records as they are read; of the rest it is assumed that all hold the same (see
-    ``PrivacyReport.assumptions``).
+    the length, the rows of subsets, tensors in memory, and some records as they are read; of the rest it is
+    assumed that all hold the same (see ``PrivacyReport.assumptions``).
 
     What one process refuses in ``make_private`` or in a step, all refuse (``PeerRefusedError`` in the
     others). What one refuses in its forward or backward pass ends that process alone: ``torchrun`` then stops

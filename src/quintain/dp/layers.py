@@ -10,7 +10,9 @@ DPRNN = nn.RNN
 
 
 class SequenceBias(nn.Module):
-    """Adds one learnt position to the end of each sequence: (L, B, E) to (L + 1, B, E), or (B, L, E) to (B, L + 1, E).
+    """Adds one learned position to the end of each sequence.
+
+    From (L, B, E) to (L + 1, B, E), or with the batch first from (B, L, E) to (B, L + 1, E).
 
     Args:
         embed_dim: E.

@@ -85,9 +85,9 @@ def measurements(plan: PrivatePlan, num_records: int, *, seed: int | None = None
       far); over 135,168 numbers a step, which are drawn in three parts;
     - weights: they move by what was released, through the plan's rate and momentum, and by nothing else;
     - inclusion: each record is in Bin(T, q) batches, batch sizes vary as Bin(n, q): fixed or shuffled batches
-    do not; - sensitivity: without noise, the record that moves the sum most moves it by C, not by more and
-    not by less, on huge, equal, NaN and
-      cancelling records, through every kind of layer with a rule.
+      do not;
+    - sensitivity: without noise, the record that moves the sum most moves it by C, not by more and not by less,
+      on huge, equal, NaN and cancelling records, through every kind of layer with a rule.
 
     Args:
         plan: What is claimed; its copies and shifts of records are left out.

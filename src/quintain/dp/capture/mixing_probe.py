@@ -1,10 +1,11 @@
 r"""Probes of whether the examples of a batch mix, at the first training passes and some later ones; no proof.
 
 - model: a backward pass from the outputs of half of the examples must bring gradients of these alone; halves
-differ from pass to pass; - values: other rows in the batch must not change the outputs of an example (see
-``trials``); - loss: the gradient at one example's output must not depend on the others' outputs,
+  differ from pass to pass;
+- values: other rows in the batch must not change the outputs of an example (see ``module_reruns``);
+- loss: the gradient at one example's output must not depend on the others' outputs,
   :math:`\partial^2 L / \partial o_i\, \partial o_j = 0` for :math:`i \ne j`; and at every pass, no mean,
-  scale or selection may be shared by examples (see ``losses``).
+  scale or selection may be shared by examples (see ``loss_rules``).
 """
 
 from collections.abc import Callable, Sequence

@@ -83,13 +83,12 @@ class RandomStream:
     overlap.
 
     What it protects: who does not know the key cannot tell the stream from chance, nor continue or rewind it,
-    however much of it the released models show. Its normal numbers have no largest one, so that delta needs
-    no term for a tail that is cut off, whatever the noise
-    multiplier: each pair lies within 2^-14 (float32) or 2^-42 (float64), or that share of its length, of a
-        pair of exact ones.
+    however much of it the released models show. Its normal numbers have no largest one, so that delta needs no
+    term for a tail that is cut off, whatever the noise multiplier: each pair lies within 2^-14 (float32) or
+    2^-42 (float64), or that fraction of its length, of a pair of exact ones.
 
     What it does not: by as much is Gaussian noise rounded, and the low bits of such a sum can leak (Mironov,
-    2012, CCS); ``secure_mode`` draws whole numbers instead. Nor is the time of a draw constant. A seeded
+    2012, CCS); ``secure_mode`` uses integers instead. Nor does it take constant time. A seeded
     stream protects nobody who can guess the seed.
 
     It belongs to the process that made it: a fork holds the same key and would draw the same noise, so there
@@ -106,7 +105,7 @@ class RandomStream:
         self._place, self._common = _ThreadPosition(), self._cipher_at(0)
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
-        """Refuse copies: two runs with one stream draw the same noise, and the difference of what they release has none."""
+        """Refuse copies: two runs with one stream have the same noise, which cancels in a difference."""
         raise PrivacyError(
             "got a request to copy or pickle a stream of noise; expected each run to have its own: make_private anew, and load state_dict()"
         )
@@ -127,7 +126,7 @@ class RandomStream:
         return RandomStream(hashlib.blake2b("/".join(map(str, path)).encode(), key=self._key, digest_size=32).digest())
 
     def tag(self, content: Tensor, *settings: object) -> bytes:
-        """16 bytes that only the same bits and settings (by their ``repr``) have, but for a chance of 2^-100; secret, like the key.
+        """A secret tag of 16 bytes that, but for a chance of 2^-100, only the same bits and settings have.
 
         The authentication tag of AES-GCM, under a key of its own.
         """

@@ -12,7 +12,7 @@ LoaderT = TypeVar("LoaderT", bound=SamplingLoader)
 
 
 def augment(loader: LoaderT, augmentations_per_record: int, transform: Callable[[Any], Any] | None = None) -> LoaderT:
-    r"""Put each record into its batch ``augmentations_per_record`` times, changed at random; clip the mean gradient of these.
+    r"""Let each record stand in its batch several times, augmented at random, and clip its mean gradient.
 
     .. math:: S = \sum_{i \in B_t} \mathrm{clip}_C \Big( \frac{1}{K} \sum_{k=1}^K \nabla \ell(T_k(x_i)) \Big)
 
@@ -21,8 +21,8 @@ def augment(loader: LoaderT, augmentations_per_record: int, transform: Callable[
     Args:
         loader: Changed in place, and returned.
         augmentations_per_record: K; the copies of a record follow one another in the batch.
-        transform: A batch to a batch, each row changed by itself; by default the data set changes its records
-            whenever one is asked for.
+        transform: A function of a batch that changes each row by itself; by default the data set changes its
+            records whenever it is read.
 
     Source: De et al., 2022, arXiv:2204.13650.
     """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 NUM_COMPARED_RECORDS = 16
 """Records that are read and compared, where there are as many: the first, the last, and some between."""
 MAX_RECORD_PARTS = 62
-"""Parts of a record that are told apart (input, label, ...); later ones count as the last."""
+"""Parts of a record that are distinguished (input, label, ...); later ones count as the last."""
 ONE_PROCESS = "nothing: one process"
 HINT = ": random_split needs generator=torch.Generator().manual_seed(...), the same in each process, and lists of files need sorted()"
 
@@ -32,7 +32,7 @@ def check_same_data(loader: "SamplingLoader") -> str:
 
     Compared are the length, the rows of subsets, tensors in memory, units, and ``NUM_COMPARED_RECORDS``
     records. Those are read twice: a part of a record that comes out otherwise in some process, such as a
-    picture that is changed by draws of its own, cannot be compared and is warned of.
+    image that is changed at random by generators of its own, cannot be compared and is warned of.
 
     Returns:
         What was compared, for the record.

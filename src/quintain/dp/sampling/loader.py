@@ -26,8 +26,9 @@ from quintain.dp.write_once import WriteOnce
 class SamplingLoader(WriteOnce):
     """Privately sampled batches, whole or in physical batches that fit into memory.
 
-    A batch follows from the stream and its own number alone, so workers may fetch ahead; ``batches_drawn``
-    (its number) and ``logical_batch_size`` are those of the batch in the user's hands.
+    A batch depends on the random stream and its own number alone, so workers can prepare batches ahead of time.
+    ``batches_drawn`` (its number) and ``logical_batch_size`` describe the batch that the user holds now, not one
+    that workers are preparing.
 
     Once an optimizer steps on the batches, an iteration begins after the last batch that was stepped on: one
     that was only looked at, or left by ``break``, comes again. An iteration inside another, such as an
@@ -39,11 +40,11 @@ class SamplingLoader(WriteOnce):
         num_units: n, which is public; the number of units, if there are ``units``.
         expected_batch_size: b, between 1 and n: also what the sum of gradients is divided by.
         steps_per_epoch: Batches of one iteration over the loader.
-        stream: Where the draws come from.
-        max_physical_batch_size: Rows that a piece holds at most; each batch is then yielded piece by piece,
-            and ``optimizer.step()`` acts at the last one of a batch.
-        units: Whom the records belong to, if units are protected instead of records.
-        world: The processes that share each draw.
+        stream: The source of random numbers.
+        max_physical_batch_size: Maximum rows of a physical batch; each batch is then yielded in parts, and
+            ``optimizer.step()`` acts at the last one.
+        units: Privacy units, if units are protected instead of records.
+        world: The processes that share each batch.
 
     Raises:
         SettingError: If the constants do not fit together.

@@ -42,7 +42,9 @@ class FloatClippedSum:
         return self._split(self.flat)
 
     def add(self, grads: MutableMapping[nn.Parameter, PerExampleGrads], factors: Tensor) -> None:
-        """Add each example's gradient times its factor, (P, B) in the order of the parameters; those that a pass did not use stay.
+        """Add each example's gradient times its factor, (P, B) in the order of the parameters.
+
+        Sums of parameters that a pass did not use stay.
 
         What was added is taken out of ``grads``, so that its memory is free for the next.
         """

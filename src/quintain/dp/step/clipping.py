@@ -173,7 +173,7 @@ def flat_clip_factors(norms: Tensor, max_grad_norm: float, finfo: torch.finfo) -
 def clipping_weights(
     parameters: Sequence[nn.Parameter], captured: CapturedPass, clip: ClippingMethod, *, mean: bool
 ) -> tuple[dict[nn.Parameter, PerExampleGrads], Tensor, ClipStatistics]:
-    r"""Each example's gradients by parameter, and for each of P parameters what they count in the clipped sum, (P, B) float64.
+    r"""Work out how each example enters the clipped sum: gradients by parameter, weights, and statistics.
 
     .. math:: S = \sum_i f_i\, g_i
 

@@ -20,7 +20,7 @@ ROUNDING_ALLOWANCE = 1 - 2.0**-18
 
 
 class DiscreteClippedSum:
-    r"""The clipped sum of all parameters in integers, for secure mode: one flat buffer of multiples of a grid step.
+    r"""The clipped sum of all parameters in integers, for secure mode, in one flat buffer.
 
     .. math:: \tilde S = u \Big(\sum_i k_i + \mathcal{N}_{\mathbb{Z}}(0, s^2)\Big), \qquad
         k_i = \mathrm{round}(f_i g_i / u), \quad \|k_i\|_2 \le \Delta

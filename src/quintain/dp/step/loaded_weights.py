@@ -1,5 +1,7 @@
-"""The weights that a saved state belongs to: those of more steps than its ledger counts would go on for less than they cost; so would what
-the optimizer has gathered of more steps, such as momentum."""
+"""Checks that a loaded state meets the weights that it was saved with.
+
+Weights, or momentum, of more steps than a state's ledger counts would go on for less than they cost.
+"""
 
 from collections.abc import Iterator, Mapping
 
@@ -10,7 +12,7 @@ from quintain.dp.tensor_digest import digest
 
 
 class LoadedWeights:
-    """Says which weights a state is of, and compares them where one was loaded: at the first step after, whatever was loaded first.
+    """Says which weights a state is of, and compares them at the first step after one was loaded.
 
     Args:
         module: Whose frozen parameters and buffers are compared as well.
@@ -23,8 +25,10 @@ class LoadedWeights:
 
     @property
     def digests(self) -> list[str]:
-        """A hash of each parameter, and one of all else that the module keeps; after a state was loaded and before the next step, those
-        that it told."""
+        """A hash of each parameter, and one of all else that the module keeps.
+
+        Between loading a state and the next step these are the state's own.
+        """
         return self._now if self._loaded is None else self._loaded
 
     def expect_digests(self, digests: list[str]) -> None:

@@ -31,11 +31,11 @@ MAX_KNOWN_BATCHES = 4096
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ObservedRows:
-    """The rows that a pass was called with, and those of the batch in hand that they may be, each as one number.
+    """The rows of a pass' input, and those of the current batch that they may be, each as one number.
 
     Args:
-        given: (B,); None if they were not looked at closely.
-        batch_rows: (R,), of each tensor of the batch whose rows are as long.
+        given: Rows of the input, (B,); None if they were not checked in full.
+        batch_rows: Rows (R,) of each tensor of the batch whose rows are as long.
         is_of_earlier_batch: Whether they are wholly those of an earlier batch.
     """
 

@@ -42,10 +42,11 @@ class SavedState(NoiseAndClip):
         return [it.sampling, it.expected_batch_size, it.num_units, it.steps_per_epoch, it.mechanism]
 
     def state_dict(self) -> dict[str, Any]:
-        """The inner optimizer's state, and under ``"privacy"`` the ledger, the places in the random streams (never their keys), and the
-        state of torch's own generators. It belongs to the weights as they are now, and to what the inner
-        optimizer has gathered, such as
-        momentum (hashes of both are in it)."""
+        """The inner optimizer's state, with the ledger and the positions of random streams under ``"privacy"``.
+
+        Keys of streams are not in it; the states of torch's own generators are. It belongs to the present weights
+        and to the inner optimizer's own state, such as momentum (it holds hashes of both).
+        """
         inner = self.inner.state_dict()
         privacy = {
             "ledger": self.ledger.state_dict(),
@@ -63,16 +64,17 @@ class SavedState(NoiseAndClip):
         return {**inner, "privacy": {**add_checksum(privacy), "generators": states}}
 
     def check_weights_match_state(self) -> None:
-        """Raise if a state was loaded after the latest step, and the module's weights are not those that it was saved with."""
+        """Raise if the weights are not those of a state that was loaded after the latest step."""
         if self.capture.is_attached:
             self._weights.compare()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from ``state_dict``; a seeded run then draws as if it had never stopped, torch's own generators included: they are put back
-        to where they were, for layers such as dropout. Where batches are drawn otherwise than those of the
-        state (size, records, way to sample, kind of noise), that is a choice that was made after its steps.
-        The module's weights are to be those that it was saved with: the first step looks at them, so that
-        module and optimizer may be loaded in any order.
+        """Continue from a saved state; a seeded run then goes on as if it had never stopped.
+
+        Torch's own generators are put back too, for layers such as dropout. Where batches are sampled otherwise than
+        those of the state (size, records, sampling, kind of noise), that is a choice made after its steps. The
+        module's weights must be those that the state was saved with: the first step compares them, so that module
+        and optimizer may be loaded in any order.
 
         Raises:
             PrivacyError: If the state does not say what was spent, was changed or put together from two, is

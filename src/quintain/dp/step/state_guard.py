@@ -57,13 +57,14 @@ class Snapshot:
 
 
 class StateGuard:
-    """Refuses a pass that writes parameters, buffers, or tensors and arrays that modules hold as plain attributes, also in lists, dicts,
-    objects and functions (bound beforehand, or closed over).
+    """Refuses a pass that writes parameters, buffers, or tensors and arrays in attributes of modules.
+
+    Attributes are gone through with lists, dicts, objects and functions (bound arguments and closures) in them.
 
     Values are compared before the forward pass, after it, and before the step, whatever way they were
     written: ``.data`` and views of NumPy included. Small tensors are compared at every pass; large ones at
-        the first passes and then at random, and else by what torch
-    itself knows of writes. Passes in training mode count, and those in evaluation mode with gradients on; one
+    the first passes and then at random, and else by what torch itself knows of writes. Passes in training
+    mode count, and those in evaluation mode with gradients on; one
     that ends with an exception counts too, and is refused afterwards. What was written stays written, so that
     a refusal is final: see the message.
 

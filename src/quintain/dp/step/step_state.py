@@ -49,7 +49,7 @@ class StepState:
         self.batch_numbers, self.doubled_centered_count = set(), 0
 
     def is_abandoned_for(self, piece: PhysicalBatch) -> bool:
-        """Whether the sum holds only the first part of a batch that the loop has left, for example by ``break``.
+        """Whether the sum holds only the first part of a batch that the loop has left, as by ``break``.
 
         The caller then drops the sum: half a batch is never stepped on.
         """

@@ -17,7 +17,7 @@ def rng_states(devices: Iterable[torch.device]) -> dict[str, str]:
 
 
 def restore_rng_states(kept: Mapping[str, str]) -> None:
-    """Put the generators back; those of devices that this machine lacks are left out, since nothing is repeated bit for bit there.
+    """Restore the states of the generators, except of devices that this machine does not have.
 
     Raises:
         PrivacyError: If it is no state of a generator.

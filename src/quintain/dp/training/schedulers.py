@@ -20,13 +20,11 @@ class Scheduler:
     the noise is a choice, as if the noise were set by hand (see ``PrivacyReport.fixed_beforehand``). So is
     all that it sets from there on where
 
-    - h gives another value than it gave before, or a state is of another plan. A plan is the values at the
-    next ``AHEAD`` epochs: these are
-      asked when it is made, and again whenever one of them has come. What h does beyond is not compared until
-      it is as near;
+    - h gives another value than it gave before, or a state is of another plan. A plan is the values at the next
+      ``AHEAD`` epochs: h is called for these when the schedule is made, and again whenever one of them has come.
+      What h does beyond is not compared until it is as near;
     - ``step()`` is called after more or fewer private steps than the time before: calls that follow what was
-    looked at are no plan. The
-      first call after a private step says how many there are between calls;
+      looked at are no plan. The first call after a private step says how many there are between calls;
     - its setting was set to another value in between, by hand or by a state that does not fit.
 
     Args:
@@ -81,8 +79,7 @@ class Scheduler:
         self._set(value)
 
     def state_dict(self) -> dict[str, Any]:
-        """Epoch, first value, its place among private steps, whether it was made before the first of them, and a hash of its plan; numbers
-        and texts with a checksum."""
+        """The epoch, first value, position among private steps, and a hash of the plan, with a checksum."""
         return add_checksum(
             {
                 "last_epoch": self._epoch,
