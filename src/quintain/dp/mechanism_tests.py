@@ -126,7 +126,7 @@ def _digits(z: npt.NDArray[np.float64]) -> Measurement:
 
 
 def inclusion_measurements(batches: Sequence[Rows], num_records: int, q: float) -> tuple[Measurement, ...]:
-    """Whether batches are drawn as Poisson sampling draws them.
+    """Whether batches are sampled as Poisson sampling draws them.
 
     Args:
         batches: The records of each, from 0 to n - 1.

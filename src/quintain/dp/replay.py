@@ -1,4 +1,4 @@
-"""Do weights move by what was released, and by nothing else? The plan's descent, worked out again beside the optimizer's."""
+"""Do weights move by what was released, and by nothing else? The plan's descent, computed again beside the optimizer's."""
 
 import math
 from collections.abc import Iterable, Sequence

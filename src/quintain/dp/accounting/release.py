@@ -15,7 +15,7 @@ class Release:
         noise_multiplier: Standard deviation of the noise over the clipping norm.
         expected_batch_size: Units a step holds on average; with ``num_units`` the sampling rate, kept as
             exact integers.
-        num_units: Units (records, groups, patients, clients) to draw from.
+        num_units: Units (records, groups, patients, clients) to sample from.
         steps: How many.
         sampling: How the units of a step are chosen.
         mechanism: The noise.

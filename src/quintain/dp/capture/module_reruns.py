@@ -24,7 +24,7 @@ NOT_LOADERS_ROWS = "not checked: the module is given other numbers than the load
 STRETCH = 3.0
 """Factor of replaced floating-point rows, so that a largest or smallest entry of the batch moves too.
 
-Entries that are whole numbers in every row may be indices or masks, and stay as they are.
+Entries that are integers in every row may be indices or masks, and stay as they are.
 """
 DROPOUT_FUNCTIONS = frozenset(
     {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout, torch.dropout, torch.alpha_dropout}

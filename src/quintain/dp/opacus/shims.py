@@ -20,7 +20,7 @@ MODES = ("hooks", "functorch", "ew", "ghost")
 
 
 class GradSampleModuleFastGradientClipping(GradSampleModule):
-    """A ``GradSampleModule``; which form the norms are worked out in is chosen layer by layer.
+    """A ``GradSampleModule``; which form the norms are computed in is chosen layer by layer.
 
     Args:
         m: The module to wrap.

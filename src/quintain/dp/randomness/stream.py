@@ -27,7 +27,7 @@ MAX_TAG_BYTES = 1 << 30
 EDGE_BITS = 20
 """Radii come from more bits than one word has where their uniform number is within 2^-20 of 0 or 1: once in half a million."""
 SIGNIFICANT = 1 << 64
-"""From where on a whole number says enough of a uniform one."""
+"""From where on an integer says enough of a uniform one."""
 P = ParamSpec("P")
 R = TypeVar("R")
 

@@ -21,13 +21,13 @@ class UniformWithReplacementSampler(PoissonRows):
     """Poisson sampling: lists of rows, in which each row is with probability ``sample_rate``, independently.
 
     It is meant for the ``batch_sampler`` of a DataLoader that is given to ``make_private``. The private
-    loader draws for itself, at the nearest rate that makes the expected batch a whole number. A plain
+    loader samples for itself, at the nearest rate that makes the expected batch an integer. A plain
     DataLoader cannot collate an empty list.
 
     Args:
-        num_samples: Rows to draw from.
+        num_samples: Rows to sample from.
         sample_rate: q, in (0, 1]; exact to 2^-64 and never above.
-        generator: Keys the draws, which are then ``reproducible``; by default the operating system does.
+        generator: The key of the sampling, which is then ``reproducible``; by default the operating system gives one.
         steps: Lists of one iteration; by default 1 / q, rounded down.
 
     Raises:
@@ -61,14 +61,14 @@ class UniformWithReplacementSampler(PoissonRows):
 
 
 class DistributedUniformWithReplacementSampler(UniformWithReplacementSampler):
-    """A ``UniformWithReplacementSampler`` of which each process takes its part of every draw, maybe none.
+    """A ``UniformWithReplacementSampler`` of which each process takes its shard of every batch, maybe none.
 
     Args:
-        total_size: Rows to draw from, over all processes.
+        total_size: Rows to sample from, over all processes.
         sample_rate: q.
-        shuffle, shuffle_seed: Without effect, since a Poisson draw has no order.
+        shuffle, shuffle_seed: Without effect, since a Poisson sample has no order.
         steps: Lists of one iteration.
-        generator: Keys the draws; that of the first process counts.
+        generator: The key of the sampling; that of the first process counts.
     """
 
     def __init__(
@@ -86,13 +86,13 @@ class DistributedUniformWithReplacementSampler(UniformWithReplacementSampler):
         self._stream = self._world.broadcast_stream(self._stream)
 
     def set_epoch(self, epoch: int) -> None:
-        """Nothing to do: no two draws are the same."""
+        """Nothing to do: no two samples are the same."""
 
 
 class DPDataLoader(PoissonLoader):
     """A private loader from a data set.
 
-    The expected batch is ``sample_rate`` times the records, rounded to a whole number; the attribute
+    The expected batch is ``sample_rate`` times the records, rounded to an integer; the attribute
     ``sample_rate`` is what follows.
 
     Args:
@@ -100,8 +100,8 @@ class DPDataLoader(PoissonLoader):
         sample_rate: q, in (0, 1].
         collate_fn: Makes a batch of records.
         drop_last: Without effect, since no batch is the last.
-        generator: Keys the draws, which are then ``reproducible``; by default the operating system does.
-        distributed: Whether the processes of the default group each take their part of every draw.
+        generator: The key of the sampling, which is then ``reproducible``; by default the operating system gives one.
+        distributed: Whether the processes of the default group each take their shard of every batch.
         batch_first: Must be True: the first dimension of a batch is that of its records.
         rand_on_empty: Must be False: an empty batch is empty.
         options: Passed to the DataLoader inside, such as ``num_workers`` and ``pin_memory``.

@@ -129,7 +129,7 @@ class SamplingLoader(WriteOnce):
             units.check_length(records)
         warn_of_repeats(dataset, units)
         if units is not None:
-            # the same fraction of the units, batch * count / records, rounded to a whole number in integers
+            # the same fraction of the units, batch * count / records, rounded in integers
             records, batch = units.num_units, max(1, (2 * batch * units.num_units + records) // (2 * records))
         private = cls(
             lambda _rows: None,

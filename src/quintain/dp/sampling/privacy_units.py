@@ -18,7 +18,7 @@ from quintain.dp.sampling.physical_batch import Indices, Weights
 class PrivacyUnits:
     r"""The privacy unit that each record belongs to: a patient, a user, a household.
 
-    Units are drawn, each with all its records, and the gradient of a unit is bounded as a whole:
+    Units are sampled, each with all its records, and the gradient of a unit is bounded as a whole:
 
     .. math:: S = \sum_{u \in B_t} \mathrm{clip}_C \Big( \sum_{i \in u} w_u\, g_i \Big)
 

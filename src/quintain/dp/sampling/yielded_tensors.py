@@ -13,7 +13,7 @@ class _YieldedTensor(NamedTuple):
 
     Args:
         tensor: Without holding it.
-        batch_number: Number of its batch; of a tensor that is handed out again and again, that of the latest.
+        batch_number: Number of its batch; of a tensor that is yielded again and again, that of the latest.
         version: How often it had been written, as far as torch counts.
     """
 

@@ -13,7 +13,7 @@ from quintain.dp.randomness.stream import RandomStream
 class FloatClippedSum:
     """The clipped sum of all parameters in one flat buffer, which becomes their gradients once the noise is in.
 
-    No sum without noise ever enters memory that a gradient was handed out in.
+    No sum without noise ever enters memory that a gradient was returned in.
 
     Args:
         parameters: In the order of the optimizer.
@@ -58,7 +58,7 @@ class FloatClippedSum:
             del gradient
 
     def clear(self) -> None:
-        """Begin a new sum, in other memory than the gradients that were handed out."""
+        """Begin a new sum, in other memory than the gradients that were returned."""
         for parameter in self._parameters:
             parameter.grad = None
         self._flat = None

@@ -49,7 +49,7 @@ class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
     on an empty batch, get noise alone. One batch may be cut into several passes, each with its backward,
     before one step; their clipped sums add up (do not divide the loss by their number).
 
-    On its own, over the parameters of a ``GradSampleModule``, it does not know how batches are drawn: its
+    On its own, over the parameters of a ``GradSampleModule``, it does not know how batches are sampled: its
     ledger then counts each step as one on all records, the most that it can cost as long as no record is in
     two passes of one step.
 

@@ -47,7 +47,7 @@ class ObservedRows:
 class RowCheck:
     """Compares the module's inputs to the batch that was sampled.
 
-    At every pass, whether its inputs are the very tensors that the loader has handed out last, or parts of
+    At every pass, whether its inputs are the very tensors that the loader has yielded last, or parts of
     them. If they are not, whether they are those of an earlier batch, or the first one has the same first
     rows as an earlier batch: such a pass is refused when it counts. At the first batches and then at random,
     whether each row of the batch is used once.

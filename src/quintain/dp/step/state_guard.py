@@ -16,10 +16,10 @@ from quintain.core.errors import PrivacyError
 from quintain.dp.capture.hooks import Capture
 
 SMALL = 4096
-"""Numbers of a tensor up to which its values are compared at every pass; larger ones are, where the pass is looked at closely."""
+"""Numbers of a tensor up to which its values are compared at every pass; larger ones are, where the pass is checked in full."""
 
 DEEP = 4
-"""How deep objects in objects are gone through, where the pass is looked at closely."""
+"""How deep objects in objects are gone through, where the pass is checked in full."""
 
 FEW = 64
 """Entries up to which lists and dicts are gone through at every pass."""
@@ -70,7 +70,7 @@ class StateGuard:
 
     Args:
         capture: Of the module to train.
-        close: Whether the next pass is looked at closely.
+        close: Whether the next pass is checked in full.
     """
 
     def __init__(self, capture: Capture, close: Callable[[], bool]) -> None:
