@@ -284,7 +284,7 @@ def test_mutant_the_same_noise_at_every_step(monkeypatch, without_sensitivity):
     def again(real, _stream, into, scale, by=1):
         real(RandomStream(bytes(32)), into, scale, by)
 
-    stream_fault(monkeypatch, "add_normal", again)
+    stream_fault(monkeypatch, "add_gaussian", again)
     assert failed(audit(QUICK)) >= {"canary noise over steps", "canary noise of two steps", "noise between steps, fit"}
 
 
@@ -296,7 +296,7 @@ def test_mutant_noise_that_is_used_twice_many_steps_apart(monkeypatch, run_alone
     def again(real, _stream, into, scale, by=1):
         real(RandomStream(bytes([next(steps) % 17]) * 32), into, scale, by)
 
-    stream_fault(monkeypatch, "add_normal", again)
+    stream_fault(monkeypatch, "add_gaussian", again)
     assert "canary noise of two steps" in failed(audit(QUICK))
 
 
@@ -309,7 +309,7 @@ def test_mutant_one_step_in_twenty_without_noise(monkeypatch, run_alone):
         else:
             real(stream, into, scale, by)
 
-    stream_fault(monkeypatch, "add_normal", skipped)
+    stream_fault(monkeypatch, "add_gaussian", skipped)
     assert "canary noise of each step" in failed(audit(QUICK))
 
 
@@ -330,7 +330,7 @@ def test_mutant_one_noise_for_neighboring_numbers(monkeypatch, run_alone):
         real(stream, into, scale, by)
         into[1 : len(into) // 2 * 2 : 2] += into[: len(into) // 2 * 2 : 2]
 
-    stream_fault(monkeypatch, "add_normal", pairs)
+    stream_fault(monkeypatch, "add_gaussian", pairs)
     assert any("between canaries" in name for name in failed(audit()))
 
 
@@ -338,12 +338,12 @@ def test_mutant_batches_of_a_fixed_size(monkeypatch, without_sensitivity):
     def fixed(_real, stream, records, expected):
         return np.sort(np.argsort(stream.words(records))[:expected]) if expected < records else np.arange(records)
 
-    stream_fault(monkeypatch, "chosen", fixed)
+    stream_fault(monkeypatch, "poisson_sample", fixed)
     assert failed(audit(QUICK)) >= {"batch size spread, audited run", "batch size spread, fit"}
 
 
 def test_mutant_twice_the_sampling_rate_shows_on_the_canaries_themselves(monkeypatch, run_alone):
-    stream_fault(monkeypatch, "chosen", lambda real, stream, records, expected: real(stream, records, min(2 * expected, records)))
+    stream_fault(monkeypatch, "poisson_sample", lambda real, stream, records, expected: real(stream, records, min(2 * expected, records)))
     outcome = audit(replace(QUICK, epsilon=30.0))
     assert failed(outcome) >= {"canary push", "batch size, audited run"}
 

@@ -9,15 +9,15 @@ from torch.utils.data import DataLoader, TensorDataset
 from quintain.core.errors import MechanismError, PrivacyError
 from quintain.dp import PoissonLoader, PrivacyEngine, PrivatePlan, mechanism_tests, verify_mechanism
 from quintain.dp.per_example import grads
-from quintain.dp.randomness import stream
+from quintain.dp.randomness import stream as streams
 from quintain.dp.step import clipping
 from quintain.results.specification import Measurement
 
 PLAN = PrivatePlan(noise_multiplier=1.5, max_grad_norm=0.7, expected_batch_size=32, steps=250, learning_rate=0.1)
-CHOSEN, NORMAL, DENSE = stream.RandomStream.poisson_sample, stream.RandomStream._normal, grads.DenseGrads.squared_norms
+CHOSEN, NORMAL, DENSE = streams.RandomStream.poisson_sample, streams.RandomStream._normal, grads.DenseGrads.squared_norms
 FILL, ADD_NORMAL, WEIGHED, ATTACH = (
-    stream.RandomStream._fill,
-    stream.RandomStream.add_gaussian,
+    streams.RandomStream._fill,
+    streams.RandomStream.add_gaussian,
     clipping.clipping_weights,
     PrivacyEngine.attach,
 )
@@ -83,14 +83,14 @@ def anew_for_each_parameter(sums, stream, scale, by):
     """The noise of each parameter begins where that of the first did."""
     key = stream.words(4).tobytes()
     for part in sums.flat.split([p.numel() for p in sums._parameters]):
-        stream.RandomStream(key).add_gaussian(part, scale, by)
+        streams.RandomStream(key).add_gaussian(part, scale, by)
 
 
 def anew_for_each_piece(stream, into, scale, by=1):
     """Each piece that is drawn at a time gets the same noise."""
     key = stream.words(4).tobytes()
-    for piece in into.split(stream.CHUNK_BYTES // into.element_size()):
-        ADD_NORMAL(stream.RandomStream(key), piece, scale, by)
+    for piece in into.split(streams.CHUNK_BYTES // into.element_size()):
+        ADD_NORMAL(streams.RandomStream(key), piece, scale, by)
 
 
 def coarse(values):
@@ -110,7 +110,7 @@ def unclipped(of_means):
 
     def mutant(parameters, turn, clip, *, mean):
         found, weights, part = WEIGHED(parameters, turn, clip, mean=mean)
-        return found, torch.full_like(weights, turn.batch if mean else 1.0) if mean is of_means else weights, part
+        return found, torch.full_like(weights, turn.batch_size if mean else 1.0) if mean is of_means else weights, part
 
     return mutant
 
