@@ -292,6 +292,29 @@ def test_interruption_has_its_own_exit_code(call, monkeypatch):
     assert "to resume: " in err
 
 
+def test_a_threat_that_noise_cannot_be_certified_for_is_refused_and_not_replaced(call, small, tmp_path):
+    code, _, err = call("harden", "--data", small, "--defense", "gaussian", "--threat", "linf:4/255", "--out", "r")
+    assert code == ExitCode.USAGE
+    assert "--threat linf:4/255: a model trained under noise is certified by randomized smoothing, which handles l2" in err
+    assert not (tmp_path / "r").exists()
+
+
+def test_an_option_that_cannot_be_is_refused_before_a_folder_is_announced(call, weights, tmp_path):
+    for words in (("--require", "robust(linf:1) >= 2"), ("--split", "trian"), ("--target-class", 7), ("--threat", "linff:1")):
+        code, out, _ = call("attack", "--weights", weights, *words)
+        assert code in (ExitCode.USAGE, ExitCode.EXECUTION)
+        assert "writing to" not in out
+        assert not (tmp_path / "runs").exists()
+
+
+def test_a_file_in_the_place_of_the_run_folder_is_called_one(call, weights, tmp_path):
+    (tmp_path / "f").write_text("x")
+    for verb, words in (("certify", ("--weights", weights)), ("drill", ())):
+        code, out, err = call(verb, *words, "--out", "f")
+        assert (code, "writing to" in out) == (ExitCode.USAGE, False)
+        assert "--out f is a file" in err
+
+
 def test_an_interrupted_command_says_that_nothing_was_saved_where_nothing_was(call, weights, monkeypatch, tmp_path):
     def interrupted(*_args, **_words):
         raise KeyboardInterrupt

@@ -87,13 +87,14 @@ def show_changes(console: Console, changes: "Sequence[ClaimChange]") -> None:
     console.print(table)
 
 
-def show_entries(console: Console, entries: "Sequence[Entry]") -> None:
+def show_entries(console: Console, entries: "Sequence[Entry]", *, guarantees: bool) -> None:
     """Show what is registered."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for head in ("kind", "name", "what", "guarantee"):
+    for head in ("kind", "name", "summary", *(("guarantee",) if guarantees else ())):
         table.add_column(head, overflow="fold")
     for entry in entries:
-        table.add_row(entry.kind, f"[bold]{escape(entry.name)}[/]", escape(entry.summary), escape(entry.guarantee))
+        cells = (entry.kind, f"[bold]{escape(entry.name)}[/]", escape(entry.summary), escape(entry.guarantee))
+        table.add_row(*cells[: len(table.columns)])
     console.print(table)
 
 

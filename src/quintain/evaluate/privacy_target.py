@@ -84,14 +84,14 @@ class PrivacyTarget:
 def plan_record(plan: PrivatePlan, records: int) -> PrivacyPlan:
     """Return a plan's public settings and what they cost by the accountant, whatever a run's own ledger says."""
     return PrivacyPlan(
-        plan.noise_multiplier,
-        plan.max_grad_norm,
-        plan.expected_batch_size,
-        plan.sample_rate(records),
-        plan.steps,
-        plan.delta,
-        plan.epsilon(records),
-        ACCOUNTANT,
+        noise_multiplier=plan.noise_multiplier,
+        max_grad_norm=plan.max_grad_norm,
+        expected_batch_size=plan.expected_batch_size,
+        sample_rate=plan.sample_rate(records),
+        steps=plan.steps,
+        delta=plan.delta,
+        epsilon=plan.epsilon(records),
+        accountant=ACCOUNTANT,
     )
 
 

@@ -12,7 +12,13 @@ def run(
     model: Model = "xray-cnn",
     data: Data = "xrays",
     defense: Annotated[str, typer.Option("--defense", "--defence", help="A name from 'quintain list defense'.")] = "ibp",
-    threat: Annotated[str, typer.Option(help="Threat to train against, and to attack and certify afterwards.")] = "linf:4/255",
+    threat: Annotated[
+        str | None,
+        typer.Option(
+            help="Threat to train against, and to attack and certify afterwards; "
+            "linf:4/255 if not given, for 'gaussian' an l2 size of twice sigma."
+        ),
+    ] = None,
     sigma: Annotated[float, typer.Option(help="Standard deviation of the noise, for 'gaussian'.")] = 0.25,
     epochs: Annotated[int, typer.Option(help="Epochs; the defense's own number if not given.", min=0)] = 0,
     seed: Seed = 0,
@@ -28,7 +34,7 @@ def run(
     from quintain.harden.catalogue import OLD_NAMES
 
     call = VerbCall(verb="harden", data=data, model=model, seed=seed, out=out, require=tuple(require or ()))
-    (ball,) = parse_certifiable_threats([threat])
+    ball = parse_certifiable_threats([threat])[0] if threat else None
     name = OLD_NAMES.get(defense, defense)
     get_entry("defense", name)
 

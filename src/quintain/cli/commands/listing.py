@@ -24,9 +24,11 @@ def run(
     if kind and kind not in CATALOGUES:
         raise UnknownNameError("kind", kind, CATALOGUES)
     found = [entry for one in ([kind] if kind else CATALOGUES) for entry in entries(one).values()]
-    show = show_exemptions if exemptions or exceptions else show_entries
-    show(Terminal(), found)
+    if exemptions or exceptions:
+        show_exemptions(Terminal(), found)
+    else:
+        show_entries(Terminal(), found, guarantees=bool(kind))
     return ExitCode.OK
 
 
-VERB = Command("list", run, "Everything that is registered, by kind, with its guarantee.", ("attack", "--exemptions"))
+VERB = Command("list", run, "List what is registered, by kind; of one kind, with its guarantees.", ("attack", "--exemptions"))

@@ -10,7 +10,7 @@ from torch import nn
 from quintain.certify import IntervalBounds
 from quintain.certify.outcome import Certifier
 from quintain.certify.smoothing import SmoothedClassifier
-from quintain.core.errors import ModelError
+from quintain.core.errors import ModelError, SettingError
 from quintain.core.progress import Progress, no_progress
 from quintain.core.registry import get_entry
 from quintain.data.dataset import Dataset
@@ -25,7 +25,7 @@ from quintain.harden.defense import Defense
 from quintain.models.classifier import Classifier
 from quintain.results.literals import INTERVAL_BOUNDS
 from quintain.results.robustness_records import HardenResult, TrainingRun
-from quintain.threats import L2
+from quintain.threats import L2, Linf
 from quintain.threats.threat import Threat
 
 
@@ -77,7 +77,7 @@ def run_harden(
     test: Dataset,
     defense_name: str,
     *,
-    threat: Threat,
+    threat: Threat | None = None,
     sigma: float,
     attacks: Mapping[str, AttackFn],
     epochs: int = 0,
@@ -87,9 +87,31 @@ def run_harden(
 ) -> StepOutput:
     """Train a net with a defense, then attack and certify it, as a smoothed model where it was trained under
     noise.
+
+    Args:
+        net: A net with its first weights; trained in place.
+        train, test: Examples to train on, and to evaluate on.
+        defense_name: From ``quintain list defense``.
+        threat: What to train against, and to attack and certify. By default Linf 4/255; under noise, L2 of
+            twice ``sigma``.
+        sigma: Standard deviation of the noise, for a defense that takes noise.
+        attacks: Attacks by name.
+        epochs: Instead of the defense's own number; 0 keeps that.
+        seed: Seed of all random numbers.
+        folder: Run folder for the weights.
+        progress: Shows bars.
+
+    Raises:
+        SettingError: If the threat is none that the trained model can be certified for.
     """
-    defense = build_defense(defense_name, threat=threat, sigma=sigma, epochs=epochs)
+    if defense_name == "gaussian" and not (threat is None or isinstance(threat, L2)):
+        raise SettingError(
+            f"--threat {threat.spec}: a model trained under noise is certified by randomized smoothing, which handles l2; "
+            "give a size such as --threat l2:0.5, or leave --threat out"
+        )
     ball = threat if isinstance(threat, L2) else L2(2 * sigma)
+    threat = threat or Linf(4 / 255)
+    defense = build_defense(defense_name, threat=threat, sigma=sigma, epochs=epochs)
     smooth = SmoothingSettings(sigma)
     if defense_name == "gaussian":
         SmoothedClassifier(Classifier(net), sigma, noise_samples=smooth.noise_samples).require_certifiable(ball)
