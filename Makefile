@@ -25,7 +25,9 @@ check: .venv/tested
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The index of the attacks and their tables in the documents are written from the attacks' classes.
 format: .venv/tested
+	$(BIN)/python -m quintain.attacks.index
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 

@@ -10,7 +10,7 @@ import pytest
 import quintain as q
 from quintain.cli.commands import COMMANDS
 from quintain.core.errors import ExitCode
-from quintain.core.registry import CATALOGUES, Entry, entries
+from quintain.core.registry import CATALOGUES, entries
 from quintain.core.threat_specs import threat_name
 from quintain.evaluate.evasion import diagnostics, probes
 from quintain.models import preprocessing
@@ -78,51 +78,6 @@ def test_the_bundled_data_come_with_their_attribution():
 
 def test_the_version_is_one_version():
     assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
-
-
-OWN = [entry for entry in entries("attack").values() if entry.import_path.startswith("quintain.")]
-
-
-def beginning(entry: Entry) -> str:
-    """How the line of an attack begins: its registered name, its name in Python, and the facts of its entry."""
-    finds = "the smallest change" if entry.fact("finds") == "minimum-norm" else "a break"
-    aims = "; no targets" if entry.fact("targets") == "no" else ""
-    serves = ", ".join(entry.fact("supports").split())
-    return f"| `{entry.name}` | `{entry.import_path.partition(':')[2]}` | {entry.fact('access')} | {serves} | {finds}{aims} |"
-
-
-def sources(entry: Entry) -> list[str]:
-    """The arXiv numbers that the attack's docstring names as its source."""
-    made = entry.load()
-    text = inspect.getdoc(made if inspect.isclass(made) else type(made())) or ""
-    return re.findall(r"arXiv:(\d{4}\.\d{4,5})", text.partition("Source:")[2])
-
-
-def line_of(entry: Entry) -> str:
-    """The line of an attack in the tables; empty if it is missing or its facts are others."""
-    return next((line for line in ATTACKS.splitlines() if line.startswith(beginning(entry))), "")
-
-
-def test_every_attack_has_its_line_with_the_facts_of_its_entry():
-    missing = [f"{beginning(entry)} {entry.summary} | WHAT IT COSTS | {', '.join(sources(entry))} |" for entry in OWN if not line_of(entry)]
-    assert not missing, "docs/attacks.md has no such line; put it in place of the old one, with the cost:\n" + "\n".join(missing)
-
-
-def test_no_line_is_of_an_attack_that_is_gone():
-    told = [row for row in map(cells, ATTACKS.splitlines()) if len(row) == 8 and row[0].startswith("`")]
-    assert sorted(row[0] for row in told) == sorted(f"`{entry.name}`" for entry in OWN)
-
-
-def test_the_lines_name_the_published_sources():
-    left_out = {entry.name: [number for number in sources(entry) if number not in line_of(entry)] for entry in OWN}
-    assert {name: numbers for name, numbers in left_out.items() if numbers} == {}
-
-
-def test_the_cost_is_told_in_settings_with_their_defaults():
-    for entry in OWN:
-        told = re.findall(r"`(\w+)` \((\d+)\)", line_of(entry))
-        defaults = {name: str(setting.default) for name, setting in inspect.signature(entry.load()).parameters.items()}
-        assert [(name, default) for name, default in told if defaults.get(name) != default] == [], entry.name
 
 
 def test_the_tokens_are_those_of_the_registered_threats():

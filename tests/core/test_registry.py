@@ -20,11 +20,11 @@ def test_everything_registered_imports_and_says_what_it_is(entry):
 
 def test_the_exceptions_to_the_laws_are_these():
     assert [(entry.name, law) for entry in EVERYTHING for law, _ in entry.exemptions] == [
+        ("cgba", "the smallest change in a wide ball"),
+        ("hopskipjump", "the smallest change in a wide ball"),
+        ("rays", "the smallest change in a wide ball"),
         ("pgd", "better than random in spatial"),
         ("pgd", "better than random in color"),
-        ("hopskipjump", "the smallest change in a wide ball"),
-        ("cgba", "the smallest change in a wide ball"),
-        ("rays", "the smallest change in a wide ball"),
     ]
 
 

@@ -8,6 +8,7 @@ from operator import itemgetter
 import pytest
 
 from quintain.attacks.base import Attack
+from quintain.attacks.facts import attack_entries
 from quintain.core.registry import entries
 from quintain.threats import Threat, parse
 
@@ -37,7 +38,7 @@ def sized(name: str) -> Threat:
 
 def gap_shape(attack_name: str) -> tuple[int, ...]:
     """The shape of the inputs that a gap is measured on: half the numbers where each of them has to be asked about without a gradient."""
-    return (1, 10, 6) if entries("attack")[attack_name].fact("access") == "gradients" else (1, 6, 5)
+    return (1, 10, 6) if attack_entries()[attack_name].fact("access") == "gradients" else (1, 6, 5)
 
 
 def gap_ball(ball_name: str, share: float, numbers: int) -> Threat:
@@ -49,29 +50,34 @@ def gap_ball(ball_name: str, share: float, numbers: int) -> Threat:
 
 def attack_of(name: str, trial: str = "test_settings") -> Attack:
     """A registered attack with the settings that its entry names for trials: fewer steps where the default is long."""
-    entry = entries("attack")[name]
+    entry = attack_entries()[name]
     settings = dict(part.split("=") for part in entry.fact(trial).split())
     return entry.load()(**{key: float(value) if "." in value else int(value) for key, value in settings.items()})
 
 
 def gap_of(attack_name: str, ball_name: str) -> float:
     """The declared gap to the closed-form optimum."""
-    entry = entries("attack")[attack_name]
+    entry = attack_entries()[attack_name]
     return float(entry.fact(f"optimality_gap:{ball_name}") or entry.fact("optimality_gap", "0.01"))
 
 
 def exempt(attack_name: str, law: str) -> bool:
     """Whether the entry gives a reason why a law cannot hold."""
-    return law in dict(entries("attack")[attack_name].exemptions)
+    return law in dict(attack_entries()[attack_name].exemptions)
 
 
-PAIRS = [
-    (name, kind)
-    for name, entry in sorted(entries("attack").items())
-    for kind in entry.fact("supports").split()
-    if kind in entries("threat")
-]
-BREAKING = [(name, kind) for name, kind in PAIRS if entries("attack")[name].fact("finds") != "minimum-norm"]
+def collect_pairs() -> list[tuple[str, str]]:
+    """Every registered attack, those of other packages included, with every registered threat that it supports."""
+    return [
+        (name, kind)
+        for name, entry in sorted(attack_entries().items())
+        for kind in entry.fact("supports").split()
+        if kind in entries("threat")
+    ]
+
+
+PAIRS = collect_pairs()
+BREAKING = [(name, kind) for name, kind in PAIRS if attack_entries()[name].fact("finds") != "minimum-norm"]
 SMALLEST = [pair for pair in PAIRS if pair not in BREAKING]
 
 

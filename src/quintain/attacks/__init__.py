@@ -1,57 +1,69 @@
 """Evasion attacks: search for adversarial examples allowed by a threat model.
 
-Each success can be replayed.
+Each success can be replayed. The registered attacks are exported by the generated index; what else is public stands here.
 """
 
 from typing import TYPE_CHECKING
 
-from quintain.attacks.adaptive import EXPORTS as ADAPTIVE
-from quintain.attacks.decision_based import EXPORTS as LABELS
-from quintain.attacks.ensembles import EXPORTS as ENSEMBLES
-from quintain.attacks.gradient import EXPORTS as GRADIENT
-from quintain.attacks.minimum_norm import EXPORTS as SMALLEST
-from quintain.attacks.score_based import EXPORTS as SCORES
-from quintain.attacks.universal import EXPORTS as PHYSICAL
+from quintain.attacks._index import EXPORTS
 from quintain.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from quintain.attacks.adaptive import *
+    from quintain.attacks._index import *
+    from quintain.attacks.adaptive.bpda import BPDA as BPDA
+    from quintain.attacks.adaptive.eot import EOT as EOT
+    from quintain.attacks.adaptive.voting import MajorityVote as MajorityVote
+    from quintain.attacks.adaptive.voting import majority_vote as majority_vote
     from quintain.attacks.ascent_loop import gradient_ascent as gradient_ascent
     from quintain.attacks.base import Attack as Attack
-    from quintain.attacks.decision_based import *
-    from quintain.attacks.ensembles import *
+    from quintain.attacks.ensembles.ensemble import Ensemble as Ensemble
     from quintain.attacks.goal import Goal as Goal
-    from quintain.attacks.gradient import *
+    from quintain.attacks.gradient.fgsm import fgsm_attack as fgsm_attack
     from quintain.attacks.inner_maximization import maximize_loss as maximize_loss
-    from quintain.attacks.minimum_norm import *
     from quintain.attacks.outcome import AttackOutcome as AttackOutcome
     from quintain.attacks.perturbation import Perturbation as Perturbation
     from quintain.attacks.perturbation import SuccessRate as SuccessRate
     from quintain.attacks.perturbation import held_out as held_out
     from quintain.attacks.perturbation import success_rate as success_rate
-    from quintain.attacks.score_based import *
     from quintain.attacks.search import Search as Search
-    from quintain.attacks.universal import *
+    from quintain.attacks.transfer.transfer import Transfer as Transfer
+    from quintain.attacks.universal.adversarial_patch import side_marker as side_marker
+    from quintain.attacks.universal.base import UniversalAttack as UniversalAttack
+    from quintain.attacks.universal.export import export_patch as export_patch
+    from quintain.attacks.universal.fitted_patch import FittedPatch as FittedPatch
+    from quintain.attacks.universal.phantom import FittedLight as FittedLight
+    from quintain.attacks.universal.printing import Printing as Printing
+    from quintain.attacks.universal.printing import non_printability as non_printability
+    from quintain.attacks.universal.uap import UniversalPerturbation as UniversalPerturbation
+    from quintain.attacks.universal.view import View as View
 
-__getattr__, __dir__ = lazy_exports(
-    __name__,
-    {
-        **GRADIENT,
-        **SMALLEST,
-        **SCORES,
-        **LABELS,
-        **PHYSICAL,
-        **ENSEMBLES,
-        **ADAPTIVE,
-        "AttackOutcome": "quintain.attacks.outcome",
-        "Goal": "quintain.attacks.goal",
-        "Attack": "quintain.attacks.base",
-        "Perturbation": "quintain.attacks.perturbation",
-        "SuccessRate": "quintain.attacks.perturbation",
-        "Search": "quintain.attacks.search",
-        "maximize_loss": "quintain.attacks.inner_maximization",
-        "gradient_ascent": "quintain.attacks.ascent_loop",
-        "held_out": "quintain.attacks.perturbation",
-        "success_rate": "quintain.attacks.perturbation",
-    },
-)
+OTHERS = {
+    "BPDA": "quintain.attacks.adaptive.bpda",
+    "EOT": "quintain.attacks.adaptive.eot",
+    "MajorityVote": "quintain.attacks.adaptive.voting",
+    "majority_vote": "quintain.attacks.adaptive.voting",
+    "gradient_ascent": "quintain.attacks.ascent_loop",
+    "Attack": "quintain.attacks.base",
+    "Ensemble": "quintain.attacks.ensembles.ensemble",
+    "Goal": "quintain.attacks.goal",
+    "fgsm_attack": "quintain.attacks.gradient.fgsm",
+    "maximize_loss": "quintain.attacks.inner_maximization",
+    "AttackOutcome": "quintain.attacks.outcome",
+    "Perturbation": "quintain.attacks.perturbation",
+    "SuccessRate": "quintain.attacks.perturbation",
+    "held_out": "quintain.attacks.perturbation",
+    "success_rate": "quintain.attacks.perturbation",
+    "Search": "quintain.attacks.search",
+    "Transfer": "quintain.attacks.transfer.transfer",
+    "side_marker": "quintain.attacks.universal.adversarial_patch",
+    "UniversalAttack": "quintain.attacks.universal.base",
+    "export_patch": "quintain.attacks.universal.export",
+    "FittedPatch": "quintain.attacks.universal.fitted_patch",
+    "FittedLight": "quintain.attacks.universal.phantom",
+    "Printing": "quintain.attacks.universal.printing",
+    "non_printability": "quintain.attacks.universal.printing",
+    "UniversalPerturbation": "quintain.attacks.universal.uap",
+    "View": "quintain.attacks.universal.view",
+}
+
+__getattr__, __dir__ = lazy_exports(__name__, {**EXPORTS, **OTHERS})

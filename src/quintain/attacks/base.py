@@ -1,16 +1,17 @@
 """The base class of all attacks: an attack says what it needs and supports, and how it searches."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from quintain.attacks.facts import attack_entries
 from quintain.attacks.goal import Goal
 from quintain.attacks.outcome import AttackOutcome, Model
 from quintain.attacks.search import Search
 from quintain.core.errors import DataError, ModelError, SettingError
-from quintain.core.registry import entries
 from quintain.core.threat_specs import threat_name
 from quintain.models.protocol import Access
 from quintain.threats.rng import example_rng
@@ -24,22 +25,41 @@ class Attack(ABC):
     """An attack on each example of a batch: a frozen dataclass of its settings that says how to ``run`` a
     search.
 
+    What it says of itself is written here and nowhere else: the registry, ``quintain list``, the laws and the
+    tables of docs/attacks.md read it. An attack with a ``summary`` is registered.
+
     Attributes:
         name: The registered name.
+        summary: One line for ``quintain list``.
+        use_for: What to take it for, in docs/attacks.md; the summary where it is empty. A setting's name in
+            braces becomes the setting and its default here and in ``cost``.
+        cost: Its budget for an unbroken example: ``{steps} gradients``.
         access: What it needs of the model: labels, scores or gradients.
         supports: The kinds of threats that it supports.
         minimum_norm: Whether it seeks the smallest perturbation, and not only a success within the threat's
             ``eps``.
         supports_targets: Whether it can be targeted.
+        optimality_gap: Relative gap to the closed-form optimum on a linear model at its default settings, by kind
+            of threat, ``any`` for all others; 0.01 where nothing is said.
+        test_settings: Settings for the laws, where the defaults take long.
+        gap_test_settings: Settings for the laws that measure its gap.
+        exemptions: Laws that it cannot keep, each with the reason.
     """
 
     __slots__ = ()
 
     name: ClassVar[str]
+    summary: ClassVar[str]
+    use_for: ClassVar[str] = ""
+    cost: ClassVar[str] = ""
     access: ClassVar[Access] = "gradients"
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2")
     minimum_norm: ClassVar[bool] = False
     supports_targets: ClassVar[bool] = True
+    optimality_gap: ClassVar[Mapping[str, float]] = {}
+    test_settings: ClassVar[Mapping[str, float]] = {}
+    gap_test_settings: ClassVar[Mapping[str, float]] = {}
+    exemptions: ClassVar[Mapping[str, str]] = {}
 
     @property
     def label(self) -> str:
@@ -137,7 +157,7 @@ def check_access(name: str, needed: Access, model: Model) -> None:
     """
     given: Access = getattr(model, "access", "gradients")
     if ACCESS.index(given) < ACCESS.index(needed):
-        able = [entry.name for entry in entries("attack").values() if ACCESS.index(access_of(entry.fact("access"))) <= ACCESS.index(given)]
+        able = [entry.name for entry in attack_entries().values() if ACCESS.index(access_of(entry.fact("access"))) <= ACCESS.index(given)]
         raise ModelError(f"{name} needs {needed}, and the model gives {given} only. Attacks that can: {', '.join(able) or 'none'}")
 
 
@@ -155,7 +175,7 @@ def check_class_tensor(what: str, y: Tensor, x: Tensor) -> None:
 
 def attacks_supporting(kind: str) -> str:
     """List the registered attacks that support a kind of threat, as text."""
-    return ", ".join(entry.name for entry in entries("attack").values() if kind in entry.fact("supports").split()) or "none yet"
+    return ", ".join(entry.name for entry in attack_entries().values() if kind in entry.fact("supports").split()) or "none yet"
 
 
 def access_of(fact: str) -> Access:

@@ -1,8 +1,8 @@
 """The registry maps names to module paths, so that what is registered is known without importing any of it.
 
-Each part lists what it offers in its ``catalogue.py``, a module of strings; other packages add theirs through
-entry points of the groups ``quintain.attack``, ``quintain.certifier``, ``quintain.defense``,
-``quintain.model`` and so on, named like the kinds below.
+Each part lists what it offers in a module of strings, its ``catalogue.py``; that of the attacks is generated from
+their classes. Other packages add theirs through entry points of the groups ``quintain.attack``,
+``quintain.certifier``, ``quintain.defense``, ``quintain.model`` and so on, named like the kinds below.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,8 @@ CATALOGUES = {
     "threat": "quintain.threats.catalogue",
     "model": "quintain.models.catalogue",
     "dataset": "quintain.data.catalogue",
-    "attack": "quintain.attacks.catalogue",
+    "attack": "quintain.attacks._index",
+    "universal_attack": "quintain.attacks._index",
     "certifier": "quintain.certify.catalogue",
     "defense": "quintain.harden.catalogue",
     "mechanism": "quintain.dp.catalogue",
@@ -68,7 +69,7 @@ class Entry:
 def entries(kind: str) -> dict[str, Entry]:
     """All entries of a kind by name: the built-in ones, then those of other packages."""
     own: tuple[Entry, ...] = import_module(CATALOGUES[kind]).CATALOGUE
-    found = {entry.name: entry for entry in own}
+    found = {entry.name: entry for entry in own if entry.kind == kind}
     for point in entry_points(group=f"quintain.{kind}"):
         origin = point.dist.name if point.dist else "another package"
         found.setdefault(point.name, Entry(kind, point.name, point.value, f"from {origin}"))

@@ -5,8 +5,7 @@ import torch
 from torch import Tensor, nn
 
 import quintain as q
-from quintain.attacks import PGD
-from quintain.attacks.adaptive import BPDA, EOT, majority_vote
+from quintain.attacks import BPDA, EOT, PGD, majority_vote
 from quintain.models.preprocessing import JPEG, BitSqueeze, GaussianFilter, MeanFilter, MedianFilter, RandomResize
 
 THREAT = q.Linf(0.2)

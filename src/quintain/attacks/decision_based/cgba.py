@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from quintain.attacks.base import Attack
-from quintain.attacks.decision_based.decision_boundary import DecisionBoundary, Path, check_queries, segment_path
+from quintain.attacks.decision_based.decision_boundary import LABELS_SHOW_NO_FAR_REGION, DecisionBoundary, Path, check_queries, segment_path
 from quintain.attacks.search import Search
 from quintain.core.limits import require_at_least
 from quintain.models.protocol import Access
@@ -49,9 +49,14 @@ class CGBA(Attack):
     """
 
     name: ClassVar[str] = "cgba"
+    summary: ClassVar[str] = "half circles from the boundary towards its normal, by votes on labels"
+    use_for: ClassVar[str] = "a second opinion in L2"
+    cost: ClassVar[str] = "{queries}"
     access: ClassVar[Access] = "labels"
     supports: ClassVar[tuple[str, ...]] = ("l2",)
     minimum_norm: ClassVar[bool] = True
+    test_settings: ClassVar = {"queries": 300, "init_tries": 20}
+    exemptions: ClassVar = LABELS_SHOW_NO_FAR_REGION
 
     queries: int = 10_000
     initial_probes: int = 30

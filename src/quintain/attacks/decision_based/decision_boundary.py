@@ -24,6 +24,11 @@ Called with t (m,) in [0, 1] and example indices (m,); returns the points (m, *S
 Noise = Callable[[ExampleRNG, Tensor], Tensor]
 """Random numbers of the shape of a tensor (n, k, *S), from the streams of its n examples."""
 
+LABELS_SHOW_NO_FAR_REGION = {
+    "the smallest change in a wide ball": "labels say nothing of a far region that no noise meets: random points must find it first"
+}
+"""The law that no attack on labels keeps, and why."""
+
 NOISE_BLOCK = 16  # noises drawn at a time
 MAX_PROBE_NUMEL = 2**20  # numbers of one example's probes in memory at a time
 MAX_QUERY_NUMEL = 2**24  # numbers of all probes in one query

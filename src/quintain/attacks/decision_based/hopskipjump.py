@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from quintain.attacks.base import Attack
-from quintain.attacks.decision_based.decision_boundary import DecisionBoundary, Path, check_queries, segment_path
+from quintain.attacks.decision_based.decision_boundary import LABELS_SHOW_NO_FAR_REGION, DecisionBoundary, Path, check_queries, segment_path
 from quintain.attacks.search import Search
 from quintain.core.limits import require_at_least
 from quintain.core.threat_specs import threat_name
@@ -47,8 +47,14 @@ class HopSkipJump(Attack):
     """
 
     name: ClassVar[str] = "hopskipjump"
+    summary: ClassVar[str] = "a walk along the boundary, its normal by votes on labels"
+    use_for: ClassVar[str] = "the first choice"
+    cost: ClassVar[str] = "{queries}"
     access: ClassVar[Access] = "labels"
     minimum_norm: ClassVar[bool] = True
+    optimality_gap: ClassVar = {"l2": 0.02, "linf": 0.08}
+    test_settings: ClassVar = {"queries": 300, "init_tries": 20}
+    exemptions: ClassVar = LABELS_SHOW_NO_FAR_REGION
 
     queries: int = 10_000
     initial_probes: int = 100

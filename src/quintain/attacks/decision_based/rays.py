@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from quintain.attacks.base import Attack
-from quintain.attacks.decision_based.decision_boundary import DecisionBoundary, Path, check_queries
+from quintain.attacks.decision_based.decision_boundary import LABELS_SHOW_NO_FAR_REGION, DecisionBoundary, Path, check_queries
 from quintain.attacks.search import Search
 from quintain.models.protocol import Access
 from quintain.threats.broadcast import expand_rows
@@ -42,9 +42,14 @@ class RayS(Attack):
     """
 
     name: ClassVar[str] = "rays"
+    summary: ClassVar[str] = "flips blocks of signs and bisects along the ray, from labels; nothing is random"
+    use_for: ClassVar[str] = "Linf; nothing about it is random"
+    cost: ClassVar[str] = "{queries}"
     access: ClassVar[Access] = "labels"
     supports: ClassVar[tuple[str, ...]] = ("linf",)
     minimum_norm: ClassVar[bool] = True
+    test_settings: ClassVar = {"queries": 200}
+    exemptions: ClassVar = LABELS_SHOW_NO_FAR_REGION
 
     queries: int = 10_000
     early_stop: bool = False

@@ -63,7 +63,13 @@ class AutoAttack(EnsembleBase):
     """
 
     name: ClassVar[str] = "autoattack"
+    summary: ClassVar[str] = "APGD-CE, APGD-T, FAB-T and Square, each on the examples not yet broken: the standard to report"
+    use_for: ClassVar[str] = "the number to report and to compare with"
+    cost: ClassVar[str] = "{steps} gradients for each of 1 + {target_classes} runs of APGD and {fab_target_classes} of FAB, then {queries}"
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
+    optimality_gap: ClassVar = {"l1": 0.03}
+    test_settings: ClassVar = {"steps": 8, "target_classes": 2, "queries": 20}
+    gap_test_settings: ClassVar = {"steps": 25, "target_classes": 1, "queries": 50}
 
     version: str = "standard"
     steps: int = 100

@@ -41,7 +41,13 @@ class Quick(EnsembleBase):
     """
 
     name: ClassVar[str] = "quick"
+    summary: ClassVar[str] = "nearly AutoAttack's verdicts for a small part of its cost: the one to begin with"
+    use_for: ClassVar[str] = "while you develop, in tests, on large sets"
+    cost: ClassVar[str] = "runs of {steps} gradients that stop early without progress, and {queries}"
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
+    optimality_gap: ClassVar = {"l1": 0.03}
+    test_settings: ClassVar = {"steps": 10, "queries": 40}
+    gap_test_settings: ClassVar = {"steps": 20, "queries": 50}
 
     steps: int = 100
     queries: int = 2000

@@ -37,10 +37,18 @@ class Strongest(EnsembleBase):
     Guarantee:
         Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
         pass on the stored point. A failure does not show robustness.
+
+    Source: its members'.
     """
 
     name: ClassVar[str] = "strongest"
+    summary: ClassVar[str] = "AutoAttack without giving up, and attacks that end in other places: for the last doubt"
+    use_for: ClassVar[str] = "before a claim of robustness is published"
+    cost: ClassVar[str] = "AutoAttack plus at {steps}, {target_classes} and {queries} without early stopping, then other attacks"
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
+    optimality_gap: ClassVar = {"l1": 0.03}
+    test_settings: ClassVar = {"steps": 6, "target_classes": 1, "queries": 20}
+    gap_test_settings: ClassVar = {"steps": 20, "target_classes": 1, "queries": 50}
 
     steps: int = 100
     target_classes: int = 9

@@ -50,6 +50,10 @@ class A3(Attack):
     """
 
     name: ClassVar[str] = "a3"
+    summary: ClassVar[str] = "short climbs from learned start directions, none where they are hopeless"
+    use_for: ClassVar[str] = "many short climbs from diverse starts"
+    cost: ClassVar[str] = "8 + {steps} gradients, {rounds} times"
+    test_settings: ClassVar = {"rounds": 2, "steps": 15}
 
     rounds: int = 8
     steps: int = 20

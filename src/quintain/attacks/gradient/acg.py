@@ -64,6 +64,10 @@ class ACG(Attack):
     """
 
     name: ClassVar[str] = "acg"
+    summary: ClassVar[str] = "ascent along conjugate directions: it ends in other places than APGD"
+    use_for: ClassVar[str] = "other optima than APGD, beside it"
+    cost: ClassVar[str] = "{steps} gradients, {restarts} times"
+    test_settings: ClassVar = {"steps": 15}
 
     steps: int = 100
     restarts: int = 1

@@ -86,7 +86,12 @@ class APGD(Attack):
     """
 
     name: ClassVar[str] = "apgd"
+    summary: ClassVar[str] = "projected gradient ascent that sets its own step sizes, on one loss or towards target classes"
+    use_for: ClassVar[str] = "one climb without tuning: its steps set themselves"
+    cost: ClassVar[str] = "{steps} gradients, {restarts} times, for each of {target_classes} target classes"
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
+    optimality_gap: ClassVar = {"l1": 0.03}
+    test_settings: ClassVar = {"steps": 15}
 
     steps: int = 100
     restarts: int = 1

@@ -29,6 +29,9 @@ class BIM(Attack):
     """
 
     name: ClassVar[str] = "bim"
+    summary: ClassVar[str] = "gradient steps of one length from the clean point"
+    use_for: ClassVar[str] = "comparisons with older work"
+    cost: ClassVar[str] = "{steps} gradients"
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "mask")
 
     steps: int = 10

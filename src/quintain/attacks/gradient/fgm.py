@@ -37,6 +37,9 @@ class FGM(Attack):
     """
 
     name: ClassVar[str] = "fgm"
+    summary: ClassVar[str] = "one gradient step in L2 or L1: fast and weak, a smoke test"
+    use_for: ClassVar[str] = "the same for the other balls"
+    cost: ClassVar[str] = "one gradient"
     supports: ClassVar[tuple[str, ...]] = ("l2", "l1")
 
     def run(self, search: Search) -> None:

@@ -43,6 +43,9 @@ class FGSM(Attack):
     """
 
     name: ClassVar[str] = "fgsm"
+    summary: ClassVar[str] = "one signed gradient step: fast and weak, a smoke test"
+    use_for: ClassVar[str] = "a smoke test; the reference that many steps must beat"
+    cost: ClassVar[str] = "one gradient"
     supports: ClassVar[tuple[str, ...]] = ("linf", "mask", "light", "color")
 
     def run(self, search: Search) -> None:

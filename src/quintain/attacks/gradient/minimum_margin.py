@@ -43,6 +43,9 @@ class MinimumMargin(Attack):
     """
 
     name: ClassVar[str] = "mm"
+    summary: ClassVar[str] = "a short climb towards each of the three nearest target classes"
+    use_for: ClassVar[str] = "a cheap look at the nearest classes"
+    cost: ClassVar[str] = "{steps} gradients for each of {target_classes} target classes"
 
     steps: int = 20
     target_classes: int = 3

@@ -53,7 +53,16 @@ class PGD(Attack):
     """
 
     name: ClassVar[str] = "pgd"
+    summary: ClassVar[str] = "projected gradient ascent on the margin with falling steps and random starts"
+    use_for: ClassVar[str] = "the plain baseline, and the one for parametric threats"
+    cost: ClassVar[str] = "{steps} gradients, {restarts} times"
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "mask", "patch", "light", "spatial", "color", "compose")
+    optimality_gap: ClassVar = {"l1": 0.03}
+    test_settings: ClassVar = {"steps": 20}
+    exemptions: ClassVar = {
+        "better than random in spatial": "a few parameters over many hills: points spread over all of them beat one climb",
+        "better than random in color": "two parameters: points spread over the square come as near to its best corner as a climb",
+    }
 
     steps: int = 40
     rel_step_size: float = 2.0

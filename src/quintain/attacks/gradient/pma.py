@@ -32,7 +32,12 @@ class PMA(Attack):
     """
 
     name: ClassVar[str] = "pma"
+    summary: ClassVar[str] = "APGD on the margin of probabilities"
+    use_for: ClassVar[str] = "another loss where the margin is uneven"
+    cost: ClassVar[str] = "{steps} gradients, {restarts} times"
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
+    optimality_gap: ClassVar = {"l1": 0.03}
+    test_settings: ClassVar = {"steps": 15}
 
     steps: int = 100
     restarts: int = 1

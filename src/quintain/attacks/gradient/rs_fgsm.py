@@ -28,7 +28,11 @@ class RSFGSM(Attack):
     """
 
     name: ClassVar[str] = "rs-fgsm"
+    summary: ClassVar[str] = "one signed gradient step from a random start"
+    use_for: ClassVar[str] = "the step of fast adversarial training: a random start, then one gradient"
+    cost: ClassVar[str] = "one gradient"
     supports: ClassVar[tuple[str, ...]] = ("linf", "mask")
+    optimality_gap: ClassVar = {"any": 0.3}
 
     rel_step_size: float = 1.25
 

@@ -42,7 +42,11 @@ class SparseL1Descent(Attack):
     """
 
     name: ClassVar[str] = "sparse-l1"
+    summary: ClassVar[str] = "gradient steps of a few coordinates, for L1"
+    use_for: ClassVar[str] = "L1 by a few coordinates a step; comparisons with older work"
+    cost: ClassVar[str] = "{steps} gradients"
     supports: ClassVar[tuple[str, ...]] = ("l1",)
+    optimality_gap: ClassVar = {"any": 0.02}
 
     steps: int = 40
     rel_step_size: float = 0.1

@@ -61,8 +61,12 @@ class CarliniWagner(Attack):
     """
 
     name: ClassVar[str] = "carlini-wagner"
+    summary: ClassVar[str] = "Adam on the change and what the margin lacks; a constant (L2) or a cube (Linf) bisected"
+    use_for: ClassVar[str] = "the classic reference, with more patience"
+    cost: ClassVar[str] = "{steps} gradients, {binary_search_steps} times"
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2")
     minimum_norm: ClassVar[bool] = True
+    test_settings: ClassVar = {"binary_search_steps": 3, "steps": 15}
 
     binary_search_steps: int = 9
     steps: int = 100

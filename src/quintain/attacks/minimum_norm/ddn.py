@@ -56,8 +56,12 @@ class DDN(Attack):
     """
 
     name: ClassVar[str] = "ddn"
+    summary: ClassVar[str] = "gradient ascent on a sphere that shrinks after a break and grows after none"
+    use_for: ClassVar[str] = "small L2 changes at a small budget"
+    cost: ClassVar[str] = "{steps} gradients"
     supports: ClassVar[tuple[str, ...]] = ("l2",)
     minimum_norm: ClassVar[bool] = True
+    test_settings: ClassVar = {"steps": 20}
 
     steps: int = 100
     gamma: float = 0.05

@@ -45,7 +45,11 @@ class DeepFool(Attack):
     """
 
     name: ClassVar[str] = "deepfool"
+    summary: ClassVar[str] = "from one linearized boundary to the next until the answer turns: fast, rough"
+    use_for: ClassVar[str] = "a quick, rough size"
+    cost: ClassVar[str] = "{steps} moves, each a gradient for every one of {candidates} classes; most end after a few"
     minimum_norm: ClassVar[bool] = True
+    test_settings: ClassVar = {"steps": 20}
 
     steps: int = 50
     candidates: int = 10

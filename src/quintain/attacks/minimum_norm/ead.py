@@ -48,8 +48,12 @@ class EAD(Attack):
     """
 
     name: ClassVar[str] = "ead"
+    summary: ClassVar[str] = "shrinking gradient steps with momentum on summed and squared change: few pixels move"
+    use_for: ClassVar[str] = "few pixels, without a limit on their number"
+    cost: ClassVar[str] = "{steps} gradients, {binary_search_steps} times"
     supports: ClassVar[tuple[str, ...]] = ("l1",)
     minimum_norm: ClassVar[bool] = True
+    test_settings: ClassVar = {"binary_search_steps": 3, "steps": 15}
 
     binary_search_steps: int = 9
     steps: int = 50

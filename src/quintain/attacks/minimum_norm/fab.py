@@ -63,8 +63,12 @@ class FAB(Attack):
     """
 
     name: ClassVar[str] = "fab"
+    summary: ClassVar[str] = "along the boundary, biased towards the clean point, guided by each target class"
+    use_for: ClassVar[str] = "sizes where a loss misleads; part of AutoAttack"
+    cost: ClassVar[str] = "{steps} gradients for each of {target_classes} target classes, {restarts} times"
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     minimum_norm: ClassVar[bool] = True
+    test_settings: ClassVar = {"steps": 10, "target_classes": 3}
 
     steps: int = 100
     target_classes: int = 9

@@ -51,8 +51,13 @@ class FMN(Attack):
     """
 
     name: ClassVar[str] = "fmn"
+    summary: ClassVar[str] = "gradient steps inside a radius that follows the smallest break, from a break that signed steps reach"
+    use_for: ClassVar[str] = "one attack for all norms; the curve over sizes"
+    cost: ClassVar[str] = "{steps} gradients and a refinement"
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "l0")
     minimum_norm: ClassVar[bool] = True
+    optimality_gap: ClassVar = {"l0": 0}
+    test_settings: ClassVar = {"steps": 20}
 
     steps: int = 100
     step_size: float = 2.0

@@ -45,8 +45,12 @@ class JSMA(Attack):
     """
 
     name: ClassVar[str] = "jsma"
+    summary: ClassVar[str] = "two more pixels a step, each to the corner where it helps: cheap, rough on robust models"
+    use_for: ClassVar[str] = "few pixels at few gradients; comparisons with older work"
+    cost: ClassVar[str] = "a gradient for each {pixels_per_step} pixels, up to twice the threat's count"
     supports: ClassVar[tuple[str, ...]] = ("l0",)
     minimum_norm: ClassVar[bool] = True
+    optimality_gap: ClassVar = {"any": 0}
 
     pixels_per_step: int = 2
 

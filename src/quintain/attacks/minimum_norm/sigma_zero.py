@@ -49,8 +49,13 @@ class SigmaZero(Attack):
     """
 
     name: ClassVar[str] = "sigma-zero"
+    summary: ClassVar[str] = "descent on a smooth count of changed pixels, small changes cut to zero: the strongest L0"
+    use_for: ClassVar[str] = "few pixels: the first choice in L0"
+    cost: ClassVar[str] = "{steps} gradients"
     supports: ClassVar[tuple[str, ...]] = ("l0",)
     minimum_norm: ClassVar[bool] = True
+    optimality_gap: ClassVar = {"any": 0}
+    test_settings: ClassVar = {"steps": 20}
 
     steps: int = 100
     step_size: float = 1.0

@@ -46,8 +46,12 @@ class SuperDeepFool(Attack):
     """
 
     name: ClassVar[str] = "superdeepfool"
+    summary: ClassVar[str] = "DeepFool steps and projections on the boundary's tangent plane: near the smallest L2 change"
+    use_for: ClassVar[str] = "near the smallest L2 change at few gradients"
+    cost: ClassVar[str] = "{steps} points, each a gradient for every one of {candidates} classes; most end early"
     supports: ClassVar[tuple[str, ...]] = ("l2",)
     minimum_norm: ClassVar[bool] = True
+    test_settings: ClassVar = {"steps": 20}
 
     steps: int = 100
     candidates: int = 3

@@ -44,7 +44,12 @@ class NES(Attack):
     """
 
     name: ClassVar[str] = "nes"
+    summary: ClassVar[str] = "gradient ascent with gradients that pairs of normal probes tell"
+    use_for: ClassVar[str] = "a second opinion: estimated gradients with a memory"
+    cost: ClassVar[str] = "{queries}"
     access: ClassVar[Access] = "scores"
+    optimality_gap: ClassVar = {"any": 0.08}
+    test_settings: ClassVar = {"queries": 200, "pairs": 5}
 
     queries: int = 5000
     pairs: int = 25

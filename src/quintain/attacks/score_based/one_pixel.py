@@ -55,8 +55,12 @@ class OnePixel(Attack):
     """
 
     name: ClassVar[str] = "one-pixel"
+    summary: ClassVar[str] = "a pixel or a few, by trying all of them or by differential evolution"
+    use_for: ClassVar[str] = "one pixel or a few; on small gray images every one of them is tried"
+    cost: ClassVar[str] = "{population} queries, and as many for each of {generations}; or two a gray pixel, where that is less"
     access: ClassVar[Access] = "scores"
     supports: ClassVar[tuple[str, ...]] = ("l0",)
+    test_settings: ClassVar = {"population": 12, "generations": 5}
 
     population: int = 400
     generations: int = 100

@@ -41,8 +41,13 @@ class RandomSearch(Attack):
     """
 
     name: ClassVar[str] = "random-search"
+    summary: ClassVar[str] = "random changes, and then small changes of the best one: the least that any attack must beat"
+    use_for: ClassVar[str] = "what guessing finds: any attack must beat it"
+    cost: ClassVar[str] = "{samples} + {steps} queries"
     access: ClassVar[Access] = "scores"
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "patch", "light", "spatial", "color", "negative", "compose")
+    optimality_gap: ClassVar = {"linf": 0.4, "l2": 0.5}
+    test_settings: ClassVar = {"samples": 15, "steps": 25}
 
     samples: int = 100
     steps: int = 200

@@ -43,7 +43,13 @@ class SimBA(Attack):
     """
 
     name: ClassVar[str] = "simba"
+    summary: ClassVar[str] = "one value after another, up or down: simple, and exact where the model is nearly linear"
+    use_for: ClassVar[str] = "nearly linear models"
+    cost: ClassVar[str] = "{queries}"
     access: ClassVar[Access] = "scores"
+    optimality_gap: ClassVar = {"l2": 0.03}
+    test_settings: ClassVar = {"queries": 80}
+    gap_test_settings: ClassVar = {"queries": 500}
 
     queries: int = 2000
     rel_step_size: float = 0.2

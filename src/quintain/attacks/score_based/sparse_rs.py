@@ -38,8 +38,13 @@ class SparseRS(Attack):
     """
 
     name: ClassVar[str] = "sparse-rs"
+    summary: ClassVar[str] = "random search over a few pixels, a sticker or a frame, with extreme colors"
+    use_for: ClassVar[str] = "a few pixels, a frame, a sticker that may move"
+    cost: ClassVar[str] = "{queries}"
     access: ClassVar[Access] = "scores"
     supports: ClassVar[tuple[str, ...]] = ("l0", "mask", "patch")
+    test_settings: ClassVar = {"queries": 80}
+    gap_test_settings: ClassVar = {"queries": 1000}
 
     queries: int = 5000
 

@@ -41,8 +41,12 @@ class SpatialSearch(Attack):
     """
 
     name: ClassVar[str] = "spatial-search"
+    summary: ClassVar[str] = "every turn and shift of a grid: exact on the grid, and stronger than a gradient"
+    use_for: ClassVar[str] = "turns and shifts: every point of a grid"
+    cost: ClassVar[str] = "{angles} x {shifts} twice x {sizes}, of what is allowed"
     access: ClassVar[Access] = "scores"
     supports: ClassVar[tuple[str, ...]] = ("spatial",)
+    test_settings: ClassVar = {"shifts": 3, "angles": 7}
 
     shifts: int = 5
     angles: int = 31

@@ -51,7 +51,12 @@ class SPSA(Attack):
     """
 
     name: ClassVar[str] = "spsa"
+    summary: ClassVar[str] = "gradient ascent with Adam, and gradients that pairs of random signs tell"
+    use_for: ClassVar[str] = "a second opinion: estimated gradients with Adam"
+    cost: ClassVar[str] = "{queries}"
     access: ClassVar[Access] = "scores"
+    optimality_gap: ClassVar = {"any": 0.1}
+    test_settings: ClassVar = {"queries": 200, "pairs": 5}
 
     queries: int = 5000
     pairs: int = 25

@@ -57,8 +57,14 @@ class Square(Attack):
     """
 
     name: ClassVar[str] = "square"
+    summary: ClassVar[str] = "random search with shrinking squares at the ends of the range: the strongest without gradients"
+    use_for: ClassVar[str] = "the first choice without gradients; also the check on those with"
+    cost: ClassVar[str] = "{queries}, {restarts} times"
     access: ClassVar[Access] = "scores"
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2")
+    optimality_gap: ClassVar = {"l2": 0.3}
+    test_settings: ClassVar = {"queries": 80}
+    gap_test_settings: ClassVar = {"queries": 1000}
 
     queries: int = 5000
     p_init: float = 0.8

@@ -60,7 +60,11 @@ class DIFGSM(Attack):
     """
 
     name: ClassVar[str] = "di-fgsm"
+    summary: ClassVar[str] = "momentum on gradients through random resizing"
+    use_for: ClassVar[str] = "gradients through random resizing"
+    cost: ClassVar[str] = "{steps} gradients"
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "mask")
+    optimality_gap: ClassVar = {"any": 0.2, "l2": 0.4}
 
     steps: int = 10
     rel_step_size: float = 0.1

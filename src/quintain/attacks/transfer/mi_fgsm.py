@@ -31,7 +31,11 @@ class MIFGSM(Attack):
     """
 
     name: ClassVar[str] = "mi-fgsm"
+    summary: ClassVar[str] = "gradient steps with momentum, which carry over to other models"
+    use_for: ClassVar[str] = "the plain one: momentum"
+    cost: ClassVar[str] = "{steps} gradients"
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "mask")
+    optimality_gap: ClassVar = {"l2": 0.4}
 
     steps: int = 10
     rel_step_size: float = 0.1

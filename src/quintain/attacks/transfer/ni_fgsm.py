@@ -52,6 +52,9 @@ class NIFGSM(Attack):
     """
 
     name: ClassVar[str] = "ni-fgsm"
+    summary: ClassVar[str] = "momentum that looks where it leads before it asks"
+    use_for: ClassVar[str] = "momentum that looks ahead"
+    cost: ClassVar[str] = "{steps} gradients"
     supports: ClassVar[tuple[str, ...]] = ("linf", "mask")
 
     steps: int = 10

@@ -44,7 +44,12 @@ class TIFGSM(Attack):
     """
 
     name: ClassVar[str] = "ti-fgsm"
+    summary: ClassVar[str] = "momentum on smoothed gradients"
+    use_for: ClassVar[str] = "gradients smoothed by a kernel of {kernel_size} pixels"
+    cost: ClassVar[str] = "{steps} gradients"
     supports: ClassVar[tuple[str, ...]] = ("linf", "mask")
+    optimality_gap: ClassVar = {"any": 1}
+    test_settings: ClassVar = {"kernel_size": 3}
 
     steps: int = 10
     rel_step_size: float = 0.1

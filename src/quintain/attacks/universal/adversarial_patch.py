@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from quintain.attacks.outcome import Model
 from quintain.attacks.perturbation import content_hashes
+from quintain.attacks.universal.base import UniversalAttack
 from quintain.attacks.universal.fitted_patch import FittedPatch, cut_alpha, side_for_area
 from quintain.attacks.universal.fitting import FitSettings, fit_pattern, image_shape
 from quintain.attacks.universal.printing import Printing, non_printability, palette
@@ -18,7 +20,7 @@ from quintain.data.dataset import Dataset
 
 
 @dataclass(frozen=True, slots=True)
-class AdversarialPatch:
+class AdversarialPatch(UniversalAttack):
     r"""One sticker for all images, at any place, turn, size and light.
 
     .. math:: \max_{s \in [low, high]} \; E_{x, T}\, \log p_t\big(f(x (1 - T\alpha) + T(\alpha s))\big) - \lambda\, NPS(s)
@@ -43,6 +45,11 @@ class AdversarialPatch:
 
     Source: Brown et al., 2017, arXiv:1712.09665.
     """
+
+    name: ClassVar[str] = "adversarial-patch"
+    summary: ClassVar[str] = "a printed sticker at any place, turn, size and light"
+    cost: ClassVar[str] = "{steps} gradients of batches of {batch_size} images"
+    test_settings: ClassVar = {"steps": 3, "batch_size": 4}
 
     target: int | None = None
     area: float = 0.05

@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from quintain.attacks.outcome import Model
 from quintain.attacks.perturbation import content_hashes
+from quintain.attacks.universal.base import UniversalAttack
 from quintain.attacks.universal.fitted_patch import FittedPatch
 from quintain.attacks.universal.fitting import FitSettings, fit_pattern, goal_log_probability, image_shape
 from quintain.attacks.universal.printing import Printing, non_printability, palette, total_variation
@@ -37,7 +39,7 @@ def as_worn() -> View:
 
 
 @dataclass(frozen=True, slots=True)
-class Eyeglasses:
+class Eyeglasses(UniversalAttack):
     r"""The frame of a pair of glasses, of smooth and printable colors, that one person or several wear.
 
     .. math:: \max_{s} \; E_{x, T} \log p_t\big(f(x (1 - T M) + T(M s))\big) - \lambda\, NPS(s) - \mu\, TV(s)
@@ -59,6 +61,11 @@ class Eyeglasses:
 
     Source: Sharif et al., 2016, Accessorize to a Crime (CCS).
     """
+
+    name: ClassVar[str] = "eyeglasses"
+    summary: ClassVar[str] = "a printed frame: to dodge recognition, or to be taken for somebody"
+    cost: ClassVar[str] = "{steps} gradients of batches of {batch_size} images"
+    test_settings: ClassVar = {"steps": 3, "batch_size": 4}
 
     target: int | None = None
     shape: str = "eyeglasses"

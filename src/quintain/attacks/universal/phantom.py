@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from quintain.attacks.outcome import Model
 from quintain.attacks.perturbation import content_hashes
+from quintain.attacks.universal.base import UniversalAttack
 from quintain.attacks.universal.fitted_patch import cut_alpha, pad_to_center
 from quintain.attacks.universal.fitting import FitSettings, fit_pattern, image_shape
 from quintain.attacks.universal.view import View
@@ -126,7 +127,7 @@ def match_energy(pattern: Tensor, energy: float, beam: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Phantom:
+class Phantom(UniversalAttack):
     r"""A light for all photos of a sign; it can only add.
 
     .. math:: \max_{s \in [0, 1]^n} \; E_{x, T, u}\, \log p_t\big(f(\min(x + g\, u\, T s, high))\big) - \lambda\, \bar s
@@ -147,6 +148,11 @@ class Phantom:
 
     Source: Lovisotto et al., 2021, arXiv:2007.04137; Nassi et al., 2020, Phantom of the ADAS (CCS).
     """
+
+    name: ClassVar[str] = "phantom"
+    summary: ClassVar[str] = "light on a scene that only adds"
+    cost: ClassVar[str] = "{steps} gradients of batches of {batch_size} images"
+    test_settings: ClassVar = {"steps": 3, "batch_size": 4}
 
     target: int | None = None
     projection: ProjectedLight = field(default_factory=lambda: ProjectedLight(0.5))

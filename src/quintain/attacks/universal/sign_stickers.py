@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch.nn import functional
 
 from quintain.attacks.outcome import Model
 from quintain.attacks.perturbation import content_hashes
+from quintain.attacks.universal.base import UniversalAttack
 from quintain.attacks.universal.fitted_patch import FittedPatch, cut_alpha, pad_to_center
 from quintain.attacks.universal.fitting import FitSettings, fit_pattern, image_shape
 from quintain.attacks.universal.printing import Printing, non_printability, palette
@@ -36,7 +38,7 @@ def on_a_sign() -> View:
 
 
 @dataclass(frozen=True, slots=True)
-class SignStickers:
+class SignStickers(UniversalAttack):
     r"""Rectangles at the places of a sign that matter most, the same on every photo of it.
 
     .. math:: \delta^* = \arg\max_\delta E_{x, T} \log p_t\big(f(x + T\delta)\big) - \lambda_1 \|\delta\|_1, \qquad
@@ -62,6 +64,11 @@ class SignStickers:
 
     Source: Eykholt et al., 2018, arXiv:1707.08945.
     """
+
+    name: ClassVar[str] = "sign-stickers"
+    summary: ClassVar[str] = "a few rectangles on a sign, first where they hurt, then what is on them"
+    cost: ClassVar[str] = "{steps} gradients of batches of {batch_size} images"
+    test_settings: ClassVar = {"steps": 3, "batch_size": 4}
 
     target: int | None = None
     area: float = 0.1

@@ -10,6 +10,7 @@ from quintain.attacks.base import attacks_supporting, check_access
 from quintain.attacks.outcome import Model
 from quintain.attacks.perturbation import content_hashes
 from quintain.attacks.step_sizes import check_steps, cosine_step_sizes
+from quintain.attacks.universal.base import UniversalAttack
 from quintain.attacks.universal.fitting import ApplyPattern, pattern_gradient, rows_to_fit, shuffled_batches
 from quintain.core.errors import DataError, SettingError
 from quintain.core.limits import require_at_least
@@ -57,7 +58,7 @@ class UniversalPerturbation:
 
 
 @dataclass(frozen=True, slots=True)
-class UAP:
+class UAP(UniversalAttack):
     r"""Ascent on one change over small batches of images.
 
     .. math:: \max_{\delta \in ball(0)} \; E_{x, y} \log\big(1 - p_y(f(\Pi_x(x + \delta)))\big), \quad
@@ -84,6 +85,9 @@ class UAP:
     """
 
     name: ClassVar[str] = "uap"
+    summary: ClassVar[str] = "one perturbation in a ball, added to every image"
+    cost: ClassVar[str] = "{steps} gradients of batches of {batch_size} images"
+    test_settings: ClassVar = {"steps": 3, "batch_size": 4}
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "mask")
 
     steps: int = 200

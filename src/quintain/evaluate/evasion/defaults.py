@@ -3,9 +3,10 @@
 from torch import Tensor
 
 from quintain.attacks.base import ACCESS, access_of
+from quintain.attacks.facts import attack_entries
 from quintain.attacks.outcome import AttackOutcome, Model
 from quintain.core.errors import SettingError
-from quintain.core.registry import Entry, entries, get_entry
+from quintain.core.registry import Entry, get_entry
 from quintain.models.protocol import Access
 from quintain.threats import parse
 from quintain.threats.threat import Threat
@@ -31,7 +32,7 @@ def default_attacks(access: Access, kind: str) -> tuple[str, ...]:
     Raises:
         SettingError: If nothing that is registered serves both.
     """
-    able = {name: entry for name, entry in entries("attack").items() if kind in entry.fact("supports").split() and _may(entry, access)}
+    able = {name: entry for name, entry in attack_entries().items() if kind in entry.fact("supports").split() and _may(entry, access)}
     for level in reversed(ACCESS[: ACCESS.index(access) + 1]):
         same = [name for name, entry in able.items() if access_of(entry.fact("access")) == level]
         best = next((name for name in (*_FIRST[level], *same) if name in same), None)

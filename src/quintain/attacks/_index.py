@@ -1,0 +1,697 @@
+"""The registered attacks as strings. Written by ``python -m quintain.attacks.index`` from their classes; do not edit."""
+
+# fmt: off
+# ruff: noqa
+
+from typing import TYPE_CHECKING
+
+from quintain.core.registry import Entry
+
+if TYPE_CHECKING:
+    from quintain.attacks.decision_based.cgba import CGBA as CGBA
+    from quintain.attacks.decision_based.hopskipjump import HopSkipJump as HopSkipJump
+    from quintain.attacks.decision_based.rays import RayS as RayS
+    from quintain.attacks.ensembles.autoattack import AutoAttack as AutoAttack
+    from quintain.attacks.ensembles.quick import Quick as Quick
+    from quintain.attacks.ensembles.strongest import Strongest as Strongest
+    from quintain.attacks.gradient.a3 import A3 as A3
+    from quintain.attacks.gradient.acg import ACG as ACG
+    from quintain.attacks.gradient.apgd import APGD as APGD
+    from quintain.attacks.gradient.bim import BIM as BIM
+    from quintain.attacks.gradient.fgm import FGM as FGM
+    from quintain.attacks.gradient.fgsm import FGSM as FGSM
+    from quintain.attacks.gradient.minimum_margin import MinimumMargin as MinimumMargin
+    from quintain.attacks.gradient.pgd import PGD as PGD
+    from quintain.attacks.gradient.pma import PMA as PMA
+    from quintain.attacks.gradient.rs_fgsm import RSFGSM as RSFGSM
+    from quintain.attacks.gradient.sparse_l1 import SparseL1Descent as SparseL1Descent
+    from quintain.attacks.minimum_norm.carlini_wagner import CarliniWagner as CarliniWagner
+    from quintain.attacks.minimum_norm.ddn import DDN as DDN
+    from quintain.attacks.minimum_norm.deepfool import DeepFool as DeepFool
+    from quintain.attacks.minimum_norm.ead import EAD as EAD
+    from quintain.attacks.minimum_norm.fab import FAB as FAB
+    from quintain.attacks.minimum_norm.fmn import FMN as FMN
+    from quintain.attacks.minimum_norm.jsma import JSMA as JSMA
+    from quintain.attacks.minimum_norm.sigma_zero import SigmaZero as SigmaZero
+    from quintain.attacks.minimum_norm.superdeepfool import SuperDeepFool as SuperDeepFool
+    from quintain.attacks.score_based.nes import NES as NES
+    from quintain.attacks.score_based.one_pixel import OnePixel as OnePixel
+    from quintain.attacks.score_based.random_search import RandomSearch as RandomSearch
+    from quintain.attacks.score_based.simba import SimBA as SimBA
+    from quintain.attacks.score_based.sparse_rs import SparseRS as SparseRS
+    from quintain.attacks.score_based.spatial_search import SpatialSearch as SpatialSearch
+    from quintain.attacks.score_based.spsa import SPSA as SPSA
+    from quintain.attacks.score_based.square import Square as Square
+    from quintain.attacks.transfer.di_fgsm import DIFGSM as DIFGSM
+    from quintain.attacks.transfer.mi_fgsm import MIFGSM as MIFGSM
+    from quintain.attacks.transfer.ni_fgsm import NIFGSM as NIFGSM
+    from quintain.attacks.transfer.ti_fgsm import TIFGSM as TIFGSM
+    from quintain.attacks.universal.adversarial_patch import AdversarialPatch as AdversarialPatch
+    from quintain.attacks.universal.eyeglasses import Eyeglasses as Eyeglasses
+    from quintain.attacks.universal.phantom import Phantom as Phantom
+    from quintain.attacks.universal.sign_stickers import SignStickers as SignStickers
+    from quintain.attacks.universal.uap import UAP as UAP
+
+EXPORTS = {
+    "CGBA": "quintain.attacks.decision_based.cgba",
+    "HopSkipJump": "quintain.attacks.decision_based.hopskipjump",
+    "RayS": "quintain.attacks.decision_based.rays",
+    "AutoAttack": "quintain.attacks.ensembles.autoattack",
+    "Quick": "quintain.attacks.ensembles.quick",
+    "Strongest": "quintain.attacks.ensembles.strongest",
+    "A3": "quintain.attacks.gradient.a3",
+    "ACG": "quintain.attacks.gradient.acg",
+    "APGD": "quintain.attacks.gradient.apgd",
+    "BIM": "quintain.attacks.gradient.bim",
+    "FGM": "quintain.attacks.gradient.fgm",
+    "FGSM": "quintain.attacks.gradient.fgsm",
+    "MinimumMargin": "quintain.attacks.gradient.minimum_margin",
+    "PGD": "quintain.attacks.gradient.pgd",
+    "PMA": "quintain.attacks.gradient.pma",
+    "RSFGSM": "quintain.attacks.gradient.rs_fgsm",
+    "SparseL1Descent": "quintain.attacks.gradient.sparse_l1",
+    "CarliniWagner": "quintain.attacks.minimum_norm.carlini_wagner",
+    "DDN": "quintain.attacks.minimum_norm.ddn",
+    "DeepFool": "quintain.attacks.minimum_norm.deepfool",
+    "EAD": "quintain.attacks.minimum_norm.ead",
+    "FAB": "quintain.attacks.minimum_norm.fab",
+    "FMN": "quintain.attacks.minimum_norm.fmn",
+    "JSMA": "quintain.attacks.minimum_norm.jsma",
+    "SigmaZero": "quintain.attacks.minimum_norm.sigma_zero",
+    "SuperDeepFool": "quintain.attacks.minimum_norm.superdeepfool",
+    "NES": "quintain.attacks.score_based.nes",
+    "OnePixel": "quintain.attacks.score_based.one_pixel",
+    "RandomSearch": "quintain.attacks.score_based.random_search",
+    "SimBA": "quintain.attacks.score_based.simba",
+    "SparseRS": "quintain.attacks.score_based.sparse_rs",
+    "SpatialSearch": "quintain.attacks.score_based.spatial_search",
+    "SPSA": "quintain.attacks.score_based.spsa",
+    "Square": "quintain.attacks.score_based.square",
+    "DIFGSM": "quintain.attacks.transfer.di_fgsm",
+    "MIFGSM": "quintain.attacks.transfer.mi_fgsm",
+    "NIFGSM": "quintain.attacks.transfer.ni_fgsm",
+    "TIFGSM": "quintain.attacks.transfer.ti_fgsm",
+    "AdversarialPatch": "quintain.attacks.universal.adversarial_patch",
+    "Eyeglasses": "quintain.attacks.universal.eyeglasses",
+    "Phantom": "quintain.attacks.universal.phantom",
+    "SignStickers": "quintain.attacks.universal.sign_stickers",
+    "UAP": "quintain.attacks.universal.uap",
+}
+
+CATALOGUE: tuple[Entry, ...] = (
+    Entry(
+        "attack",
+        "cgba",
+        "quintain.attacks.decision_based.cgba:CGBA",
+        "half circles from the boundary towards its normal, by votes on labels",
+        "what it breaks is a witness that can be replayed; no smaller change is ruled out",
+        facts=(
+            ("supports", "l2"),
+            ("access", "labels"),
+            ("finds", "minimum-norm"),
+            ("test_settings", "queries=300 init_tries=20"),
+        ),
+        exemptions=(
+            ("the smallest change in a wide ball", "labels say nothing of a far region that no noise meets: random points must find it first"),
+        ),
+    ),
+    Entry(
+        "attack",
+        "hopskipjump",
+        "quintain.attacks.decision_based.hopskipjump:HopSkipJump",
+        "a walk along the boundary, its normal by votes on labels",
+        "what it breaks is a witness that can be replayed; no smaller change is ruled out",
+        facts=(
+            ("supports", "linf l2"),
+            ("access", "labels"),
+            ("finds", "minimum-norm"),
+            ("optimality_gap:l2", "0.02"),
+            ("optimality_gap:linf", "0.08"),
+            ("test_settings", "queries=300 init_tries=20"),
+        ),
+        exemptions=(
+            ("the smallest change in a wide ball", "labels say nothing of a far region that no noise meets: random points must find it first"),
+        ),
+    ),
+    Entry(
+        "attack",
+        "rays",
+        "quintain.attacks.decision_based.rays:RayS",
+        "flips blocks of signs and bisects along the ray, from labels; nothing is random",
+        "what it breaks is a witness that can be replayed; no smaller change is ruled out",
+        facts=(
+            ("supports", "linf"),
+            ("access", "labels"),
+            ("finds", "minimum-norm"),
+            ("test_settings", "queries=200"),
+        ),
+        exemptions=(
+            ("the smallest change in a wide ball", "labels say nothing of a far region that no noise meets: random points must find it first"),
+        ),
+    ),
+    Entry(
+        "attack",
+        "autoattack",
+        "quintain.attacks.ensembles.autoattack:AutoAttack",
+        "APGD-CE, APGD-T, FAB-T and Square, each on the examples not yet broken: the standard to report",
+        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        facts=(
+            ("supports", "linf l2 l1"),
+            ("access", "gradients"),
+            ("optimality_gap:l1", "0.03"),
+            ("test_settings", "steps=8 target_classes=2 queries=20"),
+            ("gap_test_settings", "steps=25 target_classes=1 queries=50"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "attack",
+        "quick",
+        "quintain.attacks.ensembles.quick:Quick",
+        "nearly AutoAttack's verdicts for a small part of its cost: the one to begin with",
+        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        facts=(
+            ("supports", "linf l2 l1"),
+            ("access", "gradients"),
+            ("optimality_gap:l1", "0.03"),
+            ("test_settings", "steps=10 queries=40"),
+            ("gap_test_settings", "steps=20 queries=50"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "attack",
+        "strongest",
+        "quintain.attacks.ensembles.strongest:Strongest",
+        "AutoAttack without giving up, and attacks that end in other places: for the last doubt",
+        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        facts=(
+            ("supports", "linf l2 l1"),
+            ("access", "gradients"),
+            ("optimality_gap:l1", "0.03"),
+            ("test_settings", "steps=6 target_classes=1 queries=20"),
+            ("gap_test_settings", "steps=20 target_classes=1 queries=50"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "attack",
+        "a3",
+        "quintain.attacks.gradient.a3:A3",
+        "short climbs from learned start directions, none where they are hopeless",
+        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        facts=(
+            ("supports", "linf l2"),
+            ("access", "gradients"),
+            ("test_settings", "rounds=2 steps=15"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "attack",
+        "acg",
+        "quintain.attacks.gradient.acg:ACG",
+        "ascent along conjugate directions: it ends in other places than APGD",
+        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        facts=(
+            ("supports", "linf l2"),
+            ("access", "gradients"),
+            ("test_settings", "steps=15"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "attack",
+        "apgd",
+        "quintain.attacks.gradient.apgd:APGD",
+        "projected gradient ascent that sets its own step sizes, on one loss or towards target classes",
+        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        facts=(
+            ("supports", "linf l2 l1"),
+            ("access", "gradients"),
+            ("optimality_gap:l1", "0.03"),
+            ("test_settings", "steps=15"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "attack",
+        "bim",
+        "quintain.attacks.gradient.bim:BIM",
+        "gradient steps of one length from the clean point",
+        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        facts=(
+            ("supports", "linf l2 mask"),
+            ("access", "gradients"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "attack",
+        "fgm",
+        "quintain.attacks.gradient.fgm:FGM",
+        "one gradient step in L2 or L1: fast and weak, a smoke test",
+        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        facts=(
+            ("supports", "l2 l1"),
+            ("access", "gradients"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "attack",
+        "fgsm",
+        "quintain.attacks.gradient.fgsm:FGSM",
+        "one signed gradient step: fast and weak, a smoke test",
+        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        facts=(
+            ("supports", "linf mask light color"),
+            ("access", "gradients"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "attack",
+        "mm",
+        "quintain.attacks.gradient.minimum_margin:MinimumMargin",
+        "a short climb towards each of the three nearest target classes",
+        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        facts=(
+            ("supports", "linf l2"),
+            ("access", "gradients"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "attack",
+        "pgd",
+        "quintain.attacks.gradient.pgd:PGD",
+        "projected gradient ascent on the margin with falling steps and random starts",
+        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        facts=(
+            ("supports", "linf l2 l1 mask patch light spatial color compose"),
+            ("access", "gradients"),
+            ("optimality_gap:l1", "0.03"),
+            ("test_settings", "steps=20"),
+        ),
+        exemptions=(
+            ("better than random in spatial", "a few parameters over many hills: points spread over all of them beat one climb"),
+            ("better than random in color", "two parameters: points spread over the square come as near to its best corner as a climb"),
+        ),
+    ),
+    Entry(
+        "attack",
+        "pma",
+        "quintain.attacks.gradient.pma:PMA",
+        "APGD on the margin of probabilities",
+        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        facts=(
+            ("supports", "linf l2 l1"),
+            ("access", "gradients"),
+            ("optimality_gap:l1", "0.03"),
+            ("test_settings", "steps=15"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "attack",
+        "rs-fgsm",
+        "quintain.attacks.gradient.rs_fgsm:RSFGSM",
+        "one signed gradient step from a random start",
+        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        facts=(
+            ("supports", "linf mask"),
+            ("access", "gradients"),
+            ("optimality_gap", "0.3"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "attack",
+        "sparse-l1",
+        "quintain.attacks.gradient.sparse_l1:SparseL1Descent",
+        "gradient steps of a few coordinates, for L1",
+        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        facts=(
+            ("supports", "l1"),
+            ("access", "gradients"),
+            ("optimality_gap", "0.02"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "attack",
+        "carlini-wagner",
+        "quintain.attacks.minimum_norm.carlini_wagner:CarliniWagner",
+        "Adam on the change and what the margin lacks; a constant (L2) or a cube (Linf) bisected",
+        "what it breaks is a witness that can be replayed; no smaller change is ruled out",
+        facts=(
+            ("supports", "linf l2"),
+            ("access", "gradients"),
+            ("finds", "minimum-norm"),
+            ("test_settings", "binary_search_steps=3 steps=15"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "attack",
+        "ddn",
+        "quintain.attacks.minimum_norm.ddn:DDN",
+        "gradient ascent on a sphere that shrinks after a break and grows after none",
+        "what it breaks is a witness that can be replayed; no smaller change is ruled out",
+        facts=(
+            ("supports", "l2"),
+            ("access", "gradients"),
+            ("finds", "minimum-norm"),
+            ("test_settings", "steps=20"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "attack",
+        "deepfool",
+        "quintain.attacks.minimum_norm.deepfool:DeepFool",
+        "from one linearized boundary to the next until the answer turns: fast, rough",
+        "what it breaks is a witness that can be replayed; no smaller change is ruled out",
+        facts=(
+            ("supports", "linf l2"),
+            ("access", "gradients"),
+            ("finds", "minimum-norm"),
+            ("test_settings", "steps=20"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "attack",
+        "ead",
+        "quintain.attacks.minimum_norm.ead:EAD",
+        "shrinking gradient steps with momentum on summed and squared change: few pixels move",
+        "what it breaks is a witness that can be replayed; no smaller change is ruled out",
+        facts=(
+            ("supports", "l1"),
+            ("access", "gradients"),
+            ("finds", "minimum-norm"),
+            ("test_settings", "binary_search_steps=3 steps=15"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "attack",
+        "fab",
+        "quintain.attacks.minimum_norm.fab:FAB",
+        "along the boundary, biased towards the clean point, guided by each target class",
+        "what it breaks is a witness that can be replayed; no smaller change is ruled out",
+        facts=(
+            ("supports", "linf l2 l1"),
+            ("access", "gradients"),
+            ("finds", "minimum-norm"),
+            ("test_settings", "steps=10 target_classes=3"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "attack",
+        "fmn",
+        "quintain.attacks.minimum_norm.fmn:FMN",
+        "gradient steps inside a radius that follows the smallest break, from a break that signed steps reach",
+        "what it breaks is a witness that can be replayed; no smaller change is ruled out",
+        facts=(
+            ("supports", "linf l2 l1 l0"),
+            ("access", "gradients"),
+            ("finds", "minimum-norm"),
+            ("optimality_gap:l0", "0"),
+            ("test_settings", "steps=20"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "attack",
+        "jsma",
+        "quintain.attacks.minimum_norm.jsma:JSMA",
+        "two more pixels a step, each to the corner where it helps: cheap, rough on robust models",
+        "what it breaks is a witness that can be replayed; no smaller change is ruled out",
+        facts=(
+            ("supports", "l0"),
+            ("access", "gradients"),
+            ("finds", "minimum-norm"),
+            ("optimality_gap", "0"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "attack",
+        "sigma-zero",
+        "quintain.attacks.minimum_norm.sigma_zero:SigmaZero",
+        "descent on a smooth count of changed pixels, small changes cut to zero: the strongest L0",
+        "what it breaks is a witness that can be replayed; no smaller change is ruled out",
+        facts=(
+            ("supports", "l0"),
+            ("access", "gradients"),
+            ("finds", "minimum-norm"),
+            ("optimality_gap", "0"),
+            ("test_settings", "steps=20"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "attack",
+        "superdeepfool",
+        "quintain.attacks.minimum_norm.superdeepfool:SuperDeepFool",
+        "DeepFool steps and projections on the boundary's tangent plane: near the smallest L2 change",
+        "what it breaks is a witness that can be replayed; no smaller change is ruled out",
+        facts=(
+            ("supports", "l2"),
+            ("access", "gradients"),
+            ("finds", "minimum-norm"),
+            ("test_settings", "steps=20"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "attack",
+        "nes",
+        "quintain.attacks.score_based.nes:NES",
+        "gradient ascent with gradients that pairs of normal probes tell",
+        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        facts=(
+            ("supports", "linf l2"),
+            ("access", "scores"),
+            ("optimality_gap", "0.08"),
+            ("test_settings", "queries=200 pairs=5"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "attack",
+        "one-pixel",
+        "quintain.attacks.score_based.one_pixel:OnePixel",
+        "a pixel or a few, by trying all of them or by differential evolution",
+        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        facts=(
+            ("supports", "l0"),
+            ("access", "scores"),
+            ("test_settings", "population=12 generations=5"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "attack",
+        "random-search",
+        "quintain.attacks.score_based.random_search:RandomSearch",
+        "random changes, and then small changes of the best one: the least that any attack must beat",
+        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        facts=(
+            ("supports", "linf l2 patch light spatial color negative compose"),
+            ("access", "scores"),
+            ("optimality_gap:linf", "0.4"),
+            ("optimality_gap:l2", "0.5"),
+            ("test_settings", "samples=15 steps=25"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "attack",
+        "simba",
+        "quintain.attacks.score_based.simba:SimBA",
+        "one value after another, up or down: simple, and exact where the model is nearly linear",
+        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        facts=(
+            ("supports", "linf l2"),
+            ("access", "scores"),
+            ("optimality_gap:l2", "0.03"),
+            ("test_settings", "queries=80"),
+            ("gap_test_settings", "queries=500"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "attack",
+        "sparse-rs",
+        "quintain.attacks.score_based.sparse_rs:SparseRS",
+        "random search over a few pixels, a sticker or a frame, with extreme colors",
+        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        facts=(
+            ("supports", "l0 mask patch"),
+            ("access", "scores"),
+            ("test_settings", "queries=80"),
+            ("gap_test_settings", "queries=1000"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "attack",
+        "spatial-search",
+        "quintain.attacks.score_based.spatial_search:SpatialSearch",
+        "every turn and shift of a grid: exact on the grid, and stronger than a gradient",
+        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        facts=(
+            ("supports", "spatial"),
+            ("access", "scores"),
+            ("test_settings", "shifts=3 angles=7"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "attack",
+        "spsa",
+        "quintain.attacks.score_based.spsa:SPSA",
+        "gradient ascent with Adam, and gradients that pairs of random signs tell",
+        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        facts=(
+            ("supports", "linf l2"),
+            ("access", "scores"),
+            ("optimality_gap", "0.1"),
+            ("test_settings", "queries=200 pairs=5"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "attack",
+        "square",
+        "quintain.attacks.score_based.square:Square",
+        "random search with shrinking squares at the ends of the range: the strongest without gradients",
+        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        facts=(
+            ("supports", "linf l2"),
+            ("access", "scores"),
+            ("optimality_gap:l2", "0.3"),
+            ("test_settings", "queries=80"),
+            ("gap_test_settings", "queries=1000"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "attack",
+        "di-fgsm",
+        "quintain.attacks.transfer.di_fgsm:DIFGSM",
+        "momentum on gradients through random resizing",
+        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        facts=(
+            ("supports", "linf l2 mask"),
+            ("access", "gradients"),
+            ("optimality_gap", "0.2"),
+            ("optimality_gap:l2", "0.4"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "attack",
+        "mi-fgsm",
+        "quintain.attacks.transfer.mi_fgsm:MIFGSM",
+        "gradient steps with momentum, which carry over to other models",
+        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        facts=(
+            ("supports", "linf l2 mask"),
+            ("access", "gradients"),
+            ("optimality_gap:l2", "0.4"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "attack",
+        "ni-fgsm",
+        "quintain.attacks.transfer.ni_fgsm:NIFGSM",
+        "momentum that looks where it leads before it asks",
+        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        facts=(
+            ("supports", "linf mask"),
+            ("access", "gradients"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "attack",
+        "ti-fgsm",
+        "quintain.attacks.transfer.ti_fgsm:TIFGSM",
+        "momentum on smoothed gradients",
+        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        facts=(
+            ("supports", "linf mask"),
+            ("access", "gradients"),
+            ("optimality_gap", "1"),
+            ("test_settings", "kernel_size=3"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "universal_attack",
+        "adversarial-patch",
+        "quintain.attacks.universal.adversarial_patch:AdversarialPatch",
+        "a printed sticker at any place, turn, size and light",
+        "how often it succeeds is an estimate, for images and views like those that it was scored on",
+        facts=(
+            ("access", "gradients"),
+            ("test_settings", "steps=3 batch_size=4"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "universal_attack",
+        "eyeglasses",
+        "quintain.attacks.universal.eyeglasses:Eyeglasses",
+        "a printed frame: to dodge recognition, or to be taken for somebody",
+        "how often it succeeds is an estimate, for images and views like those that it was scored on",
+        facts=(
+            ("access", "gradients"),
+            ("test_settings", "steps=3 batch_size=4"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "universal_attack",
+        "phantom",
+        "quintain.attacks.universal.phantom:Phantom",
+        "light on a scene that only adds",
+        "how often it succeeds is an estimate, for images and views like those that it was scored on",
+        facts=(
+            ("access", "gradients"),
+            ("test_settings", "steps=3 batch_size=4"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "universal_attack",
+        "sign-stickers",
+        "quintain.attacks.universal.sign_stickers:SignStickers",
+        "a few rectangles on a sign, first where they hurt, then what is on them",
+        "how often it succeeds is an estimate, for images and views like those that it was scored on",
+        facts=(
+            ("access", "gradients"),
+            ("test_settings", "steps=3 batch_size=4"),
+        ),
+        exemptions=(),
+    ),
+    Entry(
+        "universal_attack",
+        "uap",
+        "quintain.attacks.universal.uap:UAP",
+        "one perturbation in a ball, added to every image",
+        "how often it succeeds is an estimate, for images and views like those that it was scored on",
+        facts=(
+            ("supports", "linf l2 mask"),
+            ("access", "gradients"),
+            ("test_settings", "steps=3 batch_size=4"),
+        ),
+        exemptions=(),
+    ),
+)

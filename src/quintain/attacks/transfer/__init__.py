@@ -1,0 +1,1 @@
+"""Transfer attacks: gradient attacks whose points carry over to other models."""

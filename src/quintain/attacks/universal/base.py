@@ -1,0 +1,31 @@
+"""The base class of attacks that fit one perturbation for many images."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from quintain.models.protocol import Access
+
+
+class UniversalAttack:
+    """An attack that fits one perturbation on some images, to be scored on others: a frozen dataclass of its
+    settings with a method ``fit(model, data, *, seed)``, which returns a ``Perturbation``.
+
+    An attack that says which threats it ``supports`` takes one of them: ``fit(model, data, threat, *, seed)``.
+    The others bound their perturbation by settings of their own.
+
+    Attributes:
+        name, summary, use_for, cost, access, exemptions: As in ``Attack``.
+        supports: The kinds of threats of which ``fit`` takes one; none where its settings are the bound.
+        test_settings: Settings for the laws, where the defaults take long.
+    """
+
+    __slots__ = ()
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    use_for: ClassVar[str] = ""
+    cost: ClassVar[str] = ""
+    access: ClassVar[Access] = "gradients"
+    supports: ClassVar[tuple[str, ...]] = ()
+    test_settings: ClassVar[Mapping[str, float]] = {}
+    exemptions: ClassVar[Mapping[str, str]] = {}
