@@ -33,6 +33,11 @@ def test_an_unknown_name_is_refused_with_the_nearest():
         get_entry("attack", "pgdd")
 
 
+def test_a_name_of_another_kind_is_refused_with_its_kind():
+    with pytest.raises(UnknownNameError, match="'uap' is no attack but a universal_attack; 'quintain list attack' names"):
+        get_entry("attack", "uap")
+
+
 def test_other_packages_add_by_entry_points_but_do_not_replace(monkeypatch):
     points = [
         EntryPoint("mine", "json:dumps", "quintain.attack"),

@@ -31,7 +31,7 @@ A message says what was got, what was expected and what to do.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
 
@@ -66,7 +66,12 @@ class SettingError(UsageError):
 class UnknownNameError(UsageError):
     """A name that nothing is registered under; the nearest ones are suggested."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, other_kinds: Sequence[str] = ()) -> None:
+        if other_kinds:
+            super().__init__(
+                f"{name!r} is no {kind} but a {other_kinds[0]}; see 'quintain list {other_kinds[0]}' and 'quintain list {kind}'"
+            )
+            return
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
         hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names)}."

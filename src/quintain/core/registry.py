@@ -80,9 +80,10 @@ def get_entry(kind: str, name: str) -> Entry:
     """Return the entry that is registered under a name.
 
     Raises:
-        UnknownNameError: If there is none; the message suggests the nearest names.
+        UnknownNameError: If there is none; the message suggests the nearest names, or says of what kind it is.
     """
     known = entries(kind)
     if name not in known:
-        raise UnknownNameError(kind, name, known)
+        others = [other for other in CATALOGUES if name in entries(other)]
+        raise UnknownNameError(kind, name, known, other_kinds=others)
     return known[name]
