@@ -15,11 +15,14 @@ from quintain.evaluate.images import drawable, store_picture
 from quintain.evaluate.model import clean_counts, predictions, save_model
 from quintain.evaluate.step import StepOutput, record_step
 from quintain.evaluate.steps.check import run_check
+from quintain.evaluate.training import describe_settings
+from quintain.harden import PGDTraining
 from quintain.models import load_model
 from quintain.models.classifier import Classifier
 from quintain.models.nets import xray_cnn
 from quintain.results.records import PackageVersion
 from quintain.results.robustness_records import CheckResult
+from quintain.threats import Linf
 
 
 def test_a_stored_model_is_the_same_subject_when_it_is_loaded(tmp_path):
@@ -75,3 +78,9 @@ def test_a_record_says_how_it_came_about():
     assert record.provenance.threads == torch.get_num_threads()
     assert PackageVersion("torch", version("torch")) in record.provenance.versions
     assert record.notes == ("n",)
+
+
+def test_settings_of_a_training_name_its_threat():
+    text = describe_settings(PGDTraining(Linf(4 / 255)))
+    assert text.startswith("threat linf:4/255, ")
+    assert "learning rate" in text

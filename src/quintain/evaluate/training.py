@@ -48,8 +48,8 @@ def describe_settings(settings: object) -> str:
 def _settings(plan: Any) -> Iterator[str]:
     for field in fields(plan):
         value = getattr(plan, field.name)
-        if hasattr(value, "token"):
-            yield f"{field.name} {value.token}"
+        if hasattr(value, "spec"):
+            yield f"{field.name} {value.spec}"
         elif is_dataclass(value):
             yield from _settings(value)
         else:
