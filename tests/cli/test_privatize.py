@@ -60,7 +60,7 @@ def test_it_states_the_cost_in_accuracy_and_what_epsilon_rests_on(private, monke
     assert [round(one.plan.epsilon, 1) for one in body.epsilon_sweep] == [1.0, 3.0]
     assert [one.plan.expected_batch_size for one in body.batch_size_sweep] == [20, 50]
     assert body.composed_epsilon > body.plan.epsilon
-    assert f"choosing among these 3 private trainings by their accuracies costs up to epsilon {fmt.epsilon(body.composed_epsilon)}" in out
+    assert f"the best of these 3 trainings by accuracy, the whole selection costs epsilon {fmt.epsilon(body.composed_epsilon)}" in out
     found = body.statement
     assert (found.adjacency, found.privacy_unit, found.sampling, found.reproducible) == ("add/remove", "record", "poisson", False)
     assert "operating system's entropy" in found.noise
