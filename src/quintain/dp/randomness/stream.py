@@ -83,9 +83,9 @@ class RandomStream:
     overlap.
 
     What it protects: who does not know the key cannot tell the stream from chance, nor continue or rewind it,
-    however much of it the released models show. Its normal numbers have no largest one, so that delta needs no
-    term for a tail that is cut off, whatever the noise multiplier: each pair lies within 2^-14 (float32) or
-    2^-42 (float64), or that fraction of its length, of a pair of exact ones.
+    however much of it the released models show. Its normal numbers have no largest one, so that delta needs
+    no term for a tail that is cut off, whatever the noise multiplier: each pair lies within 2^-14 (float32)
+    or 2^-42 (float64), or that fraction of its length, of a pair of exact ones.
 
     What it does not: by as much is Gaussian noise rounded, and the low bits of such a sum can leak (Mironov,
     2012, CCS); ``secure_mode`` uses integers instead. Nor does it take constant time. A seeded

@@ -27,7 +27,8 @@ class UniformWithReplacementSampler(PoissonRows):
     Args:
         num_samples: Rows to sample from.
         sample_rate: q, in (0, 1]; exact to 2^-64 and never above.
-        generator: The key of the sampling, which is then ``reproducible``; by default the operating system gives one.
+        generator: The key of the sampling, which is then ``reproducible``; by default the operating system
+            gives one.
         steps: Lists of one iteration; by default 1 / q, rounded down.
 
     Raises:
@@ -100,7 +101,8 @@ class DPDataLoader(PoissonLoader):
         sample_rate: q, in (0, 1].
         collate_fn: Makes a batch of records.
         drop_last: Without effect, since no batch is the last.
-        generator: The key of the sampling, which is then ``reproducible``; by default the operating system gives one.
+        generator: The key of the sampling, which is then ``reproducible``; by default the operating system
+            gives one.
         distributed: Whether the processes of the default group each take their shard of every batch.
         batch_first: Must be True: the first dimension of a batch is that of its records.
         rand_on_empty: Must be False: an empty batch is empty.

@@ -26,9 +26,9 @@ from quintain.dp.write_once import WriteOnce
 class SamplingLoader(WriteOnce):
     """Privately sampled batches, whole or in physical batches that fit into memory.
 
-    A batch depends on the random stream and its own number alone, so workers can prepare batches ahead of time.
-    ``batches_drawn`` (its number) and ``logical_batch_size`` describe the batch that the user holds now, not one
-    that workers are preparing.
+    A batch depends on the random stream and its own number alone, so workers can prepare batches ahead of
+    time. ``batches_drawn`` (its number) and ``logical_batch_size`` describe the batch that the user holds
+    now, not one that workers are preparing.
 
     Once an optimizer steps on the batches, an iteration begins after the last batch that was stepped on: one
     that was only looked at, or left by ``break``, comes again. An iteration inside another, such as an

@@ -44,8 +44,8 @@ class SavedState(NoiseAndClip):
     def state_dict(self) -> dict[str, Any]:
         """The inner optimizer's state, with the ledger and the positions of random streams under ``"privacy"``.
 
-        Keys of streams are not in it; the states of torch's own generators are. It belongs to the present weights
-        and to the inner optimizer's own state, such as momentum (it holds hashes of both).
+        Keys of streams are not in it; the states of torch's own generators are. It belongs to the present
+        weights and to the inner optimizer's own state, such as momentum (it holds hashes of both).
         """
         inner = self.inner.state_dict()
         privacy = {
@@ -71,10 +71,10 @@ class SavedState(NoiseAndClip):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a saved state; a seeded run then goes on as if it had never stopped.
 
-        Torch's own generators are put back too, for layers such as dropout. Where batches are sampled otherwise than
-        those of the state (size, records, sampling, kind of noise), that is a choice made after its steps. The
-        module's weights must be those that the state was saved with: the first step compares them, so that module
-        and optimizer may be loaded in any order.
+        Torch's own generators are put back too, for layers such as dropout. Where batches are sampled
+        otherwise than those of the state (size, records, sampling, kind of noise), that is a choice made
+        after its steps. The module's weights must be those that the state was saved with: the first step
+        compares them, so that module and optimizer may be loaded in any order.
 
         Raises:
             PrivacyError: If the state does not say what was spent, was changed or put together from two, is

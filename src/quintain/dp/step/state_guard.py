@@ -59,7 +59,8 @@ class Snapshot:
 class StateGuard:
     """Refuses a pass that writes parameters, buffers, or tensors and arrays in attributes of modules.
 
-    Attributes are gone through with lists, dicts, objects and functions (bound arguments and closures) in them.
+    Attributes are gone through with lists, dicts, objects and functions (bound arguments and closures) in
+    them.
 
     Values are compared before the forward pass, after it, and before the step, whatever way they were
     written: ``.data`` and views of NumPy included. Small tensors are compared at every pass; large ones at
