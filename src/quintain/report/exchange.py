@@ -99,7 +99,7 @@ def _curve(one: FederateResult) -> Figure:
     references = [(one.centralized_counts.accuracy, f"centralized {fmt.percent(one.centralized_counts.accuracy)}", "pooled")]
     if one.sites:
         alone = max(site.local_counts.accuracy for site in one.sites)
-        references.append((alone, f"best local-only {fmt.percent(alone)}", "alone"))
+        references.append((alone, f"best local {fmt.percent(alone)}", "alone"))
     references.append((last.majority_accuracy, f"majority {fmt.percent(last.majority_accuracy)}", "constant"))
     marks = [(float(each.round), f"{', '.join(each.dropped)} dropped out") for each in one.rounds if each.dropped]
     spoken = "accuracy by round: " + ", ".join(f"{number}: {fmt.percent(accuracy)}" for number, accuracy in curve)
